@@ -1,0 +1,85 @@
+"""Writing that is whole or absent: temporary file beside the target, fsync, replace, fsync of the folder."""
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gliodistill.errors import OutputError
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path; on success it becomes ``path``, on any failure it is removed.
+
+    The temporary name keeps the suffixes of ``path`` (writers choose a format by them).
+
+    Raises:
+        OutputError: the folder is missing, not writable, or the disk is full.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{secrets.token_hex(4)}.partial.{target.name}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, target)
+        _fsync_folder(target.parent)
+    except OSError as error:
+        raise OutputError(
+            "cannot write", file=target, got=error.strerror or error, hint="check the folder, its permissions and free space"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write ``content`` to ``path`` atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | os.PathLike[str], content: str) -> None:
+    """Write ``content`` to ``path`` atomically, as UTF-8."""
+    write_bytes(path, content.encode())
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder; on success it becomes ``path``, on any failure it is removed.
+
+    Raises:
+        OutputError: ``path`` exists and is not an empty folder, or cannot be written.
+    """
+    target = Path(path)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise OutputError("output exists", file=target, expected="a new or empty folder", hint="choose another or remove it")
+    temporary = target.with_name(f".{secrets.token_hex(4)}.partial.{target.name}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if target.exists():
+            target.rmdir()
+        os.replace(temporary, target)
+        _fsync_folder(target.parent)
+    except OSError as error:
+        raise OutputError("cannot write", file=target, got=error.strerror or error, hint="check permissions and free space") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,96 @@
+"""An array that knows where it lies in the patient."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.errors import ImageError
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A 3-D image with its geometry.
+
+    Attributes:
+        data: voxels on axes X, Y, Z; any real dtype.
+        affine: 4×4 float64, voxel index → mm in RAS+ (x to the patient's right, y to anterior, z to superior).
+
+    Raises:
+        ImageError: data not 3-D or empty; affine not 4×4, not finite or singular.
+    """
+
+    data: NDArray[Any]
+    affine: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 3 or 0 in self.data.shape:
+            raise ImageError("not a volume", field="shape", got=self.data.shape, expected="three axes, none empty")
+        affine = np.asarray(self.affine, dtype=np.float64)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+            raise ImageError("unusable affine", field="affine", got=affine.tolist(), expected="4×4, finite, invertible")
+        object.__setattr__(self, "affine", affine)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along X, Y, Z."""
+        x, y, z = self.data.shape
+        return x, y, z
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size along X, Y, Z in mm."""
+        x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+        return float(x), float(y), float(z)
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel in ml."""
+        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
+
+    @property
+    def orientation(self) -> str:
+        """The patient direction in which each axis grows, e.g. ``"RAS"`` or ``"LPS"``."""
+        return "".join("RAS"[world] if sign > 0 else "LPI"[world] for world, sign in self._axes())
+
+    def _axes(self) -> list[tuple[int, int]]:
+        """Per voxel axis: the world axis it follows best and its sign (a one-to-one match)."""
+        directions = self.affine[:3, :3] / np.asarray(self.spacing)
+        left, result = [0, 1, 2], [(0, 0)] * 3
+        # The most decided axis chooses first, so that an oblique grid still gets a permutation.
+        for axis in np.argsort(-np.abs(directions).max(axis=0)):
+            world = max(left, key=lambda w: abs(directions[w, axis]))
+            left.remove(world)
+            result[axis] = (world, 1 if directions[world, axis] >= 0 else -1)
+        return result
+
+    def canonical(self) -> "Volume":
+        """The same voxels with axes permuted and flipped to the closest RAS+ (a view; nothing is resampled)."""
+        axes = self._axes()
+        order = [[world for world, _ in axes].index(world) for world in range(3)]
+        data = self.data.transpose(order)
+        affine = self.affine[:, [*order, 3]].copy()
+        for world, axis in enumerate(order):
+            if axes[axis][1] < 0:
+                data = np.flip(data, axis=world)
+                affine[:3, 3] += affine[:3, world] * (data.shape[world] - 1)
+                affine[:3, world] *= -1
+        return Volume(data, affine)
+
+    def with_data(self, data: NDArray[Any]) -> "Volume":
+        """Other voxels on this grid.
+
+        Raises:
+            ImageError: the shape differs.
+        """
+        if data.shape != self.data.shape:
+            raise ImageError("array does not fit the grid", field="shape", got=data.shape, expected=self.data.shape)
+        return Volume(data, self.affine)
+
+    def same_grid(self, other: "Volume", tolerance_mm: float = 0.01) -> bool:
+        """Whether both have the same shape and every voxel centre agrees within ``tolerance_mm``."""
+        if self.shape != other.shape:
+            return False
+        corners = np.array([[x, y, z, 1] for x in (0, self.shape[0] - 1) for y in (0, self.shape[1] - 1) for z in (0, self.shape[2] - 1)])
+        return bool(np.abs(corners @ (self.affine - other.affine).T).max() <= tolerance_mm)

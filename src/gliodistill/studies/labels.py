@@ -1,0 +1,100 @@
+"""Label conventions: integer codes ↔ tissues ↔ regions, so that no label is mixed up silently."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.errors import LabelError
+
+REGIONS: tuple[str, str, str] = ("WT", "TC", "ET")
+"""Whole tumour, tumour core, enhancing tumour: nested, in channel order."""
+
+
+class Tissue(StrEnum):
+    """What an expert drew. ``RC`` (resection cavity) belongs to no region."""
+
+    NCR = "NCR"
+    ED = "ED"
+    ET = "ET"
+    NET = "NET"
+    CC = "CC"
+    RC = "RC"
+
+
+CORE = frozenset({Tissue.NCR, Tissue.ET, Tissue.NET, Tissue.CC})
+REGION_TISSUES: dict[str, frozenset[Tissue]] = {
+    "WT": CORE | {Tissue.ED},
+    "TC": CORE,
+    "ET": frozenset({Tissue.ET}),
+}
+
+
+@dataclass(frozen=True)
+class LabelConvention:
+    """What each integer code of a label map means (0 is background).
+
+    Attributes:
+        name: short name, as declared on the command line.
+        source: the data sets that use it.
+        codes: code → tissue.
+    """
+
+    name: str
+    source: str
+    codes: Mapping[int, Tissue]
+
+    def to_regions(self, labels: NDArray[Any]) -> NDArray[np.bool_]:
+        """Codes on X Y Z → WT, TC, ET as bool on 3 X Y Z.
+
+        Raises:
+            LabelError: a code that this convention does not know.
+        """
+        table = np.zeros((3, 256), dtype=bool)
+        for code, tissue in self.codes.items():
+            for channel, region in enumerate(REGIONS):
+                table[channel, code] = tissue in REGION_TISSUES[region]
+        self.check(labels)
+        return table[:, labels.astype(np.uint8)]
+
+    def from_regions(self, regions: NDArray[Any]) -> NDArray[np.uint8]:
+        """WT, TC, ET on 3 X Y Z (truthy; made nested, TC and ET only inside their parents) → codes on X Y Z."""
+        whole, core, enhancing = (regions[channel].astype(bool) for channel in range(3))
+        core = core & whole
+        labels = np.zeros(whole.shape, dtype=np.uint8)
+        labels[whole] = self.code_of(Tissue.ED)
+        labels[core] = self.code_of(Tissue.NCR, Tissue.NET)
+        labels[core & enhancing] = self.code_of(Tissue.ET)
+        return labels
+
+    def code_of(self, *tissues: Tissue) -> int:
+        """The code of the first of ``tissues`` that this convention draws."""
+        for tissue in tissues:
+            for code, drawn in self.codes.items():
+                if drawn is tissue:
+                    return code
+        raise LabelError("convention draws none of these tissues", field=self.name, got=tissues, expected=sorted(set(self.codes.values())))
+
+    def check(self, labels: NDArray[Any]) -> None:
+        """Raise LabelError if ``labels`` holds a code that this convention does not know."""
+        strangers = sorted(set(np.unique(labels).tolist()) - {0, *self.codes})
+        if strangers:
+            raise LabelError(
+                "unknown label codes",
+                field="labels",
+                got=strangers[:8],
+                expected=f"0 or {dict(self.codes)} ({self.name})",
+                hint="declare the right convention with --labels",
+            )
+
+
+BRATS2021 = LabelConvention("brats2021", "BraTS 2012–2021", {1: Tissue.NCR, 2: Tissue.ED, 4: Tissue.ET})
+BRATS2023 = LabelConvention("brats2023", "BraTS 2023 GLI/MEN/MET", {1: Tissue.NCR, 2: Tissue.ED, 3: Tissue.ET})
+BRATS2024 = LabelConvention("brats2024", "BraTS 2024+ post-treatment", {1: Tissue.NCR, 2: Tissue.ED, 3: Tissue.ET, 4: Tissue.RC})
+BRATS_PED = LabelConvention("brats-ped", "BraTS-PED", {1: Tissue.ET, 2: Tissue.NET, 3: Tissue.CC, 4: Tissue.ED})
+MSD = LabelConvention("msd", "MSD Task01, nnU-Net Dataset137", {1: Tissue.ED, 2: Tissue.NCR, 3: Tissue.ET})
+
+CONVENTIONS: dict[str, LabelConvention] = {c.name: c for c in (BRATS2021, BRATS2023, BRATS2024, BRATS_PED, MSD)}

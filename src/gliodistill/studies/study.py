@@ -1,0 +1,108 @@
+"""What a scanner gave us: named sequences on one grid, and perhaps the truth."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+from gliodistill.errors import StudyError
+from gliodistill.images.volume import Volume
+from gliodistill.studies.labels import LabelConvention
+from gliodistill.studies.sequence import Sequence
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """Where one 3-D image lies: a NIfTI file, or one channel of a 4-D one (MSD)."""
+
+    path: Path
+    channel: int | None = None
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """One study on disk, not yet read: what a layout finds.
+
+    Attributes:
+        id: unique in its cohort; names output files.
+        patient: studies of one patient share it (splits are by patient).
+        images: where each sequence lies; at least one.
+        truth: the label map, if any.
+    """
+
+    id: str
+    patient: str
+    images: Mapping[Sequence, ImageFile]
+    truth: ImageFile | None = None
+
+    def load(self, convention: LabelConvention | None = None) -> "Study":
+        """Read every image, check that they share one grid, and (with a ``convention``) the truth's codes.
+
+        Raises:
+            ImageError, StudyError, LabelError: see :class:`Study`.
+        """
+        from gliodistill.studies.reading import load_study
+
+        return load_study(self, convention)
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Named sequences on one grid.
+
+    Attributes:
+        id, patient: as in :class:`StudyRecord`.
+        images: sequence → float32 volume, all on one grid; any non-empty subset of the four.
+        truth: integer codes of ``convention`` on the same grid, or None.
+        convention: what the codes of ``truth`` mean.
+
+    Raises:
+        StudyError: no sequence, or grids that differ (names the two and how they differ).
+    """
+
+    id: str
+    patient: str
+    images: Mapping[Sequence, Volume]
+    truth: Volume | None = None
+    convention: LabelConvention | None = None
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise StudyError("study has no sequence", file=self.id, expected="at least one of T1, T1CE, T2, FLAIR")
+        named = {str(sequence): image for sequence, image in self.images.items()}
+        if self.truth is not None:
+            named["truth"] = self.truth
+        first, *others = named
+        for other in others:
+            if not named[other].same_grid(named[first]):
+                raise StudyError(
+                    "images on different grids",
+                    file=self.id,
+                    field=other,
+                    got=f"{named[other].shape} at {_millimetres(named[other])}",
+                    expected=f"the grid of {first}, {named[first].shape} at {_millimetres(named[first])}",
+                    hint="co-register the sequences first",
+                )
+
+    @classmethod
+    def open(cls, path: str | PathLike[str], *, id: str | None = None) -> "Study":
+        """Read the one study in a folder of any known layout (``id`` chooses among several)."""
+        from gliodistill.studies.reading import open_study
+
+        return open_study(Path(path), id)
+
+    @property
+    def sequences(self) -> tuple[Sequence, ...]:
+        """The sequences present, in canonical order."""
+        return tuple(sequence for sequence in Sequence if sequence in self.images)
+
+    @property
+    def grid(self) -> Volume:
+        """Any one image: the study's shape and affine."""
+        return self.images[self.sequences[0]]
+
+
+def _millimetres(volume: Volume) -> str:
+    spacing = "×".join(f"{s:.3g}" for s in volume.spacing)
+    origin = ", ".join(f"{o:.3g}" for o in volume.affine[:3, 3])
+    return f"{spacing} mm {volume.orientation} from ({origin})"
