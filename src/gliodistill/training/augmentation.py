@@ -1,0 +1,210 @@
+"""Augmentation, drawn first and applied after: a teacher and a student see the same patch, and a run can be replayed.
+
+All of space is one interpolation: rotation, scale and elastic displacement move the points where the patch is read
+in the study, so nothing is cut off at the patch's border and nothing is smoothed twice.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gliodistill.training.recipe import AugmentationPart
+
+
+@dataclass(frozen=True)
+class SpatialDraw:
+    """Where a patch is read.
+
+    Attributes:
+        flips: per axis.
+        matrix: 3×3, patch offset (voxels from its centre) → study offset; None = identity.
+        elastic: 3×4×4×4 displacements in voxels at control points over the patch, or None.
+    """
+
+    flips: tuple[bool, bool, bool]
+    matrix: NDArray[np.float64] | None
+    elastic: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True)
+class IntensityDraw:
+    """What happens to each channel's z-scores; None = nothing. Arrays have one entry a channel.
+
+    Attributes:
+        multiply, add: contrast and brightness.
+        gamma: exponent on the channel's own range.
+        noise: standard deviation, and the seed of the noise.
+        blur: Gaussian sigma in voxels (0 = none).
+        zoom: low-resolution factor in (0, 1] (1 = none).
+        keep: False removes the sequence.
+    """
+
+    multiply: NDArray[np.float64] | None
+    add: NDArray[np.float64] | None
+    gamma: NDArray[np.float64] | None
+    noise: tuple[float, int] | None
+    blur: NDArray[np.float64] | None
+    zoom: NDArray[np.float64] | None
+    keep: tuple[bool, ...]
+
+
+def draw_spatial(part: AugmentationPart, random: np.random.Generator) -> SpatialDraw:
+    """Draw where a patch is read."""
+    flips = tuple(bool(random.random() < part.flip) for _ in range(3))
+    matrix = elastic = None
+    if random.random() < part.spatial:
+        angles = np.deg2rad(random.uniform(-part.rotate_degrees, part.rotate_degrees, 3))
+        matrix = _rotation(angles) / random.uniform(*part.scale)
+        if part.elastic_voxels > 0:
+            elastic = random.normal(0.0, part.elastic_voxels, (3, 4, 4, 4))
+    return SpatialDraw((flips[0], flips[1], flips[2]), matrix, elastic)
+
+
+def draw_intensity(part: AugmentationPart, present: tuple[bool, ...], random: np.random.Generator) -> IntensityDraw:
+    """Draw what happens to the intensities of a patch whose sequences ``present`` says."""
+    channels = len(present)
+
+    def maybe(probability: float, low: float, high: float) -> NDArray[np.float64] | None:
+        return random.uniform(low, high, channels) if random.random() < probability else None
+
+    multiply = maybe(part.contrast, 0.75, 1.25)
+    add = maybe(part.brightness, -0.3, 0.3)
+    gamma = maybe(part.gamma, 0.7, 1.5)
+    noise = (float(random.uniform(0.0, 0.25)), int(random.integers(2**31))) if random.random() < part.noise else None
+    blur = maybe(part.blur, 0.3, 1.0)
+    zoom = maybe(part.low_resolution, 0.5, 1.0)
+    keep = [there and not random.random() < part.drop_sequence for there in present]
+    if not any(keep):
+        keep[int(random.choice(np.flatnonzero(present)))] = True
+    return IntensityDraw(multiply, add, gamma, noise, blur, zoom, tuple(keep))
+
+
+def read_patch(
+    image: NDArray[np.uint8], truth: NDArray[np.uint8] | None, centre: NDArray[np.int64], patch: tuple[int, int, int], draw: SpatialDraw
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Cut a patch around ``centre`` out of a study as ``draw`` says.
+
+    Args:
+        image: levels, uint8 C X Y Z.
+        truth: bit mask, uint8 X Y Z, or None.
+        centre: voxel index of the patch's centre.
+        patch: sides in voxels.
+
+    Returns:
+        levels, uint8 C x y z, and bit mask, uint8 x y z; 0 beyond the study. Images are interpolated linearly among
+        brain voxels, truths by the nearest voxel.
+    """
+    if draw.matrix is None and draw.elastic is None:
+        start = centre - np.asarray(patch) // 2
+        levels = _cut(image, start, patch)
+        mask = None if truth is None else _cut(truth[None], start, patch)[0]
+    else:
+        levels, mask = _read_warped(image, truth, centre, patch, draw)
+    axes = tuple(axis for axis in range(3) if draw.flips[axis])
+    if axes:
+        levels = np.flip(levels, tuple(a + 1 for a in axes))
+        mask = None if mask is None else np.flip(mask, axes)
+    return np.ascontiguousarray(levels), None if mask is None else np.ascontiguousarray(mask)
+
+
+def _cut(array: NDArray[np.uint8], start: NDArray[np.int64], patch: tuple[int, ...]) -> NDArray[np.uint8]:
+    result = np.zeros((len(array), *patch), dtype=np.uint8)
+    low = np.maximum(start, 0)
+    high = np.minimum(start + patch, array.shape[1:])
+    if (high > low).all():
+        source = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        target = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
+        result[(slice(None), *target)] = array[(slice(None), *source)]
+    return result
+
+
+def _read_warped(
+    image: NDArray[np.uint8], truth: NDArray[np.uint8] | None, centre: NDArray[np.int64], patch: tuple[int, int, int], draw: SpatialDraw
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    offsets = torch.stack(torch.meshgrid(*(torch.arange(p, dtype=torch.float32) - (p - 1) / 2 for p in patch), indexing="ij"))
+    if draw.elastic is not None:
+        field = torch.from_numpy(draw.elastic.astype(np.float32))[None]
+        offsets = offsets + F.interpolate(field, size=patch, mode="trilinear", align_corners=True)[0]
+    if draw.matrix is not None:
+        offsets = torch.einsum("ij,jxyz->ixyz", torch.from_numpy(draw.matrix.astype(np.float32)), offsets)
+    # Read a box just large enough, so that grid_sample never sees the whole study.
+    reach = offsets.abs().amax(dim=(1, 2, 3)).ceil().to(torch.int64).numpy() + 1
+    box = tuple(int(2 * r + 1) for r in reach)
+    levels = torch.from_numpy(_cut(image, centre - reach, box)).float()
+    unit = offsets / torch.from_numpy(reach.astype(np.float32))[:, None, None, None]
+    grid = unit.permute(1, 2, 3, 0).flip(-1)[None]  # grid_sample wants Z, Y, X
+    inside = (levels > 0).float()
+    moved = F.grid_sample(torch.cat([levels, inside])[None], grid, mode="bilinear", align_corners=True)[0]
+    value, share = moved.chunk(2)
+    # Level 0 means "not brain", not "dark": interpolate among brain voxels only.
+    warped = torch.where(share > 0.5, (value / share.clamp_min(1e-3)).round().clamp(1, 255), 0.0).to(torch.uint8).numpy()
+    if truth is None:
+        return warped, None
+    codes = torch.from_numpy(_cut(truth[None], centre - reach, box)).float()
+    mask = F.grid_sample(codes[None], grid, mode="nearest", align_corners=True)[0, 0]
+    return warped, mask.to(torch.uint8).numpy()
+
+
+def apply_intensity(values: Float[Tensor, "C X Y Z"], draw: IntensityDraw) -> Float[Tensor, "C X Y Z"]:
+    """Change z-scores (0.0 = outside the brain or missing, which stays so) as ``draw`` says; sequences are not dropped here."""
+    inside = values != 0
+    result = values
+    if draw.zoom is not None:
+        result = torch.stack([_low_resolution(c, float(z)) for c, z in zip(result, draw.zoom, strict=True)])
+    if draw.blur is not None:
+        result = torch.stack([_blur(c, float(s)) for c, s in zip(result, draw.blur, strict=True)])
+    if draw.noise is not None:
+        deviation, seed = draw.noise
+        noise = np.random.Generator(np.random.SFC64(seed)).standard_normal(tuple(result.shape), dtype=np.float32)
+        result = result + deviation * torch.from_numpy(noise)
+    if draw.gamma is not None:
+        result = torch.stack([_gamma(c, float(g)) for c, g in zip(result, draw.gamma, strict=True)])
+    if draw.multiply is not None:
+        result = result * _per_channel(draw.multiply)
+    if draw.add is not None:
+        result = result + _per_channel(draw.add)
+    return torch.where(inside, result, 0.0)
+
+
+def _per_channel(values: NDArray[np.float64]) -> Float[Tensor, "C 1 1 1"]:
+    return torch.from_numpy(values.astype(np.float32))[:, None, None, None]
+
+
+def _low_resolution(channel: Float[Tensor, "X Y Z"], zoom: float) -> Float[Tensor, "X Y Z"]:
+    sides = [max(2, round(side * zoom)) for side in channel.shape]
+    small = F.interpolate(channel[None, None], size=sides, mode="nearest-exact")
+    return F.interpolate(small, size=channel.shape, mode="trilinear")[0, 0]
+
+
+def _blur(channel: Float[Tensor, "X Y Z"], sigma: float) -> Float[Tensor, "X Y Z"]:
+    steps = torch.arange(-2, 3, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    result = channel[None, None]
+    for axis in range(3):
+        shape, padding = [1, 1, 1, 1, 1], [0, 0, 0]
+        shape[2 + axis], padding[axis] = 5, 2
+        result = F.conv3d(result, kernel.view(shape), padding=padding)
+    return result[0, 0]
+
+
+def _gamma(channel: Float[Tensor, "X Y Z"], gamma: float) -> Float[Tensor, "X Y Z"]:
+    low, high = channel.min(), channel.max()
+    span = (high - low).clamp_min(1e-6)
+    return ((channel - low) / span) ** gamma * span + low
+
+
+def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    result = np.eye(3)
+    for axis, angle in enumerate(angles):
+        a, b = [other for other in range(3) if other != axis]
+        turn = np.eye(3)
+        turn[a, a] = turn[b, b] = np.cos(angle)
+        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
+        result = result @ turn
+    return result

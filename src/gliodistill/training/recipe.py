@@ -1,0 +1,239 @@
+"""A recipe: one validated YAML file that is an experiment.
+
+A recipe names one or more *runs* trained in order on one split of one cohort: typically the teacher, the student
+alone and the student distilled, so that the undistilled twin on the same budget is part of every experiment.
+Networks and methods are registry names with options; nothing in a recipe is ever imported or executed.
+"""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gliodistill.errors import GliodistillError, RecipeError
+from gliodistill.preparation.preparation import Preparation
+from gliodistill.studies.sequence import Sequence
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Sides = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataPart(_Part):
+    """Which sequences, at what resolution, and who validates."""
+
+    sequences: tuple[Sequence, ...] = tuple(Sequence)
+    spacing: tuple[float, float, float] | None = None
+    """Voxel size in mm, or null for each study's own."""
+    validation: int | float | tuple[str, ...] = 0.2
+    """Patients kept for validation: a number, a share, or their ids."""
+    split_seed: int = 0
+
+    def preparation(self) -> Preparation:
+        """The preparation these settings ask for."""
+        return Preparation(sequences=self.sequences, spacing=self.spacing)
+
+
+class SamplingPart(_Part):
+    """Where patches are cut."""
+
+    patch: Sides = (64, 64, 64)
+    batch: Annotated[int, Field(gt=0)] = 2
+    foreground: Probability = 0.67
+    """Share of patches centred on a tumour voxel, its region drawn evenly from those the patient has."""
+
+
+class AugmentationPart(_Part):
+    """What may happen to a patch; each is drawn per patch, recorded, then applied."""
+
+    flip: Probability = 0.5
+    """Per axis."""
+    spatial: Probability = 0.3
+    """Probability of rotation, scaling and elastic deformation together (one interpolation)."""
+    rotate_degrees: Annotated[float, Field(ge=0)] = 20.0
+    scale: tuple[float, float] = (0.8, 1.25)
+    elastic_voxels: Annotated[float, Field(ge=0)] = 3.0
+    """Standard deviation of the smooth displacement."""
+    gamma: Probability = 0.2
+    brightness: Probability = 0.3
+    contrast: Probability = 0.3
+    noise: Probability = 0.15
+    blur: Probability = 0.15
+    low_resolution: Probability = 0.15
+    drop_sequence: Probability = 0.0
+    """Probability that each sequence is removed (one always stays)."""
+
+
+class OptimiserPart(_Part):
+    """AdamW, or SGD with Nesterov momentum."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
+
+
+class TrainingPart(_Part):
+    """Schedule and arithmetic of one run."""
+
+    steps: Annotated[int, Field(gt=0)] = 1000
+    warmup: Annotated[int, Field(ge=0)] = 20
+    power: Annotated[float, Field(gt=0)] = 0.9
+    """Of the polynomial decay after the warm-up."""
+    optimiser: OptimiserPart = OptimiserPart()
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Decay of the moving average of weights that is validated and exported; 0 turns it off."""
+    clip: Annotated[float, Field(gt=0)] = 12.0
+    """Largest gradient norm."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
+    prefetch: Annotated[int, Field(ge=0)] = 1
+    """Patches are cut by this many background threads; 0 cuts them in the loop."""
+    validate_every: Annotated[int, Field(gt=0)] = 200
+    save_every: Annotated[int, Field(gt=0)] = 100
+    tensorboard: bool = False
+
+
+class NetworkPart(_Part):
+    """A network by registry name, with its options."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class MethodPart(_Part):
+    """A method by registry name, with its options."""
+
+    name: str = "supervised"
+    options: dict[str, Any] = {}
+
+
+class RunPart(_Part):
+    """One training: a network, a method, and what differs from the recipe's schedule."""
+
+    network: NetworkPart
+    method: MethodPart = MethodPart()
+    seed: int = 0
+    training: TrainingPart = TrainingPart()
+
+
+class Recipe(_Part):
+    """An experiment."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    about: str = ""
+    citation: str = ""
+    outputs: Literal["regions", "classes"] = "regions"
+    """``regions``: sigmoids WT, TC, ET. ``classes``: soft-max over background, NCR, ED, ET."""
+    data: DataPart = DataPart()
+    sampling: SamplingPart = SamplingPart()
+    augmentation: AugmentationPart = AugmentationPart()
+    runs: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], RunPart], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_training(cls, values: Any) -> Any:
+        """The top-level ``training`` is every run's default: merged in here, so that each run is complete."""
+        if not isinstance(values, dict) or "training" not in values or not isinstance(values.get("runs"), dict):
+            return values
+        shared = values["training"] or {}
+        runs = {
+            name: {**run, "training": merge(shared, run.get("training") or {})} if isinstance(run, dict) else run
+            for name, run in values["runs"].items()
+        }
+        return {**{key: value for key, value in values.items() if key != "training"}, "runs": runs}
+
+    @property
+    def channels(self) -> int:
+        """Output channels: 3 regions or 4 classes."""
+        return 3 if self.outputs == "regions" else 4
+
+    def to_yaml(self) -> str:
+        """The complete recipe, every default spelled out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """``over`` laid on ``base``, mapping by mapping."""
+    result = dict(base)
+    for key, value in over.items():
+        result[key] = merge(result[key], value) if isinstance(value, dict) and isinstance(result.get(key), dict) else value
+    return result
+
+
+def load_recipe(path: str | os.PathLike[str], settings: list[str] | None = None) -> Recipe:
+    """Read a recipe, lay ``a.b=c`` settings over it, validate all of it.
+
+    Raises:
+        RecipeError: not YAML, an unknown key (with the nearest valid one), a bad value, a network, method or
+            teacher that does not exist.
+    """
+    file = Path(path)
+    try:
+        values = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise RecipeError("cannot read the recipe", file=file, got=error.strerror, hint="gliodistill recipes lists the shipped ones") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError("recipe is not YAML", file=file, got=str(error)) from error
+    if not isinstance(values, dict):
+        raise RecipeError("recipe is not a mapping", file=file, got=type(values).__name__, expected="name, data, training, runs, …")
+    for setting in settings or []:
+        values = merge(values, _parse_setting(setting))
+    return validate_recipe(values, file)
+
+
+def validate_recipe(values: dict[str, Any], file: Path) -> Recipe:
+    """Build a Recipe from plain values; errors name ``file`` and the key."""
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "recipe"
+        if first["type"] == "extra_forbidden":
+            valid = _valid_keys(values, first["loc"])
+            near = difflib.get_close_matches(str(first["loc"][-1]), valid, n=1)
+            hint = f"did you mean {near[0]}?" if near else None
+            raise RecipeError("unknown key in recipe", file=file, field=field, expected=", ".join(valid), hint=hint) from None
+        raise RecipeError("recipe does not validate", file=file, field=field, got=repr(first.get("input"))[:80], expected=first["msg"]) from None
+    from gliodistill.training.methods import check_run
+
+    for name in recipe.runs:
+        try:
+            check_run(recipe, name)
+        except RecipeError as error:
+            raise RecipeError(
+                error.problem, file=file, field=f"runs.{name}.{error.field or ''}".rstrip("."), got=error.got, expected=error.expected, hint=error.hint
+            ) from None
+        except GliodistillError as error:
+            raise RecipeError(str(error), file=file, field=f"runs.{name}") from None
+    return recipe
+
+
+def _valid_keys(values: dict[str, Any], location: tuple[int | str, ...]) -> list[str]:
+    """The keys allowed where ``location`` ends, found by walking the models."""
+    model: Any = Recipe
+    for part in location[:-1]:
+        if model is Recipe and part == "runs":
+            model = dict
+        elif model is dict:
+            model = RunPart
+        else:
+            model = model.model_fields[part].annotation if isinstance(part, str) and part in model.model_fields else model
+    keys = list(model.model_fields) if hasattr(model, "model_fields") else []
+    return [*keys, "training"] if model is Recipe else keys
+
+
+def _parse_setting(setting: str) -> dict[str, Any]:
+    key, equals, text = setting.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError("bad setting", field="--set", got=setting, expected="key.key=value, e.g. training.steps=500")
+    value: Any = yaml.safe_load(text)
+    for part in reversed(key.strip().split(".")):
+        value = {part: value}
+    return dict(value)

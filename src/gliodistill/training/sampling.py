@@ -1,0 +1,157 @@
+"""Patches: cut where the tumour is, augmented, batched; a pure function of seed and step, so a run can stop anywhere."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gliodistill.errors import StudyError
+from gliodistill.preparation.cache import Cache, CachedStudy
+from gliodistill.preparation.quantise import dequantise
+from gliodistill.training.augmentation import IntensityDraw, SpatialDraw, apply_intensity, draw_intensity, draw_spatial, read_patch
+from gliodistill.training.recipe import AugmentationPart, SamplingPart
+
+_KEPT = 4096  # foreground voxels remembered per study and region: enough to centre patches anywhere in a tumour
+
+
+@dataclass(frozen=True)
+class PatchDraw:
+    """Everything random about one patch."""
+
+    study: int
+    centre: tuple[int, int, int]
+    spatial: SpatialDraw
+    intensity: IntensityDraw
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a method turns into losses.
+
+    Attributes:
+        image: z-scores with dropped sequences at 0.0 (what a student sees).
+        complete: the same patch before sequences were dropped (what a teacher may see).
+        regions: WT, TC, ET truth in {0, 1}.
+        present: which sequences ``image`` has.
+    """
+
+    image: Float[Tensor, "B C X Y Z"]
+    complete: Float[Tensor, "B C X Y Z"]
+    regions: Float[Tensor, "B 3 X Y Z"]
+    present: Bool[Tensor, "B C"]
+
+    def to(self, device: torch.device) -> "Batch":
+        """On ``device``, images channels-last (what makes 3-D convolutions fast)."""
+
+        def move(image: Tensor) -> Tensor:
+            return image.to(device, memory_format=torch.channels_last_3d)
+
+        image = move(self.image)
+        complete = image if self.complete is self.image else move(self.complete)
+        return replace(self, image=image, complete=complete, regions=self.regions.to(device), present=self.present.to(device))
+
+
+class PatchSampler:
+    """Batches of augmented patches from a cache.
+
+    Batch number ``step`` depends on ``seed`` and ``step`` alone: there is no state to save, and two runs with the
+    same seed (a student and its undistilled twin) see the same patches in the same order.
+
+    Args:
+        cache: labelled studies.
+        sampling, augmentation: of the recipe.
+        seed: of the run.
+
+    Raises:
+        StudyError: the cache has no labelled study.
+    """
+
+    def __init__(self, cache: Cache, sampling: SamplingPart, augmentation: AugmentationPart, seed: int) -> None:
+        self.studies = [study for study in cache if study.labelled]
+        if not self.studies:
+            raise StudyError("no labelled study to train on", file=cache.folder, expected="at least one study with a truth")
+        self.sampling, self.augmentation, self.seed = sampling, augmentation, seed
+        self._images = [study.image() for study in self.studies]
+        self._truths = [study.truth() for study in self.studies]
+        self._foreground = [_foreground(study, truth) for study, truth in zip(self.studies, self._truths, strict=True)]
+
+    def draw(self, step: int) -> list[PatchDraw]:
+        """Everything random about batch ``step``."""
+        random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, step])))
+        draws = []
+        for item in range(self.sampling.batch):
+            study = self._turn(step * self.sampling.batch + item)
+            centre = self._centre(study, random)
+            spatial = draw_spatial(self.augmentation, random)
+            draws.append(PatchDraw(study, centre, spatial, draw_intensity(self.augmentation, self.studies[study].present, random)))
+        return draws
+
+    def batch(self, step: int) -> Batch:
+        """Batch ``step``."""
+        images, completes, truths, keeps = [], [], [], []
+        for draw in self.draw(step):
+            centre = np.asarray(draw.centre)
+            levels, mask = read_patch(self._images[draw.study], self._truths[draw.study], centre, self.sampling.patch, draw.spatial)
+            assert mask is not None
+            complete = apply_intensity(torch.from_numpy(dequantise(levels)), draw.intensity)
+            keep = torch.tensor(draw.intensity.keep)
+            completes.append(complete)
+            images.append(torch.where(keep[:, None, None, None], complete, 0.0))
+            truths.append(torch.from_numpy(np.stack([mask >> bit & 1 for bit in range(3)])))
+            keeps.append(keep)
+        complete = torch.stack(completes)
+        image = complete if self.augmentation.drop_sequence == 0 else torch.stack(images)
+        return Batch(image, complete, torch.stack(truths).float(), torch.stack(keeps))
+
+    def batches(self, first: int, last: int, prefetch: int) -> Iterator[Batch]:
+        """Batches ``first`` … ``last`` − 1, cut by ``prefetch`` threads ahead of the loop (NumPy and torch release the GIL)."""
+        if prefetch == 0:
+            yield from (self.batch(step) for step in range(first, last))
+            return
+        with ThreadPoolExecutor(prefetch) as pool:
+            waiting = [pool.submit(self.batch, step) for step in range(first, min(first + prefetch + 1, last))]
+            for step in range(first, last):
+                done = waiting.pop(0)
+                if step + prefetch + 1 < last:
+                    waiting.append(pool.submit(self.batch, step + prefetch + 1))
+                yield done.result()
+
+    def _turn(self, position: int) -> int:
+        """Each study once per round, in an order shuffled anew each round."""
+        round_, place = divmod(position, len(self.studies))
+        order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, 1 << 32, round_]))).permutation(len(self.studies))
+        return int(order[place])
+
+    def _centre(self, study: int, random: np.random.Generator) -> tuple[int, int, int]:
+        shape = self._images[study].shape[1:]
+        regions = [voxels for voxels in self._foreground[study] if len(voxels)]
+        if regions and random.random() < self.sampling.foreground:
+            voxels = regions[int(random.integers(len(regions)))]
+            centre = voxels[int(random.integers(len(voxels)))].astype(np.int64)
+            # A tumour voxel in the patch, not always in its middle: shift by up to a quarter of the side.
+            centre += np.array([random.integers(-(p // 4), p // 4 + 1) for p in self.sampling.patch])
+        else:
+            centre = np.array([random.integers(s) for s in shape])
+        # Keep the patch over the brain as far as it fits.
+        half = np.asarray(self.sampling.patch) // 2
+        low = np.minimum(half, np.asarray(shape) // 2)
+        high = np.maximum(np.asarray(shape) - half, np.asarray(shape) // 2)
+        x, y, z = np.clip(centre, low, high)
+        return int(x), int(y), int(z)
+
+
+def _foreground(study: CachedStudy, truth: NDArray[np.uint8]) -> list[NDArray[np.int16]]:
+    """Per region up to ``_KEPT`` voxel indices (N × 3), drawn by a seed of the study's id alone."""
+    random = np.random.Generator(np.random.PCG64(list(study.id.encode())))
+    kept = []
+    for bit in range(3):
+        flat = np.flatnonzero(truth >> bit & 1)
+        if len(flat) > _KEPT:
+            flat = np.sort(random.choice(flat, _KEPT, replace=False))
+        kept.append(np.stack(np.unravel_index(flat, truth.shape), axis=1).astype(np.int16))
+    return kept
