@@ -1,0 +1,48 @@
+"""Attention transfer: the student looks where the teacher looks."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from gliodistill.errors import RecipeError
+
+
+def attention_transfer(student: Sequence[Float[Tensor, "B _ _ _ _"]], teacher: Sequence[Float[Tensor, "B _ _ _ _"]]) -> Float[Tensor, ""]:
+    r"""Squared distance between normalised attention maps, summed over stages, mean over the batch.
+
+    Zagoruyko & Komodakis 2017, eq. 2 with p = 2: a stage's map is :math:`A = \text{mean}_c F_c^2`, flattened and
+    divided by its L2 norm. Per stage and sample the loss is :math:`\lVert \hat A_S - \hat A_T \rVert_2^2`, in
+    [0, 2]. The paper writes the norm itself, times β/2; the authors' code squares it and takes the *mean* over
+    positions, which shrinks with the grid; here it is squared and *summed* over positions, so that a stage
+    weighs the same at any patch size.
+
+    Channel counts may differ. Where grids differ, both maps are average-pooled to the coarser side of each
+    axis before normalising. Computed in float32 or better, also under autocast. No gradient reaches the teacher.
+
+    Args:
+        student: features ``B C X Y Z`` of the learning network, one tensor per stage.
+        teacher: features of the teaching network, same stages in the same order.
+
+    Raises:
+        RecipeError: no stages, or not as many on both sides.
+    """
+    if not student or len(student) != len(teacher):
+        raise RecipeError("attention transfer pairs stages one to one", field="taps", got=f"{len(student)} and {len(teacher)} stages")
+    with torch.autocast(student[0].device.type, enabled=False):
+        return torch.stack([_distance(s, t.detach()) for s, t in zip(student, teacher, strict=True)]).sum()
+
+
+def _distance(student: Tensor, teacher: Tensor) -> Tensor:
+    a, b = _energy(student), _energy(teacher)
+    if a.shape != b.shape:
+        grid = (min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3]), min(a.shape[4], b.shape[4]))
+        a, b = functional.adaptive_avg_pool3d(a, grid), functional.adaptive_avg_pool3d(b, grid)
+    return (functional.normalize(a.flatten(1)) - functional.normalize(b.flatten(1))).square().sum(1).mean()
+
+
+def _energy(features: Tensor) -> Tensor:
+    wide = features.to(torch.promote_types(features.dtype, torch.float32))
+    return wide.square().mean(1, keepdim=True)

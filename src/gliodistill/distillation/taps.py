@@ -1,0 +1,84 @@
+"""Reading features from inside a network without editing it."""
+
+import difflib
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from gliodistill.errors import RecipeError
+
+
+class FeatureTaps:
+    """Collects what named stages of a network put out, while the context is open.
+
+    A name is one of the network's ``taps`` or the path of any submodule (``encoders.0.1``). Features keep
+    their graph: call the network under ``torch.no_grad()`` to read a teacher. Each call of the network
+    replaces the features of the call before; closing removes every hook and lets the features go.
+
+        with FeatureTaps(student, ["bottleneck"]) as inner, FeatureTaps(teacher, ["bottleneck"]) as outer:
+            logits = student(x)
+            with torch.no_grad():
+                teacher(x)
+            loss = attention_transfer(inner.values(), outer.values())
+
+    With ``torch.compile``, open the taps on the plain network before its first compiled call.
+
+    Args:
+        network: any module, compiled or not.
+        names: what to read, in the order wanted.
+
+    Raises:
+        RecipeError: a name the network does not have (lists its taps), or no name at all.
+    """
+
+    def __init__(self, network: nn.Module, names: Sequence[str]) -> None:
+        plain = getattr(network, "_orig_mod", network)
+        taps: dict[str, nn.Module] = dict(getattr(plain, "taps", {}))
+        inner = {path: module for path, module in plain.named_modules() if path}
+        valid = {**inner, **taps}
+        if not names:
+            raise RecipeError("no feature taps named", field="taps", expected=_listed(taps or inner))
+        for name in names:
+            if name not in valid:
+                close = difflib.get_close_matches(name, list(valid), n=1)
+                hint = f"did you mean {close[0]!r}?" if close else "or the path of any submodule"
+                raise RecipeError("the network has no such feature tap", field="taps", got=name, expected=_listed(taps or inner), hint=hint)
+        self._modules = {name: valid[name] for name in names}
+        self._hooks: list[RemovableHandle] = []
+        self._features: dict[str, Tensor] = {}
+
+    def __enter__(self) -> "FeatureTaps":
+        for name, module in self._modules.items():
+            self._hooks.append(module.register_forward_hook(self._keeper(name)))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        while self._hooks:
+            self._hooks.pop().remove()
+        self._features.clear()
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The features of one tap, ``B C X Y Z``.
+
+        Raises:
+            RecipeError: not a tap of this reader, or the network has not been called since the context opened.
+        """
+        if name not in self._features:
+            state = "was not reached" if name in self._modules else "is not read here"
+            raise RecipeError(f"the feature tap {state}", field="taps", got=name, expected=_listed(self._modules))
+        return self._features[name]
+
+    def values(self) -> list[Tensor]:
+        """The features of every tap, in the order of the names."""
+        return [self[name] for name in self._modules]
+
+    def _keeper(self, name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
+            self._features[name] = output
+
+        return keep
+
+
+def _listed(names: dict[str, nn.Module]) -> str:
+    return "one of " + ", ".join(names)

@@ -1,0 +1,69 @@
+"""What every network of the toolkit looks like from outside, and what it costs."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from gliodistill.errors import RecipeError
+
+
+class Network(nn.Module):
+    """A segmentation network: image patches in, logits out, feature stages by name.
+
+    ``forward(x: B C X Y Z)`` returns a tuple of logits ``B K x y z``, finest first. The first lies on the
+    grid of the input; while training with deep supervision, coarser ones follow, each on its own grid;
+    in evaluation mode there is exactly one.
+
+    Attributes:
+        divisor: every side of the input must be a multiple of this number of voxels.
+    """
+
+    divisor: int = 1
+
+    @property
+    def taps(self) -> dict[str, nn.Module]:
+        """The feature stages by name, e.g. ``encoder0`` (finest), ``bottleneck``, ``decoder0`` (finest)."""
+        return {}
+
+    def forward(self, x: Float[Tensor, "B C X Y Z"]) -> tuple[Float[Tensor, "B K _ _ _"], ...]:
+        """Logits for a batch of patches, finest first."""
+        raise NotImplementedError
+
+    def check_sides(self, x: Tensor) -> None:
+        """Raise RecipeError where the sides of ``x`` do not suit the network."""
+        if torch._C._get_tracing_state() is not None or torch.compiler.is_compiling():
+            return
+        sides = tuple(x.shape[2:])
+        if any(side % self.divisor for side in sides):
+            raise RecipeError(
+                "the input does not fit the network",
+                field="patch",
+                got=sides,
+                expected=f"sides that are multiples of {self.divisor}",
+                hint="pad or crop the patch",
+            )
+
+
+def count_parameters(network: nn.Module) -> int:
+    """The number of learned values (weights and biases; not running statistics), each counted once."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def flops(network: nn.Module, shape: Sequence[int]) -> int:
+    """Floating-point operations of one forward pass in evaluation mode.
+
+    A multiply–add counts as two. Convolutions and matrix products are counted, norms and activations are
+    not (a percent or so). Runs on shapes alone, so a whole-brain count takes milliseconds and no memory.
+
+    Args:
+        network: any module; left as it is.
+        shape: of the input, ``(B, C, X, Y, Z)``.
+    """
+    ghost = copy.deepcopy(network).to("meta").eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        ghost(torch.empty(tuple(shape), device="meta"))
+    return int(counter.get_total_flops())
