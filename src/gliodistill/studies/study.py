@@ -1,7 +1,7 @@
 """What a scanner gave us: named sequences on one grid, and perhaps the truth."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 
@@ -28,12 +28,16 @@ class StudyRecord:
         patient: studies of one patient share it (splits are by patient).
         images: where each sequence lies; at least one.
         truth: the label map, if any.
+        spellings: how the name on disk spells each sequence (``inspect`` shows the match).
+        problems: what forbids loading (e.g. two files for one sequence), one line each.
     """
 
     id: str
     patient: str
     images: Mapping[Sequence, ImageFile]
     truth: ImageFile | None = None
+    spellings: Mapping[Sequence, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
     def load(self, convention: LabelConvention | None = None) -> "Study":
         """Read every image, check that they share one grid, and (with a ``convention``) the truth's codes.

@@ -1,0 +1,134 @@
+"""Bytes of a file, plain or gzip, taken once from front to back and checked to the last."""
+
+import os
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from gliodistill.errors import ImageError
+
+MAX_RATIO = 1032
+"""No deflate stream expands more than this (zlib's technical notes), so a small file cannot claim a huge image."""
+
+
+class PlainSource:
+    """An uncompressed file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._handle = open(file, "rb")  # noqa: SIM115 - closed in __exit__
+        self.size = os.fstat(self._handle.fileno()).st_size
+        if self.size == 0:
+            self._handle.close()
+            raise ImageError("empty file", file=file, field="size", got="0 bytes", expected="a NIfTI image")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._handle.close()
+
+    def take(self, count: int) -> bytes:
+        """The next bytes: ``count``, or fewer at the end."""
+        content = self._handle.read(count)
+        if content[:2] == b"\x1f\x8b":
+            raise ImageError("gzip content under a .nii name", file=self.file, field="name", got=self.file.suffix, expected=".nii.gz")
+        return content
+
+    def check_room(self, total: int) -> None:
+        """Refuse a header that asks for another number of bytes than the file has."""
+        if self.size != total:
+            raise wrong_size(self.file, f"{self.size} bytes", total)
+
+    def rest(self, count: int) -> bytes:
+        """Exactly ``count`` bytes, which must be all that is left."""
+        content = self._handle.read(count + 1)
+        if len(content) != count:
+            raise wrong_size(self.file, f"{len(content)} bytes of voxels", count)
+        return content
+
+
+class GzipSource(PlainSource):
+    """A gzip file of one or more members, each checked against its CRC-32 and length."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(file)
+        self._packed = b""
+        self._member: zlib._Decompress | None = None
+
+    def take(self, count: int) -> bytes:
+        """The next bytes: ``count``, or fewer at the end of the file."""
+        content = b""
+        while len(content) < count:
+            # A header needs only the first block; what is left of it is kept for rest().
+            if not self._packed and not self._read_block():
+                break
+            content += self._unpack(count - len(content))
+        return content
+
+    def _read_block(self) -> bytes:
+        first = self._handle.tell() == 0
+        self._packed = self._handle.read(1 << 16)
+        if first and self._packed[:2] != b"\x1f\x8b":
+            raise ImageError(
+                "not gzip", file=self.file, field="magic", got=self._packed[:2].hex(), expected="1f8b", hint="rename it to .nii"
+            )
+        return self._packed
+
+    def check_room(self, total: int) -> None:
+        """Refuse a header that asks for more than the file can hold, before anything is allocated."""
+        if total > self.size * MAX_RATIO:
+            raise wrong_size(self.file, f"{self.size} compressed bytes", total)
+
+    def rest(self, count: int) -> bytes:
+        """Exactly ``count`` bytes, which must be all that is left, with every checksum right."""
+        self._packed += self._handle.read()
+        pieces, length = [self._unpack(count + 1)], 0
+        while (length := sum(map(len, pieces))) <= count and self._packed:
+            pieces.append(self._unpack(count + 1 - length))
+        content = b"".join(pieces)
+        if len(content) > count:
+            raise wrong_size(self.file, "more voxels", count)
+        if self._member is not None:
+            raise ImageError(
+                "truncated gzip", file=self.file, field="gzip", got=f"{len(content)} bytes", expected=f"{count}", hint="copy it again"
+            )
+        if len(content) < count:
+            raise wrong_size(self.file, f"{len(content)} bytes of voxels", count)
+        return content
+
+    def _unpack(self, count: int) -> bytes:
+        """Up to ``count`` decompressed bytes from the current or next member."""
+        if self._member is None:
+            if not self._packed.rstrip(b"\0"):  # tapes and some tools pad with zeros
+                self._packed = b""
+                return b""
+            if self._packed[:2] != b"\x1f\x8b":
+                raise ImageError(
+                    "garbage after the gzip data", file=self.file, field="gzip", got=f"{len(self._packed)} bytes", expected="nothing"
+                )
+            self._member = zlib.decompressobj(wbits=31)
+        try:
+            content = self._member.decompress(self._packed, count)
+        except zlib.error as error:
+            raise ImageError(
+                "corrupt gzip", file=self.file, field="gzip", got=error, expected="matching CRC and length", hint="copy it again"
+            ) from error
+        if self._member.eof:
+            self._packed, self._member = self._member.unused_data, None
+        else:
+            self._packed = self._member.unconsumed_tail
+        return content
+
+
+def wrong_size(file: Path, got: str, expected: int) -> ImageError:
+    """The error for a header whose dimensions lie about the file's size."""
+    return ImageError(
+        "dimensions and file size disagree",
+        file=file,
+        field="dim",
+        got=got,
+        expected=f"{expected} bytes",
+        hint="the file is cut or damaged",
+    )

@@ -1,0 +1,154 @@
+"""Studies together: whose they are, what their labels mean, and which side of a split they are on."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+
+from gliodistill.errors import LabelError, StudyError
+from gliodistill.studies.labels import CONVENTIONS, LabelConvention
+from gliodistill.studies.layouts import Found, find_studies
+from gliodistill.studies.study import StudyRecord
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Studies on disk, not yet read.
+
+    Attributes:
+        layout: the layout they were found in.
+        convention: what the truths' codes mean; None where there is no truth.
+        studies: with ids that are unique.
+        problems: everything noticed while finding them, one line each.
+
+    Raises:
+        StudyError: two studies of one id.
+    """
+
+    layout: str
+    convention: LabelConvention | None
+    studies: tuple[StudyRecord, ...]
+    problems: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        twice = sorted(id for id, count in Counter(record.id for record in self.studies).items() if count > 1)
+        if twice:
+            places = [str(next(iter(record.images.values())).path.parent) for record in self.studies if record.id == twice[0]]
+            raise StudyError("two studies of one id", file=places[0], field="id", got=twice[0], expected=f"once, also in {places[-1]}")
+
+    def __len__(self) -> int:
+        return len(self.studies)
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """Sorted, each once."""
+        return tuple(sorted({record.patient for record in self.studies}))
+
+    def labelled(self) -> "Cohort":
+        """The studies that have a truth."""
+        return replace(self, studies=tuple(record for record in self.studies if record.truth is not None))
+
+    def select(self, ids: Iterable[str]) -> "Cohort":
+        """The studies of these ids, in this order.
+
+        Raises:
+            StudyError: an unknown id.
+        """
+        known = {record.id: record for record in self.studies}
+        wanted = list(ids)
+        strangers = [id for id in wanted if id not in known]
+        if strangers:
+            raise StudyError(
+                "no such study", file=self.layout, field="id", got=", ".join(strangers[:4]), expected=_some(sorted(known), "an id like ")
+            )
+        return replace(self, studies=tuple(known[id] for id in wanted))
+
+    def split(self, validation: int | float, seed: int = 0) -> dict[str, "Cohort"]:
+        """Two sides, ``"training"`` and ``"validation"``, with no patient on both.
+
+        The order of patients comes from a hash of seed and patient, so it is the same everywhere and for ever, and a
+        patient who joins later moves few others.
+
+        Args:
+            validation: how many patients (int), or which share of them (float between 0 and 1).
+            seed: another seed, another split.
+
+        Raises:
+            StudyError: a side would be empty.
+        """
+        patients = sorted(self.patients, key=lambda patient: hashlib.sha256(f"{seed}:{patient}".encode()).digest())
+        count = validation if isinstance(validation, int) else round(validation * len(patients))
+        if not (isinstance(validation, int) or 0 < validation < 1) or not 0 < count < len(patients):
+            raise StudyError(
+                "cannot split",
+                file=self.layout,
+                field="validation",
+                got=f"{validation} of {len(patients)} patients",
+                expected="a number of patients, or a share between 0 and 1, that leaves both sides one",
+            )
+        held_out = set(patients[:count])
+        sides = {
+            "training": replace(self, studies=tuple(record for record in self.studies if record.patient not in held_out)),
+            "validation": replace(self, studies=tuple(record for record in self.studies if record.patient in held_out)),
+        }
+        check_disjoint(sides)
+        return sides
+
+
+def check_disjoint(sides: Mapping[str, Cohort]) -> None:
+    """Raise StudyError if a patient is on two sides."""
+    seen: dict[str, set[str]] = defaultdict(set)
+    for side, cohort in sides.items():
+        for patient in cohort.patients:
+            seen[patient].add(side)
+    both = sorted(patient for patient, where in seen.items() if len(where) > 1)
+    if both:
+        raise StudyError(
+            "a patient on two sides",
+            file=" and ".join(sorted(seen[both[0]])),
+            field="patient",
+            got=_some(both),
+            expected="each patient on one side",
+            hint="split by patient",
+        )
+
+
+def open_cohort(path: str | PathLike[str], *, layout: str | None = None, labels: str | None = None) -> Cohort:
+    """Find the studies under ``path`` and what their labels mean; no image is read but a few label maps.
+
+    Args:
+        path: a folder in any known layout, or a manifest.
+        layout: its name, instead of detecting it.
+        labels: the name of the label convention, instead of detecting it.
+
+    Raises:
+        StudyError: nothing found, several layouts fit, two studies of one id.
+        LabelError: unknown ``labels``, or a convention that cannot be told.
+    """
+    cohort, found = find_cohort(Path(path), layout)
+    return replace(cohort, convention=resolve_convention(cohort.studies, found, labels))
+
+
+def find_cohort(path: Path, layout: str | None = None) -> tuple[Cohort, Found]:
+    """The studies under ``path`` with the convention left open."""
+    found = find_studies(path, layout)
+    return Cohort(found.layout, None, found.studies, tuple(str(problem) for problem in found.problems)), found
+
+
+def resolve_convention(records: Sequence[StudyRecord], found: Found, labels: str | None) -> LabelConvention | None:
+    """The declared convention, or the detected one, or None where there is nothing to tell it for."""
+    if labels is not None:
+        if labels not in CONVENTIONS:
+            raise LabelError("unknown label convention", file=found.layout, field="labels", got=labels, expected=", ".join(CONVENTIONS))
+        return CONVENTIONS[labels]
+    if all(record.truth is None for record in records):
+        return None
+    from gliodistill.studies.label_evidence import detect_convention
+
+    return detect_convention(records, found.label_names).convention
+
+
+def _some(names: list[str], before: str = "") -> str:
+    return before + ", ".join(names[:4]) + (f", … ({len(names)} in all)" if len(names) > 4 else "")

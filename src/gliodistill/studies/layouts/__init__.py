@@ -1,0 +1,58 @@
+"""The layouts data sets come in: one file each, told apart by what lies on disk."""
+
+from pathlib import Path
+
+from gliodistill.errors import StudyError
+from gliodistill.studies.layouts import brats
+from gliodistill.studies.layouts.found import Found, Layout, nifti_files
+
+LAYOUTS: dict[str, Layout] = {layout.NAME: layout for layout in (brats,)}
+
+__all__ = ["LAYOUTS", "Found", "Layout", "find_studies"]
+
+
+def find_studies(root: Path, layout: str | None = None) -> Found:
+    """What lies under ``root``, by the declared layout or the only one that fits.
+
+    Raises:
+        StudyError: no such path, an unknown name, no layout that fits, or several.
+    """
+    if not root.exists():
+        raise StudyError("no such file or folder", file=root, field="path", got="nothing", expected="a folder of studies or a manifest")
+    if layout is not None:
+        if layout not in LAYOUTS:
+            raise StudyError("unknown layout", file=root, field="layout", got=layout, expected=", ".join(LAYOUTS))
+        chosen = [LAYOUTS[layout]]
+    else:
+        chosen = [candidate for candidate in LAYOUTS.values() if candidate.matches(root)]
+    if len(chosen) > 1:
+        raise StudyError(
+            "several layouts fit",
+            file=root,
+            field="layout",
+            got=", ".join(candidate.NAME for candidate in chosen),
+            expected="one",
+            hint="declare it with --layout NAME",
+        )
+    found = chosen[0].find(root) if chosen else None
+    if found is None or not found.studies:
+        raise StudyError(
+            "no study found",
+            file=root,
+            field="layout",
+            got=_what_lies_in(root, found),
+            expected=f"one of {', '.join(LAYOUTS)}" if layout is None else f"studies in layout {layout}",
+            hint="see docs on layouts, or write a manifest",
+        )
+    return found
+
+
+def _what_lies_in(root: Path, found: Found | None) -> str:
+    if found is not None and found.problems:
+        return "; ".join(str(problem) for problem in found.problems[:3])
+    if root.is_file():
+        return "a file"
+    names = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
+    if any(name.lower().endswith(".dcm") for name in names):
+        return f"{len(names)} entries with DICOM files"
+    return f"{len(names)} entries, {len(nifti_files(root))} NIfTI: {', '.join(names[:4]) or 'nothing'}"

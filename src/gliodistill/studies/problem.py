@@ -1,0 +1,25 @@
+"""What is wrong with a study on disk, kept beside it until someone asks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing found wrong.
+
+    Attributes:
+        problem: one line.
+        study: the id of the study it belongs to, or None for the whole folder.
+        file: where.
+        blocking: the study cannot be loaded (else it is only worth telling).
+    """
+
+    problem: str
+    study: str | None = None
+    file: Path | None = None
+    blocking: bool = False
+
+    def __str__(self) -> str:
+        place = ": ".join(str(part) for part in (self.study, self.file.name if self.file else None) if part)
+        return f"{place}: {self.problem}" if place else self.problem
