@@ -1,0 +1,68 @@
+"""Finding the label maps of a folder of predictions."""
+
+from collections import defaultdict
+from collections.abc import Collection
+from pathlib import Path
+
+from gliodistill.errors import EvaluationError, StudyError
+from gliodistill.studies.study import ImageFile
+
+ENDINGS = (".nii.gz", ".nii")
+SUFFIXES = ("_seg", "-seg")
+
+
+def find_predictions(folder: Path, known_ids: Collection[str]) -> tuple[dict[str, ImageFile], list[str]]:
+    """Study id → label map, and the problems noticed.
+
+    Taken, in this order: ``<id>.nii.gz`` or ``<id>_seg.nii.gz`` in the folder itself, ``<id>/<id>_seg.nii.gz`` or
+    ``<id>/<id>.nii.gz`` in sub-folders (``-seg`` and ``.nii`` as well); where there is none of these, the truths
+    of a cohort in any known layout.
+
+    Args:
+        folder: of predictions.
+        known_ids: ids of the truth, which settle whether a name that ends in ``_seg`` is an id itself.
+
+    Raises:
+        EvaluationError: no such folder, or nothing in it.
+    """
+    if not folder.is_dir():
+        raise EvaluationError("no such folder of predictions", file=folder, expected="a folder with <id>.nii.gz or <id>/<id>_seg.nii.gz")
+    found: dict[str, list[Path]] = defaultdict(list)
+    for file in _nifti(folder):
+        found[_id_of(file, known_ids)].append(file)
+    for inner in sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
+        for file in _nifti(inner):
+            # In a study's own folder lie images as well: only a label map carries exactly the folder's name.
+            if _stem(file) in {inner.name, *(inner.name + suffix for suffix in SUFFIXES)}:
+                found[inner.name].append(file)
+    if found:
+        problems = [f"{id}: two predictions: {files[0]} and {files[1]}" for id, files in sorted(found.items()) if len(files) > 1]
+        return {id: ImageFile(files[0]) for id, files in sorted(found.items())}, problems
+    from gliodistill.studies.cohort import find_cohort
+
+    try:
+        cohort, _ = find_cohort(folder)
+    except StudyError as error:
+        raise EvaluationError("no predictions", file=folder, got=error.got, expected="<id>.nii.gz or <id>/<id>_seg.nii.gz") from error
+    labelled = {record.id: record.truth for record in cohort.studies if record.truth is not None}
+    if not labelled:
+        raise EvaluationError("no label map among the studies", file=folder, got=f"{len(cohort)} studies without one")
+    return labelled, []
+
+
+def _nifti(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.name.endswith(ENDINGS) and not file.name.startswith(".") and file.is_file())
+
+
+def _stem(file: Path) -> str:
+    return file.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def _id_of(file: Path, known_ids: Collection[str]) -> str:
+    stem = _stem(file)
+    if stem in known_ids:
+        return stem
+    for suffix in SUFFIXES:
+        if stem.endswith(suffix):
+            return stem.removesuffix(suffix)
+    return stem

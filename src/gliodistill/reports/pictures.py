@@ -1,0 +1,207 @@
+"""Pictures of a study: every sequence in three planes, truth and predictions outlined as layers one can switch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.errors import EvaluationError
+from gliodistill.evaluation import metrics
+from gliodistill.images.volume import Volume
+from gliodistill.reports.markup import Html, tag
+from gliodistill.reports.outlines import outline_path
+from gliodistill.reports.png import grey, png_data_uri
+from gliodistill.studies.labels import REGIONS
+from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.study import Study
+
+Regions = NDArray[np.bool_]
+MARGIN = 4
+MAX_LAYERS = 6
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A cut through a canonical (RAS+) volume, shown the radiological way.
+
+    Attributes:
+        name: in the caption.
+        axis: the voxel axis it cuts across.
+        left, right: patient directions at the picture's sides; anterior or superior is at the top.
+    """
+
+    name: str
+    axis: int
+    left: str
+    right: str
+
+    def cut(self, array: NDArray[Any], index: int) -> NDArray[Any]:
+        """The slice as rows (from the top) × columns (from the left)."""
+        # Axes left after the cut grow to the right/anterior and anterior/superior; the patient's right and
+        # anterior belong on the left of the picture, anterior and superior at its top: both flipped.
+        cut: NDArray[Any] = array.take(index, axis=self.axis).T[::-1, ::-1]
+        return cut
+
+
+PLANES = (Plane("Axial", 2, "R", "L"), Plane("Coronal", 1, "R", "L"), Plane("Sagittal", 0, "A", "P"))
+
+
+def study_figure(
+    study: Study,
+    prediction_regions: Regions | Mapping[str, Regions] | None,
+    truth_regions: Regions | None,
+    title: str,
+    *,
+    note: str = "",
+) -> Html:
+    """One study: sequences × planes through the largest tumour cross-section, with outlines.
+
+    Truth is drawn solid, predictions dashed; the boxes above the picture switch layers (no script). Where several
+    predictions are given only the last one is on at first. Below: volume and Dice of each layer and region.
+
+    Args:
+        study: its images; any orientation.
+        prediction_regions: WT, TC, ET as bool on 3 X Y Z of the study's grid; or several by name; or None.
+        truth_regions: the same of the truth, or None where there is none.
+        title: heading.
+        note: a line below it.
+
+    Raises:
+        EvaluationError: regions that are not on the study's grid, or more than five predictions.
+    """
+    if isinstance(prediction_regions, Mapping):
+        predictions = dict(prediction_regions)
+    else:
+        predictions = {} if prediction_regions is None else {"Prediction": prediction_regions}
+    layers = {**({} if truth_regions is None else {"Truth": truth_regions}), **predictions}
+    if len(layers) > MAX_LAYERS:
+        raise EvaluationError("too many layers for one picture", field=study.id, got=len(layers), expected=f"at most {MAX_LAYERS}")
+    for name, regions in layers.items():
+        if regions.shape != (len(REGIONS), *study.grid.shape):
+            raise EvaluationError(
+                "regions do not fit the study", field=f"{study.id}, {name}", got=regions.shape, expected=(len(REGIONS), *study.grid.shape)
+            )
+    upright = {name: np.stack([_canonical(study, channel.astype(bool)) for channel in regions]) for name, regions in layers.items()}
+    images = {sequence: study.images[sequence].canonical() for sequence in study.sequences}
+    rows = [_row(plane, images, upright) for plane in PLANES]
+    heads = tag("div", *(tag("span", sequence) for sequence in images), class_="sequences", aria_hidden="true")
+    missing = [str(sequence) for sequence in Sequence if sequence not in images]
+    shown = [name for name in layers if name == "Truth" or name == list(layers)[-1]]
+    return tag(
+        "figure",
+        tag("figcaption", tag("b", title), tag("span", note, class_="quiet") if note else ""),
+        tag("div", _switches(list(layers), shown), _region_key(), class_="keys"),
+        tag("div", heads, *rows, class_="planes", style=f"--columns:{len(images)}"),
+        tag("p", f"Not acquired: {', '.join(missing)}.", class_="quiet") if missing else "",
+        _measures(study, layers, truth_regions),
+        class_="study",
+    )
+
+
+def largest_section(mask: NDArray[np.bool_], axis: int) -> int:
+    """Index along ``axis`` of a mask on X Y Z where its cross-section is largest; of ties, the middle one.
+
+    The middle of the volume where the mask is empty.
+    """
+    areas = mask.sum(axis=tuple(other for other in range(3) if other != axis))
+    best = np.flatnonzero(areas == areas.max())
+    return int(best[len(best) // 2])
+
+
+def _row(plane: Plane, images: Mapping[Sequence, Volume], layers: Mapping[str, Regions]) -> Html:
+    first = next(iter(images.values()))
+    head = np.zeros(first.shape, dtype=bool)
+    for image in images.values():
+        head |= image.data > image.data.min()
+    # Truth is the first layer, so it chooses the slice where it can.
+    index = largest_section(next((regions[0] for regions in layers.values() if regions[0].any()), head), plane.axis)
+    window = _window(head, plane)
+    steps = [step for axis, step in enumerate(first.spacing) if axis != plane.axis]
+    paths = [
+        tag(
+            "g",
+            *(tag("path", d=path, class_=region) for channel, region in enumerate(REGIONS)
+              if (path := outline_path(plane.cut(regions[channel], index)[window]))),
+            class_=f"layer l{order}" + (" truth" if name == "Truth" else ""),
+        )
+        for order, (name, regions) in enumerate(layers.items())
+    ]  # fmt: skip
+    cells = []
+    for sequence, image in images.items():
+        values = image.data[head]
+        low, high = (float(v) for v in np.percentile(values, (0.5, 99.7))) if values.size else (0.0, 1.0)
+        # The window starts below the darkest tissue, so that CSF stays apart from the black outside the head.
+        picture = grey(plane.cut(image.data, index)[window], low - 0.08 * (high - low), high)
+        picture[~plane.cut(head, index)[window]] = 0
+        name = f"{plane.name} {sequence}, slice {index}, with outlines of {', '.join(layers) or 'nothing'}"
+        cells.append(_cell(picture, (steps[0], steps[1]), paths, name, plane, str(sequence)))
+    where = tag("span", tag("b", plane.name), f" slice {index}", class_="where")
+    return tag("div", where, *cells, class_="plane")
+
+
+def _cell(picture: NDArray[np.uint8], steps: tuple[float, float], paths: list[Html], name: str, plane: Plane, sequence: str) -> Html:
+    rows, columns = picture.shape
+    width, height = columns * steps[0], rows * steps[1]
+    uri = png_data_uri(picture)
+    drawing = tag(
+        "svg",
+        tag("title", name),
+        tag("image", href=uri, width=f"{width:.4g}", height=f"{height:.4g}", preserveAspectRatio="none"),
+        tag("g", *paths, transform=f"scale({steps[0]:.6g} {steps[1]:.6g})"),
+        viewBox=f"0 0 {width:.4g} {height:.4g}",
+        role="img",
+    )
+    left = tag("i", plane.left, class_="side left", aria_hidden="true")
+    right = tag("i", plane.right, class_="side right", aria_hidden="true")
+    return tag("div", drawing, left, right, tag("span", sequence, class_="name", aria_hidden="true"), class_="cell")
+
+
+def _window(head: NDArray[np.bool_], plane: Plane) -> tuple[slice, slice]:
+    """Rows and columns around the head, the same for every slice of a plane."""
+    shadow = plane.cut(np.broadcast_to(head.any(axis=plane.axis, keepdims=True), head.shape), 0)
+    window = []
+    for axis in (1, 0):
+        filled = np.flatnonzero(shadow.any(axis=axis))
+        low, high = (int(filled[0]), int(filled[-1]) + 1) if filled.size else (0, shadow.shape[1 - axis])
+        window.append(slice(max(low - MARGIN, 0), high + MARGIN))
+    return window[0], window[1]
+
+
+def _canonical(study: Study, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return study.grid.with_data(mask).canonical().data
+
+
+def _switches(names: list[str], shown: list[str]) -> Html:
+    boxes = [
+        tag(
+            "label",
+            tag("input", type="checkbox", class_=f"on{order}", checked=name in shown),
+            tag("svg", tag("line", x1=0, x2=24, y1=5, y2=5, class_="sample" + (" truth" if name == "Truth" else "")),
+                width=24, height=10, aria_hidden="true"),
+            name,
+        )
+        for order, name in enumerate(names)
+    ]  # fmt: skip
+    return tag("div", *boxes, class_="switches") if boxes else Html("")
+
+
+def _region_key() -> Html:
+    words = {"WT": "whole tumour", "TC": "tumour core", "ET": "enhancing tumour"}
+    entries = [tag("li", tag("i", class_=f"swatch {region}"), tag("b", region), f" {words[region]}") for region in REGIONS]
+    return tag("ul", *entries, class_="regions")
+
+
+def _measures(study: Study, layers: Mapping[str, Regions], truth: Regions | None) -> Html:
+    head = tag("tr", tag("th", "Outline", scope="col"), *(tag("th", f"{region}", scope="col") for region in REGIONS))
+    rows = []
+    for name, regions in layers.items():
+        cells = []
+        for channel, region in enumerate(REGIONS):
+            volume = f"{metrics.volume_ml(regions[channel], study.grid.voxel_ml):.1f} ml"
+            overlap = metrics.dice(regions[channel], truth[channel]) if truth is not None and name != "Truth" else None
+            small = "" if overlap is None else tag("small", f"Dice {overlap:.3f}")
+            cells.append(tag("td", volume, small, data_label=region))
+        rows.append(tag("tr", tag("th", name, scope="row"), *cells))
+    return tag("table", tag("thead", head), tag("tbody", *rows), class_="measures") if rows else Html("")

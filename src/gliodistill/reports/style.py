@@ -1,0 +1,120 @@
+"""The report's style sheet: light and dark by the reader's setting, narrow to wide, and on paper."""
+
+STYLE = """
+:root{color-scheme:light dark;
+--paper:#fcfcfb;--card:#fff;--ink:#1c2024;--quiet:#5a636c;--rule:#dcdfe2;--faint:#eef0f2;--accent:#0b5c8e;
+--c0:#0b5c8e;--c1:#c2410c;--c2:#047857;--c3:#8b3fa8;--c4:#6b5b00}
+@media (prefers-color-scheme:dark){:root{
+--paper:#14171a;--card:#1b1f23;--ink:#e6e9ec;--quiet:#a0a9b2;--rule:#343a41;--faint:#23282d;--accent:#7cc4f0;
+--c0:#6cb8ea;--c1:#f59a62;--c2:#4fc3a1;--c3:#cf9be6;--c4:#d6c35a}}
+*{box-sizing:border-box}
+html{-webkit-text-size-adjust:100%}
+body{margin:0;background:var(--paper);color:var(--ink);
+font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
+main,header,footer{max-width:1180px;margin:0 auto;padding:0 20px}
+header{padding-top:36px}
+h1{font-size:clamp(1.55rem,1.2rem + 1.6vw,2.3rem);line-height:1.2;margin:0 0 6px;letter-spacing:-.015em;text-wrap:balance}
+h2{font-size:1.25rem;line-height:1.3;margin:0 0 12px;padding-top:18px;border-top:2px solid var(--ink)}
+section{margin:40px 0}
+p{max-width:78ch;margin:.5em 0}
+.subtitle{color:var(--quiet);margin:0 0 14px}
+.research{display:inline-block;margin:0;padding:3px 10px;border:1px solid var(--c1);border-radius:4px;color:var(--c1);
+font-size:.86rem;font-weight:600}
+.quiet{color:var(--quiet)}
+p.quiet{font-size:.88rem}
+small{display:block;font-size:.8rem;color:var(--quiet);font-weight:400;white-space:nowrap}
+figure{margin:0}
+figcaption{display:flex;flex-wrap:wrap;gap:0 12px;align-items:baseline;margin-bottom:8px}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr));gap:12px}
+.tile{background:var(--card);border:1px solid var(--rule);border-radius:6px;padding:14px 16px}
+.tile span{display:block;font-size:.88rem;color:var(--quiet)}
+.tile strong{display:block;font-size:1.75rem;line-height:1.25;font-weight:650;font-variant-numeric:tabular-nums;letter-spacing:-.01em}
+.tile small{white-space:normal}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
+th,td{padding:9px 12px;text-align:left;vertical-align:top;border-bottom:1px solid var(--rule);font-weight:400}
+thead th{font-size:.84rem;color:var(--quiet);border-bottom:1.5px solid var(--ink);vertical-align:bottom}
+tbody th{font-weight:600}
+.number{text-align:right;white-space:nowrap}
+.scores{margin-bottom:10px}
+.scores th,.scores td{padding:9px 0 9px 14px}.scores th:first-child{padding-left:0}
+.scores tbody tr:last-child>*{border-bottom:1.5px solid var(--ink)}
+.settings{width:100%}
+.settings caption{text-align:left;font-weight:600;padding:6px 0}
+.settings th{width:34%;font-weight:400;color:var(--quiet);font-size:.92rem}
+.settings td{overflow-wrap:anywhere;font-size:.92rem}
+.settings th,.settings td{padding:5px 12px 5px 0}
+.columns{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:28px 36px}
+.columns>*{min-width:0}
+.chart svg{display:block;width:100%;height:auto;overflow:visible}
+.chart text{font-size:12.5px;fill:var(--quiet);font-variant-numeric:tabular-nums}
+.chart .label{fill:var(--ink)}
+.chart .grid{stroke:var(--rule);stroke-width:1}
+.chart .axis{stroke:var(--ink);stroke-width:1}
+.chart .line{fill:none;stroke-width:2;stroke-linejoin:round}
+.legend{display:flex;flex-wrap:wrap;gap:4px 20px;list-style:none;margin:8px 0 0;padding:0;font-size:.9rem}
+.legend li{display:flex;align-items:center;gap:8px}
+.legend svg{width:auto;flex:none}
+.c0{stroke:var(--c0)}.c1{stroke:var(--c1)}.c2{stroke:var(--c2)}.c3{stroke:var(--c3)}.c4{stroke:var(--c4)}
+.dot{fill:var(--paper);stroke-width:1.6}
+.spot{fill:none;stroke-width:1.8}
+.mean{stroke-width:3;stroke-linecap:round}
+.study{margin:0 0 44px}
+.planes{max-width:calc(var(--columns)*300px)}
+.keys{display:flex;flex-wrap:wrap;gap:6px 36px;justify-content:space-between;margin-bottom:10px;font-size:.9rem}
+.switches,.regions{display:flex;flex-wrap:wrap;gap:4px 18px;list-style:none;margin:0;padding:0}
+.switches label,.regions li{display:flex;align-items:center;gap:7px;cursor:pointer}
+.regions li{cursor:auto;gap:6px}
+.switches input{accent-color:var(--accent);width:16px;height:16px;margin:0}
+.sample{stroke:var(--ink);stroke-width:2;stroke-dasharray:5 3}
+.sample.truth{stroke-dasharray:none}
+.swatch{width:13px;height:13px;border-radius:3px;border:1px solid #0006}
+.swatch.WT{background:#56b4e9}.swatch.TC{background:#f0e442}.swatch.ET{background:#e8601c}
+.sequences{display:none}
+.plane{position:relative;display:grid;grid-template-columns:repeat(var(--columns),1fr);gap:3px;background:#000;padding:28px 3px 3px}
+.plane:first-of-type{border-radius:6px 6px 0 0}
+.plane:last-child{border-radius:0 0 6px 6px}
+.where{position:absolute;left:10px;top:3px;color:#b9c0c7;font-size:.82rem}
+.where b{color:#fff;font-weight:600}
+.cell{position:relative;min-width:0}
+.cell svg{display:block;width:100%;height:auto}
+.cell .name{position:absolute;left:6px;top:2px;color:#dfe4e8;font-size:.78rem;letter-spacing:.02em}
+.side{position:absolute;top:50%;color:#98a1a9;font:600 .72rem system-ui,sans-serif}
+.side.left{left:3px}.side.right{right:3px}
+.layer path{fill:none;stroke-width:1.4;vector-effect:non-scaling-stroke;stroke-dasharray:4 2.5;stroke-linejoin:round}
+.layer.truth path{stroke-dasharray:none;stroke-width:1.6}
+path.WT{stroke:#56b4e9}.layer path.TC{stroke:#f0e442;stroke-width:3}.layer path.ET{stroke:#e8601c;stroke-width:1.5}
+.study:has(.on0:not(:checked)) .l0,.study:has(.on1:not(:checked)) .l1,.study:has(.on2:not(:checked)) .l2,
+.study:has(.on3:not(:checked)) .l3,.study:has(.on4:not(:checked)) .l4,.study:has(.on5:not(:checked)) .l5{display:none}
+.measures{width:auto;margin-top:10px;font-size:.92rem}
+.measures th,.measures td{padding:5px 26px 5px 0}
+.measures small{display:inline;margin-left:8px}
+footer{margin-top:56px;padding:16px 20px 40px;color:var(--quiet);font-size:.88rem;border-top:1px solid var(--rule)}
+@media (max-width:760px){
+.stack thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+.stack,.stack tbody,.stack tr{display:block}
+.stack tr{border-bottom:1.5px solid var(--ink);padding:10px 0}
+.stack tbody tr:first-child{border-top:1.5px solid var(--ink)}
+.stack th,.stack td{display:block;border:0!important;padding:3px 0}
+.stack th{font-size:1.05rem;padding-bottom:6px}
+.stack td{display:grid;grid-template-columns:8.5em 1fr;text-align:left}
+.stack td::before{content:attr(data-label);grid-row:1/3;color:var(--quiet);font-size:.9rem}
+.stack td>*{grid-column:2}
+.measures{width:100%}.measures th,.measures td{padding-right:8px}.measures small{display:block;margin:0}
+}
+@media (max-width:560px){
+main,header{padding:0 14px}header{padding-top:22px}
+.plane{grid-template-columns:repeat(min(var(--columns),2),1fr)}
+section{margin:30px 0}
+}
+@media print{
+:root{color-scheme:light;--paper:#fff;--card:#fff;--ink:#000;--quiet:#444;--rule:#bbb;--faint:#eee;--accent:#0b5c8e;
+--c0:#0b5c8e;--c1:#c2410c;--c2:#047857;--c3:#8b3fa8;--c4:#6b5b00}
+@page{margin:16mm}
+body{font-size:10.5pt}
+main,header,footer{max-width:none;padding:0}
+.plane,.swatch{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+.tile,tr,.chart,.plane{break-inside:avoid}
+h2,figcaption,.keys{break-after:avoid}
+.study{break-inside:avoid}
+}
+"""
