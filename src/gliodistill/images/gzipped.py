@@ -17,7 +17,7 @@ class PlainSource:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._handle = open(file, "rb")  # noqa: SIM115 - closed in __exit__
+        self._handle = file.open("rb")
         self.size = os.fstat(self._handle.fileno()).st_size
         if self.size == 0:
             self._handle.close()

@@ -105,7 +105,7 @@ def write_nifti(volume: Volume, path: str | os.PathLike[str]) -> None:
         raise OutputError("cannot tell the format", file=file, field="name", got=file.name, expected="a name ending in .nii or .nii.gz")
     data = _storable(volume.data, file)
     header = build_header(volume.shape, data.dtype, volume.affine)
-    with atomic_file(file) as temporary, open(temporary, "wb") as handle:
+    with atomic_file(file) as temporary, temporary.open("wb") as handle:
         # wbits 31 writes a gzip member whose header has no time and no name.
         packer = zlib.compressobj(COMPRESSION, wbits=31) if file.name.lower().endswith(".gz") else None
         pack = packer.compress if packer else bytes
@@ -170,7 +170,7 @@ def _choose(stored: NDArray[Any], header: Header, channel: int | None, file: Pat
 
 
 def _scaled(stored: NDArray[Any], header: Header) -> NDArray[np.float32]:
-    """slope · stored + inter, computed in float64 plane by plane, as float32."""
+    """Apply slope · stored + inter, computed in float64 plane by plane, as float32."""
     if (header.slope, header.inter) == (1.0, 0.0) and stored.dtype.itemsize <= 4:
         return stored.astype(np.float32)
     values = np.empty(stored.shape, dtype=np.float32, order="F")

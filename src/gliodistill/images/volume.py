@@ -18,7 +18,7 @@ class Volume:
         affine: 4×4 float64, voxel index → mm in RAS+ (x to the patient's right, y to anterior, z to superior).
 
     Raises:
-        ImageError: data not 3-D or empty; affine not 4×4, not finite or singular.
+        ImageError: data not 3-D, empty or not real; affine not 4×4, not finite or singular.
     """
 
     data: NDArray[Any]
@@ -27,6 +27,8 @@ class Volume:
     def __post_init__(self) -> None:
         if self.data.ndim != 3 or 0 in self.data.shape:
             raise ImageError("not a volume", field="shape", got=self.data.shape, expected="three axes, none empty")
+        if self.data.dtype.kind not in "biuf":
+            raise ImageError("not real numbers", field="dtype", got=self.data.dtype, expected="bool, integers or floats")
         affine = np.asarray(self.affine, dtype=np.float64)
         if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
             raise ImageError("unusable affine", field="affine", got=affine.tolist(), expected="4×4, finite, invertible")

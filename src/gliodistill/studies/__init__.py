@@ -1,6 +1,8 @@
 """Studies: named sequences on one grid, label conventions, and the layouts they come in."""
 
 from gliodistill.studies.cohort import Cohort, check_disjoint, open_cohort
+from gliodistill.studies.inspection import Inspection, inspect
+from gliodistill.studies.label_evidence import Detection, detect_convention
 from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention, Tissue
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import ImageFile, Study, StudyRecord
@@ -9,12 +11,16 @@ __all__ = [
     "CONVENTIONS",
     "REGIONS",
     "Cohort",
+    "Detection",
     "ImageFile",
+    "Inspection",
     "LabelConvention",
     "Sequence",
     "Study",
     "StudyRecord",
     "Tissue",
     "check_disjoint",
+    "detect_convention",
+    "inspect",
     "open_cohort",
 ]

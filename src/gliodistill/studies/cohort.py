@@ -65,36 +65,48 @@ class Cohort:
             )
         return replace(self, studies=tuple(known[id] for id in wanted))
 
-    def split(self, validation: int | float, seed: int = 0) -> dict[str, "Cohort"]:
-        """Two sides, ``"training"`` and ``"validation"``, with no patient on both.
-
-        The order of patients comes from a hash of seed and patient, so it is the same everywhere and for ever, and a
-        patient who joins later moves few others.
-
-        Args:
-            validation: how many patients (int), or which share of them (float between 0 and 1).
-            seed: another seed, another split.
-
-        Raises:
-            StudyError: a side would be empty.
-        """
-        patients = sorted(self.patients, key=lambda patient: hashlib.sha256(f"{seed}:{patient}".encode()).digest())
-        count = validation if isinstance(validation, int) else round(validation * len(patients))
-        if not (isinstance(validation, int) or 0 < validation < 1) or not 0 < count < len(patients):
-            raise StudyError(
-                "cannot split",
-                file=self.layout,
-                field="validation",
-                got=f"{validation} of {len(patients)} patients",
-                expected="a number of patients, or a share between 0 and 1, that leaves both sides one",
-            )
-        held_out = set(patients[:count])
-        sides = {
-            "training": replace(self, studies=tuple(record for record in self.studies if record.patient not in held_out)),
-            "validation": replace(self, studies=tuple(record for record in self.studies if record.patient in held_out)),
-        }
+    def split(self, validation: int | float | Sequence[str], seed: int = 0) -> dict[str, "Cohort"]:
+        """Two sides, ``"training"`` and ``"validation"``, with no patient on both: see :func:`split_patients`."""
+        training, held_out = split_patients({record.id: record.patient for record in self.studies}, validation, seed)
+        sides = {"training": self.select(training), "validation": self.select(held_out)}
         check_disjoint(sides)
         return sides
+
+
+def split_patients(patients: Mapping[str, str], validation: int | float | Sequence[str], seed: int = 0) -> tuple[list[str], list[str]]:
+    """Study ids for training and for validation, with no patient on both sides.
+
+    The order of patients comes from a hash of seed and patient, so it is the same everywhere and for ever, and a
+    patient who joins later moves few others.
+
+    Args:
+        patients: study id → patient.
+        validation: how many patients (int), which share of them (float between 0 and 1), or the ids of studies
+            (every study of their patients comes along).
+        seed: another seed, another split.
+
+    Raises:
+        StudyError: a side would be empty, or a named study does not exist.
+    """
+    everyone = sorted(set(patients.values()), key=lambda patient: hashlib.sha256(f"{seed}:{patient}".encode()).digest())
+    if isinstance(validation, int | float):
+        count = validation if isinstance(validation, int) else round(validation * len(everyone))
+        possible = isinstance(validation, int) or 0 < validation < 1
+        held_out = set(everyone[:count]) if possible else set()
+    else:
+        strangers = [id for id in validation if id not in patients]
+        if strangers:
+            raise StudyError("no such study", field="validation", got=_some(strangers), expected=_some(sorted(patients), "an id like "))
+        held_out = {patients[id] for id in validation}
+    if not 0 < len(held_out) < len(everyone):
+        raise StudyError(
+            "cannot split",
+            field="validation",
+            got=f"{validation} of {len(everyone)} patients",
+            expected="a number of patients, or a share between 0 and 1, that leaves both sides one",
+        )
+    ids = sorted(patients)
+    return [id for id in ids if patients[id] not in held_out], [id for id in ids if patients[id] in held_out]
 
 
 def check_disjoint(sides: Mapping[str, Cohort]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.errors import LabelError
+from gliodistill.errors import GliodistillError, LabelError
 from gliodistill.images.nifti import read_labels
 from gliodistill.studies.label_names import by_names
 from gliodistill.studies.labels import BRATS2021, BRATS2023, BRATS_PED, CONVENTIONS, MSD, LabelConvention, Tissue
@@ -175,8 +175,17 @@ def _challenge(records: Sequence[StudyRecord]) -> str | None:
 
 def _read_spread(records: Sequence[StudyRecord]) -> Iterator[NDArray[Any]]:
     truths = [record.truth for record in records if record.truth is not None and not record.problems]
+    readable, failure = 0, None
     for index in np.unique(np.linspace(0, len(truths) - 1, min(SAMPLES, len(truths))).round().astype(int)) if truths else ():
-        yield read_labels(truths[index].path, truths[index].channel).data
+        try:
+            labels = read_labels(truths[index].path, truths[index].channel).data
+        except GliodistillError as error:  # one bad file is a problem of its study, told when that is loaded
+            failure = error
+            continue
+        readable += 1
+        yield labels
+    if failure is not None and not readable:
+        raise failure
 
 
 def _place(records: Sequence[StudyRecord]) -> str:

@@ -21,6 +21,7 @@ _TISSUES: tuple[tuple[str, Tissue], ...] = (
     (r"enhancing|\bet\b", Tissue.ET),
 )
 _REGIONS: tuple[tuple[str, str], ...] = (
+    (r"resection|cavity|\brc\b", "none"),
     (r"whole|\bwt\b", "WT"),
     (r"core|\btc\b", "TC"),
     (r"enhancing|\bet\b", "ET"),
@@ -41,8 +42,10 @@ def by_names(labels: Mapping[str, Any], place: str) -> LabelConvention:
             regions = {
                 _match(name, _REGIONS): {int(code) for code in (codes if isinstance(codes, list) else [codes])} for name, codes in pairs
             }
+            if len(regions) < len(pairs):
+                raise ValueError("one region named twice")
             every = set().union(*regions.values())
-            told = {code: frozenset(region for region, codes in regions.items() if code in codes) for code in every}
+            told = {code: frozenset(r for r, codes in regions.items() if code in codes and r != "none") for code in every}
         else:
             told = {int(code): _regions_of(_match(name, _TISSUES)) for name, code in pairs}
     except (KeyError, TypeError, ValueError) as error:

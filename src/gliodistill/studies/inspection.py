@@ -1,0 +1,188 @@
+"""A look at a data set before anything is done with it: what was understood, why, and everything that is wrong."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gliodistill.errors import GliodistillError, LabelError
+from gliodistill.images.nifti import read_header, read_labels, read_nifti
+from gliodistill.images.volume import Volume
+from gliodistill.progress import track
+from gliodistill.studies.cohort import Cohort, find_cohort
+from gliodistill.studies.label_evidence import detect_convention
+from gliodistill.studies.labels import CONVENTIONS, LabelConvention
+from gliodistill.studies.layouts import Found
+from gliodistill.studies.problem import Problem
+from gliodistill.studies.study import ImageFile, StudyRecord
+
+
+@dataclass(frozen=True)
+class InspectedImage:
+    """One image file of a study.
+
+    Attributes:
+        file: relative to the inspected folder where it lies inside.
+        channel: of a 4-D file.
+        spelling: what in the name (or description) was matched.
+        shape: voxels along X, Y, Z; None where the header cannot be read.
+        spacing: mm.
+        orientation: e.g. ``"LPS"``.
+    """
+
+    file: str
+    channel: int | None
+    spelling: str | None
+    shape: tuple[int, int, int] | None = None
+    spacing: tuple[float, float, float] | None = None
+    orientation: str | None = None
+
+
+@dataclass(frozen=True)
+class InspectedStudy:
+    """One study.
+
+    Attributes:
+        sequences: ``"T1"``, … → image.
+        truth: the label map, if any.
+        codes: of the truth, 0 left out; read only when ``deep``, else None.
+    """
+
+    id: str
+    patient: str
+    sequences: Mapping[str, InspectedImage]
+    truth: InspectedImage | None
+    codes: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found at ``path``.
+
+    Attributes:
+        convention: its name; None where there is no truth or it cannot be told (then ``problems`` says why).
+        evidence: what the convention was told from, one line each.
+        problems: each with the study and file it belongs to; ``blocking`` ones forbid loading.
+    """
+
+    path: str
+    layout: str
+    studies: tuple[InspectedStudy, ...]
+    convention: str | None
+    evidence: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = field(default=())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain types, for JSON."""
+        content: dict[str, Any] = asdict(replace(self, problems=()))
+        content["problems"] = [
+            {"study": p.study, "file": str(p.file) if p.file else None, "problem": p.problem, "blocking": p.blocking} for p in self.problems
+        ]
+        return content
+
+
+def inspect(path: str | os.PathLike[str], *, layout: str | None = None, labels: str | None = None, deep: bool = False) -> Inspection:
+    """Look at every study under ``path``.
+
+    Args:
+        path: a folder in any known layout, or a manifest.
+        layout: its name, instead of detecting it.
+        labels: the name of the label convention, instead of detecting it.
+        deep: read every voxel (checksums, NaN, label codes) instead of headers only.
+
+    Raises:
+        StudyError: nothing found, several layouts fit, two studies of one id. All else is listed in ``problems``.
+    """
+    root = Path(path)
+    cohort, found = find_cohort(root, layout)
+    problems = list(found.problems)
+    convention, evidence = _convention(cohort, found, labels, problems)
+    studies = tuple(_study(record, root, convention, deep, problems) for record in track(cohort.studies, "inspecting studies"))
+    return Inspection(str(root), cohort.layout, studies, convention.name if convention else None, evidence, tuple(problems))
+
+
+def _convention(
+    cohort: Cohort, found: Found, labels: str | None, problems: list[Problem]
+) -> tuple[LabelConvention | None, tuple[str, ...]]:
+    if labels is not None:
+        if labels not in CONVENTIONS:
+            raise LabelError("unknown label convention", file=found.layout, field="labels", got=labels, expected=", ".join(CONVENTIONS))
+        return CONVENTIONS[labels], ("declared",)
+    if not cohort.labelled().studies:
+        return None, ()
+    try:
+        detection = detect_convention(cohort.studies, found.label_names)
+    except GliodistillError as error:
+        problems.append(Problem(str(error)))
+        return None, ()
+    return detection.convention, detection.evidence
+
+
+def _study(record: StudyRecord, root: Path, convention: LabelConvention | None, deep: bool, problems: list[Problem]) -> InspectedStudy:
+    sequences: dict[str, InspectedImage] = {}
+    grids: dict[str, Volume] = {}
+    codes: tuple[int, ...] | None = None
+    for sequence, image in record.images.items():
+        name = str(sequence)
+        sequences[name] = _image(image, record, root, record.spellings.get(sequence), problems, grids, name)
+        if deep:
+            _attempt(problems, record, image.path, lambda image=image: read_nifti(image.path, image.channel))
+    truth = None
+    if record.truth is not None:
+        truth = _image(record.truth, record, root, None, problems, grids, "truth")
+        if deep:
+            codes = _codes(record, record.truth, convention, problems)
+    first = next(iter(grids), None)
+    for name, grid in grids.items():
+        if first is not None and not grid.same_grid(grids[first]):
+            problems.append(Problem(f"{name} lies on another grid than {first}: co-register first", record.id, blocking=True))
+    return InspectedStudy(record.id, record.patient, sequences, truth, codes)
+
+
+def _image(
+    image: ImageFile,
+    record: StudyRecord,
+    root: Path,
+    spelling: str | None,
+    problems: list[Problem],
+    grids: dict[str, Volume],
+    name: str,
+) -> InspectedImage:
+    shown = str(image.path.relative_to(root)) if image.path.is_relative_to(root) else str(image.path)
+    try:
+        header = read_header(image.path)
+    except GliodistillError as error:
+        _add(problems, Problem(str(error), record.id, image.path, blocking=True))
+        return InspectedImage(shown, image.channel, spelling)
+    if (image.channel or 0) >= (header.channels or 1) or (image.channel is None and header.channels is not None):
+        wanted = "one 3-D image" if image.channel is None else f"channel {image.channel}"
+        _add(problems, Problem(f"{header.channels or 1} channel(s), but {wanted} is wanted", record.id, image.path, blocking=True))
+    # A view that takes no memory, for its geometry alone.
+    grid = grids[name] = Volume(np.broadcast_to(np.uint8(0), header.shape), header.affine)
+    return InspectedImage(shown, image.channel, spelling, grid.shape, grid.spacing, grid.orientation)
+
+
+def _codes(record: StudyRecord, truth: ImageFile, convention: LabelConvention | None, problems: list[Problem]) -> tuple[int, ...] | None:
+    labels = _attempt(problems, record, truth.path, lambda: read_labels(truth.path, truth.channel))
+    if labels is None:
+        return None
+    if convention is not None:
+        _attempt(problems, record, truth.path, lambda: convention.check(labels.data))
+    return tuple(int(code) for code in np.unique(labels.data) if code)
+
+
+def _attempt(problems: list[Problem], record: StudyRecord, file: Path, action: Any) -> Any:
+    """What ``action`` gives, or None and one more problem."""
+    try:
+        return action()
+    except GliodistillError as error:
+        _add(problems, Problem(str(error), record.id, file, blocking=True))
+        return None
+
+
+def _add(problems: list[Problem], problem: Problem) -> None:
+    if problem not in problems:  # the header and the voxels may fail alike, and so may the channels of one file
+        problems.append(problem)

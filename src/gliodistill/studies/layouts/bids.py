@@ -1,0 +1,85 @@
+"""BIDS: ``sub-*/[ses-*/]anat/*_{T1w,T2w,FLAIR}.nii.gz``, contrast agent as ``ce-``, labels in ``derivatives/``.
+
+Names: https://bids-specification.readthedocs.io (MRI, anatomy; imaging derivatives, segmentations).
+"""
+
+import re
+from pathlib import Path
+
+from gliodistill.studies.layouts.found import Draft, Found, folders, gather, nifti_files, stem
+from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.study import ImageFile
+
+NAME = "bids"
+
+_SUFFIXES = {"T1w": Sequence.T1, "T2w": Sequence.T2, "FLAIR": Sequence.FLAIR}
+_TUMOUR = re.compile(r"tumou?r|lesion|glioma|\b(?:seg|wt|tc|et)\b", re.IGNORECASE)
+_ANATOMY = re.compile(r"brain|aseg|synthseg|aparc|tissue|gm|wm|csf|head|skull", re.IGNORECASE)
+
+
+def matches(root: Path) -> bool:
+    """Whether some ``sub-*`` folder holds an ``anat`` folder; ``root`` may be such a subject."""
+    return any(_anatomies(subject) for subject in _subjects(root))
+
+
+def find(root: Path) -> Found:
+    """One study per subject and session."""
+    drafts = []
+    for subject in _subjects(root):
+        for anatomy in _anatomies(subject):
+            session = anatomy.parent.name if anatomy.parent != subject else None
+            draft = Draft("_".join(part for part in (subject.name, session) if part), subject.name)
+            for file in nifti_files(anatomy):
+                _add_image(draft, file)
+            _add_truth(draft, subject, session)
+            drafts.append(draft)
+    return gather(NAME, drafts)
+
+
+def _subjects(root: Path) -> list[Path]:
+    if root.name.startswith("sub-") and root.is_dir():
+        return [root]
+    return [folder for folder in folders(root) if folder.name.startswith("sub-")]
+
+
+def _anatomies(subject: Path) -> list[Path]:
+    places = [subject, *(folder for folder in folders(subject) if folder.name.startswith("ses-"))]
+    return [place / "anat" for place in places if nifti_files(place / "anat")]
+
+
+def _add_image(draft: Draft, file: Path) -> None:
+    entities, suffix = _parse(file)
+    sequence = _SUFFIXES.get(suffix)
+    if sequence is None:
+        draft.note("not T1w, T2w or FLAIR", file)
+    elif "ce" not in entities:
+        draft.add(sequence, ImageFile(file), suffix)
+    elif sequence is Sequence.T1:
+        draft.add(Sequence.T1CE, ImageFile(file), f"ce-{entities['ce']}_{suffix}")
+    else:
+        draft.note("contrast-enhanced, but not T1", file)
+
+
+def _add_truth(draft: Draft, subject: Path, session: str | None) -> None:
+    """The derivative that is said to show tumour; else a ``dseg`` that is not said to show anything else."""
+    candidates = []
+    for pipeline in folders(subject.parent / "derivatives"):
+        place = pipeline / subject.name / (session or "")
+        candidates += [file for folder in (place, place / "anat") for file in nifti_files(folder)]
+    ranked: dict[int, list[Path]] = {}
+    for file in candidates:
+        entities, suffix = _parse(file)
+        if suffix not in ("dseg", "mask"):
+            continue
+        words = " ".join(entities.get(key, "") for key in ("label", "desc"))
+        named = bool(_TUMOUR.search(words)) and not _ANATOMY.search(words)
+        if named or (suffix == "dseg" and not _ANATOMY.search(words)):
+            ranked.setdefault((suffix == "mask") + 2 * (not named), []).append(file)
+    for file in ranked[min(ranked)] if ranked else ():
+        draft.add_truth(ImageFile(file))
+
+
+def _parse(file: Path) -> tuple[dict[str, str], str]:
+    """``sub-01_ce-gad_T1w`` → entities, suffix."""
+    *parts, suffix = stem(file).split("_")
+    return {key: value for key, _, value in (part.partition("-") for part in parts)}, suffix

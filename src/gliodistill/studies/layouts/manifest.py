@@ -1,0 +1,111 @@
+"""A table that says where everything is: CSV (or TSV) with a header, or JSON.
+
+Columns: ``id``; ``patient`` (default: the id); any spelling of T1, T1CE, T2, FLAIR; ``truth`` (or ``seg``, ``label``).
+Paths are relative to the manifest; ``images.nii.gz#2`` is channel 2 of a 4-D file. JSON is a list of such rows, or an
+object with that list under ``studies``.
+"""
+
+import csv
+import re
+from pathlib import Path
+from typing import Any
+
+from gliodistill.errors import StudyError
+from gliodistill.studies.layouts.found import TRUTH_SPELLINGS, Draft, Found, gather, read_json, sequence_of
+from gliodistill.studies.problem import Problem
+from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.study import ImageFile
+
+NAME = "manifest"
+
+_ID = frozenset({"id", "case", "study", "caseid", "studyid"})
+_PATIENT = frozenset({"patient", "patientid", "subject", "subjectid"})
+
+
+def matches(root: Path) -> bool:
+    """Whether ``root`` is a .csv, .tsv or .json file."""
+    return root.is_file() and root.suffix.lower() in (".csv", ".tsv", ".json")
+
+
+def find(root: Path) -> Found:
+    """Every row.
+
+    Raises:
+        StudyError: a table that cannot be read, lacks an id or any sequence, or names one twice.
+    """
+    if not matches(root):
+        raise StudyError("not a manifest", file=root, field="name", got=root.name, expected="a .csv, .tsv or .json file")
+    rows = _json_rows(root) if root.suffix.lower() == ".json" else _csv_rows(root)
+    if not rows:
+        raise StudyError("empty manifest", file=root, field="rows", got=0, expected="one row per study")
+    drafts, strange = [], set()
+    for number, row in enumerate(rows, 1):
+        columns = _columns(row, root)
+        strange |= {name for name, meaning in columns.items() if meaning is None}
+        cells: dict[str | Sequence, tuple[str, str]] = {}
+        for name, meaning in columns.items():
+            if meaning is not None and row[name] is not None and str(row[name]).strip():
+                cells[meaning] = (str(row[name]).strip(), name)
+        if "id" not in cells:
+            raise StudyError("row without an id", file=root, field="id", got=f"row {number}", expected="a name in column id")
+        id = cells.pop("id")[0]
+        draft = Draft(id, cells.pop("patient", (id, ""))[0])
+        if not re.fullmatch(r"[^/\\\s.][^/\\]*", id):  # ids name output files
+            raise StudyError("unusable id", file=root, field="id", got=repr(id), expected="a name without slashes or a dot in front")
+        for meaning, (text, spelling) in cells.items():
+            image = _image(text, root.parent)
+            if not image.path.is_file():
+                draft.block(f"no such file: {text}", image.path)
+            elif isinstance(meaning, Sequence):
+                draft.add(meaning, image, spelling)
+            else:
+                draft.add_truth(image)
+        drafts.append(draft)
+    return gather(NAME, drafts, [Problem(f"columns not used: {', '.join(sorted(strange))}", file=root)] if strange else [])
+
+
+def _columns(row: dict[str, Any], file: Path) -> dict[str, str | Sequence | None]:
+    """Column name → ``"id"``, ``"patient"``, ``"truth"``, a sequence, or None for others."""
+    meanings: dict[str, str | Sequence | None] = {}
+    for name in row:
+        plain = re.sub(r"[^a-z0-9]", "", name.lower())
+        meaning: str | Sequence | None = sequence_of(name)
+        for word, spellings in (("id", _ID), ("patient", _PATIENT), ("truth", TRUTH_SPELLINGS)):
+            meaning = word if plain in spellings else meaning
+        if meaning is not None and meaning in meanings.values():
+            raise StudyError("two columns of one meaning", file=file, field=name, got=str(meaning), expected="each once")
+        meanings[name] = meaning
+    if not any(isinstance(meaning, Sequence) for meaning in meanings.values()) or "id" not in meanings.values():
+        raise StudyError(
+            "manifest lacks columns", file=file, field="header", got=", ".join(row), expected="id and at least one of t1, t1ce, t2, flair"
+        )
+    return meanings
+
+
+def _csv_rows(file: Path) -> list[dict[str, Any]]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        first = text.partition("\n")[0]
+        delimiter = max("\t;,", key=first.count)
+        rows = list(csv.DictReader(text.splitlines(), delimiter=delimiter, strict=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise StudyError("cannot read the manifest", file=file, field="CSV", got=error, expected="a table in UTF-8") from error
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise StudyError(
+                "row and header disagree", file=file, field=f"line {number}", got="another number of cells", expected="one each"
+            )
+    return rows
+
+
+def _json_rows(file: Path) -> list[dict[str, Any]]:
+    content = read_json(file)
+    rows = content.get("studies") if isinstance(content, dict) else content
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise StudyError("malformed manifest", file=file, field="studies", got=type(content).__name__, expected="a list of objects")
+    return rows
+
+
+def _image(text: str, folder: Path) -> ImageFile:
+    match = re.fullmatch(r"(.+)#(\d+)", text)
+    return ImageFile(folder / match[1], int(match[2])) if match else ImageFile(folder / text)
