@@ -62,7 +62,7 @@ class Prepared:
         """
         if self.truth is None:
             raise StudyError("study has no truth", file=self.id)
-        return (self.truth[None] >> np.arange(3, dtype=np.uint8)[:, None, None, None] & 1).astype(bool)
+        return regions_of(self.truth)
 
     def to_native(self, scores: NDArray[np.floating[Any]], threshold: float) -> NDArray[np.bool_]:
         """Scores on the prepared grid (K X Y Z, float) → score > ``threshold`` on the study's own grid (K X Y Z, bool).
@@ -190,6 +190,11 @@ class Preparation:
             return cls(tuple(Sequence(s) for s in values["sequences"]), spacing, float(values["margin_mm"]), (low, high))
         except (TypeError, ValueError) as error:
             raise PackageError("preparation does not fit", field="preparation", got=values) from error
+
+
+def regions_of(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Bit mask (WT 1, TC 2, ET 4), uint8 X Y Z → WT, TC, ET, bool 3 X Y Z."""
+    return (mask[None] >> np.arange(3, dtype=np.uint8)[:, None, None, None] & 1).astype(bool)
 
 
 def _as_native(data: NDArray[Any], native: Volume) -> NDArray[Any]:

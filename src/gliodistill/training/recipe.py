@@ -92,6 +92,7 @@ class TrainingPart(_Part):
     clip: Annotated[float, Field(gt=0)] = 12.0
     """Largest gradient norm."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     compile: bool = False
     prefetch: Annotated[int, Field(ge=0)] = 1
     """Patches are cut by this many background threads; 0 cuts them in the loop."""

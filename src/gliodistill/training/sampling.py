@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gliodistill.errors import StudyError
 from gliodistill.preparation.cache import Cache, CachedStudy
+from gliodistill.preparation.preparation import regions_of
 from gliodistill.preparation.quantise import dequantise
 from gliodistill.training.augmentation import IntensityDraw, SpatialDraw, apply_intensity, draw_intensity, draw_spatial, read_patch
 from gliodistill.training.recipe import AugmentationPart, SamplingPart
@@ -102,7 +103,7 @@ class PatchSampler:
             keep = torch.tensor(draw.intensity.keep)
             completes.append(complete)
             images.append(torch.where(keep[:, None, None, None], complete, 0.0))
-            truths.append(torch.from_numpy(np.stack([mask >> bit & 1 for bit in range(3)])))
+            truths.append(torch.from_numpy(regions_of(mask)))
             keeps.append(keep)
         complete = torch.stack(completes)
         image = complete if self.augmentation.drop_sequence == 0 else torch.stack(images)

@@ -1,0 +1,5 @@
+"""``python -m gliodistill``."""
+
+from gliodistill.cli.main import run
+
+run()

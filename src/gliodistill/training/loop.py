@@ -1,0 +1,216 @@
+"""The training loop, top to bottom.
+
+One step: cut patches (ahead, in a thread) → losses of the method → backward → clip → optimiser → moving average.
+Everything that decides the next step is in the checkpoint, so a run that is killed goes on bitwise.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gliodistill.errors import CheckpointError, GliodistillError
+from gliodistill.files import write_text
+from gliodistill.networks import Network, default_precision
+from gliodistill.preparation.cache import CachedStudy
+from gliodistill.training.checkpoint import read_checkpoint, weights_hash, write_checkpoint, write_tensors
+from gliodistill.training.losses import Outputs
+from gliodistill.training.methods import Method
+from gliodistill.training.recipe import TrainingPart
+from gliodistill.training.sampling import PatchSampler
+from gliodistill.training.validation import mean_dice, validate
+
+LAST, BEST, LOG, SUMMARY = "last.safetensors", "best.safetensors", "log.jsonl", "summary.json"
+
+
+@dataclass
+class Progress:
+    """Where a run is; goes into the checkpoint and to whoever watches."""
+
+    step: int = 0
+    best: float = -1.0
+    seconds: float = 0.0
+    loss: float = 0.0
+
+
+def run_device(part: TrainingPart) -> torch.device:
+    """The device a run trains on."""
+    if part.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(part.device)
+
+
+def run_precision(part: TrainingPart, device: torch.device) -> torch.dtype:
+    """The arithmetic of convolutions: bfloat16 where the device multiplies it in hardware, unless the recipe says."""
+    return default_precision(device) if part.precision == "auto" else getattr(torch, part.precision)
+
+
+def learning_rate(part: TrainingPart, step: int) -> float:
+    """Linear warm-up, then polynomial decay to 0."""
+    warm = min(1.0, (step + 1) / max(1, part.warmup))
+    return float(part.optimiser.rate * warm * (1 - step / part.steps) ** part.power)
+
+
+def build_optimiser(part: TrainingPart, network: Network) -> torch.optim.Optimizer:
+    """AdamW or SGD with Nesterov momentum."""
+    o = part.optimiser
+    if o.name == "sgd":
+        return torch.optim.SGD(network.parameters(), o.rate, momentum=o.momentum, nesterov=o.momentum > 0, weight_decay=o.weight_decay)
+    return torch.optim.AdamW(network.parameters(), o.rate, weight_decay=o.weight_decay)
+
+
+def train_run(
+    method: Method,
+    sampler: PatchSampler,
+    validation: list[CachedStudy],
+    part: TrainingPart,
+    outputs: Outputs,
+    folder: Path,
+    watch: Callable[[Progress], None] = lambda progress: None,
+) -> dict[str, Any]:
+    """Train ``method.student`` in ``folder``, going on from its last checkpoint if there is one.
+
+    Args:
+        method: owns the student (already built) and the losses.
+        sampler: batches by step number.
+        validation: labelled studies for the whole-volume Dice; may be empty (then the last weights are the best).
+        part: schedule and arithmetic.
+        outputs: what the logits mean.
+        folder: gets ``last.safetensors``, ``best.safetensors``, ``log.jsonl``, ``summary.json``.
+        watch: called after each step.
+
+    Returns:
+        the summary: steps, seconds, best validation Dice, hash of the exported weights.
+
+    Raises:
+        GliodistillError: the loss is not finite.
+        CheckpointError: the last checkpoint is damaged or of another network.
+    """
+    device = run_device(part)
+    dtype = run_precision(part, device)
+    network = method.student.to(device, memory_format=torch.channels_last_3d).train()
+    if hasattr(method, "teacher"):
+        method.teacher.to(device, memory_format=torch.channels_last_3d)
+    optimiser = build_optimiser(part, network)
+    average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    progress = Progress()
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / LAST).exists():
+        facts = read_checkpoint(folder / LAST, network, average, optimiser)
+        progress = Progress(facts["step"], facts["best"], facts["seconds"])
+        if progress.step > part.steps:
+            raise CheckpointError("checkpoint is beyond the recipe", file=folder / LAST, got=progress.step, expected=f"at most {part.steps} steps")
+    if part.compile:
+        network.compile()
+    _keep_log_until(folder / LOG, progress.step)
+    board = _tensorboard(folder) if part.tensorboard else None
+
+    with open(folder / LOG, "a", buffering=1) as log:
+        for batch in sampler.batches(progress.step, part.steps, part.prefetch):
+            started = time.perf_counter()
+            rate = learning_rate(part, progress.step)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            batch = batch.to(device)
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                terms = method.losses(batch)
+            loss = torch.stack([term.float() for term in terms.values()]).sum()
+            if not torch.isfinite(loss):
+                raise GliodistillError("loss is not finite", file=folder, field=f"step {progress.step}", got=_floats(terms), hint="lower the rate or clip")
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = torch.nn.utils.clip_grad_norm_(network.parameters(), part.clip)
+            optimiser.step()
+            progress.step += 1
+            _follow(average, network, min(part.ema, progress.step / (progress.step + 9)))
+
+            line: dict[str, Any] = {"step": progress.step, "rate": rate, "loss": _floats(terms), "gradient_norm": float(norm)}
+            last = progress.step == part.steps
+            if validation and (last or progress.step % part.validate_every == 0):
+                line["dice"] = mean_dice(_validate_average(network, average, validation, outputs, dtype))
+            progress.loss = float(loss.detach())
+            progress.seconds += time.perf_counter() - started
+            line["seconds"] = round(progress.seconds, 3)
+            log.write(json.dumps(line) + "\n")
+            if board:
+                _to_tensorboard(board, line)
+            if "dice" in line and line["dice"]["mean"] > progress.best or (last and not validation):
+                progress.best = line["dice"]["mean"] if "dice" in line else progress.best
+                write_tensors(folder / BEST, average, {"step": progress.step, "dice": line.get("dice")})
+            if last or progress.step % part.save_every == 0:
+                facts = {"step": progress.step, "best": progress.best, "seconds": progress.seconds}
+                write_checkpoint(folder / LAST, network, average, optimiser, facts)
+            watch(progress)
+    summary = {
+        "steps": progress.step,
+        "seconds": round(progress.seconds, 1),
+        "best_dice": progress.best if validation else None,
+        "weights_sha256": weights_hash(average),
+        "device": device.type,
+        "precision": str(dtype).removeprefix("torch."),
+    }
+    write_text(folder / SUMMARY, json.dumps(summary, indent=1))
+    return summary
+
+
+@torch.no_grad()
+def _follow(average: dict[str, Tensor], network: Network, decay: float) -> None:
+    """Move the average towards the weights; running statistics and counters are copied."""
+    learned = {name for name, _ in network.named_parameters()}
+    state = network.state_dict()
+    names = [name for name in average if name in learned]
+    torch._foreach_lerp_([average[n] for n in names], [state[n] for n in names], 1 - decay)
+    for name in average.keys() - learned:
+        average[name].copy_(state[name])
+
+
+def _validate_average(
+    network: Network, average: dict[str, Tensor], studies: list[CachedStudy], outputs: Outputs, dtype: torch.dtype
+) -> dict[str, dict[str, float]]:
+    """Validate the moving average, then put the weights back bit for bit."""
+    own = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    network.load_state_dict(average)
+    try:
+        return validate(network, studies, outputs, dtype)
+    finally:
+        network.load_state_dict(own)
+
+
+def _keep_log_until(log: Path, step: int) -> None:
+    """Drop log lines after ``step``: they will be written again."""
+    if not log.exists():
+        return
+    kept = []
+    for text in log.read_text().splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            break  # a line cut short by a kill
+        if line["step"] > step:
+            break
+        kept.append(text)
+    write_text(log, "".join(text + "\n" for text in kept))
+
+
+def _floats(terms: dict[str, Tensor]) -> dict[str, float]:
+    return {name: float(term.detach()) for name, term in terms.items()}
+
+
+def _tensorboard(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise GliodistillError("TensorBoard is not installed", field="training.tensorboard", hint="pip install tensorboard, or leave it off") from error
+    return SummaryWriter(folder / "tensorboard")  # type: ignore[no-untyped-call]
+
+
+def _to_tensorboard(board: Any, line: dict[str, Any]) -> None:
+    for group in ("loss", "dice"):
+        for name, value in line.get(group, {}).items():
+            board.add_scalar(f"{group}/{name}", value, line["step"])
+    board.add_scalar("rate", line["rate"], line["step"])
