@@ -199,7 +199,11 @@ def _rotation(quaternion: tuple[float, ...], file: Path) -> NDArray[np.float64]:
     rest = 1.0 - (b * b + c * c + d * d)
     if not rest > -1e-5:
         raise ImageError("not a rotation", file=file, field="quatern_b/c/d", got=(b, c, d), expected="squares that sum to at most 1")
-    a = math.sqrt(max(rest, 0.0))
+    if rest < 4e-7:  # half a turn: what is left of 1 is the rounding of three float32 squares, as in nifti1_io.c
+        norm = math.sqrt(1.0 - rest)
+        a, b, c, d = 0.0, b / norm, c / norm, d / norm
+    else:
+        a = math.sqrt(rest)
     return np.array(
         [
             [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
