@@ -1,0 +1,175 @@
+"""Render phantoms, and write a cohort of them in the BraTS layout."""
+
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.errors import GliodistillError
+from gliodistill.files import atomic_folder, write_text
+from gliodistill.images.volume import Volume
+from gliodistill.phantom.anatomy import brain_box, make_anatomy
+from gliodistill.phantom.artefacts import degrade
+from gliodistill.phantom.contrast import CHANNELS, paint
+from gliodistill.phantom.drawing import draw_parameters
+from gliodistill.phantom.fields import FIELD_MM, Grid
+from gliodistill.phantom.parameters import PhantomParameters
+from gliodistill.phantom.tumour import delineate, grow_in, push
+from gliodistill.progress import track
+from gliodistill.studies.labels import BRATS2021
+from gliodistill.studies.study import Study
+
+SPACING_MM = (0.5, 6.0)
+"""Voxel sizes that make sense: below, memory; above, no tumour is left."""
+
+
+def case_name(seed: int, index: int) -> str:
+    """The id of a phantom, e.g. ``Phantom_007_00012``."""
+    return f"Phantom_{seed:03d}_{index:05d}"
+
+
+def make_phantom(seed: int, index: int, spacing: float = 1.0, difficulty: float = 1.0) -> Study:
+    """One synthetic study, with truth.
+
+    Args:
+        seed: the cohort's.
+        index: which study of it, from 0; studies do not depend on each other.
+        spacing: voxel size in mm; 1 gives the BraTS grid of 240×240×155, 2 gives 120×120×78.
+        difficulty: 0 (clean) to 2 (noisy, faint).
+
+    Returns:
+        Four sequences, float32 with integer values, exactly 0 outside the brain; truth uint8 in BraTS ≤ 2021 codes.
+
+    Raises:
+        GliodistillError: an argument out of range.
+    """
+    return render(draw_parameters(seed, index, difficulty), spacing)
+
+
+def render(parameters: PhantomParameters, spacing: float = 1.0) -> Study:
+    """The study that ``parameters`` describe: same parameters and spacing, same voxels."""
+    if not SPACING_MM[0] <= spacing <= SPACING_MM[1]:
+        raise GliodistillError("no such spacing", field="spacing", got=spacing, expected=f"{SPACING_MM[0]} to {SPACING_MM[1]} mm")
+    field = Grid.field(spacing)
+    box = brain_box(parameters.anatomy, field)
+    grid = field.crop(box)
+    growth = grow_in(parameters)
+    displacement = push(parameters.tumour, growth, grid)
+    anatomy = make_anatomy(parameters.anatomy, grid, displacement)
+    tumour = delineate(parameters.tumour, growth, anatomy, displacement)
+    truth = np.zeros(field.shape, np.uint8)
+    truth[box][tumour.box] = BRATS2021.from_regions(np.stack([tumour.whole, tumour.core, tumour.enhancing]))
+    affine = _affine(spacing)
+    images = {}
+    for sequence, clean in paint(parameters.contrast, anatomy, tumour).items():
+        channel = CHANNELS[sequence]
+        seen = degrade(parameters.artefacts, clean, anatomy.brain, grid, channel)
+        # Brain voxels stay positive when rounded: 0 means "no brain here" to everyone who reads BraTS.
+        scaled = np.where(seen > 0, np.clip(np.rint(seen * parameters.contrast.scale[channel]), 1, 32767), 0)
+        whole = np.zeros(field.shape, np.float32)
+        whole[box] = scaled
+        images[sequence] = Volume(_to_lps(whole), affine)
+    name = case_name(parameters.seed, parameters.index)
+    return Study(name, name, images, Volume(_to_lps(truth), affine), BRATS2021)
+
+
+def _to_lps(values: NDArray[Any]) -> NDArray[Any]:
+    """BraTS stores X to the left and Y to the back."""
+    return np.ascontiguousarray(values[::-1, ::-1])
+
+
+def _affine(spacing: float) -> NDArray[np.float64]:
+    """The BraTS affine (X and Y flipped, last row at y = 239), scaled so that the field of view stays."""
+    shape = Grid.field(spacing).shape
+    affine = np.diag([-spacing, -spacing, spacing, 1.0])
+    first = 0.5 * spacing - 0.5
+    affine[:3, 3] = (first + (shape[0] - 1) * spacing - (FIELD_MM[0] - 1), first + (shape[1] - 1) * spacing, first)
+    return affine
+
+
+def write_cohort(
+    out: str | os.PathLike[str],
+    n: int,
+    seed: int,
+    spacing: float = 1.0,
+    jobs: int | None = None,
+    difficulty: float = 1.0,
+) -> list[Path]:
+    """Write studies 0 to ``n − 1`` of cohort ``seed``; those already there are kept, so a stopped run goes on.
+
+    Each study is a folder ``<case>/`` with ``<case>_{t1,t1ce,t2,flair,seg}.nii.gz`` (int16; labels uint8 0/1/2/4) and
+    ``<case>_phantom.json``, its parameters; it appears whole or not at all.
+
+    Args:
+        out: folder of the cohort; made if missing.
+        n: how many studies.
+        seed: of the cohort.
+        spacing: voxel size in mm.
+        jobs: processes; None for one per processor.
+        difficulty: 0 to 2, see :func:`make_phantom`.
+
+    Returns:
+        The study folders, in order.
+
+    Raises:
+        GliodistillError: an argument out of range, or a study already there that was made with other settings.
+        OutputError: the folder cannot be written.
+    """
+    if n < 1:
+        raise GliodistillError("a cohort needs studies", field="n", got=n, expected="an integer ≥ 1")
+    root = Path(out)
+    root.mkdir(parents=True, exist_ok=True)
+    folders = [root / case_name(seed, index) for index in range(n)]
+    missing = [index for index, folder in enumerate(folders) if not _is_done(folder, spacing, difficulty)]
+    work = [(folders[index], seed, index, spacing, difficulty) for index in missing]
+    workers = min(len(work), jobs if jobs is not None else os.cpu_count() or 1)
+    if workers <= 1:
+        for task in track(work, "making phantoms"):
+            _write_one(*task)
+        return folders
+    # Spawned, not forked: the caller may run threads (torch, BLAS) that a fork would leave half-way.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        running = [pool.submit(_write_one, *task) for task in work]
+        for finished in track(as_completed(running), "making phantoms", total=len(running)):
+            finished.result()
+    return folders
+
+
+def _is_done(folder: Path, spacing: float, difficulty: float) -> bool:
+    if not folder.exists():
+        return False
+    record = folder / f"{folder.name}_phantom.json"
+    try:
+        made = json.loads(record.read_text())
+        settings = (made["spacing"], made["parameters"]["difficulty"])
+    except (OSError, ValueError, KeyError) as error:
+        raise GliodistillError("folder is no phantom", file=record, got=error, hint="remove it or choose another folder") from error
+    if settings != (spacing, difficulty):
+        raise GliodistillError(
+            "phantom of other settings",
+            file=folder,
+            field="spacing, difficulty",
+            got=settings,
+            expected=(spacing, difficulty),
+            hint="choose another folder",
+        )
+    return True
+
+
+def _write_one(folder: Path, seed: int, index: int, spacing: float, difficulty: float) -> None:
+    from gliodistill.images import write_nifti
+
+    parameters = draw_parameters(seed, index, difficulty)
+    study = render(parameters, spacing)
+    with atomic_folder(folder) as temporary:
+        for sequence, image in study.images.items():
+            write_nifti(image.with_data(image.data.astype(np.int16)), temporary / f"{study.id}_{sequence.lower()}.nii.gz")
+        assert study.truth is not None
+        write_nifti(study.truth, temporary / f"{study.id}_seg.nii.gz")
+        record = {"spacing": spacing, "parameters": parameters.as_dict()}
+        write_text(temporary / f"{study.id}_phantom.json", json.dumps(record, indent=1) + "\n")

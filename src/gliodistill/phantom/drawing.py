@@ -1,0 +1,228 @@
+"""Draw the parameters of a phantom. The ranges are centred on what `benchmarks/phantom_realism.py` measures on real cases."""
+
+import numpy as np
+
+from gliodistill.errors import GliodistillError
+from gliodistill.phantom.atlas import load_atlas
+from gliodistill.phantom.parameters import (
+    AnatomyParameters,
+    ArtefactParameters,
+    ContrastParameters,
+    Four,
+    PhantomParameters,
+    Triple,
+    TumourParameters,
+)
+
+Rng = np.random.Generator
+
+
+def draw_parameters(seed: int, index: int, difficulty: float = 1.0) -> PhantomParameters:
+    """The parameters of study ``index`` of cohort ``seed``; no study depends on another.
+
+    Args:
+        seed: any integer ≥ 0.
+        index: which study, from 0.
+        difficulty: 0 (clean, strong contrast) to 2 (noisy, faint); 1 resembles real cohorts.
+
+    Raises:
+        GliodistillError: a value out of range.
+    """
+    for name, value in (("seed", seed), ("index", index)):
+        if value < 0:
+            raise GliodistillError("phantoms are numbered from 0", field=name, got=value, expected="an integer ≥ 0")
+    if not 0 <= difficulty <= 2:
+        raise GliodistillError("no such difficulty", field="difficulty", got=difficulty, expected="0 to 2")
+    # One stream per part, so that a change in how one is drawn leaves the others as they were.
+    anatomy, tumour, contrast, artefacts = (np.random.default_rng(s) for s in np.random.SeedSequence([seed, index]).spawn(4))
+    drawn = draw_tumour(tumour)
+    return PhantomParameters(
+        seed,
+        index,
+        float(difficulty),
+        draw_anatomy(anatomy),
+        drawn,
+        draw_contrast(contrast, difficulty),
+        draw_artefacts(artefacts, difficulty),
+    )
+
+
+def _uniform(rng: Rng, low: float, high: float) -> float:
+    return round(float(rng.uniform(low, high)), 4)
+
+
+def _normal(rng: Rng, mean: float, deviation: float, low: float, high: float) -> float:
+    return round(float(np.clip(rng.normal(mean, deviation), low, high)), 4)
+
+
+def _maybe(rng: Rng, probability: float, low: float, high: float) -> float:
+    """Uniform in a range with a probability, else 0; always two draws."""
+    happens, value = rng.random() < probability, _uniform(rng, low, high)
+    return value if happens else 0.0
+
+
+def _triple(rng: Rng, deviation: float, limit: float) -> Triple:
+    x, y, z = (_normal(rng, 0, deviation, -limit, limit) for _ in range(3))
+    return x, y, z
+
+
+def _seed(rng: Rng) -> int:
+    return int(rng.integers(2**31))
+
+
+def draw_anatomy(rng: Rng) -> AnatomyParameters:
+    """A brain: BraTS brains (SRI24 space) measure about 138×172×139 mm where the atlas measures 145×181×155."""
+    size = _normal(rng, 1.0, 0.035, 0.92, 1.08)
+    scale = tuple(round(size * base * _normal(rng, 1.0, 0.025, 0.93, 1.07), 4) for base in (0.965, 0.965, 0.945))
+    return AnatomyParameters(
+        scale=(scale[0], scale[1], scale[2]),
+        rotation_deg=(_normal(rng, 0, 4, -10, 10), _normal(rng, 0, 2.5, -8, 8), _normal(rng, 0, 2.5, -8, 8)),
+        shift_mm=(_normal(rng, 0, 2, -6, 6), _normal(rng, 0, 3, -8, 8), _normal(rng, -4, 3, -12, 4)),
+        elastic_mm=(_uniform(rng, 2.0, 4.5), _uniform(rng, 0.6, 1.6)),
+        folding=_uniform(rng, 0.5, 1.3),
+        sharpness=_uniform(rng, 1.6, 3.2),
+        atrophy=_normal(rng, 0.5, 0.6, -0.6, 2.0),
+        outline=_uniform(rng, 0.58, 0.84),
+        seed=_seed(rng),
+    )
+
+
+def draw_tumour(rng: Rng) -> TumourParameters:
+    """A tumour: volumes as in 360 BraTS 2020 patients (WT median 90 ml; TC/WT median 0.39; ET/TC median 0.62, none in 7 %)."""
+    kind = str(rng.choice(("ring", "patchy", "nodule", "nonenhancing"), p=(0.46, 0.28, 0.11, 0.15)))
+    wt = float(np.clip(108 * rng.weibull(1.75), 6, 260))
+    core = float(np.clip(rng.beta(2.0, 3.0), 0.03, 0.96))
+    if kind == "nonenhancing":
+        core = float(np.clip(rng.beta(3.0, 2.5), 0.1, 0.97))
+    elif kind == "nodule":
+        core = float(np.clip(rng.beta(2.5, 2.5), 0.1, 0.95))
+    enhancing = {
+        "ring": float(np.clip(rng.beta(6.0, 3.2), 0.2, 0.97)),
+        "patchy": float(np.clip(rng.beta(5.0, 2.6), 0.15, 0.99)),
+        "nodule": float(10 ** rng.uniform(-2.3, -0.5)),
+        "nonenhancing": 0.0,
+    }[kind]
+    foci = int(rng.choice((1, 2, 3), p=(0.86, 0.1, 0.04)))
+    return TumourParameters(
+        kind=kind,
+        wt_ml=round(wt, 3),
+        tc_ml=round(wt * core, 3),
+        et_ml=round(wt * core * enhancing, 3),
+        foci_mm=_draw_foci(rng, foci),
+        white_matter_ratio=(_uniform(rng, 2.0, 8.0), _uniform(rng, 6.0, 20.0)),
+        unevenness=_uniform(rng, 0.2, 0.7),
+        roughness_mm=(_uniform(rng, 0.4, 1.8), _uniform(rng, 0.6, 2.6)),
+        patchiness=_uniform(rng, 0.1, 0.45) if kind == "ring" else _uniform(rng, 0.5, 0.95),
+        mass_effect_mm=round(min(1.0, (wt * core / 60) ** 0.5) * _uniform(rng, 1.0, 10.0), 4),
+        seed=_seed(rng),
+    )
+
+
+def _draw_foci(rng: Rng, count: int) -> tuple[Triple, ...]:
+    """Points in supratentorial white (mostly) or grey matter; further foci within 60 mm of the first."""
+    atlas = load_atlas(2)
+    x, y, z = (corner + np.arange(n) * atlas.step_mm for corner, n in zip(atlas.corner_mm, atlas.grey.shape, strict=True))
+    below = (y[:, None] < -28) & (z[None, :] < -12 - 0.25 * (y[:, None] + 28))
+    stem = (np.abs(x)[:, None, None] < 16) & (y[None, :, None] < -8) & (z[None, None, :] < -2)
+    likely = (atlas.white + 0.4 * atlas.grey) * (atlas.depth > 6) * ~below[None] * ~stem
+    points: list[Triple] = []
+    for _ in range(count):
+        weight = likely
+        if points:
+            square = sum((axis - c) ** 2 for axis, c in zip(np.ix_(x, y, z), points[0], strict=True))
+            weight = likely * ((square > 18**2) & (square < 60**2))
+        cumulative = np.cumsum(weight, dtype=np.float64)
+        flat = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
+        i, j, k = np.unravel_index(flat, weight.shape)
+        points.append((float(x[i]), float(y[j]), float(z[k])))
+    return tuple(points)
+
+
+def draw_contrast(rng: Rng, difficulty: float) -> ContrastParameters:
+    """Contrasts relative to white matter. Oedema and tumour water shift T1 down and T2 up together, as physics has it."""
+    keep = 1 - 0.25 * (difficulty - 1)
+    """Fainter or stronger tumour."""
+    t1_grey = _uniform(rng, 0.67, 0.91)
+    t1_fluid = round(min(_uniform(rng, 0.28, 0.6), t1_grey - 0.14), 4)
+    ce_grey = _normal(rng, t1_grey, 0.03, 0.68, 0.95)
+    ce_fluid = round(min(_normal(rng, t1_fluid + 0.03, 0.03, 0.28, 0.64), ce_grey - 0.12), 4)
+    t2_grey, t2_fluid = _uniform(rng, 1.12, 1.58), _uniform(rng, 2.3, 3.9)
+    flair_grey, flair_fluid = _uniform(rng, 1.0, 1.3), _uniform(rng, 0.25, 0.68)
+
+    water = float(rng.random())
+    t1_oedema = 1 - keep * (0.04 + 0.22 * water + _uniform(rng, -0.03, 0.06))
+    t2_oedema = max(1 + keep * (0.32 + 0.6 * water + _uniform(rng, -0.08, 0.2)), t2_grey * 1.08)
+    flair_oedema = max(1 + keep * (0.3 + 0.45 * water + _uniform(rng, -0.05, 0.4)), flair_grey + 0.12)
+    solid_t1 = 1 - keep * _uniform(rng, 0.08, 0.34)
+    solid_t2 = max(1 + keep * _uniform(rng, 0.45, 1.25), t2_grey * 1.1)
+    solid_flair = max(1 + keep * _uniform(rng, 0.25, 1.15), flair_grey + 0.1)
+    necrosis_t1 = max(t1_fluid + 0.02, solid_t1 - _uniform(rng, 0.08, 0.3))
+    necrosis_t2 = max(solid_t2 + 0.15, t2_fluid * _uniform(rng, 0.7, 0.98))
+    necrosis_flair = max(flair_fluid + 0.08, _uniform(rng, 0.5, 1.9))
+    rim_t1 = 1 - keep * _uniform(rng, 0.0, 0.32)
+    rim_ce = max(1 + keep * abs(_normal(rng, 0.26, 0.16, 0.06, 0.8)), rim_t1 + 0.15)
+    shift = [_normal(rng, 0.0, 0.015, -0.03, 0.03) for _ in range(3)]
+
+    def four(t1: float, ce: float, t2: float, flair: float) -> Four:
+        return round(t1, 4), round(ce, 4), round(t2, 4), round(flair, 4)
+
+    means = {
+        "WM": (1.0, 1.0, 1.0, 1.0),
+        "GM": four(t1_grey, ce_grey, t2_grey, flair_grey),
+        "CSF": four(t1_fluid, ce_fluid, t2_fluid, flair_fluid),
+        "ED": four(t1_oedema, t1_oedema + shift[0], min(t2_oedema, t2_fluid - 0.1), flair_oedema),
+        "NET": four(solid_t1, solid_t1 + shift[1] + 0.01, min(solid_t2, t2_fluid - 0.1), solid_flair),
+        "NCR": four(necrosis_t1, necrosis_t1 + shift[2] + 0.01, min(necrosis_t2, t2_fluid), necrosis_flair),
+        "ET": four(rim_t1, rim_ce, 1 + keep * _uniform(rng, 0.4, 1.2), max(1 + keep * _uniform(rng, 0.2, 1.1), flair_grey + 0.05)),
+    }
+    texture = tuple(_uniform(rng, low, high) for low, high in ((0.015, 0.05), (0.015, 0.05), (0.02, 0.07), (0.02, 0.06)))
+    scale = tuple(round(float(np.exp(rng.uniform(np.log(150), np.log(1200)))), 1) for _ in range(4))
+    return ContrastParameters(
+        means=means,
+        fluidity=_uniform(rng, 0.0, 1.0),
+        variation=_uniform(rng, 0.4, 1.3),
+        texture=(texture[0], texture[1], texture[2], texture[3]),
+        oedema_fade=_uniform(rng, 0.0, 0.7),
+        infiltration=_uniform(rng, 0.0, 0.35),
+        bleed=_maybe(rng, 0.12, 0.15, 0.5),
+        vessels=_maybe(rng, 0.85, 0.2, 1.3),
+        meninges=_maybe(rng, 0.6, 0.1, 0.7),
+        choroid=_maybe(rng, 0.85, 0.2, 0.9),
+        hyperintensities=_maybe(rng, min(1.0, 0.5 * (0.5 + 0.5 * difficulty)), 0.05, 1.0),
+        residue=_maybe(rng, 0.4, 0.2, 0.9),
+        scale=(scale[0], scale[1], scale[2], scale[3]),
+        seed=_seed(rng),
+    )
+
+
+def draw_artefacts(rng: Rng, difficulty: float) -> ArtefactParameters:
+    """Artefacts; ``difficulty`` scales their size and their frequency."""
+
+    def four(low: float, high: float) -> Four:
+        a, b, c, d = (round(difficulty * _uniform(rng, low, high), 4) for _ in range(4))
+        return a, b, c, d
+
+    def triples(deviation: float, limit: float) -> tuple[Triple, Triple, Triple, Triple]:
+        return tuple(_triple(rng, deviation * difficulty, limit * difficulty) for _ in range(4))  # type: ignore[return-value]
+
+    def axes(p: tuple[float, float, float]) -> tuple[int, int, int, int]:
+        a, b, c, d = (int(rng.choice(3, p=p)) for _ in range(4))
+        return a, b, c, d
+
+    thick = (0.3, 0.1, 0.3, 0.4)
+    slices = tuple(_maybe(rng, min(1.0, p * difficulty), 2.5, 6.5) for p in thick)
+    cut_sequence, cut_share = int(rng.integers(4)), _maybe(rng, 0.07 * difficulty, 0.08, 0.35) * float(rng.choice((-1, 1)))
+    cut = tuple(cut_share if number == cut_sequence else 0.0 for number in range(4))
+    blur = tuple(_uniform(rng, 0.35, 0.9) for _ in range(4))
+    return ArtefactParameters(
+        bias=four(0.02, 0.12),
+        blur_mm=(blur[0], blur[1], blur[2], blur[3]),
+        slice_mm=(slices[0], slices[1], slices[2], slices[3]),
+        slice_axis=axes((0.2, 0.1, 0.7)),
+        shift_mm=triples(0.3, 0.9),
+        rotation_deg=triples(0.3, 1.0),
+        noise=(four(0.01, 0.05)[0], four(0.015, 0.06)[0], four(0.02, 0.08)[0], four(0.02, 0.08)[0]),
+        cut=(cut[0], cut[1], cut[2], cut[3]),
+        cut_axis=axes((0.1, 0.45, 0.45)),
+        seed=_seed(rng),
+    )

@@ -1,0 +1,165 @@
+"""From growth to compartments: mass effect, borders, and which part of the core enhances."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.phantom.anatomy import Anatomy, affine_to_atlas, make_anatomy
+from gliodistill.phantom.fields import Box, Grid, resample, smooth_noise
+from gliodistill.phantom.growth import GROWTH_MM, Growth, grow
+from gliodistill.phantom.parameters import PhantomParameters, TumourParameters
+
+Array = NDArray[np.float32]
+MM_PER_STEP = 0.65
+"""About how far a front runs in white matter in a step: turns roughness in mm into roughness in time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tumour:
+    """The regions on a grid, axes X Y Z.
+
+    Attributes:
+        whole, core, enhancing: bool, nested.
+        distance: float32 in [0, 1]: 0 at the core, 1 at the border of the oedema.
+        box: the part of the grid that holds the tumour.
+    """
+
+    whole: NDArray[np.bool_]
+    core: NDArray[np.bool_]
+    enhancing: NDArray[np.bool_]
+    distance: Array
+    box: Box
+
+
+def grow_in(parameters: PhantomParameters) -> Growth:
+    """Grow the tumour in the brain it is given, before that brain is pushed aside."""
+    whole = Grid.field(GROWTH_MM)
+    matrix, offset = affine_to_atlas(parameters.anatomy)
+    foci = np.array([np.linalg.solve(matrix, np.array(focus) - offset) for focus in parameters.tumour.foci_mm])
+    reach = 30 + 14 * parameters.tumour.wt_ml ** (1 / 3)
+    grid = whole.crop(whole.box_around(foci.min(axis=0) - reach, foci.max(axis=0) + reach))
+    anatomy = make_anatomy(parameters.anatomy, grid)
+    room = np.argwhere(anatomy.brain & (anatomy.fluid < 0.3))
+    where = np.stack([axis[room[:, number]] for number, axis in enumerate(grid.axes)], axis=1)
+    voxels = []
+    for focus in foci:
+        # The elastic map has moved the tissue: the nearest solid voxel stands for the point drawn in the atlas.
+        i, j, k = room[np.argmin(((where - focus) ** 2).sum(axis=1))]
+        voxels.append((int(i), int(j), int(k)))
+    return grow(parameters.tumour, anatomy, voxels)
+
+
+def push(parameters: TumourParameters, growth: Growth, grid: Grid) -> tuple[Array, Array, Array]:
+    """Mass effect: the displacement (mm on X Y Z, three float32 arrays on ``grid``) that a growing core gives its surroundings.
+
+    It follows the gradient of the blurred core, so it points outwards, is largest near the core's border and fades with
+    distance; the skull is felt only through that fading.
+    """
+    from scipy import ndimage
+
+    voxels = int(parameters.tc_ml / growth.grid.spacing**3 * 1000)
+    pad = 16
+    core = np.pad((growth.core <= _level(growth.core, voxels)).astype(np.float32), pad)
+    radius = max(parameters.tc_ml, 0.5) ** (1 / 3) * 6.2
+    potential = ndimage.gaussian_filter(core, (radius * 0.5 + 7) / growth.grid.spacing, mode="constant")
+    gradient = [-np.gradient(potential, axis=axis) for axis in range(3)]
+    largest = max(float(np.sqrt(sum(g**2 for g in gradient)).max()), 1e-9)
+    x, y, z = (axis[0] + np.arange(-pad, len(axis) + pad, dtype=np.float64) * growth.grid.spacing for axis in growth.grid.axes)
+    wide = Grid((x, y, z), growth.grid.spacing)
+    right, front, up = (resample((g * (parameters.mass_effect_mm / largest)).astype(np.float32), wide, grid) for g in gradient)
+    return right, front, up
+
+
+def delineate(parameters: TumourParameters, growth: Growth, anatomy: Anatomy, displacement: tuple[Array, Array, Array]) -> Tumour:
+    """Draw the regions on the grid of ``anatomy``, as large as asked for where the brain has room.
+
+    Args:
+        parameters: of the tumour.
+        growth: arrival times.
+        anatomy: the displaced brain.
+        displacement: what displaced it; the tumour moves along.
+    """
+    from scipy import ndimage
+
+    grid, voxel_ml = anatomy.grid, anatomy.grid.spacing**3 / 1000
+    reached = np.argwhere(growth.oedema < growth.late)
+    low, high = ([axis[index] for axis, index in zip(growth.grid.axes, ends(0), strict=True)] for ends in (reached.min, reached.max))
+    margin = parameters.mass_effect_mm + 4
+    box = grid.box_around(np.array(low) - margin, np.array(high) + margin)
+    part = grid.crop(box)
+    origin = [axis[0] for axis in growth.grid.axes]
+    position = np.stack(
+        [
+            (np.broadcast_to(axis, part.shape) - moved[box] - start) / growth.grid.spacing
+            for axis, moved, start in zip(np.ix_(*part.axes), displacement, origin, strict=True)
+        ]
+    ).astype(np.float32)
+    core_time, oedema_time = (
+        ndimage.map_coordinates(times, position, order=1, output=np.float32, mode="nearest") for times in (growth.core, growth.oedema)
+    )
+    noise = [smooth_noise(parameters.seed + 10 + number, length, part) for number, length in enumerate((5.0, 6.0, 4.0, 9.0))]
+    core_time += noise[0] * np.float32(parameters.roughness_mm[0] / MM_PER_STEP)
+    oedema_time += noise[1] * np.float32(parameters.roughness_mm[1] / MM_PER_STEP)
+
+    room = anatomy.brain[box] & (anatomy.fluid[box] < 0.5)
+    core_time[~room], oedema_time[~room] = growth.late, growth.late
+    # At least one voxel each: a phantom without its tumour would teach nothing.
+    core_voxels = max(1, round(parameters.tc_ml / voxel_ml))
+    level = _level(core_time, core_voxels)
+    core = (core_time <= level) & (core_time < growth.late)
+    oedema_time[core] = np.minimum(oedema_time[core], 0)
+    end = max(_level(oedema_time, max(1, round(parameters.wt_ml / voxel_ml))), np.float32(1e-3))
+    whole = ((oedema_time <= end) & (oedema_time < growth.late)) | core
+    # Lone islands and pinholes of a few voxels are the noise's, not the tumour's.
+    whole = ndimage.binary_fill_holes(_without_specks(whole)) & room
+    core &= whole
+    distance = np.clip(oedema_time / max(float(end), 1e-3), 0, 1)
+    enhancing = _enhancing(parameters, core, noise[2], noise[3], part, voxel_ml)
+    return Tumour(whole, core, enhancing, distance.astype(np.float32), box)
+
+
+def _enhancing(
+    parameters: TumourParameters, core: NDArray[np.bool_], fine: Array, coarse: Array, grid: Grid, voxel_ml: float
+) -> NDArray[np.bool_]:
+    """The share of the core that takes up contrast: outer rim (ring), patches, or one nodule; exactly the volume asked for."""
+    from scipy import ndimage
+
+    wanted = min(round(parameters.et_ml / voxel_ml), int(core.sum()))
+    if parameters.kind == "nonenhancing" or not core.any():
+        return np.zeros_like(core)
+    wanted = max(wanted, 1)
+    depth = ndimage.distance_transform_edt(np.pad(core, 1))[1:-1, 1:-1, 1:-1] * grid.spacing
+    relative = depth / max(float(depth.max()), 1e-3)
+    if parameters.kind == "nodule":
+        inside = np.argwhere(core)
+        pick = inside[np.random.default_rng(parameters.seed).integers(len(inside))]
+        square = [((axis - axis[index]) ** 2) for axis, index in zip(grid.axes, pick, strict=True)]
+        away = np.sqrt(sum(np.ix_(*square)))
+        score = away / 8 + parameters.patchiness * fine
+    else:
+        blend = parameters.patchiness
+        score = (1 - blend) * 3.0 * relative + blend * (0.8 * fine + 0.6 * coarse)
+    result: NDArray[np.bool_] = core & (score <= _level(np.where(core, score, np.inf), wanted))
+    return result
+
+
+def _level(values: NDArray[np.floating], count: int) -> np.floating:
+    """The value that ``count`` voxels do not exceed."""
+    flat = values.ravel()
+    level: np.floating = np.partition(flat, min(count, flat.size) - 1)[min(count, flat.size) - 1]
+    return level
+
+
+def _without_specks(mask: NDArray[np.bool_], smallest: int = 8) -> NDArray[np.bool_]:
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask)
+    if count <= 1:
+        return mask
+    keep = np.bincount(labels.ravel()) >= smallest
+    keep[0] = False
+    if not keep.any():
+        return mask
+    kept: NDArray[np.bool_] = keep[labels]
+    return kept
