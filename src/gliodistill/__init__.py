@@ -7,7 +7,6 @@ Names are imported when first used, so that ``import gliodistill`` costs nothing
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ _HOMES = {
     "write_cohort": "phantom.cohort",
 }
 
-__version__ = version("gliodistill")
+__version__ = "0.1.0"
 
 __all__ = [
     "CONVENTIONS",

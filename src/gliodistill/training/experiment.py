@@ -72,6 +72,10 @@ class Experiment:
         except (OSError, json.JSONDecodeError) as error:
             raise CheckpointError("run is not finished", file=self.folder / run, hint="continue it with --resume") from error
 
+    def is_finished(self, run: str) -> bool:
+        """Whether the run trained to its last step."""
+        return (self.folder / run / SUMMARY).exists()
+
     def load_network(self, run: str) -> Network:
         """The run's network with its best weights, in evaluation mode.
 
@@ -124,7 +128,7 @@ def run_experiment(
     experiment = Experiment(root, recipe, split, cache.convention, cache.folder)
     training, validation = cache.select(set(split["training"])), cache.select(set(split["validation"]))
     for name, run in recipe.runs.items():
-        if (only and name not in only) or (root / name / SUMMARY).exists():
+        if (only and name not in only) or experiment.is_finished(name):
             continue
         torch.manual_seed(run.seed)
         teacher = experiment.load_network(teacher_of(recipe, name)) if run.method.name in NEEDS_TEACHER else None

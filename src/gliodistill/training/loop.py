@@ -18,7 +18,7 @@ from gliodistill.errors import CheckpointError, GliodistillError
 from gliodistill.files import write_text
 from gliodistill.networks import Network, default_precision
 from gliodistill.preparation.cache import CachedStudy
-from gliodistill.training.checkpoint import read_checkpoint, weights_hash, write_checkpoint, write_tensors
+from gliodistill.training.checkpoint import read_checkpoint, read_tensors, weights_hash, write_checkpoint, write_tensors
 from gliodistill.training.losses import Outputs
 from gliodistill.training.methods import Method
 from gliodistill.training.recipe import TrainingPart
@@ -146,10 +146,12 @@ def train_run(
                 facts = {"step": progress.step, "best": progress.best, "seconds": progress.seconds}
                 write_checkpoint(folder / LAST, network, average, optimiser, facts)
             watch(progress)
+    _, best = read_tensors(folder / BEST)
     summary = {
         "steps": progress.step,
+        "dice": best["dice"],
+        "best_step": best["step"],
         "seconds": round(progress.seconds, 1),
-        "best_dice": progress.best if validation else None,
         "weights_sha256": weights_hash(average),
         "device": device.type,
         "precision": str(dtype).removeprefix("torch."),

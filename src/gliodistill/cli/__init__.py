@@ -1,0 +1,1 @@
+"""The program ``gliodistill``: one command a verb, each a thin face over the rooms."""
