@@ -5,7 +5,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gliodistill.errors import OutputError
@@ -41,7 +41,9 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             "cannot write", file=target, got=error.strerror or error, hint="check the folder, its permissions and free space"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # What cannot be removed (its parent is a file, the disk is gone) must not hide why.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
