@@ -1,0 +1,7 @@
+"""Using a model: package + runtime → segmentation. Nothing here imports torch, save ``runtimes/torch.py``."""
+
+from gliodistill.inference.batch import BatchReport, segment_studies
+from gliodistill.inference.predictor import Predictor, load_model
+from gliodistill.inference.segmentation import Segmentation
+
+__all__ = ["BatchReport", "Predictor", "Segmentation", "load_model", "segment_studies"]

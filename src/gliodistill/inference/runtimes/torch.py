@@ -1,0 +1,44 @@
+"""PyTorch: the reference runtime, and the one for CUDA. The only file of the room that imports torch."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from gliodistill.errors import GliodistillError, PackageError
+from gliodistill.models.package import WEIGHTS, ModelPackage
+from gliodistill.models.quantised import QuantisedInput
+from gliodistill.networks import build
+
+
+class TorchRuntime:
+    """The network built from its description, with the package's weights, in float32.
+
+    Args:
+        package: an opened package.
+        threads: processor threads of the whole process; None leaves them.
+        device: ``"cpu"`` or ``"cuda"``.
+
+    Raises:
+        PackageError: the network is not known here, or the weights do not fit it.
+    """
+
+    def __init__(self, package: ModelPackage, *, threads: int | None = None, device: str = "cpu") -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        described = package.spec.network
+        try:
+            network = build(described.name, **described.options)
+            network.load_state_dict(load_file(package.folder / WEIGHTS))
+        except (GliodistillError, SafetensorError, RuntimeError) as error:
+            raise PackageError("weights do not fit the network", file=package.folder, field="network", got=error) from error
+        self.device = torch.device(device)
+        self._network = QuantisedInput(network).eval().to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Levels (uint8, B C X Y Z) → logits (float32, B K X Y Z)."""
+        with torch.inference_mode():
+            tensor = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+            logits: NDArray[np.float32] = self._network(tensor).float().contiguous().cpu().numpy()
+        return logits

@@ -1,0 +1,97 @@
+"""From a prepared image to logits: the whole brain at once where it fits, else by overlapping windows.
+
+Windows are weighted by a Gaussian of σ = 1/8 of the window and summed (Isensee et al. 2021, nnU-Net); positions
+and weights are those of MONAI's ``SlidingWindowInferer(mode="gaussian")``, which the tests hold it to.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+Sides = tuple[int, int, int]
+Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+SIGMA = 0.125
+"""Standard deviation of the window's weight, as a share of its side."""
+
+FLOOR = 1e-3
+"""Smallest weight (of 1 in the middle), so that corners seen by one window alone stay well defined."""
+
+
+def padded_sides(shape: Sides, divisor: int) -> Sides:
+    """``shape`` rounded up to multiples of ``divisor``."""
+    x, y, z = (-(-side // divisor) * divisor for side in shape)
+    return x, y, z
+
+
+def whole(image: NDArray[np.uint8], network: Network, divisor: int) -> NDArray[np.float32]:
+    """Logits (K X Y Z, float32) of an image (uint8 C X Y Z) in one pass, padded with 0 to multiples of ``divisor``."""
+    x, y, z = image.shape[1:]
+    padded, inner = _pad(image, padded_sides((x, y, z), divisor))
+    return np.ascontiguousarray(network(padded[None])[0][inner])
+
+
+def by_windows(image: NDArray[np.uint8], network: Network, patch: Sides, overlap: float, divisor: int = 1) -> NDArray[np.float32]:
+    """Logits (K X Y Z, float32) of an image (uint8 C X Y Z) from overlapping windows.
+
+    Args:
+        image: levels; padded with 0 where it is smaller than a window.
+        network: levels (B C X Y Z) → logits (B K X Y Z).
+        patch: the window, voxels; rounded up to multiples of ``divisor``.
+        overlap: share of the window that neighbours share, [0, 1).
+        divisor: what the network's sides must be multiples of.
+
+    Memory beside the network's: K + 1 float32 maps of the image.
+    """
+    window = padded_sides(patch, divisor)
+    x, y, z = (max(side, w) for side, w in zip(image.shape[1:], window, strict=True))
+    padded, inner = _pad(image, (x, y, z))
+    weight = gaussian(window)
+    total = np.zeros((x, y, z), dtype=np.float32)
+    logits: NDArray[np.float32] | None = None
+    for place in positions((x, y, z), window, overlap):
+        part = network(padded[(slice(None), *place)][None])[0]
+        if logits is None:
+            logits = np.zeros((len(part), x, y, z), dtype=np.float32)
+        for channel, values in zip(logits, part, strict=True):
+            channel[place] += values * weight
+        total[place] += weight
+    assert logits is not None  # there is always a window
+    logits /= total
+    return np.ascontiguousarray(logits[inner])
+
+
+def gaussian(window: Sides) -> NDArray[np.float32]:
+    """Weight of each voxel of a window (X Y Z, float32): a separable Gaussian, 1 in the middle, at least ``FLOOR``."""
+    lines = []
+    for side in window:
+        offset = np.arange(side) - (side - 1) / 2
+        lines.append(np.exp(-(offset**2) / (2 * (SIGMA * side) ** 2)))
+    x, y, z = lines
+    weight = x[:, None, None] * y[None, :, None] * z[None, None, :]
+    floored: NDArray[np.float32] = np.maximum(weight, FLOOR).astype(np.float32)
+    return floored
+
+
+def positions(shape: Sides, window: Sides, overlap: float) -> Iterator[tuple[slice, slice, slice]]:
+    """Windows that cover ``shape``: steps of ``window · (1 − overlap)``, the last one flush with the far side."""
+    starts = []
+    for side, length in zip(shape, window, strict=True):
+        step = max(1, int(length * (1 - overlap)))
+        steps = -(-(side - length) // step)
+        starts.append([min(i * step, side - length) for i in range(steps + 1)])
+    for x, y, z in product(*starts):
+        yield slice(x, x + window[0]), slice(y, y + window[1]), slice(z, z + window[2])
+
+
+def _pad(image: NDArray[np.uint8], sides: Sides) -> tuple[NDArray[np.uint8], tuple[slice, ...]]:
+    """The image in the middle of zeros, and where it lies."""
+    before = [(side - old) // 2 for side, old in zip(sides, image.shape[1:], strict=True)]
+    inner = (slice(None), *(slice(b, b + old) for b, old in zip(before, image.shape[1:], strict=True)))
+    if sides == image.shape[1:]:
+        return image, inner
+    padded = np.zeros((len(image), *sides), dtype=np.uint8)
+    padded[inner] = image
+    return padded, inner

@@ -1,0 +1,306 @@
+"""What a model is, in words and numbers: the part of ``model.json`` that whoever trained it supplies.
+
+Plain dataclasses with explicit checks, so that reading a package costs nothing to import. Reading is strict:
+a key too many is as suspicious as a key too few.
+"""
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.errors import LabelError, PackageError
+from gliodistill.preparation.preparation import Preparation
+from gliodistill.studies.labels import CONVENTIONS, REGION_TISSUES, REGIONS, LabelConvention, Tissue
+from gliodistill.studies.sequence import Sequence
+
+Result = TypeVar("Result")
+BACKGROUND = "background"
+"""Name of the first class of a ``classes`` model."""
+
+
+def check_keys(values: object, expected: Collection[str], where: str) -> Mapping[str, Any]:
+    """``values`` as a mapping with exactly the ``expected`` keys.
+
+    Raises:
+        PackageError: not a mapping, or keys missing or unknown (they are named).
+    """
+    if not isinstance(values, Mapping):
+        raise PackageError("damaged model description", field=where, got=type(values).__name__, expected="an object")
+    missing, unknown = sorted(set(expected) - set(values)), sorted(set(values) - set(expected))
+    if missing:
+        raise PackageError("key missing from the model description", field=_join(where, missing[0]), expected=", ".join(sorted(expected)))
+    if unknown:
+        raise PackageError("unknown key in the model description", field=_join(where, unknown[0]), expected=", ".join(sorted(expected)))
+    return values
+
+
+def checked(where: str, make: Callable[[], Result]) -> Result:
+    """``make()``, with a wrong type or value told as a PackageError about ``where``."""
+    try:
+        return make()
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise PackageError("damaged model description", field=where, got=error) from error
+
+
+def _join(where: str, key: str) -> str:
+    return key if where == "model.json" else f"{where}.{key}"
+
+
+def _require(condition: bool, field: str, got: object, expected: str) -> None:
+    if not condition:
+        raise PackageError("model description out of range", field=field, got=got, expected=expected)
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Which network to build, for runtimes that build it: a name of the registry and its options."""
+
+    name: str
+    options: Mapping[str, Any]
+
+    @classmethod
+    def from_dict(cls, values: object) -> "NetworkSpec":
+        """From JSON, strictly."""
+        values = check_keys(values, ("name", "options"), "network")
+        _require(isinstance(values["name"], str), "network.name", values["name"], "a name")
+        _require(isinstance(values["options"], Mapping), "network.options", values["options"], "an object")
+        return cls(values["name"], dict(values["options"]))
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the channels of the logits are.
+
+    Attributes:
+        kind: ``"regions"`` (independent sigmoids, exactly WT, TC, ET) or ``"classes"`` (softmax over tissues).
+        names: the regions; or ``"background"`` followed by tissues (ED, NCR, ET, …).
+
+    Raises:
+        PackageError: another kind or other names.
+    """
+
+    kind: str = "regions"
+    names: tuple[str, ...] = REGIONS
+
+    def __post_init__(self) -> None:
+        _require(self.kind in ("regions", "classes"), "outputs.kind", self.kind, "regions or classes")
+        if self.kind == "regions":
+            _require(self.names == REGIONS, "outputs.names", self.names, str(REGIONS))
+        else:
+            tissues = {str(tissue) for tissue in Tissue}
+            proper = self.names[:1] == (BACKGROUND,) and set(self.names[1:]) <= tissues and len(set(self.names)) == len(self.names) > 1
+            _require(proper, "outputs.names", self.names, f"{BACKGROUND}, then some of {', '.join(sorted(tissues))}")
+
+    def members(self, region: str) -> list[int]:
+        """Channels of a ``classes`` model whose tissue belongs to ``region``."""
+        return [i for i, name in enumerate(self.names) if i and Tissue(name) in REGION_TISSUES[region]]
+
+    def region_scores(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits (K X Y Z) → one score per region (3 X Y Z, float32), positive where the region is more likely than not.
+
+        Of ``regions`` the score is the logit. Of ``classes`` it is the best logit among the tissues of the region
+        minus the best among the others: positive exactly where arg-max picks a tissue of the region and, unlike
+        an arg-max, fit to be interpolated to another grid.
+        """
+        if self.kind == "regions":
+            return logits
+        scores = np.full((len(REGIONS), *logits.shape[1:]), -np.inf, dtype=np.float32)
+        for score, region in zip(scores, REGIONS, strict=True):
+            if members := self.members(region):
+                others = [i for i in range(len(logits)) if i not in members]
+                np.subtract(logits[members].max(axis=0), logits[others].max(axis=0), out=score)
+        return scores
+
+    @classmethod
+    def from_dict(cls, values: object) -> "Outputs":
+        """From JSON, strictly."""
+        values = check_keys(values, ("kind", "names"), "outputs")
+        return checked("outputs", lambda: cls(values["kind"], tuple(str(n) for n in values["names"])))
+
+
+@dataclass(frozen=True)
+class InferenceSettings:
+    """How the network is applied.
+
+    Attributes:
+        patch: window of the sliding window, voxels along X, Y, Z.
+        overlap: share of the window that neighbours share, [0, 1).
+        threshold: probability above which a region is drawn, (0, 1); 0.5 for ``classes`` (arg-max decides).
+        whole: whether a brain that fits in memory is segmented in one pass rather than by windows.
+
+    Raises:
+        PackageError: a value out of range.
+    """
+
+    patch: tuple[int, int, int]
+    overlap: float = 0.5
+    threshold: float = 0.5
+    whole: bool = True
+
+    def __post_init__(self) -> None:
+        _require(len(self.patch) == 3 and all(type(n) is int and n > 0 for n in self.patch), "inference.patch", self.patch, "3 sides > 0")
+        _require(0 <= self.overlap < 1, "inference.overlap", self.overlap, "[0, 1)")
+        _require(0 < self.threshold < 1, "inference.threshold", self.threshold, "(0, 1)")
+        _require(isinstance(self.whole, bool), "inference.whole", self.whole, "true or false")
+
+    @property
+    def logit_threshold(self) -> float:
+        """The threshold on the logit scale: log(p / (1 − p))."""
+        return math.log(self.threshold / (1 - self.threshold))
+
+    @classmethod
+    def from_dict(cls, values: object) -> "InferenceSettings":
+        """From JSON, strictly."""
+        v = check_keys(values, [f.name for f in fields(cls)], "inference")
+        return checked("inference", lambda: cls(tuple(v["patch"]), float(v["overlap"]), float(v["threshold"]), v["whole"]))
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """Where the weights come from, for the card and for whoever asks years later.
+
+    Attributes:
+        recipe: name of the recipe.
+        method: name of the method.
+        seed, steps: of the run.
+        validation_dice: region → mean Dice on the validation patients (may be empty).
+        data: what the model saw, in words ("200 synthetic studies, seed 1").
+    """
+
+    recipe: str
+    method: str
+    seed: int
+    steps: int
+    validation_dice: Mapping[str, float]
+    data: str
+
+    @classmethod
+    def from_dict(cls, values: object) -> "TrainingSummary":
+        """From JSON, strictly."""
+        v = check_keys(values, [f.name for f in fields(cls)], "training")
+        return checked(
+            "training",
+            lambda: cls(
+                str(v["recipe"]),
+                str(v["method"]),
+                int(v["seed"]),
+                int(v["steps"]),
+                {str(region): float(dice) for region, dice in v["validation_dice"].items()},
+                str(v["data"]),
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything a model is, apart from its weights.
+
+    Attributes:
+        name: short name.
+        preparation: the settings it was trained with; its ``sequences`` are the channel order.
+        may_lack: sequences the model was trained to do without.
+        network: how to build it.
+        outputs: what its logits mean.
+        convention: label convention of the training truth; the default of its output.
+        inference: how to apply it.
+        training: where the weights come from.
+
+    Raises:
+        PackageError: ``may_lack`` names a sequence the model does not take.
+    """
+
+    name: str
+    preparation: Preparation
+    network: NetworkSpec
+    outputs: Outputs
+    convention: LabelConvention
+    inference: InferenceSettings
+    training: TrainingSummary
+    may_lack: tuple[Sequence, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        strangers = [str(s) for s in self.may_lack if s not in self.sequences]
+        _require(not strangers, "may_lack", ", ".join(strangers), f"some of {', '.join(self.sequences)}")
+        classes = self.outputs.kind == "classes"
+        _require(not classes or self.inference.threshold == 0.5, "inference.threshold", self.inference.threshold, "0.5 for classes")
+
+    @property
+    def sequences(self) -> tuple[Sequence, ...]:
+        """The channels of the input, in order."""
+        return self.preparation.sequences
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        settings, training = self.inference, self.training
+        return {
+            "name": self.name,
+            "preparation": self.preparation.to_dict(),
+            "may_lack": [str(s) for s in self.may_lack],
+            "network": {"name": self.network.name, "options": dict(self.network.options)},
+            "outputs": {"kind": self.outputs.kind, "names": list(self.outputs.names)},
+            "convention": convention_to_dict(self.convention),
+            "inference": {
+                "patch": list(settings.patch),
+                "overlap": settings.overlap,
+                "threshold": settings.threshold,
+                "whole": settings.whole,
+            },
+            "training": {f.name: getattr(training, f.name) for f in fields(training)} | {"validation_dice": dict(training.validation_dice)},
+        }
+
+    @classmethod
+    def from_dict(cls, values: object) -> "ModelSpec":
+        """From JSON, strictly.
+
+        Raises:
+            PackageError: a key missing or unknown, or a value out of range; it is named.
+        """
+        v = check_keys(values, [f.name for f in fields(cls)], "model.json")
+        _require(isinstance(v["name"], str) and bool(v["name"]), "name", v["name"], "a name")
+        preparation = check_keys(v["preparation"], Preparation().to_dict(), "preparation")
+        return cls(
+            name=v["name"],
+            preparation=Preparation.from_dict(dict(preparation)),
+            network=NetworkSpec.from_dict(v["network"]),
+            outputs=Outputs.from_dict(v["outputs"]),
+            convention=convention_from_dict(v["convention"]),
+            inference=InferenceSettings.from_dict(v["inference"]),
+            training=TrainingSummary.from_dict(v["training"]),
+            may_lack=checked("may_lack", lambda: tuple(Sequence(s) for s in v["may_lack"])),
+        )
+
+
+def convention_to_dict(convention: LabelConvention) -> dict[str, Any]:
+    """A label convention as JSON, with its codes: a package must not depend on a name meaning the same for ever."""
+    codes = {str(code): str(tissue) for code, tissue in convention.codes.items()}
+    return {"name": convention.name, "source": convention.source, "codes": codes}
+
+
+def convention_from_dict(values: object) -> LabelConvention:
+    """A label convention from JSON, strictly."""
+    v = check_keys(values, ("name", "source", "codes"), "convention")
+
+    def make() -> LabelConvention:
+        codes = {int(code): Tissue(tissue) for code, tissue in v["codes"].items()}
+        if not codes or not all(0 < code < 256 for code in codes):
+            raise ValueError(f"codes {sorted(codes)}, expected 1 to 255")
+        return LabelConvention(str(v["name"]), str(v["source"]), codes)
+
+    return checked("convention", make)
+
+
+def find_convention(labels: LabelConvention | str) -> LabelConvention:
+    """A convention itself, or the one of that name.
+
+    Raises:
+        LabelError: no such name.
+    """
+    if isinstance(labels, LabelConvention):
+        return labels
+    if labels not in CONVENTIONS:
+        raise LabelError("unknown label convention", field="labels", got=labels, expected=", ".join(CONVENTIONS))
+    return CONVENTIONS[labels]

@@ -1,0 +1,122 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tiny_model
+from gliodistill.errors import OutputError, StudyError
+from gliodistill.images import read_labels, write_nifti
+from gliodistill.inference import Predictor, segment_studies
+from gliodistill.models import ModelPackage
+from gliodistill.studies.study import ImageFile, StudyRecord
+
+
+@pytest.fixture(scope="session")
+def predictor(package: ModelPackage) -> Predictor:
+    return Predictor(package, threads=1)
+
+
+@pytest.fixture(scope="session")
+def record(tmp_path_factory: pytest.TempPathFactory) -> StudyRecord:
+    folder = tmp_path_factory.mktemp("studies")
+    for sequence, image in tiny_model.study().images.items():
+        write_nifti(image, folder / f"{sequence}.nii.gz")
+    images = {sequence: ImageFile(folder / f"{sequence}.nii.gz") for sequence in tiny_model.study().images}
+    return StudyRecord("a", "a", images)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_writes_labels_and_summary_of_each(predictor: Predictor, record: StudyRecord, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    report = segment_studies([record, replace(record, id="b")], predictor, out, labels="brats2023")
+    assert report.ok
+    assert names(out) == ["a.json", "a.nii.gz", "b.json", "b.nii.gz"]
+    labels = read_labels(out / "b.nii.gz")
+    assert set(np.unique(labels.data)) == {0, 1, 2, 3}
+    summary = json.loads((out / "b.json").read_text())
+    assert summary == report.done["b"]
+    assert summary["volumes_ml"]["WT"] == pytest.approx(tiny_model.regions()[0].sum() / 1000, abs=1e-4)
+    assert set(summary["seconds"]) == {"read", "prepare", "infer", "restore", "write"}
+    assert summary["labels"]["convention"] == "brats2023"
+
+
+def test_bad_study_does_not_stop_the_rest(predictor: Predictor, record: StudyRecord, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.nii.gz"
+    damaged.write_bytes(next(iter(record.images.values())).path.read_bytes()[:500])
+    flawed = replace(record, id="flawed", images=dict.fromkeys(record.images, ImageFile(damaged)))
+    lacking = replace(record, id="lacking", images=dict(list(record.images.items())[:2]))
+    report = segment_studies([flawed, record, lacking], predictor, tmp_path / "out")
+    assert not report.ok
+    assert set(report.failed) == {"flawed", "lacking"}
+    assert "needs T2 and FLAIR" in str(report.failed["lacking"])
+    assert names(tmp_path / "out") == ["a.json", "a.nii.gz"]
+
+
+def test_truth_is_not_looked_at(predictor: Predictor, record: StudyRecord, tmp_path: Path) -> None:
+    with_truth = replace(record, truth=ImageFile(tmp_path / "nowhere.nii.gz"))
+    assert segment_studies([with_truth], predictor, tmp_path / "out").ok
+
+
+def test_resume_does_only_what_is_left(predictor: Predictor, record: StudyRecord, tmp_path: Path) -> None:
+    other = replace(record, id="b")
+    segment_studies([record], predictor, tmp_path)
+    before = (tmp_path / "a.nii.gz").stat().st_mtime_ns
+    report = segment_studies([record, other], predictor, tmp_path, resume=True)
+    assert report.skipped == ["a"]
+    assert set(report.done) == {"b"}
+    assert (tmp_path / "a.nii.gz").stat().st_mtime_ns == before
+
+
+def test_resume_redoes_what_is_half_done_or_of_another_model_or_convention(
+    predictor: Predictor, unet: ModelPackage, record: StudyRecord, tmp_path: Path
+) -> None:
+    segment_studies([record], predictor, tmp_path)
+    assert set(segment_studies([record], predictor, tmp_path, labels="msd", resume=True).done) == {"a"}
+    assert set(segment_studies([record], Predictor(unet, threads=1), tmp_path, labels="msd", resume=True).done) == {"a"}
+    (tmp_path / "a.json").write_text("{")
+    assert set(segment_studies([record], predictor, tmp_path, resume=True).done) == {"a"}
+
+
+def test_results_are_not_overwritten_unasked(predictor: Predictor, record: StudyRecord, tmp_path: Path) -> None:
+    (tmp_path / "a.nii.gz").write_text("corrected by hand")
+    with pytest.raises(OutputError, match="results exist"):
+        segment_studies([replace(record, id="b"), record], predictor, tmp_path)
+    assert names(tmp_path) == ["a.nii.gz"]
+
+
+@pytest.mark.parametrize("id", ["../a", "a/b", "", ".hidden", "a\\b"])
+def test_id_must_name_a_file(predictor: Predictor, record: StudyRecord, tmp_path: Path, id: str) -> None:
+    with pytest.raises(StudyError, match="id cannot name a file"):
+        segment_studies([replace(record, id=id)], predictor, tmp_path / "out")
+    assert names(tmp_path) == []
+
+
+def test_ids_must_differ(predictor: Predictor, record: StudyRecord, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="two studies of one id"):
+        segment_studies([record, record], predictor, tmp_path)
+
+
+def test_unusable_folder_is_told(predictor: Predictor, record: StudyRecord, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot make the folder"):
+        segment_studies([record], predictor, tmp_path / "file" / "out")
+
+
+def test_nothing_to_do_is_fine(predictor: Predictor, tmp_path: Path) -> None:
+    assert segment_studies([], predictor, tmp_path).ok
+
+
+@pytest.mark.real
+def test_real_patients_come_back_on_their_grid(unet: ModelPackage, real_data: Path, tmp_path: Path) -> None:
+    from gliodistill.studies.cohort import open_cohort
+
+    records = open_cohort(real_data / "labelled").studies[:1]
+    report = segment_studies(records, Predictor(unet), tmp_path)
+    assert report.ok
+    labels = read_labels(tmp_path / f"{records[0].id}.nii.gz")
+    assert labels.same_grid(replace(records[0], truth=None).load().grid)

@@ -1,0 +1,111 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import tiny_model
+from gliodistill.errors import OutputError, PackageError
+from gliodistill.inference.runtimes import open_runtime
+from gliodistill.models import InferenceSettings, ModelPackage, NetworkSpec, Outputs
+from gliodistill.models.export import export_package
+from gliodistill.models.quantised import QuantisedInput
+from gliodistill.networks import Network, build
+from gliodistill.preparation import dequantise
+
+
+class Through(Network):
+    """Gives back its input."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (x,)
+
+
+def test_graph_reads_levels_as_preparation_does() -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 4, 4)
+    read = QuantisedInput(Through())(torch.from_numpy(levels)).numpy()
+    np.testing.assert_allclose(read, dequantise(levels), atol=1e-6)
+    assert read[0, 0, 0, 0, 0] == 0.0
+
+
+def test_weights_are_those_of_the_network_and_the_network_is_left_alone(tmp_path: Path) -> None:
+    network = build("unet", widths=[4, 8]).train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    package = export_package(network, tiny_model.spec("unet"), tmp_path / "model")
+    stored = load_file(package.folder / "model.safetensors")
+    assert network.training
+    for name, tensor in before.items():
+        assert torch.equal(stored[name], tensor)
+        assert torch.equal(network.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 8), (22, 14, 30)])
+def test_runtimes_agree(package: ModelPackage, shape: tuple[int, int, int]) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (1, 4, *shape), dtype=np.uint8)
+    exported, reference = (open_runtime(name, package, 1)(image) for name in ("openvino", "torch"))
+    assert exported.dtype == reference.dtype == np.float32
+    assert exported.shape == (1, 3, *shape)
+    np.testing.assert_allclose(exported, reference, atol=0.02 * max(1, np.abs(reference).max()))
+
+
+def test_parity_is_measured_on_samples_too(tmp_path: Path) -> None:
+    sample = np.random.default_rng(2).integers(0, 256, (4, 9, 11, 7), dtype=np.uint8)
+    package = export_package(build("unet", widths=[4, 8]), tiny_model.spec("unet"), tmp_path / "model", samples=[sample])
+    parity = package.parity["openvino"]
+    assert parity.inputs == 3
+    assert 0 < parity.max_abs_difference < 0.02 * max(1, parity.max_abs_logit)
+    assert all(dice > 0.98 for dice in parity.dice.values())
+
+
+def test_disagreement_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(PackageError, match="disagrees"):
+        export_package(build("unet", widths=[4, 8]), tiny_model.spec("unet"), tmp_path / "model", limit=0.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_diverged_weights_are_refused(tmp_path: Path) -> None:
+    network = build("unet", widths=[4, 8])
+    with torch.no_grad():
+        network.head.bias[0] = float("nan")
+    with pytest.raises(PackageError, match=r"not finite.*head\.bias"):
+        export_package(network, tiny_model.spec("unet"), tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_network_that_does_not_fit_its_outputs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PackageError, match="does not fit its description"):
+        export_package(build("unet", widths=[4, 8], out_channels=2), tiny_model.spec("unet"), tmp_path / "model")
+
+
+def test_unwritable_place_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        tiny_model.export(tmp_path / "file" / "model")
+
+
+def test_torch_runtime_refuses_weights_of_another_network(tmp_path: Path) -> None:
+    spec = tiny_model.spec("unet", network=NetworkSpec("unet", {"widths": [4, 4]}))
+    package = export_package(build("unet", widths=[4, 8]), spec, tmp_path / "model")
+    with pytest.raises(PackageError, match="weights do not fit"):
+        open_runtime("torch", package)
+
+
+def test_classes_decide_by_arg_max() -> None:
+    outputs = Outputs("classes", ("background", "ED", "NCR", "ET"))
+    logits = np.random.default_rng(4).normal(size=(4, 6, 6, 6)).astype(np.float32)
+    best = logits.argmax(axis=0)
+    expected = np.stack([best >= 1, best >= 2, best == 3])
+    np.testing.assert_array_equal(outputs.region_scores(logits) > 0, expected)
+
+
+def test_classes_without_a_tissue_never_draw_its_region() -> None:
+    outputs = Outputs("classes", ("background", "ED"))
+    scores = outputs.region_scores(np.ones((2, 2, 2, 2), np.float32))
+    assert np.isneginf(scores[1:]).all()
+
+
+def test_threshold_of_classes_is_fixed() -> None:
+    outputs = Outputs("classes", ("background", "ED", "NCR", "ET"))
+    with pytest.raises(PackageError, match=r"0\.5 for classes"):
+        tiny_model.spec(outputs=outputs, inference=InferenceSettings((16, 16, 16), threshold=0.4))

@@ -1,0 +1,167 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tiny_model
+from gliodistill.errors import OutputError, PackageError
+from gliodistill.models import ModelPackage, ModelSpec
+
+FILES = ("model.json", "model.safetensors", "model.xml", "model.bin", "README.md")
+FREE = {"options", "versions", "dice", "validation_dice", "codes", "parity"}  # objects whose keys are data
+
+
+def test_opened_package_says_what_was_exported(package: ModelPackage) -> None:
+    assert package.spec == tiny_model.spec("unet")
+    assert [str(s) for s in package.sequences] == ["T1", "T1CE", "T2", "FLAIR"]
+    assert package.runtime.divisor == 2
+    assert {"python", "torch", "openvino"} <= set(package.versions)
+    assert ModelPackage.open(package.folder) == package
+
+
+def test_spec_survives_json(package: ModelPackage) -> None:
+    assert ModelSpec.from_dict(json.loads(json.dumps(package.spec.to_dict()))) == package.spec
+
+
+def test_saved_copy_is_the_same_package(package: ModelPackage, tmp_path: Path) -> None:
+    copy = package.save(tmp_path / "copy")
+    assert copy.fingerprint == package.fingerprint
+    for name in FILES:
+        assert (copy.folder / name).read_bytes() == (package.folder / name).read_bytes()
+
+
+def test_save_refuses_a_folder_with_something_in_it(package: ModelPackage, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(OutputError, match="output exists"):
+        package.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("name", FILES[1:])
+@pytest.mark.parametrize("where", [0.0, 0.5, 1.0])
+def test_one_changed_byte_is_found_and_named(folder: Path, name: str, where: float) -> None:
+    content = bytearray((folder / name).read_bytes())
+    content[int(where * (len(content) - 1))] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(PackageError, match=f"{name}: file does not match its SHA-256"):
+        ModelPackage.open(folder)
+
+
+@pytest.mark.parametrize(("old", "new"), [('"seed": 1', '"seed": 2'), ('"threshold": 0.5', '"threshold": 0.4'), ("\n }", "\n\n }")])
+def test_description_vouches_for_itself(folder: Path, old: str, new: str) -> None:
+    text = (folder / "model.json").read_text()
+    assert old in text
+    (folder / "model.json").write_text(text.replace(old, new, 1))
+    with pytest.raises(PackageError, match=r"model\.json: file does not match its SHA-256"):
+        ModelPackage.open(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(PackageError, match=name):
+        ModelPackage.open(folder)
+
+
+def _objects(values: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Paths of the objects whose keys are fixed."""
+    if not path or path[-1] not in FREE:
+        yield path
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _objects(value, (*path, key))
+
+
+def _at(values: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    for key in path:
+        values = values[key]
+    return values
+
+
+def test_every_missing_and_every_unknown_key_is_named(folder: Path) -> None:
+    description = folder / "model.json"
+    original = description.read_text()
+    objects = list(_objects(json.loads(original)))
+    assert {(), ("preparation",), ("network",), ("parity", "openvino"), ("files",)} <= set(objects)
+    missing = 0
+    for path in objects:
+        for key in _at(json.loads(original), path):
+            values = json.loads(original)
+            del _at(values, path)[key]
+            description.write_text(json.dumps(values))
+            with pytest.raises(PackageError, match="key missing") as caught:
+                ModelPackage.open(folder)
+            assert key in str(caught.value.field)
+            missing += 1
+        values = json.loads(original)
+        _at(values, path)["surprise"] = 1
+        description.write_text(json.dumps(values))
+        with pytest.raises(PackageError, match="unknown key") as caught:
+            ModelPackage.open(folder)
+        assert "surprise" in str(caught.value.field)
+        assert caught.value.file == description
+    assert missing > 40
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field"),
+    [
+        ("format", 2, "format"),
+        ("name", "", "name"),
+        ("preparation.spacing", [1, 1], "preparation"),
+        ("preparation.sequences", ["T9"], "preparation"),
+        ("preparation", None, "preparation"),
+        ("may_lack", ["ADC"], "may_lack"),
+        ("network.name", 3, "network.name"),
+        ("network.options", [], "network.options"),
+        ("outputs.kind", "voxels", "outputs.kind"),
+        ("outputs.names", ["WT", "ET", "TC"], "outputs.names"),
+        ("convention.codes", {"1": "BONE"}, "convention"),
+        ("convention.codes", {"900": "ET"}, "convention"),
+        ("convention.codes", {}, "convention"),
+        ("inference.patch", [16, 16], "inference.patch"),
+        ("inference.patch", [16, 16, 0], "inference.patch"),
+        ("inference.overlap", 1.0, "inference.overlap"),
+        ("inference.threshold", 0, "inference.threshold"),
+        ("inference.threshold", None, "inference"),
+        ("inference.whole", "yes", "inference.whole"),
+        ("training.seed", "one", "training"),
+        ("training.validation_dice", [1], "training"),
+        ("runtime.divisor", 0, "runtime"),
+        ("parity", [], "parity"),
+        ("parity.openvino", 1, "parity.openvino"),
+        ("files.model.bin", "../../other", "files.model.bin"),
+    ],
+)
+def test_bad_value_is_named(folder: Path, path: str, value: object, field: str) -> None:
+    values = json.loads((folder / "model.json").read_text())
+    first, _, rest = path.partition(".")
+    if rest:
+        values[first][rest] = value
+    else:
+        values[first] = value
+    (folder / "model.json").write_text(json.dumps(values))
+    with pytest.raises(PackageError) as caught:
+        ModelPackage.open(folder)
+    assert caught.value.field == field
+    assert caught.value.file == folder / "model.json"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '"x"', "\udcff"])
+def test_what_is_no_description_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "model.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(PackageError, match=r"model\.json"):
+        ModelPackage.open(tmp_path)
+
+
+def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PackageError, match="not a model package"):
+        ModelPackage.open(tmp_path / "nothing")
+
+
+def test_card_tells_what_matters(package: ModelPackage) -> None:
+    card = (package.folder / "README.md").read_text()
+    for fact in ("not a medical device", "8 synthetic studies", "WT 0.900", "T1, T1CE, T2, FLAIR", "brats2021", "4 = ET", "openvino"):
+        assert fact in card
