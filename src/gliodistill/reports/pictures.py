@@ -86,14 +86,13 @@ def study_figure(
     upright = {name: np.stack([_canonical(study, channel.astype(bool)) for channel in regions]) for name, regions in layers.items()}
     images = {sequence: study.images[sequence].canonical() for sequence in study.sequences}
     rows = [_row(plane, images, upright) for plane in PLANES]
-    heads = tag("div", *(tag("span", sequence) for sequence in images), class_="sequences", aria_hidden="true")
     missing = [str(sequence) for sequence in Sequence if sequence not in images]
     shown = [name for name in layers if name == "Truth" or name == list(layers)[-1]]
     return tag(
         "figure",
         tag("figcaption", tag("b", title), tag("span", note, class_="quiet") if note else ""),
         tag("div", _switches(list(layers), shown), _region_key(), class_="keys"),
-        tag("div", heads, *rows, class_="planes", style=f"--columns:{len(images)}"),
+        tag("div", *rows, class_="planes", style=f"--columns:{len(images)}"),
         tag("p", f"Not acquired: {', '.join(missing)}.", class_="quiet") if missing else "",
         _measures(study, layers, truth_regions),
         class_="study",

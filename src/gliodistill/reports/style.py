@@ -59,7 +59,7 @@ tbody th{font-weight:600}
 .spot{fill:none;stroke-width:1.8}
 .mean{stroke-width:3;stroke-linecap:round}
 .study{margin:0 0 44px}
-.planes{max-width:calc(var(--columns)*300px)}
+.planes{max-width:calc(var(--columns)*300px);border-radius:6px;overflow:hidden}
 .keys{display:flex;flex-wrap:wrap;gap:6px 36px;justify-content:space-between;margin-bottom:10px;font-size:.9rem}
 .switches,.regions{display:flex;flex-wrap:wrap;gap:4px 18px;list-style:none;margin:0;padding:0}
 .switches label,.regions li{display:flex;align-items:center;gap:7px;cursor:pointer}
@@ -69,10 +69,7 @@ tbody th{font-weight:600}
 .sample.truth{stroke-dasharray:none}
 .swatch{width:13px;height:13px;border-radius:3px;border:1px solid #0006}
 .swatch.WT{background:#56b4e9}.swatch.TC{background:#f0e442}.swatch.ET{background:#e8601c}
-.sequences{display:none}
 .plane{position:relative;display:grid;grid-template-columns:repeat(var(--columns),1fr);gap:3px;background:#000;padding:28px 3px 3px}
-.plane:first-of-type{border-radius:6px 6px 0 0}
-.plane:last-child{border-radius:0 0 6px 6px}
 .where{position:absolute;left:10px;top:3px;color:#b9c0c7;font-size:.82rem}
 .where b{color:#fff;font-weight:600}
 .cell{position:relative;min-width:0}

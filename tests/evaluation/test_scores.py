@@ -1,0 +1,150 @@
+"""Scores: one study, the summary, and JSON there and back."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gliodistill.errors import EvaluationError, OutputError
+from gliodistill.evaluation.rules import METRICS, PLAIN
+from gliodistill.evaluation.scores import Scores, StudyScores, score_study
+from gliodistill.studies.labels import REGIONS
+
+
+def regions(seed: int, shape: tuple[int, int, int] = (9, 8, 7)) -> np.ndarray:
+    return np.random.default_rng(seed).random((3, *shape)) > np.array([0.5, 0.7, 0.85])[:, None, None, None]
+
+
+def example() -> Scores:
+    empty = np.zeros((3, 9, 8, 7), dtype=bool)
+    truth = regions(9)
+    studies = {
+        "b": score_study(regions(1), truth, (1, 1, 2)),
+        "a": score_study(empty, empty, (1, 1, 2)),
+        "c": score_study(empty, truth, (1, 1, 2)),
+    }
+    return Scores(PLAIN, studies, {"d": "c.nii.gz: truncated"}, {"truth_labels": "brats2021"})
+
+
+def test_score_study_by_set_arithmetic() -> None:
+    prediction, truth = regions(1), regions(2)
+    scores = score_study(prediction, truth, (0.5, 2, 3))
+    assert tuple(scores) == REGIONS
+    for channel, region in enumerate(REGIONS):
+        found, real = ({tuple(p) for p in np.argwhere(m[channel])} for m in (prediction, truth))
+        assert scores[region]["dice"] == pytest.approx(2 * len(found & real) / (len(found) + len(real)))
+        assert scores[region]["sensitivity"] == pytest.approx(len(found & real) / len(real))
+        assert scores[region]["prediction_ml"] == pytest.approx(len(found) * 3 / 1000)
+        assert scores[region]["truth_ml"] == pytest.approx(len(real) * 3 / 1000)
+
+
+def test_cropping_what_is_outside_changes_nothing() -> None:
+    prediction, truth = regions(1), regions(2)
+    padded = [np.pad(m, ((0, 0), (4, 1), (0, 6), (3, 3))) for m in (prediction, truth)]
+    cropped = score_study(prediction, truth, (1, 1.5, 2), beyond=padded[0][0].size - prediction[0].size)
+    whole = score_study(*padded, (1, 1.5, 2))
+    for region in REGIONS:
+        assert cropped[region] == pytest.approx(whole[region], abs=1e-12)
+
+
+def test_an_oblique_grid_gives_its_own_voxel_volume() -> None:
+    scores = score_study(regions(1), regions(2), (1, 1, 1), voxel_ml=0.5)
+    assert scores["WT"]["truth_ml"] == pytest.approx(regions(2)[0].sum() * 0.5)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "truth", "spacing"),
+    [
+        (np.zeros((3, 4, 4, 4), bool), np.zeros((3, 4, 4, 5), bool), (1, 1, 1)),
+        (np.zeros((2, 4, 4, 4), bool), np.zeros((2, 4, 4, 4), bool), (1, 1, 1)),
+        (np.zeros((4, 4, 4), bool), np.zeros((4, 4, 4), bool), (1, 1, 1)),
+        (np.zeros((3, 4, 4, 4), bool), np.zeros((3, 4, 4, 4), bool), (1, 1)),
+        (np.zeros((3, 4, 4, 4), bool), np.zeros((3, 4, 4, 4), bool), (1, 0, 1)),
+        (np.zeros((3, 4, 4, 4), bool), np.zeros((3, 4, 4, 4), bool), (1, float("nan"), 1)),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, ...]) -> None:
+    with pytest.raises(EvaluationError, match=r"got .*expected "):
+        score_study(prediction, truth, spacing)
+
+
+def test_summary_leaves_out_what_is_undefined() -> None:
+    scores = example()
+    for region in REGIONS:
+        for metric in METRICS:
+            values = np.array([v for s in scores.studies.values() if (v := s[region][metric]) is not None])
+            summary = scores.summary[region][metric]
+            assert summary["n"] == len(values)
+            assert summary["mean"] == pytest.approx(values.mean())
+            assert summary["median"] == pytest.approx(np.median(values))
+            assert summary["std"] == pytest.approx(values.std(ddof=1))
+    assert scores.summary["WT"]["sensitivity"]["n"] == 2  # "a" has no tumour
+    assert scores.mean("WT") == pytest.approx(np.mean([scores.studies[s]["WT"]["dice"] for s in "abc"]))
+
+
+def test_no_study_at_all_has_an_empty_summary() -> None:
+    assert Scores(PLAIN, {}).summary["ET"]["dice"] == {"mean": None, "median": None, "std": None, "n": 0}
+    assert not Scores(PLAIN, {}).ok
+
+
+def test_json_there_and_back(tmp_path: Path) -> None:
+    scores = example()
+    scores.write(tmp_path / "scores.json")
+    again = Scores.read(tmp_path / "scores.json")
+    assert again == scores
+    assert again.to_json() == scores.to_json()
+    content = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    assert content["rules"] == {"name": "plain", "text": PLAIN.text}
+    assert list(content["studies"]) == ["a", "b", "c"]
+    assert content["failed"] == {"d": "c.nii.gz: truncated"}
+    assert [p.name for p in tmp_path.iterdir()] == ["scores.json"]
+
+
+def test_ok_only_when_nothing_failed() -> None:
+    scores = example()
+    assert not scores.ok
+    assert Scores(PLAIN, scores.studies).ok
+
+
+def test_nan_is_never_written() -> None:
+    study: StudyScores = {region: dict.fromkeys(METRICS, 0.5) for region in REGIONS}
+    study["WT"]["dice"] = float("nan")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        Scores(PLAIN, {"a": study}).to_json()
+
+
+def spoiled(**changes: object) -> str:
+    return json.dumps({**json.loads(example().to_json()), **changes})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a scores file"),
+        ("[]", "not a scores file"),
+        ("{}", "not a scores file"),
+        (example().to_json()[:300], "not a scores file"),
+        (example().to_json().replace('"dice": 1.0', '"dice": NaN'), "not a scores file.*NaN"),
+        (spoiled(schema="gliodistill scores 99"), "another version.*field schema.*99.*expected gliodistill scores 1"),
+        (spoiled(rules={"name": "lesions", "text": ""}), "rules that this version does not know.*lesions.*expected plain"),
+        (spoiled(rules={"name": "plain", "text": "other"}), "rules that this version does not know"),
+        (spoiled(studies={"a": {"WT": {}}}), "incomplete"),
+        (spoiled(studies=3), "incomplete"),
+        (example().to_json().replace('"dice": 1.0', '"dice": "1.0"'), "not a score.*field a.WT.dice.*expected a finite number"),
+        (example().to_json().replace('"dice": 1.0', '"dice": true'), "not a score"),
+    ],
+)
+def test_a_damaged_file_is_one_named_line(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "scores.json").write_text(text, encoding="utf-8")
+    with pytest.raises(EvaluationError, match=message) as caught:
+        Scores.read(tmp_path / "scores.json")
+    assert "\n" not in str(caught.value)
+    assert "scores.json" in str(caught.value)
+
+
+def test_a_missing_file_and_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match="cannot read scores"):
+        Scores.read(tmp_path / "none.json")
+    with pytest.raises(OutputError, match="cannot write"):
+        example().write(tmp_path / "none" / "scores.json")
