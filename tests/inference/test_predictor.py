@@ -12,7 +12,7 @@ import tiny_model
 from gliodistill.errors import LabelError, OutputError, PackageError, StudyError
 from gliodistill.images import Volume, read_labels
 from gliodistill.inference import Predictor, load_model
-from gliodistill.models import ModelPackage, NetworkSpec, Outputs
+from gliodistill.models import InferenceSettings, ModelPackage, NetworkSpec, Outputs
 from gliodistill.preparation import Preparation
 from gliodistill.studies.labels import CONVENTIONS
 from gliodistill.studies.sequence import Sequence
@@ -98,6 +98,15 @@ def test_classes_model_draws_the_same(tmp_path: Path) -> None:
         outputs=Outputs("classes", ("background", "ED", "NCR", "ET")),
     )
     np.testing.assert_array_equal(Predictor(package, threads=1).segment(tiny_model.study()).regions, tiny_model.regions())
+
+
+def test_threshold_is_a_probability(tmp_path: Path) -> None:
+    # FLAIR's logit in the tumour is about 2.2, T2's and T1CE's 3.5 (their z-scores are clipped at 5): 0.95 ↔ 2.94 lies between.
+    settings = InferenceSettings((16, 16, 16), threshold=0.95)
+    predictor = Predictor(tiny_model.export(tmp_path / "model", inference=settings), threads=1)
+    logits = predictor.logits(predictor.package.preparation.apply(tiny_model.study()).image)
+    assert 0 < logits[0].max() < 2.94 < logits[1].max()
+    assert not predictor.segment(tiny_model.study()).regions.any()  # TC and ET only count inside WT
 
 
 def test_torch_runtime_draws_the_same(package: ModelPackage) -> None:

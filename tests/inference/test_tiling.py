@@ -45,7 +45,7 @@ def test_constant_field_stays_constant(shape: tuple[int, int, int], patch: tuple
 
     logits = tiling.by_windows(np.ones((1, *shape), np.uint8), constant, patch, overlap, divisor)
     assert logits.shape == (3, *shape)
-    np.testing.assert_allclose(logits, 2.5, rtol=1e-6)
+    np.testing.assert_allclose(logits, 2.5, rtol=2e-5)  # float32 sums over up to a thousand windows
 
 
 @pytest.mark.parametrize("divisor", [1, 4, 16])

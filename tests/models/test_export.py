@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 import tiny_model
 from gliodistill.errors import OutputError, PackageError
 from gliodistill.inference.runtimes import open_runtime
-from gliodistill.models import InferenceSettings, ModelPackage, NetworkSpec, Outputs
+from gliodistill.models import ModelPackage, NetworkSpec, Outputs
 from gliodistill.models.export import export_package
 from gliodistill.models.quantised import QuantisedInput
 from gliodistill.networks import Network, build
@@ -91,21 +91,14 @@ def test_torch_runtime_refuses_weights_of_another_network(tmp_path: Path) -> Non
         open_runtime("torch", package)
 
 
-def test_classes_decide_by_arg_max() -> None:
+def test_classes_add_up_to_regions() -> None:
     outputs = Outputs("classes", ("background", "ED", "NCR", "ET"))
-    logits = np.random.default_rng(4).normal(size=(4, 6, 6, 6)).astype(np.float32)
-    best = logits.argmax(axis=0)
-    expected = np.stack([best >= 1, best >= 2, best == 3])
-    np.testing.assert_array_equal(outputs.region_scores(logits) > 0, expected)
+    logits = np.random.default_rng(4).normal(0, 3, (4, 6, 6, 6)).astype(np.float32)
+    probability = np.exp(logits.astype(np.float64)) / np.exp(logits.astype(np.float64)).sum(axis=0)
+    expected = np.stack([probability[1:].sum(axis=0), probability[2:].sum(axis=0), probability[3]])
+    np.testing.assert_allclose(outputs.region_logits(logits), np.log(expected / (1 - expected)), rtol=1e-3, atol=1e-4)
 
 
 def test_classes_without_a_tissue_never_draw_its_region() -> None:
     outputs = Outputs("classes", ("background", "ED"))
-    scores = outputs.region_scores(np.ones((2, 2, 2, 2), np.float32))
-    assert np.isneginf(scores[1:]).all()
-
-
-def test_threshold_of_classes_is_fixed() -> None:
-    outputs = Outputs("classes", ("background", "ED", "NCR", "ET"))
-    with pytest.raises(PackageError, match=r"0\.5 for classes"):
-        tiny_model.spec(outputs=outputs, inference=InferenceSettings((16, 16, 16), threshold=0.4))
+    assert np.isneginf(outputs.region_logits(np.ones((2, 2, 2, 2), np.float32))[1:]).all()

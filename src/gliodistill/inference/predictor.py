@@ -15,7 +15,7 @@ from gliodistill.models.spec import find_convention
 from gliodistill.studies.labels import LabelConvention
 from gliodistill.studies.study import Study
 
-MEMORY_GB = 4.0
+MEMORY_GB = 6.0
 """Memory a whole-brain pass may take before windows are used instead; fixed, so that answers do not depend on the load."""
 
 
@@ -61,7 +61,7 @@ class Predictor:
         began = time.perf_counter()
         prepared = spec.preparation.apply(study)
         ready = time.perf_counter()
-        scores = spec.outputs.region_scores(self.logits(prepared.image))
+        scores = spec.outputs.region_logits(self.logits(prepared.image))
         inferred = time.perf_counter()
         # TC only inside WT and ET only inside TC, as anatomy and label maps have it.
         regions = np.logical_and.accumulate(prepared.to_native(scores, spec.inference.logit_threshold), axis=0)

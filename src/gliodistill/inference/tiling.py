@@ -27,10 +27,15 @@ def padded_sides(shape: Sides, divisor: int) -> Sides:
 
 
 def whole(image: NDArray[np.uint8], network: Network, divisor: int) -> NDArray[np.float32]:
-    """Logits (K X Y Z, float32) of an image (uint8 C X Y Z) in one pass, padded with 0 to multiples of ``divisor``."""
+    """Logits (K X Y Z, float32) of an image (uint8 C X Y Z) in one pass.
+
+    Zeros are added at the far sides up to multiples of ``divisor``, as validation in training does.
+    """
     x, y, z = image.shape[1:]
-    padded, inner = _pad(image, padded_sides((x, y, z), divisor))
-    return np.ascontiguousarray(network(padded[None])[0][inner])
+    sides = padded_sides((x, y, z), divisor)
+    if sides != (x, y, z):
+        image = np.pad(image, [(0, 0), *((0, padded - side) for padded, side in zip(sides, (x, y, z), strict=True))])
+    return np.ascontiguousarray(network(image[None])[0][:, :x, :y, :z])
 
 
 def by_windows(image: NDArray[np.uint8], network: Network, patch: Sides, overlap: float, divisor: int = 1) -> NDArray[np.float32]:

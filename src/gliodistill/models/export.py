@@ -79,7 +79,7 @@ def compare(got: list[NDArray[np.float32]], expected: list[NDArray[np.float32]],
     largest = max(float(np.abs(e).max()) for e in expected)
     common, total = np.zeros(len(REGIONS)), np.zeros(len(REGIONS))
     for g, e in zip(got, expected, strict=True):
-        ours, theirs = (spec.outputs.region_scores(logits) > spec.inference.logit_threshold for logits in (g, e))
+        ours, theirs = (spec.outputs.region_logits(logits) > spec.inference.logit_threshold for logits in (g, e))
         common += (ours & theirs).sum(axis=(1, 2, 3))
         total += ours.sum(axis=(1, 2, 3)) + theirs.sum(axis=(1, 2, 3))
     dice = {region: float(2 * c / t) if t else 1.0 for region, c, t in zip(REGIONS, common, total, strict=True)}

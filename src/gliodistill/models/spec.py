@@ -99,12 +99,11 @@ class Outputs:
         """Channels of a ``classes`` model whose tissue belongs to ``region``."""
         return [i for i, name in enumerate(self.names) if i and Tissue(name) in REGION_TISSUES[region]]
 
-    def region_scores(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits (K X Y Z) → one score per region (3 X Y Z, float32), positive where the region is more likely than not.
+    def region_logits(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits (K X Y Z) → logits of WT, TC, ET (3 X Y Z, float32): log(p / (1 − p)) of each region's probability p.
 
-        Of ``regions`` the score is the logit. Of ``classes`` it is the best logit among the tissues of the region
-        minus the best among the others: positive exactly where arg-max picks a tissue of the region and, unlike
-        an arg-max, fit to be interpolated to another grid.
+        Of ``classes`` p is the sum of the softmax over the tissues of the region, so one threshold means the same
+        for both kinds, the regions are nested, and what is returned is smooth enough to be interpolated.
         """
         if self.kind == "regions":
             return logits
@@ -112,7 +111,7 @@ class Outputs:
         for score, region in zip(scores, REGIONS, strict=True):
             if members := self.members(region):
                 others = [i for i in range(len(logits)) if i not in members]
-                np.subtract(logits[members].max(axis=0), logits[others].max(axis=0), out=score)
+                np.subtract(np.logaddexp.reduce(logits[members]), np.logaddexp.reduce(logits[others]), out=score)
         return scores
 
     @classmethod
@@ -129,7 +128,7 @@ class InferenceSettings:
     Attributes:
         patch: window of the sliding window, voxels along X, Y, Z.
         overlap: share of the window that neighbours share, [0, 1).
-        threshold: probability above which a region is drawn, (0, 1); 0.5 for ``classes`` (arg-max decides).
+        threshold: probability above which a region is drawn, (0, 1).
         whole: whether a brain that fits in memory is segmented in one pass rather than by windows.
 
     Raises:
@@ -225,8 +224,6 @@ class ModelSpec:
     def __post_init__(self) -> None:
         strangers = [str(s) for s in self.may_lack if s not in self.sequences]
         _require(not strangers, "may_lack", ", ".join(strangers), f"some of {', '.join(self.sequences)}")
-        classes = self.outputs.kind == "classes"
-        _require(not classes or self.inference.threshold == 0.5, "inference.threshold", self.inference.threshold, "0.5 for classes")
 
     @property
     def sequences(self) -> tuple[Sequence, ...]:
