@@ -6,6 +6,8 @@ import struct
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gliodistill.errors import GliodistillError, ImageError, LabelError, OutputError
 from gliodistill.images import Volume, read_labels, read_nifti, write_nifti
@@ -236,3 +238,30 @@ def test_extension_that_points_past_the_end(file, nifti):
     with pytest.raises(ImageError) as caught:
         read_nifti(path)
     check(caught, path, "dim")
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 360), st.integers(0, 255)), min_size=1, max_size=4), st.booleans())
+def test_any_struck_bytes_are_read_or_refused(file, nifti, strikes, labels):
+    content = nifti()
+    for offset, value in strikes:
+        content[offset] = value
+    path = file(content, "image.nii")
+    try:
+        assert (read_labels if labels else read_nifti)(path).data.size > 0
+    except GliodistillError as error:
+        assert "\n" not in str(error)
+        assert str(path) in str(error)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(10, 100_000), st.integers(1, 255))
+def test_any_flipped_byte_of_a_gzip_changes_nothing_or_is_refused(file, nifti, offset, flip):
+    noise = np.random.default_rng(0).integers(0, 1000, (12, 13, 14)).astype(np.int16)
+    packed = bytearray(gzip.compress(bytes(nifti(noise))))
+    packed[10 + offset % (len(packed) - 10)] ^= flip
+    path = file(bytes(packed), raw=True)
+    try:
+        np.testing.assert_array_equal(read_nifti(path).data, noise)
+    except ImageError as error:
+        assert str(path) in str(error)

@@ -90,9 +90,9 @@ def split_patients(patients: Mapping[str, str], validation: int | float | Sequen
     """
     everyone = sorted(set(patients.values()), key=lambda patient: hashlib.sha256(f"{seed}:{patient}".encode()).digest())
     if isinstance(validation, int | float):
-        count = validation if isinstance(validation, int) else round(validation * len(everyone))
-        possible = isinstance(validation, int) or 0 < validation < 1
-        held_out = set(everyone[:count]) if possible else set()
+        share = 0.0 < validation < 1.0 and not isinstance(validation, int)
+        count = round(validation * len(everyone)) if share else validation if isinstance(validation, int) else 0
+        held_out = set(everyone[: max(0, count)])
     else:
         strangers = [id for id in validation if id not in patients]
         if strangers:

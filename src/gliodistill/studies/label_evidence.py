@@ -16,7 +16,7 @@ from gliodistill.errors import GliodistillError, LabelError
 from gliodistill.images.nifti import read_labels
 from gliodistill.studies.label_names import by_names
 from gliodistill.studies.labels import BRATS2021, BRATS2023, BRATS_PED, CONVENTIONS, MSD, LabelConvention, Tissue
-from gliodistill.studies.layouts.brats import is_2023_naming
+from gliodistill.studies.layouts.brats import naming_of
 from gliodistill.studies.study import StudyRecord
 
 SAMPLES = 8
@@ -90,7 +90,7 @@ def detect_convention(
     """
     place = _place(records)
     declared = by_names(label_names, place) if label_names else None
-    naming, group = _naming(records), _challenge(records)
+    naming, group = naming_of(records), _challenge(records)
     anatomy = Anatomy()
     for labels in _read_spread(records) if samples is None else samples:
         anatomy.add(labels)
@@ -152,20 +152,12 @@ def _by_naming(candidates: list[LabelConvention], codes: set[int], naming: str |
 
 
 def _without_supersets(candidates: list[LabelConvention], codes: set[int]) -> list[LabelConvention]:
-    """Drop what only adds codes that were not seen, once every code of a smaller convention was.
+    """Drop what only adds codes that were not seen to a convention of which every code was (2024 without a cavity is 2023).
 
     A code that turns up later is still caught: loading checks every label map.
     """
     complete = [c for c in candidates if set(c.codes) == codes]
-    return complete if len(complete) == 1 else candidates
-
-
-def _naming(records: Sequence[StudyRecord]) -> str | None:
-    spellings = {spelling.lower() for record in records for spelling in record.spellings.values()}
-    files = {image.path.name for record in records for image in record.images.values()}
-    if is_2023_naming(spellings, files):
-        return "2023"
-    return "2021" if "t1ce" in spellings and "_t1ce." in "".join(sorted(files)).lower() else None
+    return [c for c in candidates if not any(d is not c and d.codes.items() <= c.codes.items() for d in complete)]
 
 
 def _challenge(records: Sequence[StudyRecord]) -> str | None:

@@ -5,10 +5,12 @@ folder, one level below it (2018–2020: ``HGG``, ``LGG``), or the folder is its
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from gliodistill.studies.layouts.found import Draft, Found, entries, folders, gather, is_nifti, nifti_files, stem
 from gliodistill.studies.problem import Problem
+from gliodistill.studies.study import StudyRecord
 
 NAME = "brats"
 
@@ -51,11 +53,18 @@ def patient_of(case: str) -> str:
     return match[1] if match else case
 
 
-def is_2023_naming(spellings: set[str], file_names: set[str]) -> bool:
-    """Whether the files are named as from BraTS 2023 on (``t1n``, ``t2f``, …; ``-`` before the sequence)."""
-    return bool({s.lower() for s in spellings} & {"t1n", "t2f"}) or (
-        bool({s.lower() for s in spellings} & {"t1c", "t2w"}) and all(re.search(r"-t\d\w\.nii", name.lower()) for name in file_names)
-    )
+def naming_of(records: Iterable[StudyRecord]) -> str | None:
+    """``"2021"`` or ``"2023"`` if every file is named as BraTS named them up to or from that year, else None."""
+    endings = {
+        stem(image.path)[-len(spelling) - 1 :]
+        for record in records
+        for sequence, image in record.images.items()
+        if (spelling := record.spellings.get(sequence, "-"))
+    }
+    for year, official in (("2021", {"_t1", "_t1ce", "_t2", "_flair"}), ("2023", {"-t1n", "-t1c", "-t2w", "-t2f"})):
+        if endings and endings <= official:
+            return year
+    return None
 
 
 def _candidates(root: Path) -> list[Path]:
