@@ -1,8 +1,8 @@
 """Which label convention a data set uses: read from its own words, its file names, its codes and its anatomy.
 
 The anatomical rule: oedema is the outermost tissue, the one with the largest share of its boundary on background.
-It was checked on the label maps of 360 BraTS 2020 patients: it holds in 353 of them, and for pools of four with a
-margin of 0.18 or more in 300 draws of 300.
+Checked on the label maps of 360 BraTS 2020 patients, with the margin below: alone, 350 are told right, 7 stay
+undecided and 3 are told wrong; of 300 random pools of four, all are right. Names are asked first.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
