@@ -30,9 +30,10 @@ def train(
     """
     from gliodistill.training.experiment import run_experiment
     from gliodistill.training.recipe import load_recipe
+    from gliodistill.training.shipped import find_recipe
     from gliodistill.training.watching import watcher
 
-    parsed = load_recipe(recipe, settings)
+    parsed = load_recipe(find_recipe(recipe), settings)
     with watcher(parsed) as watch:
         experiment = run_experiment(parsed, data, out, resume=resume, labels=labels, only=tuple(only or ()), watch=watch)
     finished = {name: experiment.summary(name) for name in parsed.runs if experiment.is_finished(name)}

@@ -1,0 +1,29 @@
+"""The recipes that come with the toolkit."""
+
+import os
+from pathlib import Path
+
+import gliodistill
+from gliodistill.errors import RecipeError
+
+
+def recipes_folder() -> Path:
+    """Where shipped recipes lie: inside an installed package, or at the root of a checkout."""
+    package = Path(gliodistill.__file__).parent
+    installed = package / "recipes"
+    return installed if installed.is_dir() else package.parents[1] / "recipes"
+
+
+def find_recipe(name: str | os.PathLike[str]) -> Path:
+    """A recipe's file: the path itself, or the shipped recipe of that name.
+
+    Raises:
+        RecipeError: neither exists; the shipped names are listed.
+    """
+    path = Path(name)
+    if path.exists():
+        return path
+    shipped = {file.stem: file for file in sorted(recipes_folder().glob("*.yaml"))}
+    if str(name) in shipped:
+        return shipped[str(name)]
+    raise RecipeError("no such recipe", file=path, expected=f"a file, or one of {', '.join(shipped)}")
