@@ -32,11 +32,11 @@ class InstanceNorm(nn.Module):
         """Normalise each channel of each sample."""
         weight, bias = self.weight, self.bias
         if torch._C._get_tracing_state() is not None or torch.compiler.is_exporting():
-            return functional.instance_norm(x, weight=weight, bias=bias)  # one operation that exporters know
+            return _native(x, weight, bias)  # one operation that exporters know
         if torch.compiler.is_compiling():
             return _spelled_out(x, weight, bias)  # the compiler fuses it with its neighbours
         if x.shape[1] == 1 or not x.is_contiguous(memory_format=torch.channels_last_3d):
-            return functional.instance_norm(x, weight=weight, bias=bias)
+            return _native(x, weight, bias)
         if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
             return ChannelsLastNorm.apply(x, weight, bias)  # type: ignore[no-any-return,no-untyped-call]
         # Batch norm over one sample is instance norm. Its channels-last kernel on a processor sums naively, wrong by
@@ -90,6 +90,10 @@ def _sum(rows: Tensor) -> Tensor:
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Sums over voxels of a·b, ``B 1 1 C``."""
     return (a.mT @ b).diagonal(dim1=2, dim2=3).sum(1, keepdim=True).unsqueeze(1)
+
+
+def _native(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.instance_norm(x, weight, bias, None, None, True, 0.0, EPSILON, False)
 
 
 def _spelled_out(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
