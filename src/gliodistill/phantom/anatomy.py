@@ -10,6 +10,8 @@ from gliodistill.phantom.fields import FIELD_MM, Grid, smooth_noise
 from gliodistill.phantom.parameters import AnatomyParameters
 
 Array = NDArray[np.float32]
+EFFACEMENT = 2.5
+"""Log-odds that full pressure takes from fluid."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,34 +64,47 @@ def brain_box(parameters: AnatomyParameters, grid: Grid, margin_mm: float = 12.0
     return grid.box_around(middle - reach, middle + reach)
 
 
-def make_anatomy(parameters: AnatomyParameters, grid: Grid, displacement: tuple[Array, Array, Array] | None = None) -> Anatomy:
+def make_anatomy(
+    parameters: AnatomyParameters,
+    grid: Grid,
+    displacement: tuple[Array, Array, Array] | None = None,
+    effacement: Array | float = 0.0,
+) -> Anatomy:
     """Render the brain on a grid.
 
     Args:
         parameters: the brain.
         grid: where; :func:`brain_box` gives the useful part of the field of view.
         displacement: mm by which a tumour has pushed the tissue at each voxel away from where it was, on X Y Z.
+        effacement: 0 to 1, how far pressure has emptied the sulci, a number or on X Y Z; full ventricles withstand it.
     """
     from scipy import ndimage
 
     atlas = load_atlas(2 if grid.spacing >= 1.9 else 1)
     position = _atlas_voxels(parameters, grid, displacement, atlas)
 
+    hull = ndimage.map_coordinates(atlas.hull, position, order=1, output=np.float32, mode="constant")
+    ragged = smooth_noise(parameters.seed + 1, 7.0, grid)
+    brain = hull + np.float32(0.04) * ragged > parameters.outline
+    inside = position[:, brain]
+
     def sample(values: Array) -> Array:
-        result: Array = ndimage.map_coordinates(values, position, order=1, output=np.float32, mode="constant")
+        """Only in the brain: it fills a third of its box."""
+        result = np.zeros(grid.shape, np.float32)
+        result[brain] = ndimage.map_coordinates(values, inside, order=1, output=np.float32, mode="constant")
         return result
 
-    grey, white, fluid = sample(atlas.grey), sample(atlas.white), sample(atlas.fluid)
-    hull, depth = sample(atlas.hull), sample(atlas.depth)
-    ragged = smooth_noise(parameters.seed + 1, 7.0, grid)
-    brain = hull + 0.04 * ragged > parameters.outline
+    grey, white, depth = sample(atlas.grey), sample(atlas.white), sample(atlas.depth)
+    fluid = np.maximum(1 - grey - white, 0)
     # The atlas is an average of 152 brains; noise on the log-odds and a power turn its blur into one person's folds.
-    fold = [parameters.folding * smooth_noise(parameters.seed + 2 + number, 5.5, grid) for number in range(2)]
+    fold = [np.float32(parameters.folding) * smooth_noise(parameters.seed + 2 + n, length, grid) for n, length in enumerate((5.5, 4.0))]
     power = np.float32(parameters.sharpness)
-    fluid = np.exp(np.float32(parameters.atrophy)) * (fluid + 0.01) ** power
+    # Sulci open towards the surface; there the average of 152 brains has washed their fluid out most.
+    surface = np.clip(1 - depth / 14, 0, 1)
+    fluid = np.exp(np.float32(parameters.atrophy) + 2.5 * surface - np.float32(EFFACEMENT) * effacement) * (fluid + 0.01) ** power
     grey = (grey + 0.01) ** power * np.exp(0.5 * fold[0])
     white = (white + 0.01) ** power * np.exp(-0.5 * fold[0])
-    fluid *= np.exp(fold[1])
+    fluid *= np.exp(np.float32(1.6) * fold[1])
     total = grey + white + fluid
     scale = np.where(brain, 1 / total, np.float32(0))
     midline = (position[0] * atlas.step_mm + atlas.corner_mm[0]).astype(np.float32)

@@ -30,8 +30,10 @@ def _normal_features(parameters: ContrastParameters, anatomy: Anatomy, tumour: T
     grid, seed = anatomy.grid, parameters.seed
     coarse, fine = smooth_noise(seed, 9.0, grid), smooth_noise(seed + 1, 3.5, grid)
     other = smooth_noise(seed + 2, 9.0, grid)
-    features = {"texture": 0.6 * coarse + 0.8 * fine}
+    features = {"texture": 0.45 * coarse + 0.9 * fine}
     surface = np.clip(1 - anatomy.depth / 5, 0, 1)
+    # What stripping leaves of dura and bone is dark everywhere.
+    features["shade"] = surface * np.clip(0.8 * smooth_noise(seed + 5, 6.0, grid), 0, 1)
     ventricle = anatomy.fluid * (anatomy.depth > 16) * (np.abs(anatomy.midline) < 40)
     # Where two noises are both near zero runs a curve: a tangle of vessels, thickest in sulci and at the surface.
     tube = np.sqrt(coarse**2 + other**2)
@@ -50,7 +52,7 @@ def _normal_features(parameters: ContrastParameters, anatomy: Anatomy, tumour: T
         features["hyperintensities"] = np.clip(2.5 * (score - amount), 0, 1) * anatomy.white
     if parameters.residue:
         features["residue"] = np.clip(1 - anatomy.depth / 4, 0, 1) * np.clip(1.5 * (smooth_noise(seed + 4, 12.0, grid) - 1.0), 0, 1)
-    for name in ("vessels", "meninges", "choroid", "hyperintensities", "residue"):
+    for name in ("vessels", "meninges", "choroid", "hyperintensities", "residue", "shade"):
         if name in features:
             features[name] = features[name].astype(np.float32)
             features[name][tumour.box][tumour.core] = 0
@@ -60,7 +62,9 @@ def _normal_features(parameters: ContrastParameters, anatomy: Anatomy, tumour: T
 def _healthy(parameters: ContrastParameters, anatomy: Anatomy, features: dict[str, Array], sequence: Sequence, channel: int) -> Array:
     means = {tissue: np.float32(values[channel]) for tissue, values in parameters.means.items()}
     image: Array = anatomy.white * means["WM"] + anatomy.grey * means["GM"] + anatomy.fluid * means["CSF"]
-    image *= 1 + np.float32(parameters.texture[channel]) * features["texture"]
+    # Cortex varies more than white matter: layers, iron, small vessels.
+    image *= 1 + np.float32(parameters.texture[channel]) * (1 + anatomy.grey + 2 * anatomy.fluid) * features["texture"]
+    image *= 1 - np.float32(parameters.shade) * features["shade"]
     if sequence is Sequence.T1CE:
         for name in ("vessels", "meninges", "choroid"):
             image += np.float32(getattr(parameters, name)) * features[name]

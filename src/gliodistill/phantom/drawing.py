@@ -1,6 +1,9 @@
 """Draw the parameters of a phantom. The ranges are centred on what `benchmarks/phantom_realism.py` measures on real cases."""
 
+from functools import lru_cache
+
 import numpy as np
+from numpy.typing import NDArray
 
 from gliodistill.errors import GliodistillError
 from gliodistill.phantom.atlas import load_atlas
@@ -72,17 +75,17 @@ def _seed(rng: Rng) -> int:
 
 def draw_anatomy(rng: Rng) -> AnatomyParameters:
     """A brain: BraTS brains (SRI24 space) measure about 138×172×139 mm where the atlas measures 145×181×155."""
-    size = _normal(rng, 1.0, 0.035, 0.92, 1.08)
-    scale = tuple(round(size * base * _normal(rng, 1.0, 0.025, 0.93, 1.07), 4) for base in (0.965, 0.965, 0.945))
+    size = _normal(rng, 1.0, 0.03, 0.92, 1.07)
+    scale = tuple(round(size * base * _normal(rng, 1.0, 0.02, 0.93, 1.06), 4) for base in (0.945, 0.945, 0.925))
     return AnatomyParameters(
         scale=(scale[0], scale[1], scale[2]),
         rotation_deg=(_normal(rng, 0, 4, -10, 10), _normal(rng, 0, 2.5, -8, 8), _normal(rng, 0, 2.5, -8, 8)),
         shift_mm=(_normal(rng, 0, 2, -6, 6), _normal(rng, 0, 3, -8, 8), _normal(rng, -4, 3, -12, 4)),
         elastic_mm=(_uniform(rng, 2.0, 4.5), _uniform(rng, 0.6, 1.6)),
         folding=_uniform(rng, 0.5, 1.3),
-        sharpness=_uniform(rng, 1.6, 3.2),
-        atrophy=_normal(rng, 0.5, 0.6, -0.6, 2.0),
-        outline=_uniform(rng, 0.58, 0.84),
+        sharpness=_uniform(rng, 2.0, 3.8),
+        atrophy=_normal(rng, 1.3, 0.7, -0.2, 3.0),
+        outline=_uniform(rng, 0.52, 0.82),
         seed=_seed(rng),
     )
 
@@ -90,12 +93,12 @@ def draw_anatomy(rng: Rng) -> AnatomyParameters:
 def draw_tumour(rng: Rng) -> TumourParameters:
     """A tumour: volumes as in 360 BraTS 2020 patients (WT median 90 ml; TC/WT median 0.39; ET/TC median 0.62, none in 7 %)."""
     kind = str(rng.choice(("ring", "patchy", "nodule", "nonenhancing"), p=(0.46, 0.28, 0.11, 0.15)))
-    wt = float(np.clip(108 * rng.weibull(1.75), 6, 260))
-    core = float(np.clip(rng.beta(2.0, 3.0), 0.03, 0.96))
+    wt = float(np.clip(106 * rng.weibull(1.75), 6, 260))
+    core = float(np.clip(rng.beta(1.9, 3.2), 0.03, 0.96))
     if kind == "nonenhancing":
-        core = float(np.clip(rng.beta(3.0, 2.5), 0.1, 0.97))
+        core = float(np.clip(rng.beta(2.4, 2.2), 0.08, 0.97))
     elif kind == "nodule":
-        core = float(np.clip(rng.beta(2.5, 2.5), 0.1, 0.95))
+        core = float(np.clip(rng.beta(2.2, 2.4), 0.08, 0.95))
     enhancing = {
         "ring": float(np.clip(rng.beta(6.0, 3.2), 0.2, 0.97)),
         "patchy": float(np.clip(rng.beta(5.0, 2.6), 0.15, 0.99)),
@@ -109,9 +112,10 @@ def draw_tumour(rng: Rng) -> TumourParameters:
         tc_ml=round(wt * core, 3),
         et_ml=round(wt * core * enhancing, 3),
         foci_mm=_draw_foci(rng, foci),
-        white_matter_ratio=(_uniform(rng, 2.0, 8.0), _uniform(rng, 6.0, 20.0)),
-        unevenness=_uniform(rng, 0.2, 0.7),
-        roughness_mm=(_uniform(rng, 0.4, 1.8), _uniform(rng, 0.6, 2.6)),
+        white_matter_ratio=(_uniform(rng, 2.0, 8.0), _uniform(rng, 8.0, 40.0)),
+        unevenness=_uniform(rng, 0.2, 0.8),
+        lopsidedness=_uniform(rng, 0.6, 2.6),
+        roughness_mm=(_uniform(rng, 0.6, 2.6), _uniform(rng, 2.0, 7.0)),
         patchiness=_uniform(rng, 0.1, 0.45) if kind == "ring" else _uniform(rng, 0.5, 0.95),
         mass_effect_mm=round(min(1.0, (wt * core / 60) ** 0.5) * _uniform(rng, 1.0, 10.0), 4),
         seed=_seed(rng),
@@ -120,22 +124,29 @@ def draw_tumour(rng: Rng) -> TumourParameters:
 
 def _draw_foci(rng: Rng, count: int) -> tuple[Triple, ...]:
     """Points in supratentorial white (mostly) or grey matter; further foci within 60 mm of the first."""
+    places, likely = _tumour_sites()
+    points: list[Triple] = []
+    for _ in range(count):
+        weight = likely
+        if points:
+            square = ((places - points[0]) ** 2).sum(axis=1)
+            weight = likely * ((square > 18**2) & (square < 60**2))
+        cumulative = np.cumsum(weight)
+        x, y, z = places[np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")]
+        points.append((float(x), float(y), float(z)))
+    return tuple(points)
+
+
+@lru_cache(maxsize=1)
+def _tumour_sites() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points in MNI mm (N 3) where gliomas of adults start, and how likely (N): not brain stem nor cerebellum."""
     atlas = load_atlas(2)
     x, y, z = (corner + np.arange(n) * atlas.step_mm for corner, n in zip(atlas.corner_mm, atlas.grey.shape, strict=True))
     below = (y[:, None] < -28) & (z[None, :] < -12 - 0.25 * (y[:, None] + 28))
     stem = (np.abs(x)[:, None, None] < 16) & (y[None, :, None] < -8) & (z[None, None, :] < -2)
     likely = (atlas.white + 0.4 * atlas.grey) * (atlas.depth > 6) * ~below[None] * ~stem
-    points: list[Triple] = []
-    for _ in range(count):
-        weight = likely
-        if points:
-            square = sum((axis - c) ** 2 for axis, c in zip(np.ix_(x, y, z), points[0], strict=True))
-            weight = likely * ((square > 18**2) & (square < 60**2))
-        cumulative = np.cumsum(weight, dtype=np.float64)
-        flat = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
-        i, j, k = np.unravel_index(flat, weight.shape)
-        points.append((float(x[i]), float(y[j]), float(z[k])))
-    return tuple(points)
+    where = np.argwhere(likely > 0.1)
+    return where * atlas.step_mm + atlas.corner_mm, likely[likely > 0.1].astype(np.float64)
 
 
 def draw_contrast(rng: Rng, difficulty: float) -> ContrastParameters:
@@ -143,22 +154,22 @@ def draw_contrast(rng: Rng, difficulty: float) -> ContrastParameters:
     keep = 1 - 0.25 * (difficulty - 1)
     """Fainter or stronger tumour."""
     t1_grey = _uniform(rng, 0.67, 0.91)
-    t1_fluid = round(min(_uniform(rng, 0.28, 0.6), t1_grey - 0.14), 4)
+    t1_fluid = round(min(_uniform(rng, 0.25, 0.55), t1_grey - 0.14), 4)
     ce_grey = _normal(rng, t1_grey, 0.03, 0.68, 0.95)
     ce_fluid = round(min(_normal(rng, t1_fluid + 0.03, 0.03, 0.28, 0.64), ce_grey - 0.12), 4)
-    t2_grey, t2_fluid = _uniform(rng, 1.12, 1.58), _uniform(rng, 2.3, 3.9)
-    flair_grey, flair_fluid = _uniform(rng, 1.0, 1.3), _uniform(rng, 0.25, 0.68)
+    t2_grey, t2_fluid = _uniform(rng, 1.15, 1.68), _uniform(rng, 2.2, 3.9)
+    flair_grey, flair_fluid = _uniform(rng, 1.0, 1.34), _uniform(rng, 0.2, 0.65)
 
     water = float(rng.random())
-    t1_oedema = 1 - keep * (0.04 + 0.22 * water + _uniform(rng, -0.03, 0.06))
+    t1_oedema = 1 - keep * (0.02 + 0.2 * water + _uniform(rng, -0.03, 0.07))
     t2_oedema = max(1 + keep * (0.32 + 0.6 * water + _uniform(rng, -0.08, 0.2)), t2_grey * 1.08)
-    flair_oedema = max(1 + keep * (0.3 + 0.45 * water + _uniform(rng, -0.05, 0.4)), flair_grey + 0.12)
+    flair_oedema = max(1 + keep * (0.25 + 0.5 * water + _uniform(rng, -0.05, 0.6)), flair_grey + 0.12)
     solid_t1 = 1 - keep * _uniform(rng, 0.08, 0.34)
     solid_t2 = max(1 + keep * _uniform(rng, 0.45, 1.25), t2_grey * 1.1)
-    solid_flair = max(1 + keep * _uniform(rng, 0.25, 1.15), flair_grey + 0.1)
+    solid_flair = max(1 + keep * _uniform(rng, 0.25, 1.35), flair_grey + 0.1)
     necrosis_t1 = max(t1_fluid + 0.02, solid_t1 - _uniform(rng, 0.08, 0.3))
     necrosis_t2 = max(solid_t2 + 0.15, t2_fluid * _uniform(rng, 0.7, 0.98))
-    necrosis_flair = max(flair_fluid + 0.08, _uniform(rng, 0.5, 1.9))
+    necrosis_flair = max(flair_fluid + 0.08, _uniform(rng, 0.6, 2.2))
     rim_t1 = 1 - keep * _uniform(rng, 0.0, 0.32)
     rim_ce = max(1 + keep * abs(_normal(rng, 0.26, 0.16, 0.06, 0.8)), rim_t1 + 0.15)
     shift = [_normal(rng, 0.0, 0.015, -0.03, 0.03) for _ in range(3)]
@@ -173,22 +184,23 @@ def draw_contrast(rng: Rng, difficulty: float) -> ContrastParameters:
         "ED": four(t1_oedema, t1_oedema + shift[0], min(t2_oedema, t2_fluid - 0.1), flair_oedema),
         "NET": four(solid_t1, solid_t1 + shift[1] + 0.01, min(solid_t2, t2_fluid - 0.1), solid_flair),
         "NCR": four(necrosis_t1, necrosis_t1 + shift[2] + 0.01, min(necrosis_t2, t2_fluid), necrosis_flair),
-        "ET": four(rim_t1, rim_ce, 1 + keep * _uniform(rng, 0.4, 1.2), max(1 + keep * _uniform(rng, 0.2, 1.1), flair_grey + 0.05)),
+        "ET": four(rim_t1, rim_ce, 1 + keep * _uniform(rng, 0.4, 1.5), max(1 + keep * _uniform(rng, 0.2, 1.3), flair_grey + 0.05)),
     }
-    texture = tuple(_uniform(rng, low, high) for low, high in ((0.015, 0.05), (0.015, 0.05), (0.02, 0.07), (0.02, 0.06)))
+    texture = tuple(_uniform(rng, low, high) for low, high in ((0.02, 0.06), (0.02, 0.06), (0.03, 0.09), (0.03, 0.08)))
     scale = tuple(round(float(np.exp(rng.uniform(np.log(150), np.log(1200)))), 1) for _ in range(4))
     return ContrastParameters(
         means=means,
         fluidity=_uniform(rng, 0.0, 1.0),
-        variation=_uniform(rng, 0.4, 1.3),
+        variation=_uniform(rng, 0.5, 2.0),
         texture=(texture[0], texture[1], texture[2], texture[3]),
         oedema_fade=_uniform(rng, 0.0, 0.7),
         infiltration=_uniform(rng, 0.0, 0.35),
         bleed=_maybe(rng, 0.12, 0.15, 0.5),
-        vessels=_maybe(rng, 0.85, 0.2, 1.3),
+        vessels=_maybe(rng, 0.9, 0.2, 1.8),
         meninges=_maybe(rng, 0.6, 0.1, 0.7),
         choroid=_maybe(rng, 0.85, 0.2, 0.9),
         hyperintensities=_maybe(rng, min(1.0, 0.5 * (0.5 + 0.5 * difficulty)), 0.05, 1.0),
+        shade=_uniform(rng, 0.0, 0.8),
         residue=_maybe(rng, 0.4, 0.2, 0.9),
         scale=(scale[0], scale[1], scale[2], scale[3]),
         seed=_seed(rng),

@@ -51,6 +51,7 @@ class TumourParameters:
         white_matter_ratio: how many times faster than in grey matter cells diffuse in white matter, while the core grows
             and while the oedema spreads.
         unevenness: standard deviation of the log proliferation rate.
+        lopsidedness: standard deviation of the log speed at which oedema spreads in different directions.
         roughness_mm: noise on the borders of core and whole tumour.
         patchiness: 0 is a clean rim around the necrosis, 1 is all noise.
         mass_effect_mm: largest displacement of the surroundings.
@@ -64,6 +65,7 @@ class TumourParameters:
     foci_mm: tuple[Triple, ...]
     white_matter_ratio: tuple[float, float]
     unevenness: float
+    lopsidedness: float
     roughness_mm: tuple[float, float]
     patchiness: float
     mass_effect_mm: float
@@ -84,6 +86,7 @@ class ContrastParameters:
         bleed: T1 brightening of blood products in parts of the core (0: none).
         vessels, meninges, choroid: enhancement of normal structures in T1CE, relative to white matter (0: none).
         hyperintensities: amount of white-matter hyperintensities that are no tumour (0: none, 1: many).
+        shade: darkness of dura and bone left at the surface (0: none).
         residue: brightness of what skull stripping left at the surface (0: none).
         scale: intensity of white matter per sequence, in scanner units.
         seed: of the random fields.
@@ -100,6 +103,7 @@ class ContrastParameters:
     meninges: float
     choroid: float
     hyperintensities: float
+    shade: float
     residue: float
     scale: Four
     seed: int

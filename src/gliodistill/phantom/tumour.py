@@ -37,9 +37,10 @@ def grow_in(parameters: PhantomParameters) -> Growth:
     whole = Grid.field(GROWTH_MM)
     matrix, offset = affine_to_atlas(parameters.anatomy)
     foci = np.array([np.linalg.solve(matrix, np.array(focus) - offset) for focus in parameters.tumour.foci_mm])
-    reach = 30 + 14 * parameters.tumour.wt_ml ** (1 / 3)
+    reach = 30 + 12 * parameters.tumour.wt_ml ** (1 / 3)
     grid = whole.crop(whole.box_around(foci.min(axis=0) - reach, foci.max(axis=0) + reach))
-    anatomy = make_anatomy(parameters.anatomy, grid)
+    # Cells cross the thin fluid of a sulcus; only wide fluid is a wall.
+    anatomy = make_anatomy(parameters.anatomy, grid, effacement=0.7)
     room = np.argwhere(anatomy.brain & (anatomy.fluid < 0.3))
     where = np.stack([axis[room[:, number]] for number, axis in enumerate(grid.axes)], axis=1)
     voxels = []
@@ -50,25 +51,39 @@ def grow_in(parameters: PhantomParameters) -> Growth:
     return grow(parameters.tumour, anatomy, voxels)
 
 
-def push(parameters: TumourParameters, growth: Growth, grid: Grid) -> tuple[Array, Array, Array]:
-    """Mass effect: the displacement (mm on X Y Z, three float32 arrays on ``grid``) that a growing core gives its surroundings.
+@dataclass(frozen=True, eq=False)
+class Push:
+    """What a growing core does to its surroundings, on a grid X Y Z.
 
-    It follows the gradient of the blurred core, so it points outwards, is largest near the core's border and fades with
-    distance; the skull is felt only through that fading.
+    Attributes:
+        displacement: mm along X, Y, Z.
+        effacement: 0 to 1, how much fluid is pressed out of the sulci.
+    """
+
+    displacement: tuple[Array, Array, Array]
+    effacement: Array
+
+
+def push(parameters: TumourParameters, growth: Growth, grid: Grid) -> Push:
+    """Mass effect: displacement along the gradient of the blurred core.
+
+    So it points outwards, is largest near the core's border and fades with distance; the skull is felt only through that
+    fading. Sulci near the core are emptied.
     """
     from scipy import ndimage
 
-    voxels = int(parameters.tc_ml / growth.grid.spacing**3 * 1000)
-    pad = 16
+    pad, spacing = 16, growth.grid.spacing
+    voxels = int(parameters.tc_ml / spacing**3 * 1000)
     core = np.pad((growth.core <= _level(growth.core, voxels)).astype(np.float32), pad)
     radius = max(parameters.tc_ml, 0.5) ** (1 / 3) * 6.2
-    potential = ndimage.gaussian_filter(core, (radius * 0.5 + 7) / growth.grid.spacing, mode="constant")
+    potential = ndimage.gaussian_filter(core, (radius * 0.5 + 7) / spacing, mode="constant")
     gradient = [-np.gradient(potential, axis=axis) for axis in range(3)]
     largest = max(float(np.sqrt(sum(g**2 for g in gradient)).max()), 1e-9)
-    x, y, z = (axis[0] + np.arange(-pad, len(axis) + pad, dtype=np.float64) * growth.grid.spacing for axis in growth.grid.axes)
-    wide = Grid((x, y, z), growth.grid.spacing)
+    x, y, z = (axis[0] + np.arange(-pad, len(axis) + pad, dtype=np.float64) * spacing for axis in growth.grid.axes)
+    wide = Grid((x, y, z), spacing)
     right, front, up = (resample((g * (parameters.mass_effect_mm / largest)).astype(np.float32), wide, grid) for g in gradient)
-    return right, front, up
+    pressure = np.clip(2 * ndimage.gaussian_filter(core, 6.0 / spacing, mode="constant"), 0, 1)
+    return Push((right, front, up), resample(pressure, wide, grid))
 
 
 def delineate(parameters: TumourParameters, growth: Growth, anatomy: Anatomy, displacement: tuple[Array, Array, Array]) -> Tumour:
@@ -98,9 +113,9 @@ def delineate(parameters: TumourParameters, growth: Growth, anatomy: Anatomy, di
     core_time, oedema_time = (
         ndimage.map_coordinates(times, position, order=1, output=np.float32, mode="nearest") for times in (growth.core, growth.oedema)
     )
-    noise = [smooth_noise(parameters.seed + 10 + number, length, part) for number, length in enumerate((5.0, 6.0, 4.0, 9.0))]
-    core_time += noise[0] * np.float32(parameters.roughness_mm[0] / MM_PER_STEP)
-    oedema_time += noise[1] * np.float32(parameters.roughness_mm[1] / MM_PER_STEP)
+    noise = [smooth_noise(parameters.seed + 10 + number, length, part) for number, length in enumerate((5.0, 6.0, 4.0, 9.0, 3.0))]
+    core_time += (noise[0] + 0.5 * noise[4]) * np.float32(parameters.roughness_mm[0] / MM_PER_STEP)
+    oedema_time += (noise[1] + 0.7 * noise[4]) * np.float32(parameters.roughness_mm[1] / MM_PER_STEP)
 
     room = anatomy.brain[box] & (anatomy.fluid[box] < 0.5)
     core_time[~room], oedema_time[~room] = growth.late, growth.late
@@ -108,11 +123,11 @@ def delineate(parameters: TumourParameters, growth: Growth, anatomy: Anatomy, di
     core_voxels = max(1, round(parameters.tc_ml / voxel_ml))
     level = _level(core_time, core_voxels)
     core = (core_time <= level) & (core_time < growth.late)
-    oedema_time[core] = np.minimum(oedema_time[core], 0)
-    end = max(_level(oedema_time, max(1, round(parameters.wt_ml / voxel_ml))), np.float32(1e-3))
+    oedema_time[core] = -growth.late
+    end = _level(oedema_time, max(1, round(parameters.wt_ml / voxel_ml)))
     whole = ((oedema_time <= end) & (oedema_time < growth.late)) | core
     # Lone islands and pinholes of a few voxels are the noise's, not the tumour's.
-    whole = ndimage.binary_fill_holes(_without_specks(whole)) & room
+    whole = ~_without_specks(~_without_specks(whole)) & room
     core &= whole
     distance = np.clip(oedema_time / max(float(end), 1e-3), 0, 1)
     enhancing = _enhancing(parameters, core, noise[2], noise[3], part, voxel_ml)
