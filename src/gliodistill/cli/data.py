@@ -1,11 +1,19 @@
 """Commands about data: phantom, inspect, prepare."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gliodistill.cli.output import Json, Labels, console, emit, table
+from gliodistill.cli.output import Jobs, Json, Labels, Layout, emit, table
+from gliodistill.errors import GliodistillError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gliodistill.preparation.preparation import Preparation
+
+SEQUENCES = "T1,T1CE,T2,FLAIR"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -16,88 +24,139 @@ def add_to(app: typer.Typer) -> None:
 
 
 def phantom(
-    out: Annotated[Path, typer.Argument(help="Folder of the cohort: new, or one to continue.", show_default=False)],
-    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Number of studies.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same studies.")] = 0,
-    spacing: Annotated[float, typer.Option(min=0.5, max=8.0, help="Voxel size in mm.")] = 1.0,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes (default: one per core).")] = None,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the studies: new, or one to continue.", show_default=False)],
+    n: Annotated[int, typer.Option("--n", "-n", min=1, metavar="N", help="How many studies.")] = 10,
+    seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="The same seed gives the same studies.")] = 0,
+    spacing: Annotated[float, typer.Option("--spacing", min=0.5, max=6.0, metavar="MM", help="Voxel size in mm.")] = 1.0,
+    jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
-    """Generate synthetic glioma studies with truth, in BraTS layout.
+    """Make synthetic brain-tumour studies with the truth, in BraTS layout.
 
-    Example: [cyan]gliodistill phantom cohort -n 20 --seed 1 --spacing 2[/cyan]
+    Example: [cyan]gliodistill phantom synthetic -n 20 --seed 1 --spacing 2[/cyan]
     """
     from gliodistill.phantom.cohort import write_cohort
 
-    cohort = write_cohort(out, n, seed, spacing=spacing, jobs=jobs)
-    ids = [record.id for record in cohort.studies]
-    emit(as_json, {"folder": str(out), "studies": ids}, lambda: console().print(f"{len(ids)} synthetic studies in {out}"))
+    ids = [folder.name for folder in write_cohort(out, n, seed, spacing=spacing, jobs=jobs)]
+    emit(as_json, {"folder": str(out), "studies": ids}, lambda screen: screen.print(f"{len(ids)} synthetic studies in {out}"))
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="Folder of studies in any layout, a study, or a manifest.", show_default=False)],
-    deep: Annotated[bool, typer.Option("--deep", help="Read every voxel, not only headers.")] = False,
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A folder of studies in any layout, one study, or a manifest.", show_default=False)
+    ],
+    deep: Annotated[bool, typer.Option("--deep", help="Read every voxel, not only the headers.")] = False,
+    layout: Layout = None,
+    labels: Labels = None,
     as_json: Json = False,
 ) -> None:
-    """Say what is there: layout, studies, sequences, label convention, every problem found.
+    """Say what is there: layout, studies, sequences, what the labels mean, every problem found.
+
+    Exit code 1 if something found forbids the use of a study.
 
     Example: [cyan]gliodistill inspect patients/[/cyan]
     """
     from gliodistill.studies.inspection import inspect as look
 
-    found = look(path, deep=deep)
-
-    def show() -> None:
-        facts = found.as_dict()
-        out = console()
-        out.print(f"[bold]{path}[/bold]: layout [cyan]{facts['layout']}[/cyan], {len(facts['studies'])} studies")
-        convention = facts["convention"]
-        evidence = "; ".join(facts["evidence"]) if isinstance(facts["evidence"], list) else facts["evidence"]
-        out.print(f"labels: [cyan]{convention or 'none'}[/cyan]" + (f" ({evidence})" if evidence else ""))
-        rows = []
-        for study in facts["studies"]:
-            matched = ", ".join(f"{s} ← {m['spelling']}" for s, m in study["sequences"].items())
-            grid = "" if study["shape"] is None else "×".join(map(str, study["shape"]))
-            spacing = "" if study["spacing"] is None else "×".join(f"{s:.3g}" for s in study["spacing"])
-            truth = "" if study["truth"] is None else "yes"
-            rows.append([study["id"], study["patient"], matched, grid, spacing, study["orientation"] or "", truth])
-        table(out, ["study", "patient", "sequences ← spelling", "voxels", "mm", "axes", "truth"], rows)
-        for problem in facts["problems"]:
-            out.print(f"[yellow]problem[/yellow] {problem if isinstance(problem, str) else problem['line']}", highlight=False)
-        if not facts["problems"]:
-            out.print("no problems found")
-
-    emit(as_json, found.as_dict(), show)
-    if found.problems:
+    facts = look(path, layout=layout, labels=labels, deep=deep).as_dict()
+    emit(as_json, facts, lambda screen: _show_inspection(screen, facts))
+    undecided = facts["convention"] is None and any(study["truth"] for study in facts["studies"])
+    if undecided or any(problem["blocking"] for problem in facts["problems"]):
         raise typer.Exit(1)
 
 
+def _show_inspection(screen: "Console", facts: dict[str, Any]) -> None:
+    studies = facts["studies"]
+    patients = len({study["patient"] for study in studies})
+    screen.print(facts["path"], style="bold")
+    screen.print(f"layout     {facts['layout']}: {len(studies)} studies of {patients} patients")
+    for sequence in ("T1", "T1CE", "T2", "FLAIR"):
+        spelt: dict[str, int] = {}
+        for study in studies:
+            if sequence in study["sequences"]:
+                spelling = study["sequences"][sequence]["spelling"] or "?"
+                spelt[spelling] = spelt.get(spelling, 0) + 1
+        matched = ", ".join(f"{count} named {spelling}" for spelling, count in spelt.items())
+        screen.print(f"{sequence:<10} {matched or 'none'}")
+    truths = sum(study["truth"] is not None for study in studies)
+    if truths:
+        screen.print(
+            f"labels     {truths} studies; convention {facts['convention'] or 'unknown'}"
+            + "".join(f"\n           {e}" for e in facts["evidence"])
+        )
+    else:
+        screen.print("labels     none")
+    table(screen, ["study", "patient", "sequences", "voxels", "mm", "axes", "truth"], [_row(study) for study in studies])
+    for problem in facts["problems"]:
+        place = ": ".join(part for part in (problem["study"], problem["file"] and Path(problem["file"]).name) if part)
+        line = (
+            problem["problem"]
+            if problem["file"] and problem["problem"].startswith(problem["file"])
+            else f"{place}: {problem['problem']}".lstrip(": ")
+        )
+        screen.print("problem: " if problem["blocking"] else "note: ", style="red" if problem["blocking"] else "yellow", end="")
+        screen.print(line)
+    if not facts["problems"]:
+        screen.print("no problems found")
+
+
+def _row(study: dict[str, Any]) -> list[str]:
+    """One study: its geometry is that of its first readable image (others that differ are problems)."""
+    grid = next((image for image in study["sequences"].values() if image["shape"]), None)
+    voxels = "×".join(map(str, grid["shape"])) if grid else "–"
+    spacing = "×".join(f"{step:.3g}" for step in grid["spacing"]) if grid else "–"
+    truth = "–" if study["truth"] is None else "yes" if study["codes"] is None else " ".join(map(str, study["codes"])) or "empty"
+    patient = "same" if study["patient"] == study["id"] else study["patient"]
+    return [study["id"], patient, " ".join(study["sequences"]), voxels, spacing, grid["orientation"] if grid else "–", truth]
+
+
 def prepare(
-    path: Annotated[Path, typer.Argument(help="Studies in any layout.", show_default=False)],
-    cache: Annotated[Path, typer.Option("--output", "-o", help="Folder of the cache: new, or one to continue.", show_default=False)],
-    spacing: Annotated[float | None, typer.Option(min=0.3, max=8.0, help="Voxel size in mm (default: each study's own).")] = None,
-    sequences: Annotated[str, typer.Option(help="Channels, in order.")] = "T1,T1CE,T2,FLAIR",
-    recipe: Annotated[Path | None, typer.Option(help="Take sequences and spacing from a recipe.", show_default=False)] = None,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Studies in any layout.", show_default=False)],
+    cache: Annotated[
+        Path, typer.Option("--output", "-o", metavar="CACHE", help="Folder of the cache: new, or one to continue.", show_default=False)
+    ],
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", metavar="RECIPE", help="Take sequences and voxel size from a recipe, to train it on.", show_default=False),
+    ] = None,
+    spacing: Annotated[
+        float | None,
+        typer.Option("--spacing", min=0.3, max=8.0, metavar="MM", help="Voxel size in mm (default: each study's own).", show_default=False),
+    ] = None,
+    sequences: Annotated[
+        str | None, typer.Option("--sequences", metavar="LIST", help=f"Channels, in order (default: {SEQUENCES}).", show_default=False)
+    ] = None,
+    layout: Layout = None,
     labels: Labels = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes (default: one per core).")] = None,
+    jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
-    """Prepare studies once for training: crop to the brain, resample, normalise, one byte a voxel.
+    """Prepare studies for training, once: crop to the brain, resample, normalise, one byte a voxel.
 
-    Example: [cyan]gliodistill prepare patients/ -o cache --recipe recipes/compression.yaml[/cyan]
+    Example: [cyan]gliodistill prepare patients/ -o cache --recipe compression[/cyan]
     """
-    from gliodistill.preparation import Preparation, build_cache
+    from gliodistill.preparation import build_cache
     from gliodistill.studies.cohort import open_cohort
+
+    preparation = _preparation(recipe, spacing, sequences)
+    built = build_cache(open_cohort(path, layout=layout, labels=labels), preparation, cache, jobs)
+    size = sum(file.stat().st_size for study in built for file in study.folder.iterdir())
+    facts = {"cache": str(cache), "studies": [study.id for study in built], "bytes": size, "preparation": preparation.to_dict()}
+    emit(as_json, facts, lambda screen: screen.print(f"{len(built)} studies prepared in {cache} ({size / 1e6:.1f} MB)"))
+
+
+def _preparation(recipe: str | None, spacing: float | None, sequences: str | None) -> "Preparation":
+    if recipe is not None:
+        if spacing is not None or sequences is not None:
+            raise GliodistillError("two sources of settings", field="--recipe", expected="either --recipe, or --spacing and --sequences")
+        from gliodistill.training.recipe import load_recipe
+        from gliodistill.training.shipped import find_recipe
+
+        return load_recipe(find_recipe(recipe)).data.preparation()
+    from gliodistill.preparation import Preparation
     from gliodistill.studies.sequence import Sequence
 
-    if recipe is not None:
-        from gliodistill.training.recipe import load_recipe
-
-        preparation = load_recipe(recipe).data.preparation()
-    else:
-        channels = tuple(Sequence.parse(name) for name in sequences.split(","))
-        preparation = Preparation(channels, None if spacing is None else (spacing, spacing, spacing))
-    built = build_cache(open_cohort(path, labels=labels), preparation, cache, jobs)
-    size = sum(file.stat().st_size for file in Path(cache).rglob("*.npy"))
-    facts = {"cache": str(cache), "studies": [study.id for study in built], "bytes": size, "preparation": preparation.to_dict()}
-    emit(as_json, facts, lambda: console().print(f"{len(built)} studies prepared in {cache} ({size / 1e6:.0f} MB)"))
+    channels = tuple(Sequence.parse(name) for name in (sequences or SEQUENCES).split(","))
+    if len(set(channels)) < len(channels):
+        raise GliodistillError("a sequence named twice", field="--sequences", got=sequences, expected="each at most once")
+    return Preparation(channels, None if spacing is None else (spacing, spacing, spacing))

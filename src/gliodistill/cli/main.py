@@ -2,55 +2,106 @@
 
 import json
 import os
+import signal
 import sys
+from typing import Annotated
 
 import typer
 
 from gliodistill.cli import data, learn, use
+from gliodistill.cli.output import error_as_dict
 from gliodistill.errors import GliodistillError
+
+FAILED, MISUSED, INTERRUPTED = 1, 2, 128 + signal.SIGINT
+"""Exit codes; 0 is success."""
 
 app = typer.Typer(
     name="gliodistill",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
     help="Brain-tumour segmentation made small and fast by knowledge distillation. [dim]Research use, not a medical device.[/dim]",
 )
 
 
 @app.callback(invoke_without_command=True)
-def _top(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+def _top(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error was raised, for a bug report.")] = False,
+) -> None:
     if version:
         from gliodistill import __version__
 
         typer.echo(f"gliodistill {__version__}")
-        raise typer.Exit
+    elif context.invoked_subcommand is None and (text := context.get_help()):
+        typer.echo(text)
 
 
 for _module in (data, learn, use):
     _module.add_to(app)
 
+# Typer may carry its own copy of click, so the base of what it raises for a wrong command line is taken from here.
+_Misuse: type[Exception] = typer.BadParameter.__mro__[1]
 
-def run() -> None:
-    """Run the program; a problem the user can act on is one line on standard error and exit code 1, never a traceback."""
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the program.
+
+    A problem is one line on standard error, never a traceback (unless asked); with ``--json`` it is one JSON document
+    on standard output besides.
+
+    Args:
+        arguments: instead of those of the process.
+
+    Returns:
+        the exit code: 0 done, 1 failed, 2 a command line that is not understood, 130 interrupted.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a file name or a terminal outside UTF-8 must not end a run
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app()
-    except GliodistillError as error:
-        if "--json" in sys.argv:
-            sys.stdout.write(json.dumps({"error": error.as_dict()}) + "\n")
-        _fail(str(error))
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
+        code = app(args=given, prog_name="gliodistill", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except ModuleNotFoundError as error:
-        if error.name not in {"torch", "safetensors", "jaxtyping"}:
+        return FAILED
+    except (KeyboardInterrupt, typer.Abort):
+        return _say(GliodistillError("interrupted"), given, INTERRUPTED)
+    except Exception as error:
+        if "--traceback" in given:
             raise
-        _fail(f"this command needs {error.name}, which is not installed; pip install 'gliodistill[train]'")
+        if isinstance(error, _Misuse):
+            return _say(_explain_misuse(error), given, MISUSED)
+        return _say(error if isinstance(error, GliodistillError) else _explain(error), given, FAILED)
 
 
-def _fail(line: str, code: int = 1) -> None:
-    sys.stderr.write(f"error: {line}\n")
-    sys.exit(code)
+def _say(error: GliodistillError, given: list[str], code: int) -> int:
+    if "--json" in given:
+        sys.stdout.write(json.dumps({"error": error_as_dict(error)}, ensure_ascii=False) + "\n")
+    sys.stderr.write(f"error: {error}\n")
+    return code
+
+
+def _explain_misuse(error: Exception) -> GliodistillError:
+    """A wrong command line."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "gliodistill"
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    return GliodistillError(message.rstrip("."), hint=f"see {command} --help")
+
+
+def _explain(error: Exception) -> GliodistillError:
+    """What nobody foresaw."""
+    if isinstance(error, ModuleNotFoundError) and error.name in {"torch", "safetensors", "jaxtyping"}:
+        return GliodistillError(
+            "not installed", field=error.name, expected="training and export need it", hint="pip install 'gliodistill[train]'"
+        )
+    if isinstance(error, OSError) and error.filename is not None:
+        return GliodistillError(
+            error.strerror or type(error).__name__, file=error.filename, hint="check the path, its permissions and free space"
+        )
+    if isinstance(error, MemoryError):
+        return GliodistillError("out of memory", got=str(error) or None)
+    return GliodistillError(f"unforeseen {type(error).__name__}", got=str(error) or None, hint="see where with: gliodistill --traceback …")

@@ -1,41 +1,79 @@
 """What commands share: options, and saying results to a person or to a script."""
 
 import json
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gliodistill.errors import GliodistillError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document, for scripts.")]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", min=1, metavar="N", help="Processes at work (default: one per core).", show_default=False)
+]
 Labels = Annotated[
-    str | None, typer.Option(help="Label convention, where it cannot be told: brats2021, brats2023, brats2024, brats-ped, msd.")
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="NAME",
+        help="What the label codes mean, where it cannot be told: brats2021, brats2023, brats2024, brats-ped or msd.",
+        show_default=False,
+    ),
+]
+Layout = Annotated[
+    str | None,
+    typer.Option(
+        "--layout",
+        metavar="NAME",
+        help="How the studies are stored, where it cannot be told: brats, msd, nnunet, bids, manifest or loose.",
+        show_default=False,
+    ),
 ]
 
 
 def console() -> "Console":
-    """Where results go: standard output, plain when not a terminal."""
+    """Where results go: standard output, as wide as what is said when that is not a terminal."""
     from rich.console import Console
 
-    return Console(soft_wrap=True)
+    return Console(soft_wrap=True, highlight=False, markup=False, width=None if sys.stdout.isatty() else 10_000)
 
 
-def emit(as_json: bool, facts: dict[str, Any], show: Callable[[], None]) -> None:
+def emit(as_json: bool, facts: dict[str, Any], show: Callable[["Console"], None]) -> None:
     """``facts`` as one line of JSON, or ``show`` them to a person."""
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False))
     else:
-        show()
+        show(console())
+
+
+def error_as_dict(error: GliodistillError) -> dict[str, str | None]:
+    """The whole sentence, and its parts."""
+    return {"message": str(error), **error.as_dict()}
+
+
+def report_failures(failed: dict[str, str]) -> None:
+    """One line on standard error for each study that failed, and exit code 1 if any did."""
+    for id, line in failed.items():
+        typer.echo(f"error: {id}: {line}", err=True)
+    if failed:
+        raise typer.Exit(1)
 
 
 def table(out: "Console", columns: list[str], rows: list[list[str]]) -> None:
-    """A plain table."""
+    """A plain table; numbers to the right."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    drawn = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        numbers = all(row[index][:1].isdigit() or row[index] in ("–", "") for row in rows)
+        drawn.add_column(column, justify="right" if numbers and index else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*map(Text, row))
     out.print(drawn)

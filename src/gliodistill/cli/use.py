@@ -1,11 +1,19 @@
 """Commands that use and judge models: segment, evaluate, demo."""
 
+import json
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gliodistill.cli.output import Json, Labels, console, emit, table
+from gliodistill.cli.output import Json, Labels, Layout, emit, error_as_dict, report_failures, table
+from gliodistill.errors import OutputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gliodistill.evaluation.scores import Scores
 
 
 def add_to(app: typer.Typer) -> None:
@@ -16,16 +24,28 @@ def add_to(app: typer.Typer) -> None:
 
 
 def segment(
-    studies: Annotated[list[Path], typer.Argument(help="Studies, or folders of studies, in any layout.", show_default=False)],
-    model: Annotated[Path, typer.Option("--model", "-m", help="A model package.", show_default=False)],
-    out: Annotated[Path, typer.Option("--output", "-o", help="Folder of the segmentations.", show_default=False)],
-    runtime: Annotated[str, typer.Option(help="openvino or torch.")] = "openvino",
-    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads (default: all cores).")] = None,
-    labels: Annotated[str | None, typer.Option(help="Label convention of the output (default: the model's).")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Skip studies that are finished.")] = False,
+    studies: Annotated[
+        list[Path], typer.Argument(metavar="STUDY...", help="Studies, or folders of studies, in any layout.", show_default=False)
+    ],
+    model: Annotated[Path, typer.Option("--model", "-m", metavar="MODEL", help="Folder of a model made by export.", show_default=False)],
+    out: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder of the segmentations.", show_default=False)],
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels", metavar="NAME", help="What the label codes written shall mean (default: as the model learnt).", show_default=False
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip studies that this model has finished.")] = False,
+    runtime: Annotated[str, typer.Option("--runtime", metavar="NAME", help="What runs the model: openvino or torch.")] = "openvino",
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, metavar="N", help="Processor threads (default: all cores).", show_default=False)
+    ] = None,
+    layout: Layout = None,
     as_json: Json = False,
 ) -> None:
-    """Segment studies: `<id>.nii.gz` on the study's own grid, `<id>.json` with volumes in ml.
+    """Segment studies: a label map on each study's own grid, and a summary with the volumes in ml.
+
+    Writes [bold]<study>.nii.gz[/bold] and [bold]<study>.json[/bold]. A study that fails does not stop the others; exit code 1 then.
 
     Example: [cyan]gliodistill segment patients/ -m model -o segmentations[/cyan]
     """
@@ -33,89 +53,98 @@ def segment(
     from gliodistill.inference.predictor import load_model
     from gliodistill.studies.cohort import find_cohort
 
-    records = [record for path in studies for record in find_cohort(path)[0].studies]
+    cohorts = [find_cohort(path, layout) for path in studies]
+    records = [record for cohort, _ in cohorts for record in cohort.studies]
+    known = {record.id for record in records}
+    unusable = {p.study: str(p) for _, found in cohorts for p in found.problems if p.blocking and p.study and p.study not in known}
+    new = not out.exists()
     report = segment_studies(records, load_model(model, runtime, threads), out, labels=labels, resume=resume)
+    if new:
+        with suppress(OSError):
+            out.rmdir()  # only where nothing could be segmented, so that nothing is left
 
-    def show() -> None:
-        screen = console()
+    def show(screen: "Console") -> None:
         rows = []
         for id, summary in report.done.items():
-            volumes, seconds = summary["volumes_ml"], summary["seconds"]
-            assert isinstance(volumes, dict) and isinstance(seconds, dict)
+            values: dict[str, Any] = summary
+            volumes, seconds = values["volumes_ml"], values["seconds"]
             rows.append([id, *(f"{volumes[region]:.1f}" for region in ("WT", "TC", "ET")), f"{sum(seconds.values()):.2f}"])
         if rows:
             table(screen, ["study", "WT ml", "TC ml", "ET ml", "seconds"], rows)
         if report.skipped:
             screen.print(f"{len(report.skipped)} finished before")
-        screen.print(f"segmentations in {out}; research use, not a medical device")
+        if rows or report.skipped:
+            screen.print(f"segmentations in {out}; research use, not a medical device")
 
-    failed = {id: str(error) for id, error in report.failed.items()}
-    emit(as_json, {"folder": str(out), "done": report.done, "skipped": report.skipped, "failed": failed}, show)
-    for id, line in failed.items():
-        typer.echo(f"error: {id}: {line}", err=True)
-    if failed:
-        raise typer.Exit(1)
+    failures: dict[str, Any] = {id: error_as_dict(error) for id, error in report.failed.items()}
+    failures |= {id: {"message": line} for id, line in unusable.items()}
+    emit(as_json, {"folder": str(out), "done": report.done, "skipped": report.skipped, "failed": failures}, show)
+    report_failures({id: failure["message"] for id, failure in failures.items()})
 
 
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(help="Folder of predicted label maps.", show_default=False)],
-    truth: Annotated[Path, typer.Argument(help="Studies with truth, in any layout.", show_default=False)],
-    out: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file of the scores.", show_default=False)] = None,
-    rules: Annotated[str, typer.Option(help="Rule set.")] = "plain",
-    labels: Labels = None,
-    prediction_labels: Annotated[str | None, typer.Option(help="Label convention of the predictions.", show_default=False)] = None,
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Folder of label maps.", show_default=False)],
+    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="Studies with truth, in any layout.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the scores as JSON.", show_default=False)
+    ] = None,
+    rules: Annotated[str, typer.Option("--rules", metavar="NAME", help="How empty regions count: plain.")] = "plain",
     subset: Annotated[bool, typer.Option("--subset", help="Score the predicted studies only; others may lack a prediction.")] = False,
+    labels: Labels = None,
+    prediction_labels: Annotated[
+        str | None,
+        typer.Option(
+            "--prediction-labels",
+            metavar="NAME",
+            help="What the predictions' label codes mean (default: as the truth's).",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Score predictions: Dice, HD95 (mm), volumes (ml), sensitivity, specificity per region.
+    """Score label maps against the truth: Dice, HD95 (mm), volumes (ml), sensitivity, specificity per region.
 
     Example: [cyan]gliodistill evaluate segmentations patients/ -o scores.json[/cyan]
     """
-    import json
-
     from gliodistill.evaluation.evaluate import evaluate as score
 
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise OutputError(
+            "cannot write", file=out, field="--output", got="a folder" if out.is_dir() else "no such folder", expected="a file name"
+        )
     scores = score(predictions, truth, labels=labels, prediction_labels=prediction_labels, rules=rules, subset=subset)
     if out is not None:
         scores.write(out)
+    emit(as_json, json.loads(scores.to_json()), lambda screen: _show_scores(screen, scores))
+    report_failures(dict(scores.failed))
 
-    def show() -> None:
-        screen = console()
 
-        def number(region: str, metric: str, form: str) -> str:
-            mean = scores.mean(region, metric)
-            return "–" if mean is None else format(mean, form)
-
-        rows = [
-            [
-                region,
-                number(region, "dice", ".4f"),
-                number(region, "hd95_mm", ".2f"),
-                number(region, "sensitivity", ".4f"),
-                number(region, "specificity", ".5f"),
-                number(region, "prediction_ml", ".1f"),
-                number(region, "truth_ml", ".1f"),
-            ]
-            for region in ("WT", "TC", "ET")
-        ]
-        table(screen, ["region", "Dice", "HD95 mm", "sensitivity", "specificity", "predicted ml", "truth ml"], rows)
-        screen.print(f"means over {len(scores.studies)} studies, rules [bold]{scores.rules.name}[/bold]: {scores.rules.text}")
-
-    emit(as_json, json.loads(scores.to_json()), show)
-    for id, reason in scores.failed.items():
-        typer.echo(f"error: {id}: {reason}", err=True)
-    if not scores.ok:
-        raise typer.Exit(1)
+def _show_scores(screen: "Console", scores: "Scores") -> None:
+    columns = {
+        "Dice": ("dice", ".4f"),
+        "HD95 mm": ("hd95_mm", ".2f"),
+        "sensitivity": ("sensitivity", ".4f"),
+        "specificity": ("specificity", ".5f"),
+        "predicted ml": ("prediction_ml", ".1f"),
+        "truth ml": ("truth_ml", ".1f"),
+    }
+    rows = []
+    for region in ("WT", "TC", "ET"):
+        means = ((scores.mean(region, metric), form) for metric, form in columns.values())
+        rows.append([region, *("–" if mean is None else format(mean, form) for mean, form in means)])
+    table(screen, ["region", *columns], rows)
+    screen.print(f"means over {len(scores.studies)} studies; rules {scores.rules.name}: {scores.rules.text}")
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--output", "-o", help="Folder of the demo: new, or one to continue.")] = Path("demo"),
+    out: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder of the demo: new, or one to continue.")] = Path("demo"),
+    as_json: Json = False,
 ) -> None:
-    """The whole road in minutes: phantoms, teacher, student alone and distilled, scores, export, segmentation, report.
+    """The whole road in minutes, on synthetic studies: teacher, student alone, student taught, scores, report.
 
     Example: [cyan]gliodistill demo -o demo[/cyan]
     """
     from gliodistill.demo import run_demo
 
     report = run_demo(out)
-    console().print(f"report: [bold]{report}[/bold]")
+    emit(as_json, {"report": str(report)}, lambda screen: screen.print(f"report: {report}"))
