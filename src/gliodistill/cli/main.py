@@ -19,6 +19,7 @@ app = typer.Typer(
     name="gliodistill",
     add_completion=False,
     rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
     help="Brain-tumour segmentation made small and fast by knowledge distillation. [dim]Research use, not a medical device.[/dim]",
 )
 
