@@ -62,7 +62,7 @@ def train(
 
     def show(screen: "Console") -> None:
         rows = [
-            [name, f"{s['parameters']:,}", f"{s['flops'] / 1e9:.1f}", str(s["steps"]), f"{s['seconds']:.0f}", *_dice(s)]
+            [name, f"{s['parameters']:,}", f"{s['flops'] / 1e9:.3g}", str(s["steps"]), f"{s['seconds']:.0f}", *_dice(s)]
             for name, s in finished.items()
         ]
         table(screen, ["run", "parameters", "GFLOP a patch", "steps", "seconds", "WT Dice", "TC Dice", "ET Dice"], rows)

@@ -63,6 +63,8 @@ def run(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = app(args=given, prog_name="gliodistill", standalone_mode=False)
+        if code == INTERRUPTED:  # how newer versions of Typer tell of Ctrl-C; older ones abort
+            raise KeyboardInterrupt
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except BrokenPipeError:

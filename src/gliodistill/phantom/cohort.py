@@ -2,7 +2,11 @@
 
 import json
 import os
+import signal
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -134,10 +138,37 @@ def write_cohort(
         return folders
     # Spawned, not forked: the caller may run threads (torch, BLAS) that a fork would leave half-way.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        running = [pool.submit(_write_one, *task) for task in work]
-        for finished in track(as_completed(running), "making phantoms", total=len(running)):
-            finished.result()
+        with _ignoring_interrupts():
+            running = [pool.submit(_write_one_in_process, *task) for task in work]
+        try:
+            for finished in track(as_completed(running), "making phantoms", total=len(running)):
+                finished.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # else Ctrl-C would wait for every study that is left
+            raise
     return folders
+
+
+@contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """Processes started here ignore Ctrl-C, so that they do not print where it met them while starting or idle."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's affair
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _write_one_in_process(folder: Path, seed: int, index: int, spacing: float, difficulty: float) -> None:
+    """Ctrl-C ends a study that is being made (and takes away what is half-written)."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _write_one(folder, seed, index, spacing, difficulty)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _is_done(folder: Path, spacing: float, difficulty: float) -> bool:
