@@ -80,6 +80,27 @@ class Volume:
                 affine[:3, world] *= -1
         return Volume(data, affine)
 
+    def from_canonical(self, data: NDArray[Any]) -> NDArray[Any]:
+        """Put voxels on the axes of :meth:`canonical` back on this volume's own axes (a view).
+
+        Args:
+            data: … X Y Z on the canonical grid; leading axes stay.
+
+        Returns:
+            the same voxels, … X Y Z on this grid.
+
+        Raises:
+            ImageError: the shape is not that of the canonical grid.
+        """
+        axes = self._axes()
+        worlds = [world for world, _ in axes]
+        expected = tuple(self.shape[worlds.index(world)] for world in range(3))
+        if data.shape[-3:] != expected:
+            raise ImageError("array does not fit the canonical grid", field="shape", got=data.shape, expected=expected)
+        lead = data.ndim - 3
+        flipped: NDArray[Any] = np.flip(data, tuple(lead + world for world, sign in axes if sign < 0))
+        return flipped.transpose([*range(lead), *(lead + world for world in worlds)])
+
     def with_data(self, data: NDArray[Any]) -> "Volume":
         """Other voxels on this grid.
 

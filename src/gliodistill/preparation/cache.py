@@ -1,10 +1,14 @@
-"""Prepared studies on disk for training: one folder a study, memory-mapped, keyed by content and settings."""
+"""Prepared studies on disk for training: one folder a study, memory-mapped, keyed by content and settings.
+
+``cache.json`` is written last and taken away first where settings change, so a folder that has it is of one piece.
+"""
 
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.errors import CacheError
-from gliodistill.files import atomic_folder, sha256, write_text
+from gliodistill.errors import CacheError, PackageError
+from gliodistill.files import atomic_folder, make_folder, remove_leftovers, sha256, write_text
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort
@@ -21,7 +25,7 @@ from gliodistill.studies.labels import CONVENTIONS, LabelConvention
 from gliodistill.studies.study import StudyRecord
 
 FORMAT = 1
-_INDEX = "cache.json"
+_INDEX, _STUDY = "cache.json", "study.json"
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class CachedStudy:
         folder: holds ``image.npy`` (uint8 C X Y Z) and, with a truth, ``truth.npy`` (uint8 X Y Z bit mask).
         present: which channels the study has.
         labelled: whether it has a truth.
+        shape: voxels along X, Y, Z.
     """
 
     id: str
@@ -40,20 +45,32 @@ class CachedStudy:
     folder: Path
     present: tuple[bool, ...]
     labelled: bool
+    shape: tuple[int, int, int]
 
     def image(self) -> NDArray[np.uint8]:
-        """Levels, uint8 C X Y Z, memory-mapped."""
-        return self._array("image.npy")
+        """Levels, uint8 C X Y Z, memory-mapped.
+
+        Raises:
+            CacheError: the file is missing or damaged.
+        """
+        return self._array("image.npy", (len(self.present), *self.shape))
 
     def truth(self) -> NDArray[np.uint8]:
-        """Bit mask (WT 1, TC 2, ET 4), uint8 X Y Z, memory-mapped."""
-        return self._array("truth.npy")
+        """Bit mask (WT 1, TC 2, ET 4), uint8 X Y Z, memory-mapped.
 
-    def _array(self, name: str) -> NDArray[np.uint8]:
+        Raises:
+            CacheError: the file is missing or damaged.
+        """
+        return self._array("truth.npy", self.shape)
+
+    def _array(self, name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        file, hint = self.folder / name, "remove the study's folder and prepare again"
         try:
-            array: NDArray[np.uint8] = np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise CacheError("damaged cache", file=self.folder / name, got=error, hint="remove the folder and prepare again") from error
+            array: NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise CacheError("damaged cache", file=file, got=error, hint=hint) from error
+        if array.dtype != np.uint8 or array.shape != shape:
+            raise CacheError("damaged cache", file=file, got=f"{array.dtype} {array.shape}", expected=f"uint8 {shape}", hint=hint)
         return array
 
 
@@ -88,7 +105,7 @@ class Cache:
             convention = None if index["convention"] is None else CONVENTIONS[index["convention"]]
             studies = tuple(_read_study(root / id) for id in index["studies"])
             return cls(root, Preparation.from_dict(index["preparation"]), convention, studies)
-        except (OSError, json.JSONDecodeError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, PackageError) as error:
             raise CacheError(
                 "not a preparation cache", file=root, got=error, expected=f"a folder with {_INDEX}", hint="run: gliodistill prepare"
             ) from error
@@ -100,7 +117,7 @@ class Cache:
         return len(self.studies)
 
     def select(self, ids: set[str]) -> "Cache":
-        """The studies with these ids.
+        """The studies with these ids, in order of id.
 
         Raises:
             CacheError: an id is not in the cache.
@@ -123,35 +140,50 @@ def build_cache(cohort: Cohort, preparation: Preparation, folder: str | os.PathL
         cohort: the studies; with a truth, the cohort's label convention must be known.
         preparation: the settings.
         folder: new, or a cache to continue. Each study is written whole or not at all.
-        jobs: processes; None = one per core.
+        jobs: studies prepared at once; None = one per core.
 
     Raises:
         GliodistillError: the first study that cannot be read (those prepared so far stay).
+        CacheError: ``folder`` holds something else.
+        OutputError: ``folder`` cannot be written.
     """
     root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
-    tasks = [(record, cohort.convention, preparation, root) for record in cohort.studies]
-    workers = min(jobs or os.cpu_count() or 1, max(1, len(tasks)))
-    if workers == 1:
-        for task in track(tasks, "preparing studies"):
-            _prepare_one(*task)
-    else:
-        with ProcessPoolExecutor(workers) as pool:
-            pending = [pool.submit(_prepare_one, *task) for task in tasks]
-            try:
-                for done in track(as_completed(pending), "preparing studies", total=len(pending)):
-                    done.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-    index = {
-        "format": FORMAT,
-        "preparation": preparation.to_dict(),
-        "convention": None if cohort.convention is None else cohort.convention.name,
-        "studies": sorted(record.id for record in cohort.studies),
-    }
-    write_text(root / _INDEX, json.dumps(index, indent=1))
+    index = json.dumps(
+        {
+            "format": FORMAT,
+            "preparation": preparation.to_dict(),
+            "convention": None if cohort.convention is None else cohort.convention.name,
+            "studies": sorted(record.id for record in cohort.studies),
+        },
+        indent=1,
+    )
+    _claim(root, index)
+    # Threads: gunzip, hashing and NumPy let go of the interpreter, nothing is copied between processes, and nobody
+    # is left behind by a kill.
+    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+        pending = [pool.submit(_prepare_one, record, cohort.convention, preparation, root) for record in cohort.studies]
+        try:
+            for done in track(as_completed(pending), "preparing studies", total=len(pending)):
+                done.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    write_text(root / _INDEX, index)
     return Cache.open(root)
+
+
+def _claim(root: Path, index: str) -> None:
+    """Make ``root`` ready to be written: ours or empty, no leftovers, and no index that will not be true."""
+    make_folder(root)
+    remove_leftovers(root)
+    ours = [root / _INDEX, *(file.parent for name in (_STUDY, "image.npy") for file in root.glob(f"*/{name}"))]
+    strangers = [path.name for path in root.iterdir() if path not in ours]
+    if strangers:
+        raise CacheError(
+            "folder holds something else", file=root, got=", ".join(sorted(strangers)[:4]), expected="a new folder, or a cache to continue"
+        )
+    if is_cache(root) and (root / _INDEX).read_text() != index:
+        (root / _INDEX).unlink()
 
 
 def _key(record: StudyRecord, convention: LabelConvention | None, preparation: Preparation) -> str:
@@ -169,8 +201,6 @@ def _prepare_one(record: StudyRecord, convention: LabelConvention | None, prepar
     if folder.is_dir():
         if _meta(folder).get("key") == key:
             return
-        import shutil
-
         shutil.rmtree(folder)
     prepared = preparation.apply(record.load(convention))
     with atomic_folder(folder) as temporary:
@@ -185,14 +215,14 @@ def _prepare_one(record: StudyRecord, convention: LabelConvention | None, prepar
             "shape": list(prepared.shape),
             "affine": prepared.affine.tolist(),
         }
-        (temporary / "study.json").write_text(json.dumps(meta, indent=1))
+        (temporary / _STUDY).write_text(json.dumps(meta, indent=1))
 
 
 def _meta(folder: Path) -> dict[str, Any]:
     try:
-        meta: dict[str, Any] = json.loads((folder / "study.json").read_text())
+        meta: dict[str, Any] = json.loads((folder / _STUDY).read_text())
         return meta
-    except (OSError, json.JSONDecodeError):
+    except (OSError, ValueError):
         return {}
 
 
@@ -200,4 +230,5 @@ def _read_study(folder: Path) -> CachedStudy:
     meta = _meta(folder)
     if not meta:
         raise CacheError("study missing from the cache", file=folder, hint="run gliodistill prepare again: it fills what is missing")
-    return CachedStudy(folder.name, meta["patient"], folder, tuple(meta["present"]), meta["labelled"])
+    x, y, z = meta["shape"]
+    return CachedStudy(folder.name, meta["patient"], folder, tuple(meta["present"]), meta["labelled"], (x, y, z))

@@ -65,9 +65,14 @@ class Prepared:
         return regions_of(self.truth)
 
     def to_native(self, scores: NDArray[np.floating[Any]], threshold: float) -> NDArray[np.bool_]:
-        """Scores on the prepared grid (K X Y Z, float) → score > ``threshold`` on the study's own grid (K X Y Z, bool).
+        """Scores above a threshold, on the study's own grid.
 
-        Scores are interpolated linearly inside the brain's box; outside it the answer is False.
+        Args:
+            scores: K X Y Z on the prepared grid (logits or probabilities); interpolated linearly inside the brain's box.
+            threshold: in the unit of the scores.
+
+        Returns:
+            bool, K X Y Z on the study's own axes; False outside the box.
         """
         canonical = self.native.canonical()
         result = np.zeros((len(scores), *canonical.shape), dtype=bool)
@@ -76,7 +81,7 @@ class Prepared:
         matrices = tuple(axis_matrix(n, e, f) for n, e, f in zip(self.shape, extent, factors, strict=True))
         for channel, score in enumerate(scores):
             result[channel][self.box] = resample(score, matrices) > threshold
-        return np.stack([_as_native(region, self.native) for region in result])
+        return np.ascontiguousarray(self.native.from_canonical(result))
 
 
 @dataclass(frozen=True)
@@ -88,12 +93,26 @@ class Preparation:
         spacing: voxel size in mm along R, A, S; None keeps each study's own.
         margin_mm: kept around the brain's box.
         percentiles: intensities of the brain beyond these are not used for mean and standard deviation.
+
+    Raises:
+        PackageError: no sequence or one twice, a size that is not positive, percentiles out of order.
     """
 
     sequences: tuple[Sequence, ...] = tuple(Sequence)
     spacing: tuple[float, float, float] | None = None
     margin_mm: float = 3.0
     percentiles: tuple[float, float] = (1.0, 99.0)
+
+    def __post_init__(self) -> None:
+        low, high = self.percentiles
+        for field, got, fits, expected in (
+            ("sequences", [str(s) for s in self.sequences], 0 < len(set(self.sequences)) == len(self.sequences), "one or more, each once"),
+            ("spacing", self.spacing, self.spacing is None or all(0 < s < np.inf for s in self.spacing), "mm along R, A, S, each above 0"),
+            ("margin_mm", self.margin_mm, 0 <= self.margin_mm < np.inf, "0 or more"),
+            ("percentiles", self.percentiles, 0 <= low < high <= 100, "0 ≤ low < high ≤ 100"),
+        ):
+            if not fits:
+                raise PackageError("preparation does not fit", field=f"preparation.{field}", got=got, expected=expected)
 
     def apply(self, study: Study) -> Prepared:
         """Prepare a study.
@@ -183,10 +202,11 @@ class Preparation:
         if set(values) != expected:
             raise PackageError("preparation does not fit", field="preparation", got=sorted(values), expected=sorted(expected))
         try:
-            spacing = None if values["spacing"] is None else tuple(float(v) for v in values["spacing"])
+            spacing = None
+            if values["spacing"] is not None:
+                x, y, z = (float(v) for v in values["spacing"])
+                spacing = x, y, z
             low, high = (float(v) for v in values["percentiles"])
-            if spacing is not None and (len(spacing) != 3 or min(spacing) <= 0):
-                raise ValueError("spacing")
             return cls(tuple(Sequence(s) for s in values["sequences"]), spacing, float(values["margin_mm"]), (low, high))
         except (TypeError, ValueError) as error:
             raise PackageError("preparation does not fit", field="preparation", got=values) from error
@@ -195,13 +215,3 @@ class Preparation:
 def regions_of(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Bit mask (WT 1, TC 2, ET 4), uint8 X Y Z → WT, TC, ET, bool 3 X Y Z."""
     return (mask[None] >> np.arange(3, dtype=np.uint8)[:, None, None, None] & 1).astype(bool)
-
-
-def _as_native(data: NDArray[Any], native: Volume) -> NDArray[Any]:
-    """Undo ``native.canonical()`` for an array on the canonical grid."""
-    # Reorienting an index map is the one way that cannot disagree with Volume.canonical.
-    axes = native._axes()
-    for _axis, (world, sign) in enumerate(axes):
-        if sign < 0:
-            data = np.flip(data, axis=world)
-    return data.transpose([world for world, _ in axes])

@@ -14,7 +14,8 @@ def axis_matrix(source: int, target: int, factor: float, offset: float = 0.0) ->
     """Weights (target × source, float32, rows sum to 1) of a linear resampling along one axis.
 
     Args:
-        source, target: number of voxels.
+        source: number of voxels there are.
+        target: number of voxels wanted.
         factor: target voxel size in source voxels.
         offset: position of the lower *edge* of the first target voxel, in source voxels from the lower edge of the first.
 
@@ -25,7 +26,8 @@ def axis_matrix(source: int, target: int, factor: float, offset: float = 0.0) ->
     width = max(1.0, factor)
     inside = np.clip(centres, 0, source - 1)
     weights = np.maximum(0.0, 1.0 - np.abs(inside[:, None] - np.arange(source)[None]) / width)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    normed: NDArray[np.float32] = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return normed
 
 
 def resample(image: NDArray[Any], matrices: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
