@@ -92,8 +92,9 @@ def read_patch(
     Args:
         image: levels, uint8 C X Y Z.
         truth: bit mask, uint8 X Y Z, or None.
-        centre: voxel index of the patch's centre.
+        centre: voxel index of the patch's centre; a patch of even sides has it just above its middle.
         patch: sides in voxels.
+        draw: of :func:`draw_spatial`.
 
     Returns:
         levels, uint8 C x y z, and bit mask, uint8 x y z; 0 beyond the study. Images are interpolated linearly among
@@ -132,6 +133,8 @@ def _read_warped(
         offsets = offsets + F.interpolate(field, size=patch, mode="trilinear", align_corners=True)[0]
     if draw.matrix is not None:
         offsets = torch.einsum("ij,jxyz->ixyz", torch.from_numpy(draw.matrix.astype(np.float32)), offsets)
+    # The middle of a patch of even sides lies half a voxel below ``centre``, as where nothing is warped.
+    offsets = offsets - torch.tensor([0.0 if p % 2 else 0.5 for p in patch])[:, None, None, None]
     # Read a box just large enough, so that grid_sample never sees the whole study.
     reach = offsets.abs().amax(dim=(1, 2, 3)).ceil().to(torch.int64).numpy() + 1
     box = tuple(int(2 * r + 1) for r in reach)

@@ -1,7 +1,8 @@
 """Checkpoints: one safetensors file, whole or absent, that holds everything a run needs to go on bitwise.
 
 Patches are a function of seed and step, so the state is: weights and buffers, the optimiser's moments, the moving
-average, torch's generators, and a few numbers. Nothing is pickled. The digest of the tensors is in the header.
+average, torch's generators, and a few numbers. Nothing is pickled. Digests of the tensors and of the numbers are in
+the header.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gliodistill.errors import CheckpointError
+from gliodistill.errors import CheckpointError, OutputError
 from gliodistill.files import atomic_file
 from gliodistill.networks import Network
 
@@ -33,15 +34,23 @@ def weights_hash(tensors: Mapping[str, Tensor]) -> str:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write tensors and JSON-able ``facts`` into one file, atomically."""
+    """Write tensors and JSON-able ``facts`` into one file, atomically.
+
+    Raises:
+        OutputError: the folder is not writable, or the disk is full; what was there before stays.
+    """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    header = {"format": FORMAT, "sha256": weights_hash(plain), "facts": json.dumps(facts)}
+    text = json.dumps(facts)
+    header = {"format": FORMAT, "sha256": weights_hash(plain), "facts": text, "facts_sha256": _digest(text)}
     with atomic_file(path) as temporary:
-        save_file(plain, temporary, metadata=header)
+        try:
+            save_file(plain, temporary, metadata=header)
+        except SafetensorError as error:  # its writer's name for what the system refused
+            raise OutputError("cannot write", file=path, got=error, hint="check the folder, its permissions and free space") from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what :func:`write_tensors` wrote.
+    """Read what :func:`write_tensors` wrote: tensors and facts.
 
     Raises:
         CheckpointError: no such file, not a checkpoint, or its bytes changed.
@@ -56,13 +65,36 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError("not a checkpoint of this version", file=path, got=header.get("format"), expected=FORMAT)
     if header.get("sha256") != weights_hash(tensors):
         raise CheckpointError("checkpoint bytes changed", file=path, expected=f"sha256 {header.get('sha256')}", hint="train the run again")
-    return tensors, json.loads(header["facts"])
+    text = header.get("facts", "")
+    # Files of the first days have no digest of their facts.
+    if header.get("facts_sha256", _digest(text)) != _digest(text):
+        raise CheckpointError("checkpoint bytes changed", file=path, field="facts", got=text[:80], hint="train the run again")
+    try:
+        facts: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError("checkpoint bytes changed", file=path, field="facts", got=text[:80], hint="train the run again") from error
+    return tensors, facts
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_checkpoint(
     path: Path, network: Network, average: Mapping[str, Tensor], optimiser: torch.optim.Optimizer, facts: Mapping[str, Any]
 ) -> None:
-    """Write the whole state of a run; ``facts`` holds step, best score, …"""
+    """Write the whole state of a run.
+
+    Args:
+        path: the file.
+        network: weights and running statistics.
+        average: its moving average, by the same names.
+        optimiser: its moments.
+        facts: step, best score, seconds: whatever JSON can say.
+
+    Raises:
+        OutputError: as :func:`write_tensors`.
+    """
     tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"average/{name}": tensor for name, tensor in average.items()}
     for index, moments in optimiser.state_dict()["state"].items():
@@ -74,23 +106,31 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: Path, network: Network, average: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """Put a run's state back in place; returns its facts.
+    """Put a run's state back in place, torch's generators too; returns its facts.
 
     Raises:
-        CheckpointError: as :func:`read_tensors`, or the checkpoint is of another network.
+        CheckpointError: as :func:`read_tensors`, or the checkpoint is of another network or optimiser.
     """
     tensors, facts = read_tensors(path)
     groups: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}, "random": {}}
     for name, tensor in tensors.items():
         group, _, rest = name.partition("/")
-        groups[group][rest] = tensor
+        groups.get(group, {})[rest] = tensor
     load_weights(network, groups["network"], path)
+    if differing := set(average) ^ set(groups["average"]):
+        raise CheckpointError("moving average of another network", file=path, field=min(differing))
     for name, tensor in groups["average"].items():
         average[name].copy_(tensor)
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in groups["optimiser"].items():
         index, _, key = name.partition("/")
-        moments.setdefault(int(index), {})[key] = tensor
+        if not 0 <= int(index) < len(parameters):
+            raise CheckpointError("optimiser of another network", file=path, field=name, expected=f"{len(parameters)} parameters")
+        # In the parameter's own memory format: another order of memory is slower, and may round differently.
+        like = parameters[int(index)]
+        same = tensor.shape == like.shape
+        moments.setdefault(int(index), {})[key] = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor) if same else tensor
     optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
     torch.set_rng_state(groups["random"]["cpu"])
     if "cuda" in groups["random"] and torch.cuda.is_available():

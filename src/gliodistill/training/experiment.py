@@ -9,19 +9,19 @@ from typing import Any
 
 import torch
 
-from gliodistill.errors import CacheError, CheckpointError
-from gliodistill.files import write_text
+from gliodistill.errors import CacheError, CheckpointError, OutputError, StudyError
+from gliodistill.files import make_folder, remove_leftovers, write_text
 from gliodistill.networks import Network, count_parameters, flops
 from gliodistill.preparation.cache import Cache, build_cache, is_cache
-from gliodistill.studies.cohort import open_cohort, split_patients
+from gliodistill.studies.cohort import Cohort, open_cohort, split_patients
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention
 from gliodistill.training.checkpoint import load_weights, read_tensors
-from gliodistill.training.loop import BEST, SUMMARY, Progress, train_run
-from gliodistill.training.methods import NEEDS_TEACHER, build_method, build_network, teacher_of
+from gliodistill.training.loop import BEST, Progress, train_run
+from gliodistill.training.methods import NEEDS_TEACHER, build_method, build_network, check_recipe, teacher_of
 from gliodistill.training.recipe import Recipe, load_recipe
 from gliodistill.training.sampling import PatchSampler
 
-RECIPE, DATA = "recipe.yaml", "data.json"
+RECIPE, DATA, SUMMARY = "recipe.yaml", "data.json", "summary.json"
 Watch = Callable[[str, int, Progress], None]
 
 
@@ -55,13 +55,13 @@ class Experiment:
             data = json.loads((root / DATA).read_text())
             convention = None if data["convention"] is None else CONVENTIONS[data["convention"]]
             return cls(root, load_recipe(root / RECIPE), data["split"], convention, root / data["cache"])
-        except (OSError, json.JSONDecodeError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
                 "not a run folder", file=root, expected=f"{RECIPE} and {DATA}", hint="give the folder of gliodistill train -o"
             ) from error
 
     def summary(self, run: str) -> dict[str, Any]:
-        """What a finished run wrote: steps, seconds, best Dice, parameters, FLOPs, hash.
+        """What a finished run wrote: steps, seconds, best Dice, parameters, FLOPs, hash of the last moving average.
 
         Raises:
             CheckpointError: the run is not finished.
@@ -69,7 +69,7 @@ class Experiment:
         try:
             summary: dict[str, Any] = json.loads((self.folder / run / SUMMARY).read_text())
             return summary
-        except (OSError, json.JSONDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise CheckpointError("run is not finished", file=self.folder / run, hint="continue it with --resume") from error
 
     def is_finished(self, run: str) -> bool:
@@ -103,62 +103,68 @@ def run_experiment(
 ) -> Experiment:
     """Train every run of ``recipe`` (or ``only`` some) on the studies at ``data``.
 
+    What is finished is left alone, so a finished experiment resumed is a no-op that reads no data. Everything that can
+    be told before is refused before anything is written.
+
     Args:
-        recipe: complete and validated.
-        data: a cohort in any known layout, or a cache of ``gliodistill prepare`` with the recipe's preparation.
-        out: new, or with ``resume`` the folder of the same recipe.
+        recipe: complete.
+        data: a cohort in any known layout, or a cache of ``gliodistill prepare`` with the recipe's preparation. Only
+            labelled studies are used.
+        out: new, or with ``resume`` the folder of the same recipe on the same studies.
+        resume: go on where ``out`` was left, even while it was preparing.
         labels: label convention of a cohort, where it cannot be told.
-        only: runs to train now; a teacher that is needed must be finished.
-        jobs: processes that prepare.
+        only: runs to train now; a teacher that is needed must be finished or among them.
+        jobs: studies prepared at once; None = one per core.
         watch: called after each step with the run's name, its steps and its progress.
 
     Raises:
-        CheckpointError: ``out`` holds another recipe, or something is there without ``resume``.
-        GliodistillError: whatever is wrong with the data or the training.
+        RecipeError: the recipe does not hang together.
+        CheckpointError: ``out`` holds another experiment, ``only`` names no run, or a teacher is missing.
+        OutputError: something is at ``out`` without ``resume``, or it cannot be written.
+        StudyError: no labelled study, or a split with an empty side.
+        GliodistillError: whatever else is wrong with the data or the training.
     """
     root = Path(out)
-    _claim(root, recipe, resume)
-    cache = _open_data(recipe, Path(data), root, labels, jobs)
-    split = _split(recipe, cache)
-    root.mkdir(parents=True, exist_ok=True)
-    convention = None if cache.convention is None else cache.convention.name
-    place = "cache" if cache.folder.parent == root else str(cache.folder.resolve())
-    write_text(root / DATA, json.dumps({"split": split, "convention": convention, "cache": place}, indent=1))
-    write_text(root / RECIPE, recipe.to_yaml())
-    experiment = Experiment(root, recipe, split, cache.convention, cache.folder)
-    training, validation = cache.select(set(split["training"])), cache.select(set(split["validation"]))
-    for name, run in recipe.runs.items():
-        if (only and name not in only) or experiment.is_finished(name):
-            continue
-        torch.manual_seed(run.seed)
-        teacher = experiment.load_network(teacher_of(recipe, name)) if run.method.name in NEEDS_TEACHER else None
-        torch.manual_seed(run.seed)  # a student starts from the same weights with and without a teacher
-        method = build_method(recipe, name, teacher)
-        sampler = PatchSampler(training, recipe.sampling, recipe.augmentation, run.seed)
-        labelled = [study for study in validation if study.labelled]
-        steps = run.training.steps
-
-        def step(progress: Progress, name: str = name, steps: int = steps) -> None:
-            watch(name, steps, progress)
-
-        summary = train_run(method, sampler, labelled, run.training, recipe.outputs, root / name, step)
-        shape = (1, len(recipe.data.sequences), *recipe.sampling.patch)
-        summary |= {"parameters": count_parameters(method.student), "flops": flops(method.student, shape), "flops_shape": list(shape)}
-        write_text(root / name / SUMMARY, json.dumps(summary, indent=1))
+    check_recipe(recipe)
+    there = _claim(root, recipe, resume)
+    wanted = _wanted(recipe, only, there)
+    if there is not None and not wanted:
+        return there
+    source = _open_data(recipe, Path(data), labels)
+    experiment = _plan(recipe, source, root)
+    if there is not None and there.split != experiment.split:
+        raise CheckpointError(
+            "folder was trained on other studies",
+            file=root / DATA,
+            field="split",
+            got=_counts(experiment.split),
+            expected=_counts(there.split),
+            hint="resume with the studies it was started with",
+        )
+    make_folder(root)
+    remove_leftovers(root)
+    _write_plan(experiment)
+    cache = source if isinstance(source, Cache) else build_cache(source, recipe.data.preparation(), experiment.cache, jobs)
+    for name in wanted:
+        _train(experiment, name, cache, watch)
     return experiment
 
 
-def _claim(root: Path, recipe: Recipe, resume: bool) -> None:
-    """Refuse to mix two trainings in one folder."""
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return
+def _claim(root: Path, recipe: Recipe, resume: bool) -> Experiment | None:
+    """The experiment that ``root`` holds, or None if it is free; two are never mixed in one folder."""
+    # A start that was killed before the recipe was down has left its plan at most.
+    plan = {DATA} if resume else set()
+    if not root.exists() or (root.is_dir() and all(path.name in plan or ".partial." in path.name for path in root.iterdir())):
+        return None
     if not resume:
-        raise CheckpointError("output exists", file=root, expected="a new folder", hint="continue with --resume, or choose another")
-    if (root / RECIPE).exists():
-        there = load_recipe(root / RECIPE).model_dump(mode="json")
-        differing = _first_difference(there, recipe.model_dump(mode="json"))
-        if differing:
-            raise CheckpointError("folder holds another recipe", file=root / RECIPE, field=differing, hint="resume with the recipe it was started with")
+        raise OutputError("output exists", file=root, expected="a new folder", hint="continue with --resume, or choose another")
+    experiment = Experiment.open(root)
+    differing = _first_difference(experiment.recipe.model_dump(mode="json"), recipe.model_dump(mode="json"))
+    if differing:
+        raise CheckpointError(
+            "folder holds another recipe", file=root / RECIPE, field=differing, hint="resume with the recipe it was started with"
+        )
+    return experiment
 
 
 def _first_difference(there: Any, here: Any, path: str = "") -> str | None:
@@ -171,25 +177,83 @@ def _first_difference(there: Any, here: Any, path: str = "") -> str | None:
     return None if there == here else path
 
 
-def _open_data(recipe: Recipe, data: Path, root: Path, labels: str | None, jobs: int | None) -> Cache:
-    wanted = recipe.data.preparation()
+def _wanted(recipe: Recipe, only: tuple[str, ...], there: Experiment | None) -> list[str]:
+    """The runs to train now, in order."""
+    strangers = sorted(set(only) - set(recipe.runs))
+    if strangers:
+        raise CheckpointError("no such run", field="only", got=", ".join(strangers), expected=", ".join(recipe.runs))
+    finished = {name for name in recipe.runs if there is not None and there.is_finished(name)}
+    wanted = [name for name in recipe.runs if (not only or name in only) and name not in finished]
+    for name in wanted:
+        if recipe.runs[name].method.name in NEEDS_TEACHER and (teacher := teacher_of(recipe, name)) not in {*finished, *wanted}:
+            raise CheckpointError("teacher is not trained", field=f"runs.{name}", got=teacher, hint=f"train {teacher} first, or with it")
+    return wanted
+
+
+def _open_data(recipe: Recipe, data: Path, labels: str | None) -> Cohort | Cache:
+    """The labelled studies; nothing is written."""
+    source: Cohort | Cache
     if is_cache(data):
-        cache = Cache.open(data)
-        if cache.preparation != wanted:
+        source = Cache.open(data)
+        wanted = recipe.data.preparation()
+        if source.preparation != wanted:
             raise CacheError(
                 "cache was prepared with other settings",
                 file=data,
                 field="preparation",
-                got=cache.preparation.to_dict(),
+                got=source.preparation.to_dict(),
                 expected=wanted.to_dict(),
                 hint="prepare again, or give the cohort itself",
             )
-        return cache
-    return build_cache(open_cohort(data, labels=labels), wanted, root / "cache", jobs)
+        source = source.select({study.id for study in source if study.labelled})
+    else:
+        source = open_cohort(data, labels=labels).labelled()
+        for record in source.studies:
+            if record.problems or not set(record.images) & set(recipe.data.sequences):
+                problem = record.problems[0] if record.problems else "no sequence that the recipe takes"
+                raise StudyError(problem, file=record.id, hint="gliodistill inspect lists every problem")
+    if not len(source):
+        raise StudyError("no labelled study", file=data, got="no truth", expected="studies with a label map each")
+    return source
 
 
-def _split(recipe: Recipe, cache: Cache) -> dict[str, list[str]]:
-    """Study ids on each side; no patient on two (the split of a named id takes all studies of its patient)."""
-    patients = {study.id: study.patient for study in cache if study.labelled}
+def _plan(recipe: Recipe, source: Cohort | Cache, root: Path) -> Experiment:
+    """Who trains and who validates; no patient on both sides (a validation study named by its id brings all of its patient's)."""
+    patients = {study.id: study.patient for study in source.studies}
     training, validation = split_patients(patients, recipe.data.validation, recipe.data.split_seed)
-    return {"training": training, "validation": validation}
+    cache = source.folder if isinstance(source, Cache) else root / "cache"
+    return Experiment(root, recipe, {"training": training, "validation": validation}, source.convention, cache)
+
+
+def _write_plan(experiment: Experiment) -> None:
+    root, cache = experiment.folder, experiment.cache
+    data = {
+        "split": experiment.split,
+        "convention": None if experiment.convention is None else experiment.convention.name,
+        "cache": "cache" if cache == root / "cache" else str(cache.resolve()),
+    }
+    write_text(root / DATA, json.dumps(data, indent=1))
+    write_text(root / RECIPE, experiment.recipe.to_yaml())
+
+
+def _counts(split: dict[str, list[str]]) -> str:
+    sides = (f"{len(ids)} for {side} ({', '.join(ids[:3])}{', …' if len(ids) > 3 else ''})" for side, ids in split.items())
+    return " and ".join(sides)
+
+
+def _train(experiment: Experiment, name: str, cache: Cache, watch: Watch) -> None:
+    """Train one run to its end and write its summary, which says that it is finished."""
+    recipe, run = experiment.recipe, experiment.recipe.runs[name]
+    teacher = experiment.load_network(teacher_of(recipe, name)) if run.method.name in NEEDS_TEACHER else None
+    torch.manual_seed(run.seed)  # after the teacher is built: a student starts from the same weights with and without one
+    method = build_method(recipe, name, teacher)
+    training, validation = (cache.select(set(experiment.split[side])) for side in ("training", "validation"))
+    sampler = PatchSampler(training, recipe.sampling, recipe.augmentation, run.seed)
+
+    def step(progress: Progress) -> None:
+        watch(name, run.training.steps, progress)
+
+    summary = train_run(method, sampler, list(validation), run.training, recipe.outputs, experiment.folder / name, step)
+    shape = (1, len(recipe.data.sequences), *recipe.sampling.patch)
+    summary |= {"parameters": count_parameters(method.student), "flops": flops(method.student, shape), "flops_shape": list(shape)}
+    write_text(experiment.folder / name / SUMMARY, json.dumps(summary, indent=1))

@@ -1,7 +1,9 @@
 """The training loop, top to bottom.
 
 One step: cut patches (ahead, in a thread) → losses of the method → backward → clip → optimiser → moving average.
-Everything that decides the next step is in the checkpoint, so a run that is killed goes on bitwise.
+Everything that decides the next step is in the checkpoint, so a run that is killed goes on as if it never was: bitwise
+on a processor with the same number of threads and the same versions. With other thread counts (``OMP_NUM_THREADS``,
+another machine) or on a GPU sums are added up in another order, and the run goes on equally well but not bit for bit.
 """
 
 import json
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gliodistill.errors import CheckpointError, GliodistillError
-from gliodistill.files import write_text
+from gliodistill.files import make_folder, remove_leftovers, write_text, writing
 from gliodistill.networks import Network, default_precision
 from gliodistill.preparation.cache import CachedStudy
 from gliodistill.training.checkpoint import read_checkpoint, read_tensors, weights_hash, write_checkpoint, write_tensors
@@ -25,12 +27,19 @@ from gliodistill.training.recipe import TrainingPart
 from gliodistill.training.sampling import PatchSampler
 from gliodistill.training.validation import mean_dice, validate
 
-LAST, BEST, LOG, SUMMARY = "last.safetensors", "best.safetensors", "log.jsonl", "summary.json"
+LAST, BEST, LOG = "last.safetensors", "best.safetensors", "log.jsonl"
 
 
 @dataclass
 class Progress:
-    """Where a run is; goes into the checkpoint and to whoever watches."""
+    """Where a run is; goes into the checkpoint and to whoever watches.
+
+    Attributes:
+        step: steps done.
+        best: best mean validation Dice so far; −1 before the first.
+        seconds: of training, validation and saving; those of earlier sittings too.
+        loss: of the last step.
+    """
 
     step: int = 0
     best: float = -1.0
@@ -51,7 +60,7 @@ def run_precision(part: TrainingPart, device: torch.device) -> torch.dtype:
 
 
 def learning_rate(part: TrainingPart, step: int) -> float:
-    """Linear warm-up, then polynomial decay to 0."""
+    """The rate of step ``step`` (0 is the first): linear warm-up times polynomial decay towards 0."""
     warm = min(1.0, (step + 1) / max(1, part.warmup))
     return float(part.optimiser.rate * warm * (1 - step / part.steps) ** part.power)
 
@@ -81,38 +90,41 @@ def train_run(
         validation: labelled studies for the whole-volume Dice; may be empty (then the last weights are the best).
         part: schedule and arithmetic.
         outputs: what the logits mean.
-        folder: gets ``last.safetensors``, ``best.safetensors``, ``log.jsonl``, ``summary.json``.
+        folder: gets ``last.safetensors``, ``best.safetensors`` (the moving average that validated best; what is
+            exported) and ``log.jsonl``.
         watch: called after each step.
 
     Returns:
-        the summary: steps, seconds, best validation Dice, hash of the exported weights.
+        the summary: steps, seconds, best validation Dice and its step, hash of the last moving average.
 
     Raises:
-        GliodistillError: the loss is not finite.
+        GliodistillError: the loss or its gradient is not finite; the last checkpoint stays.
         CheckpointError: the last checkpoint is damaged or of another network.
+        OutputError: ``folder`` cannot be written.
     """
     device = run_device(part)
     dtype = run_precision(part, device)
-    network = method.student.to(device, memory_format=torch.channels_last_3d).train()
-    if hasattr(method, "teacher"):
-        method.teacher.to(device, memory_format=torch.channels_last_3d)
+    network = _ready(method.student, device).train()
+    if method.teacher is not None:
+        _ready(method.teacher, device)
     optimiser = build_optimiser(part, network)
     average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     progress = Progress()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    remove_leftovers(folder)
     if (folder / LAST).exists():
         facts = read_checkpoint(folder / LAST, network, average, optimiser)
         progress = Progress(facts["step"], facts["best"], facts["seconds"])
         if progress.step > part.steps:
-            raise CheckpointError("checkpoint is beyond the recipe", file=folder / LAST, got=progress.step, expected=f"at most {part.steps} steps")
+            raise CheckpointError(
+                "checkpoint is beyond the recipe", file=folder / LAST, got=progress.step, expected=f"at most {part.steps} steps"
+            )
     if part.compile:
         network.compile()
-    _keep_log_until(folder / LOG, progress.step)
-    board = _tensorboard(folder) if part.tensorboard else None
 
-    with open(folder / LOG, "a", buffering=1) as log:
+    with _Log(folder, progress.step, part.tensorboard) as log:
+        clock = time.perf_counter()
         for batch in sampler.batches(progress.step, part.steps, part.prefetch):
-            started = time.perf_counter()
             rate = learning_rate(part, progress.step)
             for group in optimiser.param_groups:
                 group["lr"] = rate
@@ -120,11 +132,11 @@ def train_run(
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 terms = method.losses(batch)
             loss = torch.stack([term.float() for term in terms.values()]).sum()
-            if not torch.isfinite(loss):
-                raise GliodistillError("loss is not finite", file=folder, field=f"step {progress.step}", got=_floats(terms), hint="lower the rate or clip")
+            _check_finite("loss", loss, terms, folder, progress.step + 1)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             norm = torch.nn.utils.clip_grad_norm_(network.parameters(), part.clip)
+            _check_finite("gradient", norm, terms, folder, progress.step + 1)
             optimiser.step()
             progress.step += 1
             _follow(average, network, min(part.ema, progress.step / (progress.step + 9)))
@@ -134,20 +146,20 @@ def train_run(
             if validation and (last or progress.step % part.validate_every == 0):
                 line["dice"] = mean_dice(_validate_average(network, average, validation, outputs, dtype))
             progress.loss = float(loss.detach())
-            progress.seconds += time.perf_counter() - started
+            before, clock = clock, time.perf_counter()
+            progress.seconds += clock - before
             line["seconds"] = round(progress.seconds, 3)
-            log.write(json.dumps(line) + "\n")
-            if board:
-                _to_tensorboard(board, line)
-            if "dice" in line and line["dice"]["mean"] > progress.best or (last and not validation):
-                progress.best = line["dice"]["mean"] if "dice" in line else progress.best
+            log.write(line)
+            better = "dice" in line and line["dice"]["mean"] > progress.best
+            if better or (last and not validation):
+                progress.best = line["dice"]["mean"] if better else progress.best
                 write_tensors(folder / BEST, average, {"step": progress.step, "dice": line.get("dice")})
             if last or progress.step % part.save_every == 0:
                 facts = {"step": progress.step, "best": progress.best, "seconds": progress.seconds}
                 write_checkpoint(folder / LAST, network, average, optimiser, facts)
             watch(progress)
     _, best = read_tensors(folder / BEST)
-    summary = {
+    return {
         "steps": progress.step,
         "dice": best["dice"],
         "best_step": best["step"],
@@ -156,8 +168,18 @@ def train_run(
         "device": device.type,
         "precision": str(dtype).removeprefix("torch."),
     }
-    write_text(folder / SUMMARY, json.dumps(summary, indent=1))
-    return summary
+
+
+def _ready(network: Network, device: torch.device) -> Network:
+    """On the device, in the memory format that makes 3-D convolutions fast."""
+    return network.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
+
+
+def _check_finite(what: str, value: Tensor, terms: dict[str, Tensor], folder: Path, step: int) -> None:
+    if not torch.isfinite(value):
+        raise GliodistillError(
+            f"{what} is not finite", file=folder, field=f"step {step}", got=_floats(terms), hint="lower the rate, or clip more"
+        )
 
 
 @torch.no_grad()
@@ -183,36 +205,59 @@ def _validate_average(
         network.load_state_dict(own)
 
 
-def _keep_log_until(log: Path, step: int) -> None:
-    """Drop log lines after ``step``: they will be written again."""
-    if not log.exists():
-        return
-    kept = []
-    for text in log.read_text().splitlines():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            break  # a line cut short by a kill
-        if line["step"] > step:
-            break
-        kept.append(text)
-    write_text(log, "".join(text + "\n" for text in kept))
+class _Log:
+    """One line of JSON a step in ``log.jsonl``, and TensorBoard where it is wanted.
+
+    Args:
+        folder: of the run.
+        step: lines after it are dropped: they will be written again.
+        tensorboard: whether to write for TensorBoard too.
+    """
+
+    def __init__(self, folder: Path, step: int, tensorboard: bool) -> None:
+        self.path = folder / LOG
+        kept = []
+        for text in self.path.read_text().splitlines() if self.path.exists() else []:
+            try:
+                line = json.loads(text)
+            except json.JSONDecodeError:
+                break  # a line cut short by a kill
+            if line["step"] > step:
+                break
+            kept.append(text)
+        write_text(self.path, "".join(text + "\n" for text in kept))
+        self._board = _tensorboard(folder, step) if tensorboard else None
+        with writing(self.path):
+            self._file = self.path.open("a", buffering=1)
+
+    def __enter__(self) -> "_Log":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Add the line of one step."""
+        with writing(self.path):
+            self._file.write(json.dumps(line) + "\n")
+        if self._board is not None:
+            for group in ("loss", "dice"):
+                for name, value in line.get(group, {}).items():
+                    self._board.add_scalar(f"{group}/{name}", value, line["step"])
+            self._board.add_scalar("rate", line["rate"], line["step"])
 
 
 def _floats(terms: dict[str, Tensor]) -> dict[str, float]:
     return {name: float(term.detach()) for name, term in terms.items()}
 
 
-def _tensorboard(folder: Path) -> Any:
+def _tensorboard(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise GliodistillError("TensorBoard is not installed", field="training.tensorboard", hint="pip install tensorboard, or leave it off") from error
-    return SummaryWriter(folder / "tensorboard")  # type: ignore[no-untyped-call]
-
-
-def _to_tensorboard(board: Any, line: dict[str, Any]) -> None:
-    for group in ("loss", "dice"):
-        for name, value in line.get(group, {}).items():
-            board.add_scalar(f"{group}/{name}", value, line["step"])
-    board.add_scalar("rate", line["rate"], line["step"])
+        raise GliodistillError(
+            "TensorBoard is not installed", field="training.tensorboard", hint="pip install tensorboard, or leave it off"
+        ) from error
+    return SummaryWriter(folder / "tensorboard", purge_step=step + 1)

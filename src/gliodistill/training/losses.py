@@ -35,9 +35,15 @@ def region_logits(logits: Float[Tensor, "B K X Y Z"], outputs: Outputs) -> Float
 
 
 def soft_dice(probability: Float[Tensor, "B K X Y Z"], target: Float[Tensor, "B K X Y Z"], smooth: float = 1e-5) -> Float[Tensor, ""]:
-    """1 − mean over channels of the batch-joint soft Dice, (2·Σpt + ε) / (Σp + Σt + ε) (Milletari 2016; joint as in nnU-Net).
+    """1 − mean over channels of the batch-joint soft Dice, (2·Σpt + ε) / (Σp + Σt + ε).
 
-    Joint sums keep an absent region in one patch from asking for its all-or-nothing Dice.
+    Milletari et al. 2016 with p and t in the sizes not squared, joint over the batch as in nnU-Net (Isensee et al. 2021):
+    joint sums keep an absent region in one patch from asking for its all-or-nothing Dice.
+
+    Args:
+        probability: in [0, 1].
+        target: in [0, 1].
+        smooth: ε, in voxels.
     """
     axes = (0, 2, 3, 4)
     overlap = (probability * target).sum(axes)
@@ -70,13 +76,9 @@ def deeply_supervised(
     heads: Ordered[Float[Tensor, "B K x y z"]], regions: Float[Tensor, "B 3 X Y Z"], outputs: Outputs
 ) -> Float[Tensor, ""]:
     """Σ wᵢ · segmentation loss of head i; coarse truths are area averages, so small parts become shares instead of vanishing."""
-    total = logits_zero(heads[0])
+    total = torch.zeros((), device=heads[0].device)
     for weight, logits in zip(deep_supervision_weights(len(heads)), heads, strict=True):
-        truth = regions if logits.shape[2:] == regions.shape[2:] else F.adaptive_avg_pool3d(regions, logits.shape[2:])
+        x, y, z = logits.shape[2:]
+        truth = regions if regions.shape[2:] == (x, y, z) else F.adaptive_avg_pool3d(regions, (x, y, z))
         total = total + weight * segmentation_loss(logits, truth, outputs)
     return total
-
-
-def logits_zero(like: Tensor) -> Float[Tensor, ""]:
-    """A float32 zero on the device of ``like``."""
-    return torch.zeros((), device=like.device)

@@ -84,4 +84,3 @@ def _samples(experiment: Experiment) -> list[np.ndarray[tuple[int, ...], np.dtyp
     cache = Cache.open(experiment.cache)
     ids = set(experiment.split["validation"]) & {study.id for study in cache}
     return [np.asarray(study.image()) for study in cache.select(ids)][:1]
-

@@ -11,29 +11,40 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from gliodistill.errors import GliodistillError, RecipeError
+from gliodistill.errors import RecipeError
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.studies.sequence import Sequence
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Sides = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+Positive = Annotated[float, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataPart(_Part):
     """Which sequences, at what resolution, and who validates."""
 
-    sequences: tuple[Sequence, ...] = tuple(Sequence)
-    spacing: tuple[float, float, float] | None = None
+    sequences: Annotated[tuple[Sequence, ...], Field(min_length=1)] = tuple(Sequence)
+    """Channels of the image, in this order."""
+    spacing: tuple[Positive, Positive, Positive] | None = None
     """Voxel size in mm, or null for each study's own."""
     validation: int | float | tuple[str, ...] = 0.2
     """Patients kept for validation: a number, a share, or their ids."""
     split_seed: int = 0
+
+    @field_validator("sequences")
+    @classmethod
+    def _each_once(cls, sequences: tuple[Sequence, ...]) -> tuple[Sequence, ...]:
+        if len(set(sequences)) < len(sequences):
+            raise ValueError("each sequence once")
+        return sequences
 
     def preparation(self) -> Preparation:
         """The preparation these settings ask for."""
@@ -45,6 +56,8 @@ class SamplingPart(_Part):
 
     patch: Sides = (64, 64, 64)
     batch: Annotated[int, Field(gt=0)] = 2
+    """Patches a step. On a processor take 2 or more: for one patch with channels·X·Y ≤ 20480 torch leaves its fast
+    convolutions for ``slow_conv3d`` (8 times slower in float32, far more in bfloat16)."""
     foreground: Probability = 0.67
     """Share of patches centred on a tumour voxel, its region drawn evenly from those the patient has."""
 
@@ -57,7 +70,8 @@ class AugmentationPart(_Part):
     spatial: Probability = 0.3
     """Probability of rotation, scaling and elastic deformation together (one interpolation)."""
     rotate_degrees: Annotated[float, Field(ge=0)] = 20.0
-    scale: tuple[float, float] = (0.8, 1.25)
+    scale: tuple[Positive, Positive] = (0.8, 1.25)
+    """Smallest and largest factor; above 1 the tumour looks larger."""
     elastic_voxels: Annotated[float, Field(ge=0)] = 3.0
     """Standard deviation of the smooth displacement."""
     gamma: Probability = 0.2
@@ -69,12 +83,19 @@ class AugmentationPart(_Part):
     drop_sequence: Probability = 0.0
     """Probability that each sequence is removed (one always stays)."""
 
+    @field_validator("scale")
+    @classmethod
+    def _in_order(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if scale[0] > scale[1]:
+            raise ValueError("the smaller factor first")
+        return scale
+
 
 class OptimiserPart(_Part):
     """AdamW, or SGD with Nesterov momentum."""
 
     name: Literal["adamw", "sgd"] = "adamw"
-    rate: Annotated[float, Field(gt=0)] = 1e-3
+    rate: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
 
@@ -84,12 +105,12 @@ class TrainingPart(_Part):
 
     steps: Annotated[int, Field(gt=0)] = 1000
     warmup: Annotated[int, Field(ge=0)] = 20
-    power: Annotated[float, Field(gt=0)] = 0.9
+    power: Positive = 0.9
     """Of the polynomial decay after the warm-up."""
     optimiser: OptimiserPart = OptimiserPart()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay of the moving average of weights that is validated and exported; 0 turns it off."""
-    clip: Annotated[float, Field(gt=0)] = 12.0
+    clip: Positive = 12.0
     """Largest gradient norm."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -120,14 +141,15 @@ class RunPart(_Part):
 
     network: NetworkPart
     method: MethodPart = MethodPart()
-    seed: int = 0
+    seed: Seed = 0
+    """Of the first weights and of every patch; runs with one seed see the same patches in the same order."""
     training: TrainingPart = TrainingPart()
 
 
 class Recipe(_Part):
     """An experiment."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    name: Name
     about: str = ""
     citation: str = ""
     outputs: Literal["regions", "classes"] = "regions"
@@ -135,7 +157,8 @@ class Recipe(_Part):
     data: DataPart = DataPart()
     sampling: SamplingPart = SamplingPart()
     augmentation: AugmentationPart = AugmentationPart()
-    runs: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], RunPart], Field(min_length=1)]
+    runs: Annotated[dict[Name, RunPart], Field(min_length=1)]
+    """Trained in this order, each into a folder of its name."""
 
     @model_validator(mode="before")
     @classmethod
@@ -144,10 +167,16 @@ class Recipe(_Part):
         if not isinstance(values, dict) or "training" not in values or not isinstance(values.get("runs"), dict):
             return values
         shared = values["training"] or {}
-        runs = {
-            name: {**run, "training": merge(shared, run.get("training") or {})} if isinstance(run, dict) else run
-            for name, run in values["runs"].items()
-        }
+
+        def complete(run: Any) -> Any:
+            if not isinstance(run, dict):
+                return run
+            own = run.get("training") or {}
+            # What is no mapping goes on as it is, for the schema to name it.
+            both = merge(shared, own) if isinstance(shared, dict) and isinstance(own, dict) else (shared if isinstance(own, dict) else own)
+            return {**run, "training": both}
+
+        runs = {name: complete(run) for name, run in values["runs"].items()}
         return {**{key: value for key, value in values.items() if key != "training"}, "runs": runs}
 
     @property
@@ -179,7 +208,7 @@ def load_recipe(path: str | os.PathLike[str], settings: list[str] | None = None)
     try:
         values = yaml.safe_load(file.read_text())
     except OSError as error:
-        raise RecipeError("cannot read the recipe", file=file, got=error.strerror, hint="gliodistill recipes lists the shipped ones") from error
+        raise RecipeError("cannot read the recipe", file=file, got=error.strerror) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError("recipe is not YAML", file=file, got=str(error)) from error
     if not isinstance(values, dict):
@@ -190,30 +219,43 @@ def load_recipe(path: str | os.PathLike[str], settings: list[str] | None = None)
 
 
 def validate_recipe(values: dict[str, Any], file: Path) -> Recipe:
-    """Build a Recipe from plain values; errors name ``file`` and the key."""
+    """Build a Recipe from plain values.
+
+    Raises:
+        RecipeError: as :func:`load_recipe`; names ``file`` and the key.
+    """
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "recipe"
+        field = ".".join(str(part) for part in _as_written(values, first["loc"])) or "recipe"
         if first["type"] == "extra_forbidden":
             valid = _valid_keys(values, first["loc"])
             near = difflib.get_close_matches(str(first["loc"][-1]), valid, n=1)
             hint = f"did you mean {near[0]}?" if near else None
             raise RecipeError("unknown key in recipe", file=file, field=field, expected=", ".join(valid), hint=hint) from None
-        raise RecipeError("recipe does not validate", file=file, field=field, got=repr(first.get("input"))[:80], expected=first["msg"]) from None
-    from gliodistill.training.methods import check_run
+        got = None if first["type"] == "missing" else repr(first.get("input"))[:80]
+        expected = first["msg"].removeprefix("Value error, ")
+        raise RecipeError("recipe does not validate", file=file, field=field, got=got, expected=expected) from None
+    from gliodistill.training.methods import check_recipe
 
-    for name in recipe.runs:
-        try:
-            check_run(recipe, name)
-        except RecipeError as error:
-            raise RecipeError(
-                error.problem, file=file, field=f"runs.{name}.{error.field or ''}".rstrip("."), got=error.got, expected=error.expected, hint=error.hint
-            ) from None
-        except GliodistillError as error:
-            raise RecipeError(str(error), file=file, field=f"runs.{name}") from None
+    try:
+        check_recipe(recipe)
+    except RecipeError as error:
+        raise RecipeError(error.problem, file=file, field=error.field, got=error.got, expected=error.expected, hint=error.hint) from None
     return recipe
+
+
+def _as_written(values: dict[str, Any], location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Where the user wrote the key: ``training.…`` for what a run took over from there."""
+    if location[:1] != ("runs",) or location[2:3] != ("training",):
+        return location
+    own = values["runs"][location[1]].get("training")
+    for part in location[3:]:
+        if not isinstance(own, dict) or part not in own:
+            return location[2:]
+        own = own[part]
+    return location if own is not None else location[2:]
 
 
 def _valid_keys(values: dict[str, Any], location: tuple[int | str, ...]) -> list[str]:
@@ -234,7 +276,10 @@ def _parse_setting(setting: str) -> dict[str, Any]:
     key, equals, text = setting.partition("=")
     if not equals or not key.strip():
         raise RecipeError("bad setting", field="--set", got=setting, expected="key.key=value, e.g. training.steps=500")
-    value: Any = yaml.safe_load(text)
+    try:
+        value: Any = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError("bad setting", field="--set", got=setting, expected="a YAML value after =") from error
     for part in reversed(key.strip().split(".")):
         value = {part: value}
     return dict(value)

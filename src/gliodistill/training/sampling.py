@@ -65,7 +65,8 @@ class PatchSampler:
 
     Args:
         cache: labelled studies.
-        sampling, augmentation: of the recipe.
+        sampling: of the recipe.
+        augmentation: of the recipe.
         seed: of the run.
 
     Raises:
@@ -82,7 +83,7 @@ class PatchSampler:
         self._foreground = [_foreground(study, truth) for study, truth in zip(self.studies, self._truths, strict=True)]
 
     def draw(self, step: int) -> list[PatchDraw]:
-        """Everything random about batch ``step``."""
+        """Everything random about batch ``step`` (0 is the first), one draw a patch."""
         random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, step])))
         draws = []
         for item in range(self.sampling.batch):
@@ -93,7 +94,11 @@ class PatchSampler:
         return draws
 
     def batch(self, step: int) -> Batch:
-        """Batch ``step``."""
+        """Batch ``step`` (0 is the first), on the CPU.
+
+        Raises:
+            CacheError: a study's file is damaged.
+        """
         images, completes, truths, keeps = [], [], [], []
         for draw in self.draw(step):
             centre = np.asarray(draw.centre)
@@ -141,7 +146,7 @@ class PatchSampler:
         # Keep the patch over the brain as far as it fits.
         half = np.asarray(self.sampling.patch) // 2
         low = np.minimum(half, np.asarray(shape) // 2)
-        high = np.maximum(np.asarray(shape) - half, np.asarray(shape) // 2)
+        high = np.maximum(np.asarray(shape) - np.asarray(self.sampling.patch) + half, np.asarray(shape) // 2)
         x, y, z = np.clip(centre, low, high)
         return int(x), int(y), int(z)
 

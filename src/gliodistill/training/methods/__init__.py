@@ -2,80 +2,115 @@
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
 from gliodistill.errors import RecipeError
-from gliodistill.networks import Network, build, count_parameters
-from gliodistill.training.losses import Outputs
+from gliodistill.networks import Network, build
 from gliodistill.training.methods.compression import Compression
 from gliodistill.training.methods.supervised import Supervised
-from gliodistill.training.recipe import Recipe, RunPart
+from gliodistill.training.recipe import MethodPart, Recipe, RunPart
 from gliodistill.training.sampling import Batch
-
-Losses = Mapping[str, Tensor]
 
 
 class Method(Protocol):
-    """What the loop asks of a method.
+    """What the loop asks of a method."""
 
-    Attributes:
-        student: the network that learns and is exported.
-    """
+    @property
+    def student(self) -> Network:
+        """The network that learns and is exported."""
+        ...
 
-    student: Network
+    @property
+    def teacher(self) -> Network | None:
+        """A trained network that is only read, or None."""
+        ...
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Named loss terms, each already weighted; the loop minimises their sum."""
         ...
 
 
-METHODS: dict[str, type[Supervised] | type[Compression]] = {"supervised": Supervised, "compression": Compression}
+METHODS: dict[str, Callable[..., Method]] = {"supervised": Supervised, "compression": Compression}
 NEEDS_TEACHER = frozenset({"compression"})
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Check every run with :func:`check_run`."""
+    for name in recipe.runs:
+        check_run(recipe, name)
 
 
 def check_run(recipe: Recipe, name: str) -> None:
     """Check what a schema cannot: names in registries, options that fit, a teacher that trains before its student.
 
     Raises:
-        RecipeError: with the field relative to the run.
+        RecipeError: names the key in the recipe.
     """
     run = recipe.runs[name]
-    method = METHODS.get(run.method.name)
-    if method is None:
-        near = difflib.get_close_matches(run.method.name, METHODS, n=1)
-        raise RecipeError(
-            "unknown method",
-            field="method.name",
-            got=run.method.name,
-            expected=", ".join(METHODS),
-            hint=f"did you mean {near[0]}?" if near else None,
-        )
-    options = set(run.method.options)
-    parameters = list(inspect.signature(method.__init__).parameters.values())[1:]
-    valid = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY] + (["teacher"] if run.method.name in NEEDS_TEACHER else [])
-    unknown = sorted(options - set(valid))
-    if unknown:
-        raise RecipeError("unknown method option", field=f"method.options.{unknown[0]}", expected=", ".join(valid) or "no options")
-    parts = [run]
-    if run.method.name in NEEDS_TEACHER:
-        parts.append(recipe.runs[teacher_of(recipe, name)])
+    _check_options(run.method, f"runs.{name}.method")
+    teacher = teacher_of(recipe, name) if run.method.name in NEEDS_TEACHER else None
     if run.training.compile and run.method.options.get("attention_weight"):
-        raise RecipeError("attention reads features through hooks", field="training.compile", got=True, expected="false for this run")
+        raise RecipeError(
+            "attention reads features through hooks", field=f"runs.{name}.training.compile", got=True, expected="false for this run"
+        )
     with torch.device("meta"):  # shapes and names only: a 31 M teacher costs nothing to check
-        built = [build_network(recipe, part) for part in parts]
-    for network in built:
-        for side, patch in zip("XYZ", recipe.sampling.patch, strict=True):
-            if patch % network.divisor:
-                raise RecipeError("patch does not fit the network", field=f"sampling.patch {side}", got=patch, expected=f"a multiple of {network.divisor}")
-    if run.method.name in NEEDS_TEACHER:
-        own = {key: value for key, value in run.method.options.items() if key != "teacher"}
-        METHODS[run.method.name](built[0], recipe.outputs, teacher=built[1], **own)
-    else:
-        METHODS[run.method.name](built[0], recipe.outputs, **run.method.options)
+        with _naming(f"runs.{name}.network"):
+            student = build_network(recipe, run)
+        lent = None if teacher is None else build_network(recipe, recipe.runs[teacher])
+    if any(side % student.divisor for side in recipe.sampling.patch):
+        raise RecipeError(
+            f"patch does not fit the network of run {name}",
+            field="sampling.patch",
+            got=list(recipe.sampling.patch),
+            expected=f"multiples of {student.divisor}",
+        )
+    with _naming(f"runs.{name}.method"):
+        _make(recipe, run, student, lent)
+
+
+def _check_options(part: MethodPart, field: str) -> None:
+    """The method is there, its options too, and their values are of the right type."""
+    method = METHODS.get(part.name)
+    if method is None:
+        raise RecipeError(
+            "unknown method", field=f"{field}.name", got=part.name, expected=", ".join(METHODS), hint=_nearest(part.name, METHODS)
+        )
+    parameters = inspect.signature(method).parameters.values()
+    valid = {parameter.name: parameter.annotation for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+    for option, value in part.options.items():
+        key = f"{field}.options.{option}"
+        if option not in valid:
+            raise RecipeError("unknown method option", field=key, expected=", ".join(valid) or "no options", hint=_nearest(option, valid))
+        if option == "teacher":
+            continue  # the name of a run here, a network there
+        try:
+            TypeAdapter(valid[option], config=ConfigDict(allow_inf_nan=False)).validate_python(value)
+        except ValidationError as error:
+            raise RecipeError("method option does not fit", field=key, got=repr(value)[:80], expected=error.errors()[0]["msg"]) from None
+
+
+def _nearest(word: str, valid: Iterable[str]) -> str | None:
+    near = difflib.get_close_matches(word, list(valid), n=1)
+    return f"did you mean {near[0]}?" if near else None
+
+
+@contextmanager
+def _naming(place: str) -> Iterator[None]:
+    """Say where in the recipe it was that a network or a method refused its options."""
+    try:
+        yield
+    except RecipeError as error:
+        inner = error.field or ""
+        field = inner if inner.startswith("runs.") else f"{place}.{inner}".rstrip(".")
+        raise RecipeError(error.problem, field=field, got=error.got, expected=error.expected, hint=error.hint) from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise RecipeError("options do not fit", field=f"{place}.options", got=str(error)) from error
 
 
 def teacher_of(recipe: Recipe, name: str) -> str:
@@ -87,7 +122,13 @@ def teacher_of(recipe: Recipe, name: str) -> str:
     teacher = recipe.runs[name].method.options.get("teacher")
     earlier = list(recipe.runs)[: list(recipe.runs).index(name)]
     if teacher not in earlier:
-        raise RecipeError("teacher is not an earlier run", field="method.options.teacher", got=teacher, expected=", ".join(earlier) or "a run before this one")
+        raise RecipeError(
+            "teacher is not an earlier run",
+            field=f"runs.{name}.method.options.teacher",
+            got=teacher,
+            expected=", ".join(earlier) or "a run before this one",
+            hint=_nearest(str(teacher), earlier),
+        )
     return str(teacher)
 
 
@@ -95,19 +136,16 @@ def build_network(recipe: Recipe, run: RunPart) -> Network:
     """The run's network for the recipe's sequences and outputs."""
     for option in ("in_channels", "out_channels"):
         if option in run.network.options:
-            raise RecipeError("set by the recipe's sequences and outputs", field=f"network.options.{option}", hint="remove it")
+            raise RecipeError("set by the recipe's sequences and outputs", field=f"options.{option}", hint="remove it")
     return build(run.network.name, in_channels=len(recipe.data.sequences), out_channels=recipe.channels, **run.network.options)
 
 
 def build_method(recipe: Recipe, name: str, teacher: Network | None) -> Method:
     """The run's method around a fresh student; ``teacher`` is the trained network of :func:`teacher_of`."""
     run = recipe.runs[name]
-    student = build_network(recipe, run)
-    options = {key: value for key, value in run.method.options.items() if key != "teacher"}
-    if run.method.name in NEEDS_TEACHER:
-        options["teacher"] = teacher
-    method: Method = METHODS[run.method.name](student, recipe.outputs, **options)
-    return method
+    return _make(recipe, run, build_network(recipe, run), teacher)
 
 
-__all__ = ["METHODS", "NEEDS_TEACHER", "Losses", "Method", "Outputs", "build_method", "build_network", "check_run", "count_parameters", "teacher_of"]
+def _make(recipe: Recipe, run: RunPart, student: Network, teacher: Network | None) -> Method:
+    options = run.method.options if teacher is None else {**run.method.options, "teacher": teacher}
+    return METHODS[run.method.name](student, recipe.outputs, **options)

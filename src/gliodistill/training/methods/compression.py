@@ -29,7 +29,7 @@ class Compression:
         attention_taps: pairs ``[student tap, teacher tap]``.
 
     Raises:
-        RecipeError: a tap that does not exist, or attention without taps.
+        RecipeError: a tap that does not exist, attention without taps, a weight or temperature out of range.
     """
 
     def __init__(
@@ -44,33 +44,39 @@ class Compression:
         attention_taps: list[list[str]] | None = None,
     ) -> None:
         self.student, self.outputs = student, outputs
+        for option, got, fits, expected in (
+            ("soft_target_weight", soft_target_weight, soft_target_weight >= 0, "0 or more"),
+            ("attention_weight", attention_weight, attention_weight >= 0, "0 or more"),
+            ("temperature", temperature, temperature > 0, "above 0"),
+        ):
+            if not fits:
+                raise RecipeError("method option out of range", field=f"options.{option}", got=got, expected=expected)
         self.teacher = teacher.eval().requires_grad_(False)
         self.soft_target_weight, self.temperature, self.attention_weight = soft_target_weight, temperature, attention_weight
-        pairs = attention_taps or []
+        self.attention_taps = pairs = attention_taps or []
         if attention_weight and not pairs:
-            raise RecipeError("attention needs taps", field="method.options.attention_taps", expected=f"pairs from {', '.join(student.taps)}")
-        if not attention_weight:
-            pairs = []
+            raise RecipeError("attention needs taps", field="options.attention_taps", expected=f"pairs from {', '.join(student.taps)}")
         if any(len(pair) != 2 for pair in pairs):
-            raise RecipeError("taps come in pairs", field="method.options.attention_taps", got=pairs, expected="[student tap, teacher tap]")
-        self._pairs = [(str(own), str(others)) for own, others in pairs]
-        if self._pairs:
-            self._student_taps = FeatureTaps(student, [own for own, _ in self._pairs])
-            self._teacher_taps = FeatureTaps(self.teacher, [others for _, others in self._pairs])
+            raise RecipeError("taps come in pairs", field="options.attention_taps", got=pairs, expected="[student tap, teacher tap]")
+        self._taps: tuple[FeatureTaps, FeatureTaps] | None = None
+        if pairs:  # checked even where the weight is 0: a recipe's mistakes do not wait for their day
+            taps = FeatureTaps(student, [own for own, _ in pairs]), FeatureTaps(teacher, [others for _, others in pairs])
+            self._taps = taps if attention_weight else None
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Terms ``segmentation``, ``soft_target`` and ``attention``, weighted."""
         with ExitStack() as stack:
-            if self._pairs:
-                own = stack.enter_context(self._student_taps)
-                others = stack.enter_context(self._teacher_taps)
-            with torch.no_grad():
-                told = self.teacher(batch.complete)[0]
+            taps = [stack.enter_context(reader) for reader in self._taps or ()]
             heads = self.student(batch.image)
             terms = {"segmentation": deeply_supervised(heads, batch.regions, self.outputs)}
+            if self.soft_target_weight or self._taps:
+                with torch.no_grad():
+                    told = self.teacher(batch.complete)[0]
             if self.soft_target_weight:
                 divergence = soft_target(heads[0], told, outputs=self.outputs, temperature=self.temperature)
                 terms["soft_target"] = self.soft_target_weight * divergence
-            if self._pairs:
-                terms["attention"] = self.attention_weight * attention_transfer(list(own.values()), list(others.values()))
+            if self._taps:
+                # By name: one stage may stand in several pairs.
+                pairs = [[reader[name] for reader, name in zip(taps, pair, strict=True)] for pair in self.attention_taps]
+                terms["attention"] = self.attention_weight * attention_transfer([own for own, _ in pairs], [other for _, other in pairs])
         return terms

@@ -8,10 +8,16 @@ from gliodistill.training.sampling import Batch
 
 
 class Supervised:
-    """Deeply supervised soft Dice + cross-entropy."""
+    """Deeply supervised soft Dice + cross-entropy.
+
+    Args:
+        student: learns.
+        outputs: what its logits mean.
+    """
 
     def __init__(self, student: Network, outputs: Outputs) -> None:
         self.student, self.outputs = student, outputs
+        self.teacher = None
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """One term, ``segmentation``."""
