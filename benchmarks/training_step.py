@@ -4,8 +4,9 @@
 
 A step is forward, loss, backward and AdamW. The variants take turns, so that a busy machine slows all alike; the
 table gives the median step, its ratio to the first row (the float32 contiguous default of MONAI and nnU-Net) in
-wall-clock and in processor time (which a busy machine disturbs less), and GFLOP/s (three times the forward pass). bfloat16 runs only where the processor multiplies it in hardware: elsewhere its
-convolutions are a reference path a hundred times slower than float32.
+wall-clock and in processor time (which a busy machine disturbs less), and GFLOP/s (three times the forward pass).
+bfloat16 runs only where the processor multiplies it in hardware: elsewhere its convolutions are a reference path
+a hundred times slower than float32.
 """
 
 import argparse

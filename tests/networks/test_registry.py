@@ -36,6 +36,10 @@ def test_describes_options_and_defaults():
         ("unet", {"widths": (4, 8), "deep_supervision": 1}, ["field deep_supervision", "expected 0 to 0"]),
         ("unet", {"norm": "layer"}, ["field norm", "got layer", "instance, group or batch"]),
         ("unet", {"in_channels": 0}, ["field in_channels", "at least 1"]),
+        ("unet", {"widths": 32}, ["field widths", "got 32", "a list like [32, 64"]),
+        ("unet", {"widths": [8, "16"]}, ["field widths", "wrong kind"]),
+        ("unet", {"stem_stride": "2"}, ["field stem_stride", "got '2'", "a value like 1"]),
+        ("unet", {"in_channels": True}, ["field in_channels", "wrong kind"]),
         ("unet", {"convs_per_stage": 0}, ["field convs_per_stage", "at least 1"]),
     ],
 )

@@ -52,7 +52,7 @@ def build(name: str, **options: object) -> Network:
     """The network ``name`` with ``options`` over its defaults, freshly initialised from torch's generator.
 
     Raises:
-        RecipeError: unknown name or option (lists the valid ones), or an option's value out of range.
+        RecipeError: unknown name or option (lists the valid ones), or an option's value of another kind or out of range.
     """
     builder = _find(name)
     valid = _options(builder)
@@ -61,6 +61,7 @@ def build(name: str, **options: object) -> Network:
             raise RecipeError(
                 f"network {name!r} has no option {key!r}", field="network", got=key, expected=_listed(valid), hint=_closest(key, valid)
             )
+        _check_kind(key, options[key], valid[key])
     return builder(**options)
 
 
@@ -83,6 +84,17 @@ def _find(name: str) -> Callable[..., Network]:
 
 def _options(builder: Callable[..., Network]) -> dict[str, object]:
     return {parameter.name: parameter.default for parameter in inspect.signature(builder).parameters.values()}
+
+
+def _check_kind(key: str, got: object, default: object) -> None:
+    """A recipe is written by hand: hold each value against the kind of its default."""
+    if isinstance(default, tuple):
+        fits = isinstance(got, list | tuple) and all(type(value) is type(default[0]) for value in got)
+        expected = f"a list like {list(default)}"
+    else:
+        fits, expected = type(got) is type(default), f"a value like {default!r}"
+    if not fits:
+        raise RecipeError("a network option is of the wrong kind", field=key, got=repr(got), expected=expected)
 
 
 def _listed(valid: Iterable[str]) -> str:
