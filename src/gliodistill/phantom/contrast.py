@@ -33,7 +33,7 @@ def _normal_features(parameters: ContrastParameters, anatomy: Anatomy, tumour: T
     features = {"texture": 0.45 * coarse + 0.9 * fine}
     surface = np.clip(1 - anatomy.depth / 5, 0, 1)
     # What stripping leaves of dura and bone is dark everywhere.
-    features["shade"] = surface * np.clip(0.8 * smooth_noise(seed + 5, 6.0, grid), 0, 1)
+    features["shade"] = surface * np.clip(0.3 + 0.8 * smooth_noise(seed + 5, 6.0, grid), 0, 1)
     ventricle = anatomy.fluid * (anatomy.depth > 16) * (np.abs(anatomy.midline) < 40)
     # Where two noises are both near zero runs a curve: a tangle of vessels, thickest in sulci and at the surface.
     tube = np.sqrt(coarse**2 + other**2)
