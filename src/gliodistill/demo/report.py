@@ -25,7 +25,7 @@ from gliodistill.training.loop import LOG
 PICTURES = 3
 
 
-def write_demo_report(path: Path, experiment: Experiment, testing: Cohort, segmentations: Path, scores: Mapping[str, Scores]) -> None:
+def write_demo_report(path: Path, experiment: Experiment, testing: Cohort, segmentations: Path, scores: Mapping[str, Scores], difficulty: float) -> None:
     """Write the page.
 
     Args:
@@ -34,6 +34,7 @@ def write_demo_report(path: Path, experiment: Experiment, testing: Cohort, segme
         testing: the unseen studies.
         segmentations: one folder a run.
         scores: run → its scores on ``testing``.
+        difficulty: of the synthetic studies.
     """
     teacher, twin, student = list(scores)[0], list(scores)[-2], list(scores)[-1]
     summaries = {run: experiment.summary(run) for run in scores}
@@ -78,7 +79,7 @@ def write_demo_report(path: Path, experiment: Experiment, testing: Cohort, segme
         Section(
             "How it was made",
             [
-                settings_table(_settings(experiment, n), "Data and recipe"),
+                settings_table(_settings(experiment, n, difficulty), "Data and recipe"),
                 settings_table({"rules": scores[student].rules.text}, "Scoring"),
                 settings_table(_machine(), "Machine and versions"),
             ],
@@ -140,11 +141,11 @@ def _pictures(testing: Cohort, segmentations: Path, scores: Mapping[str, Scores]
     return figures
 
 
-def _settings(experiment: Experiment, tested: int) -> dict[str, object]:
+def _settings(experiment: Experiment, tested: int, difficulty: float) -> dict[str, object]:
     recipe, split = experiment.recipe, experiment.split
     first = next(iter(recipe.runs.values())).training
     return {
-        "studies": f"{len(split['training'])} to train on, {len(split['validation'])} to validate on, {tested} to test on; all synthetic",
+        "studies": f"{len(split['training'])} to train on, {len(split['validation'])} to validate on, {tested} to test on; all synthetic, difficulty {difficulty:g} of 2",
         "sequences": ", ".join(recipe.data.sequences),
         "voxel": "×".join(f"{s:g}" for s in recipe.data.spacing or ()) + " mm",
         "patch × batch": f"{'×'.join(map(str, recipe.sampling.patch))} × {recipe.sampling.batch}",
