@@ -4,7 +4,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -18,6 +18,7 @@ from gliodistill.training.recipe import MethodPart, Recipe, RunPart
 from gliodistill.training.sampling import Batch
 
 
+@runtime_checkable
 class Method(Protocol):
     """What the loop asks of a method."""
 
