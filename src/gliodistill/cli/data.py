@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gliodistill.cli.output import Jobs, Json, Labels, Layout, emit, table
+from gliodistill.cli.output import Jobs, Json, Labels, Layout, emit, nothing_left, table
 from gliodistill.errors import GliodistillError
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def phantom(
     """
     from gliodistill.phantom.cohort import write_cohort
 
-    ids = [folder.name for folder in write_cohort(out, n, seed, spacing=spacing, jobs=jobs)]
+    with nothing_left(out):
+        ids = [folder.name for folder in write_cohort(out, n, seed, spacing=spacing, jobs=jobs)]
     emit(as_json, {"folder": str(out), "studies": ids}, lambda screen: screen.print(f"{len(ids)} synthetic studies in {out}"))
 
 
@@ -139,7 +140,9 @@ def prepare(
     from gliodistill.studies.cohort import open_cohort
 
     preparation = _preparation(recipe, spacing, sequences)
-    built = build_cache(open_cohort(path, layout=layout, labels=labels), preparation, cache, jobs)
+    cohort = open_cohort(path, layout=layout, labels=labels)
+    with nothing_left(cache):
+        built = build_cache(cohort, preparation, cache, jobs)
     size = sum(file.stat().st_size for study in built for file in study.folder.iterdir())
     facts = {"cache": str(cache), "studies": [study.id for study in built], "bytes": size, "preparation": preparation.to_dict()}
     emit(as_json, facts, lambda screen: screen.print(f"{len(built)} studies prepared in {cache} ({size / 1e6:.1f} MB)"))

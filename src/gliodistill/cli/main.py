@@ -105,6 +105,9 @@ def _explain(error: Exception) -> GliodistillError:
         return GliodistillError(
             error.strerror or type(error).__name__, file=error.filename, hint="check the path, its permissions and free space"
         )
+    words = " ".join(str(error).split())[:200] or None
     if isinstance(error, MemoryError):
-        return GliodistillError("out of memory", got=str(error) or None)
-    return GliodistillError(f"unforeseen {type(error).__name__}", got=str(error) or None, hint="see where with: gliodistill --traceback …")
+        return GliodistillError("out of memory", got=words, hint="close other programs, or use a machine with more")
+    return GliodistillError(
+        f"unforeseen {type(error).__name__}", got=words, hint="this is a bug; see where with: gliodistill --traceback …"
+    )

@@ -2,7 +2,9 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -56,10 +58,22 @@ def error_as_dict(error: GliodistillError) -> dict[str, str | None]:
     return {"message": str(error), **error.as_dict()}
 
 
+@contextmanager
+def nothing_left(folder: Path) -> Iterator[None]:
+    """Take ``folder`` away again if it was made for nothing."""
+    new = not folder.exists()
+    try:
+        yield
+    finally:
+        if new:
+            with suppress(OSError):
+                folder.rmdir()
+
+
 def report_failures(failed: dict[str, str]) -> None:
     """One line on standard error for each study that failed, and exit code 1 if any did."""
     for id, line in failed.items():
-        typer.echo(f"error: {id}: {line}", err=True)
+        typer.echo(f"error: {line if line.startswith(f'{id}: ') else f'{id}: {line}'}", err=True)
     if failed:
         raise typer.Exit(1)
 

@@ -1,13 +1,12 @@
 """Commands that use and judge models: segment, evaluate, demo."""
 
 import json
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gliodistill.cli.output import Json, Labels, Layout, emit, error_as_dict, report_failures, table
+from gliodistill.cli.output import Json, Labels, Layout, emit, error_as_dict, nothing_left, report_failures, table
 from gliodistill.errors import OutputError
 
 if TYPE_CHECKING:
@@ -57,11 +56,9 @@ def segment(
     records = [record for cohort, _ in cohorts for record in cohort.studies]
     known = {record.id for record in records}
     unusable = {p.study: str(p) for _, found in cohorts for p in found.problems if p.blocking and p.study and p.study not in known}
-    new = not out.exists()
-    report = segment_studies(records, load_model(model, runtime, threads), out, labels=labels, resume=resume)
-    if new:
-        with suppress(OSError):
-            out.rmdir()  # only where nothing could be segmented, so that nothing is left
+    predictor = load_model(model, runtime, threads)
+    with nothing_left(out):
+        report = segment_studies(records, predictor, out, labels=labels, resume=resume)
 
     def show(screen: "Console") -> None:
         rows = []
