@@ -425,7 +425,7 @@ def _(b):
     return train(b, "--set", "runs.distilled.method.options.temprature=3")
 
 
-@bad("unknown tap", "tiny.yaml", "runs.distilled.method", "attention_taps", "encoder9", "expected")
+@bad("unknown tap", "tiny.yaml", "field runs.distilled.method", "got encoder9", "expected one of encoder0, bottleneck")
 def _(b):
     return train(
         b, "--set", "runs.distilled.method.options={teacher: teacher, attention_weight: 0.5, attention_taps: [[encoder9, encoder0]]}"
