@@ -1,0 +1,170 @@
+"""A recipe is refused whole, in one line, with the key as the user wrote it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gliodistill.errors import RecipeError
+from gliodistill.training.recipe import Recipe, load_recipe, validate_recipe
+from gliodistill.training.shipped import recipes_folder
+from tiny_cohort import STUDENT, distilled, recipe, values
+
+LEARNT = distilled(attention_weight=0.1, attention_taps=[["bottleneck", "bottleneck"]])
+
+
+def changed(path, value, runs=None):
+    """The tiny recipe with one key set (or removed, for ``value`` None at ``runs``)."""
+    made = values(runs or LEARNT)
+    place = made = yaml.safe_load(yaml.safe_dump(made, sort_keys=False))  # no part shared with the next test
+    *parents, last = path.split(".")
+    for part in parents:
+        place = place.setdefault(part, {})
+    place[last] = value
+    return made
+
+
+BAD = [
+    # key changed, value, field named, words said
+    ("learning", 3, "learning", "unknown key"),
+    ("sampling.pach", [16, 16, 16], "sampling.pach", "did you mean patch?"),
+    ("data.sequence", ["T1"], "data.sequence", "did you mean sequences?"),
+    ("training.stepz", 3, "training.stepz", "did you mean steps?"),
+    ("training.optimiser.rates", 1, "training.optimiser.rates", "did you mean rate?"),
+    ("runs.alone.training.stepz", 3, "runs.alone.training.stepz", "did you mean steps?"),
+    ("runs.alone.netwrk", 3, "runs.alone.netwrk", "did you mean network?"),
+    ("training", 5, "training", "recipe does not validate"),
+    ("runs.alone.training", 5, "runs.alone.training", "recipe does not validate"),
+    ("runs", {}, "runs", "recipe does not validate"),
+    ("runs", 3, "runs", "recipe does not validate"),
+    ("runs.alone", None, "runs.alone", "recipe does not validate"),
+    ("runs.Alone Again", {"network": STUDENT}, "runs.Alone Again.[key]", "pattern"),
+    ("name", "../up", "name", "pattern"),
+    ("outputs", "pixels", "outputs", "regions"),
+    ("training.steps", 0, "training.steps", "greater than 0"),
+    ("training.steps", "many", "training.steps", "integer"),
+    ("runs.alone.training.steps", 0, "runs.alone.training.steps", "greater than 0"),
+    ("training.ema", 1.0, "training.ema", "less than 1"),
+    ("training.clip", float("inf"), "training.clip", "finite"),
+    ("training.optimiser.rate", float("nan"), "training.optimiser.rate", "finite"),
+    ("training.optimiser.name", "lion", "training.optimiser.name", "adamw"),
+    ("training.precision", "float8", "training.precision", "bfloat16"),
+    ("training.device", "tpu", "training.device", "cuda"),
+    ("data.spacing", [1, 0, 1], "data.spacing.1", "greater than 0"),
+    ("data.spacing", [1, 1], "data.spacing.2", "recipe does not validate"),
+    ("data.sequences", [], "data.sequences", "at least 1"),
+    ("data.sequences", ["T1", "T1"], "data.sequences", "each sequence once"),
+    ("data.sequences", ["T7"], "data.sequences.0", "FLAIR"),
+    ("augmentation.flip", 1.5, "augmentation.flip", "less than or equal to 1"),
+    ("augmentation.scale", [1.2, 0.8], "augmentation.scale", "smaller factor first"),
+    ("augmentation.scale", [0.0, 0.8], "augmentation.scale.0", "greater than 0"),
+    ("runs.alone.seed", -1, "runs.alone.seed", "greater than or equal to 0"),
+    ("sampling.patch", [16, 15, 16], "sampling.patch", "multiples of 2"),
+    ("runs.alone.network.name", "unett", "runs.alone.network.network", "did you mean 'unet'?"),
+    ("runs.alone.network.options", {"width": [4, 8]}, "runs.alone.network.network", "did you mean 'widths'?"),
+    ("runs.alone.network.options", {"widths": [4]}, "runs.alone.network.widths", "two or more"),
+    ("runs.alone.network.options", {"widths": 4}, "runs.alone.network.widths", "a list like"),
+    ("runs.alone.network.options", {"norm": "layer"}, "runs.alone.network.norm", "instance"),
+    ("runs.alone.network.options", {"in_channels": 4}, "runs.alone.network.options.in_channels", "remove it"),
+    ("runs.alone.method", {"name": "supervized"}, "runs.alone.method.name", "did you mean supervised?"),
+    ("runs.alone.method", {"options": {"temperature": 4}}, "runs.alone.method.options.temperature", "no options"),
+    ("runs.distilled.method.options.temprature", 4, "runs.distilled.method.options.temprature", "did you mean temperature?"),
+    ("runs.distilled.method.options.temperature", 0, "runs.distilled.method.options.temperature", "above 0"),
+    ("runs.distilled.method.options.temperature", "hot", "runs.distilled.method.options.temperature", "number"),
+    ("runs.distilled.method.options.soft_target_weight", -1, "runs.distilled.method.options.soft_target_weight", "0 or more"),
+    ("runs.distilled.method.options.attention_weight", float("nan"), "runs.distilled.method.options.attention_weight", "finite"),
+    ("runs.distilled.method.options.attention_taps", 3, "runs.distilled.method.options.attention_taps", "list"),
+    ("runs.distilled.method.options.attention_taps", [], "runs.distilled.method.options.attention_taps", "attention needs taps"),
+    ("runs.distilled.method.options.attention_taps", [["bottleneck"]], "runs.distilled.method.options.attention_taps", "pairs"),
+    ("runs.distilled.method.options.attention_taps", [["botleneck", "bottleneck"]], "runs.distilled.method.taps", "'bottleneck'"),
+    ("runs.distilled.method.options.attention_taps", [["bottleneck", "encoder9"]], "runs.distilled.method.taps", "encoder0"),
+    ("runs.distilled.method.options.teacher", "teached", "runs.distilled.method.options.teacher", "did you mean teacher?"),
+    ("runs.distilled.method.options.teacher", "distilled", "runs.distilled.method.options.teacher", "earlier run"),
+    ("runs.distilled.method.options.teacher", None, "runs.distilled.method.options.teacher", "earlier run"),
+    ("runs.distilled.training", {"compile": True}, "runs.distilled.training.compile", "hooks"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "field", "words"), BAD, ids=[f"{path}={value}"[:50] for path, value, _, _ in BAD])
+def test_bad_recipes(tmp_path, path, value, field, words):
+    file = tmp_path / "bad.yaml"
+    file.write_text(yaml.safe_dump(changed(path, value), sort_keys=False))
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(file)
+    assert caught.value.field == field
+    assert words in str(caught.value)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_teacher_after_its_student_is_refused():
+    runs = distilled()
+    backwards = {name: runs[name] for name in ("distilled", "alone", "teacher")}
+    with pytest.raises(RecipeError, match="earlier run"):
+        recipe(backwards)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"a: [1", "not YAML"),
+        (b"\xff\xfe\x00", "not YAML"),
+        (b"- 1", "not a mapping"),
+        (b"", "not a mapping"),
+        (b"!!python/object/apply:os.system [echo]", "not YAML"),
+        (None, "cannot read"),
+    ],
+)
+def test_files_that_are_no_recipe(tmp_path, content, words):
+    file = tmp_path / "r.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(RecipeError, match=words):
+        load_recipe(file)
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(values(distilled()), sort_keys=False))
+    return path
+
+
+def test_settings_are_laid_over_the_file(file):
+    parsed = load_recipe(file, ["training.steps=9", "runs.alone.training.steps=4", "data.validation=[case_1, case_2]", "about='a: b'"])
+    assert {name: run.training.steps for name, run in parsed.runs.items()} == {"teacher": 9, "alone": 4, "distilled": 9}
+    assert parsed.data.validation == ("case_1", "case_2")
+    assert parsed.sampling.patch == (16, 16, 16)
+
+
+@pytest.mark.parametrize("setting", ["steps", "=3", "training.steps=[1", "training.stepz=3", "training..steps=3", "training.steps=abc"])
+def test_bad_settings(file, setting):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(file, [setting])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("given", "kind"), [(5, int), (0.2, float), (["a", "b"], tuple)])
+def test_validation_is_a_number_a_share_or_ids(given, kind):
+    assert type(recipe(data={"validation": given}).data.validation) is kind
+
+
+def test_a_run_is_complete_and_its_own_keys_win():
+    runs = {"a": {"network": STUDENT, "training": {"optimiser": {"rate": 0.5}}}, "b": {"network": STUDENT}}
+    parsed = recipe(runs, training={"steps": 77})
+    assert parsed.runs["a"].training.steps == 77
+    assert (parsed.runs["a"].training.optimiser.rate, parsed.runs["b"].training.optimiser.rate) == (0.5, 0.01)
+
+
+def test_yaml_there_and_back(tmp_path):
+    parsed = recipe(LEARNT, data={"spacing": [1.0, 1.0, 2.0], "validation": ["x", "y"]})
+    (tmp_path / "again.yaml").write_text(parsed.to_yaml())
+    assert load_recipe(tmp_path / "again.yaml") == parsed
+
+
+@pytest.mark.parametrize("path", sorted(recipes_folder().glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_recipes_hold_together(path):
+    parsed = load_recipe(path)
+    assert isinstance(parsed, Recipe)
+    assert parsed.name == path.stem
+    assert validate_recipe(yaml.safe_load(parsed.to_yaml()), Path("again")) == parsed
