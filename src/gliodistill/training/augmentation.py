@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -68,20 +68,20 @@ def draw_spatial(part: AugmentationPart, random: np.random.Generator) -> Spatial
 def draw_intensity(part: AugmentationPart, present: tuple[bool, ...], random: np.random.Generator) -> IntensityDraw:
     """Draw what happens to the intensities of a patch whose sequences ``present`` says."""
     channels = len(present)
-
-    def maybe(probability: float, low: float, high: float) -> NDArray[np.float64] | None:
-        return random.uniform(low, high, channels) if random.random() < probability else None
-
-    multiply = maybe(part.contrast, 0.75, 1.25)
-    add = maybe(part.brightness, -0.3, 0.3)
-    gamma = maybe(part.gamma, 0.7, 1.5)
+    multiply = _maybe(part.contrast, 0.75, 1.25, channels, random)
+    add = _maybe(part.brightness, -0.3, 0.3, channels, random)
+    gamma = _maybe(part.gamma, 0.7, 1.5, channels, random)
     noise = (float(random.uniform(0.0, 0.25)), int(random.integers(2**31))) if random.random() < part.noise else None
-    blur = maybe(part.blur, 0.3, 1.0)
-    zoom = maybe(part.low_resolution, 0.5, 1.0)
+    blur = _maybe(part.blur, 0.3, 1.0, channels, random)
+    zoom = _maybe(part.low_resolution, 0.5, 1.0, channels, random)
     keep = [there and not random.random() < part.drop_sequence for there in present]
     if not any(keep):
         keep[int(random.choice(np.flatnonzero(present)))] = True
     return IntensityDraw(multiply, add, gamma, noise, blur, zoom, tuple(keep))
+
+
+def _maybe(probability: float, low: float, high: float, channels: int, random: np.random.Generator) -> NDArray[np.float64] | None:
+    return random.uniform(low, high, channels) if random.random() < probability else None
 
 
 def read_patch(
@@ -153,9 +153,14 @@ def _read_warped(
     return warped, mask.to(torch.uint8).numpy()
 
 
-def apply_intensity(values: Float[Tensor, "C X Y Z"], draw: IntensityDraw) -> Float[Tensor, "C X Y Z"]:
-    """Change z-scores (0.0 = outside the brain or missing, which stays so) as ``draw`` says; sequences are not dropped here."""
-    inside = values != 0
+def apply_intensity(values: Float[Tensor, "C X Y Z"], inside: Bool[Tensor, "C X Y Z"], draw: IntensityDraw) -> Float[Tensor, "C X Y Z"]:
+    """Change z-scores as ``draw`` says; sequences are not dropped here.
+
+    Args:
+        values: z-scores.
+        inside: where there is brain (a z-score of 0.0 alone does not tell); elsewhere the result is 0.0.
+        draw: of :func:`draw_intensity`.
+    """
     result = values
     if draw.zoom is not None:
         result = torch.stack([_low_resolution(c, float(z)) for c, z in zip(result, draw.zoom, strict=True)])

@@ -20,13 +20,13 @@ def regions_to_classes(regions: Float[Tensor, "B 3 X Y Z"]) -> Float[Tensor, "B 
 def class_logits_to_region_logits(logits: Float[Tensor, "B 4 X Y Z"]) -> Float[Tensor, "B 3 X Y Z"]:
     """Soft-max logits over background, NCR, ED, ET → logits of WT, TC, ET with the same probabilities."""
     background, necrosis, oedema, enhancing = logits.unbind(dim=1)
+    whole = _log_odds([necrosis, oedema, enhancing], [background])
+    core = _log_odds([necrosis, enhancing], [background, oedema])
+    return torch.stack([whole, core, _log_odds([enhancing], [background, necrosis, oedema])], dim=1)
 
-    def odds(inside: list[Tensor], outside: list[Tensor]) -> Tensor:
-        return torch.logsumexp(torch.stack(inside), 0) - torch.logsumexp(torch.stack(outside), 0)
 
-    whole = odds([necrosis, oedema, enhancing], [background])
-    core = odds([necrosis, enhancing], [background, oedema])
-    return torch.stack([whole, core, odds([enhancing], [background, necrosis, oedema])], dim=1)
+def _log_odds(inside: list[Tensor], outside: list[Tensor]) -> Tensor:
+    return torch.logsumexp(torch.stack(inside), 0) - torch.logsumexp(torch.stack(outside), 0)
 
 
 def region_logits(logits: Float[Tensor, "B K X Y Z"], outputs: Outputs) -> Float[Tensor, "B 3 X Y Z"]:
@@ -52,14 +52,14 @@ def soft_dice(probability: Float[Tensor, "B K X Y Z"], target: Float[Tensor, "B 
 
 
 def segmentation_loss(logits: Float[Tensor, "B K X Y Z"], regions: Float[Tensor, "B 3 X Y Z"], outputs: Outputs) -> Float[Tensor, ""]:
-    """Soft Dice + cross-entropy (binary per region, or over classes), in float32.
+    """Soft Dice + cross-entropy (binary per region, or over classes), in float32 or better.
 
     Args:
         logits: of the network's outputs.
         regions: truth, shares in [0, 1].
         outputs: ``regions`` (K = 3 sigmoids) or ``classes`` (K = 4 soft-max; Dice over the three tissues).
     """
-    logits = logits.float()
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if outputs == "regions":
         return soft_dice(logits.sigmoid(), regions) + F.binary_cross_entropy_with_logits(logits, regions)
     classes = regions_to_classes(regions)
@@ -73,7 +73,7 @@ def deep_supervision_weights(heads: int) -> list[float]:
 
 
 def deeply_supervised(
-    heads: Ordered[Float[Tensor, "B K x y z"]], regions: Float[Tensor, "B 3 X Y Z"], outputs: Outputs
+    heads: Ordered[Float[Tensor, "B K _ _ _"]], regions: Float[Tensor, "B 3 X Y Z"], outputs: Outputs
 ) -> Float[Tensor, ""]:
     """Σ wᵢ · segmentation loss of head i; coarse truths are area averages, so small parts become shares instead of vanishing."""
     total = torch.zeros((), device=heads[0].device)

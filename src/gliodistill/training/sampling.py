@@ -48,12 +48,8 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """On ``device``, images channels-last (what makes 3-D convolutions fast)."""
-
-        def move(image: Tensor) -> Tensor:
-            return image.to(device, memory_format=torch.channels_last_3d)
-
-        image = move(self.image)
-        complete = image if self.complete is self.image else move(self.complete)
+        image = self.image.to(device, memory_format=torch.channels_last_3d)
+        complete = image if self.complete is self.image else self.complete.to(device, memory_format=torch.channels_last_3d)
         return replace(self, image=image, complete=complete, regions=self.regions.to(device), present=self.present.to(device))
 
 
@@ -104,7 +100,7 @@ class PatchSampler:
             centre = np.asarray(draw.centre)
             levels, mask = read_patch(self._images[draw.study], self._truths[draw.study], centre, self.sampling.patch, draw.spatial)
             assert mask is not None
-            complete = apply_intensity(torch.from_numpy(dequantise(levels)), draw.intensity)
+            complete = apply_intensity(torch.from_numpy(dequantise(levels)), torch.from_numpy(levels > 0), draw.intensity)
             keep = torch.tensor(draw.intensity.keep)
             completes.append(complete)
             images.append(torch.where(keep[:, None, None, None], complete, 0.0))

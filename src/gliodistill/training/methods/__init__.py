@@ -4,7 +4,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -54,7 +54,7 @@ def check_run(recipe: Recipe, name: str) -> None:
         RecipeError: names the key in the recipe.
     """
     run = recipe.runs[name]
-    _check_options(run.method, f"runs.{name}.method")
+    _method_options(run.method, f"runs.{name}.method")
     teacher = teacher_of(recipe, name) if run.method.name in NEEDS_TEACHER else None
     if run.training.compile and run.method.options.get("attention_weight"):
         raise RecipeError(
@@ -75,8 +75,8 @@ def check_run(recipe: Recipe, name: str) -> None:
         _make(recipe, run, student, lent)
 
 
-def _check_options(part: MethodPart, field: str) -> None:
-    """The method is there, its options too, and their values are of the right type."""
+def _method_options(part: MethodPart, field: str = "method") -> dict[str, Any]:
+    """The options of a method that is there, each known and of the type that the method declares; without the teacher's name."""
     method = METHODS.get(part.name)
     if method is None:
         raise RecipeError(
@@ -84,6 +84,7 @@ def _check_options(part: MethodPart, field: str) -> None:
         )
     parameters = inspect.signature(method).parameters.values()
     valid = {parameter.name: parameter.annotation for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+    options = {}
     for option, value in part.options.items():
         key = f"{field}.options.{option}"
         if option not in valid:
@@ -91,9 +92,10 @@ def _check_options(part: MethodPart, field: str) -> None:
         if option == "teacher":
             continue  # the name of a run here, a network there
         try:
-            TypeAdapter(valid[option], config=ConfigDict(allow_inf_nan=False)).validate_python(value)
+            options[option] = TypeAdapter(valid[option], config=ConfigDict(allow_inf_nan=False)).validate_python(value)
         except ValidationError as error:
             raise RecipeError("method option does not fit", field=key, got=repr(value)[:80], expected=error.errors()[0]["msg"]) from None
+    return options
 
 
 def _nearest(word: str, valid: Iterable[str]) -> str | None:
@@ -148,5 +150,5 @@ def build_method(recipe: Recipe, name: str, teacher: Network | None) -> Method:
 
 
 def _make(recipe: Recipe, run: RunPart, student: Network, teacher: Network | None) -> Method:
-    options = run.method.options if teacher is None else {**run.method.options, "teacher": teacher}
+    options = _method_options(run.method) if teacher is None else {**_method_options(run.method), "teacher": teacher}
     return METHODS[run.method.name](student, recipe.outputs, **options)
