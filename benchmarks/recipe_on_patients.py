@@ -112,7 +112,9 @@ def markdown(result: dict) -> str:
         )
     lines.append("")
     for region, d in result["differences"].items():
-        lines.append(f"* distilled − alone, {region}: {d['mean']:+.3f} (95 % {d['low']:+.3f} … {d['high']:+.3f}, Wilcoxon p = {d['wilcoxon_p']:.3f})")
+        lines.append(
+            f"* distilled − alone, {region}: {d['mean']:+.3f} (95 % {d['low']:+.3f} … {d['high']:+.3f}, Wilcoxon p = {d['wilcoxon_p']:.3f})"
+        )
     lines.append(f"\n{result['studies']} patients; {result['rules']['name']} rules. `{result['command']}`")
     return "\n".join(lines) + "\n"
 

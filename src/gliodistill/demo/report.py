@@ -25,7 +25,9 @@ from gliodistill.training.loop import LOG
 PICTURES = 3
 
 
-def write_demo_report(path: Path, experiment: Experiment, testing: Cohort, segmentations: Path, scores: Mapping[str, Scores], difficulty: float) -> None:
+def write_demo_report(
+    path: Path, experiment: Experiment, testing: Cohort, segmentations: Path, scores: Mapping[str, Scores], difficulty: float
+) -> None:
     """Write the page.
 
     Args:
@@ -36,7 +38,7 @@ def write_demo_report(path: Path, experiment: Experiment, testing: Cohort, segme
         scores: run → its scores on ``testing``.
         difficulty: of the synthetic studies.
     """
-    teacher, twin, student = list(scores)[0], list(scores)[-2], list(scores)[-1]
+    teacher, twin, student = next(iter(scores)), list(scores)[-2], list(scores)[-1]
     summaries = {run: experiment.summary(run) for run in scores}
     seconds = {run: _seconds(segmentations / run) for run in scores}
     sides = _sides(testing, experiment.recipe.data.preparation())
@@ -65,8 +67,8 @@ def write_demo_report(path: Path, experiment: Experiment, testing: Cohort, segme
                     rows,
                     note=(
                         f"{n} synthetic studies that no network trained or was chosen on. FLOPs of one pass over {size} voxels. "
-                        f"Time: read, prepare, infer (OpenVINO), restore, write. One seed, minutes of training: a demonstration, not evidence; "
-                        f"an interval over {n} studies is narrow."
+                        f"Time: read, prepare, infer (OpenVINO), restore, write. One seed, minutes of training: a demonstration, "
+                        f"not evidence; an interval over {n} studies is narrow."
                     ),
                 ),
                 strip_chart(
@@ -86,7 +88,11 @@ def write_demo_report(path: Path, experiment: Experiment, testing: Cohort, segme
         ),
     ]
     write_report(
-        path, "gliodistill demo", sections, subtitle="Synthetic studies → teacher → small student → segmentation", footer=f"gliodistill {__version__}"
+        path,
+        "gliodistill demo",
+        sections,
+        subtitle="Synthetic studies → teacher → small student → segmentation",
+        footer=f"gliodistill {__version__}",
     )
 
 
@@ -145,12 +151,18 @@ def _settings(experiment: Experiment, tested: int, difficulty: float) -> dict[st
     recipe, split = experiment.recipe, experiment.split
     first = next(iter(recipe.runs.values())).training
     return {
-        "studies": f"{len(split['training'])} to train on, {len(split['validation'])} to validate on, {tested} to test on; all synthetic, difficulty {difficulty:g} of 2",
+        "studies": (
+            f"{len(split['training'])} to train on, {len(split['validation'])} to validate on, {tested} to test on; "
+            f"all synthetic, difficulty {difficulty:g} of 2"
+        ),
         "sequences": ", ".join(recipe.data.sequences),
         "voxel": "×".join(f"{s:g}" for s in recipe.data.spacing or ()) + " mm",
         "patch × batch": f"{'×'.join(map(str, recipe.sampling.patch))} × {recipe.sampling.batch}",
         "optimiser": f"{first.optimiser.name}, rate {first.optimiser.rate:g}",
-        **{f"run {name}": f"{run.network.name} {run.network.options}, {run.method.name}, {run.training.steps} steps" for name, run in recipe.runs.items()},
+        **{
+            f"run {name}": f"{run.network.name} {run.network.options}, {run.method.name}, {run.training.steps} steps"
+            for name, run in recipe.runs.items()
+        },
     }
 
 
