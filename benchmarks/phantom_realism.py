@@ -227,7 +227,7 @@ def draw(file: Path, shapes: tuple[list[Measures], ...], looks: tuple[list[Measu
                 axis.contour(labels[12:-12, 8:-8, z].T > 0, levels=[0.5], colors="tab:orange", linewidths=0.7)
             axis.axis("off")
     figure.suptitle("Phantoms beside real patients: shapes (360), contrasts (25 studies); pictures are phantoms: T1CE, T2, FLAIR")
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0, 1, 0.985))
     figure.savefig(file, dpi=70)
 
 

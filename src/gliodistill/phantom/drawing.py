@@ -92,7 +92,7 @@ def draw_anatomy(rng: Rng) -> AnatomyParameters:
 
 def draw_tumour(rng: Rng) -> TumourParameters:
     """A tumour: volumes as in 360 BraTS 2020 patients (WT median 90 ml; TC/WT median 0.39; ET/TC median 0.62, none in 7 %)."""
-    kind = str(rng.choice(("ring", "patchy", "nodule", "nonenhancing"), p=(0.46, 0.28, 0.11, 0.15)))
+    kind = str(rng.choice(("ring", "patchy", "nodule", "nonenhancing"), p=(0.49, 0.3, 0.06, 0.15)))
     wt = float(np.clip(106 * rng.weibull(1.75), 6, 260))
     core = float(np.clip(rng.beta(1.9, 3.2), 0.03, 0.96))
     if kind == "nonenhancing":
