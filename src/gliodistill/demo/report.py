@@ -41,14 +41,15 @@ def write_demo_report(
     teacher, twin, student = next(iter(scores)), list(scores)[-2], list(scores)[-1]
     summaries = {run: experiment.summary(run) for run in scores}
     seconds = {run: _seconds(segmentations / run) for run in scores}
-    sides = _sides(testing, experiment.recipe.data.preparation())
+    networks = {run: experiment.load_network(run) for run in scores}
+    sides = _sides(testing, experiment.recipe.data.preparation(), max(network.divisor for network in networks.values()))
     differences = {region: paired_difference(scores[student].values(region), scores[twin].values(region)) for region in REGIONS}
     rows = [
         ModelRow(
             name=run,
             parameters=summaries[run]["parameters"],
             dice={region: scores[run].values(region) for region in REGIONS},
-            flops=flops(experiment.load_network(run), (1, len(experiment.recipe.data.sequences), *sides)),
+            flops=flops(networks[run], (1, len(experiment.recipe.data.sequences), *sides)),
             seconds=seconds[run],
             difference=differences if run == student else {},
             teacher=run == teacher,
@@ -71,12 +72,9 @@ def write_demo_report(
                         f"not evidence; an interval over {n} studies is narrow."
                     ),
                 ),
-                strip_chart(
-                    [(region, [(run, scores[run].values(region)) for run in scores]) for region in REGIONS], "Dice of every study", "Dice"
-                ),
             ],
         ),
-        Section("Training", _curves(experiment, list(scores)), columns=True),
+        Section("Every study, every step", [_every_study(scores), *_curves(experiment, list(scores))], columns=True),
         Section("What it looks like", _pictures(testing, segmentations, scores, student)),
         Section(
             "How it was made",
@@ -113,10 +111,15 @@ def _seconds(folder: Path) -> float:
     return float(np.median([sum(json.loads(file.read_text())["seconds"].values()) for file in folder.glob("*.json")]))
 
 
-def _sides(testing: Cohort, preparation: Preparation) -> tuple[int, int, int]:
-    """The first study's prepared grid, padded to a multiple of 32."""
-    x, y, z = preparation.apply(testing.studies[0].load()).shape
-    return x + -x % 32, y + -y % 32, z + -z % 32
+def _sides(testing: Cohort, preparation: Preparation, divisor: int) -> tuple[int, int, int]:
+    """The first study's prepared grid, padded as inference pads it."""
+    x, y, z = preparation.apply(testing.studies[0].load(testing.convention)).shape
+    return x + -x % divisor, y + -y % divisor, z + -z % divisor
+
+
+def _every_study(scores: Mapping[str, Scores]) -> object:
+    groups = [(region, [(run, scores[run].values(region)) for run in scores]) for region in REGIONS]
+    return strip_chart(groups, "Dice of every unseen study", "Dice")
 
 
 def _curves(experiment: Experiment, runs: list[str]) -> list[object]:
