@@ -69,8 +69,9 @@ def inspect(
 def _show_inspection(screen: "Console", facts: dict[str, Any]) -> None:
     studies = facts["studies"]
     patients = len({study["patient"] for study in studies})
+    counted = f"{len(studies)} {'study' if len(studies) == 1 else 'studies'} of {patients} {'patient' if patients == 1 else 'patients'}"
     screen.print(facts["path"], style="bold")
-    screen.print(f"layout     {facts['layout']}: {len(studies)} studies of {patients} patients")
+    screen.print(f"layout     {facts['layout']}: {counted}")
     for sequence in ("T1", "T1CE", "T2", "FLAIR"):
         spelt: dict[str, int] = {}
         for study in studies:
