@@ -1,0 +1,71 @@
+"""A run's package segments as its network does."""
+
+import numpy as np
+import pytest
+import torch
+
+from gliodistill.errors import CheckpointError
+from gliodistill.inference.predictor import Predictor
+from gliodistill.preparation import Preparation, dequantise
+from gliodistill.training.experiment import run_experiment
+from gliodistill.training.packaging import find_run, package_run
+from gliodistill.training.validation import whole_volume_logits
+from tiny_cohort import distilled, recipe, study
+
+
+@pytest.fixture(scope="module", params=["regions", "classes"])
+def experiment(request, cohort, tmp_path_factory):
+    made = recipe(
+        distilled(),
+        outputs=request.param,
+        training={"steps": 25, "save_every": 25, "validate_every": 25},
+        augmentation={"drop_sequence": 0.1},
+    )
+    return run_experiment(made, cohort, tmp_path_factory.mktemp("p") / "run", labels="brats2021", jobs=1)
+
+
+def test_the_package_is_the_network(experiment, tmp_path):
+    package = package_run(experiment.folder / "distilled", tmp_path / "model")
+    network, case = experiment.load_network("distilled"), study(5)
+    prepared = Preparation().apply(case)
+    logits = whole_volume_logits(network, torch.from_numpy(dequantise(prepared.image)), experiment.recipe.outputs)
+    regions = np.logical_and.accumulate(prepared.to_native(logits.numpy(), 0.0), axis=0)
+    for runtime in ("torch", "openvino"):
+        answer = Predictor(package, runtime, threads=1).segment(case)
+        disagreeing = (answer.regions != regions).mean()
+        assert disagreeing < (1e-4 if runtime == "torch" else 5e-3)
+        assert (answer.labels.shape, answer.convention.name) == (case.grid.shape, "brats2021")
+
+
+def test_the_package_says_where_it_comes_from(experiment, tmp_path):
+    package = package_run(experiment.folder, tmp_path / "model", name="mine")
+    training = package.spec.training
+    assert package.name == "mine"
+    assert (training.recipe, training.method, training.steps, training.seed) == ("tiny", "compression", 25, 0)
+    dice = experiment.summary("distilled")["dice"]
+    assert training.validation_dice == {region: dice[region] for region in ("WT", "TC", "ET")}
+    assert "2 labelled studies to train on and 1 to validate on" in training.data
+    assert package.spec.may_lack == experiment.recipe.data.sequences
+    assert package.spec.preparation == experiment.recipe.data.preparation()
+
+
+def test_which_run_is_meant(experiment, tmp_path):
+    assert find_run(experiment.folder)[1] == "distilled"
+    assert find_run(experiment.folder, "alone")[1] == "alone"
+    assert find_run(experiment.folder / "teacher")[1] == "teacher"
+    with pytest.raises(CheckpointError, match="no such run"):
+        find_run(experiment.folder, "nobody")
+    with pytest.raises(CheckpointError, match="not a run folder"):
+        find_run(tmp_path)
+
+
+def test_an_unfinished_run_is_not_packaged(experiment, tmp_path):
+    summary = experiment.folder / "alone" / "summary.json"
+    content = summary.read_text()
+    summary.unlink()
+    try:
+        with pytest.raises(CheckpointError, match="not finished"):
+            package_run(experiment.folder / "alone", tmp_path / "model")
+    finally:
+        summary.write_text(content)
+    assert not (tmp_path / "model").exists()
