@@ -272,6 +272,17 @@ def _(b):
     return prepare(b, "--layout", "dicom")
 
 
+@bad("several layouts", "data", "several layouts fit", "got brats, msd", "--layout NAME")
+def _(b):
+    (b.data / "dataset.json").write_text('{"modality": {"0": "FLAIR"}}')
+    return train(b)
+
+
+@bad("a layout that is not there", "data", "no study found", "expected studies in layout bids")
+def _(b):
+    return evaluate(b, None, "--layout", "bids")
+
+
 @bad("unknown sequence", "unknown sequence", "got 'DWI'", "expected T1: t1")
 def _(b):
     return prepare(b, "--sequences", "T1,DWI")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gliodistill.cli.output import Json, Labels, emit, table
+from gliodistill.cli.output import Json, Labels, Layout, emit, table
 from gliodistill.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def train(
         list[str] | None,
         typer.Option("--only", metavar="NAME", help="Train this run of the recipe only; may be repeated.", show_default=False),
     ] = None,
+    layout: Layout = None,
     labels: Labels = None,
     as_json: Json = False,
 ) -> None:
@@ -57,7 +58,7 @@ def train(
         if name not in parsed.runs:
             raise RecipeError("no such run in the recipe", file=recipe, field="--only", got=name, expected=", ".join(parsed.runs))
     with watcher(parsed) as watch:
-        experiment = run_experiment(parsed, data, out, resume=resume, labels=labels, only=tuple(only or ()), watch=watch)
+        experiment = run_experiment(parsed, data, out, resume=resume, layout=layout, labels=labels, only=tuple(only or ()), watch=watch)
     finished = {name: experiment.summary(name) for name in parsed.runs if experiment.is_finished(name)}
 
     def show(screen: "Console") -> None:

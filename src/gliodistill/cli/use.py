@@ -87,6 +87,7 @@ def evaluate(
     ] = None,
     rules: Annotated[str, typer.Option("--rules", metavar="NAME", help="How empty regions count: plain.")] = "plain",
     subset: Annotated[bool, typer.Option("--subset", help="Score the predicted studies only; others may lack a prediction.")] = False,
+    layout: Layout = None,
     labels: Labels = None,
     prediction_labels: Annotated[
         str | None,
@@ -109,7 +110,7 @@ def evaluate(
         raise OutputError(
             "cannot write", file=out, field="--output", got="a folder" if out.is_dir() else "no such folder", expected="a file name"
         )
-    scores = score(predictions, truth, labels=labels, prediction_labels=prediction_labels, rules=rules, subset=subset)
+    scores = score(predictions, truth, layout=layout, labels=labels, prediction_labels=prediction_labels, rules=rules, subset=subset)
     if out is not None:
         scores.write(out)
     emit(as_json, json.loads(scores.to_json()), lambda screen: _show_scores(screen, scores))

@@ -48,6 +48,7 @@ def evaluate(
     predictions: str | os.PathLike[str],
     truth: str | os.PathLike[str],
     *,
+    layout: str | None = None,
     labels: str | None = None,
     prediction_labels: str | None = None,
     jobs: int | None = None,
@@ -63,6 +64,7 @@ def evaluate(
     Args:
         predictions: folder of ``<id>.nii.gz`` or ``<id>/<id>_seg.nii.gz``, or a cohort in any known layout.
         truth: cohort in any known layout; its studies without truth do not count.
+        layout: name of the truth's layout, instead of detecting it.
         labels: name of the truth's label convention, instead of detecting it.
         prediction_labels: the same of the predictions; without it they must agree with the truth's.
         jobs: studies scored at once; default: one per processor.
@@ -83,7 +85,7 @@ def evaluate(
         )
     if jobs is not None and jobs < 1:
         raise EvaluationError("unusable number of jobs", field="jobs", got=jobs, expected="1 or more")
-    cohort = open_cohort(truth, labels=labels)
+    cohort = open_cohort(truth, layout=layout, labels=labels)
     truths = {record.id: record.truth for record in cohort.studies if record.truth is not None}
     truth_convention = cohort.convention
     if not truths or truth_convention is None:

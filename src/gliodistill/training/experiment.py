@@ -96,6 +96,7 @@ def run_experiment(
     out: str | os.PathLike[str],
     *,
     resume: bool = False,
+    layout: str | None = None,
     labels: str | None = None,
     only: tuple[str, ...] = (),
     jobs: int | None = None,
@@ -112,6 +113,7 @@ def run_experiment(
             labelled studies are used.
         out: new, or with ``resume`` the folder of the same recipe on the same studies.
         resume: go on where ``out`` was left, even while it was preparing.
+        layout: how a cohort is stored, where it cannot be told.
         labels: label convention of a cohort, where it cannot be told.
         only: runs to train now; a teacher that is needed must be finished or among them.
         jobs: studies prepared at once; None = one per core.
@@ -130,7 +132,7 @@ def run_experiment(
     wanted = _wanted(recipe, only, there)
     if there is not None and not wanted:
         return there
-    source = _open_data(recipe, Path(data), labels)
+    source = _open_data(recipe, Path(data), layout, labels)
     experiment = _plan(recipe, source, root)
     if there is not None and there.split != experiment.split:
         raise CheckpointError(
@@ -190,7 +192,7 @@ def _wanted(recipe: Recipe, only: tuple[str, ...], there: Experiment | None) -> 
     return wanted
 
 
-def _open_data(recipe: Recipe, data: Path, labels: str | None) -> Cohort | Cache:
+def _open_data(recipe: Recipe, data: Path, layout: str | None, labels: str | None) -> Cohort | Cache:
     """The labelled studies; nothing is written."""
     source: Cohort | Cache
     if is_cache(data):
@@ -207,7 +209,7 @@ def _open_data(recipe: Recipe, data: Path, labels: str | None) -> Cohort | Cache
             )
         source = source.select({study.id for study in source if study.labelled})
     else:
-        source = open_cohort(data, labels=labels).labelled()
+        source = open_cohort(data, layout=layout, labels=labels).labelled()
         for record in source.studies:
             if record.problems or not set(record.images) & set(recipe.data.sequences):
                 problem = record.problems[0] if record.problems else "no sequence that the recipe takes"
