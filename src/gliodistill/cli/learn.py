@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
 def train(
     recipe: Annotated[
         str,
-        typer.Argument(metavar="RECIPE", help="A recipe file, or the name of one that comes along: compression, demo.", show_default=False),
+        typer.Argument(metavar="RECIPE", help="A recipe file, or the name of one that comes along, e.g. compression.", show_default=False),
     ],
     data: Annotated[
         Path, typer.Option("--data", metavar="PATH", help="Studies in any layout, or a cache made by prepare.", show_default=False)

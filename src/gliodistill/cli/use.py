@@ -24,7 +24,7 @@ def add_to(app: typer.Typer) -> None:
 
 def segment(
     studies: Annotated[
-        list[Path], typer.Argument(metavar="STUDY...", help="Studies, or folders of studies, in any layout.", show_default=False)
+        list[Path], typer.Argument(metavar="STUDY", help="Studies, or folders of studies, in any layout.", show_default=False)
     ],
     model: Annotated[Path, typer.Option("--model", "-m", metavar="MODEL", help="Folder of a model made by export.", show_default=False)],
     out: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder of the segmentations.", show_default=False)],
