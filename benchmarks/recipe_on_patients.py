@@ -3,7 +3,7 @@
     python benchmarks/recipe_on_patients.py RUN_FOLDER PATIENTS --studies validation -o benchmarks/results/compression
 
 Writes `results.json` (scores per study and run, sizes, seconds, the recipe, versions, this command) and `results.md`.
-Only numbers leave the patients' folder. `--studies all` scores every labelled patient: for networks that trained on
+Only numbers leave the patients' folder: no ids. `--studies all` scores every labelled patient: for networks that trained on
 synthetic studies alone.
 """
 
@@ -62,8 +62,8 @@ def main() -> None:
                 "seconds_a_study_median": float(np.median([sum(s["seconds"].values()) for s in report.done.values()])),
                 "mean": {region: {m: scores.mean(region, m) for m in ("dice", "hd95_mm")} for region in REGIONS},
                 "median_dice": {region: scores.summary[region]["dice"]["median"] for region in REGIONS},
-                "studies": {id: {region: values[region]["dice"] for region in REGIONS} for id, values in scores.studies.items()},
-                "failed": {id: str(error) for id, error in report.failed.items()},
+                "dice": [{region: values[region]["dice"] for region in REGIONS} for _, values in sorted(scores.studies.items())],
+                "failed": len(report.failed),
             }
             rules = {"name": scores.rules.name, "text": scores.rules.text}
     result = {
@@ -90,8 +90,8 @@ def differences(runs: dict) -> dict:
     for region in (*REGIONS, "mean"):
         sides = []
         for run in ("distilled", "alone"):
-            studies = runs[run]["studies"]
-            sides.append([float(np.mean(list(s.values()))) if region == "mean" else s[region] for _, s in sorted(studies.items())])
+            studies = runs[run]["dice"]
+            sides.append([float(np.mean(list(study.values()))) if region == "mean" else study[region] for study in studies])
         difference = paired_difference(*sides)
         found[region] = {"mean": difference.mean, "low": difference.low, "high": difference.high, "wilcoxon_p": difference.wilcoxon_p}
     return found
