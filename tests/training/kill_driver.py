@@ -4,7 +4,7 @@
 
 Torch is imported once; a child is a fork, a process of its own, and dies as one. It says through a pipe when a step is
 done; the parent waits for a random number of steps and a random while, then kills. One in four dies by the clock alone,
-at its start. With 0 kills the training runs to its end.
+at its start; one in four in the middle of writing a file. With 0 kills the training runs to its end.
 """
 
 import json
@@ -53,6 +53,14 @@ def look(recipe: Recipe, out: Path) -> dict[str, int | str | None]:
     return found
 
 
+def wait_for_a_write(root: Path, child: int) -> None:
+    """Until a half-written checkpoint shows, or the child has ended."""
+    while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        for run in root.iterdir():
+            if run.is_dir() and any(".partial." in name and "safetensors" in name for name in os.listdir(run)):
+                return
+
+
 def main(recipe_file: str, data: str, out: str, kills: int, seed: int) -> None:
     torch.set_num_threads(1)
     recipe, root, random = load_recipe(recipe_file), Path(out), np.random.default_rng(seed)
@@ -63,7 +71,10 @@ def main(recipe_file: str, data: str, out: str, kills: int, seed: int) -> None:
         for _ in range(steps):
             if not os.read(pipe, 1):
                 break  # it ended before; waitpid tells
-        time.sleep(random.uniform(0, 0.02) if steps else random.uniform(0, 0.3))
+        if number % 4 == 3:
+            wait_for_a_write(root, child)
+        else:
+            time.sleep(random.uniform(0, 0.02) if steps else random.uniform(0, 0.3))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         os.close(pipe)
