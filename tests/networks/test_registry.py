@@ -28,7 +28,7 @@ def test_describes_options_and_defaults():
 @pytest.mark.parametrize(
     ("name", "options", "parts"),
     [
-        ("fasst", {}, ["got fasst", "fast, nnunet, nnunet_third, unet", "did you mean 'fast'?"]),
+        ("fasst", {}, ["got fasst", "fast, nnunet, nnunet_third", "unet", "did you mean 'fast'?"]),
         ("unet", {"width": (4, 8)}, ["got width", "stem_stride", "did you mean 'widths'?"]),
         ("unet", {"stem_stride": 3}, ["field stem_stride", "got 3", "1, 2 or 4"]),
         ("unet", {"widths": (4,)}, ["field widths", "two or more"]),
