@@ -21,7 +21,7 @@ def find_recipe(name: str | os.PathLike[str]) -> Path:
         RecipeError: neither exists; the shipped names are listed.
     """
     path = Path(name)
-    if path.exists():
+    if path.is_file():  # not a folder: `make demo` leaves one named demo beside the recipe's name
         return path
     shipped = {file.stem: file for file in sorted(recipes_folder().glob("*.yaml"))}
     if str(name) in shipped:
