@@ -389,7 +389,7 @@ def _(b):
     return train(b, recipe=b.root / "tiny.yaml")
 
 
-@bad("recipe is a folder", "data", "recipe", "got Is a directory")
+@bad("recipe is a folder", "data", "recipe", "expected a file")
 def _(b):
     return train(b, recipe=b.data)
 
