@@ -67,8 +67,9 @@ def write_demo_report(
                 score_table(
                     rows,
                     note=(
-                        f"{n} synthetic studies that no network trained or was chosen on. FLOPs of one pass over {size} voxels. "
-                        f"Time: read, prepare, infer (OpenVINO), restore, write. One seed, settings chosen with these studies in sight: a demonstration, "
+                        f"{n} synthetic studies that no network trained on. FLOPs of one pass over {size} voxels. "
+                        f"Time: read, prepare, infer (OpenVINO), restore, write. "
+                        f"One seed, settings chosen with these studies in sight: a demonstration, "
                         f"not evidence; an interval over {n} studies is narrow."
                     ),
                 ),
