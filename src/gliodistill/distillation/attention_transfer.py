@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from gliodistill.errors import RecipeError
+from gliodistill.distillation.pairing import on_one_grid, paired
 
 
 def attention_transfer(student: Sequence[Float[Tensor, "B _ _ _ _"]], teacher: Sequence[Float[Tensor, "B _ _ _ _"]]) -> Float[Tensor, ""]:
@@ -29,20 +29,15 @@ def attention_transfer(student: Sequence[Float[Tensor, "B _ _ _ _"]], teacher: S
     Raises:
         RecipeError: no stages, or not as many on both sides.
     """
-    if not student or len(student) != len(teacher):
-        raise RecipeError("attention transfer pairs stages one to one", field="taps", got=f"{len(student)} and {len(teacher)} stages")
+    pairs = paired(student, teacher, "attention transfer")
     with torch.autocast(student[0].device.type, enabled=False):
-        return torch.stack([_distance(s, t.detach()) for s, t in zip(student, teacher, strict=True)]).sum()
+        return torch.stack([_distance(s, t.detach()) for s, t in pairs]).sum()
 
 
 def _distance(student: Tensor, teacher: Tensor) -> Tensor:
-    a, b = _energy(student), _energy(teacher)
-    if a.shape != b.shape:
-        grid = (min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3]), min(a.shape[4], b.shape[4]))
-        a, b = functional.adaptive_avg_pool3d(a, grid), functional.adaptive_avg_pool3d(b, grid)
+    a, b = on_one_grid(_energy(student), _energy(teacher))
     return (functional.normalize(a.flatten(1)) - functional.normalize(b.flatten(1))).square().sum(1).mean()
 
 
 def _energy(features: Tensor) -> Tensor:
-    wide = features.to(torch.promote_types(features.dtype, torch.float32))
-    return wide.square().mean(1, keepdim=True)
+    return features.square().mean(1, keepdim=True)

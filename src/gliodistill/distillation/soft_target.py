@@ -7,6 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from gliodistill.distillation.logit_standardisation import standardise as standardised
+from gliodistill.distillation.pairing import wide
+from gliodistill.errors import RecipeError
+
 
 def soft_target(
     student: Float[Tensor, "B K X Y Z"],
@@ -14,6 +18,7 @@ def soft_target(
     *,
     outputs: Literal["regions", "classes"] = "regions",
     temperature: float = 4.0,
+    standardise: bool = False,
 ) -> Float[Tensor, ""]:
     r"""T² · KL(teacher ‖ student) at temperature T, mean over voxels and batch (Hinton et al. 2015, section 2).
 
@@ -31,9 +36,21 @@ def soft_target(
         teacher: logits of the teaching network, on the same grid.
         outputs: what the K channels mean.
         temperature: T > 0; the papers' value is unknown where not given, 4 is ours.
+        standardise: z-score both networks' logits over the classes first (Sun et al. 2024; their recipe: T = 2, weight 9).
+
+    Raises:
+        RecipeError: ``standardise`` with regions.
     """
+    if standardise and outputs == "regions":
+        raise RecipeError(
+            "logit standardisation needs classes",
+            field="standardise",
+            got="outputs regions",
+            expected="outputs classes",
+            hint="regions are independent sigmoids: each logit has its own zero, and a z-score across them would move it",
+        )
     with torch.autocast(student.device.type, enabled=False):
-        s, t = _soften(student, temperature), _soften(teacher.detach(), temperature)
+        s, t = (standardised(x, temperature) if standardise else wide(x) / temperature for x in (student, teacher.detach()))
         if outputs == "classes":
             log_p, log_q = t.log_softmax(1), s.log_softmax(1)
             divergence = (log_p.exp() * (log_p - log_q)).sum(1)
@@ -43,7 +60,3 @@ def soft_target(
             outside = (-t).sigmoid() * (functional.logsigmoid(-t) - functional.logsigmoid(-s))
             divergence = (inside + outside).sum(1)
         return temperature**2 * divergence.mean()
-
-
-def _soften(logits: Tensor, temperature: float) -> Tensor:
-    return logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature

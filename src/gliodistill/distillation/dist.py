@@ -1,0 +1,63 @@
+"""DIST: the student agrees with the teacher about relations, not about values."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from gliodistill.distillation.pairing import FLOOR, wide
+
+
+def dist(
+    student: Float[Tensor, "B K X Y Z"],
+    teacher: Float[Tensor, "B K X Y Z"],
+    *,
+    outputs: Literal["regions", "classes"] = "regions",
+    temperature: float = 1.0,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+) -> Float[Tensor, ""]:
+    r"""β · (1 − Pearson over classes) + γ · (1 − Pearson over voxels) (DIST, Huang et al. 2022).
+
+    Pearson's ρ compares the two networks' probabilities, so a student may be less sure than its teacher and lose nothing:
+
+    * inter-class (β): ρ over the K classes of a voxel, mean over voxels and batch;
+    * intra-class (γ): ρ over all voxels *of the batch* of one class, mean over classes. Batch and voxels are one
+      axis, as in the authors' segmentation code.
+
+    ``regions``: the γ term alone, on sigmoids; β has no effect. Our reading: [p, 1 − p] of one region correlates
+    with any other such pair to ±1, and three overlapping regions are no distribution: their ρ at a background voxel
+    (most of the brain) compares how three nothings are ordered.
+
+    The authors' classification code multiplies by T², their segmentation code has no T. Not multiplied here: ρ does
+    not see the scale 1/T, and the gradient of small logits does not depend on T as it stands.
+
+    1 − ρ is computed as half the squared distance of the centred, normalised vectors: equal, never negative, and 0 for
+    two constants (½ for one). What the teacher gives no variation (an absent class) pulls at nothing. Norms below 1e-4 count as
+    that. Computed in float32 or better, also under autocast. No gradient reaches the teacher.
+
+    Args:
+        student: logits of the learning network.
+        teacher: logits of the teaching network, on the same grid.
+        outputs: what the K channels mean.
+        temperature: T > 0 of the soft-max or sigmoid.
+        beta: weight of the relation between classes; the authors' segmentation default.
+        gamma: weight of the relation within a class; the same.
+    """
+    with torch.autocast(student.device.type, enabled=False):
+        q, p = (_probabilities(x, outputs, temperature) for x in (student, teacher.detach()))
+        loss = gamma * _unlikeness(q.transpose(0, 1).flatten(1), p.transpose(0, 1).flatten(1))
+        return loss + beta * _unlikeness(q, p) if outputs == "classes" else loss
+
+
+def _probabilities(logits: Tensor, outputs: str, temperature: float) -> Tensor:
+    soft = wide(logits) / temperature
+    return soft.softmax(1) if outputs == "classes" else soft.sigmoid()
+
+
+def _unlikeness(q: Tensor, p: Tensor) -> Tensor:
+    """1 − ρ over dimension 1, mean over the others."""
+    a, b = (functional.normalize(x - x.mean(1, keepdim=True), dim=1, eps=FLOOR) for x in (q, p))
+    return (a - b).square().sum(1).mean() / 2

@@ -1,0 +1,62 @@
+"""Region affinity: tissues that look alike to the teacher look alike to the student."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from gliodistill.distillation.pairing import FLOOR, paired, wide
+
+
+def region_affinity(
+    student: Sequence[Float[Tensor, "B _ _ _ _"]],
+    teacher: Sequence[Float[Tensor, "B _ _ _ _"]],
+    *,
+    regions: Float[Tensor, "B 3 X Y Z"],
+) -> Float[Tensor, ""]:
+    r"""Squared difference of the cosines between tissues' mean features, mean over pairs of tissues, summed over stages.
+
+    EMKD, Qin et al. 2021 (region affinity distillation): a stage's features, averaged over the voxels of each tissue of
+    the truth, give one vector :math:`m_k` per tissue; the loss of a pair is
+    :math:`(\cos(m^S_i, m^S_j) - \cos(m^T_i, m^T_j))^2`, in [0, 4]. The paper's organs and tumours are two tissues, one
+    pair. Our reading for gliomas: background, NCR, ED and ET, which do not overlap (nested WT, TC, ET would be alike by
+    sharing voxels): six pairs. A tissue with less than one voxel in a sample is left out with its pairs, and the mean is over
+    the pairs that remain in the batch, so that rare tissues neither dilute nor vanish; without any, the loss is 0.
+
+    Channel counts and grids may differ: the truth is average-pooled to each network's own grid, where a voxel counts for a
+    tissue by its share (the authors take the nearest voxel, which loses small parts at coarse stages). Norms below 1e-4 count
+    as that. Computed in float32 or better, also under autocast. No gradient reaches the teacher.
+
+    Args:
+        student: features ``B C X Y Z`` of the learning network, one tensor per stage.
+        teacher: features of the teaching network, same stages in the same order.
+        regions: truth, shares of WT, TC, ET in [0, 1], on the grid of the image.
+
+    Raises:
+        RecipeError: no stages, or not as many on both sides.
+    """
+    pairs = paired(student, teacher, "region affinity")
+    with torch.autocast(student[0].device.type, enabled=False):
+        tissues = _tissues(wide(regions))
+        present = (tissues.sum((2, 3, 4)) >= 1).float()
+        counts = torch.triu(present.unsqueeze(2) * present.unsqueeze(1), diagonal=1)
+        differences = [(_affinity(s, tissues) - _affinity(t.detach(), tissues)).square() for s, t in pairs]
+        return torch.stack([(counts * difference).sum() for difference in differences]).sum() / counts.sum().clamp(min=1)
+
+
+def _tissues(regions: Tensor) -> Tensor:
+    """Nested WT, TC, ET → background, NCR, ED, ET."""
+    whole, core, enhancing = regions.unbind(1)
+    return torch.stack([1 - whole, core - enhancing, whole - core, enhancing], 1).clamp(min=0)
+
+
+def _affinity(features: Tensor, tissues: Tensor) -> Tensor:
+    """Cosines between the tissues' mean features, ``B 4 4``."""
+    x, y, z = features.shape[2:]
+    shares = functional.adaptive_avg_pool3d(tissues, (x, y, z)).flatten(2).to(features.dtype)
+    # An absent tissue has no mean: its vector is 0 and its pairs do not count.
+    shares = shares / shares.sum(2, keepdim=True).clamp(min=FLOOR)
+    means = functional.normalize(shares @ features.flatten(2).mT, dim=2, eps=FLOOR)
+    return means @ means.mT
