@@ -48,6 +48,7 @@ def export_package(
         OutputError: ``out`` exists or cannot be written.
     """
     twin = copy.deepcopy(network).cpu().float().eval()
+    twin.strip()
     _check_weights(twin)
     wrapped = QuantisedInput(twin)
     channels, divisor = len(spec.sequences), network.divisor

@@ -20,9 +20,12 @@ class Network(nn.Module):
 
     Attributes:
         divisor: every side of the input must be a multiple of this number of voxels.
+        penalty: a loss of the network's own (a scalar) that training adds to the others, set by a forward pass in
+            training mode; None in evaluation mode and for most networks.
     """
 
     divisor: int = 1
+    penalty: Float[Tensor, ""] | None = None
 
     @property
     def taps(self) -> dict[str, nn.Module]:
@@ -32,6 +35,16 @@ class Network(nn.Module):
     def forward(self, x: Float[Tensor, "B C X Y Z"]) -> tuple[Float[Tensor, "B K _ _ _"], ...]:
         """Logits for a batch of patches, finest first."""
         raise NotImplementedError
+
+    def strip(self) -> None:
+        """Drop, for good, what only training needs (a reconstruction branch, heads of deep supervision): export does so.
+
+        What the network computes in evaluation mode stays the same. Most networks have nothing to drop.
+        """
+
+    def __getstate__(self) -> dict[str, object]:
+        """Everything but the last penalty, whose graph cannot be copied."""
+        return {**self.__dict__, "penalty": None}
 
     def check_sides(self, x: Tensor) -> None:
         """Raise RecipeError where the sides of ``x`` do not suit the network."""
@@ -46,6 +59,12 @@ class Network(nn.Module):
                 expected=f"sides that are multiples of {self.divisor}",
                 hint="pad or crop the patch",
             )
+
+
+def check_option(field: str, got: object, fits: bool, expected: str) -> None:
+    """Raise RecipeError where an option of a network is out of range."""
+    if not fits:
+        raise RecipeError("a network option is out of range", field=field, got=got, expected=expected)
 
 
 def count_parameters(network: nn.Module) -> int:

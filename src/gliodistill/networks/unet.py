@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gliodistill.errors import RecipeError
-from gliodistill.networks.base import Network
+from gliodistill.networks.base import Network, check_option
 from gliodistill.networks.folding import depth_to_space, space_to_depth
 from gliodistill.networks.norms import normalisation
 from gliodistill.networks.registry import register
@@ -88,12 +87,12 @@ class UNet(Network):
         deep_supervision: int = 0,
     ) -> None:
         super().__init__()
-        _check("in_channels", in_channels, in_channels >= 1, "at least 1")
-        _check("out_channels", out_channels, out_channels >= 1, "at least 1")
-        _check("widths", widths, len(widths) >= 2 and min(widths) >= 1, "two or more positive numbers")
-        _check("stem_stride", stem_stride, stem_stride in (1, 2, 4), "1, 2 or 4")
-        _check("convs_per_stage", convs_per_stage, convs_per_stage >= 1, "at least 1")
-        _check("deep_supervision", deep_supervision, 0 <= deep_supervision <= len(widths) - 2, f"0 to {len(widths) - 2}")
+        check_option("in_channels", in_channels, in_channels >= 1, "at least 1")
+        check_option("out_channels", out_channels, out_channels >= 1, "at least 1")
+        check_option("widths", widths, len(widths) >= 2 and min(widths) >= 1, "two or more positive numbers")
+        check_option("stem_stride", stem_stride, stem_stride in (1, 2, 4), "1, 2 or 4")
+        check_option("convs_per_stage", convs_per_stage, convs_per_stage >= 1, "at least 1")
+        check_option("deep_supervision", deep_supervision, 0 <= deep_supervision <= len(widths) - 2, f"0 to {len(widths) - 2}")
         self.stem_stride = stem_stride
         self.divisor = stem_stride * 2 ** (len(widths) - 1)
         fold = stem_stride**3
@@ -160,8 +159,3 @@ def _initialise(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, a=SLOPE)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _check(field: str, got: object, fits: bool, expected: str) -> None:
-    if not fits:
-        raise RecipeError("a network option is out of range", field=field, got=got, expected=expected)

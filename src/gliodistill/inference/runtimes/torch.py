@@ -30,6 +30,7 @@ class TorchRuntime:
         described = package.spec.network
         try:
             network = build(described.name, **described.options)
+            network.strip()  # as export did
             network.load_state_dict(load_file(package.folder / WEIGHTS))
         except (GliodistillError, SafetensorError, RuntimeError) as error:
             raise PackageError("weights do not fit the network", file=package.folder, field="network", got=error) from error
