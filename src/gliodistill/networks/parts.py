@@ -1,0 +1,44 @@
+"""Small parts that several networks share: the first weights, the head that unfolds."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gliodistill.networks.folding import depth_to_space
+from gliodistill.networks.unet import SLOPE
+
+
+class Head(nn.Module):
+    """Features → logits by one convolution, unfolded s times finer (sub-pixel convolution, Shi et al. 2016).
+
+    Args:
+        channels: of the features.
+        out_channels: logits K per voxel.
+        stride: s, voxels of the logits per voxel of the features along an axis.
+        kernel: side of the convolution, odd.
+    """
+
+    def __init__(self, channels: int, out_channels: int, *, stride: int = 1, kernel: int = 1) -> None:
+        super().__init__()
+        self.stride = stride
+        self.convolution = nn.Conv3d(channels, out_channels * stride**3, kernel, padding=kernel // 2)
+
+    def forward(self, x: Float[Tensor, "B C _ _ _"]) -> Float[Tensor, "B K _ _ _"]:
+        """Logits on a grid ``stride`` times finer."""
+        logits: Tensor = self.convolution(x)
+        return depth_to_space(logits, self.stride) if self.stride > 1 else logits
+
+
+def initialise(module: nn.Module) -> None:
+    """He initialisation of convolutions, zero biases, heads that show no checkerboard; for ``network.apply(initialise)``.
+
+    The s³ filters of a class in a folded head start equal (Aitken et al. 2017).
+    """
+    if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+        nn.init.kaiming_normal_(module.weight, a=SLOPE)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, Head):  # ``apply`` visits the convolution inside first
+        weight, fold = module.convolution.weight, module.stride**3
+        with torch.no_grad():
+            weight.copy_(weight[::fold].repeat_interleave(fold, dim=0))
