@@ -99,8 +99,8 @@ def recipe(runs: dict[str, Any] | None = None, **changes: Any) -> Recipe:
     return validate_recipe(values(runs, **changes), Path("tiny.yaml"))
 
 
-def distilled(**options: Any) -> dict[str, Any]:
-    """Runs ``teacher``, ``alone`` and ``distilled``."""
+def distilled(**losses: Any) -> dict[str, Any]:
+    """Runs ``teacher``, ``alone`` and ``distilled``, by the method's own losses if none are given."""
     teacher = {"network": {"name": "unet", "options": {"widths": [6, 12]}}, "seed": 7}
-    method = {"name": "compression", "options": {"teacher": "teacher", **options}}
+    method = {"name": "compression", "options": {"teacher": "teacher", **({"losses": losses} if losses else {})}}
     return {"teacher": teacher, "alone": {"network": STUDENT}, "distilled": {"network": STUDENT, "method": method}}

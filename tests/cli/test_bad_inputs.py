@@ -439,7 +439,7 @@ def _(b):
 @bad("unknown tap", "tiny.yaml", "field runs.distilled.method", "got encoder9", "expected one of encoder0, bottleneck")
 def _(b):
     return train(
-        b, "--set", "runs.distilled.method.options={teacher: teacher, attention_weight: 0.5, attention_taps: [[encoder9, encoder0]]}"
+        b, "--set", "runs.distilled.method.options={teacher: teacher, losses: {attention_transfer: {taps: [[encoder9, encoder0]]}}}"
     )
 
 

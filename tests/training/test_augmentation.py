@@ -1,16 +1,26 @@
 """Drawn, recorded, then applied."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from gliodistill.preparation import dequantise
-from gliodistill.training.augmentation import IntensityDraw, SpatialDraw, apply_intensity, draw_intensity, draw_spatial, read_patch
+from gliodistill.training.augmentation import (
+    IntensityDraw,
+    SpatialDraw,
+    apply_intensity,
+    draw_intensity,
+    draw_kept,
+    draw_spatial,
+    read_patch,
+)
 from gliodistill.training.recipe import AugmentationPart
 
 NONE = SpatialDraw((False, False, False), None, None)
-SILENT = IntensityDraw(None, None, None, None, None, None, (True, True))
+SILENT = IntensityDraw(None, None, None, None, None, None)
 
 
 def image(seed=0, shape=(20, 22, 24), channels=2):
@@ -101,8 +111,8 @@ def test_elastic_moves_points_by_the_drawn_displacement():
 
 def test_a_draw_is_a_recording():
     part = AugmentationPart(spatial=1, gamma=1, noise=1, blur=1, brightness=1, contrast=1, low_resolution=1, drop_sequence=0.5)
-    first = [draw_spatial(part, np.random.default_rng(5)), draw_intensity(part, (True,) * 4, np.random.default_rng(5))]
-    again = [draw_spatial(part, np.random.default_rng(5)), draw_intensity(part, (True,) * 4, np.random.default_rng(5))]
+    first = [draw_spatial(part, np.random.default_rng(5)), draw_intensity(part, 4, np.random.default_rng(5))]
+    again = [draw_spatial(part, np.random.default_rng(5)), draw_intensity(part, 4, np.random.default_rng(5))]
     for a, b in zip(first, again, strict=True):
         assert str(a) == str(b)
     one, two = (read_patch(image(), truth(), CENTRE, (8, 8, 8), first[0]) for _ in range(2))
@@ -124,11 +134,11 @@ def test_outside_stays_zero_and_brain_of_mean_intensity_does_not():
     levels[:, :5], levels[:, 5:10] = 0, 128
     values, inside = torch.from_numpy(dequantise(levels)), torch.from_numpy(levels > 0)
     all_ = np.ones(2)
-    draw = IntensityDraw(1.2 * all_, 0.25 * all_, 0.8 * all_, (0.1, 3), 0.7 * all_, 0.6 * all_, (True, True))
+    draw = IntensityDraw(1.2 * all_, 0.25 * all_, 0.8 * all_, (0.1, 3), 0.7 * all_, 0.6 * all_)
     result = apply_intensity(values, inside, draw)
     assert not result[~inside].any()
     assert torch.isfinite(result).all()
-    brighter = apply_intensity(values, inside, IntensityDraw(None, 0.25 * all_, None, None, None, None, (True, True)))
+    brighter = apply_intensity(values, inside, IntensityDraw(None, 0.25 * all_, None, None, None, None))
     torch.testing.assert_close(brighter[inside], values[inside] + 0.25)
 
 
@@ -139,7 +149,7 @@ def test_each_change_is_its_formula():
 
     def change(**drawn):
         fields = {name: None for name in ("multiply", "add", "gamma", "noise", "blur", "zoom")} | drawn
-        return apply_intensity(values, inside, IntensityDraw(**fields, keep=(True, True))).numpy()
+        return apply_intensity(values, inside, IntensityDraw(**fields)).numpy()
 
     two = np.array([0.8, 1.3])
     np.testing.assert_allclose(change(multiply=two), z * two[:, None, None, None], rtol=1e-5, atol=1e-6)
@@ -157,13 +167,18 @@ def test_each_change_is_its_formula():
 
 def test_dropping_sequences_leaves_one():
     part, random = AugmentationPart(drop_sequence=1.0), np.random.default_rng(0)
-    kept = [draw_intensity(part, (True, False, True, True), random).keep for _ in range(200)]
+    kept = [draw_kept(part, (True, False, True, True), random) for _ in range(200)]
     assert all(sum(keep) == 1 for keep in kept)
     assert {keep.index(True) for keep in kept} == {0, 2, 3}
-    half = [draw_intensity(AugmentationPart(drop_sequence=0.3), (True,) * 4, random).keep for _ in range(400)]
-    assert np.mean(half) == pytest.approx(0.7, abs=0.05)
-    never = [draw_intensity(AugmentationPart(), (True, False), random).keep for _ in range(20)]
+    never = [draw_kept(AugmentationPart(), (True, False), random) for _ in range(20)]
     assert set(never) == {(True, False)}
+
+
+def test_dropped_by_half_every_subset_is_as_likely():
+    random = np.random.default_rng(0)
+    counts = Counter(draw_kept(AugmentationPart(drop_sequence=0.5), (True,) * 4, random) for _ in range(3000))
+    assert len(counts) == 15
+    assert stats.chisquare(list(counts.values())).pvalue > 0.01
 
 
 def test_probabilities_are_kept():

@@ -114,16 +114,6 @@ def test_a_truncated_or_missing_file(tmp_path):
         read_tensors(file)
 
 
-def test_a_file_without_digest_of_its_facts_still_loads(tmp_path):
-    """As the first versions wrote them."""
-    from safetensors.torch import save_file
-
-    tensors = {"a": torch.arange(4.0)}
-    header = {"format": "gliodistill-checkpoint-1", "sha256": weights_hash(tensors), "facts": '{"step": 3}'}
-    save_file(tensors, tmp_path / "old.safetensors", metadata=header)
-    assert read_tensors(tmp_path / "old.safetensors")[1] == {"step": 3}
-
-
 @pytest.mark.parametrize("other", [{"widths": (4, 12)}, {"widths": (4, 8, 8)}, {"norm": "instance"}])
 def test_weights_of_another_network_are_refused(tmp_path, other):
     made, average, optimiser = trained()

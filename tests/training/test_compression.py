@@ -16,12 +16,12 @@ TAPS = [["bottleneck", "bottleneck"], ["decoder0", "encoder0"], ["decoder0", "de
 
 def teacher_of(made):
     torch.manual_seed(42)
-    return build_network(made, made.runs["teacher"])
+    return build_network(made, "teacher")
 
 
 def method_of(made, name, teacher=None):
     torch.manual_seed(made.runs[name].seed)
-    method = build_method(made, name, teacher)
+    method = build_method(made, name, lambda run: teacher)
     method.student.train()
     return method
 
@@ -29,11 +29,11 @@ def method_of(made, name, teacher=None):
 @pytest.fixture
 def batch(prepared):
     made = recipe(augmentation={"drop_sequence": 0.5})
-    return PatchSampler(prepared, made.sampling, made.augmentation, 0).batch(1)
+    return PatchSampler(prepared, made.sampling, made.runs["alone"].augmentation, 0).batch(1)
 
 
 def test_losses_are_their_formulas(batch):
-    made = recipe(distilled(soft_target_weight=0.7, temperature=3, attention_weight=0.2, attention_taps=TAPS))
+    made = recipe(distilled(soft_target={"weight": 0.7, "temperature": 3}, attention_transfer={"weight": 0.2, "taps": TAPS}))
     teacher = teacher_of(made)
     method = method_of(made, "distilled", teacher)
     terms = method.losses(batch)
@@ -52,7 +52,7 @@ def test_losses_are_their_formulas(batch):
     expected = {
         "segmentation": deeply_supervised(heads, batch.regions, "regions"),
         "soft_target": 0.7 * soft_target(heads[0], told, temperature=3.0),
-        "attention": 0.2
+        "attention_transfer": 0.2
         * attention_transfer([features["student", own] for own, _ in TAPS], [features["teacher", other] for _, other in TAPS]),
     }
     assert terms.keys() == expected.keys()
@@ -61,7 +61,7 @@ def test_losses_are_their_formulas(batch):
 
 
 def test_the_teacher_is_frozen_unchanged_and_asked_once(batch):
-    made = recipe(distilled(attention_weight=0.1, attention_taps=TAPS))
+    made = recipe(distilled(soft_target={}, attention_transfer={"weight": 0.1, "taps": TAPS}))
     teacher = teacher_of(made).train()
     method = method_of(made, "distilled", teacher)
     before, calls = weights_hash(teacher.state_dict()), []
@@ -78,9 +78,11 @@ def test_the_teacher_is_frozen_unchanged_and_asked_once(batch):
     assert weights_hash(teacher.state_dict()) == before
 
 
-@pytest.mark.parametrize("taps", [[], TAPS])
-def test_without_weights_it_is_supervised_exactly_and_the_teacher_sleeps(batch, taps):
-    made = recipe(distilled(soft_target_weight=0, attention_weight=0, attention_taps=taps))
+@pytest.mark.parametrize("losses", [{}, {"soft_target": {"weight": 0}, "attention_transfer": {"weight": 0, "taps": TAPS}}])
+def test_without_weights_it_is_supervised_exactly_and_the_teacher_sleeps(batch, losses):
+    runs = distilled()
+    runs["distilled"]["method"]["options"]["losses"] = losses
+    made = recipe(runs)
     teacher = teacher_of(made)
     teacher.register_forward_hook(lambda *_: pytest.fail("the teacher was asked"))
     alone, told = method_of(made, "alone"), method_of(made, "distilled", teacher)
@@ -93,7 +95,8 @@ def test_the_distilled_student_and_its_twin_start_alike(prepared):
     made = recipe(distilled(), augmentation={"spatial": 0.5, "noise": 0.5})
     twin, student = method_of(made, "alone"), method_of(made, "distilled", teacher_of(made))
     assert weights_hash(twin.student.state_dict()) == weights_hash(student.student.state_dict())
-    samplers = [PatchSampler(prepared, made.sampling, made.augmentation, made.runs[name].seed) for name in ("alone", "distilled")]
+    runs = [made.runs[name] for name in ("alone", "distilled")]
+    samplers = [PatchSampler(prepared, made.sampling, run.augmentation, run.seed) for run in runs]
     for step in (0, 5):
         a, b = (sampler.batch(step) for sampler in samplers)
         assert torch.equal(a.image, b.image)
@@ -102,7 +105,7 @@ def test_the_distilled_student_and_its_twin_start_alike(prepared):
 
 def test_a_student_that_is_its_teacher_loses_nothing_to_it(batch):
     """Same weights, same mode, same input: every distillation term is 0."""
-    made = recipe(distilled(attention_weight=1.0, attention_taps=[["bottleneck", "bottleneck"], ["decoder0", "decoder0"]]))
+    made = recipe(distilled(soft_target={}, attention_transfer={"taps": [["bottleneck", "bottleneck"], ["decoder0", "decoder0"]]}))
     network = made.runs["distilled"].model_copy(update={"network": made.runs["teacher"].network})
     same = made.model_copy(update={"runs": {**made.runs, "distilled": network}})
     teacher = teacher_of(same)
@@ -111,7 +114,7 @@ def test_a_student_that_is_its_teacher_loses_nothing_to_it(batch):
     method.student.eval()
     whole = type(batch)(batch.complete, batch.complete, batch.regions, batch.present)
     terms = method.losses(whole)
-    np.testing.assert_allclose([terms["soft_target"].item(), terms["attention"].item()], 0, atol=1e-6)
+    np.testing.assert_allclose([terms["soft_target"].item(), terms["attention_transfer"].item()], 0, atol=1e-6)
 
 
 def test_classes_distil_too(batch):

@@ -35,7 +35,9 @@ def hashes(experiment):
 def finished(cohort, tmp_path_factory):
     """Teacher, twin and distilled student, trained without a stop."""
     return train(
-        short(distilled(attention_weight=0.1, attention_taps=[["bottleneck", "bottleneck"]])), cohort, tmp_path_factory.mktemp("e") / "run"
+        short(distilled(soft_target={}, attention_transfer={"weight": 0.1, "taps": [["bottleneck", "bottleneck"]]})),
+        cohort,
+        tmp_path_factory.mktemp("e") / "run",
     )
 
 
@@ -62,7 +64,7 @@ def test_what_is_written(finished):
 def test_the_twins_first_step_is_the_students(finished):
     first = {run: json.loads((finished.folder / run / "log.jsonl").read_text().splitlines()[0]) for run in ("alone", "distilled")}
     assert first["alone"]["loss"]["segmentation"] == first["distilled"]["loss"]["segmentation"]
-    assert first["distilled"]["loss"].keys() == {"segmentation", "soft_target", "attention"}
+    assert first["distilled"]["loss"].keys() == {"segmentation", "soft_target", "attention_transfer"}
 
 
 def test_resuming_what_is_finished_does_nothing(finished, tmp_path):
@@ -160,11 +162,11 @@ def unchecked(**changes):
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"runs": distilled(attention_weight=0.1, attention_taps=[["bottleneck", "nowhere"]])}, "no such feature tap"),
+        ({"runs": distilled(attention_transfer={"taps": [["bottleneck", "nowhere"]]})}, "no such feature tap"),
         ({"sampling": {"patch": [16, 16, 17]}}, r"sampling\.patch"),
         ({"runs": {"alone": {"network": {"name": "vnet"}}}}, "unknown network"),
         ({"runs": {"alone": {"network": STUDENT, "method": {"name": "magic"}}}}, "unknown method"),
-        ({"runs": distilled(teacher="nobody")}, "earlier run"),
+        ({"runs": {"alone": {"network": STUDENT, "method": {"name": "compression", "options": {"teacher": "nobody"}}}}}, "earlier run"),
     ],
 )
 def test_recipes_that_do_not_hold_together(cohort, tmp_path, changes, match):
@@ -225,8 +227,8 @@ def test_another_recipe_other_studies_or_no_resume(finished, cohort, tmp_path):
     before = (copy / "data.json").read_bytes()
     with pytest.raises(OutputError, match="--resume"):
         train(finished.recipe, cohort, copy)
-    other = short(distilled(attention_weight=0.2, attention_taps=[["bottleneck", "bottleneck"]]))
-    with pytest.raises(CheckpointError, match=r"runs\.distilled\.method\.options\.attention_weight"):
+    other = short(distilled(soft_target={}, attention_transfer={"weight": 0.2, "taps": [["bottleneck", "bottleneck"]]}))
+    with pytest.raises(CheckpointError, match=r"runs\.distilled\.method\.options\.losses\.attention_transfer\.weight"):
         train(other, cohort, copy, resume=True)
     (copy / "distilled" / "summary.json").unlink()
     with pytest.raises(CheckpointError, match="other studies"):

@@ -26,8 +26,8 @@ def run(prepared, folder, made, stop_at=None, validating=True, method=None):
     """Train run ``alone`` of a recipe from its first weights on, or from its last checkpoint."""
     part = made.runs["alone"]
     torch.manual_seed(part.seed)
-    method = method or build_method(made, "alone", None)
-    sampler = PatchSampler(prepared.select({"case_0", "case_1"}), made.sampling, made.augmentation, part.seed)
+    method = method or build_method(made, "alone", {}.__getitem__)
+    sampler = PatchSampler(prepared.select({"case_0", "case_1"}), made.sampling, part.augmentation, part.seed)
     steps = []
 
     def watch(progress):
@@ -36,7 +36,7 @@ def run(prepared, folder, made, stop_at=None, validating=True, method=None):
             raise Interrupted
 
     studies = list(prepared.select({"case_2"})) if validating else []
-    return train_run(method, sampler, studies, part.training, made.outputs, folder, watch), steps, method
+    return train_run(method, sampler, studies, part.training, part.outputs, range(4), folder, watch), steps, method
 
 
 def log(folder):
@@ -143,7 +143,7 @@ def test_the_best_is_the_average_that_was_validated(prepared, tmp_path):
     made = recipe(training={"steps": 6, "validate_every": 2, "ema": 0.5})
     summary, _, method = run(prepared, tmp_path, made)
     best, facts = read_tensors(tmp_path / BEST)
-    method.student.load_state_dict(best)
+    method.student.load_state_dict({name.removeprefix("student."): tensor for name, tensor in best.items()})
     again = mean_dice(validate(method.student, list(prepared.select({"case_2"})), "regions", torch.float32))
     assert again == facts["dice"] == summary["dice"]
 
@@ -185,16 +185,16 @@ class Recorded:
 def test_the_moving_average_is_that_of_float64(prepared, tmp_path, ema):
     made = recipe(training={"steps": 6, "ema": ema, "save_every": 6})
     torch.manual_seed(0)
-    method = Recorded(build_method(made, "alone", None))
+    method = Recorded(build_method(made, "alone", {}.__getitem__))
     run(prepared, tmp_path, made, method=method)
     last, _ = read_tensors(tmp_path / LAST)
-    weights = [*method.seen, {name: last[f"network/{name}"].double() for name in method.seen[0]}]
+    weights = [*method.seen, {name: last[f"network/student.{name}"].double() for name in method.seen[0]}]
     for name in weights[0]:
         average = weights[0][name]
         for step in range(1, 7):
             decay = min(ema, step / (step + 9))
             average = decay * average + (1 - decay) * weights[step][name]
-        torch.testing.assert_close(last[f"average/{name}"].double(), average, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(last[f"average/student.{name}"].double(), average, rtol=1e-5, atol=1e-6)
 
 
 def test_gradients_are_clipped(prepared, tmp_path):
@@ -203,7 +203,7 @@ def test_gradients_are_clipped(prepared, tmp_path):
         training={"steps": 1, "warmup": 0, "clip": 1e-3, "optimiser": {"name": "sgd", "rate": 1.0, "momentum": 0, "weight_decay": 0}}
     )
     torch.manual_seed(0)
-    method = Recorded(build_method(made, "alone", None))
+    method = Recorded(build_method(made, "alone", {}.__getitem__))
     run(prepared, tmp_path, made, method=method)
     moved = sum((value.double() - method.seen[0][name]).square().sum() for name, value in method.student.named_parameters())
     assert moved.sqrt().item() == pytest.approx(1e-3, rel=1e-2)
@@ -239,7 +239,7 @@ def test_what_is_not_finite_stops_the_run_and_spares_the_checkpoint(prepared, tm
     made = recipe(training={"save_every": 1})
     torch.manual_seed(0)
     with pytest.raises(GliodistillError, match=f"{what} is not finite") as caught:
-        run(prepared, tmp_path, made, method=Poisoned(build_method(made, "alone", None), 4, what))
+        run(prepared, tmp_path, made, method=Poisoned(build_method(made, "alone", {}.__getitem__), 4, what))
     assert caught.value.field == "step 4"
     tensors, facts = read_tensors(tmp_path / LAST)
     assert facts["step"] == 3
@@ -288,8 +288,8 @@ def test_one_study_is_learnt_by_heart(prepared, tmp_path):
     )
     part, one = made.runs["alone"], prepared.select({"case_0"})
     torch.manual_seed(0)
-    sampler = PatchSampler(one, made.sampling, made.augmentation, 0)
-    summary = train_run(build_method(made, "alone", None), sampler, list(one), part.training, "regions", tmp_path)
+    sampler = PatchSampler(one, made.sampling, part.augmentation, 0)
+    summary = train_run(build_method(made, "alone", {}.__getitem__), sampler, list(one), part.training, "regions", range(4), tmp_path)
     losses = [line["loss"]["segmentation"] for line in log(tmp_path)]
     assert np.mean(losses[-10:]) < 0.35 * np.mean(losses[:5])
     assert min(summary["dice"].values()) > 0.9
@@ -304,7 +304,7 @@ def test_classes_learn_too(prepared, tmp_path):
 
 def test_validation_pads_at_the_far_side_and_cuts_back(prepared):
     made = recipe({"alone": {"network": {"name": "unet", "options": {"widths": [4, 8, 8]}}}})
-    method = build_method(made, "alone", None)
+    method = build_method(made, "alone", {}.__getitem__)
     network = method.student.eval()
     image = torch.from_numpy(dequantise(np.asarray(prepared.studies[0].image()))[:, :17, :18, :19])
     logits = whole_volume_logits(network, image, "regions")

@@ -28,7 +28,7 @@ def test_the_package_is_the_network(experiment, tmp_path):
     package = package_run(experiment.folder / "distilled", tmp_path / "model")
     network, case = experiment.load_network("distilled"), study(5)
     prepared = Preparation().apply(case)
-    logits = whole_volume_logits(network, torch.from_numpy(dequantise(prepared.image)), experiment.recipe.outputs)
+    logits = whole_volume_logits(network, torch.from_numpy(dequantise(prepared.image)), experiment.recipe.runs["alone"].outputs)
     regions = np.logical_and.accumulate(prepared.to_native(logits.numpy(), 0.0), axis=0)
     for runtime in ("torch", "openvino"):
         answer = Predictor(package, runtime, threads=1).segment(case)

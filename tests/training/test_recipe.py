@@ -10,7 +10,10 @@ from gliodistill.training.recipe import Recipe, load_recipe, validate_recipe
 from gliodistill.training.shipped import recipes_folder
 from tiny_cohort import STUDENT, distilled, recipe, values
 
-LEARNT = distilled(attention_weight=0.1, attention_taps=[["bottleneck", "bottleneck"]])
+LEARNT = distilled(soft_target={"weight": 0.1}, attention_transfer={"weight": 0.1, "taps": [["bottleneck", "bottleneck"]]}) | {
+    "pair": {"network": STUDENT, "sequences": ["T1CE", "FLAIR"]}
+}
+LOSSES = "runs.distilled.method.options.losses"
 
 
 def changed(path, value, runs=None):
@@ -68,19 +71,40 @@ BAD = [
     ("runs.alone.network.options", {"in_channels": 4}, "runs.alone.network.options.in_channels", "remove it"),
     ("runs.alone.method", {"name": "supervized"}, "runs.alone.method.name", "did you mean supervised?"),
     ("runs.alone.method", {"options": {"temperature": 4}}, "runs.alone.method.options.temperature", "no options"),
-    ("runs.distilled.method.options.temprature", 4, "runs.distilled.method.options.temprature", "did you mean temperature?"),
-    ("runs.distilled.method.options.temperature", 0, "runs.distilled.method.options.temperature", "above 0"),
-    ("runs.distilled.method.options.temperature", "hot", "runs.distilled.method.options.temperature", "number"),
-    ("runs.distilled.method.options.soft_target_weight", -1, "runs.distilled.method.options.soft_target_weight", "0 or more"),
-    ("runs.distilled.method.options.attention_weight", float("nan"), "runs.distilled.method.options.attention_weight", "finite"),
-    ("runs.distilled.method.options.attention_taps", 3, "runs.distilled.method.options.attention_taps", "list"),
-    ("runs.distilled.method.options.attention_taps", [], "runs.distilled.method.options.attention_taps", "attention needs taps"),
-    ("runs.distilled.method.options.attention_taps", [["bottleneck"]], "runs.distilled.method.options.attention_taps", "pairs"),
-    ("runs.distilled.method.options.attention_taps", [["botleneck", "bottleneck"]], "runs.distilled.method.taps", "'bottleneck'"),
-    ("runs.distilled.method.options.attention_taps", [["bottleneck", "encoder9"]], "runs.distilled.method.taps", "encoder0"),
+    ("runs.distilled.method.options.loses", {}, "runs.distilled.method.options.loses", "did you mean losses?"),
+    ("runs.distilled.method.options.losses", 3, "runs.distilled.method.options.losses", "dictionary"),
+    (f"{LOSSES}.soft_targets", {}, LOSSES, "did you mean soft_target?"),
+    (f"{LOSSES}.soft_target.temprature", 4, f"{LOSSES}.soft_target.temprature", "did you mean temperature?"),
+    (f"{LOSSES}.soft_target.temperature", 0, f"{LOSSES}.soft_target.temperature", "above 0"),
+    (f"{LOSSES}.soft_target.temperature", "hot", f"{LOSSES}.soft_target.temperature", "number"),
+    (f"{LOSSES}.soft_target.outputs", "classes", f"{LOSSES}.soft_target.outputs", "unknown option"),
+    (f"{LOSSES}.soft_target.taps", [], f"{LOSSES}.soft_target.taps", "unknown option"),
+    (f"{LOSSES}.soft_target.weight", -1, f"{LOSSES}.soft_target.weight", "0 or more"),
+    (f"{LOSSES}.attention_transfer.weight", float("nan"), f"{LOSSES}.attention_transfer.weight", "finite"),
+    (f"{LOSSES}.attention_transfer.taps", 3, f"{LOSSES}.attention_transfer.taps", "list"),
+    (f"{LOSSES}.attention_transfer.taps", [], f"{LOSSES}.attention_transfer.taps", "no stages"),
+    (f"{LOSSES}.attention_transfer.taps", [["bottleneck"]], f"{LOSSES}.attention_transfer.taps", "Field required"),
+    (f"{LOSSES}.attention_transfer.taps", [["botleneck", "bottleneck"]], "runs.distilled.method.taps", "'bottleneck'"),
+    (f"{LOSSES}.attention_transfer.taps", [["bottleneck", "encoder9"]], "runs.distilled.method.taps", "encoder0"),
     ("runs.distilled.method.options.teacher", "teached", "runs.distilled.method.options.teacher", "did you mean teacher?"),
     ("runs.distilled.method.options.teacher", "distilled", "runs.distilled.method.options.teacher", "earlier run"),
     ("runs.distilled.method.options.teacher", None, "runs.distilled.method.options.teacher", "earlier run"),
+    ("runs.distilled.outputs", "classes", "runs.distilled.outputs", "teacher has other outputs"),
+    ("runs.alone.sequences", ["T1", "T1"], "runs.alone.sequences", "each once"),
+    ("runs.alone.sequences", [], "runs.alone.sequences", "at least 1"),
+    ("data.sequences", ["T1", "FLAIR"], "runs.pair.sequences", "some of T1, FLAIR"),
+    ("runs.alone.start", "alone", "runs.alone.start", "not an earlier run"),
+    ("runs.alone.method", {"name": "any_subset", "options": {"teacher": "teacher"}}, "runs.alone.augmentation.drop_sequence", "above 0"),
+    ("runs.alone.method", {"name": "assistant_chain"}, "runs.alone.method.options.teachers", "not an earlier run"),
+    ("runs.alone.method", {"name": "assistant_chain", "options": {"teachers": []}}, "runs.alone.method.options.teachers", "earlier run"),
+    ("runs.alone.method", {"name": "single_stage"}, "runs.alone.method.options.teacher", "learns beside"),
+    (
+        "runs.alone.method",
+        {"name": "single_stage", "options": {"teacher": "teacher"}},
+        "runs.alone.method.options.teacher",
+        "learns beside",
+    ),
+    ("runs.alone.method", {"name": "mutual", "options": {"peer": {"name": "unett"}}}, "runs.alone.method.options.peer.network", "unet"),
     ("runs.distilled.training", {"compile": True}, "runs.distilled.training.compile", "hooks"),
 ]
 

@@ -1,7 +1,23 @@
 """Distillation: what a student can learn from a teacher, one loss per file."""
 
 from gliodistill.distillation.attention_transfer import attention_transfer
+from gliodistill.distillation.barlow_twins import barlow_twins
+from gliodistill.distillation.channel_wise import channel_wise
+from gliodistill.distillation.dist import dist
+from gliodistill.distillation.distiller import Distiller
+from gliodistill.distillation.mutual import mutual
+from gliodistill.distillation.region_affinity import region_affinity
 from gliodistill.distillation.soft_target import soft_target
 from gliodistill.distillation.taps import FeatureTaps
 
-__all__ = ["FeatureTaps", "attention_transfer", "soft_target"]
+__all__ = [
+    "Distiller",
+    "FeatureTaps",
+    "attention_transfer",
+    "barlow_twins",
+    "channel_wise",
+    "dist",
+    "mutual",
+    "region_affinity",
+    "soft_target",
+]

@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -91,6 +91,8 @@ def _check_kind(key: str, got: object, default: object) -> None:
     if isinstance(default, tuple):
         fits = isinstance(got, list | tuple) and all(type(value) is type(default[0]) for value in got)
         expected = f"a list like {list(default)}"
+    elif isinstance(default, Mapping):
+        fits, expected = isinstance(got, Mapping), "a mapping of options"
     else:
         fits, expected = type(got) is type(default), f"a value like {default!r}"
     if not fits:

@@ -41,7 +41,6 @@ class IntensityDraw:
         noise: standard deviation, and the seed of the noise.
         blur: Gaussian sigma in voxels (0 = none).
         zoom: low-resolution factor in (0, 1] (1 = none).
-        keep: False removes the sequence.
     """
 
     multiply: NDArray[np.float64] | None
@@ -50,7 +49,6 @@ class IntensityDraw:
     noise: tuple[float, int] | None
     blur: NDArray[np.float64] | None
     zoom: NDArray[np.float64] | None
-    keep: tuple[bool, ...]
 
 
 def draw_spatial(part: AugmentationPart, random: np.random.Generator) -> SpatialDraw:
@@ -65,19 +63,29 @@ def draw_spatial(part: AugmentationPart, random: np.random.Generator) -> Spatial
     return SpatialDraw((flips[0], flips[1], flips[2]), matrix, elastic)
 
 
-def draw_intensity(part: AugmentationPart, present: tuple[bool, ...], random: np.random.Generator) -> IntensityDraw:
-    """Draw what happens to the intensities of a patch whose sequences ``present`` says."""
-    channels = len(present)
+def draw_intensity(part: AugmentationPart, channels: int, random: np.random.Generator) -> IntensityDraw:
+    """Draw what happens to the intensities of a patch."""
     multiply = _maybe(part.contrast, 0.75, 1.25, channels, random)
     add = _maybe(part.brightness, -0.3, 0.3, channels, random)
     gamma = _maybe(part.gamma, 0.7, 1.5, channels, random)
     noise = (float(random.uniform(0.0, 0.25)), int(random.integers(2**31))) if random.random() < part.noise else None
     blur = _maybe(part.blur, 0.3, 1.0, channels, random)
     zoom = _maybe(part.low_resolution, 0.5, 1.0, channels, random)
-    keep = [there and not random.random() < part.drop_sequence for there in present]
-    if not any(keep):
-        keep[int(random.choice(np.flatnonzero(present)))] = True
-    return IntensityDraw(multiply, add, gamma, noise, blur, zoom, tuple(keep))
+    return IntensityDraw(multiply, add, gamma, noise, blur, zoom)
+
+
+def draw_kept(part: AugmentationPart, present: tuple[bool, ...], random: np.random.Generator) -> tuple[bool, ...]:
+    """Draw which of the ``present`` sequences a patch keeps: each is dropped alike, but never all of them.
+
+    A draw without any is thrown away, so with ``drop_sequence: 0.5`` every subset is as likely as any other.
+    """
+    there = np.flatnonzero(present)
+    if part.drop_sequence == 1:
+        kept = random.choice(there, 1)
+    else:
+        while not len(kept := there[random.random(len(there)) >= part.drop_sequence]):
+            pass
+    return tuple(channel in kept for channel in range(len(present)))
 
 
 def _maybe(probability: float, low: float, high: float, channels: int, random: np.random.Generator) -> NDArray[np.float64] | None:

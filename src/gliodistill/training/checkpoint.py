@@ -14,13 +14,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from gliodistill.errors import CheckpointError, OutputError
 from gliodistill.files import atomic_file
-from gliodistill.networks import Network
 
-FORMAT = "gliodistill-checkpoint-1"
+FORMAT = "gliodistill-checkpoint-2"
 
 
 def weights_hash(tensors: Mapping[str, Tensor]) -> str:
@@ -66,8 +65,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if header.get("sha256") != weights_hash(tensors):
         raise CheckpointError("checkpoint bytes changed", file=path, expected=f"sha256 {header.get('sha256')}", hint="train the run again")
     text = header.get("facts", "")
-    # Files of the first days have no digest of their facts.
-    if header.get("facts_sha256", _digest(text)) != _digest(text):
+    if header.get("facts_sha256") != _digest(text):
         raise CheckpointError("checkpoint bytes changed", file=path, field="facts", got=text[:80], hint="train the run again")
     try:
         facts: dict[str, Any] = json.loads(text)
@@ -81,7 +79,7 @@ def _digest(text: str) -> str:
 
 
 def write_checkpoint(
-    path: Path, network: Network, average: Mapping[str, Tensor], optimiser: torch.optim.Optimizer, facts: Mapping[str, Any]
+    path: Path, network: nn.Module, average: Mapping[str, Tensor], optimiser: torch.optim.Optimizer, facts: Mapping[str, Any]
 ) -> None:
     """Write the whole state of a run.
 
@@ -105,7 +103,7 @@ def write_checkpoint(
     write_tensors(path, tensors, facts)
 
 
-def read_checkpoint(path: Path, network: Network, average: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+def read_checkpoint(path: Path, network: nn.Module, average: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> dict[str, Any]:
     """Put a run's state back in place, torch's generators too; returns its facts.
 
     Raises:
@@ -138,7 +136,7 @@ def read_checkpoint(path: Path, network: Network, average: dict[str, Tensor], op
     return facts
 
 
-def load_weights(network: Network, weights: Mapping[str, Tensor], path: Path) -> None:
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     """Load weights that must fit exactly.
 
     Raises:

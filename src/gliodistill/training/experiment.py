@@ -12,12 +12,13 @@ import torch
 from gliodistill.errors import CacheError, CheckpointError, OutputError, StudyError
 from gliodistill.files import make_folder, remove_leftovers, write_text
 from gliodistill.networks import Network, count_parameters, flops
+from gliodistill.networks.widening import widen
 from gliodistill.preparation.cache import Cache, build_cache, is_cache
 from gliodistill.studies.cohort import Cohort, open_cohort, split_patients
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention
 from gliodistill.training.checkpoint import load_weights, read_tensors
 from gliodistill.training.loop import BEST, Progress, train_run
-from gliodistill.training.methods import NEEDS_TEACHER, build_method, build_network, check_recipe, teacher_of
+from gliodistill.training.methods import build_method, build_network, channels_of, check_recipe, learners_of, needs
 from gliodistill.training.recipe import Recipe, load_recipe
 from gliodistill.training.sampling import PatchSampler
 
@@ -76,17 +77,29 @@ class Experiment:
         """Whether the run trained to its last step."""
         return (self.folder / run / SUMMARY).exists()
 
-    def load_network(self, run: str) -> Network:
+    def load_network(self, run: str, role: str = "student") -> Network:
         """The run's network with its best weights, in evaluation mode.
 
+        Args:
+            run: its name.
+            role: ``student``, or who learnt beside it, e.g. the ``teacher`` of ``single_stage``.
+
         Raises:
-            CheckpointError: no such run, or its weights are missing or damaged.
+            CheckpointError: no such run or role, or its weights are missing or damaged.
         """
         if run not in self.recipe.runs:
             raise CheckpointError("no such run", file=self.folder, got=run, expected=", ".join(self.recipe.runs))
-        network = build_network(self.recipe, self.recipe.runs[run])
+        with torch.random.fork_rng(devices=[]):  # a fresh network draws weights: not from the generator of a training
+            if role == "student":
+                network = build_network(self.recipe, run)
+            else:
+                learners = learners_of(build_method(self.recipe, run, self.load_network))
+                if role not in learners:
+                    raise CheckpointError("nobody of that role learnt", file=self.folder / run, got=role, expected=", ".join(learners))
+                network = learners[role]
         weights, _ = read_tensors(self.folder / run / BEST)
-        load_weights(network, weights, self.folder / run / BEST)
+        own = {name.removeprefix(f"{role}."): tensor for name, tensor in weights.items() if name.startswith(f"{role}.")}
+        load_weights(network, own, self.folder / run / BEST)
         return network.eval()
 
 
@@ -187,8 +200,10 @@ def _wanted(recipe: Recipe, only: tuple[str, ...], there: Experiment | None) -> 
     finished = {name for name in recipe.runs if there is not None and there.is_finished(name)}
     wanted = [name for name in recipe.runs if (not only or name in only) and name not in finished]
     for name in wanted:
-        if recipe.runs[name].method.name in NEEDS_TEACHER and (teacher := teacher_of(recipe, name)) not in {*finished, *wanted}:
-            raise CheckpointError("teacher is not trained", field=f"runs.{name}", got=teacher, hint=f"train {teacher} first, or with it")
+        for teacher in needs(recipe, name):
+            if teacher not in {*finished, *wanted}:
+                hint = f"train {teacher} first, or with it"
+                raise CheckpointError("teacher is not trained", field=f"runs.{name}", got=teacher, hint=hint)
     return wanted
 
 
@@ -246,16 +261,20 @@ def _counts(split: dict[str, list[str]]) -> str:
 def _train(experiment: Experiment, name: str, cache: Cache, watch: Watch) -> None:
     """Train one run to its end and write its summary, which says that it is finished."""
     recipe, run = experiment.recipe, experiment.recipe.runs[name]
-    teacher = experiment.load_network(teacher_of(recipe, name)) if run.method.name in NEEDS_TEACHER else None
-    torch.manual_seed(run.seed)  # after the teacher is built: a student starts from the same weights with and without one
-    method = build_method(recipe, name, teacher)
+    torch.manual_seed(run.seed)
+    method = build_method(recipe, name, experiment.load_network)
+    if run.start is not None:
+        sides = [2 * method.student.divisor] * 3
+        anything = torch.randn(2, len(channels_of(recipe, name)), *sides, generator=torch.Generator().manual_seed(0))
+        widen(experiment.load_network(run.start), method.student, anything)
+    channels = channels_of(recipe, name)
     training, validation = (cache.select(set(experiment.split[side])) for side in ("training", "validation"))
-    sampler = PatchSampler(training, recipe.sampling, recipe.augmentation, run.seed)
+    sampler = PatchSampler(training, recipe.sampling, run.augmentation, run.seed, channels)
 
     def step(progress: Progress) -> None:
         watch(name, run.training.steps, progress)
 
-    summary = train_run(method, sampler, list(validation), run.training, recipe.outputs, experiment.folder / name, step)
-    shape = (1, len(recipe.data.sequences), *recipe.sampling.patch)
+    summary = train_run(method, sampler, list(validation), run.training, run.outputs, channels, experiment.folder / name, step)
+    shape = (1, len(channels), *recipe.sampling.patch)
     summary |= {"parameters": count_parameters(method.student), "flops": flops(method.student, shape), "flops_shape": list(shape)}
     write_text(experiment.folder / name / SUMMARY, json.dumps(summary, indent=1))

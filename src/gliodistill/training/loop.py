@@ -9,12 +9,13 @@ another machine) or on a GPU sums are added up in another order, and the run goe
 import json
 import time
 from collections.abc import Callable
+from collections.abc import Sequence as Ordered
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gliodistill.errors import CheckpointError, GliodistillError
 from gliodistill.files import make_folder, remove_leftovers, write_text, writing
@@ -22,11 +23,12 @@ from gliodistill.networks import Network, default_precision
 from gliodistill.preparation.cache import CachedStudy
 from gliodistill.training.checkpoint import read_checkpoint, read_tensors, weights_hash, write_checkpoint, write_tensors
 from gliodistill.training.losses import Outputs
-from gliodistill.training.methods import Method
+from gliodistill.training.methods import Method, frozen_in, learners_of
 from gliodistill.training.recipe import TrainingPart
 from gliodistill.training.sampling import PatchSampler
 from gliodistill.training.validation import mean_dice, validate
 
+Net = TypeVar("Net", bound=nn.Module)
 LAST, BEST, LOG = "last.safetensors", "best.safetensors", "log.jsonl"
 
 
@@ -65,7 +67,7 @@ def learning_rate(part: TrainingPart, step: int) -> float:
     return float(part.optimiser.rate * warm * (1 - step / part.steps) ** part.power)
 
 
-def build_optimiser(part: TrainingPart, network: Network) -> torch.optim.Optimizer:
+def build_optimiser(part: TrainingPart, network: nn.Module) -> torch.optim.Optimizer:
     """AdamW or SGD with Nesterov momentum."""
     o = part.optimiser
     if o.name == "sgd":
@@ -79,19 +81,21 @@ def train_run(
     validation: list[CachedStudy],
     part: TrainingPart,
     outputs: Outputs,
+    channels: Ordered[int],
     folder: Path,
     watch: Callable[[Progress], None] = lambda progress: None,
 ) -> dict[str, Any]:
-    """Train ``method.student`` in ``folder``, going on from its last checkpoint if there is one.
+    """Train the method's networks in ``folder``, going on from the last checkpoint if there is one.
 
     Args:
-        method: owns the student (already built) and the losses.
+        method: owns the student (already built), whoever learns beside it, and the losses.
         sampler: batches by step number.
         validation: labelled studies for the whole-volume Dice; may be empty (then the last weights are the best).
         part: schedule and arithmetic.
         outputs: what the logits mean.
-        folder: gets ``last.safetensors``, ``best.safetensors`` (the moving average that validated best; what is
-            exported) and ``log.jsonl``.
+        channels: of the studies' sequences, those that the student takes.
+        folder: gets ``last.safetensors``, ``best.safetensors`` (the moving averages where the student validated best; the
+            student's is exported) and ``log.jsonl``.
         watch: called after each step.
 
     Returns:
@@ -104,23 +108,25 @@ def train_run(
     """
     device = run_device(part)
     dtype = run_precision(part, device)
-    network = _ready(method.student, device).train()
-    if method.teacher is not None:
-        _ready(method.teacher, device)
-    optimiser = build_optimiser(part, network)
-    average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    learners = learners_of(method)
+    learning = _ready(nn.ModuleDict(learners), device).train()
+    for teacher in frozen_in(method):
+        _ready(teacher, device)
+    optimiser = build_optimiser(part, learning)
+    average = {name: tensor.detach().clone() for name, tensor in learning.state_dict().items()}
     progress = Progress()
     make_folder(folder)
     remove_leftovers(folder)
     if (folder / LAST).exists():
-        facts = read_checkpoint(folder / LAST, network, average, optimiser)
+        facts = read_checkpoint(folder / LAST, learning, average, optimiser)
         progress = Progress(facts["step"], facts["best"], facts["seconds"])
         if progress.step > part.steps:
             raise CheckpointError(
                 "checkpoint is beyond the recipe", file=folder / LAST, got=progress.step, expected=f"at most {part.steps} steps"
             )
     if part.compile:
-        network.compile()
+        for network in learners.values():
+            network.compile()
 
     with _Log(folder, progress.step, part.tensorboard) as log:
         clock = time.perf_counter()
@@ -131,20 +137,21 @@ def train_run(
             batch = batch.to(device)
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 terms = method.losses(batch)
+            terms |= {f"{role}_penalty": network.penalty for role, network in learners.items() if network.penalty is not None}
             loss = torch.stack([term.float() for term in terms.values()]).sum()
             _check_finite("loss", loss, terms, folder, progress.step + 1)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            norm = torch.nn.utils.clip_grad_norm_(network.parameters(), part.clip)
+            norm = torch.nn.utils.clip_grad_norm_(learning.parameters(), part.clip)
             _check_finite("gradient", norm, terms, folder, progress.step + 1)
             optimiser.step()
             progress.step += 1
-            _follow(average, network, min(part.ema, progress.step / (progress.step + 9)))
+            _follow(average, learning, min(part.ema, progress.step / (progress.step + 9)))
 
             line: dict[str, Any] = {"step": progress.step, "rate": rate, "loss": _floats(terms), "gradient_norm": float(norm)}
             last = progress.step == part.steps
             if validation and (last or progress.step % part.validate_every == 0):
-                line["dice"] = mean_dice(_validate_average(network, average, validation, outputs, dtype))
+                line["dice"] = mean_dice(_validate_average(method.student, average, validation, outputs, dtype, channels))
             progress.loss = float(loss.detach())
             before, clock = clock, time.perf_counter()
             progress.seconds += clock - before
@@ -156,7 +163,7 @@ def train_run(
                 write_tensors(folder / BEST, average, {"step": progress.step, "dice": line.get("dice")})
             if last or progress.step % part.save_every == 0:
                 facts = {"step": progress.step, "best": progress.best, "seconds": progress.seconds}
-                write_checkpoint(folder / LAST, network, average, optimiser, facts)
+                write_checkpoint(folder / LAST, learning, average, optimiser, facts)
             watch(progress)
     _, best = read_tensors(folder / BEST)
     return {
@@ -170,7 +177,7 @@ def train_run(
     }
 
 
-def _ready(network: Network, device: torch.device) -> Network:
+def _ready(network: Net, device: torch.device) -> Net:
     """On the device, in the memory format that makes 3-D convolutions fast."""
     return network.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
 
@@ -183,7 +190,7 @@ def _check_finite(what: str, value: Tensor, terms: dict[str, Tensor], folder: Pa
 
 
 @torch.no_grad()
-def _follow(average: dict[str, Tensor], network: Network, decay: float) -> None:
+def _follow(average: dict[str, Tensor], network: nn.Module, decay: float) -> None:
     """Move the average towards the weights; running statistics and counters are copied."""
     learned = {name for name, _ in network.named_parameters()}
     state = network.state_dict()
@@ -194,15 +201,20 @@ def _follow(average: dict[str, Tensor], network: Network, decay: float) -> None:
 
 
 def _validate_average(
-    network: Network, average: dict[str, Tensor], studies: list[CachedStudy], outputs: Outputs, dtype: torch.dtype
+    student: Network,
+    average: dict[str, Tensor],
+    studies: list[CachedStudy],
+    outputs: Outputs,
+    dtype: torch.dtype,
+    channels: Ordered[int],
 ) -> dict[str, dict[str, float]]:
-    """Validate the moving average, then put the weights back bit for bit."""
-    own = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-    network.load_state_dict(average)
+    """Validate the student's moving average, then put its weights back bit for bit."""
+    own = {name: tensor.detach().clone() for name, tensor in student.state_dict().items()}
+    student.load_state_dict({name: average[f"student.{name}"] for name in own})
     try:
-        return validate(network, studies, outputs, dtype)
+        return validate(student, studies, outputs, dtype, channels)
     finally:
-        network.load_state_dict(own)
+        student.load_state_dict(own)
 
 
 class _Log:

@@ -1,14 +1,13 @@
 """The segmentation loss: soft Dice + cross-entropy, over every head of deep supervision."""
 
 from collections.abc import Sequence as Ordered
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-Outputs = Literal["regions", "classes"]
+from gliodistill.training.recipe import Outputs as Outputs
 
 
 def regions_to_classes(regions: Float[Tensor, "B 3 X Y Z"]) -> Float[Tensor, "B 4 X Y Z"]:
@@ -51,19 +50,24 @@ def soft_dice(probability: Float[Tensor, "B K X Y Z"], target: Float[Tensor, "B 
     return 1 - ((2 * overlap + smooth) / (size + smooth)).mean()
 
 
-def segmentation_loss(logits: Float[Tensor, "B K X Y Z"], regions: Float[Tensor, "B 3 X Y Z"], outputs: Outputs) -> Float[Tensor, ""]:
+def segmentation_loss(
+    logits: Float[Tensor, "B K X Y Z"], regions: Float[Tensor, "B 3 X Y Z"], outputs: Outputs, *, dice: bool = True
+) -> Float[Tensor, ""]:
     """Soft Dice + cross-entropy (binary per region, or over classes), in float32 or better.
 
     Args:
         logits: of the network's outputs.
         regions: truth, shares in [0, 1].
         outputs: ``regions`` (K = 3 sigmoids) or ``classes`` (K = 4 soft-max; Dice over the three tissues).
+        dice: whether Dice stands beside the cross-entropy.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if outputs == "regions":
-        return soft_dice(logits.sigmoid(), regions) + F.binary_cross_entropy_with_logits(logits, regions)
+        entropy = F.binary_cross_entropy_with_logits(logits, regions)
+        return soft_dice(logits.sigmoid(), regions) + entropy if dice else entropy
     classes = regions_to_classes(regions)
-    return soft_dice(logits.softmax(dim=1)[:, 1:], classes[:, 1:]) + F.cross_entropy(logits, classes)
+    entropy = F.cross_entropy(logits, classes)
+    return soft_dice(logits.softmax(dim=1)[:, 1:], classes[:, 1:]) + entropy if dice else entropy
 
 
 def deep_supervision_weights(heads: int) -> list[float]:
@@ -73,12 +77,12 @@ def deep_supervision_weights(heads: int) -> list[float]:
 
 
 def deeply_supervised(
-    heads: Ordered[Float[Tensor, "B K _ _ _"]], regions: Float[Tensor, "B 3 X Y Z"], outputs: Outputs
+    heads: Ordered[Float[Tensor, "B K _ _ _"]], regions: Float[Tensor, "B 3 X Y Z"], outputs: Outputs, *, dice: bool = True
 ) -> Float[Tensor, ""]:
     """Σ wᵢ · segmentation loss of head i; coarse truths are area averages, so small parts become shares instead of vanishing."""
     total = torch.zeros((), device=heads[0].device)
     for weight, logits in zip(deep_supervision_weights(len(heads)), heads, strict=True):
         x, y, z = logits.shape[2:]
         truth = regions if regions.shape[2:] == (x, y, z) else F.adaptive_avg_pool3d(regions, (x, y, z))
-        total = total + weight * segmentation_loss(logits, truth, outputs)
+        total = total + weight * segmentation_loss(logits, truth, outputs, dice=dice)
     return total

@@ -54,13 +54,14 @@ def package_run(path: str | os.PathLike[str], out: str | os.PathLike[str], run: 
     network = experiment.load_network(run)
     _, facts = read_tensors(experiment.folder / run / BEST)
     dice = facts.get("dice") or {}
-    options = {**part.network.options, "in_channels": len(recipe.data.sequences), "out_channels": recipe.channels}
+    sequences = part.sequences or recipe.data.sequences
+    options = {**part.network.options, "in_channels": len(sequences), "out_channels": part.channels}
     counts = {side: len(ids) for side, ids in experiment.split.items()}
     spec = ModelSpec(
         name=name or f"{recipe.name}-{run}",
         preparation=recipe.data.preparation(),
         network=NetworkSpec(part.network.name, options),
-        outputs=Outputs("regions", REGIONS) if recipe.outputs == "regions" else Outputs("classes", CLASSES),
+        outputs=Outputs("regions", REGIONS) if part.outputs == "regions" else Outputs("classes", CLASSES),
         convention=experiment.convention or BRATS2021,
         inference=InferenceSettings(recipe.sampling.patch),
         training=TrainingSummary(
@@ -72,7 +73,7 @@ def package_run(path: str | os.PathLike[str], out: str | os.PathLike[str], run: 
             data=f"{counts['training']} labelled studies to train on and {counts['validation']} to validate on, no patient on both sides",
         ),
         # A network that learnt with sequences dropped can do without any of them.
-        may_lack=recipe.data.sequences if recipe.augmentation.drop_sequence > 0 else (),
+        may_lack=sequences if part.augmentation.drop_sequence > 0 else (),
     )
     return export_package(network, spec, out, samples=_samples(experiment))
 

@@ -136,14 +136,33 @@ class MethodPart(_Part):
     options: dict[str, Any] = {}
 
 
+Outputs = Literal["regions", "classes"]
+
+
 class RunPart(_Part):
-    """One training: a network, a method, and what differs from the recipe's schedule."""
+    """One training: a network, a method, and what differs from what the recipe's runs share."""
 
     network: NetworkPart
     method: MethodPart = MethodPart()
+    start: Name | None = None
+    """An earlier run whose weights this one starts from, widened where this network is wider."""
+    sequences: Annotated[tuple[Sequence, ...], Field(min_length=1)] | None = None
+    """The sequences that the network takes, some of the data's; null for all of them."""
+    outputs: Outputs = "regions"
+    """``regions``: sigmoids WT, TC, ET. ``classes``: soft-max over background, NCR, ED, ET."""
     seed: Seed = 0
     """Of the first weights and of every patch; runs with one seed see the same patches in the same order."""
+    augmentation: AugmentationPart = AugmentationPart()
     training: TrainingPart = TrainingPart()
+
+    @property
+    def channels(self) -> int:
+        """Output channels: 3 regions or 4 classes."""
+        return 3 if self.outputs == "regions" else 4
+
+
+SHARED = ("outputs", "augmentation", "training")
+"""Keys that a recipe may give once for all of its runs."""
 
 
 class Recipe(_Part):
@@ -152,37 +171,21 @@ class Recipe(_Part):
     name: Name
     about: str = ""
     citation: str = ""
-    outputs: Literal["regions", "classes"] = "regions"
-    """``regions``: sigmoids WT, TC, ET. ``classes``: soft-max over background, NCR, ED, ET."""
     data: DataPart = DataPart()
     sampling: SamplingPart = SamplingPart()
-    augmentation: AugmentationPart = AugmentationPart()
     runs: Annotated[dict[Name, RunPart], Field(min_length=1)]
     """Trained in this order, each into a folder of its name."""
 
     @model_validator(mode="before")
     @classmethod
-    def _share_training(cls, values: Any) -> Any:
-        """The top-level ``training`` is every run's default: merged in here, so that each run is complete."""
-        if not isinstance(values, dict) or "training" not in values or not isinstance(values.get("runs"), dict):
+    def _share(cls, values: Any) -> Any:
+        """The top-level ``SHARED`` keys are every run's defaults: merged in here, so that each run is complete."""
+        if not isinstance(values, dict) or not isinstance(values.get("runs"), dict):
             return values
-        shared = values["training"] or {}
-
-        def complete(run: Any) -> Any:
-            if not isinstance(run, dict):
-                return run
-            own = run.get("training") or {}
-            # What is no mapping goes on as it is, for the schema to name it.
-            both = merge(shared, own) if isinstance(shared, dict) and isinstance(own, dict) else (shared if isinstance(own, dict) else own)
-            return {**run, "training": both}
-
-        runs = {name: complete(run) for name, run in values["runs"].items()}
-        return {**{key: value for key, value in values.items() if key != "training"}, "runs": runs}
-
-    @property
-    def channels(self) -> int:
-        """Output channels: 3 regions or 4 classes."""
-        return 3 if self.outputs == "regions" else 4
+        shared = {key: values[key] for key in SHARED if values.get(key) is not None}
+        # What is no mapping goes on as it is, for the schema to name it.
+        runs = {name: merge(shared, run) if isinstance(run, dict) else run for name, run in values["runs"].items()}
+        return {**{key: value for key, value in values.items() if key not in SHARED}, "runs": runs}
 
     def to_yaml(self) -> str:
         """The complete recipe, every default spelled out."""
@@ -248,9 +251,9 @@ def validate_recipe(values: dict[str, Any], file: Path) -> Recipe:
 
 def _as_written(values: dict[str, Any], location: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """Where the user wrote the key: ``training.…`` for what a run took over from there."""
-    if location[:1] != ("runs",) or location[2:3] != ("training",):
+    if location[:1] != ("runs",) or location[2:3] not in [(key,) for key in SHARED]:
         return location
-    own = values["runs"][location[1]].get("training")
+    own = values["runs"][location[1]].get(location[2])
     for part in location[3:]:
         if not isinstance(own, dict) or part not in own:
             return location[2:]
@@ -269,7 +272,7 @@ def _valid_keys(values: dict[str, Any], location: tuple[int | str, ...]) -> list
         else:
             model = model.model_fields[part].annotation if isinstance(part, str) and part in model.model_fields else model
     keys = list(model.model_fields) if hasattr(model, "model_fields") else []
-    return [*keys, "training"] if model is Recipe else keys
+    return [*keys, *SHARED] if model is Recipe else keys
 
 
 def _parse_setting(setting: str) -> dict[str, Any]:

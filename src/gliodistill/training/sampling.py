@@ -1,6 +1,7 @@
 """Patches: cut where the tumour is, augmented, batched; a pure function of seed and step, so a run can stop anywhere."""
 
 from collections.abc import Iterator
+from collections.abc import Sequence as Ordered
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,15 @@ from gliodistill.errors import StudyError
 from gliodistill.preparation.cache import Cache, CachedStudy
 from gliodistill.preparation.preparation import regions_of
 from gliodistill.preparation.quantise import dequantise
-from gliodistill.training.augmentation import IntensityDraw, SpatialDraw, apply_intensity, draw_intensity, draw_spatial, read_patch
+from gliodistill.training.augmentation import (
+    IntensityDraw,
+    SpatialDraw,
+    apply_intensity,
+    draw_intensity,
+    draw_kept,
+    draw_spatial,
+    read_patch,
+)
 from gliodistill.training.recipe import AugmentationPart, SamplingPart
 
 _KEPT = 4096  # foreground voxels remembered per study and region: enough to centre patches anywhere in a tumour
@@ -28,6 +37,8 @@ class PatchDraw:
     centre: tuple[int, int, int]
     spatial: SpatialDraw
     intensity: IntensityDraw
+    kept: tuple[bool, ...]
+    """Which of the student's sequences it sees."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +46,14 @@ class Batch:
     """What a method turns into losses.
 
     Attributes:
-        image: z-scores with dropped sequences at 0.0 (what a student sees).
-        complete: the same patch before sequences were dropped (what a teacher may see).
+        image: z-scores of the sequences that the student takes, dropped ones at 0.0.
+        complete: the same patch, all sequences of the data (what a teacher may see).
         regions: WT, TC, ET truth in {0, 1}.
         present: which sequences ``image`` has.
     """
 
     image: Float[Tensor, "B C X Y Z"]
-    complete: Float[Tensor, "B C X Y Z"]
+    complete: Float[Tensor, "B D X Y Z"]
     regions: Float[Tensor, "B 3 X Y Z"]
     present: Bool[Tensor, "B C"]
 
@@ -64,15 +75,24 @@ class PatchSampler:
         sampling: of the recipe.
         augmentation: of the recipe.
         seed: of the run.
+        channels: of the cache's sequences, those that the student takes; None = all.
 
     Raises:
-        StudyError: the cache has no labelled study.
+        StudyError: the cache has no labelled study, or one of them has none of the student's sequences.
     """
 
-    def __init__(self, cache: Cache, sampling: SamplingPart, augmentation: AugmentationPart, seed: int) -> None:
+    def __init__(
+        self, cache: Cache, sampling: SamplingPart, augmentation: AugmentationPart, seed: int, channels: Ordered[int] | None = None
+    ) -> None:
         self.studies = [study for study in cache if study.labelled]
         if not self.studies:
             raise StudyError("no labelled study to train on", file=cache.folder, expected="at least one study with a truth")
+        sequences = cache.preparation.sequences
+        self.channels = tuple(range(len(sequences)) if channels is None else channels)
+        for study in self.studies:
+            if not any(study.present[channel] for channel in self.channels):
+                wanted = ", ".join(sequences[channel] for channel in self.channels)
+                raise StudyError("study has no sequence that the student takes", file=study.id, expected=wanted)
         self.sampling, self.augmentation, self.seed = sampling, augmentation, seed
         self._images = [study.image() for study in self.studies]
         self._truths = [study.truth() for study in self.studies]
@@ -81,13 +101,14 @@ class PatchSampler:
     def draw(self, step: int) -> list[PatchDraw]:
         """Everything random about batch ``step`` (0 is the first), one draw a patch."""
         random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, step])))
-        draws = []
+        drawn = []
         for item in range(self.sampling.batch):
             study = self._turn(step * self.sampling.batch + item)
             centre = self._centre(study, random)
             spatial = draw_spatial(self.augmentation, random)
-            draws.append(PatchDraw(study, centre, spatial, draw_intensity(self.augmentation, self.studies[study].present, random)))
-        return draws
+            drawn.append((study, centre, spatial, draw_intensity(self.augmentation, len(self.studies[study].present), random)))
+        # Last, so that runs that drop sequences and runs that do not see the same patches.
+        return [PatchDraw(*draw, draw_kept(self.augmentation, self._present(draw[0]), random)) for draw in drawn]
 
     def batch(self, step: int) -> Batch:
         """Batch ``step`` (0 is the first), on the CPU.
@@ -101,13 +122,14 @@ class PatchSampler:
             levels, mask = read_patch(self._images[draw.study], self._truths[draw.study], centre, self.sampling.patch, draw.spatial)
             assert mask is not None
             complete = apply_intensity(torch.from_numpy(dequantise(levels)), torch.from_numpy(levels > 0), draw.intensity)
-            keep = torch.tensor(draw.intensity.keep)
+            keep = torch.tensor(draw.kept)
             completes.append(complete)
-            images.append(torch.where(keep[:, None, None, None], complete, 0.0))
+            images.append(torch.where(keep[:, None, None, None], complete[list(self.channels)], 0.0))
             truths.append(torch.from_numpy(regions_of(mask)))
             keeps.append(keep)
         complete = torch.stack(completes)
-        image = complete if self.augmentation.drop_sequence == 0 else torch.stack(images)
+        whole = self.augmentation.drop_sequence == 0 and self.channels == tuple(range(complete.shape[1]))
+        image = complete if whole else torch.stack(images)
         return Batch(image, complete, torch.stack(truths).float(), torch.stack(keeps))
 
     def batches(self, first: int, last: int, prefetch: int) -> Iterator[Batch]:
@@ -122,6 +144,9 @@ class PatchSampler:
                 if step + prefetch + 1 < last:
                     waiting.append(pool.submit(self.batch, step + prefetch + 1))
                 yield done.result()
+
+    def _present(self, study: int) -> tuple[bool, ...]:
+        return tuple(self.studies[study].present[channel] for channel in self.channels)
 
     def _turn(self, position: int) -> int:
         """Each study once per round, in an order shuffled anew each round."""

@@ -1,6 +1,7 @@
 """Validation on whole volumes: the number that chooses the best checkpoint."""
 
 from collections.abc import Iterable
+from collections.abc import Sequence as Ordered
 
 import numpy as np
 import torch
@@ -35,13 +36,23 @@ def whole_volume_logits(
     return region_logits(logits.float(), outputs)[0, :, :x, :y, :z].cpu()
 
 
-def validate(network: Network, studies: Iterable[CachedStudy], outputs: Outputs, dtype: torch.dtype) -> dict[str, dict[str, float]]:
-    """Dice of WT, TC, ET per labelled study on the prepared grid (both empty: 1); leaves the network's mode as it was."""
+def validate(
+    network: Network,
+    studies: Iterable[CachedStudy],
+    outputs: Outputs,
+    dtype: torch.dtype = torch.float32,
+    channels: Ordered[int] | None = None,
+) -> dict[str, dict[str, float]]:
+    """Dice of WT, TC, ET per labelled study on the prepared grid (both empty: 1); leaves the network's mode as it was.
+
+    ``channels`` are those of the studies' sequences that the network takes; None = all.
+    """
     was_training = network.training
     network.eval()
     scores = {}
     for study in studies:
-        logits = whole_volume_logits(network, torch.from_numpy(dequantise(np.asarray(study.image()))), outputs, dtype)
+        levels = np.asarray(study.image() if channels is None else study.image()[list(channels)])
+        logits = whole_volume_logits(network, torch.from_numpy(dequantise(levels)), outputs, dtype)
         predicted, truth = (logits > 0).numpy(), np.asarray(study.truth())
         masks = zip(REGIONS, predicted, regions_of(truth), strict=True)
         # The rule set "plain": a region absent from both scores 1.

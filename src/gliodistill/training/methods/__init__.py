@@ -1,35 +1,43 @@
 """Methods: a paper is one file here and one recipe. A method owns the student and turns a batch into weighted losses."""
 
-import difflib
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ValidationError
 from torch import Tensor
 
+from gliodistill.distillation.distiller import fitting, nearest
 from gliodistill.errors import RecipeError
 from gliodistill.networks import Network, build
+from gliodistill.networks.subset import Selecting
+from gliodistill.training.methods.any_subset import AnySubset
+from gliodistill.training.methods.assistant_chain import AssistantChain
 from gliodistill.training.methods.compression import Compression
+from gliodistill.training.methods.mutual import Mutual
+from gliodistill.training.methods.single_stage import SingleStage
 from gliodistill.training.methods.supervised import Supervised
-from gliodistill.training.recipe import MethodPart, Recipe, RunPart
+from gliodistill.training.recipe import MethodPart, NetworkPart, Recipe
 from gliodistill.training.sampling import Batch
 
 
 @runtime_checkable
 class Method(Protocol):
-    """What the loop asks of a method."""
+    """What the loop asks of a method.
+
+    Class attributes say which options are networks, and what else a recipe must give:
+
+    * ``TRAINED``: options that name an earlier run (or a list of them); the method gets its trained network, and freezes it;
+    * ``LEARNING``: option → ``"complete"`` or ``"image"``: a network of its own (name and options), new, that learns beside the
+      student and is shown all sequences or what the student is shown;
+    * ``DROPS``: the run must drop sequences.
+    """
 
     @property
     def student(self) -> Network:
         """The network that learns and is exported."""
-        ...
-
-    @property
-    def teacher(self) -> Network | None:
-        """A trained network that is only read, or None."""
         ...
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -37,8 +45,14 @@ class Method(Protocol):
         ...
 
 
-METHODS: dict[str, Callable[..., Method]] = {"supervised": Supervised, "compression": Compression}
-NEEDS_TEACHER = frozenset({"compression"})
+METHODS: dict[str, Callable[..., Method]] = {
+    "supervised": Supervised,
+    "compression": Compression,
+    "assistant_chain": AssistantChain,
+    "single_stage": SingleStage,
+    "mutual": Mutual,
+    "any_subset": AnySubset,
+}
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -48,59 +62,146 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def check_run(recipe: Recipe, name: str) -> None:
-    """Check what a schema cannot: names in registries, options that fit, a teacher that trains before its student.
+    """Check what a schema cannot: names in registries, options that fit, sequences the data has, teachers that train before.
 
     Raises:
         RecipeError: names the key in the recipe.
     """
     run = recipe.runs[name]
-    _method_options(run.method, f"runs.{name}.method")
-    teacher = teacher_of(recipe, name) if run.method.name in NEEDS_TEACHER else None
-    if run.training.compile and run.method.options.get("attention_weight"):
-        raise RecipeError(
-            "attention reads features through hooks", field=f"runs.{name}.training.compile", got=True, expected="false for this run"
-        )
+    place = f"runs.{name}"
+    channels_of(recipe, name)
+    teachers = needs(recipe, name)
+    for teacher in teachers:
+        if (theirs := recipe.runs[teacher].outputs) != run.outputs:
+            hint = "train both on the same outputs"
+            raise RecipeError("teacher has other outputs", field=f"{place}.outputs", got=run.outputs, expected=theirs, hint=hint)
+    if getattr(_method(run.method, f"{place}.method"), "DROPS", False) and not run.augmentation.drop_sequence:
+        field = f"{place}.augmentation.drop_sequence"
+        raise RecipeError(f"method {run.method.name} drops sequences", field=field, got=0, expected="above 0, e.g. 0.5")
     with torch.device("meta"):  # shapes and names only: a 31 M teacher costs nothing to check
-        with _naming(f"runs.{name}.network"):
-            student = build_network(recipe, run)
-        lent = None if teacher is None else build_network(recipe, recipe.runs[teacher])
-    if any(side % student.divisor for side in recipe.sampling.patch):
+        with _naming(f"{place}.network"):
+            divisor = build_network(recipe, name).divisor
+        with _naming(f"{place}.method"):
+            method = build_method(recipe, name, lambda teacher: build_network(recipe, teacher))
+    if any(side % divisor for side in recipe.sampling.patch):
         raise RecipeError(
             f"patch does not fit the network of run {name}",
             field="sampling.patch",
             got=list(recipe.sampling.patch),
-            expected=f"multiples of {student.divisor}",
+            expected=f"multiples of {divisor}",
         )
-    with _naming(f"runs.{name}.method"):
-        _make(recipe, run, student, lent)
+    if run.training.compile and listens(method):
+        raise RecipeError("features are read through hooks", field=f"{place}.training.compile", got=True, expected="false for this run")
 
 
-def _method_options(part: MethodPart, field: str = "method") -> dict[str, Any]:
-    """The options of a method that is there, each known and of the type that the method declares; without the teacher's name."""
-    method = METHODS.get(part.name)
-    if method is None:
+def channels_of(recipe: Recipe, name: str) -> list[int]:
+    """Which of the data's sequences the run's student takes, ascending.
+
+    Raises:
+        RecipeError: a sequence that the data does not have, or one twice.
+    """
+    wanted, there = recipe.runs[name].sequences or recipe.data.sequences, recipe.data.sequences
+    if len(set(wanted)) < len(wanted) or not set(wanted) <= set(there):
         raise RecipeError(
-            "unknown method", field=f"{field}.name", got=part.name, expected=", ".join(METHODS), hint=_nearest(part.name, METHODS)
+            "not a subset of the data's sequences",
+            field=f"runs.{name}.sequences",
+            got=", ".join(wanted),
+            expected=f"each once, some of {', '.join(there)}",
         )
-    parameters = inspect.signature(method).parameters.values()
-    valid = {parameter.name: parameter.annotation for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
-    options = {}
-    for option, value in part.options.items():
-        key = f"{field}.options.{option}"
-        if option not in valid:
-            raise RecipeError("unknown method option", field=key, expected=", ".join(valid) or "no options", hint=_nearest(option, valid))
-        if option == "teacher":
-            continue  # the name of a run here, a network there
-        try:
-            options[option] = TypeAdapter(valid[option], config=ConfigDict(allow_inf_nan=False)).validate_python(value)
-        except ValidationError as error:
-            raise RecipeError("method option does not fit", field=key, got=repr(value)[:80], expected=error.errors()[0]["msg"]) from None
-    return options
+    return [index for index, sequence in enumerate(there) if sequence in wanted]
 
 
-def _nearest(word: str, valid: Iterable[str]) -> str | None:
-    near = difflib.get_close_matches(word, list(valid), n=1)
-    return f"did you mean {near[0]}?" if near else None
+def needs(recipe: Recipe, name: str) -> list[str]:
+    """The earlier runs that teach run ``name``, or that it starts from.
+
+    Raises:
+        RecipeError: no teacher is named where one is needed, or it is not an earlier run.
+    """
+    run = recipe.runs[name]
+    named: list[tuple[str, Any]] = [] if run.start is None else [(f"runs.{name}.start", run.start)]
+    for option in getattr(_method(run.method, f"runs.{name}.method"), "TRAINED", ()):
+        value = run.method.options.get(option)
+        named += [(f"runs.{name}.method.options.{option}", each) for each in (value if isinstance(value, list) and value else [value])]
+    earlier = list(recipe.runs)[: list(recipe.runs).index(name)]
+    for field, got in named:
+        if got not in earlier:
+            expected = ", ".join(earlier) or "a run before this one"
+            raise RecipeError("not an earlier run", field=field, got=got, expected=expected, hint=nearest(str(got), earlier))
+    return list(dict.fromkeys(str(got) for _, got in named))
+
+
+def build_network(recipe: Recipe, name: str) -> Network:
+    """The run's network, fresh, for its sequences and outputs."""
+    run = recipe.runs[name]
+    return _build(run.network, len(channels_of(recipe, name)), run.channels)
+
+
+def build_method(recipe: Recipe, name: str, trained: Callable[[str], Network]) -> Method:
+    """The run's method around a fresh student.
+
+    Args:
+        recipe: checked.
+        name: of the run.
+        trained: the trained network of an earlier run.
+    """
+    run, every = recipe.runs[name], list(range(len(recipe.data.sequences)))
+    method = _method(run.method, "method")
+    student = build_network(recipe, name)  # first: it starts from the same weights with and without a teacher
+    options: dict[str, Any] = {}
+
+    def teacher(run: str) -> Network:
+        network, own = trained(run), channels_of(recipe, run)
+        return network if own == every else Selecting(network, own)
+
+    for option, value in run.method.options.items():
+        if option in getattr(method, "TRAINED", ()):
+            options[option] = [teacher(each) for each in value] if isinstance(value, list) else teacher(value)
+    for option, sees in getattr(method, "LEARNING", {}).items():
+        part = _network_part(run.method.options.get(option), f"options.{option}")
+        with _naming(f"options.{option}"):
+            options[option] = _build(part, len(every if sees == "complete" else channels_of(recipe, name)), run.channels)
+    kinds = {p.name: p.annotation for p in inspect.signature(method).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    plain = {option: value for option, value in run.method.options.items() if option not in options}
+    return method(student, run.outputs, **options, **fitting(plain, kinds, "options"))
+
+
+def learners_of(method: Method) -> dict[str, Network]:
+    """The networks that learn, by role: ``student``, and those that learn beside it."""
+    return {"student": method.student, **{role: getattr(method, role) for role in getattr(method, "LEARNING", {})}}
+
+
+def frozen_in(method: Method) -> list[Network]:
+    """The trained networks that the method only reads."""
+    values = [getattr(method, option) for option in getattr(method, "TRAINED", ())]
+    return [network for value in values for network in (value if isinstance(value, list) else [value])]
+
+
+def listens(method: Method) -> bool:
+    """Whether the method reads features through hooks, which compiled networks do not call."""
+    return any(distiller.listens for distiller in getattr(method, "distillers", [d for d in [getattr(method, "distiller", None)] if d]))
+
+
+def _method(part: MethodPart, field: str) -> Callable[..., Method]:
+    if part.name not in METHODS:
+        raise RecipeError(
+            "unknown method", field=f"{field}.name", got=part.name, expected=", ".join(METHODS), hint=nearest(part.name, METHODS)
+        )
+    return METHODS[part.name]
+
+
+def _network_part(value: Any, field: str) -> NetworkPart:
+    try:
+        return NetworkPart.model_validate(value)
+    except ValidationError as error:
+        expected = f"a network that learns beside the student: name and options ({error.errors()[0]['msg']})"
+        raise RecipeError("option does not fit", field=field, got=repr(value)[:80], expected=expected) from None
+
+
+def _build(part: NetworkPart, in_channels: int, out_channels: int) -> Network:
+    for option in ("in_channels", "out_channels"):
+        if option in part.options:
+            raise RecipeError("set by the recipe's sequences and outputs", field=f"options.{option}", hint="remove it")
+    return build(part.name, in_channels=in_channels, out_channels=out_channels, **part.options)
 
 
 @contextmanager
@@ -114,41 +215,3 @@ def _naming(place: str) -> Iterator[None]:
         raise RecipeError(error.problem, field=field, got=error.got, expected=error.expected, hint=error.hint) from None
     except (TypeError, ValueError, AttributeError) as error:
         raise RecipeError("options do not fit", field=f"{place}.options", got=str(error)) from error
-
-
-def teacher_of(recipe: Recipe, name: str) -> str:
-    """The earlier run that teaches run ``name``.
-
-    Raises:
-        RecipeError: no teacher is named, or it is not an earlier run.
-    """
-    teacher = recipe.runs[name].method.options.get("teacher")
-    earlier = list(recipe.runs)[: list(recipe.runs).index(name)]
-    if teacher not in earlier:
-        raise RecipeError(
-            "teacher is not an earlier run",
-            field=f"runs.{name}.method.options.teacher",
-            got=teacher,
-            expected=", ".join(earlier) or "a run before this one",
-            hint=_nearest(str(teacher), earlier),
-        )
-    return str(teacher)
-
-
-def build_network(recipe: Recipe, run: RunPart) -> Network:
-    """The run's network for the recipe's sequences and outputs."""
-    for option in ("in_channels", "out_channels"):
-        if option in run.network.options:
-            raise RecipeError("set by the recipe's sequences and outputs", field=f"options.{option}", hint="remove it")
-    return build(run.network.name, in_channels=len(recipe.data.sequences), out_channels=recipe.channels, **run.network.options)
-
-
-def build_method(recipe: Recipe, name: str, teacher: Network | None) -> Method:
-    """The run's method around a fresh student; ``teacher`` is the trained network of :func:`teacher_of`."""
-    run = recipe.runs[name]
-    return _make(recipe, run, build_network(recipe, run), teacher)
-
-
-def _make(recipe: Recipe, run: RunPart, student: Network, teacher: Network | None) -> Method:
-    options = _method_options(run.method) if teacher is None else {**_method_options(run.method), "teacher": teacher}
-    return METHODS[run.method.name](student, recipe.outputs, **options)

@@ -17,7 +17,6 @@ class Supervised:
 
     def __init__(self, student: Network, outputs: Outputs) -> None:
         self.student, self.outputs = student, outputs
-        self.teacher = None
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """One term, ``segmentation``."""

@@ -1,0 +1,163 @@
+"""What a student owes its teacher: any of the losses, by name, each with its weight."""
+
+import difflib
+import inspect
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from torch import Tensor
+
+from gliodistill.distillation.attention_transfer import attention_transfer
+from gliodistill.distillation.barlow_twins import barlow_twins
+from gliodistill.distillation.channel_wise import channel_wise
+from gliodistill.distillation.dist import dist
+from gliodistill.distillation.region_affinity import region_affinity
+from gliodistill.distillation.soft_target import soft_target
+from gliodistill.distillation.taps import FeatureTaps
+from gliodistill.errors import RecipeError
+from gliodistill.networks import Network
+
+Loss = Callable[..., Tensor]
+LOGIT_LOSSES: dict[str, Loss] = {"soft_target": soft_target, "channel_wise": channel_wise, "dist": dist}
+"""Compare logits: ``(student, teacher, *, outputs, **options)``."""
+FEATURE_LOSSES: dict[str, Loss] = {
+    "attention_transfer": attention_transfer,
+    "region_affinity": region_affinity,
+    "barlow_twins": barlow_twins,
+}
+"""Compare features, stage by stage: ``(student's, teacher's, **options)``, with ``regions`` for those that ask."""
+GIVEN = ("outputs", "regions")  # by the method, not by the recipe
+
+
+@dataclass(frozen=True)
+class _Term:
+    loss: Loss
+    weight: float
+    taps: tuple[tuple[str, str], ...]
+    options: dict[str, Any]
+
+
+class Distiller:
+    """The weighted distillation losses between a student and a teacher.
+
+        with distiller.listening():
+            heads = student(image)
+            with torch.no_grad():
+                told = teacher(image)
+            terms = distiller.terms(heads[0], told[0], regions)
+
+    Args:
+        student: learns.
+        teacher: is compared with.
+        outputs: of both: ``regions`` or ``classes``.
+        losses: name → ``weight`` (1 by default), for features ``taps`` (pairs ``[student's stage, teacher's stage]``;
+            by default every stage that both have under one name), and the loss's own options.
+
+    Raises:
+        RecipeError: an unknown loss, option or stage; a weight or option out of range.
+    """
+
+    def __init__(self, student: Network, teacher: Network, outputs: str, losses: Mapping[str, Mapping[str, Any]]) -> None:
+        self.outputs = outputs
+        terms = {name: _term(name, dict(settings or {}), student, teacher) for name, settings in losses.items()}
+        own, others = ([pair[side] for term in terms.values() for pair in term.taps] for side in (0, 1))
+        if own:  # checked even where the weight is 0: a recipe's mistakes do not wait for their day
+            FeatureTaps(student, own), FeatureTaps(teacher, others)
+        self._terms = {name: term for name, term in terms.items() if term.weight}
+        pairs = [pair for term in self._terms.values() for pair in term.taps]
+        self._taps = [FeatureTaps(student, [p[0] for p in pairs]), FeatureTaps(teacher, [p[1] for p in pairs])] if pairs else []
+
+    def __bool__(self) -> bool:
+        """Whether any loss has a weight."""
+        return bool(self._terms)
+
+    @property
+    def listens(self) -> bool:
+        """Whether features are read, through hooks."""
+        return bool(self._taps)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Call both networks once within; :meth:`terms` reads what their stages put out."""
+        with ExitStack() as stack:
+            for taps in self._taps:
+                stack.enter_context(taps)
+            yield
+
+    def terms(
+        self, student: Float[Tensor, "B K X Y Z"], teacher: Float[Tensor, "B K X Y Z"], regions: Float[Tensor, "B 3 X Y Z"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The weighted losses by name.
+
+        Args:
+            student: logits on the input's grid.
+            teacher: logits on the same grid.
+            regions: truth, for the losses that ask for it.
+        """
+        terms = {}
+        for name, term in self._terms.items():
+            given = {"outputs": self.outputs, "regions": regions}
+            options = {**term.options, **{key: given[key] for key in inspect.signature(term.loss).parameters if key in given}}
+            if term.taps:
+                ours, theirs = self._taps
+                pair = [ours[own] for own, _ in term.taps], [theirs[other] for _, other in term.taps]
+                terms[name] = term.weight * term.loss(*pair, **options)
+            else:
+                terms[name] = term.weight * term.loss(student, teacher, **options)
+        return terms
+
+
+def _term(name: str, settings: dict[str, Any], student: Network, teacher: Network) -> _Term:
+    loss = {**LOGIT_LOSSES, **FEATURE_LOSSES}.get(name)
+    if loss is None:
+        valid = [*LOGIT_LOSSES, *FEATURE_LOSSES]
+        raise RecipeError("unknown loss", field="options.losses", got=name, expected=", ".join(valid), hint=nearest(name, valid))
+    field, keywords = f"options.losses.{name}", inspect.signature(loss).parameters
+    kinds: dict[str, Any] = {key: p.annotation for key, p in keywords.items() if p.kind is p.KEYWORD_ONLY and key not in GIVEN}
+    kinds |= {"weight": float} | ({"taps": list[tuple[str, str]]} if name in FEATURE_LOSSES else {})
+    options = fitting(settings, kinds, field)
+    weight = options.pop("weight", 1.0)
+    if not (math.isfinite(weight) and weight >= 0):
+        raise RecipeError("weight of a loss out of range", field=f"{field}.weight", got=weight, expected="0 or more")
+    if "temperature" in options and options["temperature"] <= 0:
+        raise RecipeError("temperature out of range", field=f"{field}.temperature", got=options["temperature"], expected="above 0")
+    taps: list[tuple[str, str]] = []
+    if name in FEATURE_LOSSES:
+        shared = [(tap, tap) for tap in student.taps if tap in teacher.taps]
+        taps = options.pop("taps", shared)
+        if not taps:
+            raise RecipeError(
+                "no stages to compare", field=f"{field}.taps", expected=f"pairs, the student's from {', '.join(student.taps)}"
+            )
+    return _Term(loss, weight, tuple(taps), options)
+
+
+def fitting(given: Mapping[str, Any], kinds: Mapping[str, Any], field: str) -> dict[str, Any]:
+    """``given`` options, each known to ``kinds`` and of the kind stated there.
+
+    Raises:
+        RecipeError: unknown (with the nearest valid one), or of another kind.
+    """
+    options = {}
+    for key, value in given.items():
+        if key not in kinds:
+            valid = ", ".join(kinds) or "no options"
+            raise RecipeError("unknown option", field=f"{field}.{key}", expected=valid, hint=nearest(key, kinds))
+        try:
+            options[key] = TypeAdapter(kinds[key], config=ConfigDict(allow_inf_nan=False)).validate_python(value)
+        except ValidationError as error:
+            raise RecipeError(
+                "option does not fit", field=f"{field}.{key}", got=repr(value)[:80], expected=error.errors()[0]["msg"]
+            ) from None
+    return options
+
+
+def nearest(word: str, valid: Collection[str]) -> str | None:
+    """A hint where ``word`` looks like a valid one."""
+    near = difflib.get_close_matches(word, list(valid), n=1)
+    return f"did you mean {near[0]}?" if near else None

@@ -1,0 +1,38 @@
+"""Any subset: one student for all 15 subsets of the sequences, taught by a teacher that sees all of them. Ours.
+
+The student's path drops sequences (``augmentation.drop_sequence``; 0.5 makes all subsets equally likely), the teacher's path
+never does. The student owes the teacher its logits and its latent features on the complete patch, so it learns what the missing
+sequences would have shown. Choi et al. (CMPB 2023) train one student a subset; Hu et al. 2020 (KD-Net) and others likewise.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from gliodistill.networks import Network
+from gliodistill.training.losses import Outputs
+from gliodistill.training.methods.compression import Compression
+
+OURS: Mapping[str, Mapping[str, Any]] = {
+    "soft_target": {"weight": 0.1},
+    "attention_transfer": {"weight": 0.1, "taps": [("bottleneck", "bottleneck")]},
+}
+
+
+class AnySubset(Compression):
+    """Segmentation loss on what the student is shown + what it owes a frozen teacher that is shown everything.
+
+    Args:
+        student: learns with sequences dropped.
+        outputs: of both networks.
+        teacher: frozen, in evaluation mode, run once a batch on all sequences.
+        losses: name → weight, stages and options (:class:`gliodistill.distillation.Distiller`); by default soft targets and
+            attention transfer at the bottleneck.
+
+    Raises:
+        RecipeError: a loss, option or stage that does not exist or is out of range.
+    """
+
+    DROPS: ClassVar = True
+
+    def __init__(self, student: Network, outputs: Outputs, *, teacher: Network, losses: dict[str, dict[str, Any]] | None = None) -> None:
+        super().__init__(student, outputs, teacher=teacher, losses={k: dict(v) for k, v in OURS.items()} if losses is None else losses)
