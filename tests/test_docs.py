@@ -116,7 +116,7 @@ def test_links_and_commands(file):
     for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text):
         assert (file.parent / link).exists(), link
     commands = get_command(app).commands
-    for name, rest in re.findall(r"(?:^|`)gliodistill ([a-z]+)([^\n`#]*)", text, re.MULTILINE):
+    for name, rest in re.findall(r"(?:^|`)gliodistill ([a-z][a-z-]*)([^\n`#]*)", text, re.MULTILINE):
         assert name in commands, name
         options = {option for parameter in commands[name].params for option in parameter.opts}
         assert set(re.findall(r"(?<=\s)--?[a-z][a-z-]*", rest)) <= options, (name, rest)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from gliodistill.errors import StudyError
 from gliodistill.studies import Sequence, Study, open_cohort
 
 T1, T1CE, T2, FLAIR = Sequence
@@ -155,6 +156,18 @@ def test_manifest_json(tmp_path, make, wrapped):
     cohort = open_cohort(tmp_path / "list.json")
     assert [(record.id, record.patient, record.truth is None) for record in cohort.studies] == [("a", "a", False), ("b", "q", True)]
     assert values(cohort.studies[1].load()) == {T1: 1.0}
+
+
+def test_manifest_of_a_folder_that_names_its_labels(tmp_path, make):
+    """Codes 1 and 2 alone could be of several conventions: what the manifest says of them decides."""
+    table(tmp_path, make)
+    rows = [{"id": "a", "t1": "data/one.nii.gz", "truth": "truth.nii"}]
+    for labels, name in (({"1": "NCR", "2": "ED", "4": "ET"}, "brats2021"), ({"1": "ET", "2": "NET", "3": "CC", "4": "ED"}, "brats-ped")):
+        (tmp_path / "manifest.json").write_text(json.dumps({"labels": labels, "studies": rows}))
+        assert open_cohort(tmp_path).convention.name == name
+    (tmp_path / "manifest.json").write_text(json.dumps({"labels": "latin", "studies": rows}))
+    with pytest.raises(StudyError, match="malformed manifest"):
+        open_cohort(tmp_path)
 
 
 def test_loose_folder(tmp_path, make):

@@ -66,7 +66,7 @@ def segment_studies(
     """
     convention = predictor.package.convention if labels is None else find_convention(labels)
     folder, todo, report = Path(out), list(records), BatchReport()
-    _check_ids(todo)
+    check_ids(todo)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -77,7 +77,7 @@ def segment_studies(
     elif existing := [r.id for r in todo if any(path.exists() for path in _targets(folder, r.id))]:
         hint = "resume to keep what is finished, or choose another folder"
         raise OutputError("results exist", file=_targets(folder, existing[0])[0], got=f"{len(existing)} of {len(todo)}", hint=hint)
-    for record, reading in track(_read_ahead(todo), "segmenting studies", total=len(todo)):
+    for record, reading in track(read_ahead(todo), "segmenting studies", total=len(todo)):
         try:
             study, seconds = reading.result()
             report.done[record.id] = _segment_one(study, seconds, predictor, convention, folder)
@@ -113,7 +113,12 @@ def _finished(folder: Path, id: str, fingerprint: str, convention: LabelConventi
         return False
 
 
-def _check_ids(records: list[StudyRecord]) -> None:
+def check_ids(records: list[StudyRecord]) -> None:
+    """Refuse studies whose outputs would not have a file name of their own.
+
+    Raises:
+        StudyError: two studies of one id, or an id that is not a file name.
+    """
     seen: set[str] = set()
     for record in records:
         if record.id in seen:
@@ -123,7 +128,7 @@ def _check_ids(records: list[StudyRecord]) -> None:
         seen.add(record.id)
 
 
-def _read_ahead(records: list[StudyRecord]) -> Iterator[tuple[StudyRecord, "Future[tuple[Study, float]]"]]:
+def read_ahead(records: list[StudyRecord]) -> Iterator[tuple[StudyRecord, "Future[tuple[Study, float]]"]]:
     """Each record with its study being read in a thread, one ahead: decompression leaves the interpreter free."""
     with ThreadPoolExecutor(1) as pool:
         reading = [pool.submit(_read, records[0])] if records else []

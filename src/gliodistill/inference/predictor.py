@@ -57,17 +57,21 @@ class Predictor:
         """
         spec = self.package.spec
         convention = spec.convention if labels is None else find_convention(labels)
-        self._check_sequences(study)
+        self.check(study)
         began = time.perf_counter()
         prepared = spec.preparation.apply(study)
         ready = time.perf_counter()
-        scores = spec.outputs.region_logits(self.logits(prepared.image))
+        scores = self.region_logits(prepared.image)
         inferred = time.perf_counter()
         # TC only inside WT and ET only inside TC, as anatomy and label maps have it.
         regions = np.logical_and.accumulate(prepared.to_native(scores, spec.inference.logit_threshold), axis=0)
         codes = study.grid.with_data(convention.from_regions(regions))
         seconds = {"prepare": ready - began, "infer": inferred - ready, "restore": time.perf_counter() - inferred}
         return Segmentation(study.id, codes, regions, convention, self.package.name, self.package.fingerprint, seconds)
+
+    def region_logits(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits of WT, TC, ET (3 X Y Z, float32) of a prepared image (levels, uint8 C X Y Z), whatever the network's outputs are."""
+        return self.package.spec.outputs.region_logits(self.logits(image))
 
     def logits(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits (K X Y Z, float32) of a prepared image (levels, uint8 C X Y Z), in one pass or by windows."""
@@ -81,7 +85,8 @@ class Predictor:
         x, y, z = shape
         return float(np.prod(tiling.padded_sides((x, y, z), self.package.runtime.divisor))) * self.package.runtime.bytes_per_voxel / 1e9
 
-    def _check_sequences(self, study: Study) -> None:
+    def check(self, study: Study) -> None:
+        """Raise StudyError if the study lacks a sequence that the model needs."""
         spec = self.package.spec
         missing = [s for s in spec.sequences if s not in study.images and s not in spec.may_lack]
         if missing:

@@ -76,12 +76,28 @@ class Prepared:
         """
         canonical = self.native.canonical()
         result = np.zeros((len(scores), *canonical.shape), dtype=bool)
-        extent = tuple(s.stop - s.start for s in self.box)
-        factors = [source / target for source, target in zip(canonical.spacing, self.spacing, strict=True)]
-        matrices = tuple(axis_matrix(n, e, f) for n, e, f in zip(self.shape, extent, factors, strict=True))
         for channel, score in enumerate(scores):
-            result[channel][self.box] = resample(score, matrices) > threshold
+            result[channel][self.box] = self.in_box(score) > threshold
         return np.ascontiguousarray(self.native.from_canonical(result))
+
+    def in_box(self, scores: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Scores (… X Y Z on the prepared grid) interpolated linearly to the voxels of :attr:`box`, float32 … X Y Z."""
+        factors = [1 / factor for factor in self._factors()]
+        matrices = tuple(axis_matrix(n, e, f) for n, e, f in zip(self.shape, self._extent(), factors, strict=True))
+        return resample(scores, matrices)
+
+    def from_native(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """What lies on the study's own grid (K X Y Z) on the prepared grid, resampled as the images are (float32)."""
+        inside = np.stack([self.native.with_data(value).canonical().data[self.box] for value in values])
+        matrices = tuple(axis_matrix(e, n, f) for e, n, f in zip(self._extent(), self.shape, self._factors(), strict=True))
+        return resample(inside, matrices)
+
+    def _extent(self) -> list[int]:
+        return [side.stop - side.start for side in self.box]
+
+    def _factors(self) -> list[float]:
+        """Prepared voxel size in native ones, along each canonical axis."""
+        return [target / source for target, source in zip(self.spacing, self.native.canonical().spacing, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 Columns: ``id``; ``patient`` (default: the id); any spelling of T1, T1CE, T2, FLAIR; ``truth`` (or ``seg``, ``label``).
 Paths are relative to the manifest; ``images.nii.gz#2`` is channel 2 of a 4-D file. JSON is a list of such rows, or an
-object with that list under ``studies``.
+object with that list under ``studies`` and perhaps, as in a ``dataset.json``, what the codes mean under ``labels``. A
+folder that holds ``manifest.json`` may stand for it.
 """
 
 import csv
@@ -17,14 +18,16 @@ from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import ImageFile
 
 NAME = "manifest"
+FILE = "manifest.json"
+"""What a folder's own table is called."""
 
 _ID = frozenset({"id", "case", "study", "caseid", "studyid"})
 _PATIENT = frozenset({"patient", "patientid", "subject", "subjectid"})
 
 
 def matches(root: Path) -> bool:
-    """Whether ``root`` is a .csv, .tsv or .json file."""
-    return root.is_file() and root.suffix.lower() in (".csv", ".tsv", ".json")
+    """Whether ``root`` is a .csv, .tsv or .json file, or a folder with a ``manifest.json``."""
+    return (root / FILE).is_file() or (root.is_file() and root.suffix.lower() in (".csv", ".tsv", ".json"))
 
 
 def find(root: Path) -> Found:
@@ -35,7 +38,8 @@ def find(root: Path) -> Found:
     """
     if not matches(root):
         raise StudyError("not a manifest", file=root, field="name", got=root.name, expected="a .csv, .tsv or .json file")
-    rows = _json_rows(root) if root.suffix.lower() == ".json" else _csv_rows(root)
+    root = root / FILE if root.is_dir() else root
+    rows, label_names = _json_rows(root) if root.suffix.lower() == ".json" else (_csv_rows(root), None)
     if not rows:
         raise StudyError("empty manifest", file=root, field="rows", got=0, expected="one row per study")
     drafts, strange = [], set()
@@ -61,7 +65,8 @@ def find(root: Path) -> Found:
             else:
                 draft.add_truth(image)
         drafts.append(draft)
-    return gather(NAME, drafts, [Problem(f"columns not used: {', '.join(sorted(strange))}", file=root)] if strange else [])
+    problems = [Problem(f"columns not used: {', '.join(sorted(strange))}", file=root)] if strange else []
+    return gather(NAME, drafts, problems, label_names)
 
 
 def _columns(row: dict[str, Any], file: Path) -> dict[str, str | Sequence | None]:
@@ -98,12 +103,15 @@ def _csv_rows(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _json_rows(file: Path) -> list[dict[str, Any]]:
+def _json_rows(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """The rows, and the meaning of the labels where it is told."""
     content = read_json(file)
-    rows = content.get("studies") if isinstance(content, dict) else content
+    rows, label_names = (content.get("studies"), content.get("labels")) if isinstance(content, dict) else (content, None)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise StudyError("malformed manifest", file=file, field="studies", got=type(content).__name__, expected="a list of objects")
-    return rows
+    if label_names is not None and not isinstance(label_names, dict):
+        raise StudyError("malformed manifest", file=file, field="labels", got=type(label_names).__name__, expected="code → meaning")
+    return rows, label_names
 
 
 def _image(text: str, folder: Path) -> ImageFile:

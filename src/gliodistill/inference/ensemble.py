@@ -1,0 +1,167 @@
+"""Several models, several mirrored looks, one answer: the unweighted mean of probabilities, and how far the members agree.
+
+The mean over models is that of Lachinov et al. (BrainLes 2019); the mean over mirrored inputs is data distillation
+(Radosavovic et al., CVPR 2018). A *member* is one model looking at one mirrored input; all members weigh the same.
+Theirs averages four classes and takes the arg-max. Here the members' common ground is the probability of WT, TC and
+ET, which models of ``regions`` and of ``classes`` both give, so that they may be mixed (our reading).
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.errors import PackageError
+from gliodistill.images.volume import Volume
+from gliodistill.inference.predictor import Predictor
+from gliodistill.preparation.preparation import Preparation, Prepared
+from gliodistill.studies.labels import REGIONS
+from gliodistill.studies.study import Study
+
+AXES = "xyz"
+"""Names of the prepared grid's axes: left–right, back–front, down–up."""
+
+Flip = tuple[int, ...]
+"""Axes mirrored, 0 to 2."""
+
+_FLOOR = -100.0  # logit of what a model cannot draw; −∞ would spoil its neighbours where it is interpolated
+
+
+def parse_flips(text: str) -> tuple[Flip, ...]:
+    """Every combination of the axes named: ``none`` → 1, ``x`` → 2, ``xy`` → 4, ``all`` (= ``xyz``) → 8.
+
+    Raises:
+        PackageError: anything else.
+    """
+    axes = {"none": "", "all": AXES}.get(text, text)
+    if not set(axes) <= set(AXES) or len(set(axes)) < len(axes) or not text:
+        raise PackageError("no such flips", field="flips", got=text, expected="none, all, or some of x, y, z, e.g. xy")
+    numbers = sorted(AXES.index(axis) for axis in axes)
+    return tuple(flip for count in range(len(numbers) + 1) for flip in combinations(numbers, count))
+
+
+@dataclass(frozen=True, eq=False)
+class Consensus:
+    """What the members say of one study, on the study's own grid.
+
+    Attributes:
+        probability: of WT, TC, ET (float32, 3 X Y Z, in [0, 1]); the mean over members, made nested (TC ≤ WT, ET ≤ TC);
+            0 outside the brain.
+        deviation: standard deviation over members (float32, 3 X Y Z, in [0, 0.5]), before that.
+        agreement: region → mean Dice over all pairs of members, each cut at 0.5 (two that draw nothing agree: 1); None
+            where there is one member.
+        grid: any volume on the study's grid.
+        seconds: it took.
+    """
+
+    probability: NDArray[np.float32]
+    deviation: NDArray[np.float32]
+    agreement: dict[str, float] | None
+    grid: Volume
+    seconds: float
+
+    @property
+    def regions(self) -> NDArray[np.bool_]:
+        """WT, TC, ET (bool, 3 X Y Z): probability above 0.5; nested, as the probabilities are."""
+        return self.probability > 0.5
+
+    def confidence(self) -> NDArray[np.float32]:
+        """How sure: the smallest |2p − 1| of any region, X Y Z in [0, 1]; 0 where some region is a toss-up."""
+        sure: NDArray[np.float32] = np.abs(2 * self.probability - 1).min(axis=0)
+        return sure
+
+    def disagreement(self) -> NDArray[np.float32]:
+        """How split: the largest 2σ of any region, X Y Z in [0, 1]; 1 where half of the members say 0 and half say 1."""
+        split: NDArray[np.float32] = 2 * self.deviation.max(axis=0)
+        return split
+
+
+class Ensemble:
+    """Models that answer together.
+
+    Args:
+        models: one or more, of any networks, preparations and kinds of output.
+        flips: mirrored inputs that each model looks at (:func:`parse_flips`).
+
+    Raises:
+        PackageError: no model, or one twice (it would weigh double).
+    """
+
+    def __init__(self, models: Sequence[Predictor], flips: tuple[Flip, ...] = ((),)) -> None:
+        fingerprints = [model.package.fingerprint for model in models]
+        if not models:
+            raise PackageError("no model", field="models", got=0, expected="one or more")
+        if len(set(fingerprints)) < len(fingerprints):
+            twice = next(m.package.name for m in models if fingerprints.count(m.package.fingerprint) > 1)
+            raise PackageError("one model twice", field="models", got=twice, expected="each once: all weigh the same")
+        self.models, self.flips = tuple(models), flips
+
+    def __len__(self) -> int:
+        """Members: models × flips."""
+        return len(self.models) * len(self.flips)
+
+    def ask(self, study: Study) -> Consensus:
+        """What the members say of a study.
+
+        Memory: two float32 maps of three regions on the study's grid, and a bit a voxel, region and member.
+
+        Raises:
+            StudyError: it lacks a sequence that some model needs, or its images are empty.
+        """
+        began = time.perf_counter()
+        prepared = self._prepare(study)
+        canonical = study.grid.canonical()
+        total = np.zeros((len(REGIONS), *canonical.shape), dtype=np.float32)
+        squares = np.zeros_like(total)
+        drawn = []
+        for view, logits in self._members(prepared):
+            probability = 0.5 + 0.5 * np.tanh(0.5 * view.in_box(np.maximum(logits, _FLOOR)))  # a logistic that cannot overflow
+            place = (slice(None), *view.box)
+            total[place] += probability
+            squares[place] += probability**2
+            if len(self) > 1:
+                whole = np.zeros(total.shape, dtype=bool)
+                whole[place] = np.logical_and.accumulate(probability > 0.5, axis=0)
+                drawn.append(np.packbits(whole.reshape(len(REGIONS), -1), axis=1))
+        mean = total / len(self)
+        deviation = np.sqrt(np.maximum(squares / len(self) - mean**2, 0))
+        agreement = {region: _agreement([m[i] for m in drawn]) for i, region in enumerate(REGIONS)} if drawn else None
+        probability, deviation = (
+            np.ascontiguousarray(study.grid.from_canonical(values)) for values in (np.minimum.accumulate(mean, axis=0), deviation)
+        )
+        return Consensus(probability, deviation, agreement, study.grid, time.perf_counter() - began)
+
+    def _prepare(self, study: Study) -> dict[Preparation, Prepared]:
+        """One prepared study for each preparation in use; every model is asked before any of them works."""
+        prepared: dict[Preparation, Prepared] = {}
+        for model in self.models:
+            model.check(study)
+        for model in self.models:
+            if model.package.preparation not in prepared:
+                prepared[model.package.preparation] = model.package.preparation.apply(study)
+        return prepared
+
+    def _members(self, prepared: dict[Preparation, Prepared]) -> Iterator[tuple[Prepared, NDArray[np.float32]]]:
+        """Each member's prepared study and its logits of WT, TC, ET, mirrored back."""
+        for model in self.models:
+            view = prepared[model.package.preparation]
+            for flip in self.flips:
+                axes = tuple(axis + 1 for axis in flip)
+                logits = model.region_logits(np.ascontiguousarray(np.flip(view.image, axes)))
+                yield view, np.ascontiguousarray(np.flip(logits, axes))
+
+
+def _agreement(drawn: list[NDArray[np.uint8]]) -> float:
+    """Mean Dice over all pairs of masks (packed bits, one array a member)."""
+    anyone = np.bitwise_or.reduce(drawn)
+    filled = np.flatnonzero(anyone)
+    voxels = np.unpackbits(np.stack([mask[filled] for mask in drawn]), axis=1).astype(np.float32)
+    overlap = voxels @ voxels.T  # sums below 2²⁴: exact in float32
+    sizes = np.diagonal(overlap)
+    first, second = np.triu_indices(len(drawn), 1)
+    both = sizes[first] + sizes[second]
+    dice = np.where(both > 0, 2 * overlap[first, second] / np.maximum(both, 1), 1.0)
+    return float(dice.mean(dtype=np.float64))

@@ -1,0 +1,299 @@
+"""Pseudo-labels: what an ensemble says of studies that no expert has drawn, written so that it opens as a cohort.
+
+| in the folder | what |
+|---|---|
+| ``manifest.json`` | the selected studies as a cohort: their own images, the pseudo-label as truth |
+| ``pseudo.json`` | who made it and how; agreement of every study; who was left out and why |
+| ``<id>/labels.nii.gz`` | codes of one label convention |
+| ``<id>/{WT,TC,ET}.nii.gz`` | soft labels: probability · 255 |
+| ``<id>/confidence.nii.gz``, ``disagreement.nii.gz`` | · 255; see :class:`Consensus` |
+| ``<id>/study.json`` | agreement, volumes, what made it |
+
+A study's folder is written whole or not at all. The two tables are written last and taken away first: a folder that
+has them is complete.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.errors import GliodistillError, OutputError, StudyError
+from gliodistill.files import atomic_folder, make_folder, remove_leftovers, sha256, write_text
+from gliodistill.images.nifti import write_nifti
+from gliodistill.inference.batch import check_ids, read_ahead
+from gliodistill.inference.ensemble import AXES, Consensus, Ensemble
+from gliodistill.models.package import NOTICE, WEIGHTS, versions_in_use
+from gliodistill.preparation.likeness import Signature, most_alike, signature_of
+from gliodistill.progress import track
+from gliodistill.studies.cohort import Cohort, open_cohort
+from gliodistill.studies.labels import REGIONS, LabelConvention
+from gliodistill.studies.layouts.manifest import FILE as MANIFEST
+from gliodistill.studies.study import ImageFile, Study, StudyRecord
+
+FORMAT = 1
+INDEX, STUDY, LABELS = "pseudo.json", "study.json", "labels.nii.gz"
+RULE = (
+    "mean probability of WT, TC and ET over models × flips, all members alike; a region where it is above 0.5, TC only inside WT and ET "
+    "only inside TC; agreement = mean Dice over all pairs of members; confidence = smallest |2p − 1| and disagreement = largest 2σ of any "
+    "region; maps are stored · 255"
+)
+
+
+@dataclass
+class PseudoReport:
+    """What became of each study.
+
+    Attributes:
+        done: id → its facts, for those labelled now.
+        skipped: ids finished before.
+        left_out: id → why it must not be learnt from (its patient is known), or was not selected.
+        failed: id → why.
+    """
+
+    done: dict[str, dict[str, Any]] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, GliodistillError] = field(default_factory=dict)
+
+
+def write_pseudo_labels(
+    records: Iterable[StudyRecord],
+    ensemble: Ensemble,
+    out: str | os.PathLike[str],
+    *,
+    labels: LabelConvention,
+    soft: bool = False,
+    agreement: float | None = None,
+    exclude: Mapping[str, Cohort] | None = None,
+    resume: bool = False,
+) -> PseudoReport:
+    """Label studies with an ensemble.
+
+    Args:
+        records: the studies; truths, if any, are not looked at.
+        ensemble: the models and how often each looks.
+        out: new, or with ``resume`` a folder that was left.
+        labels: convention of the codes written.
+        soft: write the probabilities as well, for soft labels.
+        agreement: select a study only if the members' mean Dice, averaged over WT, TC and ET, is at least this.
+        exclude: name → cohort whose patients must not be among the studies: the labelled ones, those that validate or
+            test. They are told by patient id, and by the images themselves where ids differ.
+        resume: keep what the same settings have finished.
+
+    Raises:
+        GliodistillError: an agreement that one member cannot have, or out of range.
+        StudyError: two studies of one id, an id that is not a file name, or an excluded study that cannot be read
+            (it could hide a patient on two sides).
+        OutputError: something is at ``out`` without ``resume``, or it cannot be written.
+    """
+    folder, pool, cohorts, report = Path(out), list(records), exclude or {}, PseudoReport()
+    check_ids(pool)
+    _check_agreement(agreement, ensemble)
+    _claim(folder, resume)
+    settings = _settings(ensemble, labels, soft, cohorts)
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    known = {record.patient: f"{record.id} of {name}" for name, cohort in cohorts.items() for record in cohort.studies}
+    report.left_out = {r.id: f"patient {r.patient} is that of {known[r.patient]}" for r in pool if r.patient in known}
+    report.skipped = [r.id for r in pool if r.id not in report.left_out and _facts(folder / r.id).get("key") == key]
+    todo = [r for r in pool if r.id not in report.left_out and r.id not in set(report.skipped)]
+    strangers = _signatures(cohorts) if todo else {}
+    for name in (INDEX, MANIFEST):
+        (folder / name).unlink(missing_ok=True)
+    for record, reading in track(read_ahead(todo), "labelling studies", total=len(todo)):
+        try:
+            study, _ = reading.result()
+            if twin := most_alike(signature_of(study), strangers):
+                report.left_out[record.id] = f"the same images as {twin[0]} (correlation {twin[1]:.3f})"
+            else:
+                report.done[record.id] = _write_study(study, ensemble.ask(study), folder, labels, soft, key)
+        except GliodistillError as error:
+            report.failed[record.id] = error
+        except Exception as error:  # a night of work must not end at one study nobody foresaw
+            report.failed[record.id] = GliodistillError("unforeseen failure", file=record.id, got=f"{type(error).__name__}: {error}")
+    _write_tables(folder, pool, settings, labels, agreement, report)
+    return report
+
+
+@dataclass(frozen=True, eq=False)
+class PseudoLabels:
+    """A finished folder of pseudo-labels.
+
+    Attributes:
+        folder: where it lies.
+        cohort: the selected studies, with the pseudo-label as truth.
+        facts: content of ``pseudo.json``.
+    """
+
+    folder: Path
+    cohort: Cohort
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> "PseudoLabels":
+        """Open what :func:`write_pseudo_labels` wrote.
+
+        Raises:
+            StudyError: no such folder, one that was not finished, or no study selected.
+        """
+        root = Path(folder)
+        try:
+            facts = json.loads((root / INDEX).read_text())
+            if facts["format"] != FORMAT:
+                raise StudyError("pseudo-labels of another format", file=root, got=facts["format"], expected=FORMAT, hint="make them again")
+            convention = str(facts["labels"]["convention"])
+            selected = sum(study["selected"] for study in facts["studies"].values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            hint = "make or finish it with: gliodistill pseudo-label … --resume"
+            raise StudyError("not a folder of pseudo-labels", file=root, got=error, expected=f"a folder with {INDEX}", hint=hint) from error
+        if not selected:
+            raise StudyError("no pseudo-label was selected", file=root, field="agreement", got=f"0 of {len(facts['studies'])}")
+        return cls(root, open_cohort(root, layout="manifest", labels=convention), facts)
+
+    @property
+    def soft(self) -> bool:
+        """Whether there are soft labels."""
+        return bool(self.facts["soft"])
+
+    def soft_files(self, id: str) -> tuple[Path, ...]:
+        """Probability maps (· 255) of WT, TC, ET of a study.
+
+        Raises:
+            StudyError: only hard labels were written.
+        """
+        if not self.soft:
+            raise StudyError("pseudo-labels are hard", file=self.folder, hint="make them with gliodistill pseudo-label --soft")
+        return tuple(self.folder / id / f"{region}.nii.gz" for region in REGIONS)
+
+
+def _check_agreement(agreement: float | None, ensemble: Ensemble) -> None:
+    if agreement is not None and not 0 <= agreement <= 1:
+        raise GliodistillError("agreement out of range", field="agreement", got=agreement, expected="0 to 1")
+    if agreement is not None and len(ensemble) < 2:
+        raise GliodistillError("one member cannot agree", field="agreement", got=agreement, hint="add models, or flips")
+
+
+def _claim(folder: Path, resume: bool) -> None:
+    if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError("output exists", file=folder, expected="a new folder", hint="continue with --resume, or choose another")
+    make_folder(folder)
+    remove_leftovers(folder)
+
+
+def _settings(ensemble: Ensemble, labels: LabelConvention, soft: bool, cohorts: Mapping[str, Cohort]) -> dict[str, Any]:
+    """Everything that decides what is written for a study."""
+    return {
+        "format": FORMAT,
+        "models": [
+            {"name": m.package.name, "sha256": m.package.fingerprint, "weights_sha256": sha256(m.package.folder / WEIGHTS)}
+            for m in ensemble.models
+        ],
+        "runtimes": [type(model.runtime).__name__ for model in ensemble.models],
+        "flips": ["".join(AXES[axis] for axis in flip) for flip in ensemble.flips],
+        "rule": RULE,
+        "labels": {"convention": labels.name, "codes": {str(code): str(tissue) for code, tissue in labels.codes.items()}},
+        "soft": soft,
+        "excluded": {name: {record.id: record.patient for record in cohort.studies} for name, cohort in cohorts.items()},
+    }
+
+
+def _signatures(cohorts: Mapping[str, Cohort]) -> dict[str, Signature]:
+    """``<id> of <cohort>`` → signature, of every excluded study."""
+    found = {}
+    records = [(name, record) for name, cohort in cohorts.items() for record in cohort.studies]
+    reading = read_ahead([record for _, record in records])
+    for (name, record), (_, study) in zip(records, track(reading, "reading excluded studies", total=len(records)), strict=True):
+        try:
+            found[f"{record.id} of {name}"] = signature_of(study.result()[0])
+        except GliodistillError as error:
+            hint = "repair it, or take it out of that cohort: it may be one of the patients to be labelled"
+            raise StudyError("excluded study cannot be compared", file=f"{name}: {record.id}", got=error.problem, hint=hint) from error
+    return found
+
+
+def _write_study(study: Study, said: Consensus, folder: Path, labels: LabelConvention, soft: bool, key: str) -> dict[str, Any]:
+    """The study's folder, in place of one of other settings."""
+    target, grid, regions = folder / study.id, study.grid, said.regions
+    facts = {
+        "key": key,
+        "id": study.id,
+        "patient": study.patient,
+        "agreement": None if said.agreement is None else {**said.agreement, "mean": float(np.mean([*said.agreement.values()]))},
+        "volumes_ml": {region: round(float(mask.sum()) * grid.voxel_ml, 4) for region, mask in zip(REGIONS, regions, strict=True)},
+        "seconds": round(said.seconds, 3),
+    }
+    maps = {"confidence": said.confidence(), "disagreement": said.disagreement()}
+    if soft:
+        maps |= dict(zip(REGIONS, said.probability, strict=True))
+    if _facts(target):
+        shutil.rmtree(target)
+    with atomic_folder(target) as temporary:
+        write_nifti(grid.with_data(labels.from_regions(regions)), temporary / LABELS)
+        for name, values in maps.items():
+            write_nifti(grid.with_data(_bytes(values)), temporary / f"{name}.nii.gz")
+        (temporary / STUDY).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    return facts
+
+
+def _bytes(share: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.rint(share * 255).astype(np.uint8)
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """What a finished study says of itself; empty where there is none."""
+    try:
+        facts: dict[str, Any] = json.loads((folder / STUDY).read_text(encoding="utf-8"))
+        return facts
+    except (OSError, ValueError):
+        return {}
+
+
+def _write_tables(
+    folder: Path,
+    pool: list[StudyRecord],
+    settings: dict[str, Any],
+    labels: LabelConvention,
+    agreement: float | None,
+    report: PseudoReport,
+) -> None:
+    """Select, and say what was made of what."""
+    studies, rows = {}, []
+    for record in pool:
+        if record.id not in report.done and record.id not in report.skipped:
+            continue
+        facts = _facts(folder / record.id)
+        selected = agreement is None or (facts["agreement"] or {}).get("mean", 0.0) >= agreement
+        studies[record.id] = {name: facts[name] for name in ("patient", "agreement", "volumes_ml")} | {"selected": selected}
+        if selected:
+            images = {str(sequence): _relative(image, folder) for sequence, image in record.images.items()}
+            rows.append({"id": record.id, "patient": record.patient, **images, "truth": f"{record.id}/{LABELS}"})
+        else:
+            report.left_out[record.id] = f"agreement {facts['agreement']['mean']:.3f} is below {agreement}"
+    codes = {"0": "background"} | {str(code): str(tissue) for code, tissue in labels.codes.items()}
+    index = settings | {
+        "notice": NOTICE,
+        "versions": versions_in_use("gliodistill", "numpy", "openvino"),
+        "agreement": agreement,
+        "studies": studies,
+        "left_out": report.left_out,
+        "failed": {id: str(error) for id, error in report.failed.items()},
+    }
+    write_text(folder / MANIFEST, json.dumps({"labels": codes, "studies": rows}, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / INDEX, json.dumps(index, indent=1, ensure_ascii=False) + "\n")
+
+
+def _relative(image: ImageFile, folder: Path) -> str:
+    """Where an image lies as seen from ``folder``, so that both may move together; from the root where there is no such way."""
+    path = image.path.resolve()
+    try:
+        text = Path(os.path.relpath(path, folder.resolve())).as_posix()
+    except ValueError:  # another drive
+        text = str(path)
+    return text if image.channel is None else f"{text}#{image.channel}"
