@@ -55,8 +55,8 @@ class CascadeDecoder(nn.Module):
         self.join = nn.Conv3d(fine + skip + maps, fine, 1)
         self.block = PreactivatedBlock(fine, groups=1, norm=norm)
 
-    def forward(self, x: Float[Tensor, "B C _ _ _"], *beside: Float[Tensor, "B _ X Y Z"]) -> Float[Tensor, "B D X Y Z"]:
-        """Features of the finer level."""
+    def forward(self, x: Float[Tensor, "B C _ _ _"], *beside: Tensor) -> Float[Tensor, "B D X Y Z"]:
+        """Features of the finer level; ``beside``: what lies on its grid, ``B _ X Y Z`` each."""
         return self.block(self.join(torch.cat((self.up(x), *beside), dim=1)))  # type: ignore[no-any-return]
 
 
@@ -100,8 +100,8 @@ class MultiEncoderUNet(nn.Module):
         named.update({f"decoder{level}": self.decoders[level] for level in reversed(range(len(self.decoders)))})
         return named
 
-    def forward(self, x: Float[Tensor, "B C X Y Z"], maps: Sequence[Sequence[Float[Tensor, "B K _ _ _"]]]) -> Float[Tensor, "B D X Y Z"]:
-        """Decoder features on the grid of ``x``; ``maps``: what to join at each decoder level, finest first."""
+    def forward(self, x: Float[Tensor, "B C X Y Z"], maps: Sequence[Sequence[Tensor]]) -> Float[Tensor, "B D X Y Z"]:
+        """Decoder features on the grid of ``x``; ``maps``: what to join (``B K _ _ _`` each) at each decoder level, finest first."""
         fused = []
         for encoder, fusion in zip(self.encoders, self.fusions, strict=True):
             x = encoder(x)
