@@ -40,6 +40,20 @@ def test_split_does_not_depend_on_order_and_does_on_seed():
     assert len(set(held.values())) == 4
 
 
+def test_folds_hold_each_patient_out_once():
+    whole = cohort(*(record(f"s{index}", f"p{index // 2}") for index in range(26)))
+    folds = [whole.split(f"{fold}/5") for fold in range(1, 6)]
+    held = [patient for sides in folds for patient in sides["validation"].patients]
+    assert sorted(held) == sorted(whole.patients)
+    assert {len(sides["validation"].patients) for sides in folds} == {2, 3}
+
+
+@pytest.mark.parametrize("fold", ["0/5", "6/5", "1", "a/b", "", "1/", "-1/5"])
+def test_no_such_fold(fold):
+    with pytest.raises(StudyError, match="no such fold"):
+        cohort(*(record(f"s{index}", f"p{index}") for index in range(9))).split(fold)
+
+
 @pytest.mark.parametrize("validation", [0, 3, -1, 0.0, 1.0, 1.5, 0.01, float("nan")])
 def test_split_that_leaves_a_side_empty(validation):
     with pytest.raises(StudyError, match="cannot split"):

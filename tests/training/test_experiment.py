@@ -222,6 +222,17 @@ def test_no_patient_is_on_two_sides(tmp_path):
 # Folders that are somebody else's -------------------------------------------------------------------------------
 
 
+def test_runs_may_be_added_to_an_experiment(finished, prepared, tmp_path):
+    copy = shutil.copytree(finished.folder, tmp_path / "run")
+    before = hashes(finished)
+    more = finished.recipe.model_copy(update={"runs": {**finished.recipe.runs, "again": finished.recipe.runs["alone"]}})
+    added = train(more, prepared.folder, copy, resume=True)
+    assert hashes(added) == {**before, "again": before["alone"]}
+    assert Experiment.open(copy).recipe == more
+    with pytest.raises(CheckpointError, match="another recipe"):
+        train(finished.recipe, prepared.folder, copy, resume=True)
+
+
 def test_another_recipe_other_studies_or_no_resume(finished, cohort, tmp_path):
     copy = shutil.copytree(finished.folder, tmp_path / "run")
     before = (copy / "data.json").read_bytes()

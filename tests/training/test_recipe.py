@@ -55,6 +55,7 @@ BAD = [
     ("training.device", "tpu", "training.device", "cuda"),
     ("data.spacing", [1, 0, 1], "data.spacing.1", "greater than 0"),
     ("data.spacing", [1, 1], "data.spacing.2", "recipe does not validate"),
+    ("data.validation", "second", "data.validation", "valid"),
     ("data.sequences", [], "data.sequences", "at least 1"),
     ("data.sequences", ["T1", "T1"], "data.sequences", "each sequence once"),
     ("data.sequences", ["T7"], "data.sequences.0", "FLAIR"),
@@ -168,8 +169,8 @@ def test_bad_settings(file, setting):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("given", "kind"), [(5, int), (0.2, float), (["a", "b"], tuple)])
-def test_validation_is_a_number_a_share_or_ids(given, kind):
+@pytest.mark.parametrize(("given", "kind"), [(5, int), (0.2, float), ("2/5", str), (["a", "b"], tuple)])
+def test_validation_is_a_number_a_share_a_fold_or_ids(given, kind):
     assert type(recipe(data={"validation": given}).data.validation) is kind
 
 

@@ -8,12 +8,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
 from gliodistill.distillation.attention_transfer import attention_transfer
-from gliodistill.distillation.barlow_twins import barlow_twins
+from gliodistill.distillation.barlow_twins import barlow_twins, check_widths
 from gliodistill.distillation.channel_wise import channel_wise
 from gliodistill.distillation.dist import dist
 from gliodistill.distillation.region_affinity import region_affinity
@@ -31,6 +32,7 @@ FEATURE_LOSSES: dict[str, Loss] = {
     "barlow_twins": barlow_twins,
 }
 """Compare features, stage by stage: ``(student's, teacher's, **options)``, with ``regions`` for those that ask."""
+CHANNEL_BY_CHANNEL = ("barlow_twins",)  # need stages of one width
 GIVEN = ("outputs", "regions")  # by the method, not by the recipe
 
 
@@ -63,8 +65,11 @@ class Distiller:
     """
 
     def __init__(self, student: Network, teacher: Network, outputs: str, losses: Mapping[str, Mapping[str, Any]]) -> None:
-        self.outputs = outputs
+        self.outputs, self._networks = outputs, (student, teacher)
         terms = {name: _term(name, dict(settings or {}), student, teacher) for name, settings in losses.items()}
+        if outputs == "regions" and (term := terms.get("soft_target")) and term.options.get("standardise"):
+            field = "options.losses.soft_target.standardise"
+            raise RecipeError("regions have no common soft-max to standardise", field=field, got=True, expected="outputs: classes")
         own, others = ([pair[side] for term in terms.values() for pair in term.taps] for side in (0, 1))
         if own:  # checked even where the weight is 0: a recipe's mistakes do not wait for their day
             FeatureTaps(student, own), FeatureTaps(teacher, others)
@@ -88,6 +93,25 @@ class Distiller:
             for taps in self._taps:
                 stack.enter_context(taps)
             yield
+
+    @torch.no_grad()
+    def check(self, student: Float[Tensor, "B C X Y Z"], teacher: Float[Tensor, "B D X Y Z"]) -> None:
+        """Find out what only shapes tell, by one pass of both networks where a loss needs it: milliseconds on the meta device.
+
+        Args:
+            student: what the student will be shown.
+            teacher: what the teacher will be shown.
+
+        Raises:
+            RecipeError: a loss that compares channel by channel would meet stages of unequal widths.
+        """
+        pairs = [pair for name, term in self._terms.items() if name in CHANNEL_BY_CHANNEL for pair in term.taps]
+        if pairs:
+            with self.listening():
+                for network, image in zip(self._networks, (student, teacher), strict=True):
+                    network(image)
+                for own, other in pairs:
+                    check_widths(self._taps[0][own], self._taps[1][other])
 
     def terms(
         self, student: Float[Tensor, "B K X Y Z"], teacher: Float[Tensor, "B K X Y Z"], regions: Float[Tensor, "B 3 X Y Z"]

@@ -65,7 +65,7 @@ class Cohort:
             )
         return replace(self, studies=tuple(known[id] for id in wanted))
 
-    def split(self, validation: int | float | Sequence[str], seed: int = 0) -> dict[str, "Cohort"]:
+    def split(self, validation: int | float | str | Sequence[str], seed: int = 0) -> dict[str, "Cohort"]:
         """Two sides, ``"training"`` and ``"validation"``, with no patient on both: see :func:`split_patients`."""
         training, held_out = split_patients({record.id: record.patient for record in self.studies}, validation, seed)
         sides = {"training": self.select(training), "validation": self.select(held_out)}
@@ -73,7 +73,7 @@ class Cohort:
         return sides
 
 
-def split_patients(patients: Mapping[str, str], validation: int | float | Sequence[str], seed: int = 0) -> tuple[list[str], list[str]]:
+def split_patients(patients: Mapping[str, str], validation: int | float | str | Sequence[str], seed: int = 0) -> tuple[list[str], list[str]]:
     """Study ids for training and for validation, with no patient on both sides.
 
     The order of patients comes from a hash of seed and patient, so it is the same everywhere and for ever, and a
@@ -81,8 +81,9 @@ def split_patients(patients: Mapping[str, str], validation: int | float | Sequen
 
     Args:
         patients: study id → patient.
-        validation: how many patients (int), which share of them (float between 0 and 1), or the ids of studies
-            (every study of their patients comes along).
+        validation: how many patients (int), which share of them (float between 0 and 1), which fold of a cross-validation
+            (``"2/5"``: the second of five; each patient is in one of them), or the ids of studies (every study of their
+            patients comes along).
         seed: another seed, another split.
 
     Raises:
@@ -93,6 +94,11 @@ def split_patients(patients: Mapping[str, str], validation: int | float | Sequen
         share = 0.0 < validation < 1.0 and not isinstance(validation, int)
         count = round(validation * len(everyone)) if share else validation if isinstance(validation, int) else 0
         held_out = set(everyone[: max(0, count)])
+    elif isinstance(validation, str):
+        fold, _, folds = validation.partition("/")
+        if not (fold.isdecimal() and folds.isdecimal() and 1 <= int(fold) <= int(folds)):
+            raise StudyError("no such fold", field="validation", got=validation, expected="1/5 to 5/5, for five folds")
+        held_out = set(everyone[int(fold) - 1 :: int(folds)])
     else:
         strangers = [id for id in validation if id not in patients]
         if strangers:
@@ -103,7 +109,7 @@ def split_patients(patients: Mapping[str, str], validation: int | float | Sequen
             "cannot split",
             field="validation",
             got=f"{validation} of {len(everyone)} patients",
-            expected="a number of patients, or a share between 0 and 1, that leaves both sides one",
+            expected="a number of patients, a share between 0 and 1 or a fold, that leaves both sides one",
         )
     ids = sorted(patients)
     return [id for id in ids if patients[id] not in held_out], [id for id in ids if patients[id] in held_out]

@@ -124,7 +124,7 @@ def run_experiment(
         recipe: complete.
         data: a cohort in any known layout, or a cache of ``gliodistill prepare`` with the recipe's preparation. Only
             labelled studies are used.
-        out: new, or with ``resume`` the folder of the same recipe on the same studies.
+        out: new, or with ``resume`` the folder of the same recipe on the same studies; runs may have been added to it.
         resume: go on where ``out`` was left, even while it was preparing.
         layout: how a cohort is stored, where it cannot be told.
         labels: label convention of a cohort, where it cannot be told.
@@ -143,7 +143,7 @@ def run_experiment(
     check_recipe(recipe)
     there = _claim(root, recipe, resume)
     wanted = _wanted(recipe, only, there)
-    if there is not None and not wanted:
+    if there is not None and not wanted and there.recipe == recipe:
         return there
     source = _open_data(recipe, Path(data), layout, labels)
     experiment = _plan(recipe, source, root)
@@ -174,7 +174,8 @@ def _claim(root: Path, recipe: Recipe, resume: bool) -> Experiment | None:
     if not resume:
         raise OutputError("output exists", file=root, expected="a new folder", hint="continue with --resume, or choose another")
     experiment = Experiment.open(root)
-    differing = _first_difference(experiment.recipe.model_dump(mode="json"), recipe.model_dump(mode="json"))
+    known = recipe.model_copy(update={"runs": {name: run for name, run in recipe.runs.items() if name in experiment.recipe.runs}})
+    differing = _first_difference(experiment.recipe.model_dump(mode="json"), known.model_dump(mode="json"))
     if differing:
         raise CheckpointError(
             "folder holds another recipe", file=root / RECIPE, field=differing, hint="resume with the recipe it was started with"

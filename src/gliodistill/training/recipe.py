@@ -35,8 +35,8 @@ class DataPart(_Part):
     """Channels of the image, in this order."""
     spacing: tuple[Positive, Positive, Positive] | None = None
     """Voxel size in mm, or null for each study's own."""
-    validation: int | float | tuple[str, ...] = 0.2
-    """Patients kept for validation: a number, a share, or their ids."""
+    validation: int | float | Annotated[str, Field(pattern=r"^\d+/\d+$")] | tuple[str, ...] = 0.2
+    """Patients kept for validation: a number, a share, a fold (``2/5``: the second of five), or their ids."""
     split_seed: int = 0
 
     @field_validator("sequences")
@@ -171,6 +171,10 @@ class Recipe(_Part):
     name: Name
     about: str = ""
     citation: str = ""
+    expected: str = ""
+    """What should come out, or where what came out is written."""
+    cost: str = ""
+    """What it needs: data, time, machine."""
     data: DataPart = DataPart()
     sampling: SamplingPart = SamplingPart()
     runs: Annotated[dict[Name, RunPart], Field(min_length=1)]
