@@ -49,15 +49,20 @@ def barlow_twins(
         return torch.stack([_redundancy(s, t.detach() if stop_gradient else t, off_diagonal) for s, t in pairs]).sum()
 
 
-def _redundancy(student: Tensor, teacher: Tensor, off_diagonal: float) -> Tensor:
+def check_widths(student: Float[Tensor, "B _ _ _ _"], teacher: Float[Tensor, "B _ _ _ _"]) -> None:
+    """Raise RecipeError where two latents differ in their number of channels."""
     if student.shape[1] != teacher.shape[1]:
         raise RecipeError(
             "Barlow Twins compares latents channel by channel",
             field="taps",
             got=f"{student.shape[1]} and {teacher.shape[1]} channels",
             expected="as many on both sides",
-            hint="project both latents to one width, or choose stages of the same width",
+            hint="give both networks stages of the same width, or choose others",
         )
+
+
+def _redundancy(student: Tensor, teacher: Tensor, off_diagonal: float) -> Tensor:
+    check_widths(student, teacher)
     a, b = (_standard(x) for x in on_one_grid(student, teacher))
     correlation = a.T @ b / len(a)
     on_diagonal = correlation.diagonal()

@@ -11,6 +11,7 @@ from gliodistill.networks.registry import Description, build, describe, names, r
 from gliodistill.networks.residual_unet import ResidualUNet
 from gliodistill.networks.s3d_unet import S3DUNet
 from gliodistill.networks.segresnet import SegResNet
+from gliodistill.networks.subset import ZeroFilled
 from gliodistill.networks.trans_bts import TransBTS
 from gliodistill.networks.unet import UNet
 from gliodistill.networks.unet_plus_plus import UNetPlusPlus
@@ -29,6 +30,7 @@ __all__ = [
     "TransBTS",
     "UNet",
     "UNetPlusPlus",
+    "ZeroFilled",
     "build",
     "count_parameters",
     "default_precision",

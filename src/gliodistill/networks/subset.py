@@ -25,6 +25,15 @@ class _Around(Network):
         """Those of the network inside."""
         return self.network.taps
 
+    @property
+    def penalty(self) -> Float[Tensor, ""] | None:  # type: ignore[override]
+        """That of the network inside."""
+        return self.network.penalty
+
+    def strip(self) -> None:
+        """Strip the network inside."""
+        self.network.strip()
+
 
 @register("zero_filled")
 class ZeroFilled(_Around):

@@ -52,9 +52,9 @@ def widen(small: Network, large: Network, x: Float[Tensor, "B C X Y Z"], *, nois
     """
     if not noise >= 0:
         raise RecipeError("an option of widening is out of range", field="noise", got=noise, expected="at least 0")
-    _check_alike(small, large)
+    check_widening(small, large)
     generator, old, new = torch.Generator().manual_seed(seed), small.state_dict(), large.state_dict()
-    state = {key: _widened(key, small.get_submodule(key.rpartition(".")[0]), old[key], new[key], noise, generator) for key in new}
+    state = {key: _widened(key, small.get_submodule(key.rpartition(".")[0]), old[key], new[key].shape, noise, generator) for key in new}
     for name, layer in large.named_modules():
         if isinstance(layer, SelfAttention):  # the dot product of r replicas is r times as large, of which √(embedding/head) takes √r
             queries = state[f"{name}.qkv.weight"].chunk(3)[0]
@@ -70,15 +70,11 @@ def _sources(narrow: int, wide: int) -> Int[Tensor, " wide"]:
     return torch.arange(wide) * narrow // wide
 
 
-def _widened(key: str, layer: nn.Module, old: Tensor, new: Tensor, noise: float, generator: torch.Generator) -> Tensor:
-    """The tensor ``key`` of ``layer``, grown to the shape of ``new``."""
+def _widened(key: str, layer: nn.Module, old: Tensor, shape: torch.Size, noise: float, generator: torch.Generator) -> Tensor:
+    """The tensor ``key`` of ``layer``, grown to ``shape``."""
     reads = _reading_axis(layer) if key.endswith("weight") else None
     wide = old.cpu()
-    for axis, (n, m) in enumerate(zip(old.shape, new.shape, strict=True)):
-        if m < n:
-            raise RecipeError("the wide network is narrower", field=key, got=f"{m} channels", expected=f"at least {n}")
-        if m % n and isinstance(layer, nn.GroupNorm | nn.LayerNorm):
-            raise RecipeError("the norm would weigh its channels anew", field=key, got=f"{m} channels", expected=f"a multiple of {n}")
+    for axis, (n, m) in enumerate(zip(old.shape, shape, strict=True)):
         if m > n:
             wide = wide.index_select(axis, _sources(n, m))
             wide = _share_out(wide, axis, n, noise * old.std(correction=0).item(), generator) if axis == reads else wide
@@ -103,13 +99,25 @@ def _share_out(weight: Tensor, axis: int, narrow: int, noise: float, generator: 
     return (shares / count.index_select(axis, sources)).to(weight.dtype)
 
 
-def _check_alike(small: Network, large: Network) -> None:
-    """Same class, same layers, same options."""
+def check_widening(small: Network, large: Network) -> None:
+    """Check what layers and shapes tell, without weights (networks on the meta device will do).
+
+    Raises:
+        RecipeError: networks that differ in more than width, a narrower layer, or a norm that cannot be widened.
+    """
     narrow, wide = dict(small.named_modules()), dict(large.named_modules())
     for name in dict.fromkeys((*narrow, *wide)):
         expected, got = _describe(narrow.get(name)), _describe(wide.get(name))
         if got != expected:
             raise RecipeError("the networks differ in more than width", field=name or "network", got=got, expected=expected)
+    sizes = {key: tensor.shape for key, tensor in small.state_dict().items()}
+    for key, tensor in large.state_dict().items():
+        is_norm = isinstance(narrow[key.rpartition(".")[0]], nn.GroupNorm | nn.LayerNorm)
+        for n, m in zip(sizes[key], tensor.shape, strict=True):
+            if m < n:
+                raise RecipeError("the wide network is narrower", field=key, got=f"{m} channels", expected=f"at least {n}")
+            if m % n and is_norm:
+                raise RecipeError("the norm would weigh its channels anew", field=key, got=f"{m} channels", expected=f"a multiple of {n}")
 
 
 def _describe(layer: nn.Module | None) -> str:
