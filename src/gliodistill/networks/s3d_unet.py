@@ -72,12 +72,12 @@ class SeparableDecoder(nn.Module):
 class S3DUNet(EncoderDecoder):
     """S3D-UNet of Chen et al. 2018: every 3³ convolution factorised into 3² in a plane and 3 through it, 3.3 M parameters.
 
-    The paper's: a U-Net whose 3³ convolutions are replaced by 1×3×3 and 3×1×1 ones, after the separable inception blocks
-    that S3D (Xie et al. 2018) uses for video. Its text gives us no widths, so all else is our reading: five levels of widths 16 … 256
-    as in the U-Net of Isensee et al. 2017 that BraTS entries of that year started from; residual inception blocks whose
-    branches take the slices axial, coronal and sagittal, so that no axis of the brain is the poor one, and a 1³ convolution to
-    mix them; two blocks a level; 2³ convolutions of stride 2 down, transposed ones up; instance norm and LeakyReLU. ``views=1``
-    has axial slices alone, as in video.
+    The paper's, as far as we could read it (abstract and introduction): a U-Net whose 3³ convolutions are replaced by
+    1×3×3 and 3×1×1 ones, after the separable inception blocks that S3D (Xie et al. 2018) uses for video. All else is our
+    reading: five levels of widths 16 … 256 as in the U-Net of Isensee et al. 2017, from which BraTS entries of that year
+    started; residual inception blocks whose branches take the slices axial, coronal and sagittal, so that no axis of the
+    brain is the poor one, and a 1³ convolution to mix them; two blocks a level; 2³ convolutions of stride 2 down,
+    transposed ones up; instance norm and LeakyReLU. ``views=1`` has axial slices alone, as in video.
 
     Args:
         in_channels: image sequences C.
