@@ -1,6 +1,7 @@
 """From a finished run to a model package that runs without torch."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from gliodistill.studies.labels import BRATS2021, REGIONS
 from gliodistill.training.checkpoint import read_tensors
 from gliodistill.training.experiment import RECIPE, Experiment
 from gliodistill.training.loop import BEST
+from gliodistill.training.methods import channels_of
 
 CLASSES = ("background", "NCR", "ED", "ET")
 
@@ -54,12 +56,13 @@ def package_run(path: str | os.PathLike[str], out: str | os.PathLike[str], run: 
     network = experiment.load_network(run)
     _, facts = read_tensors(experiment.folder / run / BEST)
     dice = facts.get("dice") or {}
-    sequences = part.sequences or recipe.data.sequences
+    channels = channels_of(recipe, run)
+    sequences = tuple(recipe.data.sequences[channel] for channel in channels)
     options = {**part.network.options, "in_channels": len(sequences), "out_channels": part.channels}
     counts = {side: len(ids) for side, ids in experiment.split.items()}
     spec = ModelSpec(
         name=name or f"{recipe.name}-{run}",
-        preparation=recipe.data.preparation(),
+        preparation=replace(recipe.data.preparation(), sequences=sequences),
         network=NetworkSpec(part.network.name, options),
         outputs=Outputs("regions", REGIONS) if part.outputs == "regions" else Outputs("classes", CLASSES),
         convention=experiment.convention or BRATS2021,
@@ -75,7 +78,7 @@ def package_run(path: str | os.PathLike[str], out: str | os.PathLike[str], run: 
         # A network that learnt with sequences dropped can do without any of them.
         may_lack=sequences if part.augmentation.drop_sequence > 0 else (),
     )
-    return export_package(network, spec, out, samples=_samples(experiment))
+    return export_package(network, spec, out, samples=[image[channels] for image in _samples(experiment)])
 
 
 def _samples(experiment: Experiment) -> list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:

@@ -9,10 +9,11 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from gliodistill.distillation.distiller import fitting, nearest
+from gliodistill.distillation.distiller import Distiller, fitting, nearest
 from gliodistill.errors import RecipeError
 from gliodistill.networks import Network, build
 from gliodistill.networks.subset import Selecting
+from gliodistill.networks.widening import check_widening
 from gliodistill.training.methods.any_subset import AnySubset
 from gliodistill.training.methods.assistant_chain import AssistantChain
 from gliodistill.training.methods.compression import Compression
@@ -80,16 +81,27 @@ def check_run(recipe: Recipe, name: str) -> None:
         raise RecipeError(f"method {run.method.name} drops sequences", field=field, got=0, expected="above 0, e.g. 0.5")
     with torch.device("meta"):  # shapes and names only: a 31 M teacher costs nothing to check
         with _naming(f"{place}.network"):
-            divisor = build_network(recipe, name).divisor
+            student = build_network(recipe, name)
         with _naming(f"{place}.method"):
             method = build_method(recipe, name, lambda teacher: build_network(recipe, teacher))
-    if any(side % divisor for side in recipe.sampling.patch):
-        raise RecipeError(
-            f"patch does not fit the network of run {name}",
-            field="sampling.patch",
-            got=list(recipe.sampling.patch),
-            expected=f"multiples of {divisor}",
-        )
+        for role, network in learners_of(method).items():
+            if any(side % network.divisor for side in recipe.sampling.patch):
+                raise RecipeError(
+                    f"patch does not fit the {role} of run {name}",
+                    field="sampling.patch",
+                    got=list(recipe.sampling.patch),
+                    expected=f"multiples of {network.divisor}",
+                )
+        if run.start is not None:
+            if channels_of(recipe, run.start) != channels_of(recipe, name):
+                raise RecipeError("starts from a network for other sequences", field=f"{place}.start", got=run.start)
+            with _naming(f"{place}.start"):
+                check_widening(build_network(recipe, run.start), student)
+        with _naming(f"{place}.method"):
+            counts = len(channels_of(recipe, name)), len(recipe.data.sequences)
+            image, complete = (torch.empty(1, count, *recipe.sampling.patch) for count in counts)
+            for distiller in distillers_of(method):
+                distiller.check(image, complete)
     if run.training.compile and listens(method):
         raise RecipeError("features are read through hooks", field=f"{place}.training.compile", got=True, expected="false for this run")
 
@@ -176,9 +188,14 @@ def frozen_in(method: Method) -> list[Network]:
     return [network for value in values for network in (value if isinstance(value, list) else [value])]
 
 
+def distillers_of(method: Method) -> list[Distiller]:
+    """Towards each of the method's teachers, the losses that it weighs."""
+    return getattr(method, "distillers", [method.distiller] if hasattr(method, "distiller") else [])
+
+
 def listens(method: Method) -> bool:
     """Whether the method reads features through hooks, which compiled networks do not call."""
-    return any(distiller.listens for distiller in getattr(method, "distillers", [d for d in [getattr(method, "distiller", None)] if d]))
+    return any(distiller.listens for distiller in distillers_of(method))
 
 
 def _method(part: MethodPart, field: str) -> Callable[..., Method]:
