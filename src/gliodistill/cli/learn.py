@@ -36,6 +36,10 @@ def train(
             "--set", metavar="KEY=VALUE", help="Change a key of the recipe, e.g. training.steps=500; may be repeated.", show_default=False
         ),
     ] = None,
+    pseudo: Annotated[
+        Path | None,
+        typer.Option("--pseudo", metavar="OUT", help="What pseudo-label wrote, for runs that learn from it.", show_default=False),
+    ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option("--only", metavar="NAME", help="Train this run of the recipe only; may be repeated.", show_default=False),
@@ -58,7 +62,9 @@ def train(
         if name not in parsed.runs:
             raise RecipeError("no such run in the recipe", file=recipe, field="--only", got=name, expected=", ".join(parsed.runs))
     with watcher(parsed) as watch:
-        experiment = run_experiment(parsed, data, out, resume=resume, layout=layout, labels=labels, only=tuple(only or ()), watch=watch)
+        experiment = run_experiment(
+            parsed, data, out, resume=resume, layout=layout, labels=labels, only=tuple(only or ()), pseudo=pseudo, watch=watch
+        )
     finished = {name: experiment.summary(name) for name in parsed.runs if experiment.is_finished(name)}
 
     def show(screen: "Console") -> None:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.errors import CacheError, PackageError
+from gliodistill.errors import CacheError, PackageError, StudyError
 from gliodistill.files import atomic_folder, make_folder, remove_leftovers, sha256, write_text
-from gliodistill.preparation.preparation import Preparation
+from gliodistill.images.nifti import read_labels
+from gliodistill.preparation.preparation import Preparation, Prepared
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention
@@ -34,7 +35,8 @@ class CachedStudy:
 
     Attributes:
         id, patient: as in the cohort.
-        folder: holds ``image.npy`` (uint8 C X Y Z) and, with a truth, ``truth.npy`` (uint8 X Y Z bit mask).
+        folder: holds ``image.npy`` (uint8 C X Y Z) and, with a truth, ``truth.npy`` (uint8 X Y Z bit mask); with soft
+            labels ``soft.npy`` (uint8 3 X Y Z).
         present: which channels the study has.
         labelled: whether it has a truth.
         shape: voxels along X, Y, Z.
@@ -62,6 +64,14 @@ class CachedStudy:
             CacheError: the file is missing or damaged.
         """
         return self._array("truth.npy", self.shape)
+
+    def soft(self) -> NDArray[np.uint8]:
+        """Probabilities · 255 of WT, TC, ET, uint8 3 X Y Z, memory-mapped.
+
+        Raises:
+            CacheError: there are none, or the file is damaged.
+        """
+        return self._array("soft.npy", (3, *self.shape))
 
     def _array(self, name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         file, hint = self.folder / name, "remove the study's folder and prepare again"
@@ -133,7 +143,13 @@ def is_cache(folder: str | os.PathLike[str]) -> bool:
     return (Path(folder) / _INDEX).is_file()
 
 
-def build_cache(cohort: Cohort, preparation: Preparation, folder: str | os.PathLike[str], jobs: int | None = None) -> Cache:
+SoftFiles = Callable[[str], tuple[Path, ...]]
+"""Id of a study → files of its soft labels: probabilities · 255 of WT, TC, ET, on the grid of its images."""
+
+
+def build_cache(
+    cohort: Cohort, preparation: Preparation, folder: str | os.PathLike[str], jobs: int | None = None, soft: SoftFiles | None = None
+) -> Cache:
     """Prepare every study of ``cohort`` into ``folder``, in parallel; what is there already and unchanged is kept.
 
     Args:
@@ -141,6 +157,7 @@ def build_cache(cohort: Cohort, preparation: Preparation, folder: str | os.PathL
         preparation: the settings.
         folder: new, or a cache to continue. Each study is written whole or not at all.
         jobs: studies prepared at once; None = one per core.
+        soft: where soft labels lie, if they are to be prepared as well.
 
     Raises:
         GliodistillError: the first study that cannot be read (those prepared so far stay).
@@ -161,7 +178,7 @@ def build_cache(cohort: Cohort, preparation: Preparation, folder: str | os.PathL
     # Threads: gunzip, hashing and NumPy let go of the interpreter, nothing is copied between processes, and nobody
     # is left behind by a kill.
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        pending = [pool.submit(_prepare_one, record, cohort.convention, preparation, root) for record in cohort.studies]
+        pending = [pool.submit(_prepare_one, record, cohort.convention, preparation, root, soft) for record in cohort.studies]
         try:
             for done in track(as_completed(pending), "preparing studies", total=len(pending)):
                 done.result()
@@ -186,9 +203,10 @@ def _claim(root: Path, index: str) -> None:
         (root / _INDEX).unlink()
 
 
-def _key(record: StudyRecord, convention: LabelConvention | None, preparation: Preparation) -> str:
+def _key(record: StudyRecord, convention: LabelConvention | None, preparation: Preparation, soft: tuple[Path, ...] = ()) -> str:
     """Content and settings in one digest: files' bytes, channels, convention, preparation, format."""
     files = {str(s): (sha256(f.path), f.channel) for s, f in record.images.items()}
+    files |= {f"soft {path.name}": (sha256(path), None) for path in soft}
     if record.truth is not None:
         files["truth"] = (sha256(record.truth.path), record.truth.channel)
     name = None if convention is None else convention.name
@@ -196,8 +214,11 @@ def _key(record: StudyRecord, convention: LabelConvention | None, preparation: P
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _prepare_one(record: StudyRecord, convention: LabelConvention | None, preparation: Preparation, root: Path) -> None:
-    folder, key = root / record.id, _key(record, convention, preparation)
+def _prepare_one(
+    record: StudyRecord, convention: LabelConvention | None, preparation: Preparation, root: Path, soft: SoftFiles | None
+) -> None:
+    maps = () if soft is None else soft(record.id)
+    folder, key = root / record.id, _key(record, convention, preparation, maps)
     if folder.is_dir():
         if _meta(folder).get("key") == key:
             return
@@ -207,6 +228,8 @@ def _prepare_one(record: StudyRecord, convention: LabelConvention | None, prepar
         np.save(temporary / "image.npy", prepared.image)
         if prepared.truth is not None:
             np.save(temporary / "truth.npy", prepared.truth)
+        if maps:
+            np.save(temporary / "soft.npy", _soft(maps, prepared))
         meta = {
             "key": key,
             "patient": prepared.patient,
@@ -216,6 +239,15 @@ def _prepare_one(record: StudyRecord, convention: LabelConvention | None, prepar
             "affine": prepared.affine.tolist(),
         }
         (temporary / _STUDY).write_text(json.dumps(meta, indent=1))
+
+
+def _soft(files: tuple[Path, ...], prepared: Prepared) -> NDArray[np.uint8]:
+    """Soft labels (uint8 3 X Y Z) resampled as the images are."""
+    maps = [read_labels(file) for file in files]
+    for file, volume in zip(files, maps, strict=True):
+        if not volume.same_grid(prepared.native):
+            raise StudyError("soft label on another grid", file=file, got=volume.shape, expected=f"the images' {prepared.native.shape}")
+    return np.rint(prepared.from_native(np.stack([volume.data for volume in maps]))).astype(np.uint8)
 
 
 def _meta(folder: Path) -> dict[str, Any]:

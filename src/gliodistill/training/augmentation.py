@@ -99,25 +99,25 @@ def read_patch(
 
     Args:
         image: levels, uint8 C X Y Z.
-        truth: bit mask, uint8 X Y Z, or None.
+        truth: bit mask, uint8 X Y Z; or shares of 255, uint8 K X Y Z; or None.
         centre: voxel index of the patch's centre; a patch of even sides has it just above its middle.
         patch: sides in voxels.
         draw: of :func:`draw_spatial`.
 
     Returns:
-        levels, uint8 C x y z, and bit mask, uint8 x y z; 0 beyond the study. Images are interpolated linearly among
-        brain voxels, truths by the nearest voxel.
+        levels, uint8 C x y z, and the truth in the form it was given; 0 beyond the study. Images are interpolated linearly
+        among brain voxels, shares linearly, bit masks by the nearest voxel.
     """
     if draw.matrix is None and draw.elastic is None:
         start = centre - np.asarray(patch) // 2
         levels = _cut(image, start, patch)
-        mask = None if truth is None else _cut(truth[None], start, patch)[0]
+        mask = None if truth is None else _cut(truth.reshape(-1, *truth.shape[-3:]), start, patch).reshape(*truth.shape[:-3], *patch)
     else:
         levels, mask = _read_warped(image, truth, centre, patch, draw)
     axes = tuple(axis for axis in range(3) if draw.flips[axis])
     if axes:
         levels = np.flip(levels, tuple(a + 1 for a in axes))
-        mask = None if mask is None else np.flip(mask, axes)
+        mask = None if mask is None else np.flip(mask, tuple(a - 3 for a in axes))
     return np.ascontiguousarray(levels), None if mask is None else np.ascontiguousarray(mask)
 
 
@@ -156,9 +156,10 @@ def _read_warped(
     warped = torch.where(share > 0.5, (value / share.clamp_min(1e-3)).round().clamp(1, 255), 0.0).to(torch.uint8).numpy()
     if truth is None:
         return warped, None
-    codes = torch.from_numpy(_cut(truth[None], centre - reach, box)).float()
-    mask = F.grid_sample(codes[None], grid, mode="nearest", align_corners=True)[0, 0]
-    return warped, mask.to(torch.uint8).numpy()
+    shares = truth.ndim == 4
+    codes = torch.from_numpy(_cut(truth if shares else truth[None], centre - reach, box)).float()
+    mask = F.grid_sample(codes[None], grid, mode="bilinear" if shares else "nearest", align_corners=True)[0].round()
+    return warped, (mask if shares else mask[0]).to(torch.uint8).numpy()
 
 
 def apply_intensity(values: Float[Tensor, "C X Y Z"], inside: Bool[Tensor, "C X Y Z"], draw: IntensityDraw) -> Float[Tensor, "C X Y Z"]:

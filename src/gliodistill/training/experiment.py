@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from gliodistill.studies.labels import CONVENTIONS, LabelConvention
 from gliodistill.training.checkpoint import load_weights, read_tensors
 from gliodistill.training.loop import BEST, Progress, train_run
 from gliodistill.training.methods import build_method, build_network, channels_of, check_recipe, learners_of, needs
+from gliodistill.training.pseudo import Pool, build_pool, check_same, open_labels
 from gliodistill.training.recipe import Recipe, load_recipe
 from gliodistill.training.sampling import PatchSampler
 
@@ -36,6 +37,8 @@ class Experiment:
         split: ``training`` and ``validation`` → study ids.
         convention: label convention of the truth.
         cache: folder of the prepared studies.
+        pseudo: which pseudo-labelled studies its runs learn from, if any does: ``folder``, ``sha256``, ``studies`` and those of
+            them that are ``transductive`` (their patients validate).
     """
 
     folder: Path
@@ -43,6 +46,7 @@ class Experiment:
     split: dict[str, list[str]]
     convention: LabelConvention | None
     cache: Path
+    pseudo: dict[str, Any] | None = None
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> "Experiment":
@@ -55,7 +59,7 @@ class Experiment:
         try:
             data = json.loads((root / DATA).read_text())
             convention = None if data["convention"] is None else CONVENTIONS[data["convention"]]
-            return cls(root, load_recipe(root / RECIPE), data["split"], convention, root / data["cache"])
+            return cls(root, load_recipe(root / RECIPE), data["split"], convention, root / data["cache"], data.get("pseudo"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
                 "not a run folder", file=root, expected=f"{RECIPE} and {DATA}", hint="give the folder of gliodistill train -o"
@@ -113,6 +117,7 @@ def run_experiment(
     labels: str | None = None,
     only: tuple[str, ...] = (),
     jobs: int | None = None,
+    pseudo: str | os.PathLike[str] | None = None,
     watch: Watch = lambda run, steps, progress: None,
 ) -> Experiment:
     """Train every run of ``recipe`` (or ``only`` some) on the studies at ``data``.
@@ -130,6 +135,7 @@ def run_experiment(
         labels: label convention of a cohort, where it cannot be told.
         only: runs to train now; a teacher that is needed must be finished or among them.
         jobs: studies prepared at once; None = one per core.
+        pseudo: folder of ``gliodistill pseudo-label``, for the runs that learn from it.
         watch: called after each step with the run's name, its steps and its progress.
 
     Raises:
@@ -146,7 +152,10 @@ def run_experiment(
     if there is not None and not wanted and there.recipe == recipe:
         return there
     source = _open_data(recipe, Path(data), layout, labels)
-    experiment = _plan(recipe, source, root)
+    experiment = replace(_plan(recipe, source, root), pseudo=None if there is None else there.pseudo)
+    patient_of = {study.id: study.patient for study in source.studies}
+    patients = {side: {id: patient_of[id] for id in ids} for side, ids in experiment.split.items()}
+    labels_of_pool = open_labels(recipe, wanted, pseudo, patients)
     if there is not None and there.split != experiment.split:
         raise CheckpointError(
             "folder was trained on other studies",
@@ -160,8 +169,14 @@ def run_experiment(
     remove_leftovers(root)
     _write_plan(experiment)
     cache = source if isinstance(source, Cache) else build_cache(source, recipe.data.preparation(), experiment.cache, jobs)
+    pool = None
+    if labels_of_pool is not None:
+        pool = build_pool(recipe, labels_of_pool, cache, patients, root, jobs)
+        check_same(experiment.pseudo, pool.facts, root / DATA)
+        experiment = replace(experiment, pseudo=pool.facts)
+        _write_plan(experiment)
     for name in wanted:
-        _train(experiment, name, cache, watch)
+        _train(experiment, name, cache, pool, watch)
     return experiment
 
 
@@ -249,6 +264,7 @@ def _write_plan(experiment: Experiment) -> None:
         "split": experiment.split,
         "convention": None if experiment.convention is None else experiment.convention.name,
         "cache": "cache" if cache == root / "cache" else str(cache.resolve()),
+        "pseudo": experiment.pseudo,
     }
     write_text(root / DATA, json.dumps(data, indent=1))
     write_text(root / RECIPE, experiment.recipe.to_yaml())
@@ -259,7 +275,7 @@ def _counts(split: dict[str, list[str]]) -> str:
     return " and ".join(sides)
 
 
-def _train(experiment: Experiment, name: str, cache: Cache, watch: Watch) -> None:
+def _train(experiment: Experiment, name: str, cache: Cache, pool: Pool | None, watch: Watch) -> None:
     """Train one run to its end and write its summary, which says that it is finished."""
     recipe, run = experiment.recipe, experiment.recipe.runs[name]
     torch.manual_seed(run.seed)
@@ -270,7 +286,8 @@ def _train(experiment: Experiment, name: str, cache: Cache, watch: Watch) -> Non
         widen(experiment.load_network(run.start), method.student, anything)
     channels = channels_of(recipe, name)
     training, validation = (cache.select(set(experiment.split[side])) for side in ("training", "validation"))
-    sampler = PatchSampler(training, recipe.sampling, run.augmentation, run.seed, channels)
+    learnt = (pool.cache, run.pseudo) if pool is not None and run.pseudo.share else None
+    sampler = PatchSampler(training, recipe.sampling, run.augmentation, run.seed, channels, learnt)
 
     def step(progress: Progress) -> None:
         watch(name, run.training.steps, progress)
@@ -278,4 +295,7 @@ def _train(experiment: Experiment, name: str, cache: Cache, watch: Watch) -> Non
     summary = train_run(method, sampler, list(validation), run.training, run.outputs, channels, experiment.folder / name, step)
     shape = (1, len(channels), *recipe.sampling.patch)
     summary |= {"parameters": count_parameters(method.student), "flops": flops(method.student, shape), "flops_shape": list(shape)}
+    if learnt is not None and pool is not None:
+        counts = {kind: len(pool.facts[kind]) for kind in ("studies", "transductive")}
+        summary["pseudo"] = {**counts, "labels": run.pseudo.labels, "sha256": pool.facts["sha256"]}
     write_text(experiment.folder / name / SUMMARY, json.dumps(summary, indent=1))

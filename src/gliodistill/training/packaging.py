@@ -60,6 +60,10 @@ def package_run(path: str | os.PathLike[str], out: str | os.PathLike[str], run: 
     sequences = tuple(recipe.data.sequences[channel] for channel in channels)
     options = {**part.network.options, "in_channels": len(sequences), "out_channels": part.channels}
     counts = {side: len(ids) for side, ids in experiment.split.items()}
+    data = f"{counts['training']} labelled studies to train on and {counts['validation']} to validate on, no patient on both sides"
+    if learnt := summary.get("pseudo"):
+        seen = f", {learnt['transductive']} of them of validation patients (transductive)" if learnt["transductive"] else ""
+        data += f"; {learnt['studies']} pseudo-labelled studies{seen}"
     spec = ModelSpec(
         name=name or f"{recipe.name}-{run}",
         preparation=replace(recipe.data.preparation(), sequences=sequences),
@@ -73,7 +77,7 @@ def package_run(path: str | os.PathLike[str], out: str | os.PathLike[str], run: 
             seed=part.seed,
             steps=int(summary["steps"]),
             validation_dice={region: float(dice[region]) for region in REGIONS if region in dice},
-            data=f"{counts['training']} labelled studies to train on and {counts['validation']} to validate on, no patient on both sides",
+            data=data,
         ),
         # A network that learnt with sequences dropped can do without any of them.
         may_lack=sequences if part.augmentation.drop_sequence > 0 else (),

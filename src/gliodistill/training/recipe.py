@@ -38,6 +38,8 @@ class DataPart(_Part):
     validation: int | float | Annotated[str, Field(pattern=r"^\d+/\d+$")] | tuple[str, ...] = 0.2
     """Patients kept for validation: a number, a share, a fold (``2/5``: the second of five), or their ids."""
     split_seed: int = 0
+    transductive: bool = False
+    """Whether patients who validate may be among the pseudo-labelled ones; what comes out says so."""
 
     @field_validator("sequences")
     @classmethod
@@ -122,6 +124,19 @@ class TrainingPart(_Part):
     tensorboard: bool = False
 
 
+class PseudoPart(_Part):
+    """What a run learns from the pseudo-labelled studies of ``gliodistill train --pseudo``."""
+
+    share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of the patches of a batch; 0 learns from labelled studies alone."""
+    labels: Literal["hard", "soft"] = "hard"
+    """``hard``: the label map. ``soft``: the ensemble's probabilities."""
+
+    def count(self, batch: int) -> int:
+        """Pseudo-labelled patches in a batch of that many."""
+        return round(self.share * batch)
+
+
 class NetworkPart(_Part):
     """A network by registry name, with its options."""
 
@@ -152,6 +167,7 @@ class RunPart(_Part):
     """``regions``: sigmoids WT, TC, ET. ``classes``: soft-max over background, NCR, ED, ET."""
     seed: Seed = 0
     """Of the first weights and of every patch; runs with one seed see the same patches in the same order."""
+    pseudo: PseudoPart = PseudoPart()
     augmentation: AugmentationPart = AugmentationPart()
     training: TrainingPart = TrainingPart()
 

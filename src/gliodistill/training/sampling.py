@@ -24,8 +24,9 @@ from gliodistill.training.augmentation import (
     draw_spatial,
     read_patch,
 )
-from gliodistill.training.recipe import AugmentationPart, SamplingPart
+from gliodistill.training.recipe import AugmentationPart, PseudoPart, SamplingPart
 
+_PSEUDO = 2  # their stream of random numbers; apart from 1, that of the order of labelled studies
 _KEPT = 4096  # foreground voxels remembered per study and region: enough to centre patches anywhere in a tumour
 
 
@@ -48,20 +49,23 @@ class Batch:
     Attributes:
         image: z-scores of the sequences that the student takes, dropped ones at 0.0.
         complete: the same patch, all sequences of the data (what a teacher may see).
-        regions: WT, TC, ET truth in {0, 1}.
+        regions: WT, TC, ET truth in {0, 1}; soft pseudo-labels in [0, 1].
         present: which sequences ``image`` has.
+        pseudo: whose truth is a pseudo-label.
     """
 
     image: Float[Tensor, "B C X Y Z"]
     complete: Float[Tensor, "B D X Y Z"]
     regions: Float[Tensor, "B 3 X Y Z"]
     present: Bool[Tensor, "B C"]
+    pseudo: Bool[Tensor, " B"]
 
     def to(self, device: torch.device) -> "Batch":
         """On ``device``, images channels-last (what makes 3-D convolutions fast)."""
         image = self.image.to(device, memory_format=torch.channels_last_3d)
         complete = image if self.complete is self.image else self.complete.to(device, memory_format=torch.channels_last_3d)
-        return replace(self, image=image, complete=complete, regions=self.regions.to(device), present=self.present.to(device))
+        others = {name: getattr(self, name).to(device) for name in ("regions", "present", "pseudo")}
+        return replace(self, image=image, complete=complete, **others)
 
 
 class PatchSampler:
@@ -76,17 +80,30 @@ class PatchSampler:
         augmentation: of the recipe.
         seed: of the run.
         channels: of the cache's sequences, those that the student takes; None = all.
+        pseudo: pseudo-labelled studies of the same preparation, and how much of a batch they are. They come last in a
+            batch; the patches before them are the first of those that a run without pseudo-labels sees at that step.
 
     Raises:
         StudyError: the cache has no labelled study, or one of them has none of the student's sequences.
     """
 
     def __init__(
-        self, cache: Cache, sampling: SamplingPart, augmentation: AugmentationPart, seed: int, channels: Ordered[int] | None = None
+        self,
+        cache: Cache,
+        sampling: SamplingPart,
+        augmentation: AugmentationPart,
+        seed: int,
+        channels: Ordered[int] | None = None,
+        pseudo: tuple[Cache, PseudoPart] | None = None,
     ) -> None:
         self.studies = [study for study in cache if study.labelled]
         if not self.studies:
             raise StudyError("no labelled study to train on", file=cache.folder, expected="at least one study with a truth")
+        self._labelled, self._pseudo, soft = len(self.studies), 0, False
+        if pseudo is not None:
+            pool, part = pseudo
+            self.studies += list(pool)
+            self._pseudo, soft = part.count(sampling.batch), part.labels == "soft"
         sequences = cache.preparation.sequences
         self.channels = tuple(range(len(sequences)) if channels is None else channels)
         for study in self.studies:
@@ -97,13 +114,23 @@ class PatchSampler:
         self._images = [study.image() for study in self.studies]
         self._truths = [study.truth() for study in self.studies]
         self._foreground = [_foreground(study, truth) for study, truth in zip(self.studies, self._truths, strict=True)]
+        if soft:
+            self._truths[self._labelled :] = [study.soft() for study in self.studies[self._labelled :]]
 
     def draw(self, step: int) -> list[PatchDraw]:
-        """Everything random about batch ``step`` (0 is the first), one draw a patch."""
-        random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, step])))
+        """Everything random about batch ``step`` (0 is the first), one draw a patch; pseudo-labelled ones come last."""
+        labelled = self._draw(step, range(self._labelled), self.sampling.batch, 0)
+        if not self._pseudo:
+            return labelled
+        pool = range(self._labelled, len(self.studies))
+        return labelled[: self.sampling.batch - self._pseudo] + self._draw(step, pool, self._pseudo, _PSEUDO)
+
+    def _draw(self, step: int, pool: range, count: int, stream: int) -> list[PatchDraw]:
+        """Draws of studies in ``pool`` from a stream of random numbers of its own."""
+        random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, step, *([stream] if stream else [])])))
         drawn = []
-        for item in range(self.sampling.batch):
-            study = self._turn(step * self.sampling.batch + item)
+        for item in range(count):
+            study = pool[self._turn(step * count + item, len(pool), stream + 1)]
             centre = self._centre(study, random)
             spatial = draw_spatial(self.augmentation, random)
             drawn.append((study, centre, spatial, draw_intensity(self.augmentation, len(self.studies[study].present), random)))
@@ -120,17 +147,18 @@ class PatchSampler:
         for draw in self.draw(step):
             centre = np.asarray(draw.centre)
             levels, mask = read_patch(self._images[draw.study], self._truths[draw.study], centre, self.sampling.patch, draw.spatial)
-            assert mask is not None
+            assert mask is not None  # a truth was given
             complete = apply_intensity(torch.from_numpy(dequantise(levels)), torch.from_numpy(levels > 0), draw.intensity)
             keep = torch.tensor(draw.kept)
             completes.append(complete)
             images.append(torch.where(keep[:, None, None, None], complete[list(self.channels)], 0.0))
-            truths.append(torch.from_numpy(regions_of(mask)))
+            truths.append(torch.from_numpy(regions_of(mask)).float() if mask.ndim == 3 else torch.from_numpy(mask) / 255)
             keeps.append(keep)
         complete = torch.stack(completes)
         whole = self.augmentation.drop_sequence == 0 and self.channels == tuple(range(complete.shape[1]))
         image = complete if whole else torch.stack(images)
-        return Batch(image, complete, torch.stack(truths).float(), torch.stack(keeps))
+        pseudo = torch.arange(self.sampling.batch) >= self.sampling.batch - self._pseudo
+        return Batch(image, complete, torch.stack(truths), torch.stack(keeps), pseudo)
 
     def batches(self, first: int, last: int, prefetch: int) -> Iterator[Batch]:
         """Batches ``first`` … ``last`` − 1, cut by ``prefetch`` threads ahead of the loop (NumPy and torch release the GIL)."""
@@ -148,10 +176,10 @@ class PatchSampler:
     def _present(self, study: int) -> tuple[bool, ...]:
         return tuple(self.studies[study].present[channel] for channel in self.channels)
 
-    def _turn(self, position: int) -> int:
-        """Each study once per round, in an order shuffled anew each round."""
-        round_, place = divmod(position, len(self.studies))
-        order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, 1 << 32, round_]))).permutation(len(self.studies))
+    def _turn(self, position: int, studies: int, stream: int) -> int:
+        """Each of ``studies`` once per round, in an order shuffled anew each round."""
+        round_, place = divmod(position, studies)
+        order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, stream << 32, round_]))).permutation(studies)
         return int(order[place])
 
     def _centre(self, study: int, random: np.random.Generator) -> tuple[int, int, int]:

@@ -18,6 +18,7 @@ from gliodistill.training.methods.any_subset import AnySubset
 from gliodistill.training.methods.assistant_chain import AssistantChain
 from gliodistill.training.methods.compression import Compression
 from gliodistill.training.methods.mutual import Mutual
+from gliodistill.training.methods.omni import Omni
 from gliodistill.training.methods.single_stage import SingleStage
 from gliodistill.training.methods.supervised import Supervised
 from gliodistill.training.recipe import MethodPart, NetworkPart, Recipe
@@ -33,7 +34,8 @@ class Method(Protocol):
     * ``TRAINED``: options that name an earlier run (or a list of them); the method gets its trained network, and freezes it;
     * ``LEARNING``: option → ``"complete"`` or ``"image"``: a network of its own (name and options), new, that learns beside the
       student and is shown all sequences or what the student is shown;
-    * ``DROPS``: the run must drop sequences.
+    * ``DROPS``: the run must drop sequences;
+    * ``PSEUDO``: the run must learn from pseudo-labels.
     """
 
     @property
@@ -49,6 +51,7 @@ class Method(Protocol):
 METHODS: dict[str, Callable[..., Method]] = {
     "supervised": Supervised,
     "compression": Compression,
+    "omni": Omni,
     "assistant_chain": AssistantChain,
     "single_stage": SingleStage,
     "mutual": Mutual,
@@ -79,6 +82,12 @@ def check_run(recipe: Recipe, name: str) -> None:
     if getattr(_method(run.method, f"{place}.method"), "DROPS", False) and not run.augmentation.drop_sequence:
         field = f"{place}.augmentation.drop_sequence"
         raise RecipeError(f"method {run.method.name} drops sequences", field=field, got=0, expected="above 0, e.g. 0.5")
+    if getattr(_method(run.method, f"{place}.method"), "PSEUDO", False) and not run.pseudo.share:
+        raise RecipeError(f"method {run.method.name} learns from pseudo-labels", field=f"{place}.pseudo.share", got=0, expected="e.g. 0.5")
+    batch = recipe.sampling.batch
+    if run.pseudo.share and not 0 < run.pseudo.count(batch) < batch:
+        expected = f"a share of {batch} patches that leaves both kinds one"
+        raise RecipeError("batch cannot be shared", field=f"{place}.pseudo.share", got=run.pseudo.share, expected=expected)
     with torch.device("meta"):  # shapes and names only: a 31 M teacher costs nothing to check
         with _naming(f"{place}.network"):
             student = build_network(recipe, name)

@@ -1,0 +1,115 @@
+"""The pseudo-labelled studies of a training: opened, kept apart from labelled patients, prepared."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gliodistill.errors import CheckpointError, StudyError
+from gliodistill.files import sha256
+from gliodistill.inference.pseudo_labels import LABELS, PseudoLabels
+from gliodistill.preparation.cache import Cache, build_cache
+from gliodistill.preparation.likeness import most_alike, signature_of_cached
+from gliodistill.progress import track
+from gliodistill.training.recipe import Recipe
+
+FOLDER = "cache-pseudo"
+Patients = Mapping[str, Mapping[str, str]]
+"""Side (``training``, ``validation``) → labelled study's id → patient."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Pseudo-labelled studies, prepared.
+
+    Attributes:
+        cache: where they lie.
+        facts: for ``data.json``: folder, fingerprint of the labels, ids, and the ``transductive`` ones (their patients validate).
+    """
+
+    cache: Cache
+    facts: dict[str, Any]
+
+
+def open_labels(recipe: Recipe, runs: list[str], folder: str | os.PathLike[str] | None, patients: Patients) -> PseudoLabels | None:
+    """The pseudo-labels that ``runs`` learn from, if any of them does; nothing is written.
+
+    Raises:
+        StudyError: there are none, they are not what a run wants, or a labelled patient is among them.
+    """
+    learning = [name for name in runs if recipe.runs[name].pseudo.share]
+    if not learning:
+        return None
+    if folder is None:
+        hint = "give --pseudo OUT, made by: gliodistill pseudo-label"
+        raise StudyError(f"run {learning[0]} learns from pseudo-labels", field=f"runs.{learning[0]}.pseudo", got="none", hint=hint)
+    labels = PseudoLabels.open(folder)
+    for record in labels.cohort.studies:
+        if record.problems or not set(record.images) & set(recipe.data.sequences):
+            problem = record.problems[0] if record.problems else "no sequence that the recipe takes"
+            raise StudyError(problem, file=f"{labels.folder}: {record.id}", hint="make the pseudo-labels again")
+        if any(recipe.runs[name].pseudo.labels == "soft" for name in learning):
+            labels.soft_files(record.id)  # refuses hard ones
+    for side, studies in patients.items():
+        ids = {patient: id for id, patient in studies.items()}
+        both = {record.id: ids[record.patient] for record in labels.cohort.studies if record.patient in ids}
+        _refuse(labels.folder, side, both, recipe.data.transductive)
+    return labels
+
+
+def build_pool(recipe: Recipe, labels: PseudoLabels, cache: Cache, patients: Patients, root: Path, jobs: int | None) -> Pool:
+    """Prepare the pseudo-labelled studies, and look whether labelled ones are among them under other names.
+
+    Raises:
+        StudyError: a pseudo-labelled study has the images of a labelled one.
+        GliodistillError: a study that cannot be read.
+    """
+    soft = labels.soft_files if labels.soft else None
+    pool = build_cache(labels.cohort, recipe.data.preparation(), root / FOLDER, jobs, soft)
+    sequences = recipe.data.sequences
+    known = {study.id: signature_of_cached(study, sequences) for study in track(cache.studies, "comparing studies")}
+    twins = {study.id: most_alike(signature_of_cached(study, sequences), known) for study in pool}
+    transductive = {s.id for s in pool if s.patient in set(patients["validation"].values())}
+    for side, studies in patients.items():
+        both = {id: twin[0] for id, twin in twins.items() if twin is not None and twin[0] in studies}
+        _refuse(labels.folder, side, both, recipe.data.transductive)
+        transductive |= set(both)
+    ids = [study.id for study in pool]
+    digests = {id: sha256(labels.folder / id / LABELS) for id in ids}
+    facts = {
+        "folder": str(labels.folder.resolve()),
+        "sha256": hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest(),
+        "studies": ids,
+        "transductive": sorted(transductive),
+    }
+    return Pool(pool, facts)
+
+
+def check_same(there: dict[str, Any] | None, here: dict[str, Any], file: Path) -> None:
+    """Raise CheckpointError if runs of one folder would learn from different pseudo-labels."""
+    if there is not None and there["sha256"] != here["sha256"]:
+        raise CheckpointError(
+            "folder was trained on other pseudo-labels",
+            file=file,
+            field="pseudo",
+            got=here["folder"],
+            expected=there["folder"],
+            hint="resume with those it was started with, or choose another folder",
+        )
+
+
+def _refuse(folder: Path, side: str, both: Mapping[str, str], transductive: bool) -> None:
+    """A patient may not be labelled twice; who validates may be pseudo-labelled only where the recipe says so."""
+    if both and not (side == "validation" and transductive):
+        (id, known), *others = both.items()
+        raise StudyError(
+            "a patient on two sides" if side == "validation" else "a patient labelled twice",
+            file=folder,
+            field="patient",
+            got=f"{id}, which is {known} of {side}" + (f", and {len(others)} more" if others else ""),
+            expected="pseudo-labels of patients who are not labelled",
+            hint="make them with --exclude and the labelled studies" + (", or set data.transductive: true" if side == "validation" else ""),
+        )
