@@ -9,14 +9,15 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from gliodistill.networks import describe, names
+from gliodistill.distillation.distiller import FEATURE_LOSSES, GIVEN, LOGIT_LOSSES
+from gliodistill.networks import describe
 from gliodistill.studies.labels import CONVENTIONS, REGION_TISSUES
 from gliodistill.studies.layouts import LAYOUTS
 from gliodistill.studies.layouts.found import TRUTH_SPELLINGS
 from gliodistill.studies.sequence import SPELLINGS
 from gliodistill.training.methods import METHODS
 from gliodistill.training.recipe import Recipe, RunPart, TrainingPart, validate_recipe
-from gliodistill.training.shipped import recipes_folder
+from gliodistill.training.shipped import glance, recipes_folder, shipped_recipes
 
 ROOT = Path(__file__).parents[1]
 SET_BY_THE_RECIPE = {"in_channels", "out_channels", "student", "outputs"}
@@ -57,34 +58,68 @@ def recipes() -> str:
 
 
 @pytest.fixture(scope="module")
+def methods() -> str:
+    return (ROOT / "docs" / "methods.md").read_text()
+
+
+@pytest.fixture(scope="module")
 def layouts() -> str:
     return (ROOT / "docs" / "layouts.md").read_text()
 
 
 def test_every_recipe_key_and_its_default(recipes):
-    experiment, options = recipes.split("### Networks")
+    experiment, _ = recipes.split("### Networks")
     training = schema(TrainingPart, "training.")
     run = {key: default for key, default in schema(RunPart, "").items() if not key.startswith("training.")}
     assert documented(experiment) == schema(Recipe, "") | training | run
-    assert all(len(cells) == 3 and cells[2] for cells in rows(recipes))
-    assert options
+    assert all(len(cells) == 3 and cells[2] for cells in rows(recipes.split("### Losses")[0]))
 
 
-def test_every_network_and_method_with_its_options(recipes):
-    networks, methods = recipes.split("### Networks")[1].split("### Methods")
-    shipped = [name for name in names() if not name.startswith("test_")]
-    for page, known in ((networks, shipped), (methods, list(METHODS))):
-        assert re.findall(r"^`(\w+)`", page, re.MULTILINE) == known
-    expected: dict[str, str] = {}
-    for name in shipped:
-        expected |= {key: as_written(value) for key, value in describe(name).options.items() if key not in SET_BY_THE_RECIPE}
-    assert documented(networks) == expected
-    expected = {}
-    for method in METHODS.values():
-        for option in list(inspect.signature(method).parameters.values()):
-            if option.name not in SET_BY_THE_RECIPE:
-                expected[option.name] = "required" if option.default is option.empty else as_written(option.default)
-    assert documented(methods) == expected
+def test_the_options_of_the_plain_network(recipes):
+    options = describe("unet").options.items()
+    section = recipes.split("### Networks")[1].split("### Methods")[0]
+    assert documented(section) == {key: as_written(value) for key, value in options if key not in SET_BY_THE_RECIPE}
+
+
+def test_every_method_with_its_options(recipes, methods):
+    section = recipes.split("### Methods")[1].split("### Losses")[0]
+    _, *parts = re.split(r"^`(\w+)`", section, flags=re.MULTILINE)
+    assert parts[::2] == list(METHODS)
+    for name, part in zip(parts[::2], parts[1::2], strict=True):
+        options = [option for option in inspect.signature(METHODS[name]).parameters.values() if option.name not in SET_BY_THE_RECIPE]
+        assert documented(part) == {o.name: "required" if o.default is o.empty else as_written(o.default) for o in options}, name
+
+
+def test_every_loss_with_its_options(recipes):
+    table = {cells[0].strip("`"): cells[1:3] for cells in rows(recipes.split("### Losses")[1])}
+    losses = {**LOGIT_LOSSES, **FEATURE_LOSSES}
+    assert list(table) == list(losses)
+    for name, (on, options) in table.items():
+        keywords = [p for p in inspect.signature(losses[name]).parameters.values() if p.kind is p.KEYWORD_ONLY and p.name not in GIVEN]
+        assert options == (", ".join(f"`{p.name}: {as_written(p.default)}`" for p in keywords) or "–"), name
+        assert on.startswith("logits" if name in LOGIT_LOSSES else "features")
+
+
+def test_the_table_of_methods(methods):
+    """Each file defines its method, and the recipes named are those with a run of it."""
+    assert [cells[0].strip("`") for cells in rows(methods)] == list(METHODS)
+    recipes = {name: glance(file) for name, file in shipped_recipes().items()}
+    for method, _, file, named, *_ in rows(methods):
+        name = method.strip("`")
+        assert inspect.getsourcefile(METHODS[name]) == str(ROOT / "src" / "gliodistill" / file.strip("`"))
+        using = {recipe for recipe, content in recipes.items() if name in {run.method.name for run in content.runs.values()}}
+        assert set(re.findall(r"`(\w+)`", named)) == (using if named != "in all" else set()), name
+
+
+@pytest.mark.parametrize("page", ["compression", "single_stage", "any_subset"])
+def test_a_papers_page_names_what_exists(page):
+    """Files, runs of its recipe, and blocks for the study's tables that a script can find."""
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    for file in re.findall(r"`((?:networks|training|distillation)/[\w/]+\.py)`", text):
+        assert (ROOT / "src" / "gliodistill" / file).is_file(), file
+    assert [run for run in glance(shipped_recipes()[page]).runs if f"`{run}`" not in text] == []
+    blocks = re.findall(r"^<!-- results:([\w-]+) -->\n(?:(?!<!--).)*^<!-- end -->", text, flags=re.DOTALL | re.MULTILINE)
+    assert len(set(blocks)) == text.count("<!-- results:") == text.count("<!-- end -->") > 0
 
 
 def test_the_example_recipe_is_valid(recipes):

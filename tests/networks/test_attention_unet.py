@@ -11,8 +11,8 @@ from gliodistill.networks import build, count_parameters, flops
 def reference(weights, x):
     """Two levels, from a state dict."""
 
-    def twice(x, prefix):
-        for conv, norm in ((0, 2), (3, 5)):
+    def twice(x, prefix, first=0):
+        for conv, norm in ((first, first + 2), (first + 3, first + 5)):
             x = functional.conv3d(x, weights[f"{prefix}.{conv}.weight"], padding=1).relu()
             x = functional.group_norm(x, 8, weights[f"{prefix}.{norm}.weight"], weights[f"{prefix}.{norm}.bias"])
         return x
@@ -27,7 +27,7 @@ def reference(weights, x):
         return x + x * channel[:, :, None, None, None] + x * spatial
 
     fine = twice(x, "encoders.0")
-    x = twice(functional.max_pool3d(fine, 2), "encoders.1")
+    x = twice(functional.max_pool3d(fine, 2), "encoders.1", 1)
     joined = torch.cat([fine, functional.interpolate(x, size=fine.shape[2:], mode="nearest")], 1)
     x = twice(attend(joined, "decoders.0.attention"), "decoders.0.stage")
     return functional.conv3d(x, weights["head.convolution.weight"], weights["head.convolution.bias"])
@@ -78,6 +78,7 @@ def test_features_stay_channels_last_and_logits_on_the_grid(stem_stride):
         ({"widths": (8,)}, ["field widths", "two or more"]),
         ({"stem_stride": 3}, ["field stem_stride", "1, 2 or 4"]),
         ({"reduction": 0}, ["field reduction", "at least 1"]),
+        ({"widths": (8, 16), "deep_supervision": 1}, ["field deep_supervision", "0 to 0"]),
         ({"in_channels": 0}, ["field in_channels"]),
     ],
 )

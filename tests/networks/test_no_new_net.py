@@ -16,15 +16,15 @@ def reference(weights, x):
         x = functional.instance_norm(x, weight=weights[f"{prefix}.1.weight"], bias=weights[f"{prefix}.1.bias"])
         return functional.leaky_relu(x, 0.01)
 
-    def twice(x, prefix):
-        return convolve(convolve(x, f"{prefix}.0"), f"{prefix}.1")
+    def twice(x, prefix, first=0):
+        return convolve(convolve(x, f"{prefix}.{first}"), f"{prefix}.{first + 1}")
 
     def up(x):
         return functional.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)
 
     first = twice(x, "encoders.0")
-    second = twice(functional.max_pool3d(first, 2), "encoders.1")
-    x = twice(functional.max_pool3d(second, 2), "bottleneck")
+    second = twice(functional.max_pool3d(first, 2), "encoders.1", 1)
+    x = twice(functional.max_pool3d(second, 2), "encoders.2", 1)
     x = twice(torch.cat([up(x), second], 1), "decoders.1.stage")
     x = twice(torch.cat([up(x), first], 1), "decoders.0.stage")
     return functional.conv3d(x, weights["head.convolution.weight"], weights["head.convolution.bias"])

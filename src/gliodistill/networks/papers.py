@@ -1,4 +1,4 @@
-"""Which publication each network follows, and the size it states."""
+"""Which publication each network follows, and the size that its authors or users state."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ class Paper:
 
     Attributes:
         citation: who, when, where to find it.
-        parameters: of the network as published, in millions; None where it is not stated.
-        gflops: 10⁹ operations of a pass over 4×128³ voxels as published, a multiply–add counted as two; None where not stated.
+        parameters: of the network, in millions, as stated there or of the authors' own code; None where neither is known.
+        gflops: 10⁹ operations of a pass over 4×128³ voxels, a multiply–add counted as two, likewise.
     """
 
     citation: str
@@ -25,18 +25,19 @@ PAPERS: dict[str, Paper] = {
     "attention_fused": Paper(XU),
     "attention_fused_third": Paper(XU),
     "attention_unet": Paper("Islam et al. 2020, arXiv 2104.00985"),
-    "cascaded_unet": Paper("Lachinov et al. 2018, arXiv 1810.04008", parameters=38),
+    "cascaded_unet": Paper("Lachinov et al. 2018, arXiv 1810.04008", parameters=38.192, gflops=410.0),
     "deepmedic": Paper("Kamnitsas et al. 2017, arXiv 1603.05959"),
     "fast": Paper("this toolkit"),
-    "nnunet": Paper(NNUNET, parameters=31.18),
-    "nnunet_third": Paper(XU, parameters=3.47),
+    "nnunet": Paper(NNUNET),
+    "nnunet_third": Paper(XU),
     "no_new_net": Paper("Isensee et al. 2018, No New-Net, arXiv 1809.10483"),
-    "residual_unet": Paper("Lachinov et al. 2019, arXiv 2002.03688", parameters=4.51, gflops=299),
+    "residual_unet": Paper("Lachinov et al. 2019, arXiv 2002.03688", parameters=4.51, gflops=299.0),
     "s3d_unet": Paper("Chen et al. 2018, S3D-UNet, doi 10.1007/978-3-030-11726-9_32"),
     "segresnet": Paper("Myronenko 2018, arXiv 1810.11654"),
     "segresnet_vae": Paper("Myronenko 2018, arXiv 1810.11654"),
     "trans_bts": Paper("Wang et al. 2021, TransBTS, arXiv 2103.04430", parameters=32.99),
     "unet": Paper("Çiçek et al. 2016, arXiv 1606.06650"),
     "unet_plus_plus": Paper("Zhou et al. 2018, UNet++, arXiv 1807.10165"),
+    "zero_filled": Paper("this toolkit"),
 }
 """By the names of the registry."""
