@@ -20,6 +20,7 @@ ROOMS = (
     "inference",
     "inference.predictor",
     "inference.batch",
+    "inference.pseudo_labels",
     "evaluation",
     "evaluation.evaluate",
     "reports",
@@ -64,7 +65,21 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("phantom",), ("inspect",), ("prepare",), ("train",), ("export",), ("segment",), ("evaluate",), ("demo",)]
+    "command",
+    [
+        (),
+        ("phantom",),
+        ("inspect",),
+        ("prepare",),
+        ("recipes",),
+        ("train",),
+        ("export",),
+        ("networks",),
+        ("pseudo-label",),
+        ("segment",),
+        ("evaluate",),
+        ("demo",),
+    ],
 )
 def test_help_loads_nothing_heavy(command: tuple[str, ...]) -> None:
     code = (

@@ -1,9 +1,27 @@
-"""Recipes by name or by path."""
+"""Recipes by name or by path, and that each of those that come along says what it is and trains."""
+
+import json
+import math
+import re
+from pathlib import Path
 
 import pytest
 
+import tiny_cohort
+import tiny_model
 from gliodistill.errors import RecipeError
-from gliodistill.training.shipped import find_recipe, recipes_folder
+from gliodistill.inference.ensemble import Ensemble
+from gliodistill.inference.predictor import Predictor
+from gliodistill.inference.pseudo_labels import write_pseudo_labels
+from gliodistill.studies.cohort import open_cohort
+from gliodistill.studies.labels import CONVENTIONS
+from gliodistill.training.experiment import run_experiment
+from gliodistill.training.recipe import load_recipe
+from gliodistill.training.shipped import find_recipe, glance, recipes_folder, shipped_recipes
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = shipped_recipes()
+TWO_STEPS = "{steps: 2, warmup: 1, validate_every: 2, precision: float32, device: cpu, prefetch: 0}"
 
 
 def test_a_folder_of_the_same_name_does_not_hide_a_shipped_recipe(tmp_path, monkeypatch):
@@ -21,3 +39,41 @@ def test_a_file_comes_before_a_shipped_name(tmp_path, monkeypatch):
 def test_neither_lists_the_shipped_names():
     with pytest.raises(RecipeError, match="compression, demo"):
         find_recipe("nowhere.yaml")
+
+
+# The recipes themselves ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_says_what_it_is(name):
+    recipe = glance(SHIPPED[name])
+    assert recipe.name == name
+    for words in (recipe.about, recipe.citation, recipe.expected, recipe.cost):
+        assert words
+        for path in re.findall(r"\b(?:docs|benchmarks)/[\w/.]*\w", words):
+            assert (ROOT / path).exists(), path
+
+
+@pytest.fixture(scope="module")
+def pseudo(tmp_path_factory):
+    """Two more patients, labelled by a model."""
+    root = tmp_path_factory.mktemp("pseudo")
+    for seed in (11, 12):
+        tiny_cohort.write_study(root / "unlabelled", f"pool_{seed}", seed, labelled=False)
+    ensemble = Ensemble([Predictor(tiny_model.export(root / "model"), threads=1)])
+    write_pseudo_labels(open_cohort(root / "unlabelled").studies, ensemble, root / "out", labels=CONVENTIONS["brats2021"], soft=True)
+    return root / "out"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_run_trains(name, cohort, pseudo, tmp_path):
+    """The recipe's own networks, methods, losses and optimiser; tiny studies, patches of two bottleneck voxels a side, two steps."""
+    written = glance(SHIPPED[name])
+    small = ["data.spacing=null", "data.validation=1", "sampling.patch=[32, 32, 32]", "sampling.batch=2"]
+    small += [f"runs.{run}.training={TWO_STEPS}" for run in written.runs]
+    experiment = run_experiment(load_recipe(SHIPPED[name], small), cohort, tmp_path / "run", labels="brats2021", pseudo=pseudo, jobs=1)
+    for name, run in written.runs.items():
+        first, second = (json.loads(line) for line in (experiment.folder / name / "log.jsonl").read_text().splitlines())
+        assert experiment.summary(name)["steps"] == second["step"] == 2
+        assert set(run.method.options.get("losses", {})) < set(first["loss"])  # each of the recipe's losses, and segmentation
+        assert all(math.isfinite(value) and value > 0 for value in first["loss"].values())

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gliodistill.cli import data, learn, use
+from gliodistill.cli import data, learn, networks, pseudo, recipes, use
 from gliodistill.cli.output import error_as_dict
 from gliodistill.errors import GliodistillError
 
@@ -38,7 +38,7 @@ def _top(
         typer.echo(text)
 
 
-for _module in (data, learn, use):
+for _module in (data, recipes, learn, networks, pseudo, use):
     _module.add_to(app)
 
 # Typer may carry its own copy of click, so the base of what it raises for a wrong command line is taken from here.
@@ -97,7 +97,7 @@ def _explain_misuse(error: Exception) -> GliodistillError:
 
 def _explain(error: Exception) -> GliodistillError:
     """What nobody foresaw."""
-    if isinstance(error, ModuleNotFoundError) and error.name in {"torch", "safetensors", "jaxtyping"}:
+    if isinstance(error, ModuleNotFoundError) and error.name in {"torch", "safetensors", "jaxtyping", "monai"}:
         return GliodistillError(
             "not installed", field=error.name, expected="training and export need it", hint="pip install 'gliodistill[train]'"
         )

@@ -3,8 +3,11 @@
 import os
 from pathlib import Path
 
+import yaml
+
 import gliodistill
 from gliodistill.errors import RecipeError
+from gliodistill.training.recipe import Recipe
 
 
 def recipes_folder() -> Path:
@@ -12,6 +15,11 @@ def recipes_folder() -> Path:
     package = Path(gliodistill.__file__).parent
     installed = package / "recipes"
     return installed if installed.is_dir() else package.parents[1] / "recipes"
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The files of the shipped recipes by name."""
+    return {file.stem: file for file in sorted(recipes_folder().glob("*.yaml"))}
 
 
 def find_recipe(name: str | os.PathLike[str]) -> Path:
@@ -23,7 +31,12 @@ def find_recipe(name: str | os.PathLike[str]) -> Path:
     path = Path(name)
     if path.is_file():  # not a folder: `make demo` leaves one named demo beside the recipe's name
         return path
-    shipped = {file.stem: file for file in sorted(recipes_folder().glob("*.yaml"))}
+    shipped = shipped_recipes()
     if str(name) in shipped:
         return shipped[str(name)]
     raise RecipeError("no such recipe", file=path, expected=f"a file, or one of {', '.join(shipped)}")
+
+
+def glance(file: Path) -> Recipe:
+    """What a shipped recipe says, held against the schema alone: no network is built, so torch stays out."""
+    return Recipe.model_validate(yaml.safe_load(file.read_text()))
