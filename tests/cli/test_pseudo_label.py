@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 
 import tiny_cohort
 
@@ -53,3 +54,26 @@ def test_mistakes_are_one_line_and_leave_nothing(program, tmp_path, unlabelled, 
     assert said.code == 1
     assert len(said.lines) == 1 and told in said.err
     assert not (tmp_path / "out").exists()
+
+
+def test_train_learns_from_what_it_wrote(program, tmp_path, unlabelled, cohort, model):
+    """Teachers and twin first, pseudo-labels, then the student into the same folder."""
+    runs = {
+        "alone": {"network": tiny_cohort.STUDENT},
+        "student": {"network": tiny_cohort.STUDENT, "method": {"name": "omni"}, "pseudo": {"share": 0.5}},
+    }
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(tiny_cohort.values(runs)))
+    # The pool of this test is the first two of the three labelled studies: made without --exclude, it must be refused.
+    assert program("pseudo-label", unlabelled, "-m", model, "-o", tmp_path / "leaky").code == 0
+    pool = tiny_cohort.write_study(tmp_path / "pool", "new", 31, labelled=False).parent
+    assert program("pseudo-label", pool, "-m", model, "-o", tmp_path / "pseudo", "--exclude", cohort).code == 0
+    words = ("train", recipe, "--data", cohort, "-o", tmp_path / "run")
+    assert program(*words, "--only", "alone").code == 0
+    missing = program(*words, "--resume")
+    assert missing.code == 1 and "--pseudo OUT" in missing.err and len(missing.lines) == 1
+    leaky = program(*words, "--resume", "--pseudo", tmp_path / "leaky")
+    assert leaky.code == 1 and len(leaky.lines) == 1 and "--exclude" in leaky.err
+    done = program(*words, "--resume", "--pseudo", tmp_path / "pseudo", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["runs"]["student"]["pseudo"]["studies"] == 1
