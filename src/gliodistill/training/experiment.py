@@ -166,15 +166,17 @@ def run_experiment(
             hint="resume with the studies it was started with",
         )
     make_folder(root)
-    remove_leftovers(root)
-    _write_plan(experiment)
+    if there is None or there.recipe != recipe:  # else another process may be training another run here, and writing
+        remove_leftovers(root)
+        _write_plan(experiment)
     cache = source if isinstance(source, Cache) else build_cache(source, recipe.data.preparation(), experiment.cache, jobs)
     pool = None
     if labels_of_pool is not None:
         pool = build_pool(recipe, labels_of_pool, cache, patients, root, jobs)
         check_same(experiment.pseudo, pool.facts, root / DATA)
-        experiment = replace(experiment, pseudo=pool.facts)
-        _write_plan(experiment)
+        if experiment.pseudo != pool.facts:
+            experiment = replace(experiment, pseudo=pool.facts)
+            _write_plan(experiment)
     for name in wanted:
         _train(experiment, name, cache, pool, watch)
     return experiment
