@@ -73,7 +73,9 @@ class Cohort:
         return sides
 
 
-def split_patients(patients: Mapping[str, str], validation: int | float | str | Sequence[str], seed: int = 0) -> tuple[list[str], list[str]]:
+def split_patients(
+    patients: Mapping[str, str], validation: int | float | str | Sequence[str], seed: int = 0
+) -> tuple[list[str], list[str]]:
     """Study ids for training and for validation, with no patient on both sides.
 
     The order of patients comes from a hash of seed and patient, so it is the same everywhere and for ever, and a
