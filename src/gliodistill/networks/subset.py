@@ -20,15 +20,6 @@ class _Around(Network):
         self.network = network
         self.divisor = network.divisor
 
-    def strip(self) -> None:
-        """As the network inside does."""
-        self.network.strip()
-
-    def _inside(self, x: Tensor) -> tuple[Tensor, ...]:
-        logits: tuple[Tensor, ...] = self.network(x)
-        self.penalty = self.network.penalty
-        return logits
-
     @property
     def taps(self) -> dict[str, nn.Module]:
         """Those of the network inside."""
@@ -79,7 +70,7 @@ class ZeroFilled(_Around):
         """Logits from the channels there are."""
         zero = torch.zeros_like(x[:, :1])
         full = torch.cat([x[:, place : place + 1] if place >= 0 else zero for place in self.places], dim=1)
-        return self._inside(full)
+        return self.network(full)  # type: ignore[no-any-return]
 
 
 class Selecting(_Around):
@@ -96,4 +87,4 @@ class Selecting(_Around):
 
     def forward(self, x: Float[Tensor, "B C X Y Z"]) -> tuple[Float[Tensor, "B K _ _ _"], ...]:
         """Logits from the network's own channels."""
-        return self._inside(x[:, self.channels])
+        return self.network(x[:, self.channels])  # type: ignore[no-any-return]
