@@ -1,0 +1,45 @@
+"""How long a network takes for a brain, in the runtime that users run; all rows interleaved, on a quiet machine."""
+
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gliodistill.inference.predictor import Predictor
+from gliodistill.studies.cohort import open_cohort
+
+ROUNDS = 15
+
+
+def measure(protocol: dict[str, Any], fold: dict[str, Any], out: Path) -> None:
+    """Median milliseconds of the network alone (OpenVINO, all cores) on one test study, for every row that has a model."""
+    study = open_cohort(fold["test"]).labelled().studies[0].load()
+    predictors = {}
+    for table in protocol["tables"].values():
+        for row in (entry["row"] for entry in table["rows"]):
+            models = [fold["work"] / "models" / name for name in (row, f"{row}-{protocol['seeds'][0]}")]
+            model = next((folder for folder in models if folder.exists()), None)
+            if model is not None and row not in predictors:
+                predictors[row] = Predictor(model)
+    seconds: dict[str, list[float]] = {row: [] for row in predictors}
+    for _ in range(ROUNDS):
+        for row, predictor in predictors.items():
+            seconds[row].append(predictor.segment(study).seconds["infer"])
+    facts = {
+        "ms": {row: round(1000 * float(np.median(times)), 1) for row, times in seconds.items()},
+        "what": f"network and arg-max of one brain at {protocol['recipe']['data']['spacing'][0]} mm, median of {ROUNDS}, rows interleaved",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+    }
+    out.write_text(json.dumps(facts, indent=1))
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,226 @@
+"""The study of distillation: what each method buys over the same student undistilled, same budget, same patches.
+
+    python benchmarks/distillation/run.py synthetic --work runs/distillation
+    python benchmarks/distillation/run.py patients  --work runs/distillation --data PATIENTS [--pool UNLABELLED]
+
+The protocols are `synthetic.yaml` and `patients.yaml` beside this file: cohorts, seeds, the recipe of every run and the rows of every
+table. Each stage goes on where it was stopped. Results: `benchmarks/results/distillation/<protocol>.json`, `.md` and `.png`; no
+patient's id or image is among them.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from latency import measure
+from schedule import expand, train, write_recipe
+from score import SUBSETS, score_run, scores_of, subset_name
+from tables import difference_lines, forest, row_table, slug, subset_table
+
+from gliodistill import __version__
+from gliodistill.evaluation.evaluate import evaluate
+from gliodistill.files import write_text
+from gliodistill.phantom import write_cohort
+from gliodistill.preparation.cache import build_cache, is_cache
+from gliodistill.studies.cohort import open_cohort
+from gliodistill.training.experiment import Experiment
+from gliodistill.training.packaging import package_run
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("protocol", choices=("synthetic", "patients"))
+    parser.add_argument("--work", type=Path, required=True, help="folder for cohorts, runs and models; kept")
+    parser.add_argument("--data", type=Path, help="labelled patients, for the protocol patients")
+    parser.add_argument("--pool", type=Path, help="unlabelled patients, for the protocol patients")
+    parser.add_argument("--cores", default=",".join(map(str, sorted(os.sched_getaffinity(0)))), help="one run at a time on each")
+    parser.add_argument("--stages", default="train,score,latency,report")
+    parser.add_argument("--tables", help="only the runs of these tables, e.g. compression,omni")
+    parser.add_argument("-o", "--output", type=Path, default=HERE.parents[1] / "benchmarks" / "results" / "distillation")
+    arguments = parser.parse_args()
+    protocol = yaml.safe_load((HERE / f"{arguments.protocol}.yaml").read_text())
+    work, cores, stages = arguments.work / arguments.protocol, [int(c) for c in arguments.cores.split(",")], arguments.stages.split(",")
+    chosen = arguments.tables.split(",") if arguments.tables else list(protocol["tables"])
+
+    if arguments.protocol == "synthetic":
+        folds = synthetic(protocol, work, cores)
+    else:
+        folds = patients(protocol, work, arguments.data, arguments.pool)
+    for fold in folds:
+        recipe = write_recipe(recipe_of(protocol, fold), fold["work"] / "recipe.yaml")
+        wanted = [name for name in recipe.runs if any(belongs(protocol, name, table) for table in chosen)]
+        plain = [name for name in wanted if not takes_pseudo(recipe, name)]
+        told = [name for name in wanted if takes_pseudo(recipe, name)]
+        out, log = fold["work"] / "runs", fold["work"] / "train.log"
+        if "train" in stages:
+            train(fold["work"] / "recipe.yaml", fold["data"], out, plain, cores, [], log)
+            if told:
+                pseudo = pseudo_labels(protocol, fold, out, "pool", fold["work"] / "pseudo")
+                train(fold["work"] / "recipe.yaml", fold["data"], out, told, cores, ["--pseudo", str(pseudo)], log)
+        if "score" in stages:
+            experiment = Experiment.open(out)
+            if "pseudo" in protocol and fold["test"] != fold["cohort"]:
+                score_ensemble(protocol, fold, experiment)
+            for name in wanted:
+                if experiment.is_finished(name):
+                    ids = None if fold["test"] != fold["cohort"] else experiment.split["validation"]
+                    every = name.rpartition("-")[0] in protocol["subsets"]["rows"]
+                    score_run(experiment, name, fold["test"], ids, fold["work"], subsets=every)
+    if "latency" in stages:
+        measure(protocol, folds[0], work / "latency.json")
+    if "report" in stages:
+        report(protocol, arguments.protocol, folds, work, arguments.output)
+
+
+def synthetic(protocol: dict[str, Any], work: Path, cores: list[int]) -> list[dict[str, Any]]:
+    """One fold: phantoms to learn from, a pool without labels, phantoms to test on."""
+    cohorts = {}
+    for name, part in protocol["cohorts"].items():
+        cohorts[name] = folder = work / name
+        if not (folder / "complete").exists():
+            spacing, difficulty = protocol["spacing"], protocol["difficulty"]
+            write_cohort(folder, part["studies"], part["seed"], spacing=spacing, difficulty=difficulty, jobs=len(cores))
+            (folder / "complete").touch()
+    return [{"work": work, "cohort": cohorts["labelled"], "test": cohorts["test"], "pool": cohorts["pool"], "validation": None}]
+
+
+def patients(protocol: dict[str, Any], work: Path, data: Path, pool: Path | None) -> list[dict[str, Any]]:
+    """Folds by patient: each labelled patient is tested once, by networks that never saw it."""
+    count = protocol["folds"]
+    names = [f"{fold}/{count}" for fold in range(1, count + 1)]
+    return [
+        {"work": work / f"fold{n[0]}", "cohort": data, "test": data, "pool": pool, "validation": n, "cache": work / "cache"} for n in names
+    ]
+
+
+def recipe_of(protocol: dict[str, Any], fold: dict[str, Any]) -> dict[str, Any]:
+    """The fold's recipe: every run once a seed, dedicated students for every subset, its own validation patients."""
+    values = dict(protocol["recipe"])
+    if fold["validation"]:
+        values["data"] = {**values["data"], "validation": fold["validation"]}
+    if dedicated := protocol["subsets"].get("dedicated"):
+        base = values["runs"][dedicated["as"]]
+        runs = {f"{dedicated['name']}-{slug(subset_name(s))}": {**base, "sequences": [str(q) for q in s]} for s in SUBSETS}
+        values["runs"] = {**values["runs"], **runs}
+        once = [*protocol["once"], *runs]
+    else:
+        once = protocol["once"]
+    values = expand(values, once, protocol["seeds"])
+    fold["data"] = prepared(fold, write_recipe(values, fold["work"] / "recipe.yaml"))
+    return values
+
+
+def prepared(fold: dict[str, Any], recipe: Any) -> Path:
+    """One cache of the learning studies, shared by every fold."""
+    cache: Path = fold.get("cache", fold["work"] / "cache")
+    if not is_cache(cache):
+        build_cache(open_cohort(fold["cohort"]).labelled(), recipe.data.preparation(), cache)
+    return cache
+
+
+def belongs(protocol: dict[str, Any], run: str, table: str) -> bool:
+    """Whether a run is part of a table: one of its rows, or needed by one."""
+    names = protocol["tables"][table]["runs"]
+    return run in names or run.rpartition("-")[0] in names
+
+
+def takes_pseudo(recipe: Any, run: str) -> bool:
+    """Whether a run learns from pseudo-labels."""
+    return bool(recipe.runs[run].pseudo.share)
+
+
+def pseudo_labels(protocol: dict[str, Any], fold: dict[str, Any], out: Path, studies: str, target: Path) -> Path:
+    """The ensemble's labels for ``fold[studies]``, by the program that users run."""
+    models = []
+    for teacher in protocol["pseudo"]["teachers"]:
+        model = fold["work"] / "models" / teacher
+        if not model.exists():
+            model.parent.mkdir(parents=True, exist_ok=True)
+            package_run(out / teacher, model)
+        models += ["-m", str(model)]
+    command = [sys.executable, "-m", "gliodistill", "pseudo-label", str(fold[studies]), *models, "-o", str(target)]
+    subprocess.run([*command, "--resume", *protocol["pseudo"]["options"]], check=True)
+    return target
+
+
+def score_ensemble(protocol: dict[str, Any], fold: dict[str, Any], experiment: Experiment) -> None:
+    """The teachers' mean, mirrored looks and all, on the test studies: what the omni-supervised student is held against."""
+    teachers = protocol["pseudo"]["teachers"]
+    kept = fold["work"] / "scores" / "ensemble.json"
+    if kept.exists() or not all(experiment.is_finished(teacher) for teacher in teachers):
+        return
+    out = pseudo_labels(protocol, fold, experiment.folder, "test", fold["work"] / "ensemble")
+    facts = [experiment.summary(teacher) for teacher in teachers]
+    sums = {key: sum(fact[key] for fact in facts) for key in ("parameters", "seconds", "flops")}
+    result = evaluate(out, fold["test"])
+    found = {
+        **sums,
+        "gflops_a_patch": sums["flops"] / 1e9,
+        "rules": result.rules.text,
+        "weights_sha256": " ".join(fact["weights_sha256"] for fact in facts),
+        "scores": {subset_name(SUBSETS[-1]): scores_of(result)},
+    }
+    write_text(kept, json.dumps(found))
+
+
+def report(protocol: dict[str, Any], name: str, folds: list[dict[str, Any]], work: Path, out: Path) -> None:
+    """Scores of all folds joined, tables and picture."""
+    runs: dict[str, Any] = {}
+    for fold in folds:
+        for file in sorted((fold["work"] / "scores").glob("*.json")):
+            found = json.loads(file.read_text())
+            if file.stem not in runs:
+                runs[file.stem] = found
+                continue
+            for subset, scores in found["scores"].items():
+                for metric, rows in scores.items():
+                    runs[file.stem]["scores"][subset][metric] += rows
+            runs[file.stem]["seconds"] += found["seconds"]
+            runs[file.stem]["weights_sha256"] += f" {found['weights_sha256']}"
+    latency = json.loads((work / "latency.json").read_text()) if (work / "latency.json").exists() else {}
+    parts, every = [f"# {protocol['title']}", protocol["about"].strip()], {}
+    for table in protocol["tables"].values():
+        text, differences = row_table(runs, table["rows"], latency.get("ms", {}))
+        parts += [f"## {table['title']}", text, difference_lines(differences)]
+        every |= differences
+    subsets = [subset_name(subset) for subset in SUBSETS]
+    if any(f"{row}-{protocol['seeds'][0]}" in runs for row in protocol["subsets"]["rows"]):
+        text, differences = subset_table(runs, protocol["subsets"]["rows"], subsets, protocol["subsets"].get("dedicated", {}).get("name"))
+        parts += [f"## {protocol['subsets']['title']}", text, difference_lines(differences)]
+        every |= differences
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
+    command = shlex.join(["python", "benchmarks/distillation/run.py", *sys.argv[1:]])
+    machine = {"processor": latency.get("processor", platform.machine()), "cores": os.cpu_count(), "python": platform.python_version()}
+    studies = len(next(iter(next(iter(runs.values()))["scores"].values()))["dice"])
+    parts.append(f"{studies} test studies; seeds {protocol['seeds']}; {next(iter(runs.values()))['rules']}. `{command}`")
+    result = {
+        "command": command,
+        "commit": commit,
+        "protocol": protocol,
+        "versions": {"gliodistill": __version__},
+        "machine": machine,
+        "latency": latency,
+        "differences": every,
+        "runs": runs,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / f"{name}.json", json.dumps(result))
+    write_text(out / f"{name}.md", "\n\n".join(parts) + "\n")
+    forest(every, out / f"{name}.png", protocol["title"])
+    print("\n\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()

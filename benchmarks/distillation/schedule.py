@@ -1,0 +1,89 @@
+"""Which runs a protocol asks for, and training them: one process a core, each run as soon as its teachers are there."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gliodistill.training.experiment import Experiment
+from gliodistill.training.methods import needs
+from gliodistill.training.recipe import Recipe, load_recipe
+
+
+def expand(values: dict[str, Any], once: list[str], seeds: list[int]) -> dict[str, Any]:
+    """The recipe with every run once a seed (``name-0``, ``name-1``, …), but for those that are trained ``once``."""
+
+    def renamed(run: Any, seed: int) -> Any:
+        return f"{run}-{seed}" if run in values["runs"] and run not in once else run
+
+    runs = {}
+    for name, run in values["runs"].items():
+        if name in once:
+            runs[name] = run
+            continue
+        for seed in seeds:
+            copy = {**run, "seed": seed}
+            if "start" in run:
+                copy["start"] = renamed(run["start"], seed)
+            options = dict(run.get("method", {}).get("options", {}))
+            for key in ("teacher", "teachers"):
+                if isinstance(options.get(key), list):
+                    options[key] = [renamed(each, seed) for each in options[key]]
+                elif isinstance(options.get(key), str):
+                    options[key] = renamed(options[key], seed)
+            if "method" in run:
+                copy["method"] = {**run["method"], "options": options}
+            runs[f"{name}-{seed}"] = copy
+    return {**values, "runs": runs}
+
+
+def write_recipe(values: dict[str, Any], path: Path) -> Recipe:
+    """Write and check the recipe of a protocol."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return load_recipe(path)
+
+
+def train(recipe_file: Path, data: Path, out: Path, wanted: list[str], cores: list[int], extra: list[str], log: Path) -> None:
+    """Train ``wanted`` runs through the program that users run, one thread and one core each; goes on where it was stopped."""
+    recipe = load_recipe(recipe_file)
+    log.parent.mkdir(parents=True, exist_ok=True)
+
+    def finished(name: str) -> bool:
+        return (out / name / "summary.json").exists()
+
+    waiting = [name for name in wanted if not finished(name)]
+    running: dict[int, tuple[str, subprocess.Popen[bytes]]] = {}
+    while waiting or running:
+        for core in cores:
+            ready = next((name for name in waiting if all(finished(teacher) for teacher in needs(recipe, name))), None)
+            # The first process writes the folder's plan; the others join it.
+            alone = not (out / "recipe.yaml").exists() and running
+            if core in running or ready is None or alone:
+                continue
+            waiting.remove(ready)
+            command = [sys.executable, "-m", "gliodistill", "train", str(recipe_file), "--data", str(data), "-o", str(out), "--resume"]
+            command += ["--only", ready, *extra]
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+            with log.open("ab") as sink:
+                process = subprocess.Popen(command, stdout=sink, stderr=sink, env=environment)
+            os.sched_setaffinity(process.pid, {core})
+            running[core] = ready, process
+            print(f"{time.strftime('%H:%M:%S')} core {core}: {ready} ({len(waiting)} waiting)", flush=True)
+        if waiting and not running and next((n for n in waiting if all(finished(t) for t in needs(recipe, n))), None) is None:
+            raise SystemExit(f"teachers missing for {', '.join(waiting)}")
+        time.sleep(1)
+        for core, (name, process) in list(running.items()):
+            if process.poll() is not None:
+                del running[core]
+                if process.returncode:
+                    raise SystemExit(f"{name} failed: see {log}")
+
+
+def open_experiment(out: Path) -> Experiment:
+    """The experiment of a protocol."""
+    return Experiment.open(out)

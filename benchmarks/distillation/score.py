@@ -1,0 +1,85 @@
+"""Runs on test studies by the road users take: export, segment files to files, evaluate."""
+
+import dataclasses
+import json
+import shutil
+import sys
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from gliodistill.evaluation.evaluate import evaluate
+from gliodistill.evaluation.scores import Scores
+from gliodistill.files import write_text
+from gliodistill.inference.batch import segment_studies
+from gliodistill.inference.predictor import Predictor
+from gliodistill.studies.cohort import Cohort, open_cohort
+from gliodistill.studies.labels import REGIONS
+from gliodistill.studies.sequence import Sequence
+from gliodistill.training.experiment import Experiment
+from gliodistill.training.packaging import package_run
+
+METRICS = (("dice", 4), ("hd95_mm", 2))
+SUBSETS = [subset for size in (1, 2, 3, 4) for subset in combinations(Sequence, size)]
+"""All 15 subsets of the four sequences."""
+
+
+def subset_name(subset: tuple[Sequence, ...]) -> str:
+    """E.g. ``T1CE+FLAIR``."""
+    return "+".join(subset)
+
+
+def score_run(experiment: Experiment, run: str, cohort: Path, ids: list[str] | None, scratch: Path, subsets: bool) -> dict[str, Any]:
+    """Dice and HD95 of one run on a cohort (or its ``ids``); kept in ``scratch`` so that it is done once.
+
+    Args:
+        experiment: holds the run, finished.
+        run: its name.
+        cohort: labelled studies.
+        ids: only these.
+        scratch: for the model, the segmentations and ``<run>.json``.
+        subsets: whether every one of the 15 subsets is scored, sequences missing from a study left out of it.
+    """
+    kept = scratch / "scores" / f"{run}.json"
+    found: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    studies = open_cohort(cohort).labelled()
+    studies = studies if ids is None else studies.select(ids)
+    wanted = SUBSETS if subsets else [tuple(experiment.recipe.runs[run].sequences or experiment.recipe.data.sequences)]
+    missing = [subset for subset in wanted if subset_name(subset) not in found.get("scores", {})]
+    if not missing:
+        return found
+    model = scratch / "models" / run
+    if not model.exists():
+        model.parent.mkdir(parents=True, exist_ok=True)
+        package_run(experiment.folder / run, model)
+    predictor, scores = Predictor(model, threads=1), dict(found.get("scores", {}))
+    if subsets:  # a model that was not trained for it gets zeros, the value of a missing sequence
+        spec = dataclasses.replace(predictor.package.spec, may_lack=predictor.package.spec.sequences)
+        predictor.package = dataclasses.replace(predictor.package, spec=spec)
+    for subset in missing:
+        out = scratch / "segmentations" / run / subset_name(subset)
+        shutil.rmtree(out, ignore_errors=True)
+        report = segment_studies(_only(studies, subset).studies, predictor, out)
+        if report.failed:
+            raise SystemExit(f"{run}: {next(iter(report.failed.values()))}")
+        result = evaluate(out, cohort, subset=True, jobs=1)
+        scores[subset_name(subset)] = scores_of(result)
+        shutil.rmtree(out)
+        facts = experiment.summary(run)
+        keys = ("parameters", "steps", "seconds", "weights_sha256")
+        found = {**{key: facts[key] for key in keys}, "gflops_a_patch": facts["flops"] / 1e9, "rules": result.rules.text, "scores": scores}
+        write_text(kept, json.dumps(found))
+    print(f"scored {run}", file=sys.stderr, flush=True)
+    return found
+
+
+def scores_of(result: Scores) -> dict[str, Any]:
+    """Dice and HD95 of every study in order of id, which is left out; regions WT, TC, ET."""
+    rows = [values for _, values in sorted(result.studies.items())]
+    return {metric: [[round(row[region][metric], digits) for region in REGIONS] for row in rows] for metric, digits in METRICS}
+
+
+def _only(cohort: Cohort, subset: tuple[Sequence, ...]) -> Cohort:
+    """The studies as a site would have them that lacks the other sequences."""
+    studies = (dataclasses.replace(s, images={k: v for k, v in s.images.items() if k in subset}) for s in cohort.studies)
+    return dataclasses.replace(cohort, studies=tuple(studies))
