@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 import tiny_cohort
 import tiny_model
@@ -16,6 +17,7 @@ from gliodistill.inference.pseudo_labels import write_pseudo_labels
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.labels import CONVENTIONS
 from gliodistill.training.experiment import run_experiment
+from gliodistill.training.methods import build_network
 from gliodistill.training.recipe import load_recipe
 from gliodistill.training.shipped import find_recipe, glance, recipes_folder, shipped_recipes
 
@@ -67,9 +69,11 @@ def pseudo(tmp_path_factory):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_run_trains(name, cohort, pseudo, tmp_path):
-    """The recipe's own networks, methods, losses and optimiser; tiny studies, patches of two bottleneck voxels a side, two steps."""
+    """The recipe's own networks, methods, losses and optimiser; tiny studies, the smallest patches that can be normalised, two steps."""
     written = glance(SHIPPED[name])
-    small = ["data.spacing=null", "data.validation=1", "sampling.patch=[32, 32, 32]", "sampling.batch=2"]
+    with torch.device("meta"):
+        side = max(build_network(written, run).divisor for run in written.runs)
+    small = ["data.spacing=null", "data.validation=1", f"sampling.patch=[{side}, {side}, {2 * side}]", "sampling.batch=2"]
     small += [f"runs.{run}.training={TWO_STEPS}" for run in written.runs]
     experiment = run_experiment(load_recipe(SHIPPED[name], small), cohort, tmp_path / "run", labels="brats2021", pseudo=pseudo, jobs=1)
     for name, run in written.runs.items():
