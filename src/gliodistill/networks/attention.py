@@ -3,8 +3,8 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gliodistill.networks.parts import SLOPE
 from gliodistill.networks.pointwise import Pointwise
-from gliodistill.networks.unet import SLOPE
 
 
 class ChannelGate(nn.Module):

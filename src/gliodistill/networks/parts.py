@@ -5,7 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gliodistill.networks.folding import depth_to_space
-from gliodistill.networks.unet import SLOPE
+
+SLOPE = 0.01  # of LeakyReLU, nnU-Net's
 
 
 class Head(nn.Module):
@@ -35,6 +36,8 @@ def initialise(module: nn.Module) -> None:
     The s³ filters of a class in a folded head start equal (Aitken et al. 2017).
     """
     if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+        if module.weight.is_meta:
+            return  # nothing to draw, and torch would load its compiler for it
         nn.init.kaiming_normal_(module.weight, a=SLOPE)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from gliodistill.networks.base import check_option
 from gliodistill.networks.encoder_decoder import EncoderDecoder, check_shape
 from gliodistill.networks.norms import normalisation
+from gliodistill.networks.parts import SLOPE
 from gliodistill.networks.registry import register
-from gliodistill.networks.unet import SLOPE, ConvBlock
+from gliodistill.networks.unet import ConvBlock
 
 
 class ResidualBlock(nn.Module):

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from gliodistill.networks.base import check_option
 from gliodistill.networks.encoder_decoder import EncoderDecoder, check_shape
 from gliodistill.networks.norms import normalisation
+from gliodistill.networks.parts import SLOPE
 from gliodistill.networks.registry import register
-from gliodistill.networks.unet import SLOPE
 
 Kernel = tuple[int, int, int]
 VIEWS: tuple[tuple[Kernel, Kernel], ...] = (((3, 3, 1), (1, 1, 3)), ((3, 1, 3), (1, 3, 1)), ((1, 3, 3), (3, 1, 1)))

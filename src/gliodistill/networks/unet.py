@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from gliodistill.networks.base import Network, check_option
 from gliodistill.networks.folding import depth_to_space, space_to_depth
 from gliodistill.networks.norms import normalisation
+from gliodistill.networks.parts import SLOPE, initialise
 from gliodistill.networks.registry import register
-
-SLOPE = 0.01  # of LeakyReLU, nnU-Net's
 
 
 class ConvBlock(nn.Sequential):
@@ -104,7 +103,7 @@ class UNet(Network):
         self.decoders = nn.ModuleList(Decoder(coarse, fine, convs=convs_per_stage, norm=norm) for fine, coarse in pairwise(widths))
         self.head = nn.Conv3d(widths[0], out_channels * fold, 1)
         self.coarse_heads = nn.ModuleList(nn.Conv3d(width, out_channels, 1) for width in widths[1 : 1 + deep_supervision])
-        self.apply(_initialise)
+        self.apply(initialise)
         with torch.no_grad():
             self.head.weight.copy_(self.head.weight[::fold].repeat_interleave(fold, dim=0))
 
@@ -152,10 +151,3 @@ def nnunet_third(in_channels: int = 4, out_channels: int = 3, norm: str = "insta
 def fast(in_channels: int = 4, out_channels: int = 3, norm: str = "instance", deep_supervision: int = 0) -> UNet:
     """For two-core processors: a U-Net of widths 32, 64, 128, 160 on a grid folded 2³."""
     return UNet(in_channels, out_channels, (32, 64, 128, 160), stem_stride=2, norm=norm, deep_supervision=deep_supervision)
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
-        nn.init.kaiming_normal_(module.weight, a=SLOPE)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -142,13 +142,15 @@ def train_run(
             _check_finite("loss", loss, terms, folder, progress.step + 1)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            norm = torch.nn.utils.clip_grad_norm_(learning.parameters(), part.clip)
+            # Each network by itself: a teacher that learns beside the student must not shorten its step.
+            norms = {role: torch.nn.utils.clip_grad_norm_(network.parameters(), part.clip) for role, network in learners.items()}
+            norm = torch.stack(list(norms.values())).norm()
             _check_finite("gradient", norm, terms, folder, progress.step + 1)
             optimiser.step()
             progress.step += 1
             _follow(average, learning, min(part.ema, progress.step / (progress.step + 9)))
 
-            line: dict[str, Any] = {"step": progress.step, "rate": rate, "loss": _floats(terms), "gradient_norm": float(norm)}
+            line: dict[str, Any] = {"step": progress.step, "rate": rate, "loss": _floats(terms), "gradient_norm": float(norms["student"])}
             last = progress.step == part.steps
             if validation and (last or progress.step % part.validate_every == 0):
                 line["dice"] = mean_dice(_validate_average(method.student, average, validation, outputs, dtype, channels))

@@ -270,7 +270,14 @@ def validate_recipe(values: dict[str, Any], file: Path) -> Recipe:
 
 
 def _as_written(values: dict[str, Any], location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Where the user wrote the key: ``training.…`` for what a run took over from there."""
+    """Where the user wrote the key: ``training.…`` for what a run took over from there; no further down than what was written."""
+    value: Any = values
+    for depth, part in enumerate(location):
+        if not isinstance(value, dict | list):
+            location = location[:depth]  # beyond lie the kinds that the value could have had
+            break
+        known = part in value if isinstance(value, dict) else isinstance(part, int) and part < len(value)
+        value = value[part] if known else {}  # type: ignore[index]
     if location[:1] != ("runs",) or location[2:3] not in [(key,) for key in SHARED]:
         return location
     own = values["runs"][location[1]].get(location[2])

@@ -59,10 +59,15 @@ METHODS: dict[str, Callable[..., Method]] = {
 }
 
 
+_checked: set[str] = set()
+
+
 def check_recipe(recipe: Recipe) -> None:
-    """Check every run with :func:`check_run`."""
-    for name in recipe.runs:
-        check_run(recipe, name)
+    """Check every run with :func:`check_run`; a recipe found good is not checked again by this process."""
+    if (text := recipe.model_dump_json()) not in _checked:
+        for name in recipe.runs:
+            check_run(recipe, name)
+        _checked.add(text)
 
 
 def check_run(recipe: Recipe, name: str) -> None:
