@@ -127,6 +127,15 @@ def test_the_example_recipe_is_valid(recipes):
     assert list(validate_recipe(yaml.safe_load(example), ROOT / "docs" / "recipes.md").runs) == ["teacher", "alone", "taught"]
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_measured_tables_are_the_committed_ones(page):
+    """What stands between results marks is what the study's script wrote, or nothing."""
+    for name, shown in re.findall(r"<!-- results:([\w-]+) -->\n(.*?)<!-- end -->", page.read_text(), re.DOTALL):
+        file = ROOT / "benchmarks" / "results" / "distillation" / f"{name}.md"
+        assert shown == (file.read_text() if file.exists() else "")
+
+
+
 def test_layouts_spellings_and_conventions(layouts):
     tables = [{cells[0].strip("`"): cells[1:] for cells in rows(part)} for part in layouts.split("\n## ")[1:]]
     sequences = {str(sequence): [" ".join(f"`{name}`" for name in spellings)] for sequence, spellings in SPELLINGS.items()}

@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from latency import measure
 from schedule import expand, train, write_recipe
 from score import SUBSETS, score_run, scores_of, subset_name
-from tables import difference_lines, forest, row_table, slug, subset_table
+from tables import difference_lines, forest, row_table, seeds_of, slug, subset_table
 
 from gliodistill import __version__
 from gliodistill.evaluation.evaluate import evaluate
@@ -60,7 +61,7 @@ def main() -> None:
         folds = patients(protocol, work, arguments.data, arguments.pool)
     for fold in folds:
         recipe = write_recipe(recipe_of(protocol, fold), fold["work"] / "recipe.yaml")
-        wanted = [name for name in recipe.runs if any(belongs(protocol, name, table) for table in chosen)]
+        wanted = list(dict.fromkeys(name for table in chosen for name in recipe.runs if belongs(protocol, name, table)))
         plain = [name for name in wanted if not takes_pseudo(recipe, name)]
         told = [name for name in wanted if takes_pseudo(recipe, name)]
         out, log = fold["work"] / "runs", fold["work"] / "train.log"
@@ -76,8 +77,12 @@ def main() -> None:
             for name in wanted:
                 if experiment.is_finished(name):
                     ids = None if fold["test"] != fold["cohort"] else experiment.split["validation"]
-                    every = name.rpartition("-")[0] in protocol["subsets"]["rows"]
-                    score_run(experiment, name, fold["test"], ids, fold["work"], subsets=every)
+                    few = ids or first_studies(fold["test"], protocol["subsets"]["studies"])
+                    if name.rpartition("-")[0] == protocol["subsets"].get("dedicated", {}).get("name"):
+                        score_run(experiment, name, fold["test"], few, fold["work"])
+                    else:
+                        every = name.rpartition("-")[0] in protocol["subsets"]["rows"]
+                        score_run(experiment, name, fold["test"], ids, fold["work"], few=few if every else None)
     if "latency" in stages:
         measure(protocol, folds[0], work / "latency.json")
     if "report" in stages:
@@ -136,6 +141,11 @@ def belongs(protocol: dict[str, Any], run: str, table: str) -> bool:
     return run in names or run.rpartition("-")[0] in names
 
 
+def first_studies(cohort: Path, count: int) -> list[str]:
+    """The first ids of a cohort: those on which all 15 subsets are scored."""
+    return sorted(record.id for record in open_cohort(cohort).labelled().studies)[:count]
+
+
 def takes_pseudo(recipe: Any, run: str) -> bool:
     """Whether a run learns from pseudo-labels."""
     return bool(recipe.runs[run].pseudo.share)
@@ -171,6 +181,7 @@ def score_ensemble(protocol: dict[str, Any], fold: dict[str, Any], experiment: E
         "rules": result.rules.text,
         "weights_sha256": " ".join(fact["weights_sha256"] for fact in facts),
         "scores": {subset_name(SUBSETS[-1]): scores_of(result)},
+        "subsets": {},
     }
     write_text(kept, json.dumps(found))
 
@@ -184,27 +195,32 @@ def report(protocol: dict[str, Any], name: str, folds: list[dict[str, Any]], wor
             if file.stem not in runs:
                 runs[file.stem] = found
                 continue
-            for subset, scores in found["scores"].items():
-                for metric, rows in scores.items():
-                    runs[file.stem]["scores"][subset][metric] += rows
+            for kind in ("scores", "subsets"):
+                for subset, scores in found[kind].items():
+                    for metric, rows in scores.items():
+                        runs[file.stem][kind][subset][metric] += rows
             runs[file.stem]["seconds"] += found["seconds"]
             runs[file.stem]["weights_sha256"] += f" {found['weights_sha256']}"
     latency = json.loads((work / "latency.json").read_text()) if (work / "latency.json").exists() else {}
-    parts, every = [f"# {protocol['title']}", protocol["about"].strip()], {}
-    for table in protocol["tables"].values():
-        text, differences = row_table(runs, table["rows"], latency.get("ms", {}))
-        parts += [f"## {table['title']}", text, difference_lines(differences)]
-        every |= differences
-    subsets = [subset_name(subset) for subset in SUBSETS]
-    if any(f"{row}-{protocol['seeds'][0]}" in runs for row in protocol["subsets"]["rows"]):
-        text, differences = subset_table(runs, protocol["subsets"]["rows"], subsets, protocol["subsets"].get("dedicated", {}).get("name"))
-        parts += [f"## {protocol['subsets']['title']}", text, difference_lines(differences)]
+    tables, every = {}, {}
+    for table, part in protocol["tables"].items():
+        text, differences = row_table(runs, part["rows"], latency.get("ms", {}))
+        if differences:
+            tables[table] = f"{text}\n\n{difference_lines(differences)}"
+            every |= differences
+    columns = [row for row in protocol["subsets"]["rows"] if any(run["subsets"] for run in seeds_of(runs, row).values())]
+    if columns:
+        dedicated = protocol["subsets"].get("dedicated", {}).get("name")
+        text, differences = subset_table(runs, columns, [subset_name(subset) for subset in SUBSETS], dedicated)
+        tables["any_subset"] = "\n\n".join([tables["any_subset"], text, difference_lines(differences)])
         every |= differences
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
     command = shlex.join(["python", "benchmarks/distillation/run.py", *sys.argv[1:]])
     machine = {"processor": latency.get("processor", platform.machine()), "cores": os.cpu_count(), "python": platform.python_version()}
-    studies = len(next(iter(next(iter(runs.values()))["scores"].values()))["dice"])
-    parts.append(f"{studies} test studies; seeds {protocol['seeds']}; {next(iter(runs.values()))['rules']}. `{command}`")
+    studies = len(next(iter(runs[next(iter(protocol["recipe"]["runs"]))]["scores"].values()))["dice"])
+    rules = next(iter(runs.values()))["rules"]
+    note = f"{studies} test studies; seeds {', '.join(map(str, protocol['seeds']))}; {rules}. Script, protocol and scores of every study: "
+    note += f"`benchmarks/distillation`, `benchmarks/results/distillation/{name}.json`."
     result = {
         "command": command,
         "commit": commit,
@@ -217,9 +233,22 @@ def report(protocol: dict[str, Any], name: str, folds: list[dict[str, Any]], wor
     }
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / f"{name}.json", json.dumps(result))
-    write_text(out / f"{name}.md", "\n\n".join(parts) + "\n")
-    forest(every, out / f"{name}.png", protocol["title"])
-    print("\n\n".join(parts))
+    for table, text in tables.items():
+        write_text(out / f"{table}-{name}.md", f"{text}\n\n{note}\n")
+        forest({k: every[k] for k in every if f"\n* {k}:" in f"\n{text}"}, out / f"{table}-{name}.png", protocol["tables"][table]["title"])
+    fill(HERE.parents[1] / "docs", out)
+
+
+def fill(docs: Path, results: Path) -> None:
+    """Put every table where the docs have ``<!-- results:TABLE-PROTOCOL -->`` … ``<!-- end -->``."""
+    for page in docs.glob("*.md"):
+        before = page.read_text()
+        text = before
+        for file in results.glob("*.md"):
+            block = re.compile(rf"(<!-- results:{file.stem} -->\n).*?(<!-- end -->)", re.DOTALL)
+            text = block.sub(lambda found, file=file: f"{found[1]}{file.read_text()}{found[2]}", text)
+        if text != before:
+            write_text(page, text)
 
 
 if __name__ == "__main__":

@@ -29,45 +29,49 @@ def subset_name(subset: tuple[Sequence, ...]) -> str:
     return "+".join(subset)
 
 
-def score_run(experiment: Experiment, run: str, cohort: Path, ids: list[str] | None, scratch: Path, subsets: bool) -> dict[str, Any]:
-    """Dice and HD95 of one run on a cohort (or its ``ids``); kept in ``scratch`` so that it is done once.
+def score_run(
+    experiment: Experiment, run: str, cohort: Path, ids: list[str] | None, scratch: Path, *, few: list[str] | None = None
+) -> dict[str, Any]:
+    """Dice and HD95 of one run; kept in ``scratch`` so that it is done once.
 
     Args:
         experiment: holds the run, finished.
         run: its name.
         cohort: labelled studies.
         ids: only these.
-        scratch: for the model, the segmentations and ``<run>.json``.
-        subsets: whether every one of the 15 subsets is scored, sequences missing from a study left out of it.
+        scratch: for the model, the segmentations and ``scores/<run>.json``.
+        few: studies on which each of the 15 subsets is scored too, missing sequences left out of the study.
     """
     kept = scratch / "scores" / f"{run}.json"
+    facts = experiment.summary(run)
     found: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
-    studies = open_cohort(cohort).labelled()
-    studies = studies if ids is None else studies.select(ids)
-    wanted = SUBSETS if subsets else [tuple(experiment.recipe.runs[run].sequences or experiment.recipe.data.sequences)]
-    missing = [subset for subset in wanted if subset_name(subset) not in found.get("scores", {})]
-    if not missing:
+    if found.get("weights_sha256") != facts["weights_sha256"]:
+        keys = ("parameters", "steps", "seconds", "weights_sha256")
+        found = {**{key: facts[key] for key in keys}, "gflops_a_patch": facts["flops"] / 1e9, "scores": {}, "subsets": {}}
+    own = subset_name(tuple(experiment.recipe.runs[run].sequences or experiment.recipe.data.sequences))
+    todo = [("scores", own, ids)] + [("subsets", subset_name(subset), few) for subset in SUBSETS if few is not None]
+    todo = [task for task in todo if task[1] not in found[task[0]]]
+    if not todo:
         return found
     model = scratch / "models" / run
     if not model.exists():
         model.parent.mkdir(parents=True, exist_ok=True)
         package_run(experiment.folder / run, model)
-    predictor, scores = Predictor(model, threads=1), dict(found.get("scores", {}))
-    if subsets:  # a model that was not trained for it gets zeros, the value of a missing sequence
+    predictor = Predictor(model, threads=1)
+    if few is not None:  # a model that was not trained for it gets zeros, the value of a missing sequence
         spec = dataclasses.replace(predictor.package.spec, may_lack=predictor.package.spec.sequences)
         predictor.package = dataclasses.replace(predictor.package, spec=spec)
-    for subset in missing:
-        out = scratch / "segmentations" / run / subset_name(subset)
+    studies = open_cohort(cohort).labelled()
+    for kind, subset, chosen in todo:
+        out = scratch / "segmentations" / run / subset
         shutil.rmtree(out, ignore_errors=True)
-        report = segment_studies(_only(studies, subset).studies, predictor, out)
+        those = studies if chosen is None else studies.select(chosen)
+        report = segment_studies(_only(those, subset).studies, predictor, out)
         if report.failed:
             raise SystemExit(f"{run}: {next(iter(report.failed.values()))}")
         result = evaluate(out, cohort, subset=True, jobs=1)
-        scores[subset_name(subset)] = scores_of(result)
+        found[kind][subset], found["rules"] = scores_of(result), result.rules.text
         shutil.rmtree(out)
-        facts = experiment.summary(run)
-        keys = ("parameters", "steps", "seconds", "weights_sha256")
-        found = {**{key: facts[key] for key in keys}, "gflops_a_patch": facts["flops"] / 1e9, "rules": result.rules.text, "scores": scores}
         write_text(kept, json.dumps(found))
     print(f"scored {run}", file=sys.stderr, flush=True)
     return found
@@ -79,7 +83,8 @@ def scores_of(result: Scores) -> dict[str, Any]:
     return {metric: [[round(row[region][metric], digits) for region in REGIONS] for row in rows] for metric, digits in METRICS}
 
 
-def _only(cohort: Cohort, subset: tuple[Sequence, ...]) -> Cohort:
+def _only(cohort: Cohort, subset: str) -> Cohort:
     """The studies as a site would have them that lacks the other sequences."""
-    studies = (dataclasses.replace(s, images={k: v for k, v in s.images.items() if k in subset}) for s in cohort.studies)
+    wanted = subset.split("+")
+    studies = (dataclasses.replace(s, images={k: v for k, v in s.images.items() if k in wanted}) for s in cohort.studies)
     return dataclasses.replace(cohort, studies=tuple(studies))

@@ -13,17 +13,15 @@ from gliodistill.studies.labels import REGIONS
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-WHOLE = "T1+T1CE+T2+FLAIR"
 Runs = dict[str, Any]
 
 
 def values(runs: Runs, row: str, metric: str = "dice", subset: str | None = None) -> NDArray[np.float64]:
-    """One row's scores, seeds × studies × regions; of ``subset``, or of what the row was trained for."""
-    found = []
-    for _, run in sorted(seeds_of(runs, row).items()):
-        scores = run["scores"]
-        found.append(scores[subset or (WHOLE if WHOLE in scores else next(iter(scores)))][metric])
-    return np.asarray(found, dtype=np.float64)
+    """One row's scores, seeds × studies × regions: on all test studies, or on the few where ``subset`` was scored."""
+    every = [run for _, run in sorted(seeds_of(runs, row).items())]
+    return np.asarray(
+        [(run["subsets"][subset] if subset else next(iter(run["scores"].values())))[metric] for run in every], dtype=np.float64
+    )
 
 
 def seeds_of(runs: Runs, row: str) -> Runs:
