@@ -135,7 +135,6 @@ def test_measured_tables_are_the_committed_ones(page):
         assert shown == (file.read_text() if file.exists() else "")
 
 
-
 def test_layouts_spellings_and_conventions(layouts):
     tables = [{cells[0].strip("`"): cells[1:] for cells in rows(part)} for part in layouts.split("\n## ")[1:]]
     sequences = {str(sequence): [" ".join(f"`{name}`" for name in spellings)] for sequence, spellings in SPELLINGS.items()}

@@ -200,9 +200,17 @@ AT = "options.losses.attention_transfer"
         ({"barlow_twins": {"stop_gradient": [1]}}, "options.losses.barlow_twins.stop_gradient", "boolean"),
         ({"attention_transfer": {"taps": []}}, f"{AT}.taps", "encoder0"),
         ({"attention_transfer": {"taps": [["bottleneck"]]}}, f"{AT}.taps", "Field required"),
-        ({"attention_transfer": {"taps": [["botleneck", "bottleneck"]]}}, "taps", "did you mean 'bottleneck'?"),
-        ({"attention_transfer": {"taps": [["bottleneck", "encoder7"]]}}, "taps", "encoder0, encoder1, bottleneck"),
-        ({"attention_transfer": {"weight": 0, "taps": [["bottleneck", "encoder7"]]}}, "taps", "encoder7"),
+        (
+            {"attention_transfer": {"taps": [["botleneck", "bottleneck"]]}},
+            "options.losses.attention_transfer.taps",
+            "did you mean 'bottleneck'?",
+        ),
+        (
+            {"attention_transfer": {"taps": [["bottleneck", "encoder7"]]}},
+            "options.losses.attention_transfer.taps",
+            "encoder0, encoder1, bottleneck",
+        ),
+        ({"attention_transfer": {"weight": 0, "taps": [["bottleneck", "encoder7"]]}}, f"{AT}.taps", "encoder7"),
     ],
 )
 def test_mistakes_are_named(student, teacher, losses, field, words):

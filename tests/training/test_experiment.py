@@ -277,3 +277,12 @@ def test_networks_that_cannot_be_loaded(finished, tmp_path):
     shutil.copy(copy / "teacher" / "best.safetensors", copy / "alone" / "best.safetensors")
     with pytest.raises(CheckpointError, match="another network"):
         Experiment.open(copy).load_network("alone")
+
+
+def test_a_study_without_any_of_a_runs_sequences_is_told_before_anything_is_trained(tmp_path):
+    cohort = write_cohort(tmp_path / "cohort", 3)
+    (cohort / "case_1" / "case_1_t1ce.nii.gz").unlink()
+    made = short({"alone": {"network": STUDENT}, "late": {"network": STUDENT, "sequences": ["T1CE"]}})
+    with pytest.raises(StudyError, match=r"case_1.*no sequence that the student takes"):
+        train(made, cohort, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

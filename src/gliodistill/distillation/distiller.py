@@ -66,13 +66,10 @@ class Distiller:
 
     def __init__(self, student: Network, teacher: Network, outputs: str, losses: Mapping[str, Mapping[str, Any]]) -> None:
         self.outputs, self._networks = outputs, (student, teacher)
-        terms = {name: _term(name, dict(settings or {}), student, teacher) for name, settings in losses.items()}
+        terms = {name: _term(name, settings, student, teacher) for name, settings in losses.items()}
         if outputs == "regions" and (term := terms.get("soft_target")) and term.options.get("standardise"):
             field = "options.losses.soft_target.standardise"
             raise RecipeError("regions have no common soft-max to standardise", field=field, got=True, expected="outputs: classes")
-        own, others = ([pair[side] for term in terms.values() for pair in term.taps] for side in (0, 1))
-        if own:  # checked even where the weight is 0: a recipe's mistakes do not wait for their day
-            FeatureTaps(student, own), FeatureTaps(teacher, others)
         self._terms = {name: term for name, term in terms.items() if term.weight}
         pairs = [pair for term in self._terms.values() for pair in term.taps]
         self._taps = [FeatureTaps(student, [p[0] for p in pairs]), FeatureTaps(teacher, [p[1] for p in pairs])] if pairs else []
@@ -136,7 +133,7 @@ class Distiller:
         return terms
 
 
-def _term(name: str, settings: dict[str, Any], student: Network, teacher: Network) -> _Term:
+def _term(name: str, settings: Mapping[str, Any], student: Network, teacher: Network) -> _Term:
     loss = {**LOGIT_LOSSES, **FEATURE_LOSSES}.get(name)
     if loss is None:
         valid = [*LOGIT_LOSSES, *FEATURE_LOSSES]
@@ -146,18 +143,22 @@ def _term(name: str, settings: dict[str, Any], student: Network, teacher: Networ
     kinds |= {"weight": float} | ({"taps": list[tuple[str, str]]} if name in FEATURE_LOSSES else {})
     options = fitting(settings, kinds, field)
     weight = options.pop("weight", 1.0)
-    if not (math.isfinite(weight) and weight >= 0):
-        raise RecipeError("weight of a loss out of range", field=f"{field}.weight", got=weight, expected="0 or more")
-    if "temperature" in options and options["temperature"] <= 0:
-        raise RecipeError("temperature out of range", field=f"{field}.temperature", got=options["temperature"], expected="above 0")
+    for option, value in {"weight": weight, **options}.items():
+        if isinstance(value, float) and not (math.isfinite(value) and value >= 0 and (option != "temperature" or value > 0)):
+            expected = "above 0" if option == "temperature" else "0 or more"
+            raise RecipeError("option of a loss out of range", field=f"{field}.{option}", got=value, expected=expected)
     taps: list[tuple[str, str]] = []
     if name in FEATURE_LOSSES:
         shared = [(tap, tap) for tap in student.taps if tap in teacher.taps]
         taps = options.pop("taps", shared)
         if not taps:
-            raise RecipeError(
-                "no stages to compare", field=f"{field}.taps", expected=f"pairs, the student's from {', '.join(student.taps)}"
-            )
+            expected = f"pairs, the student's from {', '.join(student.taps)}"
+            raise RecipeError("no stages to compare", field=f"{field}.taps", expected=expected)
+        for network, names in zip((student, teacher), zip(*taps, strict=True), strict=True):
+            try:  # even where the weight is 0: a recipe's mistakes do not wait for their day
+                FeatureTaps(network, names)
+            except RecipeError as error:
+                raise RecipeError(error.problem, field=f"{field}.taps", got=error.got, expected=error.expected, hint=error.hint) from None
     return _Term(loss, weight, tuple(taps), options)
 
 

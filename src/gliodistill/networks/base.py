@@ -44,7 +44,7 @@ class Network(nn.Module):
 
     def __getstate__(self) -> dict[str, object]:
         """Everything but the last penalty, whose graph cannot be copied."""
-        return {**self.__dict__, "penalty": None}
+        return {**super().__getstate__(), "penalty": None}  # type: ignore[no-untyped-call]
 
     def check_sides(self, x: Tensor) -> None:
         """Raise RecipeError where the sides of ``x`` do not suit the network."""

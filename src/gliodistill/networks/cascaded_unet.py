@@ -119,15 +119,15 @@ class CascadedUNet(Network):
     U-Nets look at the same patch at full, 1/2 and 1/4 resolution, the coarsest first and widest. Each has one encoder a
     sequence (grouped convolutions), fused at every level by an element-wise maximum, so no sequence is read by another's
     filters. The probability maps of the coarser U-Nets enter the decoder of a finer one at the level that lies on their
-    grid. While training, the logits of the coarser U-Nets follow the finest ones: the authors weigh their Dice losses
-    0.4, 0.3, 0.2.
+    grid. While training, the logits of the coarser U-Nets follow the finest ones. The authors weigh their Dice losses
+    0.4, 0.3, 0.2; here they are heads of deep supervision like any other, 4/7, 2/7, 1/7.
 
     Widths and wiring are those of the authors' public code (github.com/lachinov/brats2018-graphlabunn). With 8 base filters
     and four soft-max classes it has 38 192 316 parameters; Intel's Open Model Zoo states 38.192 M of the authors' trained
     ``brain-tumor-segmentation-0001``, and 410 GFLOP at 4×128³ (without norms and activations we count 1 % less). As in
     the code, coarser maps carry gradients: the losses of the finer U-Nets also teach the coarser. Ours: sigmoid maps for
     regions, ε = 1e-5 instead of MXNet's 1e-3 in the norms, the folded grid and the choice of scales. The noise that
-    replaces whole channels is augmentation and lies elsewhere.
+    replaces whole channels in the authors' training is not done; ``augmentation.drop_sequence`` puts 0 in their place.
 
     Args:
         in_channels: image sequences C, and encoders of each U-Net.

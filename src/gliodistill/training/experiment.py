@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from gliodistill.networks.widening import widen
 from gliodistill.preparation.cache import Cache, build_cache, is_cache
 from gliodistill.studies.cohort import Cohort, open_cohort, split_patients
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention
+from gliodistill.studies.study import StudyRecord
 from gliodistill.training.checkpoint import load_weights, read_tensors
 from gliodistill.training.loop import BEST, Progress, train_run
 from gliodistill.training.methods import build_method, build_network, channels_of, check_recipe, learners_of, needs
@@ -152,6 +154,7 @@ def run_experiment(
     if there is not None and not wanted and there.recipe == recipe:
         return there
     source = _open_data(recipe, Path(data), layout, labels)
+    _check_sequences(recipe, wanted, source)
     experiment = replace(_plan(recipe, source, root), pseudo=None if there is None else there.pseudo)
     patient_of = {study.id: study.patient for study in source.studies}
     patients = {side: {id: patient_of[id] for id in ids} for side, ids in experiment.split.items()}
@@ -250,6 +253,17 @@ def _open_data(recipe: Recipe, data: Path, layout: str | None, labels: str | Non
     if not len(source):
         raise StudyError("no labelled study", file=data, got="no truth", expected="studies with a label map each")
     return source
+
+
+def _check_sequences(recipe: Recipe, wanted: list[str], source: Cohort | Cache) -> None:
+    """Raise StudyError if a study has none of the sequences that one of the ``wanted`` runs takes."""
+    for name in wanted:
+        takes = [recipe.data.sequences[channel] for channel in channels_of(recipe, name)]
+        for study in source.studies:
+            there = study.images if isinstance(study, StudyRecord) else compress(recipe.data.sequences, study.present)
+            if not set(takes) & set(there):
+                expected = f"at least one of {', '.join(takes)}"
+                raise StudyError("study has no sequence that the student takes", file=study.id, field=f"runs.{name}", expected=expected)
 
 
 def _plan(recipe: Recipe, source: Cohort | Cache, root: Path) -> Experiment:

@@ -196,6 +196,13 @@ class Recipe(_Part):
     runs: Annotated[dict[Name, RunPart], Field(min_length=1)]
     """Trained in this order, each into a folder of its name."""
 
+    @field_validator("runs")
+    @classmethod
+    def _free_names(cls, runs: dict[str, RunPart]) -> dict[str, RunPart]:
+        if taken := sorted({"cache", "cache-pseudo"} & runs.keys()):
+            raise ValueError(f"another name than {taken[0]}: the folder of prepared studies has it")
+        return runs
+
     @model_validator(mode="before")
     @classmethod
     def _share(cls, values: Any) -> Any:

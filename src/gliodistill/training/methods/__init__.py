@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -21,7 +22,7 @@ from gliodistill.training.methods.mutual import Mutual
 from gliodistill.training.methods.omni import Omni
 from gliodistill.training.methods.single_stage import SingleStage
 from gliodistill.training.methods.supervised import Supervised
-from gliodistill.training.recipe import MethodPart, NetworkPart, Recipe
+from gliodistill.training.recipe import MethodPart, NetworkPart, Recipe, SamplingPart
 from gliodistill.training.sampling import Batch
 
 
@@ -84,10 +85,11 @@ def check_run(recipe: Recipe, name: str) -> None:
         if (theirs := recipe.runs[teacher].outputs) != run.outputs:
             hint = "train both on the same outputs"
             raise RecipeError("teacher has other outputs", field=f"{place}.outputs", got=run.outputs, expected=theirs, hint=hint)
-    if getattr(_method(run.method, f"{place}.method"), "DROPS", False) and not run.augmentation.drop_sequence:
+    method_class = _method(run.method, f"{place}.method")
+    if getattr(method_class, "DROPS", False) and not run.augmentation.drop_sequence:
         field = f"{place}.augmentation.drop_sequence"
         raise RecipeError(f"method {run.method.name} drops sequences", field=field, got=0, expected="above 0, e.g. 0.5")
-    if getattr(_method(run.method, f"{place}.method"), "PSEUDO", False) and not run.pseudo.share:
+    if getattr(method_class, "PSEUDO", False) and not run.pseudo.share:
         raise RecipeError(f"method {run.method.name} learns from pseudo-labels", field=f"{place}.pseudo.share", got=0, expected="e.g. 0.5")
     batch = recipe.sampling.batch
     if run.pseudo.share and not 0 < run.pseudo.count(batch) < batch:
@@ -106,6 +108,8 @@ def check_run(recipe: Recipe, name: str) -> None:
                     got=list(recipe.sampling.patch),
                     expected=f"multiples of {network.divisor}",
                 )
+        with _naming(f"{place}.network"):
+            _rehearse(run.network.model_dump_json(), run.channels, len(channels_of(recipe, name)), recipe.sampling)
         if run.start is not None:
             if channels_of(recipe, run.start) != channels_of(recipe, name):
                 raise RecipeError("starts from a network for other sequences", field=f"{place}.start", got=run.start)
@@ -118,6 +122,13 @@ def check_run(recipe: Recipe, name: str) -> None:
                 distiller.check(image, complete)
     if run.training.compile and listens(method):
         raise RecipeError("features are read through hooks", field=f"{place}.training.compile", got=True, expected="false for this run")
+
+
+@lru_cache(maxsize=256)
+def _rehearse(network: str, out_channels: int, in_channels: int, sampling: SamplingPart) -> None:
+    """One forward pass on the meta device, in training mode: what shapes alone can refuse is refused here."""
+    with torch.no_grad():
+        _shadow(network, in_channels, out_channels).train()(torch.empty(sampling.batch, in_channels, *sampling.patch))
 
 
 def channels_of(recipe: Recipe, name: str) -> list[int]:
@@ -145,9 +156,13 @@ def needs(recipe: Recipe, name: str) -> list[str]:
     """
     run = recipe.runs[name]
     named: list[tuple[str, Any]] = [] if run.start is None else [(f"runs.{name}.start", run.start)]
-    for option in getattr(_method(run.method, f"runs.{name}.method"), "TRAINED", ()):
-        value = run.method.options.get(option)
-        named += [(f"runs.{name}.method.options.{option}", each) for each in (value if isinstance(value, list) and value else [value])]
+    method = _method(run.method, f"runs.{name}.method")
+    for option in getattr(method, "TRAINED", ()):
+        field, value = f"runs.{name}.method.options.{option}", run.method.options.get(option)
+        several = inspect.signature(method).parameters[option].annotation != Network
+        if isinstance(value, list) != several and value is not None:
+            raise RecipeError("option does not fit", field=field, got=value, expected="a list of runs" if several else "one run")
+        named += [(field, each) for each in (value if isinstance(value, list) and value else [value])]
     earlier = list(recipe.runs)[: list(recipe.runs).index(name)]
     for field, got in named:
         if got not in earlier:
@@ -232,7 +247,16 @@ def _build(part: NetworkPart, in_channels: int, out_channels: int) -> Network:
     for option in ("in_channels", "out_channels"):
         if option in part.options:
             raise RecipeError("set by the recipe's sequences and outputs", field=f"options.{option}", hint="remove it")
+    if torch.get_default_device().type == "meta":
+        return _shadow(part.model_dump_json(), in_channels, out_channels)
     return build(part.name, in_channels=in_channels, out_channels=out_channels, **part.options)
+
+
+@lru_cache(maxsize=256)
+def _shadow(part: str, in_channels: int, out_channels: int) -> Network:
+    """A network of shapes without weights, for checks, which change nothing: a study has few networks and many runs."""
+    described = NetworkPart.model_validate_json(part)
+    return build(described.name, in_channels=in_channels, out_channels=out_channels, **described.options)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from gliodistill.networks import Network
 from gliodistill.training.losses import Outputs
 from gliodistill.training.methods.compression import Compression
 
-OURS: Mapping[str, Mapping[str, Any]] = {
+DEFAULT: Mapping[str, Mapping[str, Any]] = {
     "soft_target": {"weight": 0.1},
     "attention_transfer": {"weight": 0.1, "taps": [("bottleneck", "bottleneck")]},
 }
@@ -35,4 +35,4 @@ class AnySubset(Compression):
     DROPS: ClassVar = True
 
     def __init__(self, student: Network, outputs: Outputs, *, teacher: Network, losses: dict[str, dict[str, Any]] | None = None) -> None:
-        super().__init__(student, outputs, teacher=teacher, losses={k: dict(v) for k, v in OURS.items()} if losses is None else losses)
+        super().__init__(student, outputs, teacher=teacher, losses={k: dict(v) for k, v in DEFAULT.items()} if losses is None else losses)

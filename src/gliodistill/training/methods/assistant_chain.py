@@ -16,7 +16,7 @@ from gliodistill.distillation import Distiller
 from gliodistill.errors import RecipeError
 from gliodistill.networks import Network
 from gliodistill.training.losses import Outputs, deeply_supervised
-from gliodistill.training.methods.compression import PAPER
+from gliodistill.training.methods.compression import DEFAULT
 from gliodistill.training.sampling import Batch
 
 
@@ -42,7 +42,7 @@ class AssistantChain:
             raise RecipeError("a chain needs a teacher", field="options.teachers", got="[]", expected="earlier runs, e.g. [assistant]")
         self.student, self.outputs = student, outputs
         self.teachers = [teacher.eval().requires_grad_(False) for teacher in teachers]
-        self.distillers = [Distiller(student, teacher, outputs, PAPER if losses is None else losses) for teacher in teachers]
+        self.distillers = [Distiller(student, teacher, outputs, DEFAULT if losses is None else losses) for teacher in teachers]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Terms ``segmentation`` and one for each distillation loss, weighted, averaged over the teachers."""

@@ -16,7 +16,7 @@ from gliodistill.networks import Network
 from gliodistill.training.losses import Outputs, deeply_supervised
 from gliodistill.training.sampling import Batch
 
-PAPER: Mapping[str, Mapping[str, Any]] = {"soft_target": {"weight": 0.1}}
+DEFAULT: Mapping[str, Mapping[str, Any]] = {"soft_target": {"weight": 0.1}}
 
 
 class Compression:
@@ -26,7 +26,7 @@ class Compression:
         student: learns.
         outputs: of both networks.
         teacher: frozen, in evaluation mode, run once a batch on all sequences.
-        losses: name → weight, stages and options (:class:`gliodistill.distillation.Distiller`).
+        losses: name → weight, stages and options (:class:`gliodistill.distillation.Distiller`); by default soft targets alone.
 
     Raises:
         RecipeError: a loss, option or stage that does not exist or is out of range.
@@ -37,7 +37,7 @@ class Compression:
     def __init__(self, student: Network, outputs: Outputs, *, teacher: Network, losses: dict[str, dict[str, Any]] | None = None) -> None:
         self.student, self.outputs = student, outputs
         self.teacher = teacher.eval().requires_grad_(False)
-        self.distiller = Distiller(student, teacher, outputs, PAPER if losses is None else losses)
+        self.distiller = Distiller(student, teacher, outputs, DEFAULT if losses is None else losses)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Terms ``segmentation`` and one for each distillation loss, weighted."""

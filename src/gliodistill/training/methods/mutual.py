@@ -1,7 +1,7 @@
 """Mutual learning: two networks learn together, each from the labels and from the other (Zhang et al. 2018, Li et al. 2020).
 
 Deep mutual learning (CVPR 2018, arXiv 1706.00384), eq. 6 and 8: each minimises its own loss plus the divergence from the other's
-output, which it takes as given. The temperature is ours; the paper has none (T = 1).
+output, which it takes as given. Weight and temperature are ours; the paper has neither (1 and 1).
 """
 
 from typing import ClassVar

@@ -16,9 +16,10 @@ from gliodistill.training.sampling import Batch
 
 
 class Omni:
-    """Σ over labelled and pseudo-labelled of n·w·L / Σ n·w: n patches of a kind in the batch, w = 1 for labelled ones.
+    """One deeply supervised segmentation loss over the whole batch; with a weight other than 1, a weighted mean of two.
 
-    L is the deeply supervised segmentation loss of a kind's patches, Dice joint over them.
+    Then it is Σ over labelled and pseudo-labelled of n·w·L / Σ n·w: n patches of a kind in the batch, w = 1 for labelled ones,
+    L the loss of a kind's patches, Dice joint over them.
 
     Args:
         student: learns.
@@ -37,8 +38,10 @@ class Omni:
         self.student, self.outputs, self.pseudo_weight = student, outputs, pseudo_weight
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms ``segmentation`` (of labelled patches) and ``pseudo``, weighted."""
+        """Term ``segmentation``; with a weight other than 1 of labelled patches alone, and ``pseudo`` of the others, weighted."""
         heads = self.student(batch.image)
+        if self.pseudo_weight == 1:  # Dice joint over all patches, as the twin without pseudo-labels has it
+            return {"segmentation": deeply_supervised(heads, batch.regions, self.outputs)}
         kinds = {"segmentation": (~batch.pseudo, 1.0), "pseudo": (batch.pseudo, self.pseudo_weight)}
         weights = {name: weight * int(chosen.sum()) for name, (chosen, weight) in kinds.items()}
         return {

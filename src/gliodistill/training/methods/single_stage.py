@@ -16,7 +16,7 @@ from gliodistill.networks import Network
 from gliodistill.training.losses import Outputs, deeply_supervised
 from gliodistill.training.sampling import Batch
 
-PAPER: Mapping[str, Mapping[str, Any]] = {"barlow_twins": {"weight": 1e-3, "taps": [("bottleneck", "bottleneck")]}}
+DEFAULT: Mapping[str, Mapping[str, Any]] = {"barlow_twins": {"weight": 1e-3, "taps": [("bottleneck", "bottleneck")]}}
 
 
 class SingleStage:
@@ -26,7 +26,8 @@ class SingleStage:
         student: learns from its sequences.
         outputs: of both networks.
         teacher: learns beside it from all sequences; in a recipe its name and options.
-        losses: name → weight, stages and options (:class:`gliodistill.distillation.Distiller`).
+        losses: name → weight, stages and options (:class:`gliodistill.distillation.Distiller`); by default Barlow Twins at the
+            bottleneck, with a weight of ours.
         dice: whether Dice stands beside the cross-entropy.
 
     Raises:
@@ -39,7 +40,7 @@ class SingleStage:
         self, student: Network, outputs: Outputs, *, teacher: Network, losses: dict[str, dict[str, Any]] | None = None, dice: bool = True
     ) -> None:
         self.student, self.teacher, self.outputs, self.dice = student, teacher, outputs, dice
-        self.distiller = Distiller(student, teacher, outputs, PAPER if losses is None else losses)
+        self.distiller = Distiller(student, teacher, outputs, DEFAULT if losses is None else losses)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Terms ``segmentation`` (student), ``teacher`` (its segmentation) and one for each distillation loss, weighted."""
