@@ -30,7 +30,7 @@ def measure(protocol: dict[str, Any], fold: dict[str, Any], out: Path) -> None:
             seconds[row].append(predictor.segment(study).seconds["infer"])
     facts = {
         "ms": {row: round(1000 * float(np.median(times)), 1) for row, times in seconds.items()},
-        "what": f"network and arg-max of one brain at {protocol['recipe']['data']['spacing'][0]} mm, median of {ROUNDS}, rows interleaved",
+        "what": f"the network on one brain at {protocol['recipe']['data']['spacing'][0]} mm, median of {ROUNDS}, rows interleaved",
         "processor": _processor(),
         "cores": os.cpu_count(),
     }

@@ -4,8 +4,8 @@
     python benchmarks/distillation/run.py patients  --work runs/distillation --data PATIENTS [--pool UNLABELLED]
 
 The protocols are `synthetic.yaml` and `patients.yaml` beside this file: cohorts, seeds, the recipe of every run and the rows of every
-table. Each stage goes on where it was stopped. Results: `benchmarks/results/distillation/<protocol>.json`, `.md` and `.png`; no
-patient's id or image is among them.
+table. Each stage goes on where it was stopped. Results: `benchmarks/results/distillation/`: `<protocol>.json`, and a table and a picture
+each; the docs get the tables. No patient's id or image is among them.
 """
 
 import argparse
@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -25,17 +24,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from latency import measure
 from schedule import expand, train, write_recipe
-from score import SUBSETS, score_run, scores_of, subset_name
+from score import SUBSETS, model_of, score_run, scores_of, subset_name
 from tables import difference_lines, forest, row_table, seeds_of, slug, subset_table
 
 from gliodistill import __version__
 from gliodistill.evaluation.evaluate import evaluate
 from gliodistill.files import write_text
+from gliodistill.inference.ensemble import parse_flips
 from gliodistill.phantom import write_cohort
 from gliodistill.preparation.cache import build_cache, is_cache
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.training.experiment import Experiment
-from gliodistill.training.packaging import package_run
 
 HERE = Path(__file__).parent
 
@@ -62,8 +61,11 @@ def main() -> None:
     for fold in folds:
         recipe = write_recipe(recipe_of(protocol, fold), fold["work"] / "recipe.yaml")
         wanted = list(dict.fromkeys(name for table in chosen for name in recipe.runs if belongs(protocol, name, table)))
+        wanted = [name for name in wanted if name not in protocol.get("same", {})]
         plain = [name for name in wanted if not takes_pseudo(recipe, name)]
-        told = [name for name in wanted if takes_pseudo(recipe, name)]
+        told = [name for name in wanted if takes_pseudo(recipe, name) and fold["pool"] is not None]
+        if told:
+            plain = list(dict.fromkeys([*plain, *protocol["pseudo"]["teachers"]]))
         out, log = fold["work"] / "runs", fold["work"] / "train.log"
         if "train" in stages:
             train(fold["work"] / "recipe.yaml", fold["data"], out, plain, cores, [], log)
@@ -116,7 +118,7 @@ def recipe_of(protocol: dict[str, Any], fold: dict[str, Any]) -> dict[str, Any]:
     if fold["validation"]:
         values["data"] = {**values["data"], "validation": fold["validation"]}
     if dedicated := protocol["subsets"].get("dedicated"):
-        base = values["runs"][dedicated["as"]]
+        base = {key: value for key, value in values["runs"][dedicated["as"]].items() if key != "augmentation"}
         runs = {f"{dedicated['name']}-{slug(subset_name(s))}": {**base, "sequences": [str(q) for q in s]} for s in SUBSETS}
         values["runs"] = {**values["runs"], **runs}
         once = [*protocol["once"], *runs]
@@ -153,13 +155,8 @@ def takes_pseudo(recipe: Any, run: str) -> bool:
 
 def pseudo_labels(protocol: dict[str, Any], fold: dict[str, Any], out: Path, studies: str, target: Path) -> Path:
     """The ensemble's labels for ``fold[studies]``, by the program that users run."""
-    models = []
-    for teacher in protocol["pseudo"]["teachers"]:
-        model = fold["work"] / "models" / teacher
-        if not model.exists():
-            model.parent.mkdir(parents=True, exist_ok=True)
-            package_run(out / teacher, model)
-        models += ["-m", str(model)]
+    experiment = Experiment.open(out)
+    models = [part for teacher in protocol["pseudo"]["teachers"] for part in ("-m", str(model_of(experiment, teacher, fold["work"])))]
     command = [sys.executable, "-m", "gliodistill", "pseudo-label", str(fold[studies]), *models, "-o", str(target)]
     subprocess.run([*command, "--resume", *protocol["pseudo"]["options"]], check=True)
     return target
@@ -169,17 +166,22 @@ def score_ensemble(protocol: dict[str, Any], fold: dict[str, Any], experiment: E
     """The teachers' mean, mirrored looks and all, on the test studies: what the omni-supervised student is held against."""
     teachers = protocol["pseudo"]["teachers"]
     kept = fold["work"] / "scores" / "ensemble.json"
-    if kept.exists() or not all(experiment.is_finished(teacher) for teacher in teachers):
+    if not all(experiment.is_finished(teacher) for teacher in teachers):
+        return
+    weights = " ".join(experiment.summary(teacher)["weights_sha256"] for teacher in teachers)
+    if kept.exists() and json.loads(kept.read_text())["weights_sha256"] == weights:
         return
     out = pseudo_labels(protocol, fold, experiment.folder, "test", fold["work"] / "ensemble")
     facts = [experiment.summary(teacher) for teacher in teachers]
     sums = {key: sum(fact[key] for fact in facts) for key in ("parameters", "seconds", "flops")}
     result = evaluate(out, fold["test"])
+    options = protocol["pseudo"]["options"]
+    looks = len(parse_flips(options[options.index("--flips") + 1]))
     found = {
         **sums,
-        "gflops_a_patch": sums["flops"] / 1e9,
+        "gflops_a_patch": looks * sums["flops"] / 1e9,
         "rules": result.rules.text,
-        "weights_sha256": " ".join(fact["weights_sha256"] for fact in facts),
+        "weights_sha256": weights,
         "scores": {subset_name(SUBSETS[-1]): scores_of(result)},
         "subsets": {},
     }
@@ -193,14 +195,19 @@ def report(protocol: dict[str, Any], name: str, folds: list[dict[str, Any]], wor
         for file in sorted((fold["work"] / "scores").glob("*.json")):
             found = json.loads(file.read_text())
             if file.stem not in runs:
-                runs[file.stem] = found
+                runs[file.stem] = {**found, "folds": 1}
                 continue
+            run = runs[file.stem]
             for kind in ("scores", "subsets"):
                 for subset, scores in found[kind].items():
-                    for metric, rows in scores.items():
-                        runs[file.stem][kind][subset][metric] += rows
-            runs[file.stem]["seconds"] += found["seconds"]
-            runs[file.stem]["weights_sha256"] += f" {found['weights_sha256']}"
+                    for metric, rows in scores.items():  # who was scored is a string: joined as lists are
+                        run[kind][subset][metric] += rows
+            run["folds"], run["seconds"] = run["folds"] + 1, run["seconds"] + found["seconds"]
+            run["weights_sha256"] += f" {found['weights_sha256']}"
+    runs = {name: run for name, run in runs.items() if run["folds"] == len(folds)}
+    for alias, run in protocol.get("same", {}).items():
+        if run in runs:
+            runs[alias] = runs[run]
     latency = json.loads((work / "latency.json").read_text()) if (work / "latency.json").exists() else {}
     tables, every = {}, {}
     for table, part in protocol["tables"].items():
@@ -212,15 +219,21 @@ def report(protocol: dict[str, Any], name: str, folds: list[dict[str, Any]], wor
     if columns:
         dedicated = protocol["subsets"].get("dedicated", {}).get("name")
         text, differences = subset_table(runs, columns, [subset_name(subset) for subset in SUBSETS], dedicated)
-        tables["any_subset"] = "\n\n".join([tables["any_subset"], text, difference_lines(differences)])
+        few = len(next(iter(next(iter(seeds_of(runs, columns[0]).values()))["subsets"].values()))["dice"])
+        title = f"**{protocol['subsets']['title']}**, {few} of the test studies; differences of the means of the 15:"
+        tables["any_subset"] = "\n\n".join([*filter(None, [tables.get("any_subset")]), title, text, difference_lines(differences)])
         every |= differences
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
-    command = shlex.join(["python", "benchmarks/distillation/run.py", *sys.argv[1:]])
+    data = "" if folds[0]["validation"] is None else " --data PATIENTS --pool UNLABELLED"
+    command = f"python benchmarks/distillation/run.py {name} --work WORK{data}"
     machine = {"processor": latency.get("processor", platform.machine()), "cores": os.cpu_count(), "python": platform.python_version()}
-    studies = len(next(iter(runs[next(iter(protocol["recipe"]["runs"]))]["scores"].values()))["dice"])
-    rules = next(iter(runs.values()))["rules"]
-    note = f"{studies} test studies; seeds {', '.join(map(str, protocol['seeds']))}; {rules}. Script, protocol and scores of every study: "
-    note += f"`benchmarks/distillation`, `benchmarks/results/distillation/{name}.json`."
+    first = next(run for run in runs.values() if run["scores"])
+    studies = max(len(scores["dice"]) for run in runs.values() for scores in run["scores"].values())
+    note = (
+        f"{' '.join(protocol['about'].split())} {studies} test studies; seeds {', '.join(map(str, protocol['seeds']))}; {first['rules']}. "
+    )
+    note += "About forty comparisons are made in all and p is not corrected for that. Settings of every run: "
+    note += f"`benchmarks/distillation/{name}.yaml`; scores of every study: `benchmarks/results/distillation/{name}.json`."
     result = {
         "command": command,
         "commit": commit,

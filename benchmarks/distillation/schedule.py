@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 
-from gliodistill.training.experiment import Experiment
 from gliodistill.training.methods import needs
 from gliodistill.training.recipe import Recipe, load_recipe
 
@@ -52,38 +51,41 @@ def train(recipe_file: Path, data: Path, out: Path, wanted: list[str], cores: li
     """Train ``wanted`` runs through the program that users run, one thread and one core each; goes on where it was stopped."""
     recipe = load_recipe(recipe_file)
     log.parent.mkdir(parents=True, exist_ok=True)
+    program = [sys.executable, "-m", "gliodistill", "train", str(recipe_file), "--data", str(data), "-o", str(out), "--resume", *extra]
 
     def finished(name: str) -> bool:
         return (out / name / "summary.json").exists()
 
+    def ready(name: str) -> bool:
+        return all(finished(teacher) for teacher in needs(recipe, name))
+
+    def start(name: str, core: int) -> subprocess.Popen[bytes]:
+        with log.open("ab") as sink:
+            process = subprocess.Popen([*program, "--only", name], stdout=sink, stderr=sink, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        os.sched_setaffinity(process.pid, {core})
+        print(f"{time.strftime('%H:%M:%S')} core {core}: {name} ({len(waiting)} waiting)", flush=True)
+        return process
+
     waiting = [name for name in wanted if not finished(name)]
     running: dict[int, tuple[str, subprocess.Popen[bytes]]] = {}
-    while waiting or running:
-        for core in cores:
-            ready = next((name for name in waiting if all(finished(teacher) for teacher in needs(recipe, name))), None)
-            # The first process writes the folder's plan; the others join it.
-            alone = not (out / "recipe.yaml").exists() and running
-            if core in running or ready is None or alone:
-                continue
-            waiting.remove(ready)
-            command = [sys.executable, "-m", "gliodistill", "train", str(recipe_file), "--data", str(data), "-o", str(out), "--resume"]
-            command += ["--only", ready, *extra]
-            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-            with log.open("ab") as sink:
-                process = subprocess.Popen(command, stdout=sink, stderr=sink, env=environment)
-            os.sched_setaffinity(process.pid, {core})
-            running[core] = ready, process
-            print(f"{time.strftime('%H:%M:%S')} core {core}: {ready} ({len(waiting)} waiting)", flush=True)
-        if waiting and not running and next((n for n in waiting if all(finished(t) for t in needs(recipe, n))), None) is None:
-            raise SystemExit(f"teachers missing for {', '.join(waiting)}")
-        time.sleep(1)
-        for core, (name, process) in list(running.items()):
-            if process.poll() is not None:
-                del running[core]
-                if process.returncode:
-                    raise SystemExit(f"{name} failed: see {log}")
-
-
-def open_experiment(out: Path) -> Experiment:
-    """The experiment of a protocol."""
-    return Experiment.open(out)
+    shared = [out / "recipe.yaml", *([out / "cache-pseudo" / "cache.json"] if extra else [])]
+    try:
+        while waiting or running:
+            for core in cores:
+                name = next((name for name in waiting if ready(name)), None)
+                # The first process makes what all share; the others join it.
+                if core in running or name is None or (running and not all(file.exists() for file in shared)):
+                    continue
+                waiting.remove(name)
+                running[core] = name, start(name, core)
+            if waiting and not running:
+                raise SystemExit(f"teachers are missing for {', '.join(waiting)}")
+            time.sleep(1)
+            for core, (name, process) in list(running.items()):
+                if process.poll() is not None:
+                    del running[core]
+                    if process.returncode:
+                        raise SystemExit(f"{name} failed: see {log}")
+    finally:
+        for _, process in running.values():
+            process.terminate()

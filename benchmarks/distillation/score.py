@@ -1,6 +1,7 @@
 """Runs on test studies by the road users take: export, segment files to files, evaluate."""
 
 import dataclasses
+import hashlib
 import json
 import shutil
 import sys
@@ -53,11 +54,7 @@ def score_run(
     todo = [task for task in todo if task[1] not in found[task[0]]]
     if not todo:
         return found
-    model = scratch / "models" / run
-    if not model.exists():
-        model.parent.mkdir(parents=True, exist_ok=True)
-        package_run(experiment.folder / run, model)
-    predictor = Predictor(model, threads=1)
+    predictor = Predictor(model_of(experiment, run, scratch), threads=1)
     if few is not None:  # a model that was not trained for it gets zeros, the value of a missing sequence
         spec = dataclasses.replace(predictor.package.spec, may_lack=predictor.package.spec.sequences)
         predictor.package = dataclasses.replace(predictor.package, spec=spec)
@@ -67,9 +64,9 @@ def score_run(
         shutil.rmtree(out, ignore_errors=True)
         those = studies if chosen is None else studies.select(chosen)
         report = segment_studies(_only(those, subset).studies, predictor, out)
-        if report.failed:
-            raise SystemExit(f"{run}: {next(iter(report.failed.values()))}")
         result = evaluate(out, cohort, subset=True, jobs=1)
+        for line in (*report.failed.values(), *result.failed.values()):
+            raise SystemExit(f"{run}: {line}")
         found[kind][subset], found["rules"] = scores_of(result), result.rules.text
         shutil.rmtree(out)
         write_text(kept, json.dumps(found))
@@ -77,10 +74,23 @@ def score_run(
     return found
 
 
+def model_of(experiment: Experiment, run: str, scratch: Path) -> Path:
+    """The run's exported model, made anew where the run was trained anew."""
+    model, mark = scratch / "models" / run, scratch / "models" / f"{run}.sha256"
+    weights = experiment.summary(run)["weights_sha256"]
+    if not (model.exists() and mark.exists() and mark.read_text() == weights):
+        shutil.rmtree(model, ignore_errors=True)
+        model.parent.mkdir(parents=True, exist_ok=True)
+        package_run(experiment.folder / run, model)
+        mark.write_text(weights)
+    return model
+
+
 def scores_of(result: Scores) -> dict[str, Any]:
-    """Dice and HD95 of every study in order of id, which is left out; regions WT, TC, ET."""
+    """Dice and HD95 of every study in order of id, which is left out; regions WT, TC, ET; and a digest of who was scored."""
     rows = [values for _, values in sorted(result.studies.items())]
-    return {metric: [[round(row[region][metric], digits) for region in REGIONS] for row in rows] for metric, digits in METRICS}
+    scores = {metric: [[round(row[region][metric], digits) for region in REGIONS] for row in rows] for metric, digits in METRICS}
+    return {**scores, "studies": hashlib.sha256("\n".join(sorted(result.studies)).encode()).hexdigest()[:12]}
 
 
 def _only(cohort: Cohort, subset: str) -> Cohort:

@@ -75,12 +75,20 @@ def row_table(runs: Runs, rows: list[dict[str, Any]], latency: dict[str, float])
             if twin is None or not seeds_of(runs, twin):
                 lines.append("| " + " | ".join([*cells, "–", "–", "–"]) + " |")
                 continue
+            _check_same(runs, name, twin)
             found = differences[f"{name} − {twin}"] = difference(dice, values(runs, twin))
             d = found["mean"]
             text = f"{100 * d['mean']:+.1f} [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}]"
             lines.append("| " + " | ".join([*cells, twin, text, _p(d["wilcoxon_p"])]) + " |")
             cells = [""] * len(cells)
     return "\n".join(lines), differences
+
+
+def _check_same(runs: Runs, row: str, twin: str) -> None:
+    """Refuse to pair rows that were scored on different studies."""
+    scored = {next(iter(run["scores"].values()))["studies"] for name in (row, twin) for run in seeds_of(runs, name).values()}
+    if len(scored) > 1:
+        raise SystemExit(f"{row} and {twin} were scored on different studies")
 
 
 def subset_table(runs: Runs, rows: list[str], subsets: list[str], dedicated: str | None) -> tuple[str, dict[str, Any]]:
@@ -100,8 +108,9 @@ def subset_table(runs: Runs, rows: list[str], subsets: list[str], dedicated: str
     differences = {}
     for first in columns:
         for second in columns:
-            if columns.index(first) > columns.index(second) or (second == dedicated and first != dedicated):
-                differences[f"{first} − {second}"] = difference(table[first].mean(0), table[second].mean(0))
+            against_dedicated = second == dedicated and first != dedicated
+            if against_dedicated or (dedicated not in (first, second) and columns.index(first) > columns.index(second)):
+                differences[f"{first} − {second}, mean of 15"] = difference(table[first].mean(0), table[second].mean(0))
     return "\n".join(lines), differences
 
 
