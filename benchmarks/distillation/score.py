@@ -44,6 +44,7 @@ def score_run(
         few: studies on which each of the 15 subsets is scored too, missing sequences left out of the study.
     """
     kept = scratch / "scores" / f"{run}.json"
+    kept.parent.mkdir(parents=True, exist_ok=True)
     facts = experiment.summary(run)
     found: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     if found.get("weights_sha256") != facts["weights_sha256"]:

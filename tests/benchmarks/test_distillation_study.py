@@ -1,0 +1,122 @@
+"""The study's own arithmetic: every claim about distillation rests on it."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+HERE = Path(__file__).parents[2] / "benchmarks" / "distillation"
+
+
+def module(name):
+    spec = importlib.util.spec_from_file_location(f"study_{name}", HERE / f"{name}.py")
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+tables, schedule = module("tables"), module("schedule")
+ALL = "T1+T1CE+T2+FLAIR"
+
+
+def run(dice, studies="abc", subsets=None):
+    """A run's scores: Dice of each study and region."""
+    scores = {ALL: {"dice": dice, "hd95_mm": [[1.0, 2.0, 3.0]] * len(dice), "studies": studies}}
+    return {"parameters": 10, "gflops_a_patch": 1.0, "scores": scores, "subsets": subsets or {}}
+
+
+@pytest.fixture
+def runs():
+    random = np.random.default_rng(0)
+    twin = random.uniform(0.4, 0.8, (2, 30, 3))
+    return {
+        **{f"twin-{seed}": run(twin[seed].tolist()) for seed in (0, 1)},
+        **{f"twin-better-{seed}": run((twin[seed] + 0.02).tolist()) for seed in (0, 1)},
+        "teacher": run((twin[0] + 0.1).tolist()),
+    }
+
+
+def test_a_row_is_its_own_seeds(runs):
+    assert set(tables.seeds_of(runs, "twin")) == {"twin-0", "twin-1"}
+    assert set(tables.seeds_of(runs, "twin-better")) == {"twin-better-0", "twin-better-1"}
+    assert set(tables.seeds_of(runs, "teacher")) == {"teacher"}
+    assert tables.seeds_of(runs, "nobody") == {}
+    assert set(tables.seeds_of({"dedicated-t1": {}, "dedicated-t1_t2": {}}, "dedicated")) == set()
+
+
+def test_a_difference_is_paired_study_by_study(runs):
+    found = tables.difference(tables.values(runs, "twin-better"), tables.values(runs, "twin"))
+    for region in ("WT", "TC", "ET", "mean"):
+        assert found[region]["mean"] == pytest.approx(0.02)
+        assert found[region]["low"] == pytest.approx(0.02)  # the same in every study, however unlike the studies are
+        assert found[region]["per_seed"] == [0.02, 0.02]
+        assert found[region]["wilcoxon_p"] < 0.001
+
+
+def test_the_table_says_what_is_in_the_scores(runs):
+    rows = [{"row": "teacher"}, {"row": "twin", "title": "alone"}, {"row": "twin-better", "against": ["twin"]}, {"row": "missing"}]
+    text, differences = tables.row_table(runs, rows, {"twin": 12.3})
+    lines = text.splitlines()
+    assert len(lines) == 5
+    assert list(differences) == ["twin-better − twin"]
+    alone = [cell.strip() for cell in lines[3].split("|")[1:-1]]
+    expected = 100 * np.mean([runs[f"twin-{seed}"]["scores"][ALL]["dice"] for seed in (0, 1)], axis=(0, 1))
+    assert alone[0] == "alone"
+    assert alone[3] == "12"
+    assert [float(cell) for cell in alone[4:7]] == pytest.approx(expected, abs=0.051)
+    assert "+2.0 [+2.0, +2.0]" in lines[4]
+
+
+def test_rows_of_other_studies_are_not_paired(runs):
+    runs["twin-better-1"]["scores"][ALL]["studies"] = "other"
+    with pytest.raises(SystemExit, match="different studies"):
+        tables.row_table(runs, [{"row": "twin-better", "against": ["twin"]}], {})
+
+
+def test_subsets_average_over_subsets_and_know_the_dedicated():
+    subsets = ["T1", "T1+T2"]
+    shown = {subset: {"dice": [[0.1 * (i + 1)] * 3] * 4, "studies": "x"} for i, subset in enumerate(subsets)}
+    better = {subset: {"dice": (np.asarray(scores["dice"]) + 0.05).tolist(), "studies": "x"} for subset, scores in shown.items()}
+    runs = {"any-0": run([[0.5] * 3] * 4, subsets=shown), "told-0": run([[0.5] * 3] * 4, subsets=better)}
+    runs |= {f"alone-{tables.slug(subset)}": run([[0.12] * 3] * 4) for subset in subsets}
+    text, differences = tables.subset_table(runs, ["any", "told"], subsets, "alone")
+    assert list(differences) == ["any − alone, mean of 15", "told − any, mean of 15", "told − alone, mean of 15"]
+    assert differences["told − any, mean of 15"]["mean"]["mean"] == pytest.approx(0.05)
+    assert differences["any − alone, mean of 15"]["WT"]["mean"] == pytest.approx(0.15 - 0.12)
+    assert "**15.0 / 15.0 / 15.0**" in text
+
+
+def test_every_run_once_a_seed_and_references_follow():
+    runs = {
+        "big": {"network": 1},
+        "small": {"network": 2},
+        "told": {"network": 2, "start": "small", "method": {"name": "m", "options": {"teacher": "big", "teachers": ["big", "small"]}}},
+    }
+    made = schedule.expand({"runs": runs}, ["big"], [0, 7])["runs"]
+    assert list(made) == ["big", "small-0", "small-7", "told-0", "told-7"]
+    assert made["told-7"]["seed"] == 7
+    assert made["told-7"]["start"] == "small-7"
+    assert made["told-7"]["method"]["options"] == {"teacher": "big", "teachers": ["big", "small-7"]}
+    assert runs["told"]["method"]["options"]["teacher"] == "big"
+
+
+@pytest.mark.parametrize("protocol", ["synthetic", "patients"])
+def test_protocols_hold_together(protocol, tmp_path, monkeypatch):
+    """Rows, twins and teachers of every table are runs of the recipe, and students of one table share budget and data."""
+    values = yaml.safe_load((HERE / f"{protocol}.yaml").read_text())
+    recipe = schedule.write_recipe(schedule.expand(values["recipe"], values["once"], values["seeds"]), tmp_path / "recipe.yaml")
+    known = {*values["recipe"]["runs"], "ensemble", "dedicated"}
+    for table in values["tables"].values():
+        assert set(table["runs"]) <= known
+        for row in table["rows"]:
+            assert {row["row"], *row.get("against", [])} <= known
+            for twin in row.get("against", []):
+                ours, theirs = (recipe.runs.get(f"{name}-{values['seeds'][0]}") for name in (row["row"], twin))
+                if ours is not None and theirs is not None:
+                    assert ours.training == theirs.training, (row["row"], twin)
+    assert set(values.get("same", {}).values()) <= set(values["once"])
+    assert json.dumps(values)
+    assert all(run.training.validate_every >= run.training.steps for run in recipe.runs.values())
