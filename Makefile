@@ -24,7 +24,7 @@ lint: environment
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile
 
 clean:
 	rm -rf $(VENV) demo build dist

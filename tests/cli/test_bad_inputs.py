@@ -366,7 +366,7 @@ def with_recipe(b, change: Callable[[dict], None]) -> Path:
     return file
 
 
-@bad("no such recipe", "nowhere", "no such recipe", "expected a file, or one of compression")
+@bad("no such recipe", "nowhere", "no such recipe", "expected a file, or one of any_subset, assistant_chain, compression")
 def _(b):
     return train(b, recipe=Path("nowhere"))
 
@@ -431,9 +431,9 @@ def _(b):
     return train(b, "--set", "runs.distilled.method.name=compresion")
 
 
-@bad("unknown method option", "tiny.yaml", "field runs.distilled.method.options.temprature", "expected", "did you mean temperature?")
+@bad("unknown method option", "tiny.yaml", "field runs.distilled.method.options.lossses", "expected", "did you mean losses?")
 def _(b):
-    return train(b, "--set", "runs.distilled.method.options.temprature=3")
+    return train(b, "--set", "runs.distilled.method.options.lossses=3")
 
 
 @bad("unknown tap", "tiny.yaml", "field runs.distilled.method", "got encoder9", "expected one of encoder0, bottleneck")

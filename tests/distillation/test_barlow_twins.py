@@ -132,7 +132,7 @@ def test_float32_under_autocast():
 def test_channels_must_agree():
     with pytest.raises(RecipeError, match="5 and 7 channels") as error:
         barlow_twins([latent(0)], [latent(1, 7)])
-    assert "project both latents" in str(error.value)
+    assert "stages of the same width" in str(error.value)
 
 
 def test_one_row_has_no_correlation():
