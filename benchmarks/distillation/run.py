@@ -212,8 +212,9 @@ def report(protocol: dict[str, Any], name: str, folds: list[dict[str, Any]], wor
     tables, every = {}, {}
     for table, part in protocol["tables"].items():
         text, differences = row_table(runs, part["rows"], latency.get("ms", {}))
+        missing = ", ".join(row["row"] for row in part["rows"] if not seeds_of(runs, row["row"]))
         if differences:
-            tables[table] = f"{text}\n\n{difference_lines(differences)}"
+            tables[table] = "\n\n".join([text, difference_lines(differences), *([f"Not finished yet: {missing}."] if missing else [])])
             every |= differences
     columns = [row for row in protocol["subsets"]["rows"] if any(run["subsets"] for run in seeds_of(runs, row).values())]
     if columns:
@@ -229,9 +230,9 @@ def report(protocol: dict[str, Any], name: str, folds: list[dict[str, Any]], wor
     machine = {"processor": latency.get("processor", platform.machine()), "cores": os.cpu_count(), "python": platform.python_version()}
     first = next(run for run in runs.values() if run["scores"])
     studies = max(len(scores["dice"]) for run in runs.values() for scores in run["scores"].values())
-    note = (
-        f"{' '.join(protocol['about'].split())} {studies} test studies; seeds {', '.join(map(str, protocol['seeds']))}; {first['rules']}. "
-    )
+    empty = "; ".join(part.partition(" (")[0] for part in first["rules"].split(". ") if " empty: " in part)
+    seeds = ", ".join(map(str, protocol["seeds"]))
+    note = f"{' '.join(protocol['about'].split())} {studies} test studies; seeds {seeds}. {empty}. "
     note += "About forty comparisons are made in all and p is not corrected for that. Settings of every run: "
     note += f"`benchmarks/distillation/{name}.yaml`; scores of every study: `benchmarks/results/distillation/{name}.json`."
     result = {

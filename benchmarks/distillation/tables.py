@@ -143,6 +143,7 @@ def forest(differences: dict[str, Any], path: Path, title: str) -> None:
         axis.set_title("mean of regions" if region == "mean" else region, fontsize=10)
         axis.set_xlabel("Dice points", fontsize=9)
         axis.grid(axis="x", alpha=0.3)
+    axes[0].set_ylim(-0.6, len(names) - 0.4)
     axes[0].set_yticks(range(len(names)), names, fontsize=9)
     figure.suptitle(title, fontsize=11)
     figure.tight_layout()
