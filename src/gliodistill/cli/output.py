@@ -37,6 +37,11 @@ Layout = Annotated[
     ),
 ]
 
+Runtime = Annotated[str, typer.Option("--runtime", metavar="NAME", help="What runs the model: openvino or torch.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, metavar="N", help="Processor threads (default: all cores).", show_default=False)
+]
+
 
 def console() -> "Console":
     """Where results go: standard output, as wide as what is said when that is not a terminal."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gliodistill.cli.output import Json, Layout, emit, error_as_dict, nothing_left, report_failures, table
+from gliodistill.cli.output import Json, Layout, Runtime, Threads, emit, error_as_dict, nothing_left, report_failures, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,10 +59,8 @@ def pseudo_label(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Skip studies that the same models and settings have finished.")] = False,
-    runtime: Annotated[str, typer.Option("--runtime", metavar="NAME", help="What runs the models: openvino or torch.")] = "openvino",
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, metavar="N", help="Processor threads (default: all cores).", show_default=False)
-    ] = None,
+    runtime: Runtime = "openvino",
+    threads: Threads = None,
     layout: Layout = None,
     as_json: Json = False,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gliodistill.cli.output import Json, Labels, Layout, emit, error_as_dict, nothing_left, report_failures, table
+from gliodistill.cli.output import Json, Labels, Layout, Runtime, Threads, emit, error_as_dict, nothing_left, report_failures, table
 from gliodistill.errors import OutputError
 
 if TYPE_CHECKING:
@@ -35,10 +35,8 @@ def segment(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Skip studies that this model has finished.")] = False,
-    runtime: Annotated[str, typer.Option("--runtime", metavar="NAME", help="What runs the model: openvino or torch.")] = "openvino",
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, metavar="N", help="Processor threads (default: all cores).", show_default=False)
-    ] = None,
+    runtime: Runtime = "openvino",
+    threads: Threads = None,
     layout: Layout = None,
     as_json: Json = False,
 ) -> None:
