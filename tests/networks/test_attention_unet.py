@@ -30,7 +30,7 @@ def reference(weights, x):
     x = twice(functional.max_pool3d(fine, 2), "encoders.1", 1)
     joined = torch.cat([fine, functional.interpolate(x, size=fine.shape[2:], mode="nearest")], 1)
     x = twice(attend(joined, "decoders.0.attention"), "decoders.0.stage")
-    return functional.conv3d(x, weights["head.convolution.weight"], weights["head.convolution.bias"])
+    return functional.conv3d(x, weights["head.weight"], weights["head.bias"])
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])

@@ -27,7 +27,7 @@ def reference(weights, x):
     x = twice(functional.max_pool3d(second, 2), "encoders.2", 1)
     x = twice(torch.cat([up(x), second], 1), "decoders.1.stage")
     x = twice(torch.cat([up(x), first], 1), "decoders.0.stage")
-    return functional.conv3d(x, weights["head.convolution.weight"], weights["head.convolution.bias"])
+    return functional.conv3d(x, weights["head.weight"], weights["head.bias"])
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])

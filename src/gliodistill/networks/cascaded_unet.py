@@ -175,7 +175,7 @@ class CascadedUNet(Network):
             joined = [out_channels if level and scale + level < scales else 0 for level in range(self.levels)]
             wider = [width * 2**scale for width in widths]
             self.unets.append(MultiEncoderUNet(in_channels * fold**3, in_channels, wider, joined, norm, dropout))
-            self.heads.append(Head(2 * wider[0], out_channels, stride=fold))
+            self.heads.append(Head(2 * wider[0], out_channels, unfold=fold))
         self.apply(initialise)
 
     @property

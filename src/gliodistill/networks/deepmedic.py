@@ -118,7 +118,7 @@ class DeepMedic(Network):
             )
         )
         self.last = nn.Sequential(normalisation(norm, hidden[-1]), nn.PReLU(hidden[-1], init=SLOPE), nn.Dropout(dropout))
-        self.head = Head(hidden[-1], out_channels, stride=stem_stride)
+        self.head = Head(hidden[-1], out_channels, unfold=stem_stride)
         self.apply(initialise)
 
     @property

@@ -39,13 +39,13 @@ class EncoderDecoder(Network):
         self.divisor = stem_stride * 2 ** (len(widths) - 1)
         self.encoders = nn.ModuleList(encoders)
         self.decoders = nn.ModuleList(decoders)
-        self.head = Head(widths[0], out_channels, stride=stem_stride, kernel=head)
+        self.head = Head(widths[0], out_channels, unfold=stem_stride, kernel=head)
         self.coarse_heads = nn.ModuleList(Head(width, out_channels, kernel=head) for width in widths[1 : 1 + deep_supervision])
         self.apply(initialise)
 
     @property
     def taps(self) -> dict[str, nn.Module]:
-        """``encoder0`` (finest) …, ``bottleneck``, …, ``decoder0`` (finest): the features that a stage puts out."""
+        """``encoder0`` (finest) …, ``bottleneck``, …, ``decoder0`` (finest): features after the last activation of a stage."""
         *encoders, bottleneck = self.encoders
         named: dict[str, nn.Module] = {f"encoder{level}": stage for level, stage in enumerate(encoders)}
         named["bottleneck"] = bottleneck

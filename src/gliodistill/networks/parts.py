@@ -9,25 +9,24 @@ from gliodistill.networks.folding import depth_to_space
 SLOPE = 0.01  # of LeakyReLU, nnU-Net's
 
 
-class Head(nn.Module):
+class Head(nn.Conv3d):
     """Features → logits by one convolution, unfolded s times finer (sub-pixel convolution, Shi et al. 2016).
 
     Args:
         channels: of the features.
         out_channels: logits K per voxel.
-        stride: s, voxels of the logits per voxel of the features along an axis.
+        unfold: s, voxels of the logits per voxel of the features along an axis.
         kernel: side of the convolution, odd.
     """
 
-    def __init__(self, channels: int, out_channels: int, *, stride: int = 1, kernel: int = 1) -> None:
-        super().__init__()
-        self.stride = stride
-        self.convolution = nn.Conv3d(channels, out_channels * stride**3, kernel, padding=kernel // 2)
+    def __init__(self, channels: int, out_channels: int, *, unfold: int = 1, kernel: int = 1) -> None:
+        super().__init__(channels, out_channels * unfold**3, kernel, padding=kernel // 2)
+        self.unfold = unfold
 
     def forward(self, x: Float[Tensor, "B C _ _ _"]) -> Float[Tensor, "B K _ _ _"]:
-        """Logits on a grid ``stride`` times finer."""
-        logits: Tensor = self.convolution(x)
-        return depth_to_space(logits, self.stride) if self.stride > 1 else logits
+        """Logits on a grid ``unfold`` times finer."""
+        logits = super().forward(x)
+        return depth_to_space(logits, self.unfold) if self.unfold > 1 else logits
 
 
 def initialise(module: nn.Module) -> None:
@@ -41,7 +40,7 @@ def initialise(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, a=SLOPE)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    elif isinstance(module, Head):  # ``apply`` visits the convolution inside first
-        weight, fold = module.convolution.weight, module.stride**3
+    if isinstance(module, Head):
+        fold = module.unfold**3
         with torch.no_grad():
-            weight.copy_(weight[::fold].repeat_interleave(fold, dim=0))
+            module.weight.copy_(module.weight[::fold].repeat_interleave(fold, dim=0))

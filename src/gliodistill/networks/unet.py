@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gliodistill.networks.base import Network, check_option
-from gliodistill.networks.folding import depth_to_space, space_to_depth
+from gliodistill.networks.base import check_option
+from gliodistill.networks.encoder_decoder import EncoderDecoder, check_shape
 from gliodistill.networks.norms import normalisation
-from gliodistill.networks.parts import SLOPE, initialise
+from gliodistill.networks.parts import SLOPE
 from gliodistill.networks.registry import register
 
 
@@ -50,7 +50,7 @@ class Decoder(nn.Module):
 
 
 @register("unet")
-class UNet(Network):
+class UNet(EncoderDecoder):
     """A plain 3-D U-Net of any widths, at full resolution or folded 2³ or 4³ for speed.
 
     Çiçek et al. 2016 in the shape of nnU-Net (Isensee et al. 2021): 3³ convolutions, stride-2 convolutions
@@ -85,54 +85,21 @@ class UNet(Network):
         norm: str = "instance",
         deep_supervision: int = 0,
     ) -> None:
-        super().__init__()
-        check_option("in_channels", in_channels, in_channels >= 1, "at least 1")
-        check_option("out_channels", out_channels, out_channels >= 1, "at least 1")
-        check_option("widths", widths, len(widths) >= 2 and min(widths) >= 1, "two or more positive numbers")
-        check_option("stem_stride", stem_stride, stem_stride in (1, 2, 4), "1, 2 or 4")
+        check_shape(in_channels, out_channels, widths, stem_stride, deep_supervision)
         check_option("convs_per_stage", convs_per_stage, convs_per_stage >= 1, "at least 1")
-        check_option("deep_supervision", deep_supervision, 0 <= deep_supervision <= len(widths) - 2, f"0 to {len(widths) - 2}")
-        self.stem_stride = stem_stride
-        self.divisor = stem_stride * 2 ** (len(widths) - 1)
-        fold = stem_stride**3
-        ins = (in_channels * fold, *widths[:-1])
-        self.encoders = nn.ModuleList(
-            Stage(i, o, convs=convs_per_stage, stride=2 if level else 1, norm=norm)
-            for level, (i, o) in enumerate(zip(ins, widths, strict=True))
+        ins = (in_channels * stem_stride**3, *widths[:-1])
+        super().__init__(
+            (
+                Stage(i, o, convs=convs_per_stage, stride=2 if level else 1, norm=norm)
+                for level, (i, o) in enumerate(zip(ins, widths, strict=True))
+            ),
+            (Decoder(coarse, fine, convs=convs_per_stage, norm=norm) for fine, coarse in pairwise(widths)),
+            widths=widths,
+            out_channels=out_channels,
+            stem_stride=stem_stride,
+            head=1,
+            deep_supervision=deep_supervision,
         )
-        self.decoders = nn.ModuleList(Decoder(coarse, fine, convs=convs_per_stage, norm=norm) for fine, coarse in pairwise(widths))
-        self.head = nn.Conv3d(widths[0], out_channels * fold, 1)
-        self.coarse_heads = nn.ModuleList(nn.Conv3d(width, out_channels, 1) for width in widths[1 : 1 + deep_supervision])
-        self.apply(initialise)
-        with torch.no_grad():
-            self.head.weight.copy_(self.head.weight[::fold].repeat_interleave(fold, dim=0))
-
-    @property
-    def taps(self) -> dict[str, nn.Module]:
-        """``encoder0`` (finest) …, ``bottleneck``, …, ``decoder0`` (finest): features after the last activation of a stage."""
-        *encoders, bottleneck = self.encoders
-        named: dict[str, nn.Module] = {f"encoder{level}": stage for level, stage in enumerate(encoders)}
-        named["bottleneck"] = bottleneck
-        named.update({f"decoder{level}": self.decoders[level] for level in reversed(range(len(self.decoders)))})
-        return named
-
-    def forward(self, x: Float[Tensor, "B C X Y Z"]) -> tuple[Float[Tensor, "B K _ _ _"], ...]:
-        """Logits on the input's grid; while training with deep supervision also on grids 2·s, 4·s, … times coarser (s: stem_stride)."""
-        self.check_sides(x)
-        if self.stem_stride > 1:
-            x = space_to_depth(x, self.stem_stride)
-        features = []
-        for encoder in self.encoders:
-            x = encoder(x)
-            features.append(x)
-        for level in reversed(range(len(self.decoders))):
-            x = features[level] = self.decoders[level](x, features[level])
-        logits = self.head(x)
-        if self.stem_stride > 1:
-            logits = depth_to_space(logits, self.stem_stride)
-        if not self.training:
-            return (logits,)
-        return (logits, *(head(features[level]) for level, head in enumerate(self.coarse_heads, start=1)))
 
 
 @register("nnunet")
