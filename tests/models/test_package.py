@@ -7,7 +7,7 @@ import pytest
 
 import tiny_model
 from gliodistill.errors import OutputError, PackageError
-from gliodistill.models import ModelPackage, ModelSpec
+from gliodistill.models import InferenceSettings, ModelPackage, ModelSpec, Step
 
 FILES = ("model.json", "model.safetensors", "model.xml", "model.bin", "README.md")
 FREE = {"options", "versions", "dice", "validation_dice", "codes", "parity"}  # objects whose keys are data
@@ -23,6 +23,12 @@ def test_opened_package_says_what_was_exported(package: ModelPackage) -> None:
 
 def test_spec_survives_json(package: ModelPackage) -> None:
     assert ModelSpec.from_dict(json.loads(json.dumps(package.spec.to_dict()))) == package.spec
+
+
+def test_postprocessing_survives_json_in_order() -> None:
+    steps = (Step("second", {"ml": 0.5, "least": 3}), Step("first"))
+    made = tiny_model.spec(inference=InferenceSettings((16, 16, 16), postprocessing=steps))
+    assert ModelSpec.from_dict(json.loads(json.dumps(made.to_dict()))).inference.postprocessing == steps
 
 
 def test_saved_copy_is_the_same_package(package: ModelPackage, tmp_path: Path) -> None:
@@ -108,7 +114,7 @@ def test_every_missing_and_every_unknown_key_is_named(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "field"),
     [
-        ("format", 2, "format"),
+        ("format", 3, "format"),
         ("name", "", "name"),
         ("preparation.spacing", [1, 1], "preparation"),
         ("preparation.sequences", ["T9"], "preparation"),
@@ -127,6 +133,12 @@ def test_every_missing_and_every_unknown_key_is_named(folder: Path) -> None:
         ("inference.threshold", 0, "inference.threshold"),
         ("inference.threshold", None, "inference"),
         ("inference.whole", "yes", "inference.whole"),
+        ("inference.postprocessing", {}, "inference.postprocessing"),
+        ("inference.postprocessing", [{"name": "", "options": {}}], "inference.postprocessing"),
+        ("inference.postprocessing", [{"name": "clean"}], "inference.postprocessing.options"),
+        ("inference.postprocessing", [{"name": "clean", "options": []}], "inference.postprocessing"),
+        ("inference.postprocessing", [{"name": "clean", "options": {"ml": True}}], "inference.postprocessing.clean.ml"),
+        ("inference.postprocessing", [{"name": "clean", "options": {"ml": float("inf")}}], "inference.postprocessing.clean.ml"),
         ("training.seed", "one", "training"),
         ("training.validation_dice", [1], "training"),
         ("runtime.divisor", 0, "runtime"),

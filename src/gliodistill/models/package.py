@@ -29,7 +29,7 @@ from gliodistill.preparation.preparation import Preparation
 from gliodistill.studies.labels import LabelConvention
 from gliodistill.studies.sequence import Sequence
 
-FORMAT = 1
+FORMAT = 2
 DESCRIPTION = "model.json"
 WEIGHTS = "model.safetensors"
 GRAPH = "model.xml"
@@ -203,6 +203,7 @@ def _changed(file: Path, got: str, expected: str) -> PackageError:
 
 
 def _parse(folder: Path, values: object) -> tuple[ModelPackage, dict[str, str]]:
+    values = _upgraded(values)
     if isinstance(values, Mapping) and values.get("format", FORMAT) != FORMAT:
         raise PackageError("model package of another format", field="format", got=values["format"], expected=FORMAT)
     described = [f.name for f in fields(ModelSpec)]
@@ -220,6 +221,13 @@ def _parse(folder: Path, values: object) -> tuple[ModelPackage, dict[str, str]]:
             raise PackageError("damaged model description", field=f"files.{name}", got=digest, expected="a SHA-256 in hexadecimal")
     files = {name: digest for name, digest in digests.items() if name != DESCRIPTION}
     return ModelPackage(folder, spec, runtime, parity, versions, digests[DESCRIPTION]), files
+
+
+def _upgraded(values: object) -> object:
+    """A description of format 1 (gliodistill 0.1) as one of format 2; anything else as it is."""
+    if not (isinstance(values, Mapping) and values.get("format") == 1 and isinstance(values.get("inference"), Mapping)):
+        return values
+    return {**values, "format": FORMAT, "inference": {**values["inference"], "postprocessing": []}}
 
 
 def _parse_parity(name: str, values: object) -> Parity:

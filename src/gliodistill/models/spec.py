@@ -122,6 +122,31 @@ class Outputs:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One step of post-processing: a name of the registry in :mod:`gliodistill.inference.postprocessing` and its options, numbers.
+
+    Raises:
+        PackageError: no name, or an option that is not a finite number.
+    """
+
+    name: str
+    options: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _require(isinstance(self.name, str) and bool(self.name), "inference.postprocessing", self.name, "a name")
+        for option, value in self.options.items():
+            number = type(value) in (int, float) and math.isfinite(value)
+            _require(isinstance(option, str) and number, f"inference.postprocessing.{self.name}.{option}", value, "a finite number")
+
+    @classmethod
+    def from_dict(cls, values: object) -> "Step":
+        """From JSON, strictly."""
+        v = check_keys(values, ("name", "options"), "inference.postprocessing")
+        _require(isinstance(v["options"], Mapping), "inference.postprocessing", v["options"], "an object of numbers")
+        return cls(v["name"], dict(v["options"]))
+
+
+@dataclass(frozen=True)
 class InferenceSettings:
     """How the network is applied.
 
@@ -130,6 +155,7 @@ class InferenceSettings:
         overlap: share of the window that neighbours share, [0, 1).
         threshold: probability above which a region is drawn, (0, 1).
         whole: whether a brain that fits in memory is segmented in one pass rather than by windows.
+        postprocessing: steps applied to the regions, in order; none by default.
 
     Raises:
         PackageError: a value out of range.
@@ -139,6 +165,7 @@ class InferenceSettings:
     overlap: float = 0.5
     threshold: float = 0.5
     whole: bool = True
+    postprocessing: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
         _require(len(self.patch) == 3 and all(type(n) is int and n > 0 for n in self.patch), "inference.patch", self.patch, "3 sides > 0")
@@ -155,7 +182,10 @@ class InferenceSettings:
     def from_dict(cls, values: object) -> "InferenceSettings":
         """From JSON, strictly."""
         v = check_keys(values, [f.name for f in fields(cls)], "inference")
-        return checked("inference", lambda: cls(tuple(v["patch"]), float(v["overlap"]), float(v["threshold"]), v["whole"]))
+        steps = v["postprocessing"]
+        _require(isinstance(steps, list), "inference.postprocessing", steps, "a list of steps")
+        cleaning = tuple(Step.from_dict(step) for step in steps)
+        return checked("inference", lambda: cls(tuple(v["patch"]), float(v["overlap"]), float(v["threshold"]), v["whole"], cleaning))
 
 
 @dataclass(frozen=True)
@@ -245,6 +275,7 @@ class ModelSpec:
                 "overlap": settings.overlap,
                 "threshold": settings.threshold,
                 "whole": settings.whole,
+                "postprocessing": [{"name": step.name, "options": dict(step.options)} for step in settings.postprocessing],
             },
             "training": {f.name: getattr(training, f.name) for f in fields(training)} | {"validation_dice": dict(training.validation_dice)},
         }
