@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from gliodistill.errors import EvaluationError
-from gliodistill.evaluation.statistics import paired_difference
+from gliodistill.evaluation.statistics import cohens_dz, holm, paired_difference, rank_biserial
 
 
 @pytest.mark.parametrize(("n", "seed"), [(5, 0), (12, 1), (60, 2)])
@@ -48,3 +50,51 @@ def test_no_difference_at_all() -> None:
 def test_what_is_not_paired_is_refused(a: list[float], b: list[float]) -> None:
     with pytest.raises(EvaluationError, match="values are not"):
         paired_difference(a, b, seed=0)
+
+
+# Dice of two models on twelve studies, in hundredths: two equal pairs, several tied differences.
+A = [91, 85, 78, 93, 66, 88, 71, 95, 80, 59, 87, 82]
+B = [89, 86, 70, 93, 60, 83, 74, 92, 80, 50, 80, 83]
+
+
+def test_effect_sizes_as_other_programs_give_them() -> None:
+    assert rank_biserial(A, B) == pytest.approx(0.727273, abs=1e-6)  # pingouin 0.7.0, wilcoxon: RBC
+    assert cohens_dz(A, B) == pytest.approx(2.519355 / np.sqrt(12), abs=1e-6)  # pingouin's paired t: d_z = t / sqrt(n)
+
+
+@pytest.mark.parametrize(("n", "seed"), [(7, 0), (40, 1)])
+def test_effect_sizes_follow_from_scipys_statistics(n: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    a, b = (generator.integers(0, 12, n).astype(float).tolist() for _ in range(2))
+    differing = [x - y for x, y in zip(a, b, strict=True) if x != y]
+    positive = stats.wilcoxon(differing, alternative="greater").statistic  # the sum of the positive ranks
+    total = len(differing) * (len(differing) + 1) / 2
+    assert rank_biserial(a, b) == pytest.approx(2 * positive / total - 1)
+    assert rank_biserial(b, a) == pytest.approx(1 - 2 * positive / total)
+    assert cohens_dz(a, b) == pytest.approx(stats.ttest_rel(a, b).statistic / np.sqrt(n))
+
+
+def test_effect_sizes_at_their_ends() -> None:
+    assert rank_biserial([3, 4, 5], [1, 1, 1]) == 1.0
+    assert rank_biserial([1, 1, 1], [3, 4, 5]) == -1.0
+    assert rank_biserial([1, 2], [1, 2]) is None
+    assert cohens_dz([2, 3, 4], [1, 2, 3]) is None
+
+
+def test_holm_as_statsmodels_gives_it() -> None:
+    p = [0.041, 0.0004, 0.041, 0.92, 0.013, 0.0261, 0.5, 0.0004, 1.0, 0.0002]
+    adjusted = [0.205, 0.0036, 0.205, 1.0, 0.091, 0.1566, 1.0, 0.0036, 1.0, 0.002]  # statsmodels 0.15.0, multipletests: holm
+    assert holm(p) == pytest.approx(adjusted, abs=1e-12)
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_rejects_what_the_stepwise_procedure_rejects(p: list[float]) -> None:
+    """Holm 1979 as he wrote it: from the smallest on, stop at the first that is not small enough."""
+    level, adjusted, going = 0.05, holm(p), True
+    for step, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        threshold = level / (len(p) - step)
+        going = going and p[index] <= threshold
+        assert adjusted[index] >= p[index]
+        if abs(p[index] - threshold) > 1e-9:
+            assert (adjusted[index] <= level) == going or abs(adjusted[index] - level) < 1e-9
