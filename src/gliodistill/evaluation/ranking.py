@@ -1,0 +1,147 @@
+"""Which model is best over all patients, regions and metrics: ranks per patient, as the BraTS challenges rank."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.errors import EvaluationError
+from gliodistill.evaluation.statistics import holm
+
+RESAMPLES, PERMUTATIONS = 10_000, 100_000
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one model stands.
+
+    Attributes:
+        model: its name.
+        mean_rank: over all cells, 1 (best everywhere) … number of models.
+        low, high: 95 % percentile interval of it over bootstrap resamples of the patients.
+        position: 1 for the smallest mean rank; equal ones share the smaller number.
+        best, worst: 2.5 % and 97.5 % percentile of the position over the resamples.
+        first: share of the resamples in which it comes first (alone or with others), 0 … 1.
+    """
+
+    model: str
+    mean_rank: float
+    low: float
+    high: float
+    position: int
+    best: int
+    worst: int
+    first: float
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """All models in order.
+
+    Attributes:
+        standings: best first.
+        p_values: pair of models, in the order given → two-sided p-value of equal mean ranks.
+        holm_p: the same, corrected by Holm over all pairs.
+        patients: how many count.
+        cells: how many cells (a patient's value of one region and metric) were ranked.
+        left_out: how many were not, being undefined in some model.
+        failed: how many cells put a model last because it failed on the patient.
+    """
+
+    standings: tuple[Standing, ...]
+    p_values: Mapping[tuple[str, str], float]
+    holm_p: Mapping[tuple[str, str], float]
+    patients: int
+    cells: int
+    left_out: int
+    failed: int
+
+
+def rank_models(models: Sequence[str], values: NDArray[np.float64], failed: NDArray[np.bool_], *, seed: int = 0) -> Ranking:
+    """Rank models over patients, as the BraTS challenges do since 2017.
+
+    In every cell (patient × region × metric) the models are ranked, 1 for the best, equal values sharing their mean
+    rank. A model's mean rank over all cells orders the models (Bakas et al. 2018, arXiv:1811.02629: "final ranking
+    score"). A model that failed on a patient is last there in every cell. A cell that is undefined in some model that
+    did not fail is left out for all. For each pair, the patients' ranks are exchanged between the two models at random
+    (all ways where there are at most 100 000, else 100 000 of them, the ranking itself counted among them); the
+    p-value is how often the mean ranks then differ at least as much as they do. Here both directions count; the
+    challenge counts only the one observed, about half of it.
+
+    Args:
+        models: their names.
+        values: models × patients × cells of a patient; smaller is better; NaN is undefined.
+        failed: models × patients.
+        seed: of the resampling: equal input gives equal output.
+
+    Raises:
+        EvaluationError: no cell that can be ranked.
+    """
+    from scipy.stats import rankdata
+
+    last = np.where(failed[:, :, None], np.inf, values)
+    # A cell that is undefined in one model is NaN in all; where all failed there is nothing to rank.
+    ranks = np.where(failed.all(axis=0)[:, None], np.nan, rankdata(last, axis=0, nan_policy="propagate"))
+    ranked = ~np.isnan(ranks[0])
+    counts = ranked.sum(axis=1)
+    counting = counts > 0
+    if not counting.any():
+        raise EvaluationError("nothing to rank", got="no value that is defined in every model")
+    sums = np.where(ranked, ranks, 0.0).sum(axis=2)[:, counting]
+    counts = counts[counting]
+
+    generator = np.random.default_rng(seed)
+    # How often each patient is drawn says all about a resample.
+    weights = generator.multinomial(counts.size, np.full(counts.size, 1 / counts.size), RESAMPLES)
+    resampled = (weights @ sums.T) / (weights @ counts)[:, None]
+    positions = rankdata(resampled, axis=1, method="min")
+    mean_ranks = sums.sum(axis=1) / counts.sum()
+    own = rankdata(mean_ranks, method="min")
+    low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
+    best, worst = np.percentile(positions, [2.5, 97.5], axis=0, method="inverted_cdf")
+    standings = [
+        Standing(
+            name, float(mean_ranks[m]), float(low[m]), float(high[m]), int(own[m]), int(best[m]), int(worst[m]),
+            float((positions[:, m] == 1).mean()),
+        )
+        for m, name in enumerate(models)
+    ]  # fmt: skip
+    pairs = list(combinations(range(len(models)), 2))
+    p = _exchange_tests(np.stack([sums[a] - sums[b] for a, b in pairs], axis=1), generator)
+    named = [(models[a], models[b]) for a, b in pairs]
+    return Ranking(
+        standings=tuple(sorted(standings, key=lambda standing: standing.mean_rank)),
+        p_values=dict(zip(named, p, strict=True)),
+        holm_p=dict(zip(named, holm(p), strict=True)),
+        patients=int(counting.sum()),
+        cells=int(counts.sum()),
+        left_out=int((~ranked[~failed.all(axis=0)]).sum()),
+        failed=int((failed[:, :, None] & ranked).sum()),
+    )
+
+
+def _exchange_tests(differences: NDArray[np.float64], generator: np.random.Generator) -> list[float]:
+    """Two-sided p-value of each column of patients × pairs, patients' signs flipped at random."""
+    # Ranks are halves at the finest, so sums of twice the ranks are exact and "at least as much" has no tolerance.
+    doubled = np.rint(2 * differences)
+    observed = np.abs(doubled.sum(axis=0))
+    reached, drawn = np.zeros(observed.size, dtype=np.int64), 0
+    for signs in _signs(len(doubled), generator):
+        reached += (np.abs(signs @ doubled) >= observed).sum(axis=0)
+        drawn += len(signs)
+    if 2 ** len(doubled) > PERMUTATIONS:
+        reached, drawn = reached + 1, drawn + 1  # the ranking itself is one of the ways (Phipson & Smyth 2010)
+    return [float(count) / drawn for count in reached]
+
+
+def _signs(patients: int, generator: np.random.Generator) -> Iterator[NDArray[np.float64]]:
+    """Rows of +1 and -1: every way, or PERMUTATIONS drawn ones, a few million numbers at a time."""
+    every = 2**patients <= PERMUTATIONS
+    total = 2**patients if every else PERMUTATIONS
+    step = max(1, 4_000_000 // patients)
+    for start in range(0, total, step):
+        rows = np.arange(start, min(total, start + step))
+        bits = (rows[:, None] >> np.arange(patients)) & 1 if every else generator.integers(0, 2, (rows.size, patients), dtype=np.int8)
+        yield 2.0 * bits - 1.0
