@@ -5,7 +5,7 @@ from gliodistill.phantom import draw_parameters
 from gliodistill.phantom.anatomy import Anatomy, brain_box, make_anatomy
 from gliodistill.phantom.fields import Grid
 from gliodistill.phantom.growth import Front, diffusivity
-from gliodistill.phantom.tumour import delineate, grow_in, push
+from gliodistill.phantom.tumour import delineate, grow_in, grown_core, push
 
 
 def front_speed(diffusion: float, proliferation: float, length: int = 400) -> float:
@@ -78,8 +78,8 @@ def test_regions_are_nested_in_the_brain_and_out_of_the_ventricles(index):
     parameters = draw_parameters(21, index)
     field = Grid.field(3.0)
     grid = field.crop(brain_box(parameters.anatomy, field))
-    growth = grow_in(parameters)
-    pushed = push(parameters.tumour, growth, grid)
+    growth = grow_in(parameters.tumour, parameters.anatomy)
+    pushed = push(parameters.tumour, grown_core(parameters.tumour, growth), growth.grid, grid)
     anatomy = make_anatomy(parameters.anatomy, grid, pushed.displacement, pushed.effacement)
     tumour = delineate(parameters.tumour, growth, anatomy, pushed.displacement)
     assert tumour.core.any()
@@ -91,8 +91,8 @@ def test_regions_are_nested_in_the_brain_and_out_of_the_ventricles(index):
 
 def test_mass_effect_points_away_from_the_core_and_is_as_large_as_drawn():
     parameters = draw_parameters(21, 0)
-    growth = grow_in(parameters)
-    moved = np.stack(push(parameters.tumour, growth, growth.grid).displacement)
+    growth = grow_in(parameters.tumour, parameters.anatomy)
+    moved = np.stack(push(parameters.tumour, grown_core(parameters.tumour, growth), growth.grid, growth.grid).displacement)
     size = np.sqrt((moved**2).sum(axis=0))
     assert size.max() == pytest.approx(parameters.tumour.mass_effect_mm, rel=0.02)
     times = np.sort(growth.core.ravel())

@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from gliodistill.errors import GliodistillError
 from gliodistill.files import atomic_folder, write_text
 from gliodistill.images.volume import Volume
-from gliodistill.phantom.anatomy import brain_box, make_anatomy
+from gliodistill.phantom.anatomy import Anatomy, brain_box, make_anatomy
 from gliodistill.phantom.artefacts import degrade
 from gliodistill.phantom.contrast import CHANNELS, paint
 from gliodistill.phantom.drawing import draw_parameters
 from gliodistill.phantom.fields import FIELD_MM, Grid
-from gliodistill.phantom.parameters import PhantomParameters
-from gliodistill.phantom.tumour import delineate, grow_in, push
+from gliodistill.phantom.growth import GROWTH_MM
+from gliodistill.phantom.parameters import PhantomParameters, ShapeParameters
+from gliodistill.phantom.shapes import find_shapes, outline, place, read_shape
+from gliodistill.phantom.tumour import Tumour, delineate, grow_in, grown_core, push
 from gliodistill.progress import track
 from gliodistill.studies.labels import BRATS2021
 from gliodistill.studies.study import Study
@@ -37,7 +39,9 @@ def case_name(seed: int, index: int) -> str:
     return f"Phantom_{seed:03d}_{index:05d}"
 
 
-def make_phantom(seed: int, index: int, spacing: float = 1.0, difficulty: float = 1.0) -> Study:
+def make_phantom(
+    seed: int, index: int, spacing: float = 1.0, difficulty: float = 1.0, shapes: str | os.PathLike[str] | None = None
+) -> Study:
     """One synthetic study, with truth.
 
     Args:
@@ -45,6 +49,7 @@ def make_phantom(seed: int, index: int, spacing: float = 1.0, difficulty: float 
         index: which study of it, from 0; studies do not depend on each other.
         spacing: voxel size in mm; 1 gives the BraTS grid of 240×240×155, 2 gives 120×120×78.
         difficulty: 0 (clean) to 2 (noisy, faint).
+        shapes: folder of label maps whose tumours are placed (:mod:`.shapes`); None grows them.
 
     Returns:
         Four sequences, float32 with integer values, exactly 0 outside the brain; truth uint8 in BraTS ≤ 2021 codes.
@@ -52,20 +57,18 @@ def make_phantom(seed: int, index: int, spacing: float = 1.0, difficulty: float 
     Raises:
         GliodistillError: an argument out of range.
     """
-    return render(draw_parameters(seed, index, difficulty), spacing)
+    folder = None if shapes is None else Path(shapes)
+    return render(draw_parameters(seed, index, difficulty, find_shapes(folder) if folder else ()), spacing, folder)
 
 
-def render(parameters: PhantomParameters, spacing: float = 1.0) -> Study:
-    """The study that ``parameters`` describe: same parameters and spacing, same voxels."""
+def render(parameters: PhantomParameters, spacing: float = 1.0, shapes: Path | None = None) -> Study:
+    """The study that ``parameters`` describe: same parameters and spacing (and shapes, where they name one), same voxels."""
     if not SPACING_MM[0] <= spacing <= SPACING_MM[1]:
         raise GliodistillError("no such spacing", field="spacing", got=spacing, expected=f"{SPACING_MM[0]} to {SPACING_MM[1]} mm")
     field = Grid.field(spacing)
     box = brain_box(parameters.anatomy, field)
     grid = field.crop(box)
-    growth = grow_in(parameters)
-    pushed = push(parameters.tumour, growth, grid)
-    anatomy = make_anatomy(parameters.anatomy, grid, pushed.displacement, pushed.effacement)
-    tumour = delineate(parameters.tumour, growth, anatomy, pushed.displacement)
+    anatomy, tumour = _with_tumour(parameters, grid, shapes)
     truth = np.zeros(field.shape, np.uint8)
     truth[box][tumour.box] = BRATS2021.from_regions(np.stack([tumour.whole, tumour.core, tumour.enhancing]))
     affine = _affine(spacing)
@@ -80,6 +83,23 @@ def render(parameters: PhantomParameters, spacing: float = 1.0) -> Study:
         images[sequence] = Volume(_to_lps(whole), affine)
     name = case_name(parameters.seed, parameters.index)
     return Study(name, name, images, Volume(_to_lps(truth), affine), BRATS2021)
+
+
+def _with_tumour(parameters: PhantomParameters, grid: Grid, shapes: Path | None) -> tuple[Anatomy, Tumour]:
+    """The brain and the tumour that pushes it aside."""
+    wanted = parameters.tumour
+    if isinstance(wanted, ShapeParameters):
+        if shapes is None:
+            raise GliodistillError("a phantom of a given shape needs the folder of shapes", field="shapes", got=None, expected=wanted.shape)
+        shape, coarse = read_shape(shapes / wanted.shape), Grid.field(GROWTH_MM)
+        rough, part = place(wanted, shape, coarse)
+        pushed = push(wanted, rough[1], coarse.crop(part), grid)
+        anatomy = make_anatomy(parameters.anatomy, grid, pushed.displacement, pushed.effacement)
+        return anatomy, outline(*place(wanted, shape, grid), anatomy)
+    growth = grow_in(wanted, parameters.anatomy)
+    pushed = push(wanted, grown_core(wanted, growth), growth.grid, grid)
+    anatomy = make_anatomy(parameters.anatomy, grid, pushed.displacement, pushed.effacement)
+    return anatomy, delineate(wanted, growth, anatomy, pushed.displacement)
 
 
 def _to_lps(values: NDArray[Any]) -> NDArray[Any]:
@@ -103,6 +123,7 @@ def write_cohort(
     spacing: float = 1.0,
     jobs: int | None = None,
     difficulty: float = 1.0,
+    shapes: str | os.PathLike[str] | None = None,
 ) -> list[Path]:
     """Write studies 0 to ``n − 1`` of cohort ``seed``; those already there are kept, so a stopped run goes on.
 
@@ -116,6 +137,7 @@ def write_cohort(
         spacing: voxel size in mm.
         jobs: processes; None for one per processor.
         difficulty: 0 to 2, see :func:`make_phantom`.
+        shapes: folder of label maps, see :func:`make_phantom`.
 
     Returns:
         The study folders, in order.
@@ -129,8 +151,10 @@ def write_cohort(
     root = Path(out)
     root.mkdir(parents=True, exist_ok=True)
     folders = [root / case_name(seed, index) for index in range(n)]
-    missing = [index for index, folder in enumerate(folders) if not _is_done(folder, spacing, difficulty)]
-    work = [(folders[index], seed, index, spacing, difficulty) for index in missing]
+    given = None if shapes is None else Path(shapes)
+    names = frozenset(file.name for file in find_shapes(given)) if given else frozenset[str]()
+    missing = [index for index, folder in enumerate(folders) if not _is_done(folder, spacing, difficulty, names)]
+    work = [(folders[index], seed, index, spacing, difficulty, given) for index in missing]
     workers = min(len(work), jobs if jobs is not None else os.cpu_count() or 1)
     if workers <= 1:
         for task in track(work, "making phantoms"):
@@ -162,41 +186,41 @@ def _ignoring_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _write_one_in_process(folder: Path, seed: int, index: int, spacing: float, difficulty: float) -> None:
+def _write_one_in_process(folder: Path, seed: int, index: int, spacing: float, difficulty: float, shapes: Path | None) -> None:
     """Ctrl-C ends a study that is being made (and takes away what is half-written)."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        _write_one(folder, seed, index, spacing, difficulty)
+        _write_one(folder, seed, index, spacing, difficulty, shapes)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _is_done(folder: Path, spacing: float, difficulty: float) -> bool:
+def _is_done(folder: Path, spacing: float, difficulty: float, shapes: frozenset[str]) -> bool:
     if not folder.exists():
         return False
     record = folder / f"{folder.name}_phantom.json"
     try:
         made = json.loads(record.read_text())
-        settings = (made["spacing"], made["parameters"]["difficulty"])
+        settings = (made["spacing"], made["parameters"]["difficulty"], made["parameters"]["tumour"].get("shape"))
     except (OSError, ValueError, KeyError) as error:
         raise GliodistillError("folder is no phantom", file=record, got=error, hint="remove it or choose another folder") from error
-    if settings != (spacing, difficulty):
+    if settings[:2] != (spacing, difficulty) or (settings[2] not in shapes if shapes else settings[2] is not None):
         raise GliodistillError(
             "phantom of other settings",
             file=folder,
-            field="spacing, difficulty",
+            field="spacing, difficulty, shape",
             got=settings,
-            expected=(spacing, difficulty),
+            expected=(spacing, difficulty, f"one of {len(shapes)}" if shapes else None),
             hint="choose another folder",
         )
     return True
 
 
-def _write_one(folder: Path, seed: int, index: int, spacing: float, difficulty: float) -> None:
+def _write_one(folder: Path, seed: int, index: int, spacing: float, difficulty: float, shapes: Path | None) -> None:
     from gliodistill.images import write_nifti
 
-    parameters = draw_parameters(seed, index, difficulty)
-    study = render(parameters, spacing)
+    parameters = draw_parameters(seed, index, difficulty, find_shapes(shapes) if shapes else ())
+    study = render(parameters, spacing, shapes)
     with atomic_folder(folder) as temporary:
         for sequence, image in study.images.items():
             write_nifti(image.with_data(image.data.astype(np.int16)), temporary / f"{study.id}_{sequence.lower()}.nii.gz")

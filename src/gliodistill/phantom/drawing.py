@@ -1,6 +1,8 @@
 """Draw the parameters of a phantom. The ranges are centred on what `benchmarks/phantom_realism.py` measures on real cases."""
 
+from collections.abc import Sequence as Ordered
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from gliodistill.phantom.parameters import (
     ContrastParameters,
     Four,
     PhantomParameters,
+    ShapeParameters,
     Triple,
     TumourParameters,
 )
@@ -20,16 +23,17 @@ from gliodistill.phantom.parameters import (
 Rng = np.random.Generator
 
 
-def draw_parameters(seed: int, index: int, difficulty: float = 1.0) -> PhantomParameters:
+def draw_parameters(seed: int, index: int, difficulty: float = 1.0, shapes: Ordered[Path] = ()) -> PhantomParameters:
     """The parameters of study ``index`` of cohort ``seed``; no study depends on another.
 
     Args:
         seed: any integer ≥ 0.
         index: which study, from 0.
         difficulty: 0 (clean, strong contrast) to 2 (noisy, faint); 1 resembles real cohorts.
+        shapes: label maps whose tumours are placed, each in its turn; by default tumours are grown.
 
     Raises:
-        GliodistillError: a value out of range.
+        GliodistillError: a value out of range, or a label map that cannot be used.
     """
     for name, value in (("seed", seed), ("index", index)):
         if value < 0:
@@ -38,7 +42,7 @@ def draw_parameters(seed: int, index: int, difficulty: float = 1.0) -> PhantomPa
         raise GliodistillError("no such difficulty", field="difficulty", got=difficulty, expected="0 to 2")
     # One stream per part, so that a change in how one is drawn leaves the others as they were.
     anatomy, tumour, contrast, artefacts = (np.random.default_rng(s) for s in np.random.SeedSequence([seed, index]).spawn(4))
-    drawn = draw_tumour(tumour)
+    drawn = draw_shape(tumour, shapes[_turn(seed, index, len(shapes))]) if shapes else draw_tumour(tumour)
     return PhantomParameters(
         seed,
         index,
@@ -120,6 +124,34 @@ def draw_tumour(rng: Rng) -> TumourParameters:
         mass_effect_mm=round(min(1.0, (wt * core / 60) ** 0.5) * _uniform(rng, 1.0, 10.0), 4),
         seed=_seed(rng),
     )
+
+
+def draw_shape(rng: Rng, file: Path) -> ShapeParameters:
+    """How a real tumour's shape is moved: enough to be another tumour, little enough to stay where gliomas lie."""
+    from gliodistill.phantom.shapes import read_shape
+
+    wt, tc, et = read_shape(file).volumes_ml
+    size = _uniform(rng, 0.85, 1.15)
+    scale = tuple(round(size * _uniform(rng, 0.92, 1.08), 4) for _ in range(3))
+    return ShapeParameters(
+        shape=file.name,
+        wt_ml=wt,
+        tc_ml=tc,
+        et_ml=et,
+        mirror=bool(rng.random() < 0.5),
+        scale=(scale[0], scale[1], scale[2]),
+        rotation_deg=_triple(rng, 8.0, 20.0),
+        shift_mm=_triple(rng, 4.0, 8.0),
+        roughness_mm=_uniform(rng, 0.3, 1.5),
+        mass_effect_mm=round(min(1.0, (tc / 60) ** 0.5) * _uniform(rng, 1.0, 10.0), 4),
+        seed=_seed(rng),
+    )
+
+
+def _turn(seed: int, index: int, count: int) -> int:
+    """Each of ``count`` shapes once a round, in an order of its own each round."""
+    round_, place = divmod(index, count)
+    return int(np.random.default_rng([seed, round_]).permutation(count)[place])
 
 
 def _draw_foci(rng: Rng, count: int) -> tuple[Triple, ...]:

@@ -73,6 +73,35 @@ class TumourParameters:
 
 
 @dataclass(frozen=True)
+class ShapeParameters:
+    """A tumour of a given shape, and how it is moved.
+
+    Attributes:
+        shape: name of the label map's file.
+        wt_ml, tc_ml, et_ml: volumes in the label map.
+        mirror: left to right.
+        scale: per axis.
+        rotation_deg: turns about X, Y, Z, around the tumour's middle.
+        shift_mm: where it lies from where it lay.
+        roughness_mm: standard deviation of a smooth displacement of the borders.
+        mass_effect_mm: largest displacement of the surroundings.
+        seed: of the random fields.
+    """
+
+    shape: str
+    wt_ml: float
+    tc_ml: float
+    et_ml: float
+    mirror: bool
+    scale: Triple
+    rotation_deg: Triple
+    shift_mm: Triple
+    roughness_mm: float
+    mass_effect_mm: float
+    seed: int
+
+
+@dataclass(frozen=True)
 class ContrastParameters:
     """What each tissue looks like.
 
@@ -151,7 +180,7 @@ class PhantomParameters:
     index: int
     difficulty: float
     anatomy: AnatomyParameters
-    tumour: TumourParameters
+    tumour: TumourParameters | ShapeParameters
     contrast: ContrastParameters
     artefacts: ArtefactParameters
 
@@ -162,9 +191,9 @@ class PhantomParameters:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`as_dict`, also after JSON has turned tuples into lists."""
-        parts = {
+        parts: dict[str, Any] = {
             "anatomy": AnatomyParameters,
-            "tumour": TumourParameters,
+            "tumour": ShapeParameters if "shape" in plain["tumour"] else TumourParameters,
             "contrast": ContrastParameters,
             "artefacts": ArtefactParameters,
         }

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from gliodistill.phantom.anatomy import Anatomy, affine_to_atlas, make_anatomy
 from gliodistill.phantom.fields import Box, Grid, resample, smooth_noise
 from gliodistill.phantom.growth import GROWTH_MM, Growth, grow
-from gliodistill.phantom.parameters import PhantomParameters, TumourParameters
+from gliodistill.phantom.parameters import AnatomyParameters, ShapeParameters, TumourParameters
 
 Array = NDArray[np.float32]
 MM_PER_STEP = 0.65
@@ -32,15 +32,15 @@ class Tumour:
     box: Box
 
 
-def grow_in(parameters: PhantomParameters) -> Growth:
+def grow_in(tumour: TumourParameters, brain: AnatomyParameters) -> Growth:
     """Grow the tumour in the brain it is given, before that brain is pushed aside."""
     whole = Grid.field(GROWTH_MM)
-    matrix, offset = affine_to_atlas(parameters.anatomy)
-    foci = np.array([np.linalg.solve(matrix, np.array(focus) - offset) for focus in parameters.tumour.foci_mm])
-    reach = 30 + 12 * parameters.tumour.wt_ml ** (1 / 3)
+    matrix, offset = affine_to_atlas(brain)
+    foci = np.array([np.linalg.solve(matrix, np.array(focus) - offset) for focus in tumour.foci_mm])
+    reach = 30 + 12 * tumour.wt_ml ** (1 / 3)
     grid = whole.crop(whole.box_around(foci.min(axis=0) - reach, foci.max(axis=0) + reach))
     # Cells cross the thin fluid of a sulcus; only wide fluid is a wall.
-    anatomy = make_anatomy(parameters.anatomy, grid, effacement=0.7)
+    anatomy = make_anatomy(brain, grid, effacement=0.7)
     room = np.argwhere(anatomy.brain & (anatomy.fluid < 0.3))
     where = np.stack([axis[room[:, number]] for number, axis in enumerate(grid.axes)], axis=1)
     voxels = []
@@ -48,7 +48,7 @@ def grow_in(parameters: PhantomParameters) -> Growth:
         # The elastic map has moved the tissue: the nearest solid voxel stands for the point drawn in the atlas.
         i, j, k = room[np.argmin(((where - focus) ** 2).sum(axis=1))]
         voxels.append((int(i), int(j), int(k)))
-    return grow(parameters.tumour, anatomy, voxels)
+    return grow(tumour, anatomy, voxels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,22 +64,34 @@ class Push:
     effacement: Array
 
 
-def push(parameters: TumourParameters, growth: Growth, grid: Grid) -> Push:
+def grown_core(parameters: TumourParameters, growth: Growth) -> NDArray[np.bool_]:
+    """The core of the volume asked for, bool on the growth grid."""
+    voxels = int(parameters.tc_ml / growth.grid.spacing**3 * 1000)
+    result: NDArray[np.bool_] = growth.core <= _level(growth.core, voxels)
+    return result
+
+
+def push(parameters: TumourParameters | ShapeParameters, seen: NDArray[np.bool_], coarse: Grid, grid: Grid) -> Push:
     """Mass effect: displacement along the gradient of the blurred core.
 
     So it points outwards, is largest near the core's border and fades with distance; the skull is felt only through that
     fading. Sulci near the core are emptied.
+
+    Args:
+        parameters: of the tumour.
+        seen: its core, bool on the grid ``coarse``.
+        coarse: with voxels of ``GROWTH_MM``: the push is smooth.
+        grid: of the result.
     """
     from scipy import ndimage
 
-    pad, spacing = 16, growth.grid.spacing
-    voxels = int(parameters.tc_ml / spacing**3 * 1000)
-    core = np.pad((growth.core <= _level(growth.core, voxels)).astype(np.float32), pad)
+    pad, spacing = 16, coarse.spacing
+    core = np.pad(seen.astype(np.float32), pad)
     radius = max(parameters.tc_ml, 0.5) ** (1 / 3) * 6.2
     potential = ndimage.gaussian_filter(core, (radius * 0.5 + 7) / spacing, mode="constant")
     gradient = [-np.gradient(potential, axis=axis) for axis in range(3)]
     largest = max(float(np.sqrt(sum(g**2 for g in gradient)).max()), 1e-9)
-    x, y, z = (axis[0] + np.arange(-pad, len(axis) + pad, dtype=np.float64) * spacing for axis in growth.grid.axes)
+    x, y, z = (axis[0] + np.arange(-pad, len(axis) + pad, dtype=np.float64) * spacing for axis in coarse.axes)
     wide = Grid((x, y, z), spacing)
     right, front, up = (resample((g * (parameters.mass_effect_mm / largest)).astype(np.float32), wide, grid) for g in gradient)
     pressure = np.clip(2 * ndimage.gaussian_filter(core, 6.0 / spacing, mode="constant"), 0, 1)
