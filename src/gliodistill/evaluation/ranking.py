@@ -83,8 +83,9 @@ def rank_models(models: Sequence[str], values: NDArray[np.float64], failed: NDAr
 
     last = np.where(failed[:, :, None], np.inf, values)
     # A cell that is undefined in one model is NaN in all; where all failed there is nothing to rank.
-    ranks = np.where(failed.all(axis=0)[:, None], np.nan, rankdata(last, axis=0, nan_policy="propagate"))
-    ranked = ~np.isnan(ranks[0])
+    ranks: NDArray[np.float64] = rankdata(last, axis=0, nan_policy="propagate")
+    scored: NDArray[np.bool_] = np.asarray(~failed.all(axis=0))  # by at least one model
+    ranked = ~np.isnan(ranks[0]) & scored[:, None]
     counts = ranked.sum(axis=1)
     counting = counts > 0
     if not counting.any():
@@ -117,7 +118,7 @@ def rank_models(models: Sequence[str], values: NDArray[np.float64], failed: NDAr
         holm_p=dict(zip(named, holm(p), strict=True)),
         patients=int(counting.sum()),
         cells=int(counts.sum()),
-        left_out=int((~ranked[~failed.all(axis=0)]).sum()),
+        left_out=int((~ranked[scored]).sum()),
         failed=int((failed[:, :, None] & ranked).sum()),
     )
 
@@ -144,4 +145,4 @@ def _signs(patients: int, generator: np.random.Generator) -> Iterator[NDArray[np
     for start in range(0, total, step):
         rows = np.arange(start, min(total, start + step))
         bits = (rows[:, None] >> np.arange(patients)) & 1 if every else generator.integers(0, 2, (rows.size, patients), dtype=np.int8)
-        yield 2.0 * bits - 1.0
+        yield np.where(bits == 1, 1.0, -1.0)
