@@ -1,7 +1,7 @@
 """A folder of predictions against a cohort's truth: everything checked first, then every study scored."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +10,12 @@ from typing import TypeVar
 import numpy as np
 
 from gliodistill.errors import EvaluationError, GliodistillError, LabelError
+from gliodistill.evaluation.calibration import Reliability, judged_box
 from gliodistill.evaluation.metrics import bounding_box
-from gliodistill.evaluation.predictions import find_predictions
-from gliodistill.evaluation.rules import get_rules
+from gliodistill.evaluation.predictions import find_predictions, find_probabilities
+from gliodistill.evaluation.rules import Rules, get_rules
 from gliodistill.evaluation.scores import Scores, StudyScores, score_study
+from gliodistill.evaluation.tasks import region_masks
 from gliodistill.images.volume import Volume
 from gliodistill.progress import track
 from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention
@@ -38,10 +40,37 @@ class ComparisonError(EvaluationError):
 
 
 @dataclass(frozen=True)
-class _Pair:
+class Pair:
+    """A prediction and the truth it is scored against.
+
+    Attributes:
+        id: of the study.
+        prediction: label map.
+        truth: label map on the same grid.
+        probabilities: 4-D image with the predicted probability of WT, TC and ET, where there is one.
+    """
+
     id: str
     prediction: ImageFile
     truth: ImageFile
+    probabilities: Path | None = None
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Predictions and truth that match: same ids, same grids, label codes that fit.
+
+    Attributes:
+        pairs: ordered by id.
+        prediction_labels: what the predictions' codes mean.
+        truth_labels: what the truth's codes mean.
+        provenance: how both were told, and how many studies of the cohort are here.
+    """
+
+    pairs: tuple[Pair, ...]
+    prediction_labels: LabelConvention
+    truth_labels: LabelConvention
+    provenance: dict[str, str]
 
 
 def evaluate(
@@ -53,78 +82,145 @@ def evaluate(
     prediction_labels: str | None = None,
     jobs: int | None = None,
     rules: str = "plain",
+    task: str = "gli",
+    tolerance_mm: float | None = None,
+    probabilities: str | os.PathLike[str] | None = None,
     subset: bool = False,
 ) -> Scores:
-    """Score a folder of predicted label maps.
+    """Score a folder of predicted label maps: :func:`match_pairs`, then :func:`score_pairs`.
 
     Ids, grids and label codes of all studies are checked, and every problem reported at once, before anything is
     computed. A study that fails while being scored is recorded in ``failed`` and the others go on: look at
     :attr:`Scores.ok`.
 
     Args:
-        predictions: folder of ``<id>.nii.gz`` or ``<id>/<id>_seg.nii.gz``, or a cohort in any known layout.
-        truth: cohort in any known layout; its studies without truth do not count.
+        predictions: as in :func:`match_pairs`.
+        truth: as in :func:`match_pairs`.
         layout: name of the truth's layout, instead of detecting it.
         labels: name of the truth's label convention, instead of detecting it.
         prediction_labels: the same of the predictions; without it they must agree with the truth's.
         jobs: studies scored at once; default: one per processor.
         rules: name of the rule set.
+        task: what was segmented; it decides the regions.
+        tolerance_mm: of the surface Dice; default: the rule set's own.
+        probabilities: folder of ``<id>_prob….nii.gz``, for calibration.
         subset: score only the studies that have a prediction, instead of calling the others missing.
 
     Raises:
         ComparisonError: predictions and truth do not match (``.problems`` lists all).
-        EvaluationError: unknown rules, no predictions, no truth.
+        EvaluationError: unknown rules or task, no predictions, no truth.
+        StudyError, LabelError: the truth's cohort cannot be read.
+    """
+    rule_set = get_rules(rules, task, tolerance_mm)
+    pairs = match_pairs(
+        predictions,
+        truth,
+        layout=layout,
+        labels=labels,
+        prediction_labels=prediction_labels,
+        probabilities=probabilities,
+        subset=subset,
+        jobs=jobs,
+    )
+    return score_pairs(pairs, rule_set, jobs=jobs)
+
+
+def match_pairs(
+    predictions: str | os.PathLike[str],
+    truth: str | os.PathLike[str],
+    *,
+    layout: str | None = None,
+    labels: str | None = None,
+    prediction_labels: str | None = None,
+    probabilities: str | os.PathLike[str] | None = None,
+    subset: bool = False,
+    jobs: int | None = None,
+) -> Pairs:
+    """Find the prediction of every study and check that it can be compared; nothing is scored.
+
+    Args:
+        predictions: folder of ``<id>.nii.gz`` or ``<id>/<id>_seg.nii.gz``, a cohort in any known layout, or a manifest.
+        truth: cohort in any known layout; its studies without truth do not count.
+        layout: name of the truth's layout, instead of detecting it.
+        labels: name of the truth's label convention, instead of detecting it.
+        prediction_labels: the same of the predictions; without it they must agree with the truth's.
+        probabilities: folder of ``<id>_prob….nii.gz``, for calibration.
+        subset: leave out studies without a prediction, instead of calling it missing.
+        jobs: studies checked at once; default: one per processor.
+
+    Raises:
+        ComparisonError: predictions and truth do not match (``.problems`` lists all).
+        EvaluationError: no predictions, no truth.
         StudyError, LabelError: the truth's cohort cannot be read.
     """
     from gliodistill.studies.cohort import open_cohort
 
-    rule_set, folder = get_rules(rules), Path(predictions)
+    folder = Path(predictions)
     if prediction_labels is not None and prediction_labels not in CONVENTIONS:
         raise LabelError(
             "unknown label convention", file=folder, field="prediction-labels", got=prediction_labels, expected=", ".join(CONVENTIONS)
         )
-    if jobs is not None and jobs < 1:
-        raise EvaluationError("unusable number of jobs", field="jobs", got=jobs, expected="1 or more")
     cohort = open_cohort(truth, layout=layout, labels=labels)
     truths = {record.id: record.truth for record in cohort.studies if record.truth is not None}
-    truth_convention = cohort.convention
-    if not truths or truth_convention is None:
+    convention = cohort.convention
+    if not truths or convention is None:
         raise EvaluationError("no truth to compare with", file=truth, got=f"{len(cohort)} studies without a label map")
     found, problems = find_predictions(folder, {record.id for record in cohort.studies})
     for id in sorted(found.keys() - truths.keys()):
         problems.append(f"{id}: prediction without a truth ({found[id].path})")
     if not subset:
         problems += [f"{id}: no prediction" for id in sorted(truths.keys() - found.keys())]
-    pairs = [_Pair(id, found[id], truths[id]) for id in sorted(found.keys() & truths.keys())]
+    ids = sorted(found.keys() & truths.keys())
+    maps: dict[str, Path] = {}
+    if probabilities is not None:
+        maps, doubtful = find_probabilities(Path(probabilities), ids)
+        problems += doubtful
+    pairs = tuple(Pair(id, found[id], truths[id], maps.get(id)) for id in ids)
 
-    workers = min(jobs or os.cpu_count() or 1, max(len(pairs), 1))
-    meant = CONVENTIONS[prediction_labels] if prediction_labels else truth_convention
-    checked = _each(pairs, lambda pair: _check(pair, truth_convention, meant), workers, "checking studies")
+    meant = CONVENTIONS[prediction_labels] if prediction_labels else convention
+    checked = _each(pairs, lambda pair: _check(pair, convention, meant), jobs, "checking studies")
     for id in sorted(checked):
         outcome = checked[id]
         problems += [f"{id}: {outcome}"] if isinstance(outcome, Exception) else [f"{id}: {line}" for line in outcome]
     if prediction_labels is None and pairs and not problems:
-        problems += _contradiction(pairs, truth_convention)
+        problems += _contradiction(pairs, convention)
     if problems:
         raise ComparisonError(folder, problems)
-
-    outcomes = _each(pairs, lambda pair: _score(pair, truth_convention, meant, rules), workers, "scoring studies")
-    studies = {id: outcome for id, outcome in sorted(outcomes.items()) if not isinstance(outcome, Exception)}
-    failed = {id: _one_line(outcome) for id, outcome in sorted(outcomes.items()) if isinstance(outcome, Exception)}
     provenance = {
         "prediction_labels": f"{meant.name} ({'declared' if prediction_labels else 'as the truth'})",
-        "truth_labels": f"{truth_convention.name} ({'declared' if labels else 'detected'})",
-        "studies": f"{len(studies)} of {len(truths)} with truth",
+        "truth_labels": f"{convention.name} ({'declared' if labels else 'detected'})",
+        "studies": f"{len(pairs)} of {len(truths)} with truth",
     }
-    return Scores(rule_set, studies, failed, provenance)
+    return Pairs(pairs, meant, convention, provenance)
 
 
-def _each(pairs: list[_Pair], work: Callable[[_Pair], Result], workers: int, what: str) -> dict[str, Result | Exception]:
+def score_pairs(pairs: Pairs, rules: Rules, *, jobs: int | None = None) -> Scores:
+    """Score every pair; one that fails is recorded in ``failed`` and the others go on.
+
+    Args:
+        pairs: as :func:`match_pairs` found them.
+        rules: the rule set.
+        jobs: studies scored at once; default: one per processor.
+    """
+    outcomes = _each(pairs.pairs, lambda pair: _score(pair, pairs, rules), jobs, "scoring studies")
+    done = {id: outcome for id, outcome in sorted(outcomes.items()) if not isinstance(outcome, Exception)}
+    failed = {id: _one_line(outcome) for id, outcome in sorted(outcomes.items()) if isinstance(outcome, Exception)}
+    curves: dict[str, list[Reliability]] = {}
+    for _, counts in done.values():
+        for region, reliability in counts.items():
+            curves.setdefault(region, []).append(reliability)
+    calibration = {region: Reliability.total(every).bins for region, every in curves.items()}
+    return Scores(rules, {id: values for id, (values, _) in done.items()}, failed, pairs.provenance, calibration or None)
+
+
+def _each(pairs: Sequence[Pair], work: Callable[[Pair], Result], jobs: int | None, what: str) -> dict[str, Result | Exception]:
     """What ``work`` gives for each pair, or the exception it raised."""
+    if jobs is not None and jobs < 1:
+        raise EvaluationError("unusable number of jobs", field="jobs", got=jobs, expected="1 or more")
     # Threads, not processes: reading, counting and the k-d tree all let go of the interpreter, and nothing has to
     # be importable, pickled or started anew in a caller's script.
     results: dict[str, Result | Exception] = {}
-    with ThreadPoolExecutor(max_workers=workers) as pool:
+    with ThreadPoolExecutor(max_workers=min(jobs or os.cpu_count() or 1, max(len(pairs), 1))) as pool:
         futures = {pool.submit(work, pair): pair.id for pair in pairs}
         try:
             for future in track(as_completed(futures), what, total=len(futures)):
@@ -141,7 +237,7 @@ def _each(pairs: list[_Pair], work: Callable[[_Pair], Result], workers: int, wha
     return results
 
 
-def _check(pair: _Pair, truth_convention: LabelConvention, prediction_convention: LabelConvention) -> list[str]:
+def _check(pair: Pair, truth_convention: LabelConvention, prediction_convention: LabelConvention) -> list[str]:
     """What is wrong with one pair, a line each."""
     problems, volumes = [], []
     for name, file, convention in (
@@ -166,22 +262,27 @@ def _check(pair: _Pair, truth_convention: LabelConvention, prediction_convention
     return problems
 
 
-def _score(pair: _Pair, truth_convention: LabelConvention, prediction_convention: LabelConvention, rules: str) -> StudyScores:
+def _score(pair: Pair, pairs: Pairs, rules: Rules) -> tuple[StudyScores, dict[str, Reliability]]:
     prediction, truth = _read(pair.prediction), _read(pair.truth)
     # Nine tenths of an image are background to both: those voxels are counted, not copied.
-    box = bounding_box((prediction.data != 0) | (truth.data != 0)) or (slice(0, 1),) * 3
-    predicted, true = prediction.data[box], truth.data[box]
-    return score_study(
-        prediction_convention.to_regions(predicted),
-        truth_convention.to_regions(true),
-        truth.spacing,
-        rules,
-        voxel_ml=truth.voxel_ml,
-        beyond=truth.data.size - true.size,
-    )
+    any_label = (prediction.data != 0) | (truth.data != 0)
+    box = bounding_box(any_label) or (slice(0, 1),) * 3
+    regions = list(rules.tissues.values())
+    predicted = region_masks(prediction.data[box], pairs.prediction_labels, regions)
+    true = region_masks(truth.data[box], pairs.truth_labels, regions)
+    beyond = truth.data.size - true[0].size
+    scores = score_study(predicted, true, truth.spacing, rules, voxel_ml=truth.voxel_ml, beyond=beyond)
+    counts: dict[str, Reliability] = {}
+    if pair.probabilities is not None:
+        judged = judged_box(any_label, truth.spacing)
+        real = pairs.truth_labels.to_regions(truth.data[judged])
+        for region, probability, mask in zip(REGIONS, _read_probabilities(pair.probabilities, truth), real, strict=True):
+            counts[region] = Reliability.of(probability.data[judged], mask)
+            scores[region] |= {"ece": counts[region].ece, "brier": counts[region].brier}
+    return scores, counts
 
 
-def _contradiction(pairs: list[_Pair], assumed: LabelConvention) -> list[str]:
+def _contradiction(pairs: Sequence[Pair], assumed: LabelConvention) -> list[str]:
     """A line if the predictions themselves say that they follow another convention than ``assumed``."""
     from gliodistill.studies.label_evidence import detect_convention
 
@@ -205,6 +306,20 @@ def _read(file: ImageFile) -> Volume:
 
     # Two files may store one grid with other axes; canonical order makes them comparable without resampling.
     return read_labels(file.path, file.channel).canonical()
+
+
+def _read_probabilities(path: Path, truth: Volume) -> list[Volume]:
+    """The probability of WT, TC and ET on the truth's grid."""
+    from gliodistill.images.nifti import read_channels
+
+    maps = [volume.canonical() for volume in read_channels(path, list(range(len(REGIONS))))]
+    for volume in maps:
+        if not volume.same_grid(truth):
+            raise EvaluationError("grids differ", file=path, got=_grid(volume), expected=f"that of the truth, {_grid(truth)}")
+        low, high = float(volume.data.min()), float(volume.data.max())
+        if not (low >= 0.0 and high <= 1.0):
+            raise EvaluationError("not probabilities", file=path, got=f"{low:.4g} … {high:.4g}", expected="0 … 1")
+    return maps
 
 
 def _declare(name: str) -> str:

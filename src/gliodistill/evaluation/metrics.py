@@ -1,12 +1,63 @@
-"""Overlap, surface distance and volume of one region: two boolean masks on one grid."""
+"""What is measured of one region: the facts about each metric, and the plain ones of two boolean masks on one grid."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gliodistill.evaluation.surfaces import Surface, hd95_of_worse_direction, surface_distances
+
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """How a metric is called and shown.
+
+    Attributes:
+        title: for a table's head.
+        unit: ``mm``, ``ml`` or nothing.
+        better: whether a higher or a lower value is better; empty where neither is.
+        format: of one value, e.g. ``.4f``.
+    """
+
+    title: str
+    unit: str
+    better: Literal["higher", "lower", ""]
+    format: str
+
+
+FACTS: dict[str, Fact] = {
+    "dice": Fact("Dice", "", "higher", ".4f"),
+    "hd95_mm": Fact("HD95", "mm", "lower", ".2f"),
+    "nsd": Fact("NSD", "", "higher", ".4f"),
+    "sensitivity": Fact("sensitivity", "", "higher", ".4f"),
+    "specificity": Fact("specificity", "", "higher", ".5f"),
+    "prediction_ml": Fact("predicted", "ml", "", ".1f"),
+    "truth_ml": Fact("truth", "ml", "", ".1f"),
+    "difference_ml": Fact("difference", "ml", "", "+.1f"),
+    "lesion_f1": Fact("lesion F1", "", "higher", ".3f"),
+    "lesion_tp": Fact("lesions found", "", "", ".4g"),
+    "lesion_fp": Fact("false lesions", "", "lower", ".4g"),
+    "lesion_fn": Fact("lesions missed", "", "lower", ".4g"),
+    "ece": Fact("ECE", "", "lower", ".4f"),
+    "brier": Fact("Brier", "", "lower", ".4f"),
+    "whole_dice": Fact("whole-region Dice", "", "higher", ".4f"),
+    "whole_hd95_mm": Fact("whole-region HD95", "mm", "lower", ".2f"),
+    "lesion_dice": Fact("lesion Dice", "", "higher", ".4f"),
+    "lesion_hd95_mm": Fact("lesion HD95", "mm", "lower", ".2f"),
+    "lesion_nsd": Fact("lesion NSD", "", "higher", ".4f"),
+    "large_f1": Fact("F1 of large lesions", "", "higher", ".3f"),
+    "large_tp": Fact("large lesions found", "", "", ".4g"),
+    "large_fn": Fact("large lesions missed", "", "lower", ".4g"),
+    "small_f1": Fact("F1 of small lesions", "", "higher", ".3f"),
+    "small_tp": Fact("small lesions found", "", "", ".4g"),
+    "small_fn": Fact("small lesions missed", "", "lower", ".4g"),
+}
+"""Every metric that any rule set gives, by its name in scores. What each means exactly is in the rule set's text."""
 
 
 def dice(prediction: Mask, truth: Mask) -> float | None:
@@ -67,11 +118,9 @@ def hd95_mm(prediction: Mask, truth: Mask, spacing: Sequence[float]) -> float | 
     Returns:
         Millimetres, ≥ 0, exact; None where either mask is empty (a rule set decides what that is worth).
     """
-    here, there = bounding_box(prediction), bounding_box(truth)
-    if here is None or there is None:
+    if not prediction.any() or not truth.any():
         return None
-    predicted, true = surface_points(prediction[here], here, spacing), surface_points(truth[there], there, spacing)
-    return max(_directed_percentile(predicted, true), _directed_percentile(true, predicted))
+    return hd95_of_worse_direction(*surface_distances(Surface.voxels(prediction), Surface.voxels(truth), spacing))
 
 
 def bounding_box(mask: Mask) -> Box | None:
@@ -84,31 +133,3 @@ def bounding_box(mask: Mask) -> Box | None:
             return None
         slices.append(slice(int(filled[0]), int(filled[-1]) + 1))
     return slices[0], slices[1], slices[2]
-
-
-def surface_points(mask: Mask, box: Box, spacing: Sequence[float]) -> NDArray[np.float64]:
-    """Centres of a cropped mask's surface voxels, N×3 in mm along the voxel axes of the uncropped grid.
-
-    Args:
-        mask: bool on X Y Z, cropped to ``box`` (so everything beyond it is outside).
-        box: where the crop lies.
-        spacing: voxel size along X, Y, Z in mm.
-    """
-    padded = np.pad(mask, 1)
-    inside = mask.copy()
-    for axis in range(3):
-        for step in (0, 2):
-            window = [slice(1, -1)] * 3
-            window[axis] = slice(step, step + mask.shape[axis])
-            inside &= padded[tuple(window)]
-    corner = np.array([part.start for part in box])
-    points: NDArray[np.float64] = (np.argwhere(mask & ~inside) + corner) * np.asarray(spacing, dtype=np.float64)
-    return points
-
-
-def _directed_percentile(origins: NDArray[np.float64], targets: NDArray[np.float64]) -> float:
-    # A k-d tree over surface voxels is as exact as a distance transform of the box, and needs no float map.
-    from scipy.spatial import KDTree
-
-    distances, _ = KDTree(targets, leafsize=32).query(origins)
-    return float(np.percentile(distances, 95))

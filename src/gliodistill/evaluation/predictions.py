@@ -1,4 +1,4 @@
-"""Finding the label maps of a folder of predictions."""
+"""Finding the label maps of a folder of predictions, and their probability maps."""
 
 from collections import defaultdict
 from collections.abc import Collection
@@ -16,15 +16,17 @@ def find_predictions(folder: Path, known_ids: Collection[str]) -> tuple[dict[str
 
     Taken, in this order: ``<id>.nii.gz`` or ``<id>_seg.nii.gz`` in the folder itself, ``<id>/<id>_seg.nii.gz`` or
     ``<id>/<id>.nii.gz`` in sub-folders (``-seg`` and ``.nii`` as well); where there is none of these, the truths
-    of a cohort in any known layout.
+    of a cohort in any known layout. A manifest (a file) says for itself.
 
     Args:
-        folder: of predictions.
+        folder: of predictions, or a manifest.
         known_ids: ids of the truth, which settle whether a name that ends in ``_seg`` is an id itself.
 
     Raises:
         EvaluationError: no such folder, or nothing in it.
     """
+    if folder.is_file():
+        return _of_cohort(folder), []
     if not folder.is_dir():
         raise EvaluationError("no such folder of predictions", file=folder, expected="a folder with <id>.nii.gz or <id>/<id>_seg.nii.gz")
     found: dict[str, list[Path]] = defaultdict(list)
@@ -38,16 +40,44 @@ def find_predictions(folder: Path, known_ids: Collection[str]) -> tuple[dict[str
     if found:
         problems = [f"{id}: two predictions: {files[0]} and {files[1]}" for id, files in sorted(found.items()) if len(files) > 1]
         return {id: ImageFile(files[0]) for id, files in sorted(found.items())}, problems
+    return _of_cohort(folder), []
+
+
+def find_probabilities(folder: Path, ids: Collection[str]) -> tuple[dict[str, Path], list[str]]:
+    """Study id → probability map, and the problems noticed: each study must have one, ``<id>_prob….nii.gz`` (or ``-prob…``, ``.nii``).
+
+    Args:
+        folder: of probability maps.
+        ids: of the studies that need one.
+
+    Raises:
+        EvaluationError: no such folder.
+    """
+    if not folder.is_dir():
+        raise EvaluationError("no such folder of probabilities", file=folder, expected="a folder with <id>_prob.nii.gz")
+    found: dict[str, Path] = {}
+    problems = []
+    files = _nifti(folder)
+    for id in ids:
+        of_id = [file for file in files if file.name.startswith((f"{id}_prob", f"{id}-prob"))]
+        if len(of_id) == 1:
+            found[id] = of_id[0]
+        else:
+            problems.append(f"{id}: two probability maps: {of_id[0]} and {of_id[1]}" if of_id else f"{id}: no probability map in {folder}")
+    return found, problems
+
+
+def _of_cohort(path: Path) -> dict[str, ImageFile]:
     from gliodistill.studies.cohort import find_cohort
 
     try:
-        cohort, _ = find_cohort(folder)
+        cohort, _ = find_cohort(path)
     except StudyError as error:
-        raise EvaluationError("no predictions", file=folder, got=error.got, expected="<id>.nii.gz or <id>/<id>_seg.nii.gz") from error
+        raise EvaluationError("no predictions", file=path, got=error.got, expected="<id>.nii.gz or <id>/<id>_seg.nii.gz") from error
     labelled = {record.id: record.truth for record in cohort.studies if record.truth is not None}
     if not labelled:
-        raise EvaluationError("no label map among the studies", file=folder, got=f"{len(cohort)} studies without one")
-    return labelled, []
+        raise EvaluationError("no label map among the studies", file=path, got=f"{len(cohort)} studies without one")
+    return labelled
 
 
 def _nifti(folder: Path) -> list[Path]:

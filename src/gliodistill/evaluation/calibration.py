@@ -1,0 +1,101 @@
+"""Do probabilities mean what they say? Expected calibration error, Brier score, reliability curve."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.evaluation.metrics import bounding_box
+
+BINS = 15
+MARGIN_MM = 10.0
+"""Voxels further than this outside the box that holds prediction and truth are left out: background, sure and right, hides the rest."""
+
+TEXT = (
+    "ECE (Guo et al. 2017, binary form, 15 equal bins of the probability of the region: Σ share of voxels · |observed frequency − mean "
+    f"probability|) and Brier score are over the voxels of the box around prediction and truth of all regions, grown by {MARGIN_MM:g} mm; "
+    "null without probabilities. The reliability curve pools those voxels over studies."
+)
+
+
+@dataclass(frozen=True)
+class Bin:
+    """One bin of a reliability curve; bin i of 15 holds probabilities from i/15 up to (i + 1)/15 (the last one 1 as well).
+
+    Attributes:
+        voxels: how many fell into it.
+        probability: their mean probability, None where there is none.
+        frequency: the share of them that the truth holds, None where there is none.
+    """
+
+    voxels: int
+    probability: float | None
+    frequency: float | None
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How often what was said with which probability was so; adds up over studies.
+
+    Attributes:
+        voxels, probability, observed: float64 on 15, in each bin the number of voxels, the sum of their probabilities and
+            how many of them the truth holds.
+        squares: sum over all voxels of (probability − truth)².
+    """
+
+    voxels: NDArray[np.float64]
+    probability: NDArray[np.float64]
+    observed: NDArray[np.float64]
+    squares: float
+
+    @classmethod
+    def of(cls, probability: NDArray[np.floating], truth: NDArray[np.bool_]) -> "Reliability":
+        """Count one mask.
+
+        Args:
+            probability: of the region, 0 … 1, on X Y Z.
+            truth: bool on X Y Z.
+        """
+        said, real = probability.ravel().astype(np.float64), truth.ravel()
+        which = np.minimum((said * BINS).astype(np.intp), BINS - 1)
+        voxels, sums, hits = (np.bincount(which, weights=w, minlength=BINS).astype(np.float64) for w in (None, said, real))
+        return cls(voxels, sums, hits, float(((said - real) ** 2).sum()))
+
+    @classmethod
+    def total(cls, every: Iterable["Reliability"]) -> "Reliability":
+        """All voxels of several studies together."""
+        parts = list(every)
+        voxels, sums, hits = (np.sum([getattr(p, name) for p in parts], axis=0) for name in ("voxels", "probability", "observed"))
+        return cls(voxels, sums, hits, sum(part.squares for part in parts))
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error, 0 … 1."""
+        return float(np.abs(self.observed - self.probability).sum() / self.voxels.sum())
+
+    @property
+    def brier(self) -> float:
+        """Mean squared difference of probability and truth, 0 … 1."""
+        return float(self.squares / self.voxels.sum())
+
+    @property
+    def bins(self) -> tuple[Bin, ...]:
+        """The reliability curve."""
+        return tuple(
+            Bin(int(n), float(p / n) if n else None, float(o / n) if n else None)
+            for n, p, o in zip(self.voxels, self.probability, self.observed, strict=True)
+        )
+
+
+def judged_box(anything: NDArray[np.bool_], spacing: tuple[float, ...]) -> tuple[slice, slice, slice]:
+    """The voxels that calibration is judged on: the box around ``anything`` grown by :data:`MARGIN_MM`, or everything where it is empty.
+
+    Args:
+        anything: bool on X Y Z, prediction or truth of any region.
+        spacing: voxel size along X, Y, Z in mm.
+    """
+    box = bounding_box(anything) or tuple(slice(0, size) for size in anything.shape)
+    margins = (round(MARGIN_MM / step) for step in spacing)
+    x, y, z = (slice(max(0, part.start - margin), part.stop + margin) for part, margin in zip(box, margins, strict=True))
+    return x, y, z

@@ -1,0 +1,108 @@
+"""Lesions: connected components of truth and prediction, how they are merged, and which meets which."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+Components = NDArray[np.unsignedinteger[Any]]
+
+
+def components(mask: Mask) -> tuple[Components, int]:
+    """Connected components, neighbours by face, edge or corner (26): labels 1 … N on X Y Z, 0 outside, and N.
+
+    Args:
+        mask: bool on X Y Z.
+    """
+    import cc3d
+
+    labels, count = cc3d.connected_components(mask, connectivity=26, return_N=True)
+    return labels, int(count)
+
+
+def dilate(mask: Mask, times: int) -> Mask:
+    """Grow a mask by its neighbours across faces and edges (18), several times over.
+
+    Args:
+        mask: bool on X Y Z; nothing grows beyond the array.
+        times: how often.
+    """
+    grown = mask
+    for _ in range(times):
+        # The 18 neighbours and the voxel itself are the 3×3 squares in the three planes.
+        along_x = _along(grown, 0)
+        along_y = _along(grown, 1)
+        grown = _along(along_x, 1) | _along(along_x, 2) | _along(along_y, 2)
+    return grown
+
+
+def _along(mask: Mask, axis: int) -> Mask:
+    grown = mask.copy()
+    ahead = tuple(slice(1, None) if other == axis else slice(None) for other in range(3))
+    behind = tuple(slice(None, -1) if other == axis else slice(None) for other in range(3))
+    grown[ahead] |= mask[behind]
+    grown[behind] |= mask[ahead]
+    return grown
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """The lesions of one region, labelled, and how much they share.
+
+    Attributes:
+        truth: labels on X Y Z, 0 where there is none.
+        prediction: the same.
+        truth_voxels: int64 on T + 1, voxels of each truth lesion (index 0 is nothing).
+        prediction_voxels: int64 on P + 1.
+        touching: bool on T + 1, P + 1: which count as met.
+        shared_voxels: int64 on T + 1, P + 1: the voxels both hold.
+    """
+
+    truth: Components
+    prediction: Components
+    truth_voxels: NDArray[np.int64]
+    prediction_voxels: NDArray[np.int64]
+    touching: NDArray[np.bool_]
+    shared_voxels: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, prediction: Mask, truth: Mask, merge: int = 0) -> "Lesions":
+        """Label both masks.
+
+        Args:
+            prediction: bool on X Y Z.
+            truth: bool on X Y Z.
+            merge: so often the truth is dilated first. Truth components whose dilations touch are one lesion, and
+                predictions that touch the dilation have met it; 0: components as they are, met where a voxel is shared.
+        """
+        predicted, predicted_count = components(prediction)
+        # A crop to what both masks hold changes nothing: where two dilations touch, they do so between the two lesions.
+        around, count = components(dilate(truth, merge))
+        lesions = around * truth if merge else around
+        near = _pairs(around, predicted, count, predicted_count)
+        shared = _pairs(lesions, predicted, count, predicted_count) if merge else near
+        touching = near > 0
+        touching[0], touching[:, 0] = False, False
+        return cls(
+            lesions,
+            predicted,
+            np.bincount(lesions[truth], minlength=count + 1),
+            np.bincount(predicted[prediction], minlength=predicted_count + 1),
+            touching,
+            shared,
+        )
+
+
+def _pairs(first: Components, second: Components, first_count: int, second_count: int) -> NDArray[np.int64]:
+    """How many voxels carry each pair of labels other than 0."""
+    both = (first > 0) & (second > 0)
+    flat = first[both].astype(np.int64) * (second_count + 1) + second[both]
+    return np.bincount(flat, minlength=(first_count + 1) * (second_count + 1)).reshape(first_count + 1, second_count + 1)
+
+
+def f1(found: int, false: int, missed: int) -> float | None:
+    """``2 TP / (2 TP + FP + FN)``; None where there is no lesion at all."""
+    total = 2 * found + false + missed
+    return 2 * found / total if total else None

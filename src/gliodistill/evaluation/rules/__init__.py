@@ -1,0 +1,26 @@
+"""Rule sets: what the numbers mean. One file a set."""
+
+from gliodistill.errors import EvaluationError
+from gliodistill.evaluation.rules.base import METRICS, Region, Rules
+from gliodistill.evaluation.rules.plain import Plain
+
+RULES: dict[str, type[Rules]] = {kind.name: kind for kind in (Plain,)}
+"""Every rule set by name."""
+
+__all__ = ["METRICS", "RULES", "Region", "Rules", "get_rules"]
+
+
+def get_rules(name: str, task: str = "gli", tolerance_mm: float | None = None) -> Rules:
+    """The rule set called ``name``, for a task.
+
+    Args:
+        name: one of :data:`RULES`.
+        task: one of :data:`gliodistill.evaluation.tasks.TASKS`.
+        tolerance_mm: of the surface Dice; default: the rule set's own.
+
+    Raises:
+        EvaluationError: an unknown name or task (the valid ones are listed), or a tolerance that is not positive.
+    """
+    if name not in RULES:
+        raise EvaluationError("unknown rule set", field="rules", got=repr(name), expected=", ".join(RULES))
+    return RULES[name](task, tolerance_mm)

@@ -1,0 +1,135 @@
+"""What every rule set has in common."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from gliodistill.errors import EvaluationError
+from gliodistill.evaluation.metrics import Mask
+from gliodistill.evaluation.tasks import Regions, regions_of
+
+METRICS: tuple[str, ...] = (
+    "dice",
+    "hd95_mm",
+    "nsd",
+    "sensitivity",
+    "specificity",
+    "prediction_ml",
+    "truth_ml",
+    "difference_ml",
+    "lesion_f1",
+    "lesion_tp",
+    "lesion_fp",
+    "lesion_fn",
+    "ece",
+    "brier",
+)
+"""The values that every rule set gives of a region, in the order in which they are written; ``ece`` and ``brier`` need probabilities."""
+
+Values = dict[str, float | None]
+"""Metric → value; None where it is undefined."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """One region of one study, in prediction and truth.
+
+    Attributes:
+        prediction: bool on X Y Z.
+        truth: bool on X Y Z, the same grid.
+        spacing: voxel size along X, Y, Z in mm.
+        voxel_ml: volume of one voxel in ml.
+        beyond: how many voxels of the image were cropped away; all lie outside both masks.
+    """
+
+    prediction: Mask
+    truth: Mask
+    spacing: Sequence[float]
+    voxel_ml: float
+    beyond: int = 0
+
+    @cached_property
+    def prediction_voxels(self) -> int:
+        """How many voxels the prediction holds."""
+        return int(np.count_nonzero(self.prediction))
+
+    @cached_property
+    def truth_voxels(self) -> int:
+        """How many voxels the truth holds."""
+        return int(np.count_nonzero(self.truth))
+
+    @cached_property
+    def shared_voxels(self) -> int:
+        """How many voxels both hold."""
+        return int(np.count_nonzero(self.prediction & self.truth))
+
+    @property
+    def dice(self) -> float:
+        """Dice overlap of the whole region; 1 where both are empty."""
+        total = self.prediction_voxels + self.truth_voxels
+        return 2.0 * self.shared_voxels / total if total else 1.0
+
+    def counted(self) -> Values:
+        """What follows from the numbers of voxels alone: sensitivity, specificity, volumes."""
+        negatives = self.truth.size + self.beyond - self.truth_voxels
+        predicted, true = self.prediction_voxels * self.voxel_ml, self.truth_voxels * self.voxel_ml
+        return {
+            "sensitivity": self.shared_voxels / self.truth_voxels if self.truth_voxels else None,
+            "specificity": 1.0 - (self.prediction_voxels - self.shared_voxels) / negatives if negatives else None,
+            "prediction_ml": predicted,
+            "truth_ml": true,
+            "difference_ml": predicted - true,
+        }
+
+
+@dataclass(frozen=True)
+class Rules(ABC):
+    """A named way to score the regions of a task.
+
+    Attributes:
+        task: what is segmented; one of :data:`gliodistill.evaluation.tasks.TASKS`.
+        tolerance_mm: of the surface Dice; None: the rule set's own, as its text says.
+
+    Raises:
+        EvaluationError: an unknown task, or a tolerance that is not positive.
+    """
+
+    task: str = "gli"
+    tolerance_mm: float | None = None
+
+    name: ClassVar[str]
+    """As given on the command line."""
+
+    def __post_init__(self) -> None:
+        regions_of(self.task)
+        if self.tolerance_mm is not None and not (math.isfinite(self.tolerance_mm) and self.tolerance_mm >= 0):
+            raise EvaluationError("unusable tolerance", field="tolerance", got=self.tolerance_mm, expected="0 mm or more")
+
+    @property
+    def tissues(self) -> Regions:
+        """Region → the tissues whose union it is."""
+        return regions_of(self.task)
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """The names of the regions."""
+        return tuple(self.tissues)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of the values of one region, in the order in which they are written."""
+        return METRICS
+
+    @property
+    @abstractmethod
+    def text(self) -> str:
+        """The rules in words, written into every result."""
+
+    @abstractmethod
+    def score_region(self, region: Region) -> Values:
+        """The value of every metric but ``ece`` and ``brier``."""
