@@ -73,6 +73,10 @@ class RecipeError(GliodistillError):
     """A recipe that does not validate."""
 
 
+class BudgetError(GliodistillError):
+    """A budget for a student that is not understood, or that no student meets."""
+
+
 class CacheError(GliodistillError):
     """A preparation cache that is damaged or of other settings."""
 

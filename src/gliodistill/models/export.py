@@ -56,7 +56,7 @@ def export_package(
     expected = [_run(wrapped, image, spec) for image in images]
     with atomic_folder(out) as folder:
         save_file({name: tensor.contiguous().clone() for name, tensor in twin.state_dict().items()}, folder / WEIGHTS)
-        _save_graph(wrapped, channels, divisor, folder / GRAPH)
+        save_graph(wrapped, channels, divisor, folder / GRAPH)
         parity = compare(_run_graph(folder / GRAPH, images), expected, spec, "float16")
         scale = max(1.0, parity.max_abs_logit)
         if not parity.max_abs_difference <= limit * scale:
@@ -124,7 +124,8 @@ def _run(wrapped: QuantisedInput, image: NDArray[np.uint8], spec: ModelSpec) -> 
     return logits
 
 
-def _save_graph(wrapped: QuantisedInput, channels: int, divisor: int, path: Path) -> None:
+def save_graph(wrapped: QuantisedInput, channels: int, divisor: int, path: Path) -> None:
+    """Write the OpenVINO graph of a network, weights in float16, for images of any sides, without comparing the two."""
     openvino = import_openvino()
     # A cube: images of other shapes then prove in the parity that no side was frozen into the graph.
     example = torch.full((1, channels, *[2 * divisor] * 3), 128, dtype=torch.uint8)

@@ -1,0 +1,81 @@
+"""What a shape costs on paper: parameters, operations and bytes, from the network on the meta device."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from gliodistill.networks import Network, build, count_parameters, flops
+from gliodistill.planner.budgets import Budget, exceeded
+from gliodistill.planner.candidate import Candidate
+from gliodistill.planner.shapes import Shape
+
+BYTES = {"openvino": 2, "torch": 4}
+"""Runtime → bytes that its file takes for a weight: OpenVINO's are float16, safetensors are float32."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every candidate is counted for.
+
+    Attributes:
+        in_channels: sequences.
+        out_channels: logits per voxel.
+        shape: of a prepared brain, voxels along X, Y, Z.
+        runtime: what will run the student.
+    """
+
+    in_channels: int
+    out_channels: int
+    shape: tuple[int, int, int]
+    runtime: str
+
+    def sides(self, divisor: int) -> tuple[int, int, int]:
+        """The brain as a network takes it: padded up to multiples of its divisor."""
+        x, y, z = (-(-side // divisor) * divisor for side in self.shape)
+        return x, y, z
+
+    def costs(self, network: Network) -> dict[str, float]:
+        """``params``, ``flops`` of a pass over the brain, and ``size`` of a network as it is exported."""
+        network.strip()
+        values = sum(tensor.numel() for tensor in network.state_dict().values())
+        shape = (1, self.in_channels, *self.sides(network.divisor))
+        return {"params": count_parameters(network), "flops": flops(network, shape), "size": BYTES[self.runtime] * values}
+
+
+def count(shapes: Iterable[Shape], setting: Setting, budgets: Sequence[Budget], teacher: dict[str, float]) -> list[Candidate]:
+    """The shapes with their costs, as long as they are smaller than the teacher and within the budgets that need no timing.
+
+    Of shapes that differ in trunk alone, ever wider, the first beyond is the last that is counted; it is among what is given.
+
+    Args:
+        shapes: in the order of ``enumerate_shapes``.
+        setting: what is counted.
+        budgets: none of them relative.
+        teacher: ``params`` and ``flops``.
+    """
+    limits = [*budgets, *(Budget(quantity, teacher[quantity]) for quantity in ("params", "flops"))]
+    closed: dict[tuple[object, ...], int] = {}
+    found = []
+    for shape in shapes:
+        chain = (shape.network, shape.stem_stride, len(shape.widths))
+        if shape.trunk > closed.get(chain, shape.trunk):
+            continue
+        costs = _costs(shape.network, shape.widths, shape.stem_stride, setting)
+        if exceeded(costs, limits) > 1:
+            closed[chain] = shape.trunk
+        found.append(Candidate(shape, int(costs["params"]), int(costs["flops"]), int(costs["size"])))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _costs(network: str, widths: tuple[int, ...], stem_stride: int, setting: Setting) -> dict[str, float]:
+    """With batch norm, whose running statistics are the most that any norm stores."""
+    with torch.device("meta"):
+        return setting.costs(make(Shape(network, widths, stem_stride, "batch"), setting))
+
+
+def make(shape: Shape, setting: Setting) -> Network:
+    """The network of that shape."""
+    return build(shape.network, in_channels=setting.in_channels, out_channels=setting.out_channels, **shape.options)

@@ -1,0 +1,130 @@
+"""The students that could be built: every shape that sees its patch, in one fixed order."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+TRUNKS = (*range(4, 16), *range(16, 32, 2), *range(32, 64, 4), *range(64, 129, 8))
+"""Channels of the finest level: steps of 25 % at most where narrow, 6 to 14 % where wide."""
+STRIDES = (1, 2, 4)
+MAX_LEVELS = 6
+WIDEST = 10
+"""How many times wider than the trunk a coarse level gets at most: nnU-Net's 32 … 320."""
+SMALLEST_LESION_MM3 = 50.0
+"""Lesions up to this size are left out of the BraTS 2023 scores."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A network of the registry that takes any widths, i.e. a type of block.
+
+    Attributes:
+        options: of the network beside ``widths``, ``stem_stride`` and ``norm``, for the widths given.
+        encoder: how many 3³ convolutions each level has before its skip, those of stem and head among the finest's, for a
+            number of levels.
+        halving: side of the convolution that halves the grid; of 3 it is the first of its level.
+    """
+
+    options: Callable[[Sequence[int]], dict[str, Any]]
+    encoder: Callable[[int], Sequence[int]]
+    halving: int
+
+
+def _residual_blocks(levels: int) -> list[int]:
+    return [1, 2, 2, 4, 4, 4][:levels]  # Lachinov et al. 2019, and on as it ends
+
+
+DECODER = 2
+"""3³ convolutions of a decoder level, in every family."""
+FAMILIES = {
+    "unet": Family(lambda widths: {}, lambda levels: [2] * levels, 3),
+    "residual_unet": Family(
+        lambda widths: {"encoder_blocks": _residual_blocks(len(widths))},
+        lambda levels: [4, *(2 * blocks for blocks in _residual_blocks(levels)[1:])],
+        2,
+    ),
+    # Tokens as in the recipe `compression`; that they see the whole volume is not counted as seen by convolutions.
+    "attention_fused": Family(
+        lambda widths: {"embedding": 4 * widths[0], "layers": 4, "heads": 4}, lambda levels: [2] * levels, 3
+    ),
+}  # fmt: skip
+NORMS = ("batch", "instance", "group")
+"""Batch norm first: exported, it is part of the convolution before it and costs nothing."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A network that could be the student.
+
+    Attributes:
+        network: its name in the registry.
+        widths: channels of each level, finest first.
+        stem_stride: voxels per trunk voxel along an axis.
+        norm: of every stage.
+    """
+
+    network: str
+    widths: tuple[int, ...]
+    stem_stride: int
+    norm: str
+
+    @property
+    def trunk(self) -> int:
+        """Channels of the finest level."""
+        return self.widths[0]
+
+    @property
+    def divisor(self) -> int:
+        """Sides of the input are multiples of it."""
+        return self.stem_stride * 2 ** (len(self.widths) - 1)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of the network, as in a recipe."""
+        own = {"widths": list(self.widths), "stem_stride": self.stem_stride, "norm": self.norm}
+        return own | FAMILIES[self.network].options(self.widths)
+
+    def __str__(self) -> str:
+        return f"{self.network} {'-'.join(map(str, self.widths))}, stem stride {self.stem_stride}, {self.norm} norm"
+
+
+def strides_for(spacing: Sequence[float]) -> tuple[int, ...]:
+    """The stem strides at which a trunk voxel is no larger than the smallest lesion that counts (an edge of 3.7 mm); 1 at least.
+
+    Args:
+        spacing: mm.
+    """
+    return tuple(stride for stride in STRIDES if stride == 1 or stride * max(spacing) <= SMALLEST_LESION_MM3 ** (1 / 3))
+
+
+def receptive_field(network: str, levels: int, stem_stride: int) -> int:
+    """Voxels along an axis that a logit sees through convolutions: s + Σ (kernel − 1)·grid (Araujo et al. 2019, eq. 2)."""
+    family = FAMILIES[network]
+    seen = stem_stride
+    for level, convolutions in enumerate(family.encoder(levels)):
+        grid = stem_stride * 2**level
+        halving = level > 0
+        seen += halving * (family.halving - 1) * grid // 2
+        seen += 2 * grid * (convolutions - (halving and family.halving == 3))
+        seen += 2 * grid * DECODER * (level < levels - 1)
+    return seen
+
+
+def enumerate_shapes(networks: Sequence[str], strides: Sequence[int], norms: Sequence[str], patch: Sequence[int]) -> Iterator[Shape]:
+    """Every shape whose grid divides the patch and that sees all of it, in an order that depends on the arguments alone.
+
+    By network, stride, number of levels (fewest first), trunk (narrowest first), norm. Widths double from level to level,
+    up to ten times the trunk. Where no number of levels sees the whole patch, the largest that the patch allows stands in.
+
+    Args:
+        networks: some of ``FAMILIES``.
+        strides: stem strides.
+        norms: in order of preference.
+        patch: sides that the student is trained on, voxels.
+    """
+    for network, stride in product(networks, strides):
+        allowed = [n for n in range(2, MAX_LEVELS + 1) if not any(side % (stride * 2 ** (n - 1)) for side in patch)]
+        seeing = [n for n in allowed if receptive_field(network, n, stride) >= max(patch)]
+        for levels, trunk, norm in product(seeing or allowed[-1:], TRUNKS, norms):
+            yield Shape(network, tuple(min(2**level, WIDEST) * trunk for level in range(levels)), stride, norm)
