@@ -147,6 +147,40 @@ def test_a_healthy_study_gives_patches_too(cache, tmp_path):
     assert sampler(cache.select({healthy.id}), foreground=1.0).batch(0).regions.sum() == 0
 
 
+def test_a_transplanted_tumour_comes_with_its_own_voxels(cache):
+    """Every voxel of a patch is the host's or the donor's, image and truth together."""
+    made = sampler(cache, QUIET.model_copy(update={"transplant": 1.0}), patch=(12, 12, 12), batch=3)
+    plain = sampler(cache, patch=(12, 12, 12), batch=3)
+    changed = 0
+    for step in range(6):
+        draws, batch = made.draw(step), made.batch(step)
+        assert [d.study for d in draws] == [d.study for d in plain.draw(step)]  # hosts in the same order
+        for item, draw in enumerate(draws):
+            assert draw.donor is not None
+            assert draw.donor.study != draw.study
+            theirs = {}
+            for who, where in ((draw.study, draw.centre), (draw.donor.study, draw.donor.centre)):
+                study = made.studies[who]
+                levels, truth = (np.pad(a, [(0, 0)] * (a.ndim - 3) + [(12, 12)] * 3) for a in (study.image(), study.truth()))
+                box = tuple(slice(c + 6, c + 18) for c in where)
+                theirs[who] = dequantise(levels[(slice(None), *box)]), truth[box]
+            image, regions = batch.complete[item].numpy(), batch.regions[item].numpy()
+            (host, own), (donor, tumour) = theirs[draw.study], theirs[draw.donor.study]
+            from_donor = (image == donor).all(axis=0) & (regions[0] == (tumour & 1))
+            from_host = (image == host).all(axis=0) & (regions[0] == (own & 1))
+            assert (from_donor | from_host).all()
+            both = (host != 0).any(axis=0) & (donor != 0).any(axis=0)
+            assert from_donor[(tumour > 0) & both].all()
+            changed += int((~from_host).sum())
+    assert changed > 0
+
+
+def test_same_seed_same_transplants_and_scanners(cache):
+    wild = AugmentationPart(spatial=1, transplant=0.5, bias=0.5, curve=0.5, thick_slices=0.5, misregistration=0.5, cut_field=0.5)
+    for step in (0, 5):
+        assert same(sampler(cache, wild, 3).batch(step), sampler(cache, wild, 3).batch(step))
+
+
 def test_a_damaged_cache_is_noticed_at_the_start(cache):
     (cache.studies[2].folder / "image.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(CacheError, match="damaged"):

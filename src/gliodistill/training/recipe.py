@@ -82,6 +82,16 @@ class AugmentationPart(_Part):
     noise: Probability = 0.15
     blur: Probability = 0.15
     low_resolution: Probability = 0.15
+    bias: Probability = 0.0
+    curve: Probability = 0.0
+    """Of another contrast: a random increasing curve of the z-scores."""
+    thick_slices: Probability = 0.0
+    misregistration: Probability = 0.0
+    """Of sequences that lie up to a voxel beside the truth."""
+    cut_field: Probability = 0.0
+    """Of a sequence whose field of view ends within the patch."""
+    transplant: Probability = 0.0
+    """Of a labelled patch that gets another labelled patient's tumour besides its own."""
     drop_sequence: Probability = 0.0
     """Probability that each sequence is removed (one always stays)."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
@@ -25,6 +26,7 @@ from gliodistill.training.augmentation import (
     read_patch,
 )
 from gliodistill.training.recipe import AugmentationPart, PseudoPart, SamplingPart
+from gliodistill.training.scanner import ScannerDraw, apply_scanner, draw_scanner
 
 _PSEUDO = 2  # their stream of random numbers; apart from 1, that of the order of labelled studies
 _KEPT = 4096  # foreground voxels remembered per study and region: enough to centre patches anywhere in a tumour
@@ -38,8 +40,28 @@ class PatchDraw:
     centre: tuple[int, int, int]
     spatial: SpatialDraw
     intensity: IntensityDraw
+    scanner: ScannerDraw
+    donor: "Donor | None"
+    """Whose tumour it gets besides its own."""
     kept: tuple[bool, ...]
     """Which of the student's sequences it sees."""
+
+
+@dataclass(frozen=True)
+class Donor:
+    """A tumour that is transplanted.
+
+    Attributes:
+        study: whose.
+        centre: of the patch that is read there.
+        spatial: how.
+        rim: voxels around the whole tumour that come along.
+    """
+
+    study: int
+    centre: tuple[int, int, int]
+    spatial: SpatialDraw
+    rim: int
 
 
 @dataclass(frozen=True)
@@ -133,7 +155,13 @@ class PatchSampler:
             study = pool[self._turn(step * count + item, len(pool), stream + 1)]
             centre = self._centre(study, random)
             spatial = draw_spatial(self.augmentation, random)
-            drawn.append((study, centre, spatial, draw_intensity(self.augmentation, len(self.studies[study].present), random)))
+            intensity = draw_intensity(self.augmentation, len(self.studies[study].present), random)
+            scanner, donor = draw_scanner(self.augmentation, len(self.studies[study].present), random), None
+            if self.augmentation.transplant and random.random() < self.augmentation.transplant and (found := self._donors(study)):
+                donor = self._donor(found[int(random.integers(len(found)))], random)
+                # Where it lay in its own brain it lies in this one.
+                centre = self._same_place(donor, study)
+            drawn.append((study, centre, spatial, intensity, scanner, donor))
         # Last, so that runs that drop sequences and runs that do not see the same patches.
         return [PatchDraw(*draw, draw_kept(self.augmentation, self._present(draw[0]), random)) for draw in drawn]
 
@@ -148,7 +176,11 @@ class PatchSampler:
             centre = np.asarray(draw.centre)
             levels, mask = read_patch(self._images[draw.study], self._truths[draw.study], centre, self.sampling.patch, draw.spatial)
             assert mask is not None  # a truth was given
-            complete = apply_intensity(torch.from_numpy(dequantise(levels)), torch.from_numpy(levels > 0), draw.intensity)
+            if draw.donor is not None:
+                self._transplant(levels, mask, draw.donor)
+            inside = torch.from_numpy(levels > 0)
+            complete = apply_intensity(torch.from_numpy(dequantise(levels)), inside, draw.intensity)
+            complete = apply_scanner(complete, inside, draw.scanner)
             keep = torch.tensor(draw.kept)
             completes.append(complete)
             images.append(torch.where(keep[:, None, None, None], complete[list(self.channels)], 0.0))
@@ -172,6 +204,39 @@ class PatchSampler:
                 if step + prefetch + 1 < last:
                     waiting.append(pool.submit(self.batch, step + prefetch + 1))
                 yield done.result()
+
+    def _donors(self, host: int) -> list[int]:
+        """Labelled studies with a tumour and every sequence that the host has; none for a pseudo-labelled host."""
+        if host >= self._labelled:
+            return []
+        has = np.array(self.studies[host].present)
+        others = (study for study in range(self._labelled) if study != host and len(self._foreground[study][0]))
+        return [study for study in others if not (has & ~np.array(self.studies[study].present)).any()]
+
+    def _donor(self, study: int, random: np.random.Generator) -> Donor:
+        voxels = self._foreground[study][0]
+        x, y, z = (int(v) for v in voxels[int(random.integers(len(voxels)))])
+        return Donor(study, (x, y, z), draw_spatial(self.augmentation, random), int(random.integers(3)))
+
+    def _same_place(self, donor: Donor, host: int) -> tuple[int, int, int]:
+        """The donor's centre in the host: brains are cropped alike, so shares of the sides correspond."""
+        shapes = self._images[donor.study].shape[1:], self._images[host].shape[1:]
+        x, y, z = (int(c * to / of) for c, of, to in zip(donor.centre, *shapes, strict=True))
+        return x, y, z
+
+    def _transplant(self, levels: NDArray[np.uint8], mask: NDArray[np.uint8], donor: Donor) -> None:
+        """Put the donor's tumour, and a rim of what is around it, into a patch (C X Y Z, X Y Z); in place (CarveMix, Zhang et al. 2021)."""
+        images, truth = self._images[donor.study], self._truths[donor.study]
+        theirs, tumour = read_patch(images, truth, np.asarray(donor.centre), self.sampling.patch, donor.spatial)
+        assert tumour is not None
+        whole = torch.from_numpy(tumour & 1).float()[None, None]
+        near = F.max_pool3d(whole, 2 * donor.rim + 1, 1, donor.rim)[0, 0].bool().numpy()
+        # Only where both have brain: a tumour does not hang over the edge.
+        taken = near & (levels > 0).any(axis=0) & (theirs > 0).any(axis=0)
+        for own, other in zip(levels, theirs, strict=True):
+            if own.any():
+                own[taken] = other[taken]
+        mask[taken] = tumour[taken]
 
     def _present(self, study: int) -> tuple[bool, ...]:
         return tuple(self.studies[study].present[channel] for channel in self.channels)
