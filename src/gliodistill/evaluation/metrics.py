@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.evaluation.surfaces import Surface, hd95_of_worse_direction, surface_distances
+from gliodistill.evaluation.surfaces import Surface, SurfaceDistances
 
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice, slice]
@@ -120,7 +120,7 @@ def hd95_mm(prediction: Mask, truth: Mask, spacing: Sequence[float]) -> float | 
     """
     if not prediction.any() or not truth.any():
         return None
-    return hd95_of_worse_direction(*surface_distances(Surface.voxels(prediction), Surface.voxels(truth), spacing))
+    return SurfaceDistances.of(Surface.voxels(prediction), Surface.voxels(truth), spacing).hd95_of_worse_direction()
 
 
 def bounding_box(mask: Mask) -> Box | None:

@@ -1,7 +1,7 @@
 """Surfaces of masks, the exact distances between them, and what is read off those: HD95 and surface Dice.
 
-Three conventions are in use, and they differ by up to a voxel: MONAI's and MedPy's surface is the mask's outermost voxels
-(:meth:`Surface.voxels`); DeepMind's is patches between the voxels, each with its area (:meth:`Surface.patches`).
+Two kinds of surface are in use, and their distances differ by up to a voxel: the mask's outermost voxels (MONAI, MedPy, panoptica:
+:meth:`Surface.voxels`), or patches between the voxels, each with its area (DeepMind's surface-distance: :meth:`Surface.patches`).
 """
 
 import itertools
@@ -47,12 +47,13 @@ class Surface:
     points: NDArray[np.int32]
     weights: NDArray[np.float64] | None = None
 
-    def __len__(self) -> int:
-        return len(self.points)
-
-    def __getitem__(self, chosen: NDArray[Any]) -> "Surface":
-        """The part that ``chosen`` (bool on N, or indices) names."""
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> "Surface":
+        """The part that ``chosen`` (bool on N) names."""
         return Surface(self.points[chosen], None if self.weights is None else self.weights[chosen])
+
+    def amount(self, chosen: NDArray[np.bool_] | slice = slice(None)) -> float:
+        """Area in mm², or number of voxels, of all or of the ``chosen`` part."""
+        return float(len(self.points[chosen]) if self.weights is None else self.weights[chosen].sum())
 
     @classmethod
     def voxels(cls, mask: NDArray[np.bool_]) -> "Surface":
@@ -106,30 +107,69 @@ class Surface:
         return highest
 
 
-def surface_distances(first: Surface, second: Surface, spacing: Sequence[float]) -> tuple[Distances, Distances]:
-    """From each point of one surface to the nearest of the other, in mm, both ways; exact.
+@dataclass(frozen=True)
+class SurfaceDistances:
+    """From each point of one surface to the nearest of another, both ways, in mm; exact.
 
-    Args:
-        first: not empty.
-        second: not empty.
+    Attributes:
+        first, second: not empty.
         spacing: voxel size along X, Y, Z in mm.
+        forth, back: float64, for each point of first (second) the distance to second (first).
+        forth_nearest, back_nearest: for each point of first (second) which of second (first) is the nearest.
     """
-    return _nearest(first.points, second.points, spacing), _nearest(second.points, first.points, spacing)
 
+    first: Surface
+    second: Surface
+    spacing: Sequence[float]
+    forth: Distances
+    back: Distances
+    forth_nearest: NDArray[np.intp]
+    back_nearest: NDArray[np.intp]
 
-def hd95_of_worse_direction(forth: Distances, back: Distances) -> float:
-    """The larger of the two 95th percentiles, linear between samples (MONAI)."""
-    return float(max(np.percentile(forth, 95), np.percentile(back, 95)))
+    @classmethod
+    def of(cls, first: Surface, second: Surface, spacing: Sequence[float]) -> "SurfaceDistances":
+        """Measure; see the class for the arguments."""
+        forth, forth_nearest = _nearest(first.points, second.points, spacing)
+        back, back_nearest = _nearest(second.points, first.points, spacing)
+        return cls(first, second, spacing, forth, back, forth_nearest, back_nearest)
 
+    def between(self, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> "SurfaceDistances":
+        """The distances between parts of the two surfaces: only where the nearest point is not in its part is there anything to measure.
 
-def hd95_of_both_directions(forth: Distances, back: Distances) -> float:
-    """The 95th percentile of both directions pooled, linear between samples (MedPy, panoptica)."""
-    return float(np.percentile(np.concatenate((forth, back)), 95))
+        Args:
+            first: bool on N, which points of the first surface.
+            second: the same of the second.
+        """
+        if first.all() and second.all():
+            return self
+        a, b = self.first[first], self.second[second]
+        forth, forth_nearest = _among(self.forth[first], self.forth_nearest[first], a, b, second, self.spacing)
+        back, back_nearest = _among(self.back[second], self.back_nearest[second], b, a, first, self.spacing)
+        return SurfaceDistances(a, b, self.spacing, forth, back, forth_nearest, back_nearest)
 
+    def hd95_of_worse_direction(self) -> float:
+        """The larger of the two 95th percentiles, linear between samples, in mm (MONAI)."""
+        return float(max(np.percentile(self.forth, 95), np.percentile(self.back, 95)))
 
-def hd95_by_area(forth: Distances, first: Surface, back: Distances, second: Surface) -> float:
-    """The larger of the two distances within which 95 % of a surface's area lies (Nikolov et al. 2018)."""
-    return max(_percentile_by_area(forth, first), _percentile_by_area(back, second))
+    def hd95_of_both_directions(self) -> float:
+        """The 95th percentile of both directions pooled, linear between samples, in mm (MedPy, panoptica)."""
+        return float(np.percentile(np.concatenate((self.forth, self.back)), 95))
+
+    def hd95_by_area(self) -> float:
+        """The larger of the two distances within which 95 % of a surface's area lies, in mm (Nikolov et al. 2018)."""
+        return max(_percentile_by_area(self.forth, self.first), _percentile_by_area(self.back, self.second))
+
+    def surface_dice(self, tolerance_mm: float) -> float:
+        """Share of both surfaces, together, that lies within a tolerance of the other, 0 … 1 (Nikolov et al. 2018).
+
+        By area where the surfaces have one, else by number of voxels (MONAI).
+        """
+        near = self.first.amount(self.forth <= tolerance_mm) + self.second.amount(self.back <= tolerance_mm)
+        return float(near / (self.first.amount() + self.second.amount()))
+
+    def surface_dice_of_directions(self, tolerance_mm: float) -> float:
+        """Mean of the two shares of a surface that lie within a tolerance of the other, 0 … 1 (GaNDLF, panoptica)."""
+        return float(np.mean([np.mean(self.forth <= tolerance_mm), np.mean(self.back <= tolerance_mm)]))
 
 
 def _percentile_by_area(distances: Distances, surface: Surface) -> float:
@@ -141,22 +181,11 @@ def _percentile_by_area(distances: Distances, surface: Surface) -> float:
     return float(distances[order[min(int(np.searchsorted(share, 0.95)), len(order) - 1)]])
 
 
-def surface_dice(forth: Distances, first: Surface, back: Distances, second: Surface, tolerance_mm: float) -> float:
-    """Share of both surfaces, together, that lies within a tolerance of the other, 0 … 1 (Nikolov et al. 2018).
-
-    By area where the surfaces have one, else by number of voxels (MONAI).
-    """
-    if first.weights is None or second.weights is None:
-        return float((np.count_nonzero(forth <= tolerance_mm) + np.count_nonzero(back <= tolerance_mm)) / (len(forth) + len(back)))
-    near = first.weights[forth <= tolerance_mm].sum() + second.weights[back <= tolerance_mm].sum()
-    return float(near / (first.weights.sum() + second.weights.sum()))
-
-
 def _indices(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     return np.stack(np.unravel_index(np.flatnonzero(mask), mask.shape), axis=1).astype(np.int32)
 
 
-def _nearest(origins: NDArray[np.int32], targets: NDArray[np.int32], spacing: Sequence[float]) -> Distances:
+def _nearest(origins: NDArray[np.int32], targets: NDArray[np.int32], spacing: Sequence[float]) -> tuple[Distances, NDArray[np.intp]]:
     # A k-d tree over surface points is as exact as a distance transform of the box, and needs no map of it.
     from scipy.spatial import KDTree
 
@@ -164,8 +193,19 @@ def _nearest(origins: NDArray[np.int32], targets: NDArray[np.int32], spacing: Se
     _, nearest = KDTree(targets * step, leafsize=32).query(origins * step)
     # Anew from whole steps, as a distance transform has it: equal distances are then equal to the last bit.
     difference = (origins - targets[nearest]) * step
-    distances: Distances = np.sqrt((difference * difference).sum(axis=1))
-    return distances
+    return np.sqrt((difference * difference).sum(axis=1)), nearest
+
+
+def _among(
+    distances: Distances, nearest: NDArray[np.intp], origins: Surface, targets: Surface, kept: NDArray[np.bool_], spacing: Sequence[float]
+) -> tuple[Distances, NDArray[np.intp]]:
+    """Distances of ``origins`` to ``targets``, the part ``kept`` of those that ``nearest`` counts."""
+    renumbered = np.cumsum(kept) - 1
+    lost = ~kept[nearest]
+    distances, nearest = distances.copy(), renumbered[nearest]
+    if lost.any():
+        distances[lost], nearest[lost] = _nearest(origins.points[lost], targets.points, spacing)
+    return distances, nearest
 
 
 @lru_cache(maxsize=64)

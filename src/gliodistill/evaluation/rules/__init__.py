@@ -2,9 +2,11 @@
 
 from gliodistill.errors import EvaluationError
 from gliodistill.evaluation.rules.base import METRICS, Region, Rules
+from gliodistill.evaluation.rules.brats2023 import Brats2023
+from gliodistill.evaluation.rules.brats2026 import Brats2026
 from gliodistill.evaluation.rules.plain import Plain
 
-RULES: dict[str, type[Rules]] = {kind.name: kind for kind in (Plain,)}
+RULES: dict[str, type[Rules]] = {kind.name: kind for kind in (Plain, Brats2023, Brats2026)}
 """Every rule set by name."""
 
 __all__ = ["METRICS", "RULES", "Region", "Rules", "get_rules"]

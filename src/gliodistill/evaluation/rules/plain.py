@@ -6,7 +6,7 @@ import numpy as np
 
 from gliodistill.evaluation.lesions import Lesions, f1
 from gliodistill.evaluation.rules.base import Region, Rules, Values
-from gliodistill.evaluation.surfaces import Surface, hd95_of_worse_direction, surface_dice, surface_distances
+from gliodistill.evaluation.surfaces import Surface, SurfaceDistances
 
 BRATS_DIAGONAL_MM = float(np.sqrt(240.0**2 + 240.0**2 + 155.0**2))
 """Diagonal of the BraTS image, 240×240×155 mm: 373.13 mm, the penalty of the challenges up to 2022."""
@@ -62,6 +62,5 @@ class Plain(Rules):
         if not region.prediction_voxels or not region.truth_voxels:
             empty = not region.prediction_voxels and not region.truth_voxels
             return (0.0, 1.0) if empty else (BRATS_DIAGONAL_MM, 0.0)
-        predicted, true = Surface.voxels(region.prediction), Surface.voxels(region.truth)
-        forth, back = surface_distances(predicted, true, region.spacing)
-        return hd95_of_worse_direction(forth, back), surface_dice(forth, predicted, back, true, self._tolerance)
+        distances = SurfaceDistances.of(Surface.voxels(region.prediction), Surface.voxels(region.truth), region.spacing)
+        return distances.hd95_of_worse_direction(), distances.surface_dice(self._tolerance)

@@ -1,0 +1,143 @@
+"""``brats2026``: instances matched one to one, as the challenge's package ``brats-evaluation`` 0.0.10 has panoptica do it.
+
+The numbers are those of the package (its licence is AGPL-3.0: nothing of its code is here).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import fmean
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.evaluation.lesions import Lesions, f1
+from gliodistill.evaluation.rules.base import METRICS, Region, Rules, Values
+from gliodistill.evaluation.surfaces import Surface, SurfaceDistances
+from gliodistill.evaluation.tasks import Regions
+from gliodistill.studies.labels import Tissue
+
+PENALTY_MM = 373.0
+MATCHED_DICE = 1e-6
+LARGE_MM3, FOUND_DICE = 20.0, 0.1
+"""Metastases: from which volume on a lesion is large, and from which Dice on it is found."""
+
+
+class Quality(NamedTuple):
+    """How well one mask, or one pair of lesions, agrees."""
+
+    dice: float
+    hd95_mm: float
+    nsd: float
+
+
+NOTHING_SHARED = Quality(0.0, PENALTY_MM, 0.0)
+
+
+@dataclass(frozen=True)
+class Brats2026(Rules):
+    """Whole regions, and lesions matched one to one by Dice; panoptica's surfaces and percentiles."""
+
+    name = "brats2026"
+
+    @property
+    def tissues(self) -> Regions:
+        """As the task's; metastases have a resection cavity as well."""
+        return {**super().tissues, **({"RC": frozenset({Tissue.RC})} if self.task == "met" else {})}
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Values of the whole region, and means over lesions."""
+        sized = ("large_f1", "large_tp", "large_fn", "small_f1", "small_tp", "small_fn") if self.task == "met" else ()
+        return (*METRICS, "lesion_dice", "lesion_hd95_mm", "lesion_nsd", *sized)
+
+    @property
+    def text(self) -> str:
+        """The rules in words."""
+        tolerance = "the smallest side of a voxel" if self.tolerance_mm is None else f"{self.tolerance_mm:g} mm"
+        penalty = f"{PENALTY_MM:g} mm"
+        means = (
+            f"lesion_dice, lesion_hd95_mm, lesion_nsd: means over matched pairs; 0, {penalty} (the package: infinite), 0 where there "
+            "are lesions but no pair; undefined where there are none."
+        )
+        if self.task == "met":
+            means = (
+                f"lesion_dice, lesion_hd95_mm, lesion_nsd: means over the truth's lesions of at least {LARGE_MM3:g} mm³ (unmatched: "
+                f"0, {penalty}, 0) and the unmatched ones of the prediction, of any size (the same); undefined where the truth has "
+                "none so large. large_tp and small_tp: lesions of the truth, from that volume on and below, matched with Dice ≥ "
+                f"{FOUND_DICE:g}; large_fn, small_fn: the others; their F1 counts every unmatched lesion of the prediction as false; "
+                "undefined where the truth has none of that size."
+            )
+        return (
+            f"BraTS 2026 as brats-evaluation 0.0.10, task {self.task}, regions {', '.join(self.regions)}. "
+            "Dice, HD95 and NSD take each region as one mask: HD95 = 95th percentile of the distances between surface voxel centres "
+            "(6-neighbour surface), both directions pooled; NSD = mean of both surfaces' share of voxels within "
+            f"{tolerance} of the other. Masks that share no voxel: Dice 0, HD95 {penalty}, NSD 0; both empty: undefined. "
+            "Lesions are 26-connected components, matched one to one so that the sum of Dice is largest, never below "
+            f"Dice {MATCHED_DICE:g}; TP: pairs, FP and FN: what is left over; F1 = 2TP/(2TP+FP+FN). {means} "
+            "Not of the package: sensitivity (undefined where the truth is empty), specificity, volumes."
+        )
+
+    def score_region(self, region: Region) -> Values:
+        """The value of every metric but ``ece`` and ``brier``."""
+        lesions = Lesions.of(region.prediction, region.truth)
+        tolerance = min(region.spacing) if self.tolerance_mm is None else self.tolerance_mm
+        whole, pairs = _measure(region, lesions, tolerance)
+        found = len(pairs)
+        missed, false = len(lesions.truth_voxels) - 1 - found, len(lesions.prediction_voxels) - 1 - found
+        values: Values = {
+            "dice": whole and whole.dice,
+            "hd95_mm": whole and whole.hd95_mm,
+            "nsd": whole and whole.nsd,
+            **region.counted(),
+            "lesion_f1": f1(found, false, missed),
+            "lesion_tp": found,
+            "lesion_fp": false,
+            "lesion_fn": missed,
+        }
+        if self.task != "met":
+            return values | _means(pairs.values() if pairs else [NOTHING_SHARED] if missed or false else [])
+        volumes = lesions.truth_voxels[1:] * float(np.prod(region.spacing))
+        every = [(pairs.get(index, NOTHING_SHARED), volume >= LARGE_MM3) for index, volume in enumerate(volumes, 1)]
+        large, small = [q for q, is_large in every if is_large], [q for q, is_large in every if not is_large]
+        values |= _means([*large, *[NOTHING_SHARED] * false] if large else [])
+        return values | _found("large", large, false) | _found("small", small, false)
+
+
+def _measure(region: Region, lesions: Lesions, tolerance: float) -> tuple[Quality | None, dict[int, Quality]]:
+    """The whole region's quality (None: empty), and that of each lesion of the truth that has a partner."""
+    if not region.shared_voxels:
+        return (NOTHING_SHARED if region.prediction_voxels or region.truth_voxels else None), {}
+    predicted, true = Surface.voxels(region.prediction), Surface.voxels(region.truth)
+    distances = SurfaceDistances.of(predicted, true, region.spacing)
+    predicted_lesion, true_lesion = predicted.labels(lesions.prediction), true.labels(lesions.truth)
+
+    def quality(dice: float, part: SurfaceDistances) -> Quality:
+        return Quality(dice, part.hd95_of_both_directions(), part.surface_dice_of_directions(tolerance))
+
+    overlap = 2.0 * lesions.shared_voxels / np.maximum(lesions.truth_voxels[:, None] + lesions.prediction_voxels, 1)
+    pairs = {
+        one: quality(float(overlap[one, other]), distances.between(predicted_lesion == other, true_lesion == one))
+        for one, other in _match(overlap[1:, 1:])
+    }
+    return quality(region.dice, distances), pairs
+
+
+def _match(overlap: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Pairs of lesions, counted from 1, that make the sum of Dice largest."""
+    from scipy.optimize import linear_sum_assignment
+
+    cost = np.where(overlap >= MATCHED_DICE, 1.0 - overlap, 1.0 + MATCHED_DICE)
+    return [(int(one) + 1, int(other) + 1) for one, other in zip(*linear_sum_assignment(cost), strict=True) if cost[one, other] < 1.0]
+
+
+def _means(qualities: Iterable[Quality]) -> Values:
+    columns = list(zip(*qualities, strict=True)) or [()] * 3
+    return {f"lesion_{name}": fmean(column) if column else None for name, column in zip(Quality._fields, columns, strict=True)}
+
+
+def _found(size: str, lesions: list[Quality], false: int) -> Values:
+    if not lesions:
+        return {f"{size}_f1": None, f"{size}_tp": None, f"{size}_fn": None}
+    found = sum(quality.dice >= FOUND_DICE for quality in lesions)
+    return {f"{size}_f1": f1(found, false, len(lesions) - found), f"{size}_tp": found, f"{size}_fn": len(lesions) - found}
