@@ -3,6 +3,7 @@
 import os
 import zlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from gliodistill.errors import ImageError, LabelError, OutputError
 from gliodistill.files import atomic_file
+from gliodistill.images.bounds import Box, filled_box
 from gliodistill.images.gzipped import GzipSource, PlainSource
 from gliodistill.images.header import DATA_OFFSET, Header, build_header, parse_header
 from gliodistill.images.volume import Volume
@@ -39,9 +41,46 @@ def read_nifti(path: str | os.PathLike[str], channel: int | None = None) -> Volu
 
 def read_channels(path: str | os.PathLike[str], channels: Iterable[int | None]) -> list[Volume]:
     """Read several images of one 4-D file, decompressing it once; otherwise as :func:`read_nifti`."""
+    return [image.scaled() for image in read_stored(path, channels)]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredImage:
+    """A 3-D image as its file holds it: small while its voxels are integers, and scaled only where it is asked for.
+
+    Attributes:
+        voxels: X Y Z, of the file's type, not scaled and not yet known to be finite.
+        header: of the file.
+        file: where it came from.
+    """
+
+    voxels: Volume
+    header: Header
+    file: Path
+
+    def box(self) -> Box | None:
+        """A box outside of which every voxel is 0 once scaled; None where all are 0."""
+        whole = slice(0, self.voxels.shape[0]), slice(0, self.voxels.shape[1]), slice(0, self.voxels.shape[2])
+        return filled_box(self.voxels.data) if self.header.inter == 0 else whole
+
+    def scaled(self, box: Box | None = None) -> Volume:
+        """The image (float32), or the part of it in ``box`` with the affine of that part.
+
+        Raises:
+            ImageError: voxels of that part that are not finite.
+        """
+        if box is None:
+            return Volume(_finite(_scaled(self.voxels.data, self.header), self.file), self.header.affine)
+        affine = self.header.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ [side.start for side in box]
+        return Volume(_finite(_scaled(self.voxels.data[box], self.header), self.file), affine)
+
+
+def read_stored(path: str | os.PathLike[str], channels: Iterable[int | None]) -> list[StoredImage]:
+    """Read images of one file as it holds them; otherwise as :func:`read_channels`, which scales them."""
     file = Path(path)
     header, stored = _read(file)
-    return [Volume(_finite(_scaled(_choose(stored, header, channel, file), header), file), header.affine) for channel in channels]
+    return [StoredImage(Volume(_choose(stored, header, channel, file), header.affine), header, file) for channel in channels]
 
 
 def read_labels(path: str | os.PathLike[str], channel: int | None = None) -> Volume:
@@ -170,14 +209,22 @@ def _choose(stored: NDArray[Any], header: Header, channel: int | None, file: Pat
 
 
 def _scaled(stored: NDArray[Any], header: Header) -> NDArray[np.float32]:
-    """Apply slope · stored + inter, computed in float64 plane by plane, as float32."""
+    """Apply slope · stored + inter, computed in float64 and rounded to float32; in the file's order of voxels."""
     if (header.slope, header.inter) == (1.0, 0.0) and stored.dtype.itemsize <= 4:
-        return stored.astype(np.float32)
-    values = np.empty(stored.shape, dtype=np.float32, order="F")
+        return stored.astype(np.float32, order="F")
+    planes = stored.T  # in the order of memory
+    values = np.empty(planes.shape, dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        for plane in range(stored.shape[2]):
-            values[:, :, plane] = stored[:, :, plane].astype(np.float64) * header.slope + header.inter
-    return values
+        if stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2:  # few values there can be: each is scaled once
+            bits = np.dtype(f"u{stored.dtype.itemsize}")
+            every = np.arange(np.iinfo(bits).max + 1).astype(bits).view(stored.dtype.newbyteorder("="))
+            table = (every.astype(np.float64) * header.slope + header.inter).astype(np.float32)
+            for plane, value in zip(planes, values, strict=True):
+                np.take(table, plane.astype(every.dtype, copy=False).view(bits), out=value, mode="clip")
+        else:
+            for plane, value in zip(planes, values, strict=True):
+                value[:] = plane.astype(np.float64) * header.slope + header.inter
+    return values.T
 
 
 def _finite(values: NDArray[np.float32], file: Path) -> NDArray[np.float32]:

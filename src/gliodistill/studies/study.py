@@ -49,6 +49,16 @@ class StudyRecord:
 
         return load_study(self, convention)
 
+    def load_brain(self) -> "Study":
+        """Read the images without the empty space around the brain, and no truth: what segmenting needs, at less memory.
+
+        Raises:
+            ImageError, StudyError: as :meth:`load`.
+        """
+        from gliodistill.studies.reading import load_brain
+
+        return load_brain(self)
+
 
 @dataclass(frozen=True, eq=False)
 class Study:
@@ -59,6 +69,8 @@ class Study:
         images: sequence → float32 volume, all on one grid; any non-empty subset of the four.
         truth: integer codes of ``convention`` on the same grid, or None.
         convention: what the codes of ``truth`` mean.
+        whole: where only the part of the images that is not empty was read: the grid they were cut from (its voxels
+            do not count); else None.
 
     Raises:
         StudyError: no sequence, or grids that differ (names the two and how they differ).
@@ -69,6 +81,7 @@ class Study:
     images: Mapping[Sequence, Volume]
     truth: Volume | None = None
     convention: LabelConvention | None = None
+    whole: Volume | None = None
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -102,8 +115,8 @@ class Study:
 
     @property
     def grid(self) -> Volume:
-        """Any one image: the study's shape and affine."""
-        return self.images[self.sequences[0]]
+        """The study's shape and affine: any one image, or what the images were cut from."""
+        return self.whole or self.images[self.sequences[0]]
 
 
 def _millimetres(volume: Volume) -> str:
