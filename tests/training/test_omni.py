@@ -17,6 +17,7 @@ from gliodistill.inference import Predictor
 from gliodistill.inference.ensemble import Ensemble, parse_flips
 from gliodistill.inference.pseudo_labels import write_pseudo_labels
 from gliodistill.networks import Network, build
+from gliodistill.phantom import write_cohort as write_phantoms
 from gliodistill.preparation import Cache, Preparation, build_cache
 from gliodistill.preparation.preparation import regions_of
 from gliodistill.studies.cohort import find_cohort, open_cohort
@@ -235,6 +236,13 @@ def test_any_method_may_learn_from_them(cohort, pseudo, tmp_path):
         "student": {"network": STUDENT, "method": {"name": "compression", "options": {"teacher": "teacher"}}, "pseudo": {"share": 0.5}},
     }
     assert train(cohort, tmp_path / "run", pseudo, runs).summary("student")["pseudo"]["studies"] == 2
+
+
+def test_synthetic_studies_take_their_share_with_the_labels_they_were_made_with(cohort, tmp_path):
+    write_phantoms(tmp_path / "phantoms", 2, seed=3, spacing=5.0, jobs=1)
+    experiment = train(cohort, tmp_path / "run", tmp_path / "phantoms")
+    assert experiment.pseudo["studies"] == ["Phantom_003_00000", "Phantom_003_00001"]
+    assert experiment.summary("student")["pseudo"]["labels"] == "hard"
 
 
 def test_a_stopped_run_goes_on_as_if_it_never_had(cohort, pseudo, tmp_path):

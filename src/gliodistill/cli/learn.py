@@ -38,7 +38,12 @@ def train(
     ] = None,
     pseudo: Annotated[
         Path | None,
-        typer.Option("--pseudo", metavar="OUT", help="What pseudo-label wrote, for runs that learn from it.", show_default=False),
+        typer.Option(
+            "--pseudo",
+            metavar="OUT",
+            help="What pseudo-label wrote, or synthetic studies, for runs that learn from them.",
+            show_default=False,
+        ),
     ] = None,
     only: Annotated[
         list[str] | None,

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.errors import GliodistillError, OutputError, StudyError
+from gliodistill.errors import GliodistillError, LabelError, OutputError, StudyError
 from gliodistill.files import atomic_folder, make_folder, remove_leftovers, sha256, write_text
 from gliodistill.images.nifti import write_nifti
 from gliodistill.inference.batch import check_ids, read_ahead
@@ -124,12 +124,12 @@ def write_pseudo_labels(
 
 @dataclass(frozen=True, eq=False)
 class PseudoLabels:
-    """A finished folder of pseudo-labels.
+    """Studies with labels that no expert drew: an ensemble's, or those that synthetic studies were made with.
 
     Attributes:
-        folder: where it lies.
-        cohort: the selected studies, with the pseudo-label as truth.
-        facts: content of ``pseudo.json``.
+        folder: where they lie.
+        cohort: the selected studies, with the label as truth.
+        facts: content of ``pseudo.json``; of synthetic studies none.
     """
 
     folder: Path
@@ -138,12 +138,14 @@ class PseudoLabels:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> "PseudoLabels":
-        """Open what :func:`write_pseudo_labels` wrote.
+        """Open what :func:`write_pseudo_labels` wrote, or a cohort with truth in any layout.
 
         Raises:
             StudyError: no such folder, one that was not finished, or no study selected.
         """
         root = Path(folder)
+        if not (root / INDEX).exists() and (cohort := _with_truth(root)):
+            return cls(root, cohort, {"soft": False})
         try:
             facts = json.loads((root / INDEX).read_text())
             if facts["format"] != FORMAT:
@@ -171,6 +173,17 @@ class PseudoLabels:
         if not self.soft:
             raise StudyError("pseudo-labels are hard", file=self.folder, hint="make them with gliodistill pseudo-label --soft")
         return tuple(self.folder / id / f"{region}.nii.gz" for region in REGIONS)
+
+
+def _with_truth(folder: Path) -> Cohort | None:
+    """The labelled studies of a cohort in any layout, or None where there is none (or pseudo-labels that were not finished)."""
+    if any(folder.glob(f"*/{STUDY}")):
+        return None
+    try:
+        cohort = open_cohort(folder).labelled()
+    except (StudyError, LabelError):
+        return None
+    return cohort if cohort.studies else None
 
 
 def _check_agreement(agreement: float | None, ensemble: Ensemble) -> None:

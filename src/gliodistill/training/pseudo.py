@@ -10,7 +10,7 @@ from typing import Any
 
 from gliodistill.errors import CheckpointError, StudyError
 from gliodistill.files import sha256
-from gliodistill.inference.pseudo_labels import LABELS, PseudoLabels
+from gliodistill.inference.pseudo_labels import PseudoLabels
 from gliodistill.preparation.cache import Cache, build_cache
 from gliodistill.preparation.likeness import most_alike, signature_of_cached
 from gliodistill.progress import track
@@ -78,7 +78,8 @@ def build_pool(recipe: Recipe, labels: PseudoLabels, cache: Cache, patients: Pat
         _refuse(labels.folder, side, both, recipe.data.transductive)
         transductive |= set(both)
     ids = [study.id for study in pool]
-    digests = {id: sha256(labels.folder / id / LABELS) for id in ids}
+    truths = {record.id: record.truth.path for record in labels.cohort.studies if record.truth is not None}
+    digests = {id: sha256(truths[id]) for id in ids}
     facts = {
         "folder": str(labels.folder.resolve()),
         "sha256": hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest(),
