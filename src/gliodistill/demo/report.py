@@ -13,9 +13,10 @@ from gliodistill.evaluation.statistics import PairedDifference, paired_differenc
 from gliodistill.images.nifti import read_labels
 from gliodistill.networks import flops
 from gliodistill.preparation.preparation import Preparation
+from gliodistill.reports.distributions import distribution_chart
 from gliodistill.reports.html import Section, write_report
 from gliodistill.reports.pictures import study_figure
-from gliodistill.reports.svg import Series, line_chart, strip_chart
+from gliodistill.reports.svg import Series, line_chart
 from gliodistill.reports.tables import ModelRow, count, duration, score_table, settings_table, tiles
 from gliodistill.studies.cohort import Cohort
 from gliodistill.studies.labels import REGIONS
@@ -120,7 +121,7 @@ def _sides(testing: Cohort, preparation: Preparation, divisor: int) -> tuple[int
 
 def _every_study(scores: Mapping[str, Scores]) -> object:
     groups = [(region, [(run, scores[run].values(region)) for run in scores]) for region in REGIONS]
-    return strip_chart(groups, "Dice of every unseen study", "Dice")
+    return distribution_chart(groups, "Dice of every unseen study", "Dice", y_range=(0.0, 1.0))
 
 
 def _curves(experiment: Experiment, runs: list[str]) -> list[object]:

@@ -57,7 +57,57 @@ tbody th{font-weight:600}
 .c0{stroke:var(--c0)}.c1{stroke:var(--c1)}.c2{stroke:var(--c2)}.c3{stroke:var(--c3)}.c4{stroke:var(--c4)}
 .dot{fill:var(--paper);stroke-width:1.6}
 .spot{fill:none;stroke-width:1.8}
-.mean{stroke-width:3;stroke-linecap:round}
+.strip{fill:currentColor;stroke:none;fill-opacity:.72}
+.strip.c0{color:var(--c0)}.strip.c1{color:var(--c1)}.strip.c2{color:var(--c2)}.strip.c3{color:var(--c3)}.strip.c4{color:var(--c4)}
+.box line,.box rect,.box path{stroke:inherit;stroke-width:1.2;fill:none}
+.box rect{fill:var(--faint);fill-opacity:.75}
+.box .median{stroke-width:2.6}
+.box .diamond{fill:var(--paper);stroke:var(--ink);stroke-width:1.3}
+.bias{stroke-width:1.8}.limit{stroke-width:1.5;stroke-dasharray:6 4}
+.ideal{stroke:var(--quiet)}
+.forest .plot{width:46%;min-width:190px;padding-left:0;padding-right:0}
+.forest .plot svg{display:block;width:100%;height:34px;overflow:visible}
+.forest td,.forest th{padding-top:3px;padding-bottom:3px;vertical-align:middle}
+.forest tbody td,.forest tbody th,.forest tfoot td{border:0}
+.forest .group th{padding-top:14px;color:var(--quiet);font-weight:600}
+.forest .axis{stroke:var(--rule);stroke-width:1.2}
+.forest .interval{stroke:var(--c0);stroke-width:2}
+.forest .estimate{fill:var(--paper);stroke:var(--c0);stroke-width:2}.forest .clear{fill:var(--c0)}
+.forest text{font-size:12px;fill:var(--quiet)}
+.sides{display:flex;justify-content:space-between;gap:20px}
+.wide{overflow-x:auto;scrollbar-width:thin}
+.wide:focus-visible,th button:focus-visible,.picker label:focus-within,nav a:focus-visible{
+outline:2px solid var(--accent);outline-offset:2px}
+.sortable{font-size:.9rem}
+.sortable th,.sortable td{padding:6px 10px;white-space:nowrap;vertical-align:middle}
+.sortable caption{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+.sortable thead th{padding:6px 10px;line-height:1.25}
+.sortable thead small{font-weight:600}
+.sortable tbody th,.sortable thead th:first-child{position:sticky;left:0;background:var(--paper);z-index:1}
+.sortable tbody tr:hover>*{background:var(--faint)}
+.sortable th button{all:unset;cursor:pointer;display:block;box-sizing:border-box;width:100%;padding-right:15px;position:relative}
+.sortable th button:hover{color:var(--accent)}
+.sortable th button::after{content:"";position:absolute;right:0;bottom:.3em;border:4px solid transparent;opacity:.35;
+border-top-color:currentColor;border-bottom:0}
+.sortable th[aria-sort] button{color:var(--ink)}
+.sortable th[aria-sort] button::after{opacity:1}
+.sortable th[aria-sort=ascending] button::after{border-top:0;border-bottom:4px solid currentColor}
+.pinned>*{color:var(--c1);background:var(--faint)}
+.sortable .pinned td{white-space:normal;min-width:260px}
+.share{display:inline-block;min-width:3.6em;background:linear-gradient(var(--c0) 0 0) 0 100%/calc(var(--share)*100%) 2px no-repeat;
+padding-bottom:2px}
+.picker{display:flex;flex-wrap:wrap;gap:0;margin:0 0 12px;font-size:.9rem}
+.picker label{position:relative;cursor:pointer;padding:5px 15px;border:1px solid var(--rule);margin-left:-1px}
+.picker label:first-child{border-radius:5px 0 0 5px;margin-left:0}.picker label:last-child{border-radius:0 5px 5px 0}
+.picker input{position:absolute;opacity:0;margin:0}
+.picker label:has(:checked){background:var(--ink);color:var(--paper);border-color:var(--ink)}
+.views:has(.view0:checked) .part:not(.v0),.views:has(.view1:checked) .part:not(.v1),
+.views:has(.view2:checked) .part:not(.v2),.views:has(.view3:checked) .part:not(.v3),
+.views:has(.view4:checked) .part:not(.v4),.views:has(.view5:checked) .part:not(.v5),
+.views:has(.view6:checked) .part:not(.v6),.views:has(.view7:checked) .part:not(.v7){display:none}
+nav{display:flex;flex-wrap:wrap;gap:2px 20px;margin-top:18px;font-size:.92rem}
+nav a,td a,th a{color:var(--accent);text-underline-offset:3px}
+nav a{padding:3px 0}
 .study{margin:0 0 44px}
 .planes{max-width:calc(var(--columns)*300px);border-radius:6px;overflow:hidden}
 .keys{display:flex;flex-wrap:wrap;gap:6px 36px;justify-content:space-between;margin-bottom:10px;font-size:.9rem}
@@ -112,6 +162,8 @@ main,header,footer{max-width:none;padding:0}
 .plane,.swatch{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 .tile,tr,.chart,.plane{break-inside:avoid}
 h2,figcaption,.keys{break-after:avoid}
+nav,.picker,.sortable th button::after{display:none}
+.wide{overflow:visible}.sortable{font-size:7.5pt}.sortable th,.sortable td{padding:2px 5px}.sortable th button{padding:0}
 .study{break-inside:avoid}
 }
 """
