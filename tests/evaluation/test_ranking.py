@@ -105,10 +105,10 @@ def test_positions_tell_clear_from_unclear_orders() -> None:
 def test_no_difference_is_found_about_as_often_as_promised() -> None:
     generator = np.random.default_rng(0)
     found = 0
-    for seed in range(100):
+    for seed in range(60):
         values = generator.normal(size=(2, 12, 6)) + generator.normal(size=(1, 12, 1))
         found += rank_models(["a", "b"], values, no_failures(values), seed=seed).p_values["a", "b"] <= 0.05
-    assert found <= 12
+    assert found <= 8
 
 
 def test_equal_input_gives_equal_output() -> None:

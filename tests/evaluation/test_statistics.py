@@ -57,6 +57,19 @@ A = [91, 85, 78, 93, 66, 88, 71, 95, 80, 59, 87, 82]
 B = [89, 86, 70, 93, 60, 83, 74, 92, 80, 50, 80, 83]
 
 
+def test_wilcoxon_is_exact_with_ties() -> None:
+    assert paired_difference(A, B).wilcoxon_p == pytest.approx(0.042969, abs=1e-6)  # pingouin 0.7.0, wilcoxon, as below
+    signs = [2.0, 2.0, 2.0, -1.0, 3.0]  # ranks 3, 3, 3, 1, 5: of 32 ways four have a sum of 13 or more, or -13 or less
+    assert paired_difference(signs, [0.0] * 5).wilcoxon_p == 4 / 32
+
+
+@pytest.mark.parametrize("n", [6, 13, 16, 17, 30])
+def test_wilcoxon_as_scipys_exact_distribution(n: int) -> None:
+    differences = np.random.default_rng(n).normal(0.3, 1, n)
+    expected = stats.wilcoxon(differences, method="exact").pvalue
+    assert paired_difference(differences.tolist(), [0.0] * n).wilcoxon_p == pytest.approx(expected)
+
+
 def test_effect_sizes_as_other_programs_give_them() -> None:
     assert rank_biserial(A, B) == pytest.approx(0.727273, abs=1e-6)  # pingouin 0.7.0, wilcoxon: RBC
     assert cohens_dz(A, B) == pytest.approx(2.519355 / np.sqrt(12), abs=1e-6)  # pingouin's paired t: d_z = t / sqrt(n)

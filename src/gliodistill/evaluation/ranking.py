@@ -1,6 +1,6 @@
 """Which model is best over all patients, regions and metrics: ranks per patient, as the BraTS challenges rank."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import EvaluationError
-from gliodistill.evaluation.statistics import holm
+from gliodistill.evaluation.statistics import holm, sign_flip_tests
 
-RESAMPLES, PERMUTATIONS = 10_000, 100_000
+RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def rank_models(models: Sequence[str], values: NDArray[np.float64], failed: NDAr
         for m, name in enumerate(models)
     ]  # fmt: skip
     pairs = list(combinations(range(len(models)), 2))
-    p = _exchange_tests(np.stack([sums[a] - sums[b] for a, b in pairs], axis=1), generator)
+    p = sign_flip_tests(np.stack([sums[a] - sums[b] for a, b in pairs], axis=1), seed)
     named = [(models[a], models[b]) for a, b in pairs]
     return Ranking(
         standings=tuple(sorted(standings, key=lambda standing: standing.mean_rank)),
@@ -121,28 +121,3 @@ def rank_models(models: Sequence[str], values: NDArray[np.float64], failed: NDAr
         left_out=int((~ranked[scored]).sum()),
         failed=int((failed[:, :, None] & ranked).sum()),
     )
-
-
-def _exchange_tests(differences: NDArray[np.float64], generator: np.random.Generator) -> list[float]:
-    """Two-sided p-value of each column of patients × pairs, patients' signs flipped at random."""
-    # Ranks are halves at the finest, so sums of twice the ranks are exact and "at least as much" has no tolerance.
-    doubled = np.rint(2 * differences)
-    observed = np.abs(doubled.sum(axis=0))
-    reached, drawn = np.zeros(observed.size, dtype=np.int64), 0
-    for signs in _signs(len(doubled), generator):
-        reached += (np.abs(signs @ doubled) >= observed).sum(axis=0)
-        drawn += len(signs)
-    if 2 ** len(doubled) > PERMUTATIONS:
-        reached, drawn = reached + 1, drawn + 1  # the ranking itself is one of the ways (Phipson & Smyth 2010)
-    return [float(count) / drawn for count in reached]
-
-
-def _signs(patients: int, generator: np.random.Generator) -> Iterator[NDArray[np.float64]]:
-    """Rows of +1 and -1: every way, or PERMUTATIONS drawn ones, a few million numbers at a time."""
-    every = 2**patients <= PERMUTATIONS
-    total = 2**patients if every else PERMUTATIONS
-    step = max(1, 4_000_000 // patients)
-    for start in range(0, total, step):
-        rows = np.arange(start, min(total, start + step))
-        bits = (rows[:, None] >> np.arange(patients)) & 1 if every else generator.integers(0, 2, (rows.size, patients), dtype=np.int8)
-        yield np.where(bits == 1, 1.0, -1.0)
