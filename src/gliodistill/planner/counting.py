@@ -1,5 +1,6 @@
 """What a shape costs on paper: parameters, operations and bytes, from the network on the meta device."""
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -38,6 +39,7 @@ class Setting:
 
     def costs(self, network: Network) -> dict[str, float]:
         """``params``, ``flops`` of a pass over the brain, and ``size`` of a network as it is exported."""
+        network = copy.deepcopy(network)
         network.strip()
         values = sum(tensor.numel() for tensor in network.state_dict().values())
         shape = (1, self.in_channels, *self.sides(network.divisor))

@@ -117,16 +117,15 @@ def precisions(runtime: str) -> list[str]:
 
 
 def predict(candidates: Sequence[Candidate]) -> None:
-    """Predict what was not measured: seconds over operations as a power law between the nearest that were.
+    """Predict what was not measured yet: seconds over operations as a power law between the nearest that were.
 
     Beyond the measured ones of its network and stem, time is taken to be in proportion to the operations. A shape of
-    which no kin was measured stays without a prediction.
+    which no kin was measured stays without a prediction, and one that was measured keeps the last before it.
     """
     for candidate in candidates:
         kin = [c for c in candidates if c.seconds and _chain(c) == _chain(candidate)]
         known = {c.flops: c.latency for c in sorted(kin, key=lambda c: c.flops)}
-        if not known:
-            candidate.predicted = None
+        if candidate.seconds or not known:
             continue
         xs = [math.log(flops) for flops in known]
         ys = [math.log(seconds) for seconds in known.values() if seconds]

@@ -77,7 +77,7 @@ class Shape:
     @property
     def divisor(self) -> int:
         """Sides of the input are multiples of it."""
-        return self.stem_stride * 2 ** (len(self.widths) - 1)
+        return self.stem_stride << (len(self.widths) - 1)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -104,10 +104,12 @@ def receptive_field(network: str, levels: int, stem_stride: int) -> int:
     seen = stem_stride
     for level, convolutions in enumerate(family.encoder(levels)):
         grid = stem_stride * 2**level
-        halving = level > 0
-        seen += halving * (family.halving - 1) * grid // 2
-        seen += 2 * grid * (convolutions - (halving and family.halving == 3))
-        seen += 2 * grid * DECODER * (level < levels - 1)
+        if level:
+            seen += (family.halving - 1) * grid // 2
+            convolutions -= family.halving == 3
+        if level < levels - 1:
+            convolutions += DECODER
+        seen += 2 * grid * convolutions
     return seen
 
 
@@ -124,7 +126,7 @@ def enumerate_shapes(networks: Sequence[str], strides: Sequence[int], norms: Seq
         patch: sides that the student is trained on, voxels.
     """
     for network, stride in product(networks, strides):
-        allowed = [n for n in range(2, MAX_LEVELS + 1) if not any(side % (stride * 2 ** (n - 1)) for side in patch)]
+        allowed = [n for n in range(2, MAX_LEVELS + 1) if not any(side % (stride << (n - 1)) for side in patch)]
         seeing = [n for n in allowed if receptive_field(network, n, stride) >= max(patch)]
         for levels, trunk, norm in product(seeing or allowed[-1:], TRUNKS, norms):
             yield Shape(network, tuple(min(2**level, WIDEST) * trunk for level in range(levels)), stride, norm)

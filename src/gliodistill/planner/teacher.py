@@ -1,0 +1,108 @@
+"""The teacher a student is planned for, in the recipe the student will join."""
+
+import difflib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from gliodistill.errors import RecipeError
+from gliodistill.networks import Network, build, describe, names
+from gliodistill.training.experiment import RECIPE, Experiment
+from gliodistill.training.methods import build_network, channels_of, needs
+from gliodistill.training.recipe import Recipe, validate_recipe
+from gliodistill.training.shipped import shipped_recipes
+
+FRAME = "compression"
+"""The shipped recipe that a network without a recipe of its own is planned in."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A run of a recipe that is to teach.
+
+    Attributes:
+        run: its name in the recipe.
+        recipe: complete.
+        values: the same recipe as plain values, to be extended by the student.
+        trained: whether it is the folder of a training.
+    """
+
+    run: str
+    recipe: Recipe
+    values: dict[str, Any]
+    trained: bool
+
+    @property
+    def network(self) -> str:
+        """Its network's name in the registry."""
+        return self.recipe.runs[self.run].network.name
+
+    @property
+    def norm(self) -> str | None:
+        """The norm of its network, where that is an option."""
+        norm = self.recipe.runs[self.run].network.options.get("norm", describe(self.network).options.get("norm"))
+        return None if norm is None else str(norm)
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Sequences in and logits out; the student's, too."""
+        return len(channels_of(self.recipe, self.run)), self.recipe.runs[self.run].channels
+
+    def build(self) -> Network:
+        """Its network, untrained: what it costs does not depend on the weights."""
+        return build_network(self.recipe, self.run)
+
+
+def find_teacher(text: str) -> Teacher:
+    """The teacher meant by the folder of a training, by that of one of its runs, or by the name of a network.
+
+    Of a training, the run that others learn from (its only run, if no run teaches). A network stands in the recipe
+    ``compression`` (1 mm, its patch rounded up to what the network takes).
+
+    Raises:
+        RecipeError: nothing of these, or a training with several teachers.
+        CheckpointError: a folder that is no training's.
+    """
+    if Path(text).exists():
+        return _of_run(Path(text))
+    if text in names():
+        return _of_network(text)
+    close = difflib.get_close_matches(text, names(), n=1)
+    raise RecipeError(
+        "no such teacher",
+        field="--teacher",
+        got=text,
+        expected=f"the folder of a training or of one of its runs, or one of {', '.join(names())}",
+        hint=f"did you mean {close[0]}?" if close else None,
+    )
+
+
+def _of_run(folder: Path) -> Teacher:
+    if (folder / RECIPE).exists() or not (folder.parent / RECIPE).exists():
+        experiment = Experiment.open(folder)
+        recipe = experiment.recipe
+        teaching = list(dict.fromkeys(teacher for run in recipe.runs for teacher in needs(recipe, run))) or list(recipe.runs)
+        if len(teaching) > 1:
+            hint = f"give one of its runs, e.g. {folder / teaching[0]}"
+            raise RecipeError("not one teacher", file=folder, field="--teacher", got=", ".join(teaching), expected="one", hint=hint)
+        run = teaching[0]
+    else:
+        experiment, run = Experiment.open(folder.parent), folder.name
+        recipe = experiment.recipe
+        if run not in recipe.runs:
+            raise RecipeError("no such run", file=folder.parent, field="--teacher", got=run, expected=", ".join(recipe.runs))
+    return Teacher(run, recipe, recipe.model_dump(mode="json"), trained=True)
+
+
+def _of_network(name: str) -> Teacher:
+    values = yaml.safe_load(shipped_recipes()[FRAME].read_text())
+    with torch.device("meta"):
+        divisor = build(name).divisor
+    patch = [math.lcm(16, divisor) * -(-side // math.lcm(16, divisor)) for side in values["sampling"]["patch"]]
+    values = {key: value for key, value in values.items() if key not in ("about", "citation", "expected", "cost")}
+    values |= {"name": f"plan-{name}", "sampling": values["sampling"] | {"patch": patch}, "runs": {"teacher": {"network": {"name": name}}}}
+    return Teacher("teacher", validate_recipe(values, Path(f"{FRAME}.yaml")), values, trained=False)
