@@ -46,7 +46,10 @@ def _bits(voxels: NDArray[Any]) -> NDArray[Any]:
     """The voxels as integers that are 0 where the voxel is (for floats: +0 and −0), elsewhere not."""
     if voxels.dtype.kind in "iub":
         return voxels
-    if not voxels.dtype.isnative or voxels.dtype.itemsize not in (2, 4, 8):
-        return voxels != 0
-    bits = voxels.view(f"u{voxels.dtype.itemsize}")
-    return bits << np.ones((), bits.dtype)  # without the sign
+    filled: NDArray[Any]
+    if voxels.dtype.isnative:
+        bits = voxels.view(f"u{voxels.dtype.itemsize}")
+        filled = bits << np.ones((), bits.dtype)
+    else:
+        filled = voxels != 0
+    return filled

@@ -10,7 +10,7 @@ from gliodistill.errors import ImageError
 try:  # the same interface and checks, about twice as fast
     from isal import isal_zlib as codec
 except ImportError:
-    import zlib as codec  # type: ignore[no-redef]
+    import zlib as codec
 
 BLOCK = 1 << 18
 """Compressed bytes taken from the file at once: little beside an image, and what is left of a block is cheap to keep."""
@@ -127,7 +127,7 @@ class GzipSource(PlainSource):
                 )
             self._member = codec.decompressobj(wbits=31)
         try:
-            content = self._member.decompress(self._packed, count)
+            content: bytes = self._member.decompress(self._packed, count)
         except codec.error as error:
             raise ImageError(
                 "corrupt gzip", file=self.file, field="gzip", got=error, expected="matching CRC and length", hint="copy it again"

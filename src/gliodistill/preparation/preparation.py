@@ -1,5 +1,7 @@
 """The invertible preparation: canonical orientation, crop to the brain, resample, normalise per sequence."""
 
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import PackageError, StudyError
+from gliodistill.images.bounds import Box, filled_box, union
 from gliodistill.images.volume import Volume
 from gliodistill.preparation.quantise import dequantise, quantise
-from gliodistill.preparation.resampling import axis_matrix, resample
+from gliodistill.preparation.resampling import Taps, axis_matrix, resample, resample_by
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Study
 
-Box = tuple[slice, slice, slice]
+SLAB = 16
+"""Planes interpolated at once on the way back: little enough to stay in the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,15 +80,51 @@ class Prepared:
         """
         canonical = self.native.canonical()
         result = np.zeros((len(scores), *canonical.shape), dtype=bool)
-        for channel, score in enumerate(scores):
-            result[channel][self.box] = self.in_box(score) > threshold
+        result[:, *self.box] = self.in_box(scores) > threshold
         return np.ascontiguousarray(self.native.from_canonical(result))
 
     def in_box(self, scores: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Scores (… X Y Z on the prepared grid) interpolated linearly to the voxels of :attr:`box`, float32 … X Y Z."""
-        factors = [1 / factor for factor in self._factors()]
-        matrices = tuple(axis_matrix(n, e, f) for n, e, f in zip(self.shape, self._extent(), factors, strict=True))
-        return resample(scores, matrices)
+        return np.ascontiguousarray(resample_by(scores, self._way_back()))
+
+    def slabs_in_box(self, slabs: Iterable[NDArray[np.float32]], above: float | None = None) -> Iterator[tuple[Box, NDArray[np.float32]]]:
+        """:meth:`in_box` a few planes at a time, so that no map of the whole box is ever in memory.
+
+        Args:
+            slabs: scores K x Y Z on the prepared grid: parts that follow one another along X and make up the grid.
+            above: where given, only the voxels that the first channel may exceed this in are interpolated.
+
+        Yields:
+            a part of the box (voxels from its corner) and the scores there (K x y z, float32).
+        """
+        along_x, along_y, along_z = self._way_back()
+        held: NDArray[np.float32] | None = None
+        start = done = 0  # first plane held; targets finished
+        for slab in slabs:
+            held = slab if held is None else np.concatenate([held, slab], axis=1)
+            ready = int(np.searchsorted(along_x.last, start + held.shape[1]))
+            for first in range(done, ready, SLAB):
+                rows = slice(first, min(first + SLAB, ready))
+                low, high = along_x.first[rows.start] - start, along_x.last[rows.stop - 1] - start + 1
+                values = held[:, low:high]
+                columns, lines = slice(0, len(along_y.first)), slice(0, len(along_z.first))
+                if above is not None:  # what lies between values that do not exceed it does not exceed it
+                    shadow = (values[0] > above).any(axis=0)
+                    if not shadow.any():
+                        continue
+                    y, z = np.flatnonzero(shadow.any(axis=1)), np.flatnonzero(shadow.any(axis=0))
+                    columns, lines = along_y.touched(y[0], y[-1]), along_z.touched(z[0], z[-1])
+                taps = along_x.part(rows, start + low), along_y.part(columns), along_z.part(lines)
+                yield (rows, columns, lines), resample_by(values, taps)
+            done = ready
+            if done < len(along_x.first):
+                drop = int(along_x.first[done]) - start
+                held, start = held[:, drop:], start + drop
+
+    def _way_back(self) -> tuple[Taps, ...]:
+        """From the prepared grid to the box, along each axis."""
+        sizes = zip(self.shape, self._extent(), self._factors(), strict=True)
+        return tuple(Taps.of(axis_matrix(n, e, 1 / factor)) for n, e, factor in sizes)
 
     def from_native(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """What lies on the study's own grid (K X Y Z) on the prepared grid, resampled as the images are (float32)."""
@@ -144,19 +184,26 @@ class Preparation:
                 got=", ".join(study.sequences),
                 expected=" or ".join(self.sequences),
             )
-        images = [study.images[s].canonical() if s in study.images else None for s in self.sequences]
-        grid = next(image for image in images if image is not None)
-        box = self._brain_box(study.id, [image.data for image in images if image is not None], grid.spacing)
+        grid, part = study.grid.canonical(), next(iter(study.images.values())).canonical()
+        # Where the images begin on the study's grid: at 0, unless empty space was cut off when they were read.
+        cut = np.rint(np.linalg.solve(grid.affine, part.affine[:, 3])[:3]).astype(int)
+        images = [study.images[s].canonical().data if s in study.images else None for s in self.sequences]
+        box = self._brain_box(study.id, [image for image in images if image is not None], cut, grid)
         spacing = self.spacing or grid.spacing
         factors = [target / source for target, source in zip(spacing, grid.spacing, strict=True)]
         extent = [s.stop - s.start for s in box]
         shape = tuple(max(1, int(np.ceil(e / f - 1e-6))) for e, f in zip(extent, factors, strict=True))
-        matrices = tuple(axis_matrix(e, n, f) for e, n, f in zip(extent, shape, factors, strict=True))
+        taps = tuple(Taps.of(axis_matrix(e, n, f)) for e, n, f in zip(extent, shape, factors, strict=True))
 
         levels = np.zeros((len(images), *shape), dtype=np.uint8)
-        for channel, image in enumerate(images):
+
+        def fill(channel: int) -> None:
+            image = images[channel]
             if image is not None:
-                levels[channel] = self._levels(np.asarray(image.data[box], dtype=np.float32), matrices)
+                levels[channel] = self._levels(_in_box(image, box, cut), taps)
+
+        with ThreadPoolExecutor(max_workers=len(images)) as pool:  # NumPy lets go of the interpreter
+            list(pool.map(fill, range(len(images))))
         truth = None
         if study.truth is not None:
             if study.convention is None:
@@ -164,39 +211,43 @@ class Preparation:
             regions = study.convention.to_regions(study.truth.canonical().data[box])
             truth = np.zeros(shape, dtype=np.uint8)
             for bit, region in enumerate(regions):
-                truth |= (resample(region, matrices) > 0.5).astype(np.uint8) << bit
+                truth |= (resample_by(region, taps) > 0.5).astype(np.uint8) << bit
         affine = grid.affine.copy()
         start = np.array([s.start for s in box]) + (np.asarray(factors) - 1) / 2
         affine[:3, 3] = grid.affine[:3, :3] @ start + grid.affine[:3, 3]
         affine[:3, :3] = grid.affine[:3, :3] * np.asarray(factors)
         return Prepared(study.id, study.patient, levels, present, truth, affine, study.grid, box)
 
-    def _levels(self, image: NDArray[np.float32], matrices: tuple[NDArray[np.float32], ...]) -> NDArray[np.uint8]:
-        """One cropped sequence (X Y Z, scanner units) → levels on the prepared grid."""
+    def _levels(self, image: NDArray[np.float32], taps: tuple[Taps, ...]) -> NDArray[np.uint8]:
+        """One sequence in the brain's box (X Y Z, scanner units; overwritten) → levels on the prepared grid."""
         inside = image != 0
         if not inside.any():
-            return np.zeros(tuple(len(m) for m in matrices), dtype=np.uint8)
-        brain = image[inside]
+            return np.zeros(tuple(len(along.first) for along in taps), dtype=np.uint8)
+        # Sorted, so that sums do not depend on how the file stores its axes.
+        brain = np.sort(image.ravel(order="K")[inside.ravel(order="K")])
         low, high = np.percentile(brain, self.percentiles)
-        kept = brain[(brain >= low) & (brain <= high)]
+        kept = brain[np.searchsorted(brain, low) : np.searchsorted(brain, high, side="right")]
         mean, deviation = float(kept.mean(dtype=np.float64)), float(kept.std(dtype=np.float64))
-        z = np.where(inside, (image - mean) / (deviation or 1.0), 0.0).astype(np.float32)
+        image -= mean
+        image /= deviation or 1.0
+        image *= inside
+        if all(along.identity for along in taps):
+            return quantise(image, inside)
         # Averaging over the brain's part of each coarse voxel keeps its rim as bright as its middle.
-        share = resample(inside, matrices)
-        return quantise(resample(z, matrices) / np.maximum(share, 1e-6), share > 0.5)
+        share = resample_by(inside, taps)
+        return quantise(resample_by(image, taps) / np.maximum(share, 1e-6), share > 0.5)
 
-    def _brain_box(self, id: str, images: list[NDArray[Any]], spacing: tuple[float, float, float]) -> Box:
-        inside = np.zeros(images[0].shape, dtype=bool)
-        for image in images:
-            inside |= image != 0
-        if not inside.any():
+    def _brain_box(self, id: str, images: list[NDArray[Any]], cut: NDArray[Any], grid: Volume) -> Box:
+        """The brain and a margin, on the canonical grid of the study."""
+        filled = [box for image in images if (box := filled_box(image)) is not None]
+        if not filled:
             raise StudyError("images are empty", file=id, got="all voxels 0", expected="a brain on a background of 0")
-        box = []
-        for axis in range(3):
-            line = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
-            margin = round(self.margin_mm / spacing[axis])
-            box.append(slice(max(0, int(line[0]) - margin), min(inside.shape[axis], int(line[-1]) + 1 + margin)))
-        return box[0], box[1], box[2]
+        margins = [round(self.margin_mm / spacing) for spacing in grid.spacing]
+        x, y, z = (
+            slice(max(0, side.start + int(start) - margin), min(length, side.stop + int(start) + margin))
+            for side, start, margin, length in zip(union(filled), cut, margins, grid.shape, strict=True)
+        )
+        return x, y, z
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -226,6 +277,22 @@ class Preparation:
             return cls(tuple(Sequence(s) for s in values["sequences"]), spacing, float(values["margin_mm"]), (low, high))
         except (TypeError, ValueError) as error:
             raise PackageError("preparation does not fit", field="preparation", got=values) from error
+
+
+def _in_box(image: NDArray[Any], box: Box, cut: NDArray[Any]) -> NDArray[np.float32]:
+    """A new array of what lies in ``box`` of an image that begins at voxel ``cut``, 0 where there is no image.
+
+    In the image's own order of memory: turning it over in memory would cost more than all else.
+    """
+    order = sorted(range(3), key=lambda axis: -abs(image.strides[axis]))
+    result = np.zeros([box[axis].stop - box[axis].start for axis in order], dtype=np.float32).transpose(np.argsort(order))
+    taken, put = [], []
+    for side, start, length in zip(box, cut.tolist(), image.shape, strict=True):
+        first, last = max(side.start, start), min(side.stop, start + length)
+        taken.append(slice(first - start, last - start))
+        put.append(slice(first - side.start, last - side.start))
+    result[tuple(put)] = image[tuple(taken)]
+    return result
 
 
 def regions_of(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:

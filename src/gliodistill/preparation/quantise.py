@@ -21,8 +21,13 @@ OFFSET = -CLIP - STEP
 
 def quantise(z: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """z-scores (any shape, float) → levels (uint8): 0 where not ``inside``, else 1..255 for z in [−5, 5]."""
-    levels = np.rint((np.clip(z, -CLIP, CLIP) - OFFSET) / STEP)
-    return np.where(inside, levels, 0).astype(np.uint8)
+    levels = np.clip(z, -CLIP, CLIP)
+    levels -= OFFSET
+    levels /= STEP
+    np.rint(levels, out=levels)
+    levels *= inside
+    stored: NDArray[np.uint8] = levels.astype(np.uint8)
+    return stored
 
 
 _TABLE = np.concatenate([[0.0], np.arange(1, 256) * STEP + OFFSET]).astype(np.float32)

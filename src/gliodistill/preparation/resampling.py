@@ -1,9 +1,11 @@
-"""Separable linear resampling between two grids that share axes: one small matrix per axis.
+"""Separable linear resampling between two grids that share axes: a few weighted voxels per axis.
 
 Down-sampling widens the triangle to the coarse voxel, which is linear interpolation and anti-aliasing in one.
-A product of dense matrices runs at the processor's matrix speed and treats up and down alike.
+Every value is a sum of products taken in one fixed order, so it depends neither on the number of threads, nor on the
+processor's matrix library, nor on how an image lies in memory: the same numbers in training and in use, bit for bit.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,11 +32,69 @@ def axis_matrix(source: int, target: int, factor: float, offset: float = 0.0) ->
     return normed
 
 
+@dataclass(frozen=True, eq=False)
+class Taps:
+    """The part of an axis matrix that is not zero: T targets, each from K neighbours that follow one another.
+
+    Attributes:
+        first: first neighbour of each target (T, does not fall).
+        weights: of the neighbours (K × T, float32).
+        identity: whether they leave the axis as it is.
+    """
+
+    first: NDArray[np.intp]
+    weights: NDArray[np.float32]
+    identity: bool = False
+
+    @classmethod
+    def of(cls, matrix: NDArray[np.float32]) -> "Taps":
+        """From a matrix of :func:`axis_matrix` (T × S)."""
+        filled, source = matrix != 0, matrix.shape[1]
+        first, last = filled.argmax(axis=1), source - 1 - filled[:, ::-1].argmax(axis=1)
+        width = int((last - first).max()) + 1
+        first = np.minimum(first, source - width)
+        columns = first[:, None] + np.arange(width)
+        identity = len(matrix) == source and np.array_equal(matrix, np.eye(source, dtype=np.float32))
+        return cls(first, np.ascontiguousarray(np.take_along_axis(matrix, columns, axis=1).T), identity)
+
+    @property
+    def last(self) -> NDArray[np.intp]:
+        """Last neighbour of each target (T, does not fall)."""
+        return self.first + len(self.weights) - 1
+
+    def part(self, targets: slice, offset: int = 0) -> "Taps":
+        """Some targets only, of a source whose first ``offset`` voxels are not at hand."""
+        return Taps(self.first[targets] - offset, self.weights[:, targets])
+
+    def touched(self, low: int, high: int) -> slice:
+        """The targets that any source voxel from ``low`` to ``high``, both included, has a share in."""
+        return slice(int(np.searchsorted(self.last, low)), int(np.searchsorted(self.first, high, side="right")))
+
+    def apply(self, image: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+        """Resample one axis (of S) of an image of any memory order; the result (T along it) keeps that order."""
+        axis %= image.ndim
+        order = sorted(range(image.ndim), key=lambda a: -abs(image.strides[a]))
+        lying = np.ascontiguousarray(image.transpose(order))
+        place = order.index(axis)
+        weights = self.weights.reshape(*self.weights.shape, *[1] * (image.ndim - 1 - place))
+        result = np.take(lying, self.first, axis=place)
+        result *= weights[0]
+        for step in range(1, len(weights)):
+            share = np.take(lying, self.first + step, axis=place)
+            share *= weights[step]
+            result += share
+        return result.transpose(np.argsort(order))
+
+
 def resample(image: NDArray[Any], matrices: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
     """Apply one matrix per axis to the last three axes of ``image`` (… X Y Z) → float32 (… X' Y' Z')."""
+    return resample_by(image, tuple(Taps.of(matrix) for matrix in matrices))
+
+
+def resample_by(image: NDArray[Any], taps: tuple[Taps, ...]) -> NDArray[np.float32]:
+    """As :func:`resample`, with what each matrix holds taken out before; Z first, then Y, then X."""
     result = np.asarray(image, dtype=np.float32)
-    for axis, matrix in zip((-3, -2, -1), matrices, strict=True):
-        if matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.eye(len(matrix), dtype=np.float32)):
-            continue
-        result = np.moveaxis(np.tensordot(matrix, result, axes=(1, result.ndim + axis)), 0, axis)
-    return np.ascontiguousarray(result)
+    for axis, along in zip((-1, -2, -3), reversed(taps), strict=True):
+        if not along.identity:
+            result = along.apply(result, axis)
+    return result
