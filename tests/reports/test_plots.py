@@ -4,10 +4,11 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from gliodistill.evaluation.calibration import Bin
 from gliodistill.reports.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, minus
 from gliodistill.reports.bland_altman import agreement, bland_altman_chart
 from gliodistill.reports.forest import Estimate, forest_table
-from gliodistill.reports.reliability import ReliabilityBin, reliability_chart
+from gliodistill.reports.reliability import reliability_chart
 
 EVIL = '<script>alert(1)</script>&"'
 
@@ -41,7 +42,7 @@ def test_bland_altman_of_one_of_none_and_of_equals() -> None:
 
 
 def test_reliability_draws_the_bins_that_hold_voxels() -> None:
-    bins = [ReliabilityBin(0.05, 0.0, 900), ReliabilityBin(0.5, 0.0, 0), ReliabilityBin(0.9, 0.6, 100)]
+    bins = [Bin(900, 0.05, 0.0), Bin(0, None, None), Bin(100, 0.9, 0.6)]
     chart = parsed(reliability_chart([("WT", bins)], "t"))
     dots = [c for c in chart.iter("circle") if c.find("title") is not None]
     assert [c.findtext("title") for c in dots] == [
@@ -68,7 +69,7 @@ def test_forest_marks_the_intervals_that_leave_no_difference_out() -> None:
 def test_names_cannot_become_markup() -> None:
     for text in (
         bland_altman_chart([1.0], [2.0], EVIL, EVIL, labels=(EVIL, EVIL), studies=[EVIL]),
-        reliability_chart([(EVIL, [ReliabilityBin(0.1, 0.1, 3)])], EVIL),
+        reliability_chart([(EVIL, [Bin(3, 0.1, 0.1)])], EVIL),
         forest_table([Estimate(EVIL, 0.0, -1.0, 1.0, EVIL, EVIL)], EVIL, estimate=EVIL, note=EVIL, worse_better=(EVIL, EVIL)),
     ):
         assert "<script" not in text

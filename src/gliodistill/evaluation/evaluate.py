@@ -1,9 +1,9 @@
 """A folder of predictions against a cohort's truth: everything checked first, then every study scored."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,12 +48,14 @@ class Pair:
         prediction: label map.
         truth: label map on the same grid.
         probabilities: 4-D image with the predicted probability of WT, TC and ET, where there is one.
+        images: sequence → image of the truth's study (not read for scoring: a report draws them).
     """
 
     id: str
     prediction: ImageFile
     truth: ImageFile
     probabilities: Path | None = None
+    images: Mapping[str, ImageFile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,8 @@ def match_pairs(
     if probabilities is not None:
         maps, doubtful = find_probabilities(Path(probabilities), ids)
         problems += doubtful
-    pairs = tuple(Pair(id, found[id], truths[id], maps.get(id)) for id in ids)
+    images = {record.id: {str(name): file for name, file in record.images.items()} for record in cohort.studies}
+    pairs = tuple(Pair(id, found[id], truths[id], maps.get(id), images[id]) for id in ids)
 
     meant = CONVENTIONS[prediction_labels] if prediction_labels else convention
     checked = _each(pairs, lambda pair: _check(pair, convention, meant), jobs, "checking studies")
