@@ -29,21 +29,21 @@ def dilate(mask: Mask, times: int) -> Mask:
         mask: bool on X Y Z; nothing grows beyond the array.
         times: how often.
     """
-    grown = mask
+    # In one row of all voxels a neighbour is a fixed step away; the border keeps what grows from coming in at the other side.
+    padded = np.pad(mask, times)
+    grown, (x, y, z) = padded.ravel(), padded.strides
     for _ in range(times):
         # The 18 neighbours and the voxel itself are the 3×3 squares in the three planes.
-        along_x = _along(grown, 0)
-        along_y = _along(grown, 1)
-        grown = _along(along_x, 1) | _along(along_x, 2) | _along(along_y, 2)
-    return grown
+        along_x = _along(grown, x)
+        grown = _along(along_x, y) | _along(along_x, z) | _along(_along(grown, y), z)
+    inner = slice(times, -times or None)
+    return grown.reshape(padded.shape)[inner, inner, inner]
 
 
-def _along(mask: Mask, axis: int) -> Mask:
-    grown = mask.copy()
-    ahead = tuple(slice(1, None) if other == axis else slice(None) for other in range(3))
-    behind = tuple(slice(None, -1) if other == axis else slice(None) for other in range(3))
-    grown[ahead] |= mask[behind]
-    grown[behind] |= mask[ahead]
+def _along(row: Mask, step: int) -> Mask:
+    grown = row.copy()
+    grown[step:] |= row[:-step]
+    grown[:-step] |= row[step:]
     return grown
 
 
@@ -97,8 +97,8 @@ class Lesions:
 
 def _pairs(first: Components, second: Components, first_count: int, second_count: int) -> NDArray[np.int64]:
     """How many voxels carry each pair of labels other than 0."""
-    both = (first > 0) & (second > 0)
-    flat = first[both].astype(np.int64) * (second_count + 1) + second[both]
+    here = np.flatnonzero((first > 0) & (second > 0))
+    flat = first.ravel()[here].astype(np.int64) * (second_count + 1) + second.ravel()[here]
     return np.bincount(flat, minlength=(first_count + 1) * (second_count + 1)).reshape(first_count + 1, second_count + 1)
 
 

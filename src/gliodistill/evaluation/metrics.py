@@ -125,11 +125,12 @@ def hd95_mm(prediction: Mask, truth: Mask, spacing: Sequence[float]) -> float | 
 
 def bounding_box(mask: Mask) -> Box | None:
     """The smallest box of slices that holds every true voxel of a mask on X Y Z, or None where there is none."""
-    slices = []
-    for axis in range(3):
+    box = [slice(None)] * 3
+    # Along the axis of the longest stride first: what it leaves out is never looked at again.
+    for axis in sorted(range(3), key=lambda axis: -mask.strides[axis]):
         others = tuple(other for other in range(3) if other != axis)
-        filled = np.flatnonzero(mask.any(axis=others))
+        filled = np.flatnonzero(mask[tuple(box)].any(axis=others))
         if filled.size == 0:
             return None
-        slices.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return slices[0], slices[1], slices[2]
+        box[axis] = slice(int(filled[0]), int(filled[-1]) + 1)
+    return box[0], box[1], box[2]

@@ -62,15 +62,14 @@ class Surface:
         Args:
             mask: bool on X Y Z.
         """
-        inside = np.zeros_like(mask)
-        core = mask[1:-1, 1:-1, 1:-1].copy()
-        for axis in range(3):
-            for step in (0, 2):
-                window = [slice(1, -1)] * 3
-                window[axis] = slice(step, mask.shape[axis] - 2 + step)
-                core &= mask[tuple(window)]
-        inside[1:-1, 1:-1, 1:-1] = core
-        return cls(_indices(mask & ~inside))
+        # In one row of all voxels a neighbour is a fixed step away, and the border of zeros is what lies beyond the array.
+        padded = np.pad(mask, 1)
+        row = padded.ravel()
+        inside = row.copy()
+        for step in padded.strides:
+            inside[step:] &= row[:-step]
+            inside[:-step] &= row[step:]
+        return cls(_indices(row & ~inside, padded.shape) - 1)
 
     @classmethod
     def patches(cls, mask: NDArray[np.bool_], spacing: Sequence[float]) -> "Surface":
@@ -81,12 +80,14 @@ class Surface:
             spacing: voxel size along X, Y, Z in mm.
         """
         # The 8 voxels around a corner as 8 bits, the first voxel along each axis the highest: two, four, eight at a time.
-        bits = np.pad(mask, 1).view(np.uint8)
-        bits = 2 * bits[:, :, :-1] + bits[:, :, 1:]
-        bits = 4 * bits[:, :-1] + bits[:, 1:]
-        bits = 16 * bits[:-1] + bits[1:]
+        padded = np.pad(mask, 1)
+        bits: NDArray[np.uint8] = padded.view(np.uint8).ravel()
+        for shift, step in zip((1, 2, 4), reversed(padded.strides), strict=True):
+            first = bits << np.uint8(shift)
+            first[:-step] |= bits[step:]
+            bits = first
         corners = (bits != 0) & (bits != 255)
-        return cls(_indices(corners), _patch_areas(*map(float, spacing))[bits[corners]])
+        return cls(_indices(corners, padded.shape), _patch_areas(*map(float, spacing))[bits[corners]])
 
     def labels(self, components: NDArray[Any]) -> NDArray[Any]:
         """Which component each point belongs to; the surface must be that of ``components > 0``.
@@ -181,8 +182,9 @@ def _percentile_by_area(distances: Distances, surface: Surface) -> float:
     return float(distances[order[min(int(np.searchsorted(share, 0.95)), len(order) - 1)]])
 
 
-def _indices(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    return np.stack(np.unravel_index(np.flatnonzero(mask), mask.shape), axis=1).astype(np.int32)
+def _indices(row: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.int32]:
+    """Where on X Y Z the row of all its voxels is true."""
+    return np.stack(np.unravel_index(np.flatnonzero(row), shape), axis=1).astype(np.int32)
 
 
 def _nearest(origins: NDArray[np.int32], targets: NDArray[np.int32], spacing: Sequence[float]) -> tuple[Distances, NDArray[np.intp]]:
@@ -190,7 +192,8 @@ def _nearest(origins: NDArray[np.int32], targets: NDArray[np.int32], spacing: Se
     from scipy.spatial import KDTree
 
     step = np.asarray(spacing, dtype=np.float64)
-    _, nearest = KDTree(targets * step, leafsize=32).query(origins * step)
+    # Boxes that are halved in space are built and searched in half the time of those that halve the points.
+    _, nearest = KDTree(targets * step, leafsize=32, balanced_tree=False, compact_nodes=False).query(origins * step)
     # Anew from whole steps, as a distance transform has it: equal distances are then equal to the last bit.
     difference = (origins - targets[nearest]) * step
     return np.sqrt((difference * difference).sum(axis=1)), nearest
