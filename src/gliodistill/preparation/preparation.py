@@ -1,8 +1,10 @@
 """The invertible preparation: canonical orientation, crop to the brain, resample, normalise per sequence."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -187,23 +189,25 @@ class Preparation:
         grid, part = study.grid.canonical(), next(iter(study.images.values())).canonical()
         # Where the images begin on the study's grid: at 0, unless empty space was cut off when they were read.
         cut = np.rint(np.linalg.solve(grid.affine, part.affine[:, 3])[:3]).astype(int)
-        images = [study.images[s].canonical().data if s in study.images else None for s in self.sequences]
-        box = self._brain_box(study.id, [image for image in images if image is not None], cut, grid)
+        there = [channel for channel, is_there in enumerate(present) if is_there]
+        images = [study.images[self.sequences[channel]].canonical().data for channel in there]
+        box = self._brain_box(study.id, images, cut, grid)
         spacing = self.spacing or grid.spacing
         factors = [target / source for target, source in zip(spacing, grid.spacing, strict=True)]
         extent = [s.stop - s.start for s in box]
         shape = tuple(max(1, int(np.ceil(e / f - 1e-6))) for e, f in zip(extent, factors, strict=True))
         taps = tuple(Taps.of(axis_matrix(e, n, f)) for e, n, f in zip(extent, shape, factors, strict=True))
 
-        levels = np.zeros((len(images), *shape), dtype=np.uint8)
-
-        def fill(channel: int) -> None:
-            image = images[channel]
-            if image is not None:
-                levels[channel] = self._levels(_in_box(image, box, cut), taps)
-
-        with ThreadPoolExecutor(max_workers=len(images)) as pool:  # NumPy lets go of the interpreter
-            list(pool.map(fill, range(len(images))))
+        levels = np.zeros((len(self.sequences), *shape), dtype=np.uint8)
+        with ThreadPoolExecutor(max_workers=len(there)) as pool:  # NumPy lets go of the interpreter
+            boxed = list(pool.map(lambda image: _in_box(image, box, cut), images))
+            inside = list(pool.map(lambda image: image != 0, boxed))
+            # Skull-stripped together, all sequences have one brain: its share of each voxel is worked out once.
+            alike = [next(other for other in range(len(inside)) if np.array_equal(inside[other], mask)) for mask in inside]
+            shares = dict(zip(sorted(set(alike)), pool.map(lambda one: resample_by(inside[one], taps), sorted(set(alike))), strict=True))
+            found = pool.map(self._levels, boxed, inside, (shares[one] for one in alike), repeat(taps))
+            for channel, filled in zip(there, found, strict=True):
+                levels[channel] = filled
         truth = None
         if study.truth is not None:
             if study.convention is None:
@@ -218,15 +222,19 @@ class Preparation:
         affine[:3, :3] = grid.affine[:3, :3] * np.asarray(factors)
         return Prepared(study.id, study.patient, levels, present, truth, affine, study.grid, box)
 
-    def _levels(self, image: NDArray[np.float32], taps: tuple[Taps, ...]) -> NDArray[np.uint8]:
-        """One sequence in the brain's box (X Y Z, scanner units; overwritten) → levels on the prepared grid."""
-        inside = image != 0
+    def _levels(
+        self, image: NDArray[np.float32], inside: NDArray[np.bool_], share: NDArray[np.float32], taps: tuple[Taps, ...]
+    ) -> NDArray[np.uint8]:
+        """One sequence in the brain's box (X Y Z, scanner units; overwritten) → levels on the prepared grid.
+
+        ``inside``: where it is not 0; ``share``: of each prepared voxel that is inside.
+        """
         if not inside.any():
-            return np.zeros(tuple(len(along.first) for along in taps), dtype=np.uint8)
+            return np.zeros(share.shape, dtype=np.uint8)
         # Sorted, so that sums do not depend on how the file stores its axes.
         brain = np.sort(image.ravel(order="K")[inside.ravel(order="K")])
-        low, high = np.percentile(brain, self.percentiles)
-        kept = brain[np.searchsorted(brain, low) : np.searchsorted(brain, high, side="right")]
+        low, high = (_percentile(brain, percent) for percent in self.percentiles)
+        kept = brain[bisect_left(brain, low) : bisect_right(brain, high)]
         mean, deviation = float(kept.mean(dtype=np.float64)), float(kept.std(dtype=np.float64))
         image -= mean
         image /= deviation or 1.0
@@ -234,7 +242,6 @@ class Preparation:
         if all(along.identity for along in taps):
             return quantise(image, inside)
         # Averaging over the brain's part of each coarse voxel keeps its rim as bright as its middle.
-        share = resample_by(inside, taps)
         return quantise(resample_by(image, taps) / np.maximum(share, 1e-6), share > 0.5)
 
     def _brain_box(self, id: str, images: list[NDArray[Any]], cut: NDArray[Any], grid: Volume) -> Box:
@@ -277,6 +284,15 @@ class Preparation:
             return cls(tuple(Sequence(s) for s in values["sequences"]), spacing, float(values["margin_mm"]), (low, high))
         except (TypeError, ValueError) as error:
             raise PackageError("preparation does not fit", field="preparation", got=values) from error
+
+
+def _percentile(ordered: NDArray[np.float32], percent: float) -> float:
+    """``np.percentile`` (linear) of what is sorted already."""
+    position = (len(ordered) - 1) * (percent / 100)
+    index = int(position)
+    below, above = ordered[index], ordered[min(index + 1, len(ordered) - 1)]
+    share, step = position - index, float(above - below)
+    return float(below) + step * share if share < 0.5 else float(above) - step * (1 - share)
 
 
 def _in_box(image: NDArray[Any], box: Box, cut: NDArray[Any]) -> NDArray[np.float32]:

@@ -32,6 +32,10 @@ def axis_matrix(source: int, target: int, factor: float, offset: float = 0.0) ->
     return normed
 
 
+BLOCK = 1 << 18
+"""Voxels summed at once: few enough to stay in the processor's cache."""
+
+
 @dataclass(frozen=True, eq=False)
 class Taps:
     """The part of an axis matrix that is not zero: T targets, each from K neighbours that follow one another.
@@ -76,14 +80,24 @@ class Taps:
         order = sorted(range(image.ndim), key=lambda a: -abs(image.strides[a]))
         lying = np.ascontiguousarray(image.transpose(order))
         place = order.index(axis)
-        weights = self.weights.reshape(*self.weights.shape, *[1] * (image.ndim - 1 - place))
-        result = np.take(lying, self.first, axis=place)
-        result *= weights[0]
-        for step in range(1, len(weights)):
-            share = np.take(lying, self.first + step, axis=place)
-            share *= weights[step]
-            result += share
+        result = np.empty([*lying.shape[:place], len(self.first), *lying.shape[place + 1 :]], dtype=np.float32)
+        rows = max(1, BLOCK // result[0].size)
+        for start in range(0, len(result), rows):
+            part = slice(start, start + rows)
+            taps, source = (self.part(part), lying) if place == 0 else (self, lying[part])
+            taps._sum(source, place, result[part])
         return result.transpose(np.argsort(order))
+
+    def _sum(self, source: NDArray[np.float32], axis: int, result: NDArray[np.float32]) -> None:
+        """Σ weight · neighbour along an axis, in order of the neighbours."""
+        weights = self.weights.reshape(*self.weights.shape, *[1] * (source.ndim - 1 - axis))
+        for step, weight in enumerate(weights):
+            share = np.take(source, self.first + step, axis=axis)
+            if step == 0:
+                np.multiply(share, weight, out=result)
+            else:
+                share *= weight
+                result += share
 
 
 def resample(image: NDArray[Any], matrices: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
