@@ -1,24 +1,19 @@
-"""Commands that use and judge models: segment, evaluate, demo."""
+"""Commands that use models: segment, demo."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gliodistill.cli.output import Json, Labels, Layout, Runtime, Threads, emit, error_as_dict, nothing_left, report_failures, table
-from gliodistill.errors import OutputError
+from gliodistill.cli.output import Json, Layout, Runtime, Threads, emit, error_as_dict, nothing_left, report_failures, table
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from gliodistill.evaluation.scores import Scores
 
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command()(segment)
-    app.command()(evaluate)
     app.command()(demo)
 
 
@@ -75,61 +70,6 @@ def segment(
     failures |= {id: {"message": line} for id, line in unusable.items()}
     emit(as_json, {"folder": str(out), "done": report.done, "skipped": report.skipped, "failed": failures}, show)
     report_failures({id: failure["message"] for id, failure in failures.items()})
-
-
-def evaluate(
-    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Folder of label maps.", show_default=False)],
-    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="Studies with truth, in any layout.", show_default=False)],
-    out: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the scores as JSON.", show_default=False)
-    ] = None,
-    rules: Annotated[str, typer.Option("--rules", metavar="NAME", help="How empty regions count: plain.")] = "plain",
-    subset: Annotated[bool, typer.Option("--subset", help="Score the predicted studies only; others may lack a prediction.")] = False,
-    layout: Layout = None,
-    labels: Labels = None,
-    prediction_labels: Annotated[
-        str | None,
-        typer.Option(
-            "--prediction-labels",
-            metavar="NAME",
-            help="What the predictions' label codes mean (default: as the truth's).",
-            show_default=False,
-        ),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Score label maps against the truth: Dice, HD95 (mm), volumes (ml), sensitivity, specificity per region.
-
-    Example: [cyan]gliodistill evaluate segmentations patients/ -o scores.json[/cyan]
-    """
-    from gliodistill.evaluation.evaluate import evaluate as score
-
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise OutputError(
-            "cannot write", file=out, field="--output", got="a folder" if out.is_dir() else "no such folder", expected="a file name"
-        )
-    scores = score(predictions, truth, layout=layout, labels=labels, prediction_labels=prediction_labels, rules=rules, subset=subset)
-    if out is not None:
-        scores.write(out)
-    emit(as_json, json.loads(scores.to_json()), lambda screen: _show_scores(screen, scores))
-    report_failures(dict(scores.failed))
-
-
-def _show_scores(screen: "Console", scores: "Scores") -> None:
-    columns = {
-        "Dice": ("dice", ".4f"),
-        "HD95 mm": ("hd95_mm", ".2f"),
-        "sensitivity": ("sensitivity", ".4f"),
-        "specificity": ("specificity", ".5f"),
-        "predicted ml": ("prediction_ml", ".1f"),
-        "truth ml": ("truth_ml", ".1f"),
-    }
-    rows = []
-    for region in ("WT", "TC", "ET"):
-        means = ((scores.mean(region, metric), form) for metric, form in columns.values())
-        rows.append([region, *("–" if mean is None else format(mean, form) for mean, form in means)])
-    table(screen, ["region", *columns], rows)
-    screen.print(f"means over {len(scores.studies)} studies; rules {scores.rules.name}: {scores.rules.text}")
 
 
 def demo(

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from gliodistill.errors import EvaluationError
+from gliodistill.evaluation import calibration
 from gliodistill.evaluation.metrics import Mask
 from gliodistill.evaluation.tasks import Regions, regions_of
 
@@ -30,6 +31,12 @@ METRICS: tuple[str, ...] = (
     "brier",
 )
 """The values that every rule set gives of a region, in the order in which they are written; ``ece`` and ``brier`` need probabilities."""
+
+COMMON_TEXT = (
+    f"difference_ml is prediction minus truth. {calibration.TEXT} "
+    "Summaries leave undefined values out and give their count n; std is the sample standard deviation (n - 1), null for n < 2."
+)
+"""What all rule sets share, in words."""
 
 Values = dict[str, float | None]
 """Metric → value; None where it is undefined."""
@@ -126,9 +133,14 @@ class Rules(ABC):
         return METRICS
 
     @property
-    @abstractmethod
     def text(self) -> str:
         """The rules in words, written into every result."""
+        return f"{self.own_text} {COMMON_TEXT}"
+
+    @property
+    @abstractmethod
+    def own_text(self) -> str:
+        """What sets these rules apart, in words."""
 
     @abstractmethod
     def score_region(self, region: Region) -> Values:

@@ -42,8 +42,8 @@ class Brats2023(Rules):
         return (*METRICS, "whole_dice", "whole_hd95_mm")
 
     @property
-    def text(self) -> str:
-        """The rules in words."""
+    def own_text(self) -> str:
+        """What sets these rules apart, in words."""
         extra = self.regions[3:]
         unofficial = f" ({', '.join(extra)}: by the same rules, though the organisers' script knows WT, TC and ET alone)" if extra else ""
         return (

@@ -52,9 +52,11 @@ class Brats2026(Rules):
         return (*METRICS, "lesion_dice", "lesion_hd95_mm", "lesion_nsd", *sized)
 
     @property
-    def text(self) -> str:
-        """The rules in words."""
-        tolerance = "the smallest side of a voxel" if self.tolerance_mm is None else f"{self.tolerance_mm:g} mm"
+    def own_text(self) -> str:
+        """What sets these rules apart, in words."""
+        tolerance = "half the smallest side of a voxel (pairs of lesions: the whole side)"
+        if self.tolerance_mm is not None:
+            tolerance = f"{self.tolerance_mm:g} mm"
         penalty = f"{PENALTY_MM:g} mm"
         means = (
             f"lesion_dice, lesion_hd95_mm, lesion_nsd: means over matched pairs; 0, {penalty} (the package: infinite), 0 where there "
@@ -71,8 +73,9 @@ class Brats2026(Rules):
         return (
             f"BraTS 2026 as brats-evaluation 0.0.10, task {self.task}, regions {', '.join(self.regions)}. "
             "Dice, HD95 and NSD take each region as one mask: HD95 = 95th percentile of the distances between surface voxel centres "
-            "(6-neighbour surface), both directions pooled; NSD = mean of both surfaces' share of voxels within "
-            f"{tolerance} of the other. Masks that share no voxel: Dice 0, HD95 {penalty}, NSD 0; both empty: undefined. "
+            "(6-neighbour surface), both directions pooled, in mm (the package: in voxels for the whole region, which is the same at "
+            f"1 mm); NSD = mean of both surfaces' share of voxels within {tolerance} of the other. "
+            f"Masks that share no voxel: Dice 0, HD95 {penalty}, NSD 0; both empty: undefined. "
             "Lesions are 26-connected components, matched one to one so that the sum of Dice is largest, never below "
             f"Dice {MATCHED_DICE:g}; TP: pairs, FP and FN: what is left over; F1 = 2TP/(2TP+FP+FN). {means} "
             "Not of the package: sensitivity (undefined where the truth is empty), specificity, volumes."
@@ -81,8 +84,7 @@ class Brats2026(Rules):
     def score_region(self, region: Region) -> Values:
         """The value of every metric but ``ece`` and ``brier``."""
         lesions = Lesions.of(region.prediction, region.truth)
-        tolerance = min(region.spacing) if self.tolerance_mm is None else self.tolerance_mm
-        whole, pairs = _measure(region, lesions, tolerance)
+        whole, pairs = _measure(region, lesions, self.tolerance_mm)
         found = len(pairs)
         missed, false = len(lesions.truth_voxels) - 1 - found, len(lesions.prediction_voxels) - 1 - found
         values: Values = {
@@ -104,23 +106,25 @@ class Brats2026(Rules):
         return values | _found("large", large, false) | _found("small", small, false)
 
 
-def _measure(region: Region, lesions: Lesions, tolerance: float) -> tuple[Quality | None, dict[int, Quality]]:
-    """The whole region's quality (None: empty), and that of each lesion of the truth that has a partner."""
+def _measure(region: Region, lesions: Lesions, tolerance: float | None) -> tuple[Quality | None, dict[int, Quality]]:
+    """The whole region's quality (None: empty), and that of each lesion of the truth that has a partner; at a tolerance each."""
+    # The package hands no voxel size to its metrics of whole regions, and their tolerance is then half a voxel.
+    tolerances = (min(region.spacing) / 2, min(region.spacing)) if tolerance is None else (tolerance, tolerance)
     if not region.shared_voxels:
         return (NOTHING_SHARED if region.prediction_voxels or region.truth_voxels else None), {}
     predicted, true = Surface.voxels(region.prediction), Surface.voxels(region.truth)
     distances = SurfaceDistances.of(predicted, true, region.spacing)
     predicted_lesion, true_lesion = predicted.labels(lesions.prediction), true.labels(lesions.truth)
 
-    def quality(dice: float, part: SurfaceDistances) -> Quality:
+    def quality(dice: float, part: SurfaceDistances, tolerance: float) -> Quality:
         return Quality(dice, part.hd95_of_both_directions(), part.surface_dice_of_directions(tolerance))
 
     overlap = 2.0 * lesions.shared_voxels / np.maximum(lesions.truth_voxels[:, None] + lesions.prediction_voxels, 1)
     pairs = {
-        one: quality(float(overlap[one, other]), distances.between(predicted_lesion == other, true_lesion == one))
+        one: quality(float(overlap[one, other]), distances.between(predicted_lesion == other, true_lesion == one), tolerances[1])
         for one, other in _match(overlap[1:, 1:])
     }
-    return quality(region.dice, distances), pairs
+    return quality(region.dice, distances, tolerances[0]), pairs
 
 
 def _match(overlap: NDArray[np.float64]) -> list[tuple[int, int]]:

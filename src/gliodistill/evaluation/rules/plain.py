@@ -21,8 +21,8 @@ class Plain(Rules):
     name = "plain"
 
     @property
-    def text(self) -> str:
-        """The rules in words."""
+    def own_text(self) -> str:
+        """What sets these rules apart, in words."""
         return (
             f"Each region ({', '.join(self.regions)}) is one mask per study; no lesion is left out. "
             "Dice = 2|P∩T|/(|P|+|T|). HD95 = the larger of the two directed 95th percentiles of the distance between "

@@ -1,0 +1,113 @@
+"""The command that judges a model's label maps: evaluate."""
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gliodistill.cli.output import Json, Labels, Layout, emit, nothing_left, report_failures, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gliodistill.evaluation.scores import Scores
+
+SCORES, TABLE, REPORT = "scores.json", "scores.csv", "report.html"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command()(evaluate)
+
+
+def evaluate(
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PREDICTIONS", help="Folder of label maps, in any layout, or a manifest.", show_default=False)
+    ],
+    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="Studies with truth, in any layout, or a manifest.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="OUT", help="Folder for scores.json, scores.csv and report.html.", show_default=False),
+    ] = None,
+    rules: Annotated[str, typer.Option("--rules", metavar="NAME", help="What the numbers mean: plain, brats2023 or brats2026.")] = "plain",
+    task: Annotated[
+        str, typer.Option("--task", metavar="NAME", help="What was segmented: gli, ssa, men, met, ped or gli-post (after treatment).")
+    ] = "gli",
+    tolerance: Annotated[
+        float | None,
+        typer.Option("--tolerance", min=0.0, metavar="MM", help="Of the surface Dice (default: the rules' own).", show_default=False),
+    ] = None,
+    probabilities: Annotated[
+        Path | None,
+        typer.Option(
+            "--probabilities",
+            metavar="FOLDER",
+            help="Holds <id>_prob.nii.gz, 4-D with WT, TC and ET, to judge calibration.",
+            show_default=False,
+        ),
+    ] = None,
+    subset: Annotated[bool, typer.Option("--subset", help="Score the predicted studies only; others may lack a prediction.")] = False,
+    layout: Layout = None,
+    labels: Labels = None,
+    prediction_labels: Annotated[
+        str | None,
+        typer.Option(
+            "--prediction-labels",
+            metavar="NAME",
+            help="What the predictions' label codes mean (default: as the truth's).",
+            show_default=False,
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, metavar="N", help="Studies scored at once (default: one per core).", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Score label maps against the truth, whoever made them, by the rules of a challenge.
+
+    Dice, HD95 (mm), surface Dice, sensitivity, specificity, volumes (ml), lesions found and missed, calibration; per region.
+
+    A study that fails does not stop the others; exit code 1 then.
+
+    Example: [cyan]gliodistill evaluate segmentations patients/ --rules brats2023 -o evaluation[/cyan]
+    """
+    from gliodistill.evaluation.evaluate import match_pairs, score_pairs
+    from gliodistill.evaluation.rules import get_rules
+    from gliodistill.files import make_folder, write_text
+
+    rule_set = get_rules(rules, task, tolerance)
+    with nullcontext() if out is None else nothing_left(out):
+        if out is not None:
+            make_folder(out)  # before the work, which may be long
+        pairs = match_pairs(
+            predictions,
+            truth,
+            layout=layout,
+            labels=labels,
+            prediction_labels=prediction_labels,
+            probabilities=probabilities,
+            subset=subset,
+            jobs=jobs,
+        )
+        scores = score_pairs(pairs, rule_set, jobs=jobs)
+        if out is not None:
+            scores.write(out / SCORES)
+            write_text(out / TABLE, scores.to_csv())
+    emit(as_json, json.loads(scores.to_json()), lambda screen: _show(screen, scores))
+    report_failures(dict(scores.failed))
+
+
+def _show(screen: "Console", scores: "Scores") -> None:
+    from gliodistill.evaluation.metrics import FACTS
+
+    rules = scores.rules
+    shown = [metric for metric in rules.metrics if any(scores.summary[region][metric]["n"] for region in rules.regions)]
+    rows = []
+    for metric in shown:
+        fact = FACTS[metric]
+        means = (scores.mean(region, metric) for region in rules.regions)
+        rows.append([f"{fact.title} {fact.unit}".strip(), *("–" if mean is None else format(mean, fact.format) for mean in means)])
+    table(screen, ["mean", *rules.regions], rows)
+    screen.print(f"means over {len(scores.studies)} studies; rules {rules.name}: {rules.text}")

@@ -1,0 +1,253 @@
+"""Which prediction belongs to which truth, and whether they can be compared at all: everything is checked before anything is scored."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from gliodistill.errors import EvaluationError, GliodistillError, LabelError
+from gliodistill.evaluation.metrics import bounding_box
+from gliodistill.evaluation.predictions import find_predictions, find_probabilities
+from gliodistill.images.volume import Volume
+from gliodistill.progress import track
+from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention
+from gliodistill.studies.study import ImageFile, StudyRecord
+
+Result = TypeVar("Result")
+SHOWN = 6
+
+
+class ComparisonError(EvaluationError):
+    """Predictions and truth that do not match.
+
+    Attributes:
+        problems: every one found, a line each (the error's own line shows the first few).
+    """
+
+    def __init__(self, predictions: Path, problems: list[str]) -> None:
+        self.problems = tuple(problems)
+        more = f" | … {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        many = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"cannot compare with the truth, {many}: {' | '.join(problems[:SHOWN])}{more}", file=predictions)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prediction and the truth it is scored against.
+
+    Attributes:
+        id: of the study.
+        prediction: label map.
+        truth: label map on the same grid.
+        probabilities: 4-D image with the predicted probability of WT, TC and ET, where there is one.
+        images: sequence → image of the truth's study (not read for scoring: a report draws them).
+    """
+
+    id: str
+    prediction: ImageFile
+    truth: ImageFile
+    probabilities: Path | None = None
+    images: Mapping[str, ImageFile] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Predictions and truth that match: same ids, same grids, label codes that fit.
+
+    Attributes:
+        pairs: ordered by id.
+        prediction_labels: what the predictions' codes mean.
+        truth_labels: what the truth's codes mean.
+        provenance: how both were told, and how many studies of the cohort are here.
+    """
+
+    pairs: tuple[Pair, ...]
+    prediction_labels: LabelConvention
+    truth_labels: LabelConvention
+    provenance: dict[str, str]
+
+
+def match_pairs(
+    predictions: str | os.PathLike[str],
+    truth: str | os.PathLike[str],
+    *,
+    layout: str | None = None,
+    labels: str | None = None,
+    prediction_labels: str | None = None,
+    probabilities: str | os.PathLike[str] | None = None,
+    subset: bool = False,
+    jobs: int | None = None,
+) -> Pairs:
+    """Find the prediction of every study and check that it can be compared; nothing is scored.
+
+    Args:
+        predictions: folder of ``<id>.nii.gz`` or ``<id>/<id>_seg.nii.gz``, a cohort in any known layout, or a manifest.
+        truth: cohort in any known layout; its studies without truth do not count.
+        layout: name of the truth's layout, instead of detecting it.
+        labels: name of the truth's label convention, instead of detecting it.
+        prediction_labels: the same of the predictions; without it they must agree with the truth's.
+        probabilities: folder of ``<id>_prob….nii.gz``, for calibration.
+        subset: leave out studies without a prediction, instead of calling it missing.
+        jobs: studies checked at once; default: one per processor.
+
+    Raises:
+        ComparisonError: predictions and truth do not match (``.problems`` lists all).
+        EvaluationError: no predictions, no truth.
+        StudyError, LabelError: the truth's cohort cannot be read.
+    """
+    from gliodistill.studies.cohort import open_cohort
+
+    folder = Path(predictions)
+    if prediction_labels is not None and prediction_labels not in CONVENTIONS:
+        raise LabelError(
+            "unknown label convention", file=folder, field="prediction-labels", got=prediction_labels, expected=", ".join(CONVENTIONS)
+        )
+    cohort = open_cohort(truth, layout=layout, labels=labels)
+    truths = {record.id: record.truth for record in cohort.studies if record.truth is not None}
+    convention = cohort.convention
+    if not truths or convention is None:
+        raise EvaluationError("no truth to compare with", file=truth, got=f"{len(cohort)} studies without a label map")
+    found, problems = find_predictions(folder, {record.id for record in cohort.studies})
+    for id in sorted(found.keys() - truths.keys()):
+        problems.append(f"{id}: prediction without a truth ({found[id].path})")
+    if not subset:
+        problems += [f"{id}: no prediction" for id in sorted(truths.keys() - found.keys())]
+    ids = sorted(found.keys() & truths.keys())
+    maps: dict[str, Path] = {}
+    if probabilities is not None:
+        maps, doubtful = find_probabilities(Path(probabilities), ids)
+        problems += doubtful
+    images = {record.id: {str(name): file for name, file in record.images.items()} for record in cohort.studies}
+    pairs = tuple(Pair(id, found[id], truths[id], maps.get(id), images[id]) for id in ids)
+
+    meant = CONVENTIONS[prediction_labels] if prediction_labels else convention
+    checked = each(pairs, lambda pair: _check(pair, convention, meant), jobs, "checking studies")
+    for id in sorted(checked):
+        outcome = checked[id]
+        problems += [f"{id}: {outcome}"] if isinstance(outcome, Exception) else [f"{id}: {line}" for line in outcome]
+    if prediction_labels is None and pairs and not problems:
+        problems += _contradiction(pairs, convention)
+    if problems:
+        raise ComparisonError(folder, problems)
+    provenance = {
+        "prediction_labels": f"{meant.name} ({'declared' if prediction_labels else 'as the truth'})",
+        "truth_labels": f"{convention.name} ({'declared' if labels else 'detected'})",
+        "studies": f"{len(pairs)} of {len(truths)} with truth",
+    }
+    return Pairs(pairs, meant, convention, provenance)
+
+
+def each(pairs: Sequence[Pair], work: Callable[[Pair], Result], jobs: int | None, what: str) -> dict[str, Result | Exception]:
+    """What ``work`` gives for each pair, or the exception it raised, by id.
+
+    Args:
+        pairs: to work through.
+        work: called once a pair.
+        jobs: pairs at once; default: one per processor.
+        what: a verb and noun for the progress bar.
+    """
+    if jobs is not None and jobs < 1:
+        raise EvaluationError("unusable number of jobs", field="jobs", got=jobs, expected="1 or more")
+    # Threads, not processes: reading, counting and the k-d tree all let go of the interpreter, and nothing has to
+    # be importable, pickled or started anew in a caller's script.
+    results: dict[str, Result | Exception] = {}
+    with ThreadPoolExecutor(max_workers=min(jobs or os.cpu_count() or 1, max(len(pairs), 1))) as pool:
+        futures = {pool.submit(work, pair): pair.id for pair in pairs}
+        try:
+            for future in track(as_completed(futures), what, total=len(futures)):
+                error = future.exception()
+                if error is None:
+                    results[futures[future]] = future.result()
+                elif isinstance(error, Exception):
+                    results[futures[future]] = error
+                else:
+                    raise error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return results
+
+
+def read_map(file: ImageFile) -> Volume:
+    """A label map, its axes in canonical order."""
+    from gliodistill.images.nifti import read_labels
+
+    # Two files may store one grid with other axes; canonical order makes them comparable without resampling.
+    return read_labels(file.path, file.channel).canonical()
+
+
+def _grid(volume: Volume) -> str:
+    spacing = "×".join(f"{step:.4g}" for step in volume.spacing)
+    origin = ", ".join(f"{value:.4g}" for value in volume.affine[:3, 3])
+    return f"{'×'.join(map(str, volume.shape))} of {spacing} mm from ({origin})"
+
+
+def _check(pair: Pair, truth_convention: LabelConvention, prediction_convention: LabelConvention) -> list[str]:
+    """What is wrong with one pair, a line each."""
+    problems, volumes = [], []
+    for name, file, convention in (
+        ("prediction", pair.prediction, prediction_convention),
+        ("truth", pair.truth, truth_convention),
+    ):
+        try:
+            volume = read_map(file)
+            box = bounding_box(volume.data != 0)
+            if box is not None:
+                convention.check(volume.data[box])
+        except LabelError as error:
+            error_file = LabelError(error.problem, file=file.path, got=error.got, expected=error.expected, hint=_declare(name))
+            problems.append(f"{name} {error_file}")
+            volumes.append(volume)
+        except GliodistillError as error:
+            problems.append(f"{name} {error}")
+        else:
+            volumes.append(volume)
+    if len(volumes) == 2 and not volumes[0].same_grid(volumes[1]):
+        problems.append(f"grids differ: prediction {_grid(volumes[0])}, truth {_grid(volumes[1])}")
+    if pair.probabilities is not None and len(volumes) == 2:
+        problems += _check_probabilities(pair.probabilities, volumes[1])
+    return problems
+
+
+def _check_probabilities(path: Path, truth: Volume) -> list[str]:
+    from gliodistill.images.nifti import read_header
+
+    try:
+        header = read_header(path)
+    except GliodistillError as error:
+        return [f"probabilities {error}"]
+    # Only a grid, without voxels.
+    grid = Volume(np.broadcast_to(np.uint8(0), header.shape), header.affine).canonical()
+    problems = []
+    if header.channels != len(REGIONS):
+        problems.append(f"probabilities {path}: {header.channels or 1} channels instead of {len(REGIONS)} ({', '.join(REGIONS)})")
+    if not grid.same_grid(truth):
+        problems.append(f"grids differ: probabilities {_grid(grid)}, truth {_grid(truth)}")
+    return problems
+
+
+def _contradiction(pairs: Sequence[Pair], assumed: LabelConvention) -> list[str]:
+    """A line if the predictions themselves say that they follow another convention than ``assumed``."""
+    from gliodistill.studies.label_evidence import detect_convention
+
+    records = [StudyRecord(pair.id, pair.id, {}, pair.prediction) for pair in pairs]
+    try:
+        seen = detect_convention(records).convention
+    except LabelError:
+        return []
+    # Only codes that both know can be mixed up; those that the truth's convention does not know were refused before.
+    codes = np.array([[sorted(set(seen.codes) & set(assumed.codes))]], dtype=np.uint8)
+    if np.array_equal(seen.to_regions(codes), assumed.to_regions(codes)):
+        return []
+    return [
+        f"labels: predictions look like {seen.name}, the truth is {assumed.name}: "
+        f"{'/'.join(REGIONS)} would be mixed up; {_declare('prediction')}"
+    ]
+
+
+def _declare(name: str) -> str:
+    return "declare theirs with --prediction-labels" if name == "prediction" else "declare the right convention with --labels"
