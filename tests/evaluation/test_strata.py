@@ -27,7 +27,7 @@ def test_the_truth_tells_enhancing_and_size() -> None:
     enhancing, size = truth_strata(TRUTH)
     assert enhancing.groups == {"enhancing": ("b", "c", "d", "f"), "not enhancing": ("a", "e")}
     # Thirds of 10, 20 … 60 (linear quantiles) are cut at 26.7 and 43.3.
-    assert size.groups == {"small, up to 26.7 ml": ("a", "b"), "medium, up to 43.3 ml": ("c", "d"), "large, beyond": ("e", "f")}
+    assert size.groups == {"up to 26.7 ml": ("a", "b"), "26.7 to 43.3 ml": ("c", "d"), "over 43.3 ml": ("e", "f")}
 
 
 def test_strata_that_divide_nothing_are_not_made() -> None:

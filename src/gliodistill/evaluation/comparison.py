@@ -23,7 +23,7 @@ LEVEL = 0.05
 SHOWN = 12
 """How many ids a line about a problem names."""
 
-Outcome = Literal["first", "second", "contradictory", "open"]
+Outcome = Literal["first", "second", "unclear", "open"]
 
 
 class IncomparableError(EvaluationError):
@@ -84,13 +84,14 @@ class Contrast:
     def outcome(self) -> Outcome:
         """Which model is better, if the corrected test says that they differ.
 
-        The test judges ranks, the estimate is a mean: where they point apart (many small gains, few large losses), neither
-        is called better but the result contradictory.
+        The test judges ranks, the estimate is a mean. Only where the mean's interval lies on the side of the ranks is a model
+        called better; many small gains with few large losses are a difference, but an unclear one.
         """
-        if self.difference is None or self.holm_p is None or self.holm_p >= LEVEL:
+        if self.difference is None or self.rank_biserial is None or self.holm_p is None or self.holm_p >= LEVEL:
             return "open"
-        mean, ranks = self.sign * self.difference.mean, self.sign * (self.rank_biserial or 0.0)
-        return "first" if min(mean, ranks) > 0 else "second" if max(mean, ranks) < 0 else "contradictory"
+        low, high = sorted((self.sign * self.difference.low, self.sign * self.difference.high))
+        ranks = self.sign * self.rank_biserial
+        return "first" if min(low, ranks) > 0 else "second" if max(high, ranks) < 0 else "unclear"
 
 
 @dataclass(frozen=True)

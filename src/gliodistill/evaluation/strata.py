@@ -44,9 +44,9 @@ def truth_strata(truth_ml: Mapping[str, Mapping[str, float]]) -> list[Strata]:
     if every and all("WT" in regions for regions in every):
         third, two_thirds = np.quantile([regions["WT"] for regions in every], [1 / 3, 2 / 3])
         groups = {
-            f"small, up to {third:.1f} ml": _where(truth_ml, "WT", -np.inf, third),
-            f"medium, up to {two_thirds:.1f} ml": _where(truth_ml, "WT", third, two_thirds),
-            "large, beyond": _where(truth_ml, "WT", two_thirds, np.inf),
+            f"up to {third:.1f} ml": _where(truth_ml, "WT", -np.inf, third),
+            f"{third:.1f} to {two_thirds:.1f} ml": _where(truth_ml, "WT", third, two_thirds),
+            f"over {two_thirds:.1f} ml": _where(truth_ml, "WT", two_thirds, np.inf),
         }
         strata.append(Strata("Volume of the whole tumour in the truth, thirds", _filled(groups)))
     return [one for one in strata if len(one.groups) > 1]

@@ -1,6 +1,7 @@
 """What a comparison says, in sentences that claim no more than the tests bear."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from gliodistill.evaluation.comparison import LEVEL, Comparison, Contrast
 from gliodistill.evaluation.metrics import FACTS
@@ -9,35 +10,47 @@ FEW = 10
 """Below so many studies, bootstrap intervals are too narrow."""
 
 
-def verdict(comparison: Comparison, pair: tuple[str, str]) -> tuple[str, str]:
+class Verdict(NamedTuple):
+    """Whether one of two models is better.
+
+    Attributes:
+        question: "Is A better than B?".
+        word: its answer in a few words.
+        sentence: the answer as a sentence.
+        details: where, by how much, and where nothing is shown; may be empty.
+    """
+
+    question: str
+    word: str
+    sentence: str
+    details: str
+
+
+def verdict(comparison: Comparison, pair: tuple[str, str]) -> Verdict:
     """Whether one of two models is better: the answer, and what it rests on.
 
-    A difference counts where the corrected test finds one and mean and ranks point the same way. "Better" needs one in
-    some region and metric, and none in the other direction; where none is found the answer is that none is shown, which
-    does not say that the models are equal.
+    Where no difference is found the answer is that none is shown, which does not say that the models are equal.
     """
     first, second = pair
     contrasts = comparison.of(pair)
-    kinds = {kind: [one for one in contrasts if one.outcome == kind] for kind in ("first", "second", "contradictory", "open")}
-    if kinds["first"] and kinds["second"]:
-        answer = f"Neither {first} nor {second} is better throughout."
-    elif kinds["first"] or kinds["second"]:
-        better, worse = pair if kinds["first"] else (second, first)
-        answer = f"{better} is better than {worse}."
+    found = {kind: [one for one in contrasts if one.outcome == kind] for kind in ("first", "second", "unclear", "open")}
+    details = []
+    if found["first"] and found["second"]:
+        word, sentence = "Each in part", f"Neither {first} nor {second} is better throughout."
+        details = [f"{name} is better {_gains(found[kind])}." for name, kind in ((first, "first"), (second, "second"))]
+    elif found["first"] or found["second"]:
+        kind, better, worse = ("first", first, second) if found["first"] else ("second", second, first)
+        share = "all" if len(found[kind]) == len(contrasts) else f"{len(found[kind])} of"
+        word = f"{'Yes' if kind == 'first' else f'No, {second} is'}, in {share} {len(contrasts)}"
+        sentence = f"{better} is better than {worse} in {share} {len(contrasts)} comparisons and worse in none."
+        details = [f"It is better {_gains(found[kind])}."]
     else:
-        answer = f"No difference between {first} and {second} is shown."
-    details = [
-        f"{name} is better in {_listed([_gain(one) for one in kinds[kind]])}."
-        for name, kind in ((first, "first"), (second, "second"))
-        if kinds[kind]
-    ]
-    if kinds["contradictory"]:
-        details.append(
-            f"In {_listed([_name(one) for one in kinds['contradictory']])} most studies favour one model and the mean the other."
-        )
-    if kinds["open"]:
-        details.append(f"No difference is shown in {_listed([_name(one) for one in kinds['open']])}.")
-    return answer, " ".join(details)
+        word, sentence = "Not shown", f"No difference between {first} and {second} is shown."
+    if found["unclear"]:
+        details.append(f"In {_names(found['unclear'])} the test finds a difference that the mean, with its interval, does not bear out.")
+    if found["open"] and len(found["open"]) < len(contrasts):
+        details.append(f"No difference is shown in {_names(found['open'])}.")
+    return Verdict(f"Is {first} better than {second}?", word, sentence, " ".join(details))
 
 
 def cautions(comparison: Comparison) -> list[str]:
@@ -64,24 +77,31 @@ def cautions(comparison: Comparison) -> list[str]:
 def method(comparison: Comparison) -> str:
     """How the verdict came about."""
     return (
-        f"Differences are paired over the same studies. A difference is called shown where Wilcoxon’s signed-rank test, corrected by Holm "
-        f"over all {comparison.tests} tests made here, gives p < {LEVEL:g}, and mean and ranks point the same way."
+        "Differences are paired over the same studies; in brackets their 95 % bootstrap intervals. A model is called better where "
+        f"Wilcoxon’s signed-rank test, corrected by Holm over all {comparison.tests} tests made here, gives p < {LEVEL:g}, and the interval "
+        "lies on the same side."
     )
+
+
+def _gains(contrasts: Sequence[Contrast]) -> str:
+    """Where the better one is better, and by how much, whichever of the two it is."""
+    return _listed([f"in {_name(contrast)} by {_gain(contrast)}" for contrast in contrasts])
+
+
+def _gain(contrast: Contrast) -> str:
+    assert contrast.difference is not None
+    fact, (mean, low, high, _) = FACTS[contrast.metric], contrast.difference
+    ends = (abs(mean), *sorted((abs(low), abs(high))))  # a model is only called better where zero is beyond both ends
+    by, least, most = (f"{value:{fact.format.lstrip('+')}}" for value in ends)
+    return f"{by}{f' {fact.unit}' if fact.unit else ''} [{least}, {most}]"
+
+
+def _names(contrasts: Sequence[Contrast]) -> str:
+    return _listed([_name(contrast) for contrast in contrasts])
 
 
 def _name(contrast: Contrast) -> str:
     return f"{contrast.region} {FACTS[contrast.metric].title}"
-
-
-def _gain(contrast: Contrast) -> str:
-    """How much the better one is better, whichever it is."""
-    assert contrast.difference is not None
-    fact, difference = FACTS[contrast.metric], contrast.difference
-    by, *ends = (abs(value) if value * difference.mean > 0 else -abs(value) for value in (difference.mean, difference.low, difference.high))
-    low, high = sorted(ends)
-    shown = (f"{value:{fact.format.lstrip('+')}}".replace("-", "−") for value in (by, low, high))
-    unit = f" {fact.unit}" if fact.unit else ""
-    return "{} by {}{unit} (95 % interval {} to {})".format(_name(contrast), *shown, unit=unit)
 
 
 def _listed(words: Sequence[str]) -> str:

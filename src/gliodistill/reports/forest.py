@@ -35,6 +35,7 @@ def forest_table(
     reference: float = 0.0,
     decimals: int = 3,
     worse_better: tuple[str, str] | None = None,
+    lower_is_better: bool = False,
 ) -> Html:
     """Rows of name, picture, numbers; all pictures on one scale. Intervals that leave the reference out are filled.
 
@@ -46,11 +47,13 @@ def forest_table(
         reference: the value of no difference.
         decimals: of the numbers.
         worse_better: words for the left and right side of the reference, e.g. ``("A better", "B better")``.
+        lower_is_better: let low values lie on the right, so that better is always there.
     """
     if not rows:
         return Html("")
     ends = [reference, *(row.low for row in rows), *(row.high for row in rows)]
-    axis = Axis(min(ends), max(ends), 3.0, 97.0, round_out=True)
+    sides_at = (97.0, 3.0) if lower_is_better else (3.0, 97.0)
+    axis = Axis(min(ends), max(ends), *sides_at, round_out=True)
     notes = any(row.note for row in rows)
     sides = tag("span", *(tag("span", word) for word in worse_better), class_="sides") if worse_better else ""
     head = tag(
@@ -95,15 +98,14 @@ def _row(row: Estimate, axis: Axis, reference: float, decimals: int, notes: bool
 
 
 def _scale(axis: Axis) -> Html:
+    # Every other tick where all would crowd a phone, the one at zero among them.
+    every = 1 if len(axis.ticks) <= 4 else 2
     marks = [
-        tag("text", axis.text(value), x=f"{axis.place(value):.2f}%", y="16", text_anchor="middle") for value in axis.ticks[:: _every(axis)]
+        tag("text", axis.text(value), x=f"{axis.place(value):.2f}%", y="16", text_anchor="middle")
+        for value in axis.ticks
+        if round(value / axis.step) % every == 0
     ]
     return tag("svg", tag("line", class_="axis", x1="3%", x2="97%", y1="1", y2="1"), *marks)
-
-
-def _every(axis: Axis) -> int:
-    """Every how many ticks a label has room, on a phone as well."""
-    return 1 if len(axis.ticks) <= 4 else 2
 
 
 def _upright(axis: Axis, value: float, kind: str) -> Html:

@@ -69,6 +69,7 @@ tbody th{font-weight:600}
 .forest .plot svg{display:block;width:100%;height:34px;overflow:visible}
 .forest td,.forest th{padding-top:3px;padding-bottom:3px;vertical-align:middle}
 .forest tbody td,.forest tbody th,.forest tfoot td{border:0}
+.forest tbody th{white-space:nowrap}
 .forest .group th{padding-top:14px;color:var(--quiet);font-weight:600}
 .forest .axis{stroke:var(--rule);stroke-width:1.2}
 .forest .interval{stroke:var(--c0);stroke-width:2}
@@ -137,6 +138,7 @@ path.WT{stroke:#56b4e9}.layer path.TC{stroke:#f0e442;stroke-width:3}.layer path.
 .measures small{display:inline;margin-left:8px}
 footer{margin-top:56px;padding:16px 20px 40px;color:var(--quiet);font-size:.88rem;border-top:1px solid var(--rule)}
 @media (max-width:760px){
+.forest .plot{min-width:110px}.forest td,.forest th{padding-left:5px;padding-right:5px}
 .stack thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 .stack,.stack tbody,.stack tr{display:block}
 .stack tr{border-bottom:1.5px solid var(--ink);padding:10px 0}

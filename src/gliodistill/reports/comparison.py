@@ -1,0 +1,340 @@
+"""The page of a comparison: the verdict in words, and everything it rests on."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from os import PathLike
+
+import numpy as np
+
+from gliodistill import __version__
+from gliodistill.evaluation.comparison import Comparison, Contrast
+from gliodistill.evaluation.metrics import FACTS
+from gliodistill.evaluation.verdict import FEW, cautions, method, verdict
+from gliodistill.reports.axes import minus
+from gliodistill.reports.forest import Estimate, forest_table
+from gliodistill.reports.html import Section, write_report
+from gliodistill.reports.markup import Html, join, tag
+from gliodistill.reports.paired import paired_chart
+from gliodistill.reports.sorting import SORTING, Column, sortable_table
+from gliodistill.reports.tables import settings_table, tiles
+
+MOST_PAIRS = 6
+"""Above so many pairs the verdicts are a table, and strata are shown for the pairs of the best-ranked model alone."""
+MIN_FOR_INTERVAL = 5
+"""Below so many studies a stratum's interval is not shown."""
+
+
+def write_comparison_report(path: str | PathLike[str], comparison: Comparison, sources: Mapping[str, str]) -> None:
+    """Write the page: one HTML file without anything around it.
+
+    Args:
+        path: of the file.
+        comparison: what it shows.
+        sources: model → where its scores came from.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    sections = [
+        Section("", _verdicts(comparison)),
+        Section("Differences", _differences(comparison)),
+        Section("Ranking over patients", _ranking(comparison)),
+        Section("Every study", _studies(comparison), columns=True),
+        Section("Strata", _strata(comparison)),
+        Section("All numbers", [_numbers(comparison)]),
+        Section("Studies that count", _counting(comparison)),
+        Section("How it was compared", _settings(comparison, sources)),
+    ]
+    names = list(comparison.models)
+    rules = next(iter(comparison.models.values())).rules
+    write_report(
+        path,
+        f"{', '.join(names[:-1])} and {names[-1]} compared",
+        [section for section in sections if section.parts],
+        subtitle=f"{len(comparison.studies)} studies, rules {rules.name} for {rules.task}",
+        footer=f"gliodistill {__version__}",
+        scripts=[SORTING],
+        contents=True,
+    )
+
+
+def _verdicts(comparison: Comparison) -> list[object]:
+    verdicts = [(verdict(comparison, pair), comparison.of(pair)) for pair in comparison.pairs]
+    counted = [
+        f"better in {sum(c.outcome == 'first' for c in contrasts)}, worse in {sum(c.outcome == 'second' for c in contrasts)} "
+        f"of {len(contrasts)} comparisons"
+        for _, contrasts in verdicts
+    ]
+    warnings = [tag("p", tag("b", line)) for line in cautions(comparison)]
+    if len(verdicts) > MOST_PAIRS:
+        columns = [Column("Question", number=False), Column("Answer", number=False), Column("Where", number=False)]
+        rows = [(said.question, said.word, count) for (said, _), count in zip(verdicts, counted, strict=True)]
+        return [sortable_table(columns, rows, caption="Verdicts", id="verdicts"), *warnings, method(comparison)]
+    answers = [(said.question, said.word, count) for (said, _), count in zip(verdicts, counted, strict=True)]
+    words = [tag("p", tag("b", said.sentence), " ", said.details) for said, _ in verdicts]
+    return [tiles(answers), *words, *warnings, tag("p", method(comparison), class_="quiet")]
+
+
+def _differences(comparison: Comparison) -> list[object]:
+    parts: list[object] = [
+        "First less second model: mean over the studies that both have, with its 95 % bootstrap interval; filled where the interval "
+        "leaves zero out. Right is better for the first. p: Wilcoxon, corrected."
+    ]
+    for metric in comparison.metrics:
+        rows = [
+            Estimate(
+                one.region,
+                *one.difference[:3],
+                note=_p(one.holm_p),
+                group=_pair(one) if len(comparison.pairs) > 1 else "",
+            )
+            for one in comparison.contrasts
+            if one.metric == metric and one.difference is not None
+        ]
+        parts.append(_forest(comparison, metric, rows, title=_title(metric), note="p"))
+    return parts
+
+
+def _forest(comparison: Comparison, metric: str, rows: Sequence[Estimate], *, title: str, note: str) -> Html:
+    one, other = comparison.pairs[0] if len(comparison.pairs) == 1 else ("first", "second")
+    return forest_table(
+        rows,
+        title,
+        estimate="Difference [95 %]",
+        note=note,
+        decimals=_decimals(metric),
+        worse_better=(f"{other} better", f"{one} better"),
+        lower_is_better=FACTS[metric].better == "lower",
+    )
+
+
+def _ranking(comparison: Comparison) -> list[object]:
+    ranking = comparison.ranking
+    columns = [
+        Column("Position"),
+        Column("Model", number=False),
+        Column("Mean rank"),
+        Column("95 % interval", number=False),
+        Column("Positions", number=False, hint="2.5 % to 97.5 % of the bootstrap resamples"),
+        Column("First in", hint="share of the bootstrap resamples"),
+    ]
+    rows = [
+        (
+            str(one.position),
+            one.model,
+            f"{one.mean_rank:.3f}",
+            f"{one.low:.3f} to {one.high:.3f}",
+            f"{one.best}" if one.best == one.worst else f"{one.best} to {one.worst}",
+            f"{one.first:.1%}",
+        )
+        for one in ranking.standings
+    ]
+    words = (
+        f"As in the BraTS challenges since 2017: on each of {ranking.patients} patients the models are ranked in every region and metric "
+        f"({ranking.cells} rankings; 1 is best, equal values share their mean rank), and the mean rank decides. Intervals and positions "
+        "over 10 000 bootstrap resamples of the patients."
+    )
+    if ranking.failed:
+        words += f" A model that failed on a patient is last there: {ranking.failed} of the rankings."
+    if ranking.left_out:
+        words += f" {ranking.left_out} rankings are left out, being undefined in some model."
+    tested = [
+        f"{a} and {b}: p {_p(p)}" + (f", corrected {_p(ranking.holm_p[a, b])}" if len(ranking.p_values) > 1 else "")
+        for (a, b), p in ranking.p_values.items()
+    ]
+    listed = tag("ul", *(tag("li", line) for line in tested)) if len(tested) > 1 else tag("p", f"{tested[0]}.")
+    return [
+        sortable_table(columns, rows, caption="Ranking", id="ranking"),
+        tag("p", words, class_="quiet"),
+        tag("p", tag("b", "Equal mean ranks?"), " Patients’ ranks exchanged between two models at random; two-sided."),
+        listed,
+    ]
+
+
+def _studies(comparison: Comparison) -> list[object]:
+    charts: list[object] = []
+    for metric in comparison.metrics:
+        fact = FACTS[metric]
+        for region in comparison.regions:
+            found = [
+                (id, row)
+                for id in comparison.studies
+                if None not in (row := [scores.studies.get(id, {}).get(region, {}).get(metric) for scores in comparison.models.values()])
+            ]
+            columns = {name: [row[at] for _, row in found] for at, name in enumerate(comparison.models)}
+            share = not fact.unit and all(0 <= value <= 1 for column in columns.values() for value in column if value is not None)
+            charts.append(
+                paired_chart(
+                    {name: [value for value in column if value is not None] for name, column in columns.items()},
+                    [id for id, _ in found],
+                    f"{region} {fact.title}",
+                    f"{f'{fact.unit}, ' if fact.unit else ''}{fact.better} is better",
+                    higher_is_better=fact.better == "higher",
+                    y_range=(0.0, 1.0) if share else None,
+                    form=fact.format.lstrip("+"),
+                )
+            )
+    return charts
+
+
+def _strata(comparison: Comparison) -> list[object]:
+    if not comparison.strata:
+        return []
+    best = comparison.ranking.standings[0].model
+    pairs = comparison.pairs if len(comparison.pairs) <= MOST_PAIRS else tuple(pair for pair in comparison.pairs if best in pair)
+    words = (
+        "Differences within kinds of studies, without tests: of many groups one would differ by chance. "
+        f"Below {FEW} studies intervals are too narrow; below {MIN_FOR_INTERVAL} none is shown."
+    )
+    if pairs != comparison.pairs:
+        words += f" Pairs with {best} alone; all are in the JSON."
+    parts: list[object] = [words]
+    for title, group in groupby(comparison.strata, key=lambda stratum: stratum.title):
+        strata = list(group)
+        figures = []
+        for metric in comparison.metrics:
+            cells = [
+                (pair, region, stratum, one)
+                for pair in pairs
+                for region in comparison.regions
+                for stratum in strata
+                for one in stratum.contrasts
+                if (one.first, one.second) == pair and (one.region, one.metric) == (region, metric)
+            ]
+            rows = [
+                Estimate(
+                    stratum.name,
+                    *one.difference[:3],
+                    note=str(one.n),
+                    group=f"{region}: {_pair(one)}" if len(pairs) > 1 else region,
+                )
+                for _, region, stratum, one in cells
+                if one.difference is not None and one.n >= MIN_FOR_INTERVAL
+            ]
+            few = sorted({f"{stratum.name} ({one.n})" for _, _, stratum, one in cells if one.n < MIN_FOR_INTERVAL})
+            figure = _forest(comparison, metric, rows, title=_title(metric), note="n")
+            figures.append(join(figure, tag("p", f"Too few studies: {', '.join(few)}.", class_="quiet") if few else ""))
+        parts += [tag("h3", title), tag("div", *(tag("div", figure) for figure in figures), class_="columns")]
+    return parts
+
+
+def _numbers(comparison: Comparison) -> Html:
+    columns = [
+        Column("First − second", number=False),
+        Column("Region", number=False),
+        Column("Metric", number=False),
+        Column("n", hint="studies that count"),
+        Column("First", hint="mean of the first model"),
+        Column("Second", hint="mean of the second model"),
+        Column("Difference"),
+        Column("95 % interval", number=False, hint="bootstrap over studies"),
+        Column("p", hint="Wilcoxon signed-rank, two-sided, uncorrected"),
+        Column("p corrected", hint="Holm over all tests"),
+        Column("r", hint="matched-pairs rank-biserial correlation"),
+        Column("d_z", hint="Cohen’s d of paired differences"),
+        Column("Better / equal / worse", hint="studies, for the first model"),
+        Column("Left out", number=False, hint="studies in which one of the two failed or has no value"),
+    ]
+    return join(
+        sortable_table(
+            columns,
+            sorted((_row(one) for one in comparison.contrasts), key=lambda row: str(row[0])),
+            caption="All comparisons",
+            id="numbers",
+        ),
+        tag(
+            "p",
+            "r: matched-pairs rank-biserial correlation, −1 to 1; d_z: mean difference over the standard deviation of the differences. "
+            "Both carry the sign of the difference. Better, equal, worse: studies, for the first model. Left out: studies that one of "
+            "the two failed on or has no value for.",
+            class_="quiet",
+        ),
+    )
+
+
+def _row(one: Contrast) -> list[object]:
+    form, difference = FACTS[one.metric].format.lstrip("+"), one.difference
+    known: list[object] = ["–"] * 6
+    if difference is not None:
+        known = [
+            _signed(difference.mean, one.metric),
+            f"{_signed(difference.low, one.metric)} to {_signed(difference.high, one.metric)}",
+            f"{difference.wilcoxon_p:.2g}",
+            f"{one.holm_p:.2g}",
+            "–" if one.rank_biserial is None else minus(f"{one.rank_biserial:+.2f}"),
+            "–" if one.dz is None else minus(f"{one.dz:+.2f}"),
+        ]
+    means = ["–" if mean is None else f"{mean:{form}}" for mean in (one.first_mean, one.second_mean)]
+    left_out = [f"{count} {why}" for count, why in ((one.failed, "failed"), (one.undefined, "undefined")) if count]
+    return [
+        _pair(one),
+        one.region,
+        FACTS[one.metric].title,
+        str(one.n),
+        *means,
+        *known,
+        f"{one.wins} / {one.ties} / {one.losses}",
+        ", ".join(left_out) or "none",
+    ]
+
+
+def _counting(comparison: Comparison) -> list[object]:
+    rows = [(name, id, reason) for name, scores in comparison.models.items() for id, reason in sorted(scores.failed.items())]
+    parts: list[object] = [
+        "A study that a model failed on is left out of its paired differences; in the ranking the model is last on it. A value that is "
+        "undefined under the rules in either of two models is left out of their difference. Both are counted beside all numbers."
+    ]
+    if not rows:
+        return [*parts, f"Here every model has scores for all {len(comparison.studies)} studies."]
+    columns = [Column("Model", number=False), Column("Study", number=False), Column("Why it failed", number=False)]
+    return [*parts, sortable_table(columns, rows, caption="Failed studies", id="failed")]
+
+
+def _settings(comparison: Comparison, sources: Mapping[str, str]) -> list[object]:
+    rules = next(iter(comparison.models.values())).rules
+    settings = {
+        "rules": f"{rules.name} for {rules.task}",
+        "what they mean": rules.text,
+        "metrics": ", ".join(FACTS[metric].title for metric in comparison.metrics),
+        "interval": "percentile bootstrap of the mean difference over studies, 10 000 resamples, 95 %",
+        "test": "Wilcoxon signed-rank, two-sided, equal pairs left out; exact where few studies differ",
+        "correction": f"Holm over {comparison.tests} tests: every pair, region and metric",
+        "ranking test": "exchange of patients’ ranks between two models, two-sided: all ways, or 100 000 drawn ones",
+        "versions": f"gliodistill {__version__}, python {platform.python_version()}, numpy {np.__version__}, scipy {_scipy()}",
+    }
+    origins = {name: "; ".join([sources[name], *_provenance(comparison, name)]) for name in comparison.models}
+    return [settings_table(settings, "Method"), settings_table(origins, "Models")]
+
+
+def _provenance(comparison: Comparison, name: str) -> list[str]:
+    return [f"{key}: {value}" for key, value in comparison.models[name].provenance.items()]
+
+
+def _scipy() -> str:
+    import scipy
+
+    return str(scipy.__version__)
+
+
+def _title(metric: str) -> str:
+    fact = FACTS[metric]
+    return f"{fact.title[0].upper()}{fact.title[1:]}{f', {fact.unit}' if fact.unit else ''}, {fact.better} is better"
+
+
+def _pair(one: Contrast) -> str:
+    return f"{one.first} − {one.second}"
+
+
+def _decimals(metric: str) -> int:
+    form = FACTS[metric].format.lstrip("+")
+    return int(form[1]) if form.endswith("f") else 2
+
+
+def _signed(value: float, metric: str) -> str:
+    return minus(f"{value:+.{_decimals(metric)}f}")
+
+
+def _p(value: float | None) -> str:
+    """A p-value in words; in a table that sorts it stands as a number."""
+    return "–" if value is None else "< 0.0001" if value < 1e-4 else f"{value:.2g}"
