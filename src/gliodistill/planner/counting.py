@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 
 import torch
@@ -14,6 +15,9 @@ from gliodistill.planner.shapes import Shape
 
 BYTES = {"openvino": 2, "torch": 4}
 """Runtime → bytes that its file takes for a weight: OpenVINO's are float16, safetensors are float32."""
+
+COUNTED = (4, 8, 12)
+"""Trunks that are built and counted."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,8 @@ class Setting:
     runtime: str
 
     def sides(self, divisor: int) -> tuple[int, int, int]:
-        """The brain as a network takes it: padded up to multiples of its divisor."""
-        x, y, z = (-(-side // divisor) * divisor for side in self.shape)
+        """The brain as a network takes it: padded up to multiples of its divisor, and to two voxels of the coarsest grid."""
+        x, y, z = (max(2, -(-side // divisor)) * divisor for side in self.shape)
         return x, y, z
 
     def costs(self, network: Network) -> dict[str, float]:
@@ -64,15 +68,29 @@ def count(shapes: Iterable[Shape], setting: Setting, budgets: Sequence[Budget], 
         chain = (shape.network, shape.stem_stride, len(shape.widths))
         if shape.trunk > closed.get(chain, shape.trunk):
             continue
-        costs = _costs(shape.network, shape.widths, shape.stem_stride, setting)
+        costs = _costs(shape, setting)
         if exceeded(costs, limits) > 1:
             closed[chain] = shape.trunk
         found.append(Candidate(shape, int(costs["params"]), int(costs["flops"]), int(costs["size"])))
     return found
 
 
-@lru_cache(maxsize=4096)
-def _costs(network: str, widths: tuple[int, ...], stem_stride: int, setting: Setting) -> dict[str, float]:
+def _costs(shape: Shape, setting: Setting) -> dict[str, float]:
+    """What a shape costs. All is quadratic in the trunk, for every width is in proportion to it: exact from three that are counted."""
+    w, (first, second, third) = shape.trunk, COUNTED
+    known = [
+        _counted(shape.network, tuple(width * counted // w for width in shape.widths), shape.stem_stride, setting) for counted in COUNTED
+    ]
+    weights = (
+        Fraction((w - second) * (w - third), (first - second) * (first - third)),
+        Fraction((w - first) * (w - third), (second - first) * (second - third)),
+        Fraction((w - first) * (w - second), (third - first) * (third - second)),
+    )
+    return {key: int(sum(weight * int(costs[key]) for weight, costs in zip(weights, known, strict=True))) for key in known[0]}
+
+
+@lru_cache(maxsize=256)
+def _counted(network: str, widths: tuple[int, ...], stem_stride: int, setting: Setting) -> dict[str, float]:
     """With batch norm, whose running statistics are the most that any norm stores."""
     with torch.device("meta"):
         return setting.costs(make(Shape(network, widths, stem_stride, "batch"), setting))

@@ -20,12 +20,14 @@ class Family:
     """A network of the registry that takes any widths, i.e. a type of block.
 
     Attributes:
+        step: trunks are multiples of it.
         options: of the network beside ``widths``, ``stem_stride`` and ``norm``, for the widths given.
         encoder: how many 3³ convolutions each level has before its skip, those of stem and head among the finest's, for a
             number of levels.
         halving: side of the convolution that halves the grid; of 3 it is the first of its level.
     """
 
+    step: int
     options: Callable[[Sequence[int]], dict[str, Any]]
     encoder: Callable[[int], Sequence[int]]
     halving: int
@@ -38,15 +40,17 @@ def _residual_blocks(levels: int) -> list[int]:
 DECODER = 2
 """3³ convolutions of a decoder level, in every family."""
 FAMILIES = {
-    "unet": Family(lambda widths: {}, lambda levels: [2] * levels, 3),
+    "unet": Family(1, lambda widths: {}, lambda levels: [2] * levels, 3),
     "residual_unet": Family(
+        1,
         lambda widths: {"encoder_blocks": _residual_blocks(len(widths))},
         lambda levels: [4, *(2 * blocks for blocks in _residual_blocks(levels)[1:])],
         2,
     ),
-    # Tokens as in the recipe `compression`; that they see the whole volume is not counted as seen by convolutions.
+    # Steps of 4 for the hidden layers of its channel gates. Tokens as in the recipe `compression`; that they see the whole
+    # volume is not counted as seen by convolutions.
     "attention_fused": Family(
-        lambda widths: {"embedding": 4 * widths[0], "layers": 4, "heads": 4}, lambda levels: [2] * levels, 3
+        4, lambda widths: {"embedding": 4 * widths[0], "layers": 4, "heads": 4}, lambda levels: [2] * levels, 3
     ),
 }  # fmt: skip
 NORMS = ("batch", "instance", "group")
@@ -128,5 +132,6 @@ def enumerate_shapes(networks: Sequence[str], strides: Sequence[int], norms: Seq
     for network, stride in product(networks, strides):
         allowed = [n for n in range(2, MAX_LEVELS + 1) if not any(side % (stride << (n - 1)) for side in patch)]
         seeing = [n for n in allowed if receptive_field(network, n, stride) >= max(patch)]
-        for levels, trunk, norm in product(seeing or allowed[-1:], TRUNKS, norms):
+        trunks = [trunk for trunk in TRUNKS if trunk % FAMILIES[network].step == 0]
+        for levels, trunk, norm in product(seeing or allowed[-1:], trunks, norms):
             yield Shape(network, tuple(min(2**level, WIDEST) * trunk for level in range(levels)), stride, norm)
