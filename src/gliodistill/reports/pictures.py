@@ -1,6 +1,6 @@
 """Pictures of a study: every sequence in three planes, truth and predictions outlined as layers one can switch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ from gliodistill.studies.study import Study
 Regions = NDArray[np.bool_]
 MARGIN = 4
 MAX_LAYERS = 6
+TRUTH = "Truth"
+"""Name of the layer that is drawn solid."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,7 @@ def study_figure(
     *,
     note: str = "",
 ) -> Html:
-    """One study: sequences × planes through the largest tumour cross-section, with outlines.
-
-    Truth is drawn solid, predictions dashed; the boxes above the picture switch layers (no script). Where several
-    predictions are given only the last one is on at first. Below: volume and Dice of each layer and region.
+    """One study with all its sequences, as :func:`outlined_figure`; below: volume and Dice of each layer and region.
 
     Args:
         study: its images; any orientation.
@@ -75,27 +74,68 @@ def study_figure(
         predictions = dict(prediction_regions)
     else:
         predictions = {} if prediction_regions is None else {"Prediction": prediction_regions}
-    layers = {**({} if truth_regions is None else {"Truth": truth_regions}), **predictions}
+    layers = {**({} if truth_regions is None else {TRUTH: truth_regions}), **predictions}
+    images = {str(sequence): study.images[sequence] for sequence in study.sequences}
+    missing = [str(sequence) for sequence in Sequence if sequence not in study.images]
+    return outlined_figure(
+        images,
+        layers,
+        title,
+        note=note,
+        below=[
+            tag("p", f"Not acquired: {', '.join(missing)}.", class_="quiet") if missing else Html(""),
+            _measures(study, layers, truth_regions),
+        ],
+    )
+
+
+def outlined_figure(
+    images: Mapping[str, Volume],
+    layers: Mapping[str, Regions],
+    title: str,
+    *,
+    note: str = "",
+    below: Iterable[Html] = (),
+    id: str = "",
+) -> Html:
+    """Images × planes through the largest tumour cross-section of the first layer, with outlines.
+
+    Truth is drawn solid, predictions dashed; the boxes above the picture switch layers (no script). Where there are
+    several predictions only the last one is on at first.
+
+    Args:
+        images: by name, at least one, all on one grid of any orientation.
+        layers: WT, TC, ET as bool on 3 X Y Z of that grid, by name; the truth is called :data:`TRUTH`, and first.
+        title: heading.
+        note: a line below it.
+        below: what follows the pictures.
+        id: of the figure, for links to it.
+
+    Raises:
+        EvaluationError: regions that are not on the images' grid, or more than six layers.
+    """
+    grid = next(iter(images.values()))
     if len(layers) > MAX_LAYERS:
-        raise EvaluationError("too many layers for one picture", field=study.id, got=len(layers), expected=f"at most {MAX_LAYERS}")
+        raise EvaluationError("too many layers for one picture", field=title, got=len(layers), expected=f"at most {MAX_LAYERS}")
     for name, regions in layers.items():
-        if regions.shape != (len(REGIONS), *study.grid.shape):
+        if regions.shape != (len(REGIONS), *grid.shape):
             raise EvaluationError(
-                "regions do not fit the study", field=f"{study.id}, {name}", got=regions.shape, expected=(len(REGIONS), *study.grid.shape)
+                "regions do not fit the images", field=f"{title}, {name}", got=regions.shape, expected=(len(REGIONS), *grid.shape)
             )
-    upright = {name: np.stack([_canonical(study, channel.astype(bool)) for channel in regions]) for name, regions in layers.items()}
-    images = {sequence: study.images[sequence].canonical() for sequence in study.sequences}
-    rows = [_row(plane, images, upright) for plane in PLANES]
-    missing = [str(sequence) for sequence in Sequence if sequence not in images]
-    shown = [name for name in layers if name == "Truth" or name == list(layers)[-1]]
+    upright = {
+        name: np.stack([grid.with_data(channel.astype(bool)).canonical().data for channel in regions]) for name, regions in layers.items()
+    }
+    canonical = {name: image.canonical() for name, image in images.items()}
+    rows = [_row(plane, canonical, upright) for plane in PLANES]
+    shown = [name for name in layers if name == TRUTH or name == list(layers)[-1]]
     return tag(
         "figure",
         tag("figcaption", tag("b", title), tag("span", note, class_="quiet") if note else ""),
         tag("div", _switches(list(layers), shown), _region_key(), class_="keys"),
         tag("div", *rows, class_="planes", style=f"--columns:{len(images)}"),
-        tag("p", f"Not acquired: {', '.join(missing)}.", class_="quiet") if missing else "",
-        _measures(study, layers, truth_regions),
+        *below,
         class_="study",
+        id=id or None,
     )
 
 
@@ -109,7 +149,7 @@ def largest_section(mask: NDArray[np.bool_], axis: int) -> int:
     return int(best[len(best) // 2])
 
 
-def _row(plane: Plane, images: Mapping[Sequence, Volume], layers: Mapping[str, Regions]) -> Html:
+def _row(plane: Plane, images: Mapping[str, Volume], layers: Mapping[str, Regions]) -> Html:
     first = next(iter(images.values()))
     head = np.zeros(first.shape, dtype=bool)
     for image in images.values():
@@ -123,7 +163,7 @@ def _row(plane: Plane, images: Mapping[Sequence, Volume], layers: Mapping[str, R
             "g",
             *(tag("path", d=path, class_=region) for channel, region in enumerate(REGIONS)
               if (path := outline_path(plane.cut(regions[channel], index)[window]))),
-            class_=f"layer l{order}" + (" truth" if name == "Truth" else ""),
+            class_=f"layer l{order}" + (" truth" if name == TRUTH else ""),
         )
         for order, (name, regions) in enumerate(layers.items())
     ]  # fmt: skip
@@ -135,7 +175,7 @@ def _row(plane: Plane, images: Mapping[Sequence, Volume], layers: Mapping[str, R
         picture = grey(plane.cut(image.data, index)[window], low - 0.08 * (high - low), high)
         picture[~plane.cut(head, index)[window]] = 0
         name = f"{plane.name} {sequence}, slice {index}, with outlines of {', '.join(layers) or 'nothing'}"
-        cells.append(_cell(picture, (steps[0], steps[1]), paths, name, plane, str(sequence)))
+        cells.append(_cell(picture, (steps[0], steps[1]), paths, name, plane, sequence))
     where = tag("span", tag("b", plane.name), f" slice {index}", class_="where")
     return tag("div", where, *cells, class_="plane")
 
@@ -168,16 +208,12 @@ def _window(head: NDArray[np.bool_], plane: Plane) -> tuple[slice, slice]:
     return window[0], window[1]
 
 
-def _canonical(study: Study, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return study.grid.with_data(mask).canonical().data
-
-
 def _switches(names: list[str], shown: list[str]) -> Html:
     boxes = [
         tag(
             "label",
             tag("input", type="checkbox", class_=f"on{order}", checked=name in shown),
-            tag("svg", tag("line", x1=0, x2=24, y1=5, y2=5, class_="sample" + (" truth" if name == "Truth" else "")),
+            tag("svg", tag("line", x1=0, x2=24, y1=5, y2=5, class_="sample" + (" truth" if name == TRUTH else "")),
                 width=24, height=10, aria_hidden="true"),
             name,
         )
@@ -199,7 +235,7 @@ def _measures(study: Study, layers: Mapping[str, Regions], truth: Regions | None
         cells = []
         for channel, region in enumerate(REGIONS):
             volume = f"{metrics.volume_ml(regions[channel], study.grid.voxel_ml):.1f} ml"
-            overlap = metrics.dice(regions[channel], truth[channel]) if truth is not None and name != "Truth" else None
+            overlap = metrics.dice(regions[channel], truth[channel]) if truth is not None and name != TRUTH else None
             small = "" if overlap is None else tag("small", f"Dice {overlap:.3f}")
             cells.append(tag("td", volume, small, data_label=region))
         rows.append(tag("tr", tag("th", name, scope="row"), *cells))

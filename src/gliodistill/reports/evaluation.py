@@ -1,0 +1,160 @@
+"""The page of one evaluation: how good, how even, where it fails, by which rules."""
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from os import PathLike
+
+from gliodistill import __version__
+from gliodistill.evaluation.calibration import TEXT as CALIBRATION
+from gliodistill.evaluation.evaluate import Pairs
+from gliodistill.evaluation.metrics import FACTS
+from gliodistill.evaluation.scores import Scores
+from gliodistill.evaluation.verdict import FEW
+from gliodistill.reports.bland_altman import bland_altman_chart
+from gliodistill.reports.cases import case_figures
+from gliodistill.reports.cohort_table import cohort_table
+from gliodistill.reports.distributions import distribution_chart
+from gliodistill.reports.html import Section, write_report
+from gliodistill.reports.markup import Html
+from gliodistill.reports.reliability import reliability_chart
+from gliodistill.reports.sorting import SORTING
+from gliodistill.reports.summary import (
+    headline,
+    is_count,
+    lesion_table,
+    measured,
+    per_study,
+    region_words,
+    summary_table,
+)
+from gliodistill.reports.tables import settings_table
+
+BOUNDED = ("dice", "nsd", "sensitivity", "f1")
+"""Endings of the metrics that are drawn on an axis from 0 to 1."""
+
+
+def write_evaluation_report(
+    path: str | PathLike[str],
+    scores: Scores,
+    pairs: Pairs | None = None,
+    *,
+    title: str = "Evaluation",
+    settings: Mapping[str, str] | None = None,
+) -> None:
+    """Write one self-contained HTML page; equal input gives equal bytes.
+
+    Study ids are the only thing on it that speaks of a patient; nothing of an image's header is shown.
+
+    Args:
+        path: of the HTML file.
+        scores: of one set of predictions.
+        pairs: where predictions, truths and images lie, to draw the worst and best studies; None: no pictures.
+        title: heading, e.g. the model's name.
+        settings: more to say about how the scores came about, besides their own provenance.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write_report(
+        path,
+        title,
+        _sections(scores, pairs, settings or {}),
+        subtitle=_subtitle(scores),
+        footer=f"gliodistill {__version__}",
+        scripts=[SORTING],
+        contents=True,
+    )
+
+
+def _subtitle(scores: Scores) -> str:
+    count = len(scores.studies) + len(scores.failed)
+    return f"{count} {'study' if count == 1 else 'studies'} · rules {scores.rules.name} · task {scores.rules.task}"
+
+
+def _sections(scores: Scores, pairs: Pairs | None, settings: Mapping[str, str]) -> list[Section]:
+    figures = case_figures(scores, pairs) if pairs is not None else []
+    cases = {figure.study: figure.anchor for figure in figures}
+    sections = [
+        Section("", [headline(scores)]),
+        Section("Regions", [region_words(scores), summary_table(scores), *_few(scores)]),
+        Section("Distributions", _distributions(scores), columns=True),
+        Section("Volumes", _volumes(scores), columns=True),
+        Section("Lesions", [lesion_table(scores)]),
+    ]
+    if scores.calibration:
+        sections.append(Section("Calibration", [_reliability(scores), CALIBRATION], columns=True))
+    for kind in ("Worst", "Best"):
+        if shown := [figure.markup for figure in figures if figure.kind == kind]:
+            sections.append(Section(f"{kind} cases", shown, columns=True))
+    return [
+        *sections,
+        Section("Every study", [cohort_table(scores, cases)]),
+        Section("Rules", [*_sentences(scores.rules.text), *_method()]),
+        Section("Settings and versions", [settings_table(_settings(scores, settings))]),
+    ]
+
+
+def _few(scores: Scores) -> list[str]:
+    count = len(scores.studies)
+    return [f"Only {count} studies: intervals over so few are too narrow."] if 1 < count < FEW else []
+
+
+def _distributions(scores: Scores) -> list[Html]:
+    charts = []
+    for metric in measured(scores):
+        fact = FACTS[metric]
+        # Nearly all voxels of a head are outside every tumour: specificity is near 1 for any sane prediction.
+        if not fact.better or is_count(metric) or metric == "specificity":
+            continue
+        groups = [(region, [("", per_study(scores, region, metric))]) for region in scores.rules.regions]
+        label = f"{fact.unit + ', ' if fact.unit else ''}{fact.better} is better"
+        y_range = (0.0, 1.0) if metric.endswith(BOUNDED) else None
+        name = fact.title[0].upper() + fact.title[1:]
+        charts.append(distribution_chart(groups, name, label, y_range=y_range, studies=sorted(scores.studies)))
+    return charts
+
+
+def _volumes(scores: Scores) -> list[Html]:
+    return [
+        bland_altman_chart(
+            per_study(scores, region, "prediction_ml"), per_study(scores, region, "truth_ml"), region, "ml", studies=sorted(scores.studies)
+        )
+        for region in scores.rules.regions
+    ]
+
+
+def _reliability(scores: Scores) -> Html:
+    assert scores.calibration is not None
+    return reliability_chart(list(scores.calibration.items()), "Reliability")
+
+
+def _sentences(text: str) -> list[str]:
+    """The rules as paragraphs of a few sentences, for they are dense."""
+    sentences = text.split(". ")
+    return [". ".join(sentences[at : at + 3]).removesuffix(".") + "." for at in range(0, len(sentences), 3)]
+
+
+def _method() -> list[str]:
+    return [
+        "On this page: intervals of means are 95 % percentile bootstrap intervals over studies (10 000 resamples, fixed seed). "
+        "Boxes span the quartiles, whiskers reach to the outermost value within 1.5 interquartile ranges, the diamond is the mean. "
+        "Limits of agreement are mean ± 1.96 sample standard deviations of the differences (Bland and Altman 1986). "
+        "A study whose value is undefined under the rules is left out of that mean or plot, and counted by n."
+    ]
+
+
+def _settings(scores: Scores, more: Mapping[str, str]) -> dict[str, object]:
+    rules = scores.rules
+    tolerance = "as the rules say" if rules.tolerance_mm is None else f"{rules.tolerance_mm:g} mm"
+    return {
+        "rules": rules.name,
+        "task": rules.task,
+        "regions": ", ".join(rules.regions),
+        "tolerance of NSD": tolerance,
+        **{name.replace("_", " "): value for name, value in {**scores.provenance, **more}.items()},
+        "gliodistill": __version__,
+        "Python": platform.python_version(),
+        "NumPy": version("numpy"),
+        "SciPy": version("scipy"),
+    }
