@@ -107,7 +107,7 @@ def test_segment_with_a_model_package_loads_no_torch(tmp_path: Path) -> None:
     words = ("segment", str(tmp_path / "case"), "-m", str(tmp_path / "model"), "-o", str(tmp_path / "out"), "--threads", "1")
     done = python(code, *words, blocked=("torch", "monai", "safetensors"))
     assert (done.returncode, done.stderr) == (0, "")
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["case.json", "case.nii.gz"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["case.json", "case.nii.gz", "volumes.csv"]
 
 
 @pytest.mark.parametrize("command", ["train", "export"])

@@ -1,14 +1,17 @@
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 import tiny_model
 from gliodistill.errors import OutputError, StudyError
-from gliodistill.images import read_labels, write_nifti
+from gliodistill.images import read_labels, read_nifti, write_nifti
 from gliodistill.inference import Predictor, segment_studies
+from gliodistill.inference.flips import parse_flips
 from gliodistill.models import ModelPackage
 from gliodistill.studies.study import ImageFile, StudyRecord
 
@@ -35,7 +38,7 @@ def test_writes_labels_and_summary_of_each(predictor: Predictor, record: StudyRe
     out = tmp_path / "deep" / "out"
     report = segment_studies([record, replace(record, id="b")], predictor, out, labels="brats2023")
     assert report.ok
-    assert names(out) == ["a.json", "a.nii.gz", "b.json", "b.nii.gz"]
+    assert names(out) == ["a.json", "a.nii.gz", "b.json", "b.nii.gz", "volumes.csv"]
     labels = read_labels(out / "b.nii.gz")
     assert set(np.unique(labels.data)) == {0, 1, 2, 3}
     summary = json.loads((out / "b.json").read_text())
@@ -54,7 +57,50 @@ def test_bad_study_does_not_stop_the_rest(predictor: Predictor, record: StudyRec
     assert not report.ok
     assert set(report.failed) == {"flawed", "lacking"}
     assert "needs T2 and FLAIR" in str(report.failed["lacking"])
-    assert names(tmp_path / "out") == ["a.json", "a.nii.gz"]
+    assert names(tmp_path / "out") == ["a.json", "a.nii.gz", "volumes.csv"]
+
+
+def test_the_table_of_volumes_has_every_finished_study_in_order(predictor: Predictor, record: StudyRecord, tmp_path: Path) -> None:
+    segment_studies([replace(record, id="b")], predictor, tmp_path)
+    segment_studies([record, replace(record, id="b")], predictor, tmp_path, resume=True)
+    with (tmp_path / "volumes.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert [row["id"] for row in rows] == ["a", "b"]
+    for region, mask in zip(("WT", "TC", "ET"), tiny_model.regions(), strict=True):
+        assert float(rows[1][f"{region}_ml"]) == pytest.approx(mask.sum() / 1000, abs=1e-4)
+    assert rows[0]["sha256"] == predictor.package.fingerprint
+
+
+def test_probabilities_lie_on_the_studys_grid_and_agree_with_the_labels(predictor: Predictor, record: StudyRecord, tmp_path: Path) -> None:
+    segment_studies([record], predictor, tmp_path, probability=True)
+    image = nib.load(tmp_path / "a_prob.nii.gz")
+    labels = read_labels(tmp_path / "a.nii.gz")
+    np.testing.assert_allclose(image.affine, labels.affine, atol=1e-6)
+    assert image.shape == (*labels.shape, 3)
+    values = image.get_fdata()
+    assert values.min() == 0 and 0.8 < values.max() <= 1
+    np.testing.assert_array_equal(np.moveaxis(values > 0.5, -1, 0), tiny_model.regions())
+    assert read_nifti(tmp_path / "a_prob.nii.gz", 2).data.max() == pytest.approx(values[..., 2].max())
+
+
+def test_resume_does_again_what_lacks_probabilities_or_had_other_settings(
+    package: ModelPackage, predictor: Predictor, record: StudyRecord, tmp_path: Path
+) -> None:
+    segment_studies([record], predictor, tmp_path)
+    assert set(segment_studies([record], predictor, tmp_path, probability=True, resume=True).done) == {"a"}
+    assert segment_studies([record], predictor, tmp_path, probability=True, resume=True).skipped == ["a"]
+    mirrored = Predictor(package, threads=1, flips=parse_flips("x"))
+    assert set(segment_studies([record], mirrored, tmp_path, resume=True).done) == {"a"}
+    assert names(tmp_path) == ["a.json", "a.nii.gz", "volumes.csv"]  # probabilities of other settings do not stay
+    assert json.loads((tmp_path / "a.json").read_text())["flips"] == ["", "x"]
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_answers_do_not_depend_on_how_many_are_at_work(predictor: Predictor, record: StudyRecord, tmp_path: Path, jobs: int) -> None:
+    records = [replace(record, id=id) for id in ("c", "a", "b")]
+    report = segment_studies(records, predictor, tmp_path, jobs=jobs)
+    assert list(report.done) == ["c", "a", "b"]
+    assert len({(tmp_path / f"{id}.nii.gz").read_bytes() for id in "abc"}) == 1
 
 
 def test_truth_is_not_looked_at(predictor: Predictor, record: StudyRecord, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import tiny_model
 from gliodistill.errors import PackageError, StudyError
 from gliodistill.images import Volume
 from gliodistill.inference import Predictor
-from gliodistill.inference.ensemble import Ensemble, parse_flips
+from gliodistill.inference.ensemble import Ensemble
+from gliodistill.inference.flips import parse_flips
 from gliodistill.models import ModelPackage, NetworkSpec, Outputs
 from gliodistill.preparation import Preparation
 from gliodistill.studies.sequence import Sequence

@@ -16,7 +16,8 @@ from gliodistill.errors import GliodistillError, OutputError, StudyError
 from gliodistill.files import sha256
 from gliodistill.images import Volume, read_labels, write_nifti
 from gliodistill.inference import Predictor
-from gliodistill.inference.ensemble import Ensemble, parse_flips
+from gliodistill.inference.ensemble import Ensemble
+from gliodistill.inference.flips import parse_flips
 from gliodistill.inference.pseudo_labels import PseudoLabels, write_pseudo_labels
 from gliodistill.models import ModelPackage
 from gliodistill.studies.cohort import find_cohort, open_cohort

@@ -14,7 +14,8 @@ import tiny_model
 from gliodistill.errors import CacheError, CheckpointError, RecipeError, StudyError
 from gliodistill.images import write_nifti
 from gliodistill.inference import Predictor
-from gliodistill.inference.ensemble import Ensemble, parse_flips
+from gliodistill.inference.ensemble import Ensemble
+from gliodistill.inference.flips import parse_flips
 from gliodistill.inference.pseudo_labels import write_pseudo_labels
 from gliodistill.networks import Network, build
 from gliodistill.phantom import write_cohort as write_phantoms

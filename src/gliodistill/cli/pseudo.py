@@ -70,7 +70,8 @@ def pseudo_label(
 
     Example: [cyan]gliodistill pseudo-label unlabelled/ -m a -m b -o pseudo --flips xy --exclude patients/[/cyan]
     """
-    from gliodistill.inference.ensemble import Ensemble, parse_flips
+    from gliodistill.inference.ensemble import Ensemble
+    from gliodistill.inference.flips import parse_flips
     from gliodistill.inference.predictor import load_model
     from gliodistill.inference.pseudo_labels import write_pseudo_labels
     from gliodistill.models.spec import find_convention

@@ -29,7 +29,22 @@ def segment(
             "--labels", metavar="NAME", help="What the label codes written shall mean (default: as the model learnt).", show_default=False
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Skip studies that this model has finished.")] = False,
+    flips: Annotated[
+        str,
+        typer.Option("--flips", metavar="AXES", help="Average mirrored looks: none, all, or some of x, y, z. Each axis doubles the time."),
+    ] = "none",
+    probability: Annotated[
+        bool, typer.Option("--probabilities", help="Write <study>_prob.nii.gz as well: WT, TC, ET from 0 to 1 (4-D).")
+    ] = False,
+    raw: Annotated[bool, typer.Option("--no-postprocessing", help="Leave out the clean-up rules that the model names.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip studies that this model has finished with these settings.")] = False,
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", min=1, metavar="N", help="Studies at work at once: one in the network, others read, prepared or written."),
+    ] = 2,
+    memory: Annotated[
+        float, typer.Option("--memory", min=0, metavar="GB", help="What a pass over a whole brain may take; above it, windows.")
+    ] = 3.0,
     runtime: Runtime = "openvino",
     threads: Threads = None,
     layout: Layout = None,
@@ -37,21 +52,23 @@ def segment(
 ) -> None:
     """Segment studies: a label map on each study's own grid, and a summary with the volumes in ml.
 
-    Writes [bold]<study>.nii.gz[/bold] and [bold]<study>.json[/bold]. A study that fails does not stop the others; exit code 1 then.
+    Writes [bold]<study>.nii.gz[/bold], [bold]<study>.json[/bold] and, for all, [bold]volumes.csv[/bold]. A study that fails does not
+    stop the others; exit code 1 then.
 
     Example: [cyan]gliodistill segment patients/ -m model -o segmentations[/cyan]
     """
     from gliodistill.inference.batch import segment_studies
-    from gliodistill.inference.predictor import load_model
+    from gliodistill.inference.flips import parse_flips
+    from gliodistill.inference.predictor import Predictor
     from gliodistill.studies.cohort import find_cohort
 
     cohorts = [find_cohort(path, layout) for path in studies]
     records = [record for cohort, _ in cohorts for record in cohort.studies]
     known = {record.id for record in records}
     unusable = {p.study: str(p) for _, found in cohorts for p in found.problems if p.blocking and p.study and p.study not in known}
-    predictor = load_model(model, runtime, threads)
+    predictor = Predictor(model, runtime, threads, memory_gb=memory, flips=parse_flips(flips), postprocess=not raw)
     with nothing_left(out):
-        report = segment_studies(records, predictor, out, labels=labels, resume=resume)
+        report = segment_studies(records, predictor, out, labels=labels, probability=probability, resume=resume, jobs=jobs)
 
     def show(screen: "Console") -> None:
         rows = []

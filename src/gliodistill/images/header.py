@@ -213,8 +213,8 @@ def _rotation(quaternion: tuple[float, ...], file: Path) -> NDArray[np.float64]:
     )
 
 
-def build_header(shape: tuple[int, ...], dtype: np.dtype[np.generic], affine: NDArray[np.float64]) -> bytes:
-    """The 352 bytes before the voxels: geometry and type, and not one word about the patient.
+def build_header(shape: tuple[int, ...], dtype: np.dtype[np.generic], affine: NDArray[np.float64], slope: float = 1.0) -> bytes:
+    """The 352 bytes before the voxels: geometry, type and scale, and not one word about the patient. ``shape``: X Y Z (channels).
 
     The sform holds ``affine``; the qform the nearest rotation (equal to it unless the axes are sheared).
     """
@@ -227,10 +227,10 @@ def build_header(shape: tuple[int, ...], dtype: np.dtype[np.generic], affine: ND
     return struct.pack(
         "<" + _FIELDS + "4x",
         HEADER_BYTES, b"", b"", 0, 0, b"r", 0,
-        3, *shape, 1, 1, 1, 1,
+        len(shape), *shape, *[1] * (7 - len(shape)),
         0.0, 0.0, 0.0, 0, code, 8 * dtype.itemsize, 0,
         qfac, *spacing, 0.0, 0.0, 0.0, 0.0,
-        float(DATA_OFFSET), 1.0, 0.0, 0, b"\0", 2,
+        float(DATA_OFFSET), slope, 0.0, 0, b"\0", 2,
         0.0, 0.0, 0.0, 0.0, 0, 0, b"", b"", 1, 1,
         *_quaternion(rotation), *affine[:3, 3], *affine[:3].ravel(), b"", b"n+1\0",
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,18 +139,35 @@ def write_nifti(volume: Volume, path: str | os.PathLike[str]) -> None:
         ImageError: NaN or Inf voxels, or an array no NIfTI type holds.
         OutputError: a name that is not ``.nii`` or ``.nii.gz``, or the disk refuses.
     """
+    _write([volume], path, ())
+
+
+def write_channels(volumes: Sequence[Volume], path: str | os.PathLike[str], slope: float = 1.0) -> None:
+    """Write volumes of one grid and type as one 4-D file; otherwise as :func:`write_nifti`.
+
+    Args:
+        volumes: the channels, in order.
+        path: ``.nii`` or ``.nii.gz``.
+        slope: what readers multiply the stored values by.
+    """
+    _write(volumes, path, (len(volumes),), slope)
+
+
+def _write(volumes: Sequence[Volume], path: str | os.PathLike[str], channels: tuple[int, ...], slope: float = 1.0) -> None:
     file = Path(path)
     if not file.name.lower().endswith((".nii", ".nii.gz")):
         raise OutputError("cannot tell the format", file=file, field="name", got=file.name, expected="a name ending in .nii or .nii.gz")
-    data = _storable(volume.data, file)
-    header = build_header(volume.shape, data.dtype, volume.affine)
+    stored = [_storable(volume.data, file) for volume in volumes]
+    header = build_header((*volumes[0].shape, *channels), stored[0].dtype, volumes[0].affine, slope)
     with atomic_file(file) as temporary, temporary.open("wb") as handle:
-        # wbits 31 writes a gzip member whose header has no time and no name.
+        # wbits 31 writes a gzip member whose header has no time and no name. Always zlib: what is written must not
+        # depend on what else is installed.
         packer = zlib.compressobj(COMPRESSION, wbits=31) if file.name.lower().endswith(".gz") else None
         pack = packer.compress if packer else bytes
         handle.write(pack(header))
-        for plane in range(data.shape[2]):
-            handle.write(pack(data[:, :, plane].tobytes(order="F")))
+        for data in stored:
+            for plane in range(data.shape[2]):
+                handle.write(pack(data[:, :, plane].tobytes(order="F")))
         if packer:
             handle.write(packer.flush())
 

@@ -9,38 +9,17 @@ ET, which models of ``regions`` and of ``classes`` both give, so that they may b
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import PackageError
 from gliodistill.images.volume import Volume
+from gliodistill.inference.flips import FLOOR, UNFLIPPED, Flip, probabilities
 from gliodistill.inference.predictor import Predictor
 from gliodistill.preparation.preparation import Preparation, Prepared
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.study import Study
-
-AXES = "xyz"
-"""Names of the prepared grid's axes: left–right, back–front, down–up."""
-
-Flip = tuple[int, ...]
-"""Axes mirrored, 0 to 2."""
-
-_FLOOR = -100.0  # logit of what a model cannot draw; −∞ would spoil its neighbours where it is interpolated
-
-
-def parse_flips(text: str) -> tuple[Flip, ...]:
-    """Every combination of the axes named: ``none`` → 1, ``x`` → 2, ``xy`` → 4, ``all`` (= ``xyz``) → 8.
-
-    Raises:
-        PackageError: anything else.
-    """
-    axes = {"none": "", "all": AXES}.get(text, text)
-    if not set(axes) <= set(AXES) or len(set(axes)) < len(axes) or not text:
-        raise PackageError("no such flips", field="flips", got=text, expected="none, all, or some of x, y, z, e.g. xy")
-    numbers = sorted(AXES.index(axis) for axis in axes)
-    return tuple(flip for count in range(len(numbers) + 1) for flip in combinations(numbers, count))
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +69,7 @@ class Ensemble:
         PackageError: no model, or one twice (it would weigh double).
     """
 
-    def __init__(self, models: Sequence[Predictor], flips: tuple[Flip, ...] = ((),)) -> None:
+    def __init__(self, models: Sequence[Predictor], flips: tuple[Flip, ...] = UNFLIPPED) -> None:
         fingerprints = [model.package.fingerprint for model in models]
         if not models:
             raise PackageError("no model", field="models", got=0, expected="one or more")
@@ -118,7 +97,7 @@ class Ensemble:
         squares = np.zeros_like(total)
         drawn = []
         for view, logits in self._members(prepared):
-            probability = 0.5 + 0.5 * np.tanh(0.5 * view.in_box(np.maximum(logits, _FLOOR)))  # a logistic that cannot overflow
+            probability = probabilities(view.in_box(np.maximum(logits, FLOOR)))
             place = (slice(None), *view.box)
             total[place] += probability
             squares[place] += probability**2

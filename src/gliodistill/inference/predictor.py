@@ -2,20 +2,25 @@
 
 import os
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import StudyError
 from gliodistill.inference import tiling
-from gliodistill.inference.runtimes import open_runtime
+from gliodistill.inference.flips import AXES, FLOOR, UNFLIPPED, Flip, mirrored, probabilities
+from gliodistill.inference.postprocessing import check_steps, clean
+from gliodistill.inference.runtimes import Runtime, open_runtime
 from gliodistill.inference.segmentation import Segmentation
 from gliodistill.models.package import ModelPackage
 from gliodistill.models.spec import find_convention
-from gliodistill.studies.labels import LabelConvention
+from gliodistill.preparation.preparation import Prepared
+from gliodistill.studies.labels import REGIONS, LabelConvention
 from gliodistill.studies.study import Study
 
-MEMORY_GB = 6.0
+MEMORY_GB = 3.0
 """Memory a whole-brain pass may take before windows are used instead; fixed, so that answers do not depend on the load."""
 
 
@@ -24,12 +29,14 @@ class Predictor:
 
     Args:
         package: an opened package, or the folder of one.
-        runtime: ``"openvino"`` or ``"torch"``.
+        runtime: ``"openvino"``, ``"onnx"`` or ``"torch"``.
         threads: processor threads; None = all cores.
         memory_gb: a brain whose one-pass estimate is larger is segmented by windows; 0 always uses windows.
+        flips: mirrored looks to average (:func:`~gliodistill.inference.flips.parse_flips`).
+        postprocess: whether the package's clean-up steps are applied.
 
     Raises:
-        PackageError: the package is damaged, or the runtime unknown or not installed.
+        PackageError: the package is damaged, a clean-up step unknown, or the runtime unknown or not installed.
     """
 
     def __init__(
@@ -39,46 +46,111 @@ class Predictor:
         threads: int | None = None,
         *,
         memory_gb: float = MEMORY_GB,
+        flips: tuple[Flip, ...] = UNFLIPPED,
+        postprocess: bool = True,
     ) -> None:
         self.package = package if isinstance(package, ModelPackage) else ModelPackage.open(package)
+        self.steps = self.package.spec.inference.postprocessing if postprocess else ()
+        check_steps(self.steps)
         self.runtime = open_runtime(runtime, self.package, threads)
         self.memory_gb = memory_gb
+        self.flips = flips
 
-    def segment(self, study: Study, *, labels: LabelConvention | str | None = None) -> Segmentation:
+    def segment(self, study: Study, *, labels: LabelConvention | str | None = None, probability: bool = False) -> Segmentation:
         """Segment one study.
+
+        No float map of the whole study is made: scores are brought back to the study's grid a few planes at a time,
+        and, without ``probability``, only around what exceeds the threshold.
 
         Args:
             study: sequences the model does not take are ignored.
             labels: convention of the output; None = that of the model's training truth.
+            probability: keep the probabilities as well.
 
         Raises:
             StudyError: the study lacks a sequence that the model needs, or its images are empty.
             LabelError: no such convention.
         """
-        spec = self.package.spec
-        convention = spec.convention if labels is None else find_convention(labels)
-        self.check(study)
         began = time.perf_counter()
-        prepared = spec.preparation.apply(study)
-        ready = time.perf_counter()
-        scores = self.region_logits(prepared.image)
+        prepared = self.prepare(study)
+        answer = self.segment_prepared(prepared, labels=labels, probability=probability)
+        return replace(answer, seconds={"prepare": time.perf_counter() - began - sum(answer.seconds.values()), **answer.seconds})
+
+    def prepare(self, study: Study) -> Prepared:
+        """What the network sees of a study, once it is known to have what the model needs.
+
+        Raises:
+            StudyError: as :meth:`segment`.
+        """
+        self.check(study)
+        return self.package.preparation.apply(study)
+
+    def segment_prepared(
+        self, prepared: Prepared, *, labels: LabelConvention | str | None = None, probability: bool = False
+    ) -> Segmentation:
+        """As :meth:`segment`; the images of the study need not be in memory any more."""
+        convention = self.package.convention if labels is None else find_convention(labels)
+        grid, began = prepared.native, time.perf_counter()
+        scores = list(self._region_slabs(prepared.image)) if self._whole(prepared.shape) else self._region_slabs(prepared.image)
         inferred = time.perf_counter()
-        # TC only inside WT and ET only inside TC, as anatomy and label maps have it.
-        regions = np.logical_and.accumulate(prepared.to_native(scores, spec.inference.logit_threshold), axis=0)
-        codes = study.grid.with_data(convention.from_regions(regions))
-        seconds = {"prepare": ready - began, "infer": inferred - ready, "restore": time.perf_counter() - inferred}
-        return Segmentation(study.id, codes, regions, convention, self.package.name, self.package.fingerprint, seconds)
+        threshold = self.package.spec.inference.logit_threshold
+        depth = np.zeros([side.stop - side.start for side in prepared.box], dtype=np.uint8)
+        kept = np.zeros((len(REGIONS), *depth.shape), dtype=np.uint8) if probability else None
+        for place, values in prepared.slabs_in_box(scores, None if probability else threshold):
+            # TC only inside WT and ET only inside TC, as anatomy and label maps have it.
+            drawn = values[0] > threshold
+            depth[place] = drawn
+            for channel in values[1:]:
+                drawn &= channel > threshold
+                depth[place] += drawn
+            if kept is not None:
+                kept[:, *place] = np.rint(np.minimum.accumulate(probabilities(values), axis=0) * 255)
+        depth = clean(depth, self.steps, grid.voxel_ml * 1000)
+        counts = np.bincount(depth.ravel(), minlength=len(REGIONS) + 1)[::-1].cumsum()[::-1]
+        volumes = {region: float(voxels) * grid.voxel_ml for region, voxels in zip(REGIONS, counts[1:], strict=True)}
+        return Segmentation(
+            id=prepared.id,
+            labels=grid.with_data(_on_grid(prepared, _codes(convention)[depth])),
+            convention=convention,
+            volumes_ml=volumes,
+            model=self.package.name,
+            fingerprint=self.package.fingerprint,
+            flips=self.looks,
+            postprocessing=self.steps,
+            seconds={"infer": inferred - began, "restore": time.perf_counter() - inferred},
+            probabilities=None if kept is None else np.stack([_on_grid(prepared, region) for region in kept]),
+        )
+
+    @property
+    def looks(self) -> list[str]:
+        """The mirrored looks by their axes; ``""`` is the image as it is."""
+        return ["".join(AXES[axis] for axis in flip) for flip in self.flips]
 
     def region_logits(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits of WT, TC, ET (3 X Y Z, float32) of a prepared image (levels, uint8 C X Y Z), whatever the network's outputs are."""
         return self.package.spec.outputs.region_logits(self.logits(image))
 
     def logits(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Logits (K X Y Z, float32) of a prepared image (levels, uint8 C X Y Z), in one pass or by windows."""
-        settings, needs = self.package.spec.inference, self.package.runtime
-        if settings.whole and self.memory_of(image.shape[1:]) <= self.memory_gb:
-            return tiling.whole(image, self.runtime, needs.divisor)
-        return tiling.by_windows(image, self.runtime, settings.patch, settings.overlap, needs.divisor)
+        """The network's own logits (K X Y Z, float32) of a prepared image (levels, uint8 C X Y Z), in one pass or by windows."""
+        slabs = list(self._slabs(image, self.runtime))
+        return slabs[0] if len(slabs) == 1 else np.concatenate(slabs, axis=1)
+
+    def _region_slabs(self, image: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+        """Logits of WT, TC, ET, mirrored looks averaged, slab by slab along X."""
+        outputs = self.package.spec.outputs
+        if self.flips == UNFLIPPED:
+            slabs = (outputs.region_logits(slab) for slab in self._slabs(image, self.runtime))
+            return slabs if outputs.kind == "regions" else (np.maximum(slab, FLOOR) for slab in slabs)
+        return self._slabs(image, mirrored(lambda levels: np.stack([outputs.region_logits(k) for k in self.runtime(levels)]), self.flips))
+
+    def _slabs(self, image: NDArray[np.uint8], network: Runtime | tiling.Network) -> Iterator[NDArray[np.float32]]:
+        settings, divisor = self.package.spec.inference, self.package.runtime.divisor
+        if self._whole(image.shape[1:]):
+            return iter([tiling.whole(image, network, divisor)])
+        return tiling.by_windows(image, network, settings.patch, settings.overlap, divisor)
+
+    def _whole(self, shape: tuple[int, ...]) -> bool:
+        return self.package.spec.inference.whole and self.memory_of(shape) <= self.memory_gb
 
     def memory_of(self, shape: tuple[int, ...]) -> float:
         """Estimated memory of a whole-brain pass over ``shape`` (X Y Z), in GB."""
@@ -106,10 +178,23 @@ def load_model(path: str | os.PathLike[str], runtime: str = "openvino", threads:
 
     Args:
         path: the package's folder.
-        runtime: ``"openvino"`` or ``"torch"``.
+        runtime: ``"openvino"``, ``"onnx"`` or ``"torch"``.
         threads: processor threads; None = all cores.
 
     Raises:
         PackageError: the package is damaged, or the runtime unknown or not installed.
     """
     return Predictor(path, runtime, threads)
+
+
+def _codes(convention: LabelConvention) -> NDArray[np.uint8]:
+    """Depth (0 outside, 1 WT only, 2 TC, 3 ET) → code of the convention."""
+    regions = np.arange(len(REGIONS) + 1)[None] > np.arange(len(REGIONS))[:, None]
+    return convention.from_regions(regions[:, :, None, None])[:, 0, 0]
+
+
+def _on_grid(prepared: Prepared, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What lies in the brain's box (X Y Z, canonical axes) on the study's own grid, in the order files have; 0 elsewhere."""
+    result = np.zeros(prepared.native.shape, dtype=np.uint8, order="F")
+    prepared.native.with_data(result).canonical().data[prepared.box] = values  # a view: this fills the result
+    return result

@@ -29,7 +29,8 @@ from gliodistill.errors import GliodistillError, LabelError, OutputError, StudyE
 from gliodistill.files import atomic_folder, make_folder, remove_leftovers, sha256, write_text
 from gliodistill.images.nifti import write_nifti
 from gliodistill.inference.batch import check_ids, read_ahead
-from gliodistill.inference.ensemble import AXES, Consensus, Ensemble
+from gliodistill.inference.ensemble import Consensus, Ensemble
+from gliodistill.inference.flips import AXES
 from gliodistill.models.package import NOTICE, WEIGHTS, versions_in_use
 from gliodistill.preparation.likeness import Signature, most_alike, signature_of
 from gliodistill.progress import track

@@ -1,15 +1,16 @@
 """What comes out: label codes and regions on the study's own grid."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.images.volume import Volume
-from gliodistill.studies.labels import REGIONS, LabelConvention
+from gliodistill.models.spec import Step
+from gliodistill.studies.labels import LabelConvention
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,25 +20,32 @@ class Segmentation:
     Attributes:
         id: of the study.
         labels: codes of ``convention`` (uint8, X Y Z) on the study's own grid.
-        regions: WT, TC, ET (bool, 3 X Y Z), nested.
         convention: what the codes mean.
+        volumes_ml: region → volume in ml.
         model: name of the model.
         fingerprint: SHA-256 of the model package.
+        flips: mirrored looks that were averaged, by axes (``""`` is the image as it is).
+        postprocessing: clean-up steps that were applied.
         seconds: stage → seconds it took.
+        probabilities: · 255 of WT, TC, ET (uint8, 3 X Y Z) on the study's own grid, nested, before any clean-up; None
+            unless asked for.
     """
 
     id: str
     labels: Volume
-    regions: NDArray[np.bool_]
     convention: LabelConvention
+    volumes_ml: Mapping[str, float]
     model: str
     fingerprint: str
+    flips: Sequence[str]
+    postprocessing: Sequence[Step]
     seconds: Mapping[str, float]
+    probabilities: NDArray[np.uint8] | None = None
 
     @property
-    def volumes_ml(self) -> dict[str, float]:
-        """Region → volume in ml."""
-        return {region: float(mask.sum()) * self.labels.voxel_ml for region, mask in zip(REGIONS, self.regions, strict=True)}
+    def regions(self) -> NDArray[np.bool_]:
+        """WT, TC, ET (bool, 3 X Y Z), nested."""
+        return self.convention.to_regions(self.labels.data)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the labels as NIfTI, whole or not at all. The header carries geometry and nothing about the patient.
@@ -49,13 +57,22 @@ class Segmentation:
 
         write_nifti(self.labels, path)
 
+    def save_probabilities(self, path: str | os.PathLike[str]) -> None:
+        """Write the probabilities as one 4-D NIfTI of WT, TC, ET (stored · 255, scaled back by the header), as :meth:`save`."""
+        from gliodistill.images.nifti import write_channels
+
+        assert self.probabilities is not None
+        write_channels([self.labels.with_data(region) for region in self.probabilities], path, slope=1 / 255)
+
     def summary(self) -> dict[str, Any]:
-        """As JSON: volumes (ml), seconds, the model and the label convention."""
+        """As JSON: volumes (ml), seconds, the model, how it was applied, and the label convention."""
         return {
             "id": self.id,
             "volumes_ml": {region: round(volume, 4) for region, volume in self.volumes_ml.items()},
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
             "labels": {"convention": self.convention.name, "codes": {str(c): str(t) for c, t in self.convention.codes.items()}},
             "model": {"name": self.model, "sha256": self.fingerprint},
+            "flips": list(self.flips),
+            "postprocessing": [asdict(step) for step in self.postprocessing],
             "notice": "Research use, not a medical device.",
         }

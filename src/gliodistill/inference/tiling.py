@@ -5,7 +5,7 @@ and weights are those of MONAI's ``SlidingWindowInferer(mode="gaussian")``, whic
 """
 
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import groupby, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +38,8 @@ def whole(image: NDArray[np.uint8], network: Network, divisor: int) -> NDArray[n
     return np.ascontiguousarray(network(image[None])[0][:, :x, :y, :z])
 
 
-def by_windows(image: NDArray[np.uint8], network: Network, patch: Sides, overlap: float, divisor: int = 1) -> NDArray[np.float32]:
-    """Logits (K X Y Z, float32) of an image (uint8 C X Y Z) from overlapping windows.
+def by_windows(image: NDArray[np.uint8], network: Network, patch: Sides, overlap: float, divisor: int = 1) -> Iterator[NDArray[np.float32]]:
+    """Logits of an image (uint8 C X Y Z) from overlapping windows, a slab at a time along X.
 
     Args:
         image: levels; padded with 0 where it is smaller than a window.
@@ -48,24 +48,35 @@ def by_windows(image: NDArray[np.uint8], network: Network, patch: Sides, overlap
         overlap: share of the window that neighbours share, [0, 1).
         divisor: what the network's sides must be multiples of.
 
-    Memory beside the network's: K + 1 float32 maps of the image.
+    Yields:
+        slabs (K x Y Z, float32) that follow one another along X and make up the image.
+
+    Memory beside the network's: K + 1 float32 maps as wide as a window.
     """
     window = padded_sides(patch, divisor)
     x, y, z = (max(side, w) for side, w in zip(image.shape[1:], window, strict=True))
-    padded, inner = _pad(image, (x, y, z))
+    padded, (_, inner_x, inner_y, inner_z) = _pad(image, (x, y, z))
     weight = gaussian(window)
-    total = np.zeros((x, y, z), dtype=np.float32)
+    total = np.zeros((window[0], y, z), dtype=np.float32)
     logits: NDArray[np.float32] | None = None
-    for place in positions((x, y, z), window, overlap):
-        part = network(padded[(slice(None), *place)][None])[0]
-        if logits is None:
-            logits = np.zeros((len(part), x, y, z), dtype=np.float32)
-        for channel, values in zip(logits, part, strict=True):
-            channel[place] += values * weight
-        total[place] += weight
-    assert logits is not None  # there is always a window
-    logits /= total
-    return np.ascontiguousarray(logits[inner])
+    columns = [list(places) for _, places in groupby(positions((x, y, z), window, overlap), key=lambda place: place[0].start)]
+    starts = [places[0][0].start for places in columns] + [x]
+    for places, start, following in zip(columns, starts, starts[1:], strict=False):
+        for place in places:
+            part = network(padded[(slice(None), *place)][None])[0]
+            if logits is None:
+                logits = np.zeros((len(part), *total.shape), dtype=np.float32)
+            for channel, values in zip(logits, part, strict=True):
+                channel[:, place[1], place[2]] += values * weight
+            total[:, place[1], place[2]] += weight
+        assert logits is not None  # there is always a window
+        done = following - start  # no later window reaches these planes
+        wanted = slice(max(inner_x.start - start, 0), max(min(inner_x.stop - start, done), 0))
+        if wanted.start < wanted.stop:
+            yield np.divide(logits[:, wanted, inner_y, inner_z], total[wanted, inner_y, inner_z], dtype=np.float32)
+        for held in (logits, total[None]):
+            held[:, :-done] = held[:, done:] if done < window[0] else 0
+            held[:, -done:] = 0
 
 
 def gaussian(window: Sides) -> NDArray[np.float32]:
