@@ -63,7 +63,7 @@ class Surface:
             mask: bool on X Y Z.
         """
         # In one row of all voxels a neighbour is a fixed step away, and the border of zeros is what lies beyond the array.
-        padded = np.pad(mask, 1)
+        padded = np.pad(np.ascontiguousarray(mask), 1)
         row = padded.ravel()
         inside = row.copy()
         for step in padded.strides:
@@ -80,7 +80,7 @@ class Surface:
             spacing: voxel size along X, Y, Z in mm.
         """
         # The 8 voxels around a corner as 8 bits, the first voxel along each axis the highest: two, four, eight at a time.
-        padded = np.pad(mask, 1)
+        padded = np.pad(np.ascontiguousarray(mask), 1)
         bits: NDArray[np.uint8] = padded.view(np.uint8).ravel()
         for shift, step in zip((1, 2, 4), reversed(padded.strides), strict=True):
             first = bits << np.uint8(shift)
