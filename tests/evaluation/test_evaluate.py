@@ -9,9 +9,10 @@ import pytest
 
 from gliodistill.errors import EvaluationError, LabelError
 from gliodistill.evaluation.evaluate import ComparisonError, evaluate
-from gliodistill.evaluation.rules import PLAIN, RULES, Rules
+from gliodistill.evaluation.rules import RULES
+from gliodistill.evaluation.rules.plain import Plain
 from gliodistill.evaluation.scores import score_study
-from gliodistill.images.nifti import write_nifti
+from gliodistill.images.nifti import write_channels, write_nifti
 from gliodistill.images.volume import Volume
 from gliodistill.studies.labels import BRATS2021, CONVENTIONS, REGIONS, LabelConvention
 
@@ -172,17 +173,17 @@ def test_empty_predictions_are_scored_by_the_rule(truth: Path, tmp_path: Path) -
 
 
 @dataclass(frozen=True)
-class Fussy(Rules):
+class Fussy(Plain):
     """A rule set that cannot score a large tumour."""
 
-    def score_region(self, prediction, truth, spacing, voxel_ml, beyond=0):  # type: ignore[no-untyped-def]
-        if truth.sum() > TRUTH["case_b"][0].sum():
+    def score_region(self, region):  # type: ignore[no-untyped-def]
+        if region.truth.sum() > TRUTH["case_b"][0].sum():
             raise ValueError("too large\nby far")
-        return super().score_region(prediction, truth, spacing, voxel_ml, beyond)
+        return super().score_region(region)
 
 
 def test_a_study_that_fails_is_recorded_and_the_others_go_on(truth: Path, predictions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RULES, "fussy", Fussy("fussy", "", PLAIN.both_empty, PLAIN.one_empty))
+    monkeypatch.setitem(RULES, "fussy", Fussy)
     scores = evaluate(predictions, truth, rules="fussy")
     assert sorted(scores.studies) == ["case_a", "case_b"]
     assert scores.failed == {"case_c": "ValueError: too large by far"}
@@ -201,6 +202,79 @@ def test_options_that_do_not_exist(truth: Path, predictions: Path, tmp_path: Pat
     (tmp_path / "empty").mkdir()
     with pytest.raises(EvaluationError, match="no predictions"):
         evaluate(tmp_path / "empty", truth)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_set_from_files(name: str, truth: Path, predictions: Path) -> None:
+    scores = evaluate(predictions, truth, rules=name, tolerance_mm=2.0)
+    for id in IDS:
+        expected = score_study(PREDICTION[id], TRUTH[id], (1.0, 2.0, 1.5), scores.rules)
+        for region in REGIONS:
+            assert scores.studies[id][region] == pytest.approx(expected[region], abs=1e-9)
+
+
+def test_the_regions_of_a_task(tmp_path: Path) -> None:
+    truth = write_cohort(tmp_path / "truth", CONVENTIONS["brats-ped"])
+    scores = evaluate(truth, truth, task="ped", labels="brats-ped", prediction_labels="brats-ped")
+    assert {region: scores.mean(region) for region in scores.rules.regions} == dict.fromkeys(("WT", "TC", "ET", "NETC", "CC", "ED"), 1.0)
+
+
+def test_manifests_on_both_sides(truth: Path, predictions: Path, tmp_path: Path) -> None:
+    for name, label in (("said", lambda id: predictions / f"{id}.nii.gz"), ("real", lambda id: truth / id / f"{id}_seg.nii.gz")):
+        rows = [f"{id},{truth / id / f'{id}_flair.nii.gz'},{label(id)}" for id in IDS]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["id,flair,truth", *rows]))
+    scores = evaluate(tmp_path / "said.csv", tmp_path / "real.csv")
+    assert scores.studies == evaluate(predictions, truth).studies
+
+
+def write_probabilities(folder: Path, affine: np.ndarray = AFFINE) -> dict[str, np.ndarray]:
+    folder.mkdir()
+    random = np.random.default_rng(5)
+    maps = {id: np.clip(PREDICTION[id] * 0.7 + random.random((3, *SHAPE)) * 0.3, 0, 1).astype(np.float32) for id in IDS}
+    for id, said in maps.items():
+        write_channels([Volume(channel, affine) for channel in said], folder / f"{id}_prob.nii.gz")
+    return maps
+
+
+def test_probabilities_are_judged_around_the_tumour(truth: Path, predictions: Path, tmp_path: Path) -> None:
+    maps = write_probabilities(tmp_path / "said")
+    scores = evaluate(predictions, truth, probabilities=tmp_path / "said")
+    assert scores.calibration is not None
+    everything = 0
+    for id in IDS:
+        where = np.argwhere((TRUTH[id] | PREDICTION[id]).any(axis=0))
+        margin = np.round(10 / np.array([1.0, 2.0, 1.5])).astype(int)
+        low, high = np.maximum(where.min(axis=0) - margin, 0), where.max(axis=0) + 1 + margin
+        box = (slice(None), *(slice(a, b) for a, b in zip(low, high, strict=True)))
+        said, real = maps[id][box].astype(float), TRUTH[id][box]
+        everything += real[0].size
+        for channel, region in enumerate(REGIONS):
+            assert scores.studies[id][region]["brier"] == pytest.approx(((said[channel] - real[channel]) ** 2).mean(), abs=1e-6)
+            assert 0 < scores.studies[id][region]["ece"] < 1
+    assert sum(part.voxels for part in scores.calibration["WT"]) == everything
+
+
+def test_probabilities_that_do_not_fit_are_named_before_anything_is_computed(truth: Path, predictions: Path, tmp_path: Path) -> None:
+    shifted = AFFINE.copy()
+    shifted[0, 3] += 3
+    write_probabilities(tmp_path / "said", shifted)
+    (tmp_path / "said" / "case_a_prob.nii.gz").unlink()
+    write_nifti(Volume(np.zeros(SHAPE, np.float32), AFFINE), tmp_path / "said" / "case_b_prob.nii.gz")
+    with pytest.raises(ComparisonError) as caught:
+        evaluate(predictions, truth, probabilities=tmp_path / "said")
+    for part in ("case_a: no probability map", "case_b: probabilities", "1 channels instead of 3", "case_c: grids differ: probabilities"):
+        assert part in "\n".join(caught.value.problems)
+    with pytest.raises(EvaluationError, match="no such folder of probabilities"):
+        evaluate(predictions, truth, probabilities=tmp_path / "nowhere")
+
+
+def test_a_map_that_holds_no_probabilities_fails_its_study_alone(truth: Path, predictions: Path, tmp_path: Path) -> None:
+    write_probabilities(tmp_path / "said")
+    logits = [Volume(np.full(SHAPE, 4.0, np.float32), AFFINE)] * 3
+    write_channels(logits, tmp_path / "said" / "case_b_prob.nii.gz")
+    scores = evaluate(predictions, truth, probabilities=tmp_path / "said")
+    assert sorted(scores.studies) == ["case_a", "case_c"]
+    assert "not probabilities (got 4 … 4, expected 0 … 1)" in scores.failed["case_b"]
 
 
 def test_a_truth_without_labels_is_refused(predictions: Path, tmp_path: Path) -> None:

@@ -28,12 +28,13 @@ def test_components_are_those_of_scipy(mask: np.ndarray) -> None:
 def test_dilation_is_that_of_scipy(mask: np.ndarray, times: int) -> None:
     expected = ndimage.binary_dilation(mask, FACES_AND_EDGES, iterations=times) if times else mask
     assert np.array_equal(dilate(mask, times), expected)
+    assert np.array_equal(dilate(np.asfortranarray(mask), times), expected)
 
 
 @settings(max_examples=60, deadline=None)
 @given(speckled(), speckled(), st.sampled_from([0, 1, 3]))
 def test_lesions_by_set_arithmetic(prediction: np.ndarray, truth: np.ndarray, merge: int) -> None:
-    lesions = Lesions.of(prediction, truth, merge)
+    lesions = Lesions.of(np.asfortranarray(prediction), truth, merge)
     around = ndimage.binary_dilation(truth, FACES_AND_EDGES, iterations=merge) if merge else truth
     grown, count = ndimage.label(around, EVERY_NEIGHBOUR)
     predicted, predicted_count = ndimage.label(prediction, EVERY_NEIGHBOUR)

@@ -1,5 +1,7 @@
 """Scores: one study, the summary, and JSON there and back."""
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -7,9 +9,12 @@ import numpy as np
 import pytest
 
 from gliodistill.errors import EvaluationError, OutputError
-from gliodistill.evaluation.rules import METRICS, PLAIN
+from gliodistill.evaluation.calibration import Reliability
+from gliodistill.evaluation.rules import METRICS, get_rules
 from gliodistill.evaluation.scores import Scores, StudyScores, score_study
 from gliodistill.studies.labels import REGIONS
+
+PLAIN = get_rules("plain")
 
 
 def regions(seed: int, shape: tuple[int, int, int] = (9, 8, 7)) -> np.ndarray:
@@ -24,7 +29,8 @@ def example() -> Scores:
         "a": score_study(empty, empty, (1, 1, 2)),
         "c": score_study(empty, truth, (1, 1, 2)),
     }
-    return Scores(PLAIN, studies, {"d": "c.nii.gz: truncated"}, {"truth_labels": "brats2021"})
+    curve = Reliability.of(np.linspace(0, 1, 50).reshape(5, 5, 2), np.arange(50).reshape(5, 5, 2) > 30).bins
+    return Scores(PLAIN, studies, {"d": "c.nii.gz: truncated"}, {"truth_labels": "brats2021"}, {"WT": curve})
 
 
 def test_score_study_by_set_arithmetic() -> None:
@@ -75,6 +81,9 @@ def test_summary_leaves_out_what_is_undefined() -> None:
         for metric in METRICS:
             values = np.array([v for s in scores.studies.values() if (v := s[region][metric]) is not None])
             summary = scores.summary[region][metric]
+            if metric in ("ece", "brier"):  # no probabilities
+                assert summary == {"mean": None, "median": None, "std": None, "n": 0}
+                continue
             assert summary["n"] == len(values)
             assert summary["mean"] == pytest.approx(values.mean())
             assert summary["median"] == pytest.approx(np.median(values))
@@ -95,10 +104,33 @@ def test_json_there_and_back(tmp_path: Path) -> None:
     assert again == scores
     assert again.to_json() == scores.to_json()
     content = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
-    assert content["rules"] == {"name": "plain", "text": PLAIN.text}
+    assert content["rules"] == {"name": "plain", "task": "gli", "tolerance_mm": None, "text": PLAIN.text}
+    assert len(content["calibration"]["WT"]) == 15
     assert list(content["studies"]) == ["a", "b", "c"]
     assert content["failed"] == {"d": "c.nii.gz: truncated"}
     assert [p.name for p in tmp_path.iterdir()] == ["scores.json"]
+
+
+def test_rules_come_back_with_their_task_and_tolerance() -> None:
+    rules = get_rules("brats2026", "met", 2.0)
+    masks = np.zeros((4, 9, 8, 7), dtype=bool)
+    scores = Scores(rules, {"a": score_study(masks, masks, (1, 1, 2), rules)})
+    again = Scores.from_json(scores.to_json())
+    assert again == scores
+    assert (again.rules.task, again.rules.tolerance_mm, again.calibration) == ("met", 2.0, None)
+    assert set(again.studies["a"]) == {"WT", "TC", "ET", "RC"}
+
+
+def test_the_table_has_a_row_for_each_region_and_each_failure() -> None:
+    scores = example()
+    rows = list(csv.DictReader(io.StringIO(scores.to_csv())))
+    assert [(row["study"], row["region"]) for row in rows] == [(study, region) for study in "abc" for region in REGIONS] + [("d", "")]
+    assert rows[-1]["failed"] == "c.nii.gz: truncated"
+    assert rows[0]["sensitivity"] == ""  # undefined
+    for row in rows[:-1]:
+        for metric in METRICS:
+            value = scores.studies[row["study"]][row["region"]][metric]
+            assert row[metric] == "" if value is None else float(row[metric]) == value
 
 
 def test_ok_only_when_nothing_failed() -> None:
@@ -126,9 +158,12 @@ def spoiled(**changes: object) -> str:
         ("{}", "not a scores file"),
         (example().to_json()[:300], "not a scores file"),
         (example().to_json().replace('"dice": 1.0', '"dice": NaN'), "not a scores file.*NaN"),
-        (spoiled(schema="gliodistill scores 99"), "another version.*field schema.*99.*expected gliodistill scores 1"),
+        (spoiled(schema="gliodistill scores 99"), "another version.*field schema.*99.*expected gliodistill scores 2"),
         (spoiled(rules={"name": "lesions", "text": ""}), "rules that this version does not know.*lesions.*expected plain"),
-        (spoiled(rules={"name": "plain", "text": "other"}), "rules that this version does not know"),
+        (spoiled(rules={"name": "plain", "task": "gli", "tolerance_mm": None, "text": "other"}), "rules that this version does not know"),
+        (spoiled(rules={"name": "plain", "task": "lung", "tolerance_mm": None, "text": ""}), "rules that this version does not know"),
+        (spoiled(calibration={"WT": []}), r"not a reliability curve.*calibration.WT.*expected 15 bins"),
+        (spoiled(calibration={"WT": [{"voxels": 3}]}), "incomplete"),
         (spoiled(studies={"a": {"WT": {}}}), "incomplete"),
         (spoiled(studies=3), "incomplete"),
         (example().to_json().replace('"dice": 1.0', '"dice": "1.0"'), "not a score.*field a.WT.dice.*expected a finite number"),

@@ -40,6 +40,13 @@ def test_every_way_to_fill_a_corner_has_an_area() -> None:
 @given(speckled())
 def test_surface_voxels_are_those_an_erosion_takes(mask: np.ndarray) -> None:
     assert np.array_equal(Surface.voxels(mask).points, surface_of(mask))
+    other_order = np.asfortranarray(mask)
+    assert np.array_equal(Surface.voxels(other_order).points, surface_of(mask))
+    assert np.array_equal(Surface.patches(other_order, (1, 1, 1)).points, Surface.patches(mask, (1, 1, 1)).points)
+
+
+def test_a_mask_that_fills_the_image_has_its_border_as_surface() -> None:
+    assert len(Surface.voxels(np.ones((5, 6, 7), dtype=bool)).points) == 5 * 6 * 7 - 3 * 4 * 5
 
 
 @pytest.mark.parametrize("kind", ["voxels", "patches"])
