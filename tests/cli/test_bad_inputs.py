@@ -88,7 +88,7 @@ def predictions(b) -> Path:
 
 
 def evaluate(b, folder: Path | None = None, *more: object) -> Words:
-    return ("evaluate", folder or predictions(b), b.data, "-o", b.root / "scores.json", *more)
+    return ("evaluate", folder or predictions(b), b.data, "-o", b.root / "evaluation", *more)
 
 
 # Images
@@ -348,9 +348,10 @@ def _(b):
     return prepare(b)
 
 
-@bad("scores into a folder that is not there", "scores.json", "--output", "expected a file name")
+@bad("an evaluation where a file is", "taken", "cannot write", "check the folder")
 def _(b):
-    return ("evaluate", predictions(b), b.data, "-o", b.root / "missing" / "scores.json")
+    (b.root / "taken").write_text("precious")
+    return ("evaluate", predictions(b), b.data, "-o", b.root / "taken")
 
 
 # Recipes
@@ -635,6 +636,17 @@ def _(b):
 @bad("unknown rules", "unknown rule set", "field rules", "got 'brats'", "expected plain")
 def _(b):
     return evaluate(b, None, "--rules", "brats")
+
+
+@bad("unknown task", "unknown task", "field task", "got 'liver'", "expected gli")
+def _(b):
+    return evaluate(b, None, "--task", "liver")
+
+
+@bad("no probabilities", "case_0: no probability map", "empty")
+def _(b):
+    (b.root / "empty").mkdir()
+    return evaluate(b, None, "--probabilities", b.root / "empty")
 
 
 # Command lines

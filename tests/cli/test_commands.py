@@ -53,8 +53,10 @@ def test_the_whole_road(program, tmp_path, recipe):
     id = made["studies"][0]
     assert read_labels(out / f"{id}.nii.gz").same_grid(read_labels(studies / id / f"{id}_seg.nii.gz"))
 
-    scores = data(program("evaluate", out, studies, "-o", tmp_path / "scores.json", "--json"))
-    assert scores == json.loads((tmp_path / "scores.json").read_text())
+    scores = data(program("evaluate", out, studies, "--rules", "brats2023", "-o", tmp_path / "evaluation", "--json"))
+    assert scores == json.loads((tmp_path / "evaluation" / "scores.json").read_text())
+    assert sorted(file.name for file in (tmp_path / "evaluation").iterdir()) == ["report.html", "scores.csv", "scores.json"]
+    assert scores["rules"]["name"] == "brats2023"
     assert sorted(scores["studies"]) == made["studies"]
 
 
@@ -75,7 +77,10 @@ def test_what_a_person_reads(program, tmp_path, cohort, model):
     assert "case_1" in done.out and "not a medical device" in done.out
     perfect = program("evaluate", cohort_truth(cohort, tmp_path), cohort)
     assert perfect.code == 0
-    assert "WT 1.0000 0.00" in " ".join(perfect.out.split())
+    words = " ".join(perfect.out.split())
+    for part in ("mean WT TC ET", "Dice 1.0000 1.0000 1.0000", "HD95 mm 0.00 0.00 0.00", "false lesions 0 0 0"):
+        assert part in words
+    assert "ECE" not in words.partition("means over")[0]  # without probabilities
     assert "means over 3 studies; rules plain" in perfect.out
     assert "\x1b" not in found.out + done.out + perfect.out  # no colours where it is not a terminal
 

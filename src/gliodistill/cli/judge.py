@@ -76,6 +76,7 @@ def evaluate(
     from gliodistill.evaluation.evaluate import match_pairs, score_pairs
     from gliodistill.evaluation.rules import get_rules
     from gliodistill.files import make_folder, write_text
+    from gliodistill.reports.evaluation import write_evaluation_report
 
     rule_set = get_rules(rules, task, tolerance)
     with nullcontext() if out is None else nothing_left(out):
@@ -95,6 +96,7 @@ def evaluate(
         if out is not None:
             scores.write(out / SCORES)
             write_text(out / TABLE, scores.to_csv())
+            write_evaluation_report(out / REPORT, scores, pairs, title=f"Evaluation of {predictions.resolve().name}")
     emit(as_json, json.loads(scores.to_json()), lambda screen: _show(screen, scores))
     report_failures(dict(scores.failed))
 
