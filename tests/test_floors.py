@@ -78,6 +78,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
         ("pseudo-label",),
         ("segment",),
         ("evaluate",),
+        ("compare",),
         ("demo",),
     ],
 )

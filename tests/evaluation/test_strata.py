@@ -68,7 +68,7 @@ def test_a_missing_or_binary_table(tmp_path: Path) -> None:
 
 
 def test_sequences_there_and_back() -> None:
-    described = describe_sequences({"b": ("FLAIR",), "a": ("T1", "T2"), "c": ("T1", "T2")})
+    described = describe_sequences({"b": ("FLAIR",), "a": ("T1", "T2"), "c": ("T2", "T1")})
     assert described == "FLAIR: b; T1+T2: a, c"
     assert sequence_strata(described, {"a", "b", "c"}) == [Strata("Sequences of the study", {"FLAIR": ("b",), "T1+T2": ("a", "c")})]
     same = describe_sequences({"a": ("T1", "T2"), "c": ("T1", "T2")})

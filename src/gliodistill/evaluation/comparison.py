@@ -150,6 +150,10 @@ class Comparison:
         """The contrasts of one pair."""
         return [contrast for contrast in self.contrasts if (contrast.first, contrast.second) == pair]
 
+    def value(self, model: str, study: str, region: str, metric: str) -> float | None:
+        """One value; None where it is undefined or the model failed on the study."""
+        return self.models[model].studies[study][region][metric] if study in self.models[model].studies else None
+
     def as_dict(self) -> dict[str, object]:
         """As JSON holds it."""
         rules, ranking = next(iter(self.models.values())).rules, self.ranking

@@ -12,6 +12,7 @@ import numpy as np
 from gliodistill.errors import EvaluationError, GliodistillError, LabelError
 from gliodistill.evaluation.metrics import bounding_box
 from gliodistill.evaluation.predictions import find_predictions, find_probabilities
+from gliodistill.evaluation.strata import describe_sequences
 from gliodistill.images.volume import Volume
 from gliodistill.progress import track
 from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention
@@ -137,6 +138,7 @@ def match_pairs(
         "prediction_labels": f"{meant.name} ({'declared' if prediction_labels else 'as the truth'})",
         "truth_labels": f"{convention.name} ({'declared' if labels else 'detected'})",
         "studies": f"{len(pairs)} of {len(truths)} with truth",
+        "sequences": describe_sequences({pair.id: pair.images for pair in pairs}),
     }
     return Pairs(pairs, meant, convention, provenance)
 

@@ -1,7 +1,7 @@
 """Kinds of studies: a mean over all may hide that a model is better where it matters least."""
 
 import csv
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gliodistill.errors import EvaluationError
+from gliodistill.studies.sequence import Sequence as MriSequence
 
 NOT_GIVEN = "not given"
 MOST_GROUPS = 12
@@ -52,7 +53,7 @@ def truth_strata(truth_ml: Mapping[str, Mapping[str, float]]) -> list[Strata]:
     return [one for one in strata if len(one.groups) > 1]
 
 
-def describe_sequences(studies: Mapping[str, Iterable[str]]) -> str:
+def describe_sequences(studies: Mapping[str, Collection[str]]) -> str:
     """Which sequences studies have, as the line ``sequences`` of a provenance: ``T1+T2``, or ``T1+T2: a, c; FLAIR: b``.
 
     Args:
@@ -60,7 +61,7 @@ def describe_sequences(studies: Mapping[str, Iterable[str]]) -> str:
     """
     groups: dict[str, list[str]] = {}
     for id in sorted(studies):
-        groups.setdefault("+".join(studies[id]), []).append(id)
+        groups.setdefault("+".join(name for name in MriSequence if name in studies[id]), []).append(id)
     return next(iter(groups)) if len(groups) == 1 else "; ".join(f"{name}: {', '.join(ids)}" for name, ids in sorted(groups.items()))
 
 

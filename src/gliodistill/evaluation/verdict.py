@@ -78,8 +78,8 @@ def method(comparison: Comparison) -> str:
     """How the verdict came about."""
     return (
         "Differences are paired over the same studies; in brackets their 95 % bootstrap intervals. A model is called better where "
-        f"Wilcoxon’s signed-rank test, corrected by Holm over all {comparison.tests} tests made here, gives p < {LEVEL:g}, and the interval "
-        "lies on the same side."
+        f"Wilcoxon’s signed-rank test, corrected by Holm over all {comparison.tests} tests made here, gives p < {LEVEL:g}, and the "
+        "interval lies on the same side."
     )
 
 

@@ -11,16 +11,17 @@ from gliodistill import __version__
 from gliodistill.evaluation.comparison import Comparison, Contrast
 from gliodistill.evaluation.metrics import FACTS
 from gliodistill.evaluation.verdict import FEW, cautions, method, verdict
-from gliodistill.reports.axes import minus
-from gliodistill.reports.forest import Estimate, forest_table
+from gliodistill.reports.contrasts import contrast_forest, numbers_table, p_words, pair_name
 from gliodistill.reports.html import Section, write_report
-from gliodistill.reports.markup import Html, join, tag
+from gliodistill.reports.markup import join, tag
 from gliodistill.reports.paired import paired_chart
 from gliodistill.reports.sorting import SORTING, Column, sortable_table
 from gliodistill.reports.tables import settings_table, tiles
 
 MOST_PAIRS = 6
 """Above so many pairs the verdicts are a table, and strata are shown for the pairs of the best-ranked model alone."""
+LONG = 200
+"""Letters of one line of provenance; the scores hold the rest."""
 MIN_FOR_INTERVAL = 5
 """Below so many studies a stratum's interval is not shown."""
 
@@ -42,7 +43,7 @@ def write_comparison_report(path: str | PathLike[str], comparison: Comparison, s
         Section("Ranking over patients", _ranking(comparison)),
         Section("Every study", _studies(comparison), columns=True),
         Section("Strata", _strata(comparison)),
-        Section("All numbers", [_numbers(comparison)]),
+        Section("All numbers", [numbers_table(comparison.contrasts)]),
         Section("Studies that count", _counting(comparison)),
         Section("How it was compared", _settings(comparison, sources)),
     ]
@@ -61,11 +62,7 @@ def write_comparison_report(path: str | PathLike[str], comparison: Comparison, s
 
 def _verdicts(comparison: Comparison) -> list[object]:
     verdicts = [(verdict(comparison, pair), comparison.of(pair)) for pair in comparison.pairs]
-    counted = [
-        f"better in {sum(c.outcome == 'first' for c in contrasts)}, worse in {sum(c.outcome == 'second' for c in contrasts)} "
-        f"of {len(contrasts)} comparisons"
-        for _, contrasts in verdicts
-    ]
+    counted = [_counted(contrasts) for _, contrasts in verdicts]
     warnings = [tag("p", tag("b", line)) for line in cautions(comparison)]
     if len(verdicts) > MOST_PAIRS:
         columns = [Column("Question", number=False), Column("Answer", number=False), Column("Where", number=False)]
@@ -76,37 +73,26 @@ def _verdicts(comparison: Comparison) -> list[object]:
     return [tiles(answers), *words, *warnings, tag("p", method(comparison), class_="quiet")]
 
 
+def _counted(contrasts: Sequence[Contrast]) -> str:
+    words = {"first": "better in", "second": "worse in", "unclear": "unclear in", "open": "no difference shown in"}
+    counts = {kind: sum(one.outcome == kind for one in contrasts) for kind in words}
+    return ", ".join(f"{words[kind]} {count}" for kind, count in counts.items() if count)
+
+
 def _differences(comparison: Comparison) -> list[object]:
     parts: list[object] = [
         "First less second model: mean over the studies that both have, with its 95 % bootstrap interval; filled where the interval "
         "leaves zero out. Right is better for the first. p: Wilcoxon, corrected."
     ]
+    several = len(comparison.pairs) > 1
     for metric in comparison.metrics:
         rows = [
-            Estimate(
-                one.region,
-                *one.difference[:3],
-                note=_p(one.holm_p),
-                group=_pair(one) if len(comparison.pairs) > 1 else "",
-            )
+            (pair_name(one) if several else "", one.region, one, p_words(one.holm_p))
             for one in comparison.contrasts
-            if one.metric == metric and one.difference is not None
+            if one.metric == metric
         ]
-        parts.append(_forest(comparison, metric, rows, title=_title(metric), note="p"))
+        parts.append(contrast_forest(metric, rows, _sides(comparison), "p"))
     return parts
-
-
-def _forest(comparison: Comparison, metric: str, rows: Sequence[Estimate], *, title: str, note: str) -> Html:
-    one, other = comparison.pairs[0] if len(comparison.pairs) == 1 else ("first", "second")
-    return forest_table(
-        rows,
-        title,
-        estimate="Difference [95 %]",
-        note=note,
-        decimals=_decimals(metric),
-        worse_better=(f"{other} better", f"{one} better"),
-        lower_is_better=FACTS[metric].better == "lower",
-    )
 
 
 def _ranking(comparison: Comparison) -> list[object]:
@@ -140,7 +126,7 @@ def _ranking(comparison: Comparison) -> list[object]:
     if ranking.left_out:
         words += f" {ranking.left_out} rankings are left out, being undefined in some model."
     tested = [
-        f"{a} and {b}: p {_p(p)}" + (f", corrected {_p(ranking.holm_p[a, b])}" if len(ranking.p_values) > 1 else "")
+        f"{a} and {b}: p {p_words(p)}" + (f", corrected {p_words(ranking.holm_p[a, b])}" if len(ranking.p_values) > 1 else "")
         for (a, b), p in ranking.p_values.items()
     ]
     listed = tag("ul", *(tag("li", line) for line in tested)) if len(tested) > 1 else tag("p", f"{tested[0]}.")
@@ -157,17 +143,16 @@ def _studies(comparison: Comparison) -> list[object]:
     for metric in comparison.metrics:
         fact = FACTS[metric]
         for region in comparison.regions:
-            found = [
-                (id, row)
+            found = {
+                id: {name: value for name in comparison.models if (value := comparison.value(name, id, region, metric)) is not None}
                 for id in comparison.studies
-                if None not in (row := [scores.studies.get(id, {}).get(region, {}).get(metric) for scores in comparison.models.values()])
-            ]
-            columns = {name: [row[at] for _, row in found] for at, name in enumerate(comparison.models)}
-            share = not fact.unit and all(0 <= value <= 1 for column in columns.values() for value in column if value is not None)
+            }
+            whole = {id: row for id, row in found.items() if len(row) == len(comparison.models)}
+            share = not fact.unit and all(0 <= value <= 1 for row in whole.values() for value in row.values())
             charts.append(
                 paired_chart(
-                    {name: [value for value in column if value is not None] for name, column in columns.items()},
-                    [id for id, _ in found],
+                    {name: [row[name] for row in whole.values()] for name in comparison.models},
+                    list(whole),
                     f"{region} {fact.title}",
                     f"{f'{fact.unit}, ' if fact.unit else ''}{fact.better} is better",
                     higher_is_better=fact.better == "higher",
@@ -195,88 +180,23 @@ def _strata(comparison: Comparison) -> list[object]:
         figures = []
         for metric in comparison.metrics:
             cells = [
-                (pair, region, stratum, one)
+                (stratum.name, one)
                 for pair in pairs
                 for region in comparison.regions
                 for stratum in strata
                 for one in stratum.contrasts
-                if (one.first, one.second) == pair and (one.region, one.metric) == (region, metric)
+                if (one.first, one.second, one.region, one.metric) == (*pair, region, metric)
             ]
             rows = [
-                Estimate(
-                    stratum.name,
-                    *one.difference[:3],
-                    note=str(one.n),
-                    group=f"{region}: {_pair(one)}" if len(pairs) > 1 else region,
-                )
-                for _, region, stratum, one in cells
-                if one.difference is not None and one.n >= MIN_FOR_INTERVAL
+                (f"{one.region}: {pair_name(one)}" if len(pairs) > 1 else one.region, name, one, str(one.n))
+                for name, one in cells
+                if one.n >= MIN_FOR_INTERVAL
             ]
-            few = sorted({f"{stratum.name} ({one.n})" for _, _, stratum, one in cells if one.n < MIN_FOR_INTERVAL})
-            figure = _forest(comparison, metric, rows, title=_title(metric), note="n")
+            few = sorted({f"{name} ({one.n})" for name, one in cells if one.n < MIN_FOR_INTERVAL})
+            figure = contrast_forest(metric, rows, _sides(comparison), "n")
             figures.append(join(figure, tag("p", f"Too few studies: {', '.join(few)}.", class_="quiet") if few else ""))
         parts += [tag("h3", title), tag("div", *(tag("div", figure) for figure in figures), class_="columns")]
     return parts
-
-
-def _numbers(comparison: Comparison) -> Html:
-    columns = [
-        Column("First − second", number=False),
-        Column("Region", number=False),
-        Column("Metric", number=False),
-        Column("n", hint="studies that count"),
-        Column("First", hint="mean of the first model"),
-        Column("Second", hint="mean of the second model"),
-        Column("Difference"),
-        Column("95 % interval", number=False, hint="bootstrap over studies"),
-        Column("p", hint="Wilcoxon signed-rank, two-sided, uncorrected"),
-        Column("p corrected", hint="Holm over all tests"),
-        Column("r", hint="matched-pairs rank-biserial correlation"),
-        Column("d_z", hint="Cohen’s d of paired differences"),
-        Column("Better / equal / worse", hint="studies, for the first model"),
-        Column("Left out", number=False, hint="studies in which one of the two failed or has no value"),
-    ]
-    return join(
-        sortable_table(
-            columns,
-            sorted((_row(one) for one in comparison.contrasts), key=lambda row: str(row[0])),
-            caption="All comparisons",
-            id="numbers",
-        ),
-        tag(
-            "p",
-            "r: matched-pairs rank-biserial correlation, −1 to 1; d_z: mean difference over the standard deviation of the differences. "
-            "Both carry the sign of the difference. Better, equal, worse: studies, for the first model. Left out: studies that one of "
-            "the two failed on or has no value for.",
-            class_="quiet",
-        ),
-    )
-
-
-def _row(one: Contrast) -> list[object]:
-    form, difference = FACTS[one.metric].format.lstrip("+"), one.difference
-    known: list[object] = ["–"] * 6
-    if difference is not None:
-        known = [
-            _signed(difference.mean, one.metric),
-            f"{_signed(difference.low, one.metric)} to {_signed(difference.high, one.metric)}",
-            f"{difference.wilcoxon_p:.2g}",
-            f"{one.holm_p:.2g}",
-            "–" if one.rank_biserial is None else minus(f"{one.rank_biserial:+.2f}"),
-            "–" if one.dz is None else minus(f"{one.dz:+.2f}"),
-        ]
-    means = ["–" if mean is None else f"{mean:{form}}" for mean in (one.first_mean, one.second_mean)]
-    left_out = [f"{count} {why}" for count, why in ((one.failed, "failed"), (one.undefined, "undefined")) if count]
-    return [
-        _pair(one),
-        one.region,
-        FACTS[one.metric].title,
-        str(one.n),
-        *means,
-        *known,
-        f"{one.wins} / {one.ties} / {one.losses}",
-        ", ".join(left_out) or "none",
-    ]
 
 
 def _counting(comparison: Comparison) -> list[object]:
@@ -308,33 +228,15 @@ def _settings(comparison: Comparison, sources: Mapping[str, str]) -> list[object
 
 
 def _provenance(comparison: Comparison, name: str) -> list[str]:
-    return [f"{key}: {value}" for key, value in comparison.models[name].provenance.items()]
+    told = comparison.models[name].provenance.items()
+    return [f"{key}: {value if len(value) <= LONG else f'{value[:LONG]}…'}" for key, value in told]
+
+
+def _sides(comparison: Comparison) -> tuple[str, str]:
+    return comparison.pairs[0] if len(comparison.pairs) == 1 else ("first", "second")
 
 
 def _scipy() -> str:
     import scipy
 
     return str(scipy.__version__)
-
-
-def _title(metric: str) -> str:
-    fact = FACTS[metric]
-    return f"{fact.title[0].upper()}{fact.title[1:]}{f', {fact.unit}' if fact.unit else ''}, {fact.better} is better"
-
-
-def _pair(one: Contrast) -> str:
-    return f"{one.first} − {one.second}"
-
-
-def _decimals(metric: str) -> int:
-    form = FACTS[metric].format.lstrip("+")
-    return int(form[1]) if form.endswith("f") else 2
-
-
-def _signed(value: float, metric: str) -> str:
-    return minus(f"{value:+.{_decimals(metric)}f}")
-
-
-def _p(value: float | None) -> str:
-    """A p-value in words; in a table that sorts it stands as a number."""
-    return "–" if value is None else "< 0.0001" if value < 1e-4 else f"{value:.2g}"
