@@ -1,5 +1,6 @@
 """A study and two models small enough for every test: one whose right answer is known, one real U-Net."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from gliodistill.images.volume import Volume
 from gliodistill.models import InferenceSettings, ModelPackage, ModelSpec, NetworkSpec, Outputs, TrainingSummary
-from gliodistill.models.export import export_package
+from gliodistill.models.export import DEFAULT_FORMATS, export_package
 from gliodistill.networks import Network, build, register
 from gliodistill.preparation import Preparation
 from gliodistill.studies.labels import CONVENTIONS
@@ -80,7 +81,7 @@ def spec(kind: str = "test_voxelwise", **changes: object) -> ModelSpec:
     return replace(made, **changes)
 
 
-def export(out: Path, kind: str = "test_voxelwise", **changes: object) -> ModelPackage:
+def export(out: Path, kind: str = "test_voxelwise", *, formats: Iterable[str] = DEFAULT_FORMATS, **changes: object) -> ModelPackage:
     made = spec(kind, **changes)
     torch.manual_seed(0)
-    return export_package(build(made.network.name, **made.network.options), made, out)
+    return export_package(build(made.network.name, **made.network.options), made, out, formats=formats)

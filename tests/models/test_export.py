@@ -9,7 +9,7 @@ import tiny_model
 from gliodistill.errors import OutputError, PackageError
 from gliodistill.inference.runtimes import open_runtime
 from gliodistill.models import ModelPackage, NetworkSpec, Outputs
-from gliodistill.models.export import export_package
+from gliodistill.models.export import check_formats, export_package
 from gliodistill.models.quantised import QuantisedInput
 from gliodistill.networks import Network, build
 from gliodistill.preparation import dequantise
@@ -52,10 +52,13 @@ def test_runtimes_agree(package: ModelPackage, shape: tuple[int, int, int]) -> N
 def test_parity_is_measured_on_samples_too(tmp_path: Path) -> None:
     sample = np.random.default_rng(2).integers(0, 256, (4, 9, 11, 7), dtype=np.uint8)
     package = export_package(build("unet", widths=[4, 8]), tiny_model.spec("unet"), tmp_path / "model", samples=[sample])
-    parity = package.parity["openvino"]
-    assert parity.inputs == 3
-    assert 0 < parity.max_abs_difference < 0.02 * max(1, parity.max_abs_logit)
-    assert all(dice > 0.98 for dice in parity.dice.values())
+    openvino, weights = package.exports
+    assert (openvino.runtime, weights.runtime) == ("openvino", "torch")
+    assert openvino.studies is not None and (openvino.random.images, openvino.studies.images) == (2, 1)
+    for agreement in (openvino.random, openvino.studies):
+        assert 0 < agreement.max_abs_difference < 0.02 * max(1, agreement.max_abs_logit)
+        assert all(dice > 0.98 for dice in agreement.dice.values())
+    assert weights.max_abs_difference < 1e-5
 
 
 def test_disagreement_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
@@ -84,11 +87,26 @@ def test_unwritable_place_is_told(tmp_path: Path) -> None:
         tiny_model.export(tmp_path / "file" / "model")
 
 
-def test_torch_runtime_refuses_weights_of_another_network(tmp_path: Path) -> None:
+def test_a_description_of_another_network_is_refused(tmp_path: Path) -> None:
     spec = tiny_model.spec("unet", network=NetworkSpec("unet", {"widths": [4, 4]}))
-    package = export_package(build("unet", widths=[4, 8]), spec, tmp_path / "model")
     with pytest.raises(PackageError, match="weights do not fit"):
+        export_package(build("unet", widths=[4, 8]), spec, tmp_path / "model")
+    package = export_package(build("unet", widths=[4, 8]), spec, tmp_path / "model", formats=["openvino"])
+    with pytest.raises(PackageError, match="no export for torch"):
         open_runtime("torch", package)
+
+
+@pytest.mark.parametrize(("formats", "int8"), [((), False), (("openvino", "tflite"), False), (("torch",), True)])
+def test_formats_that_do_not_exist_are_refused(formats: tuple[str, ...], int8: bool) -> None:
+    with pytest.raises(PackageError, match="format"):
+        check_formats(formats, int8)
+
+
+def test_what_is_wanted_is_what_is_written(tmp_path: Path) -> None:
+    package = tiny_model.export(tmp_path / "model", formats=["torch"])
+    assert {file.name for file in package.folder.iterdir()} == {"model.json", "model.safetensors", "README.md"}
+    with pytest.raises(PackageError, match=r"no export for openvino.*torch"):
+        open_runtime("openvino", package)
 
 
 def test_classes_add_up_to_regions() -> None:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from gliodistill.errors import OutputError, PackageError
 from gliodistill.models import InferenceSettings, ModelPackage, ModelSpec, Step
 
 FILES = ("model.json", "model.safetensors", "model.xml", "model.bin", "README.md")
-FREE = {"options", "versions", "dice", "validation_dice", "codes", "parity"}  # objects whose keys are data
+FREE = {"options", "versions", "dice", "validation_dice", "codes"}  # objects whose keys are data
 
 
 def test_opened_package_says_what_was_exported(package: ModelPackage) -> None:
@@ -71,16 +72,16 @@ def test_missing_file_is_named(folder: Path, name: str) -> None:
         ModelPackage.open(folder)
 
 
-def _objects(values: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def _objects(values: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     """Paths of the objects whose keys are fixed."""
-    if not path or path[-1] not in FREE:
+    if isinstance(values, dict) and (not path or path[-1] not in FREE):
         yield path
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _objects(value, (*path, key))
+    inner = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    for key, value in inner:
+        yield from _objects(value, (*path, key))
 
 
-def _at(values: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+def _at(values: Any, path: tuple[str | int, ...]) -> dict[str, Any]:
     for key in path:
         values = values[key]
     return values
@@ -90,7 +91,7 @@ def test_every_missing_and_every_unknown_key_is_named(folder: Path) -> None:
     description = folder / "model.json"
     original = description.read_text()
     objects = list(_objects(json.loads(original)))
-    assert {(), ("preparation",), ("network",), ("parity", "openvino"), ("files",)} <= set(objects)
+    assert {(), ("preparation",), ("network",), ("exports", 0), ("exports", 1, "random"), ("files",)} <= set(objects)
     missing = 0
     for path in objects:
         for key in _at(json.loads(original), path):
@@ -142,8 +143,10 @@ def test_every_missing_and_every_unknown_key_is_named(folder: Path) -> None:
         ("training.seed", "one", "training"),
         ("training.validation_dice", [1], "training"),
         ("runtime.divisor", 0, "runtime"),
-        ("parity", [], "parity"),
-        ("parity.openvino", 1, "parity.openvino"),
+        ("exports", [], "exports"),
+        ("exports", {}, "exports"),
+        ("exports", [1], "exports.0"),
+        ("weights_sha256", "f" * 63, "weights_sha256"),
         ("files.model.bin", "../../other", "files.model.bin"),
     ],
 )
@@ -159,6 +162,51 @@ def test_bad_value_is_named(folder: Path, path: str, value: object, field: str) 
         ModelPackage.open(folder)
     assert caught.value.field == field
     assert caught.value.file == folder / "model.json"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"runtime": "abacus"}, "exports"),
+        ({"weights": "int4"}, "exports"),
+        ({"runtime": "torch", "weights": "float32"}, "exports"),
+        ({"random": None}, "exports.0.random"),
+        ({"studies": []}, "exports.0.studies"),
+        ({"calibration": {"studies": 1, "patches": "many", "float_layers": 0}}, "exports.0.calibration"),
+    ],
+)
+def test_bad_export_is_named(folder: Path, changes: dict[str, object], field: str) -> None:
+    values = json.loads((folder / "model.json").read_text())
+    values["exports"][0] |= changes
+    (folder / "model.json").write_text(json.dumps(values))
+    with pytest.raises(PackageError) as caught:
+        ModelPackage.open(folder)
+    assert caught.value.field == field
+
+
+def test_what_the_package_does_not_hold_is_told(package: ModelPackage) -> None:
+    assert package.find("openvino").files == ("model.xml", "model.bin")
+    for runtime, weights in (("onnx", None), ("openvino", ("int8",))):
+        with pytest.raises(PackageError, match=rf"no export for {runtime}.*openvino \(float16\), torch \(float32\).*--format"):
+            package.find(runtime, weights)
+
+
+def test_a_package_of_format_1_is_read(folder: Path) -> None:
+    """As gliodistill wrote them when a package held one graph."""
+    values = json.loads((folder / "model.json").read_text())
+    openvino = values.pop("exports")[0]
+    digest = values.pop("weights_sha256")
+    del values["inference"]["postprocessing"]
+    agreement = openvino["random"]
+    images = agreement.pop("images")
+    values |= {"format": 1, "parity": {"openvino": {"weights": "float16", "inputs": images, **agreement}}}
+    text = json.dumps(values).replace(values["files"]["model.json"], "0" * 64)
+    (folder / "model.json").write_text(text.replace("0" * 64, hashlib.sha256(text.encode()).hexdigest()))
+    opened = ModelPackage.open(folder)
+    assert opened.spec == tiny_model.spec("unet")
+    assert [(export.runtime, export.weights) for export in opened.exports] == [("openvino", "float16"), ("torch", "float32")]
+    assert opened.find("openvino").random.max_abs_difference == agreement["max_abs_difference"]
+    assert opened.weights_sha256 == digest == values["files"]["model.safetensors"]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '"x"', "\udcff"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gliodistill.cli.output import Json, Labels, Layout, emit, table
-from gliodistill.errors import RecipeError
+from gliodistill.errors import PackageError, RecipeError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,23 +93,47 @@ def export(
         Path, typer.Argument(metavar="RUN", help="Folder of a training (its last run is taken) or of one of its runs.", show_default=False)
     ],
     model: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="Folder of the model: new.", show_default=False)],
+    formats: Annotated[
+        str,
+        typer.Option("--format", metavar="NAMES", help="Some of openvino, onnx, torch, with commas between; or monai: a MONAI bundle."),
+    ] = "openvino,torch",
+    int8: Annotated[bool, typer.Option("--int8", help="Add an int8 OpenVINO graph, calibrated on training studies.")] = False,
+    int8_default: Annotated[bool, typer.Option("--int8-default", help="Add it, and let OpenVINO take it unless told --precision.")] = False,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Name of the model (default: recipe and run).", show_default=False)
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a model of a finished run: weights, OpenVINO graph, description, checksums, model card.
+    """Make a model of a finished run: the network in one or more forms, description, checksums, model card.
 
-    Example: [cyan]gliodistill export runs/first/distilled -o model[/cyan]
+    Every form must give the trained network's answers, else nothing is written.
+
+    Example: [cyan]gliodistill export runs/first/distilled -o model --format openvino,onnx --int8[/cyan]
     """
-    from gliodistill.training.packaging import package_run
+    from gliodistill.training.packaging import bundle_run, package_run
 
-    package = package_run(run, model, name=name)
+    wanted = [word.strip() for word in formats.split(",")]
+    if "monai" in wanted:
+        if wanted != ["monai"] or int8 or int8_default:
+            expected = "monai alone, without --int8"
+            raise PackageError("a MONAI bundle is a folder of its own", field="--format", got=formats, expected=expected)
+        bundle = bundle_run(run, model, name=name)
+        emit(as_json, {"bundle": str(bundle)}, lambda screen: screen.print(f"MONAI bundle in {bundle}"))
+        return
+    package = package_run(run, model, name=name, formats=wanted, int8=int8, int8_default=int8_default)
     size = sum(file.stat().st_size for file in model.iterdir())
-    difference = {kind: parity.max_abs_difference for kind, parity in package.parity.items()}
 
     def show(screen: "Console") -> None:
-        worst = ", ".join(f"{kind} within {value:.2g} of the trained network's logits" for kind, value in difference.items())
-        screen.print(f"model {package.name} in {model} ({size / 1e6:.1f} MB); {worst}")
+        rows = []
+        for export in package.exports:
+            dice = (export.studies or export.random).dice
+            megabytes = sum((model / file).stat().st_size for file in export.files) / 1e6
+            worst = f"{export.max_abs_difference:.2g}"
+            rows.append(
+                [export.runtime, export.weights, f"{megabytes:.1f}", worst, *(f"{dice[region]:.4f}" for region in ("WT", "TC", "ET"))]
+            )
+        table(screen, ["runtime", "weights", "MB", "logits within", "WT Dice", "TC Dice", "ET Dice"], rows)
+        screen.print(f"model {package.name} in {model}; compared with the trained network's own answers, not with the truth")
 
-    emit(as_json, {"model": package.name, "folder": str(model), "bytes": size, "max_abs_logit_difference": difference}, show)
+    exports = [export.to_dict() | {"files": export.files} for export in package.exports]
+    emit(as_json, {"model": package.name, "folder": str(model), "bytes": size, "exports": exports}, show)

@@ -31,7 +31,7 @@ from gliodistill.images.nifti import write_nifti
 from gliodistill.inference.batch import check_ids, read_ahead
 from gliodistill.inference.ensemble import Consensus, Ensemble
 from gliodistill.inference.flips import AXES
-from gliodistill.models.package import NOTICE, WEIGHTS, versions_in_use
+from gliodistill.models.package import NOTICE, versions_in_use
 from gliodistill.preparation.likeness import Signature, most_alike, signature_of
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort, open_cohort
@@ -206,8 +206,7 @@ def _settings(ensemble: Ensemble, labels: LabelConvention, soft: bool, cohorts: 
     return {
         "format": FORMAT,
         "models": [
-            {"name": m.package.name, "sha256": m.package.fingerprint, "weights_sha256": sha256(m.package.folder / WEIGHTS)}
-            for m in ensemble.models
+            {"name": m.package.name, "sha256": m.package.fingerprint, "weights_sha256": m.package.weights_sha256} for m in ensemble.models
         ],
         "runtimes": [type(model.runtime).__name__ for model in ensemble.models],
         "flips": ["".join(AXES[axis] for axis in flip) for flip in ensemble.flips],

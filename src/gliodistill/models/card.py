@@ -12,12 +12,7 @@ def write_card(values: Mapping[str, Any]) -> str:
     grid = "the study's own grid" if spacing is None else " × ".join(f"{s:g}" for s in spacing) + " mm"
     dice = ", ".join(f"{region} {value:.3f}" for region, value in training["validation_dice"].items()) or "not measured"
     codes = ", ".join(f"{code} = {tissue}" for code, tissue in values["convention"]["codes"].items())
-    parity = "\n".join(
-        f"| {name} | {p['weights']} | {p['max_abs_difference']:.2g} (logits to ±{p['max_abs_logit']:.1f}) | "
-        + ", ".join(f"{region} {d:.4f}" for region, d in p["dice"].items())
-        + f" | {p['inputs']} |"
-        for name, p in values["parity"].items()
-    )
+    exports = "\n".join(_row(export) for export in values["exports"])
     versions = ", ".join(f"{name} {version}" for name, version in values["versions"].items())
     return f"""# {values["name"]}
 
@@ -38,11 +33,23 @@ def write_card(values: Mapping[str, Any]) -> str:
     import gliodistill as gd
     gd.load_model("THIS_FOLDER").segment(gd.Study.open("STUDY")).save("labels.nii.gz")
 
-## Exported formats against the trained network
+## Exports against the trained network
 
-| format | weights | largest logit difference | Dice with the network's own answer | images |
+| runtime | weights | largest logit difference | Dice with the network's own answer | images |
 |---|---|---|---|---|
-{parity}
+{exports}
 
 Made with {versions}.
 """
+
+
+def _row(export: Mapping[str, Any]) -> str:
+    random, studies = export["random"], export["studies"]
+    both = [agreement for agreement in (random, studies) if agreement]
+    difference, logit = (max(agreement[key] for agreement in both) for key in ("max_abs_difference", "max_abs_logit"))
+    dice = ", ".join(f"{region} {dice:.4f}" for region, dice in (studies or random)["dice"].items())
+    images = f"{random['images']} random" + (f", {studies['images']} studies (their Dice)" if studies else "")
+    if calibrated := export["calibration"]:
+        images += f"; calibrated on {calibrated['patches']} patches of {calibrated['studies']} other studies"
+        images += f", {calibrated['float_layers']} layers at either end in float" if calibrated["float_layers"] else ""
+    return f"| {export['runtime']} | {export['weights']} | {difference:.2g} (logits to ±{logit:.1f}) | {dice} | {images} |"

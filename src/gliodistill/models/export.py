@@ -1,29 +1,52 @@
-"""From a trained network to a model package, refused where the exported graph does not compute the same."""
+"""From a trained network to a model package, refused where an export does not compute the same."""
 
 import copy
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import nn
 
 from gliodistill.errors import PackageError
 from gliodistill.files import atomic_folder
-from gliodistill.models.package import GRAPH, WEIGHTS, ModelPackage, Parity, RuntimeNeeds, seal, versions_in_use
+from gliodistill.models.exports import FILES, Calibration, Export
+from gliodistill.models.int8 import FLOAT_LAYERS, quantised
+from gliodistill.models.onnx_graph import save_onnx
+from gliodistill.models.package import ModelPackage, RuntimeNeeds, seal, versions_in_use
+from gliodistill.models.proof import MAX_RELATIVE_DIFFERENCE, MIN_DICE, Proof, Run, require_equal_logits
 from gliodistill.models.quantised import QuantisedInput
-from gliodistill.models.quiet import import_openvino
+from gliodistill.models.quiet import import_onnxruntime, import_openvino
 from gliodistill.models.spec import ModelSpec
+from gliodistill.models.weights import digest, load_network, weights_as_bytes
 from gliodistill.networks import Network, count_parameters
-from gliodistill.preparation.quantise import quantise
-from gliodistill.studies.labels import REGIONS
+from gliodistill.progress import track
 
-MAX_RELATIVE_DIFFERENCE = 0.02
-"""Largest logit difference allowed, relative to the largest logit (at least 1). Half-precision weights cost ~0.001."""
+FORMATS = ("openvino", "onnx", "torch")
+DEFAULT_FORMATS = ("openvino", "torch")
+
+
+@dataclass(frozen=True)
+class Int8:
+    """A wish for an int8 OpenVINO graph, and what to calibrate it on.
+
+    Attributes:
+        patches: prepared patches (uint8 C X Y Z) of training studies; those that parity is measured on must be others.
+        studies: how many studies the patches are from.
+        default: whether OpenVINO takes this graph unless told otherwise.
+        min_dice: least Dice of each region with the network's own answers.
+    """
+
+    patches: Sequence[NDArray[np.uint8]]
+    studies: int
+    default: bool = False
+    min_dice: float = MIN_DICE
 
 
 def export_package(
@@ -31,60 +54,81 @@ def export_package(
     spec: ModelSpec,
     out: str | os.PathLike[str],
     *,
-    samples: Iterable[NDArray[np.uint8]] = (),
+    formats: Iterable[str] = DEFAULT_FORMATS,
+    int8: Int8 | None = None,
+    samples: Sequence[NDArray[np.uint8]] = (),
     limit: float = MAX_RELATIVE_DIFFERENCE,
 ) -> ModelPackage:
-    """Write a model package: weights, OpenVINO graph, card and description, whole or not at all.
+    """Write a model package: the network in one or more forms, card and description, whole or not at all.
 
     Args:
         network: trained; not changed. ``spec.network`` must build its twin.
         spec: what the model is.
         out: new or empty folder.
-        samples: prepared images (uint8 C X Y Z), a few, to compare the formats on beside random ones.
-        limit: largest logit difference allowed, relative to the largest logit (at least 1).
+        formats: some of ``FORMATS``.
+        int8: adds a quantised OpenVINO graph.
+        samples: prepared images (uint8 C X Y Z), a few, to compare the exports on beside random ones; int8 needs them.
+        limit: largest logit difference allowed to a float export, relative to the largest logit (at least 1).
 
     Raises:
-        PackageError: the graph and the network disagree, ``spec`` does not fit the network, or weights are not finite.
+        PackageError: an export and the network disagree, ``spec`` does not fit the network, weights are not finite,
+            or no such format.
         OutputError: ``out`` exists or cannot be written.
     """
+    formats = check_formats(formats, int8 is not None)
+    _check_installed(formats, int8 is not None)
     twin = copy.deepcopy(network).cpu().float().eval()
     twin.strip()
+    for module in twin.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False  # type: ignore[assignment]  # in place, an activation becomes several operations of ONNX, slowly
     _check_weights(twin)
-    wrapped = QuantisedInput(twin)
-    channels, divisor = len(spec.sequences), network.divisor
-    images = [_random_image(channels, divisor, seed) for seed in range(2)] + [_padded(sample, divisor) for sample in samples]
-    expected = [_run(wrapped, image, spec) for image in images]
+    wrapped, channels, weights = QuantisedInput(twin), len(spec.sequences), weights_as_bytes(twin)
+    proof = Proof(wrapped, spec, network.divisor, samples)
+    exports: list[Export] = []
     with atomic_folder(out) as folder:
-        save_file({name: tensor.contiguous().clone() for name, tensor in twin.state_dict().items()}, folder / WEIGHTS)
-        save_graph(wrapped, channels, divisor, folder / GRAPH)
-        parity = compare(_run_graph(folder / GRAPH, images), expected, spec, "float16")
-        scale = max(1.0, parity.max_abs_logit)
-        if not parity.max_abs_difference <= limit * scale:
-            raise PackageError(
-                "exported graph disagrees with the network",
-                file=out,
-                field="openvino",
-                got=f"logits differ by {parity.max_abs_difference:.3g}",
-                expected=f"at most {limit * scale:.3g}",
-                hint="do not use this export; report it with the recipe",
-            )
-        needs = RuntimeNeeds(divisor, bytes_per_voxel(twin, channels), count_parameters(twin))
-        seal(folder, spec, needs, {"openvino": parity}, versions_in_use("gliodistill", "torch", "openvino"))
+        for name in track(formats, "exporting"):
+            weighed = next(w for runtime, w in FILES if runtime == name)
+            path = folder / FILES[name, weighed][0]
+            if name == "openvino":
+                save_graph(wrapped, channels, network.divisor, path)
+            elif name == "onnx":
+                save_onnx(wrapped, channels, network.divisor, path)
+            else:
+                path.write_bytes(weights)
+            random, studies = proof.examine(_runner(name, path, spec))
+            require_equal_logits(name, random, studies, limit=limit)
+            exports.append(Export(name, weighed, random, studies))
+        if int8 is not None:
+            graph = convert(wrapped, channels, network.divisor)
+            exports.insert(0 if int8.default else len(exports), _save_int8(graph, int8, proof, folder))
+        needs = RuntimeNeeds(network.divisor, bytes_per_voxel(twin, channels), count_parameters(twin))
+        versions = versions_in_use("gliodistill", "torch", "openvino", *["onnx"] * ("onnx" in formats), *["nncf"] * (int8 is not None))
+        seal(folder, spec, needs, tuple(exports), digest(weights), versions)
         ModelPackage.open(folder)
     return ModelPackage.open(out)
 
 
-def compare(got: list[NDArray[np.float32]], expected: list[NDArray[np.float32]], spec: ModelSpec, weights: str) -> Parity:
-    """Logits (K X Y Z each) of one format against those of the network."""
-    difference = max(float(np.abs(g - e).max()) for g, e in zip(got, expected, strict=True))
-    largest = max(float(np.abs(e).max()) for e in expected)
-    common, total = np.zeros(len(REGIONS)), np.zeros(len(REGIONS))
-    for g, e in zip(got, expected, strict=True):
-        ours, theirs = (spec.outputs.region_logits(logits) > spec.inference.logit_threshold for logits in (g, e))
-        common += (ours & theirs).sum(axis=(1, 2, 3))
-        total += ours.sum(axis=(1, 2, 3)) + theirs.sum(axis=(1, 2, 3))
-    dice = {region: float(2 * c / t) if t else 1.0 for region, c, t in zip(REGIONS, common, total, strict=True)}
-    return Parity(weights, difference, largest, dice, len(expected))
+def check_formats(formats: Iterable[str], int8: bool = False) -> tuple[str, ...]:
+    """The formats in the order of ``FORMATS``.
+
+    Raises:
+        PackageError: one is unknown, there is none, or int8 is wanted without OpenVINO.
+    """
+    wanted = set(formats)
+    if not wanted or wanted - set(FORMATS):
+        got = ", ".join(sorted(wanted - set(FORMATS))) or "none"
+        raise PackageError("unknown format", field="--format", got=got, expected=f"some of {', '.join(FORMATS)}")
+    if int8 and "openvino" not in wanted:
+        raise PackageError("int8 is a form of the OpenVINO graph", field="--int8", expected="openvino among --format")
+    return tuple(name for name in FORMATS if name in wanted)
+
+
+def _check_installed(formats: Collection[str], int8: bool) -> None:
+    needed = [*(("onnxscript", "onnxruntime") if "onnx" in formats else ()), *(("nncf",) if int8 else ())]
+    for name in needed:
+        if find_spec(name) is None:
+            raise PackageError("not installed", field=name, expected="onnx and int8 need it", hint="pip install 'gliodistill[export]'")
 
 
 def bytes_per_voxel(network: nn.Module, channels: int) -> int:
@@ -109,23 +153,8 @@ def bytes_per_voxel(network: nn.Module, channels: int) -> int:
     return int(4 * (6 * max(sizes) / side**3 + 4 * channels))
 
 
-def _check_weights(network: nn.Module) -> None:
-    for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise PackageError("weights are not finite", field=name, hint="the training diverged: export an earlier checkpoint")
-
-
-def _run(wrapped: QuantisedInput, image: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:
-    with torch.inference_mode():
-        logits: NDArray[np.float32] = wrapped(torch.from_numpy(image)[None])[0].numpy()
-    if len(logits) != len(spec.outputs.names) or logits.shape[1:] != image.shape[1:]:
-        expected = f"{len(spec.outputs.names)} channels ({', '.join(spec.outputs.names)}) on {image.shape[1:]}"
-        raise PackageError("network does not fit its description", field="outputs", got=logits.shape, expected=expected)
-    return logits
-
-
-def save_graph(wrapped: QuantisedInput, channels: int, divisor: int, path: Path) -> None:
-    """Write the OpenVINO graph of a network, weights in float16, for images of any sides, without comparing the two."""
+def convert(wrapped: QuantisedInput, channels: int, divisor: int) -> Any:
+    """The network as an ``openvino.Model`` with float32 weights, for images of any sides."""
     openvino = import_openvino()
     # A cube: images of other shapes then prove in the parity that no side was frozen into the graph.
     example = torch.full((1, channels, *[2 * divisor] * 3), 128, dtype=torch.uint8)
@@ -136,25 +165,54 @@ def save_graph(wrapped: QuantisedInput, channels: int, divisor: int, path: Path)
         graph = openvino.convert_model(wrapped, example_input=example, input=[shape])
     graph.inputs[0].get_tensor().set_names({"image"})
     graph.outputs[0].get_tensor().set_names({"logits"})
-    openvino.save_model(graph, path, compress_to_fp16=True)
+    return graph
 
 
-def _run_graph(path: Path, images: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-    """Logits of the written graph in float32: what differs then is the graph and the rounding of its weights."""
-    model = import_openvino().Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return [model(image[None], share_outputs=False)[0][0] for image in images]
+def save_graph(wrapped: QuantisedInput, channels: int, divisor: int, path: Path) -> None:
+    """Write the OpenVINO graph of a network, weights in float16, for images of any sides, without comparing the two."""
+    import_openvino().save_model(convert(wrapped, channels, divisor), path, compress_to_fp16=True)
 
 
-def _random_image(channels: int, divisor: int, seed: int) -> NDArray[np.uint8]:
-    """Levels with structure at the network's scales: noise in an ellipsoid on an empty background. Sides differ by seed."""
-    rng = np.random.default_rng(seed)
-    sides = np.roll([3, 2, 2], seed) * divisor
-    axes = np.meshgrid(*(np.linspace(-1, 1, side) for side in sides), indexing="ij")
-    inside = sum(axis**2 for axis in axes) < 0.9
-    coarse = rng.normal(size=(channels, *(side // divisor + 1 for side in sides)))
-    smooth = coarse.repeat(divisor, 1).repeat(divisor, 2).repeat(divisor, 3)[:, : sides[0], : sides[1], : sides[2]]
-    return quantise(smooth + 0.5 * rng.normal(size=smooth.shape), np.broadcast_to(inside, smooth.shape))
+def _save_int8(graph: Any, wish: Int8, proof: Proof, folder: Path) -> Export:
+    """Write the first int8 graph that keeps the answers: all layers quantised, else with the ends of the network in float."""
+    path, worst = folder / FILES["openvino", "int8"][0], 0.0
+    for float_layers in track(FLOAT_LAYERS, "quantising"):
+        import_openvino().save_model(quantised(graph, wish.patches, float_layers), path, compress_to_fp16=True)
+        random, studies = proof.examine(_runner("openvino", path))
+        if studies is None:
+            raise PackageError("no studies to compare the int8 graph on", field="--int8", hint="keep the cache of the run until the export")
+        worst = max(worst, min(studies.dice.values()))
+        if min(studies.dice.values()) >= wish.min_dice:
+            return Export("openvino", "int8", random, studies, Calibration(wish.studies, len(wish.patches), float_layers))
+    raise PackageError(
+        "int8 changes the answers too much",
+        field="--int8",
+        got=f"Dice {worst:.4f} with the network's own segmentations in the worst region",
+        expected=f"at least {wish.min_dice:g}",
+        hint="export without --int8",
+    )
 
 
-def _padded(image: NDArray[np.uint8], divisor: int) -> NDArray[np.uint8]:
-    return np.pad(image, [(0, 0), *((0, -side % divisor) for side in image.shape[1:])])
+def _runner(name: str, path: Path, spec: ModelSpec | None = None) -> Run:
+    """What runs a file just written: float32 arithmetic, so that what differs is the graph and the rounding of its weights."""
+    if name == "openvino":
+        model = import_openvino().Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return lambda image: model(image, share_outputs=False)[0]
+    if name == "onnx":
+        session = import_onnxruntime().InferenceSession(path, providers=["CPUExecutionProvider"])
+        return lambda image: session.run(None, {"image": image})[0]
+    assert spec is not None
+    network = QuantisedInput(load_network(path, spec.network)).eval()
+
+    def run(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            logits: NDArray[np.float32] = network(torch.from_numpy(image)).numpy()
+        return logits
+
+    return run
+
+
+def _check_weights(network: nn.Module) -> None:
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise PackageError("weights are not finite", field=name, hint="the training diverged: export an earlier checkpoint")

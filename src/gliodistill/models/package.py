@@ -3,11 +3,13 @@
 | file | what |
 |---|---|
 | ``model.json`` | the description, with the SHA-256 of every file, itself included |
-| ``model.safetensors`` | weights, float32 |
-| ``model.xml``, ``model.bin`` | OpenVINO IR of the same network: uint8 levels in, float32 logits out |
+| ``model.xml``, ``model.bin`` | OpenVINO IR of the network: uint8 levels in, float32 logits out |
+| ``model-int8.xml``, ``model-int8.bin`` | the same, quantised |
+| ``model.onnx`` | the same as ONNX |
+| ``model.safetensors`` | weights, float32, for torch |
 | ``README.md`` | the model card |
 
-Nothing in it is ever unpickled or executed.
+A package holds one or more of these exports. Nothing in it is ever unpickled or executed.
 """
 
 import hashlib
@@ -16,14 +18,14 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from gliodistill.errors import PackageError
 from gliodistill.files import atomic_folder, sha256
 from gliodistill.models.card import write_card
+from gliodistill.models.exports import Export
 from gliodistill.models.spec import ModelSpec, check_keys, checked
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.studies.labels import LabelConvention
@@ -31,12 +33,9 @@ from gliodistill.studies.sequence import Sequence
 
 FORMAT = 2
 DESCRIPTION = "model.json"
-WEIGHTS = "model.safetensors"
-GRAPH = "model.xml"
-GRAPH_WEIGHTS = "model.bin"
 CARD = "README.md"
 NOTICE = "Research use, not a medical device."
-_OWN_KEYS = ("format", "notice", "runtime", "versions", "parity", "files")
+_OWN_KEYS = ("format", "notice", "runtime", "versions", "weights_sha256", "exports", "files")
 _BLANK = "0" * 64
 
 
@@ -56,25 +55,6 @@ class RuntimeNeeds:
 
 
 @dataclass(frozen=True)
-class Parity:
-    """How one exported format compares with the network it came from, measured at export.
-
-    Attributes:
-        weights: how the format stores weights (``"float16"``).
-        max_abs_difference: largest difference of any logit.
-        max_abs_logit: largest logit, to read the difference against.
-        dice: region → Dice between both segmentations, over all inputs.
-        inputs: how many images were compared.
-    """
-
-    weights: str
-    max_abs_difference: float
-    max_abs_logit: float
-    dice: Mapping[str, float]
-    inputs: int
-
-
-@dataclass(frozen=True)
 class ModelPackage:
     """An opened model package: every byte checked against its description.
 
@@ -82,7 +62,8 @@ class ModelPackage:
         folder: where it lies.
         spec: what the model is.
         runtime: what a runtime must know.
-        parity: format → how it compares with torch.
+        exports: the forms in which it holds the network, each proven; where a runtime has two, the first is its default.
+        weights_sha256: of the trained weights that all exports were made from.
         versions: what exported it.
         fingerprint: SHA-256 that stands for the whole package.
     """
@@ -90,7 +71,8 @@ class ModelPackage:
     folder: Path
     spec: ModelSpec
     runtime: RuntimeNeeds
-    parity: Mapping[str, Parity]
+    exports: tuple[Export, ...]
+    weights_sha256: str
     versions: Mapping[str, str]
     fingerprint: str
 
@@ -133,10 +115,28 @@ class ModelPackage:
             PackageError: the package has changed since it was opened.
         """
         with atomic_folder(path) as folder:
-            for name in (DESCRIPTION, WEIGHTS, GRAPH, GRAPH_WEIGHTS, CARD):
+            for name in (DESCRIPTION, CARD, *_files(self.exports)):
                 shutil.copyfile(self.folder / name, folder / name)
             ModelPackage.open(folder)
         return ModelPackage.open(path)
+
+    def find(self, runtime: str, weights: Collection[str] | None = None) -> Export:
+        """The package's export for a runtime, by default the first.
+
+        Args:
+            runtime: ``"openvino"``, ``"onnx"`` or ``"torch"``.
+            weights: how they may be stored; None = in any way.
+
+        Raises:
+            PackageError: it holds none.
+        """
+        for export in self.exports:
+            if export.runtime == runtime and (weights is None or export.weights in weights):
+                return export
+        wanted = f"{runtime} with {' or '.join(weights)} weights" if weights else runtime
+        held = ", ".join(f"{export.runtime} ({export.weights})" for export in self.exports)
+        hint = "choose another runtime or precision, or export the run again: see --format and --int8"
+        raise PackageError(f"the package has no export for {wanted}", file=self.folder, field="exports", got=held, hint=hint)
 
     @property
     def name(self) -> str:
@@ -159,23 +159,24 @@ class ModelPackage:
         return self.spec.convention
 
 
-def seal(folder: Path, spec: ModelSpec, runtime: RuntimeNeeds, parity: Mapping[str, Parity], versions: Mapping[str, str]) -> None:
-    """Write the card and the description of a folder that already holds weights and graph.
+def seal(
+    folder: Path, spec: ModelSpec, runtime: RuntimeNeeds, exports: tuple[Export, ...], weights_sha256: str, versions: Mapping[str, str]
+) -> None:
+    """Write the card and the description of a folder that already holds the exports.
 
     The description's own digest is that of its text with the digest's place filled by zeros.
     """
-    values = spec.to_dict() | {
-        "format": FORMAT,
-        "notice": NOTICE,
-        "runtime": _as_dict(runtime),
+    described = spec.to_dict()
+    values = {"format": FORMAT, "name": described.pop("name"), "notice": NOTICE} | described
+    values |= {
+        "runtime": asdict(runtime),
         "versions": dict(versions),
-        "parity": {name: _as_dict(measured) for name, measured in parity.items()},
+        "weights_sha256": weights_sha256,
+        "exports": [export.to_dict() for export in exports],
     }
     (folder / CARD).write_text(write_card(values), encoding="utf-8")
-    files = {name: sha256(folder / name) for name in (WEIGHTS, GRAPH, GRAPH_WEIGHTS, CARD)}
-    values["files"] = {DESCRIPTION: _BLANK} | files
-    ordered = {key: values[key] for key in ("format", "name", "notice", *(k for k in values if k not in ("format", "name", "notice")))}
-    text = json.dumps(ordered, indent=1, ensure_ascii=False) + "\n"
+    values["files"] = {DESCRIPTION: _BLANK} | {name: sha256(folder / name) for name in (CARD, *_files(exports))}
+    text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
     digest = hashlib.sha256(text.encode()).hexdigest()
     (folder / DESCRIPTION).write_text(text.replace(_BLANK, digest), encoding="utf-8")
 
@@ -193,8 +194,8 @@ def versions_in_use(*packages: str) -> dict[str, str]:
     return found
 
 
-def _as_dict(values: Any) -> dict[str, Any]:
-    return {f.name: dict(v) if isinstance(v := getattr(values, f.name), Mapping) else v for f in fields(values)}
+def _files(exports: Iterable[Export]) -> list[str]:
+    return [name for export in exports for name in export.files]
 
 
 def _changed(file: Path, got: str, expected: str) -> PackageError:
@@ -213,24 +214,43 @@ def _parse(folder: Path, values: object) -> tuple[ModelPackage, dict[str, str]]:
     runtime = checked("runtime", lambda: RuntimeNeeds(**{name: int(n) for name, n in needs.items()}))
     if min(runtime.divisor, runtime.bytes_per_voxel) < 1:
         raise PackageError("model description out of range", field="runtime", got=dict(needs), expected="numbers ≥ 1")
-    parity = checked("parity", lambda: {str(name): _parse_parity(str(name), measured) for name, measured in v["parity"].items()})
+    exports = _parse_exports(v["exports"])
     versions = checked("versions", lambda: {str(name): str(version) for name, version in v["versions"].items()})
-    digests = check_keys(v["files"], (DESCRIPTION, WEIGHTS, GRAPH, GRAPH_WEIGHTS, CARD), "files")
-    for name, digest in digests.items():
+    digests = check_keys(v["files"], (DESCRIPTION, CARD, *_files(exports)), "files")
+    for name, digest in {**{f"files.{name}": digest for name, digest in digests.items()}, "weights_sha256": v["weights_sha256"]}.items():
         if not (isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest)):
-            raise PackageError("damaged model description", field=f"files.{name}", got=digest, expected="a SHA-256 in hexadecimal")
+            raise PackageError("damaged model description", field=name, got=digest, expected="a SHA-256 in hexadecimal")
     files = {name: digest for name, digest in digests.items() if name != DESCRIPTION}
-    return ModelPackage(folder, spec, runtime, parity, versions, digests[DESCRIPTION]), files
+    return ModelPackage(folder, spec, runtime, exports, v["weights_sha256"], versions, digests[DESCRIPTION]), files
+
+
+def _parse_exports(values: object) -> tuple[Export, ...]:
+    if not isinstance(values, list) or not values:
+        raise PackageError("damaged model description", field="exports", got=values, expected="a list of one or more")
+    exports = tuple(Export.from_dict(value, f"exports.{i}") for i, value in enumerate(values))
+    if len(set(_files(exports))) < len(_files(exports)):
+        raise PackageError("damaged model description", field="exports", got="an export twice", expected="each once")
+    return exports
 
 
 def _upgraded(values: object) -> object:
-    """A description of format 1 (gliodistill 0.1) as one of format 2; anything else as it is."""
-    if not (isinstance(values, Mapping) and values.get("format") == 1 and isinstance(values.get("inference"), Mapping)):
+    """A description of format 1 (one OpenVINO graph beside the weights) as one of format 2; anything else as it is."""
+    if not (isinstance(values, Mapping) and values.get("format") == 1):
         return values
-    return {**values, "format": FORMAT, "inference": {**values["inference"], "postprocessing": []}}
 
+    def upgrade() -> object:
+        old = dict(values)
+        parity = dict(old.pop("parity")["openvino"])
+        weights, images = parity.pop("weights"), parity.pop("inputs")
+        # Format 1 took the stored weights at their word, and counted random images and studies together.
+        unmeasured = {"images": 0, "max_abs_difference": 0.0, "max_abs_logit": 0.0, "dice": {}}
+        rest = {"studies": None, "calibration": None}
+        exports = [
+            {"runtime": "openvino", "weights": weights, "random": {"images": images, **parity}, **rest},
+            {"runtime": "torch", "weights": "float32", "random": unmeasured, **rest},
+        ]
+        inference = {**old["inference"], "postprocessing": []}
+        digest = old["files"]["model.safetensors"]
+        return {**old, "format": FORMAT, "inference": inference, "exports": exports, "weights_sha256": digest}
 
-def _parse_parity(name: str, values: object) -> Parity:
-    v = check_keys(values, [f.name for f in fields(Parity)], f"parity.{name}")
-    dice = {str(region): float(d) for region, d in v["dice"].items()}
-    return Parity(str(v["weights"]), float(v["max_abs_difference"]), float(v["max_abs_logit"]), dice, int(v["inputs"]))
+    return checked("format", upgrade)

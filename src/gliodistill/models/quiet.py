@@ -1,5 +1,6 @@
-"""OpenVINO without its telemetry."""
+"""OpenVINO, NNCF and ONNX Runtime without telemetry."""
 
+import logging
 import sys
 from types import ModuleType
 
@@ -16,4 +17,23 @@ def import_openvino() -> ModuleType:
     import openvino
 
     module: ModuleType = openvino
+    return module
+
+
+def import_nncf() -> ModuleType:
+    """The ``nncf`` module without the telemetry it shares with OpenVINO, and without its chatter."""
+    import_openvino()
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    module: ModuleType = nncf
+    return module
+
+
+def import_onnxruntime() -> ModuleType:
+    """The ``onnxruntime`` module with its events, which some builds send, turned off."""
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    module: ModuleType = onnxruntime
     return module

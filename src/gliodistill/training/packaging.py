@@ -1,16 +1,20 @@
-"""From a finished run to a model package that runs without torch."""
+"""From a finished run to a model package that runs without torch, or to a MONAI bundle."""
 
 import os
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gliodistill.errors import CheckpointError
-from gliodistill.models.export import export_package
+from gliodistill.errors import CheckpointError, PackageError
+from gliodistill.models.export import DEFAULT_FORMATS, Int8, check_formats, export_package
+from gliodistill.models.monai_bundle import write_bundle
 from gliodistill.models.package import ModelPackage
 from gliodistill.models.spec import InferenceSettings, ModelSpec, NetworkSpec, Outputs, TrainingSummary
-from gliodistill.preparation.cache import Cache, is_cache
+from gliodistill.networks import Network
+from gliodistill.preparation.cache import Cache, CachedStudy, is_cache
 from gliodistill.studies.labels import BRATS2021, REGIONS
 from gliodistill.training.checkpoint import read_tensors
 from gliodistill.training.experiment import RECIPE, Experiment
@@ -18,6 +22,12 @@ from gliodistill.training.loop import BEST
 from gliodistill.training.methods import channels_of
 
 CLASSES = ("background", "NCR", "ED", "ET")
+COMPARED = 4
+"""Training studies that exports are compared on, at most, and at most half of them."""
+CALIBRATING = 8
+"""Further training studies that int8 is calibrated on, at most."""
+PATCHES = 4
+"""Patches of each: every other one around a voxel of the tumour."""
 
 
 def find_run(path: str | os.PathLike[str], run: str | None = None) -> tuple[Experiment, str]:
@@ -36,7 +46,16 @@ def find_run(path: str | os.PathLike[str], run: str | None = None) -> tuple[Expe
     return experiment, name
 
 
-def package_run(path: str | os.PathLike[str], out: str | os.PathLike[str], run: str | None = None, name: str | None = None) -> ModelPackage:
+def package_run(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    run: str | None = None,
+    name: str | None = None,
+    *,
+    formats: Iterable[str] = DEFAULT_FORMATS,
+    int8: bool = False,
+    int8_default: bool = False,
+) -> ModelPackage:
     """Write the model package of a finished run.
 
     Args:
@@ -44,51 +63,106 @@ def package_run(path: str | os.PathLike[str], out: str | os.PathLike[str], run: 
         out: new or empty folder.
         run: which run of an experiment; None = its last, the student.
         name: of the model; None = recipe and run.
+        formats: some of ``openvino``, ``onnx``, ``torch``.
+        int8: adds an int8 OpenVINO graph, calibrated on training studies in the run's cache.
+        int8_default: whether OpenVINO takes that graph unless told otherwise.
 
     Raises:
         CheckpointError: not a finished run.
-        PackageError: the exported graph disagrees with the network.
+        PackageError: an exported graph disagrees with the network, no such format, or nothing to calibrate int8 on.
         OutputError: ``out`` cannot be written.
     """
-    experiment, run = find_run(path, run)
-    recipe, part = experiment.recipe, experiment.recipe.runs[run]
-    summary = experiment.summary(run)
-    network = experiment.load_network(run)
-    _, facts = read_tensors(experiment.folder / run / BEST)
-    dice = facts.get("dice") or {}
-    channels = channels_of(recipe, run)
-    sequences = tuple(recipe.data.sequences[channel] for channel in channels)
-    options = {**part.network.options, "in_channels": len(sequences), "out_channels": part.channels}
-    counts = {side: len(ids) for side, ids in experiment.split.items()}
-    data = f"{counts['training']} labelled studies to train on and {counts['validation']} to validate on, no patient on both sides"
-    if learnt := summary.get("pseudo"):
-        seen = f", {learnt['transductive']} of them of validation patients (transductive)" if learnt["transductive"] else ""
-        data += f"; {learnt['studies']} pseudo-labelled studies{seen}"
-    spec = ModelSpec(
-        name=name or f"{recipe.name}-{run}",
-        preparation=replace(recipe.data.preparation(), sequences=sequences),
-        network=NetworkSpec(part.network.name, options),
-        outputs=Outputs("regions", REGIONS) if part.outputs == "regions" else Outputs("classes", CLASSES),
-        convention=experiment.convention or BRATS2021,
-        inference=InferenceSettings(recipe.sampling.patch),
-        training=TrainingSummary(
-            recipe=recipe.name,
-            method=part.method.name,
-            seed=part.seed,
-            steps=int(summary["steps"]),
-            validation_dice={region: float(dice[region]) for region in REGIONS if region in dice},
-            data=data,
-        ),
-        # A network that learnt with sequences dropped can do without any of them.
-        may_lack=sequences if part.augmentation.drop_sequence > 0 else (),
-    )
-    return export_package(network, spec, out, samples=[image[channels] for image in _samples(experiment)])
+    formats = check_formats(formats, int8 or int8_default)
+    finished = _Finished.open(path, run, name)
+    compared, calibrating = finished.studies()
+    wish = None
+    if int8 or int8_default:
+        if not calibrating:
+            raise PackageError(
+                "too few studies to calibrate int8 on",
+                file=finished.experiment.cache,
+                field="--int8",
+                got=f"{len(compared)} prepared training studies",
+                expected="2 or more, in the cache of the run",
+                hint="export without --int8, or prepare the data again where the cache was",
+            )
+        sides = [-(-side // finished.network.divisor) * finished.network.divisor for side in finished.spec.inference.patch]
+        patches = [patch for study in calibrating for patch in finished.patches(study, sides)]
+        wish = Int8(patches, len(calibrating), default=int8_default)
+    samples = [finished.image(study) for study in compared]
+    return export_package(finished.network, finished.spec, out, formats=formats, int8=wish, samples=samples)
 
 
-def _samples(experiment: Experiment) -> list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
-    """One prepared study, where the cache is still there, to compare formats on beside random images."""
-    if not is_cache(experiment.cache):
-        return []
-    cache = Cache.open(experiment.cache)
-    ids = set(experiment.split["validation"]) & {study.id for study in cache}
-    return [np.asarray(study.image()) for study in cache.select(ids)][:1]
+def bundle_run(path: str | os.PathLike[str], out: str | os.PathLike[str], run: str | None = None, name: str | None = None) -> Path:
+    """Write the MONAI bundle of a finished run; arguments and errors as of :func:`package_run`."""
+    finished = _Finished.open(path, run, name)
+    return write_bundle(finished.network, finished.spec, out)
+
+
+@dataclass(frozen=True, eq=False)
+class _Finished:
+    """A run that ended, its network and what the model made of it is."""
+
+    experiment: Experiment
+    channels: list[int]
+    network: Network
+    spec: ModelSpec
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], run: str | None, name: str | None) -> "_Finished":
+        experiment, run = find_run(path, run)
+        recipe, part = experiment.recipe, experiment.recipe.runs[run]
+        summary = experiment.summary(run)
+        network = experiment.load_network(run)
+        _, facts = read_tensors(experiment.folder / run / BEST)
+        dice = facts.get("dice") or {}
+        channels = channels_of(recipe, run)
+        sequences = tuple(recipe.data.sequences[channel] for channel in channels)
+        options = {**part.network.options, "in_channels": len(sequences), "out_channels": part.channels}
+        counts = {side: len(ids) for side, ids in experiment.split.items()}
+        data = f"{counts['training']} labelled studies to train on and {counts['validation']} to validate on, no patient on both sides"
+        if learnt := summary.get("pseudo"):
+            seen = f", {learnt['transductive']} of them of validation patients (transductive)" if learnt["transductive"] else ""
+            data += f"; {learnt['studies']} pseudo-labelled studies{seen}"
+        spec = ModelSpec(
+            name=name or f"{recipe.name}-{run}",
+            preparation=replace(recipe.data.preparation(), sequences=sequences),
+            network=NetworkSpec(part.network.name, options),
+            outputs=Outputs("regions", REGIONS) if part.outputs == "regions" else Outputs("classes", CLASSES),
+            convention=experiment.convention or BRATS2021,
+            inference=InferenceSettings(recipe.sampling.patch),
+            training=TrainingSummary(
+                recipe=recipe.name,
+                method=part.method.name,
+                seed=part.seed,
+                steps=int(summary["steps"]),
+                validation_dice={region: float(dice[region]) for region in REGIONS if region in dice},
+                data=data,
+            ),
+            # A network that learnt with sequences dropped can do without any of them.
+            may_lack=sequences if part.augmentation.drop_sequence > 0 else (),
+        )
+        return cls(experiment, channels, network, spec)
+
+    def studies(self) -> tuple[list[CachedStudy], list[CachedStudy]]:
+        """Training studies to compare exports on, and others to calibrate int8 on; none where the cache is gone."""
+        if not is_cache(self.experiment.cache):
+            return [], []
+        cache = Cache.open(self.experiment.cache)
+        found = list(cache.select(set(self.experiment.split["training"]) & {study.id for study in cache}))
+        compared = min(COMPARED, -(-len(found) // 2))
+        return found[:compared], found[compared : compared + CALIBRATING]
+
+    def image(self, study: CachedStudy) -> NDArray[np.uint8]:
+        """What the network sees of a study, uint8 C X Y Z."""
+        return np.asarray(study.image()[self.channels])
+
+    def patches(self, study: CachedStudy, sides: list[int]) -> Iterable[NDArray[np.uint8]]:
+        """Patches of a study, uint8 C and ``sides``: around voxels of the tumour and anywhere, by turns; the same ones every time."""
+        image, tumour = self.image(study), np.argwhere(study.truth())
+        rng = np.random.default_rng(0)
+        padded = np.pad(image, [(0, 0), *((0, max(0, side - old)) for side, old in zip(sides, image.shape[1:], strict=True))])
+        for i in range(PATCHES):
+            middle = rng.choice(tumour) if i % 2 and len(tumour) else rng.integers(image.shape[1:])
+            starts = np.clip(middle - np.array(sides) // 2, 0, np.array(padded.shape[1:]) - sides)
+            yield np.ascontiguousarray(padded[(slice(None), *(slice(a, a + n) for a, n in zip(starts, sides, strict=True)))])

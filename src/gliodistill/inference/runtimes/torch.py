@@ -3,13 +3,10 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from gliodistill.errors import GliodistillError, PackageError
-from gliodistill.models.package import WEIGHTS, ModelPackage
+from gliodistill.models.package import ModelPackage
 from gliodistill.models.quantised import QuantisedInput
-from gliodistill.networks import build
+from gliodistill.models.weights import load_network
 
 
 class TorchRuntime:
@@ -21,19 +18,13 @@ class TorchRuntime:
         device: ``"cpu"`` or ``"cuda"``.
 
     Raises:
-        PackageError: the network is not known here, or the weights do not fit it.
+        PackageError: the package holds no torch export, the network is not known here, or the weights do not fit it.
     """
 
     def __init__(self, package: ModelPackage, *, threads: int | None = None, device: str = "cpu") -> None:
         if threads is not None:
             torch.set_num_threads(threads)
-        described = package.spec.network
-        try:
-            network = build(described.name, **described.options)
-            network.strip()  # as export did
-            network.load_state_dict(load_file(package.folder / WEIGHTS))
-        except (GliodistillError, SafetensorError, RuntimeError) as error:
-            raise PackageError("weights do not fit the network", file=package.folder, field="network", got=error) from error
+        network = load_network(package.folder / package.find("torch").files[0], package.spec.network)
         self.device = torch.device(device)
         self._network = QuantisedInput(network).eval().to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 

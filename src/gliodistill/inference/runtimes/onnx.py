@@ -1,0 +1,37 @@
+"""ONNX Runtime: for machines and languages where it is what there is."""
+
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.errors import PackageError
+from gliodistill.models.quiet import import_onnxruntime
+
+
+class OnnxRuntime:
+    """An ONNX graph on the processor, in float32.
+
+    Args:
+        graph: the ``.onnx`` file.
+        threads: processor threads; None = all cores.
+
+    Raises:
+        PackageError: the graph cannot be read.
+    """
+
+    def __init__(self, graph: str | os.PathLike[str], *, threads: int | None = None) -> None:
+        onnxruntime = import_onnxruntime()
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 3
+        if threads is not None:
+            settings.intra_op_num_threads = threads
+        try:
+            self._session = onnxruntime.InferenceSession(os.fspath(graph), settings, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its errors share no base
+            raise PackageError("ONNX Runtime cannot read the graph", file=graph, got=str(error).splitlines()[-1]) from error
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Levels (uint8, B C X Y Z) → logits (float32, B K X Y Z)."""
+        logits: NDArray[np.float32] = self._session.run(None, {"image": np.ascontiguousarray(image)})[0]
+        return logits

@@ -1,0 +1,210 @@
+"""A trained network as a MONAI bundle (MONAI bundle specification): for those whose tools speak MONAI.
+
+| file | what |
+|---|---|
+| ``configs/metadata.json`` | channels, labels, sides the network takes, versions |
+| ``configs/inference.json`` | network, preprocessing, inferer, postprocessing, for ``monai.bundle.ConfigParser`` |
+| ``models/model.pt`` | the weights: a plain state dict, which ``torch.load(weights_only=True)`` reads |
+| ``docs/README.md`` | the model card |
+
+MONAI wants its weights in ``torch.save``'s form; nothing of this project reads them. The network and the preprocessing
+are this project's own, so gliodistill must be installed where the bundle is used.
+"""
+
+import copy
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gliodistill.files import atomic_folder
+from gliodistill.models.package import NOTICE, versions_in_use
+from gliodistill.models.spec import ModelSpec
+from gliodistill.networks import Network, build
+from gliodistill.preparation.preparation import Preparation
+from gliodistill.preparation.quantise import CLIP
+from gliodistill.studies.study import Study
+
+_ROOM = __name__
+
+
+class BundleNetwork(nn.Module):
+    """A network of the registry as MONAI's engines expect one: a tensor in, a tensor out.
+
+    Args:
+        name: of the registry.
+        options: of the network.
+    """
+
+    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.network = build(name, **options)
+        self.network.strip()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """z-scores (float32, B C X Y Z) → logits (float32, B K X Y Z)."""
+        logits: Tensor = self.network(image)[0]
+        return logits
+
+
+class PrepareStudy:
+    """The model's own preparation as a MONAI transform.
+
+    Args:
+        preparation: as in ``model.json``.
+    """
+
+    def __init__(self, preparation: Mapping[str, Any]) -> None:
+        self.preparation = Preparation.from_dict(dict(preparation))
+
+    def __call__(self, study: str | os.PathLike[str]) -> Tensor:
+        """Folder of a study in any layout → z-scores (MONAI ``MetaTensor``, float32 C X Y Z) with their affine (RAS+, mm).
+
+        Raises:
+            StudyError: it cannot be read, or lacks every sequence.
+        """
+        from monai.data.meta_tensor import MetaTensor
+
+        prepared = self.preparation.apply(Study.open(study))
+        tensor: Tensor = MetaTensor(torch.from_numpy(prepared.values()), affine=torch.from_numpy(prepared.affine))
+        return tensor
+
+
+def write_bundle(network: Network, spec: ModelSpec, out: str | os.PathLike[str]) -> Path:
+    """Write the bundle of a network, whole or not at all.
+
+    Args:
+        network: trained; not changed. ``spec.network`` must build its twin.
+        spec: what the model is.
+        out: new or empty folder.
+
+    Raises:
+        OutputError: ``out`` exists or cannot be written.
+    """
+    twin = copy.deepcopy(network).cpu().float().eval()
+    twin.strip()
+    wrapped = BundleNetwork(spec.network.name, spec.network.options)
+    wrapped.network.load_state_dict(twin.state_dict())
+    with atomic_folder(out) as folder:
+        for name in ("configs", "models", "docs"):
+            (folder / name).mkdir()
+        torch.save(wrapped.state_dict(), folder / "models" / "model.pt")
+        for name, content in (("metadata", _metadata(spec, network.divisor)), ("inference", _inference(spec))):
+            (folder / "configs" / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / "docs" / "README.md").write_text(_readme(spec, network.divisor), encoding="utf-8")
+    return Path(out)
+
+
+def _metadata(spec: ModelSpec, divisor: int) -> dict[str, Any]:
+    versions = versions_in_use("gliodistill", "monai", "torch", "numpy")
+    sides = [f"{divisor}*n"] * 3
+    channels = {str(i): str(sequence) for i, sequence in enumerate(spec.sequences)}
+    meanings = {str(i): name for i, name in enumerate(spec.outputs.names)}
+    dice = {f"validation_dice_{region}": value for region, value in spec.training.validation_dice.items()}
+    return {
+        "version": versions["gliodistill"],
+        "changelog": {versions["gliodistill"]: "exported"},
+        "monai_version": versions["monai"],
+        "pytorch_version": versions["torch"].partition("+")[0],
+        "numpy_version": versions["numpy"],
+        "required_packages_version": {"gliodistill": versions["gliodistill"]},
+        "name": spec.name,
+        "task": "brain tumour segmentation",
+        "description": f"Outlines {', '.join(spec.outputs.names)} of glioma on {', '.join(spec.sequences)}.",
+        "intended_use": NOTICE,
+        "data_source": spec.training.data,
+        "data_type": "nifti",
+        "image_classes": f"{', '.join(spec.sequences)}; a missing one is 0 throughout",
+        "label_classes": {str(code): str(tissue) for code, tissue in spec.convention.codes.items()},
+        "pred_classes": f"{spec.outputs.kind}: {', '.join(spec.outputs.names)}",
+        "eval_metrics": dice,
+        "network_data_format": {
+            "inputs": {
+                "image": {
+                    "type": "image",
+                    "format": "magnitude",
+                    "modality": "MR",
+                    "num_channels": len(spec.sequences),
+                    "spatial_shape": sides,
+                    "dtype": "float32",
+                    "value_range": [-CLIP, CLIP],
+                    "is_patch_data": True,
+                    "channel_def": channels,
+                }
+            },
+            "outputs": {
+                "pred": {
+                    "type": "probabilities",
+                    "format": "logits",
+                    "num_channels": len(spec.outputs.names),
+                    "spatial_shape": sides,
+                    "dtype": "float32",
+                    "value_range": [],
+                    "is_patch_data": True,
+                    "channel_def": meanings,
+                }
+            },
+        },
+    }
+
+
+def _inference(spec: ModelSpec) -> dict[str, Any]:
+    settings = spec.inference
+    regions: list[dict[str, Any]] = [
+        {"_target_": "Activations", "sigmoid": True},
+        {"_target_": "AsDiscrete", "threshold": settings.threshold},
+    ]
+    classes: list[dict[str, Any]] = [{"_target_": "AsDiscrete", "argmax": True}]
+    return {
+        "imports": ["$import torch"],
+        "bundle_root": ".",
+        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "network_def": {"_target_": f"{_ROOM}.BundleNetwork", "name": spec.network.name, "options": dict(spec.network.options)},
+        "checkpoint": "$@bundle_root + '/models/model.pt'",
+        "weights": "$torch.load(@checkpoint, map_location=@device, weights_only=True)",
+        "loaded": "$@network_def.load_state_dict(@weights)",
+        "network": "$(@loaded, @network_def.to(@device).eval())[1]",
+        "preprocessing": {"_target_": f"{_ROOM}.PrepareStudy", "preparation": spec.preparation.to_dict()},
+        "inferer": {
+            "_target_": "SlidingWindowInferer",
+            "roi_size": list(settings.patch),
+            "sw_batch_size": 1,
+            "overlap": settings.overlap,
+            "mode": "gaussian",
+        },
+        "postprocessing": {"_target_": "Compose", "transforms": regions if spec.outputs.kind == "regions" else classes},
+    }
+
+
+def _readme(spec: ModelSpec, divisor: int) -> str:
+    drawn = (
+        "`postprocessing` draws the regions, which overlap (WT holds TC, TC holds ET)."
+        if spec.outputs.kind == "regions"
+        else "`postprocessing` takes the likeliest class; gliodistill draws a region where its tissues together are likelier than not."
+    )
+    return f"""# {spec.name}
+
+**{NOTICE}**
+
+A brain-tumour network of gliodistill as a MONAI bundle. gliodistill must be installed: `configs/inference.json` builds the network with
+`{_ROOM}.BundleNetwork` and prepares studies with `{_ROOM}.PrepareStudy`. There is no training configuration and no evaluator.
+
+    import torch
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser()
+    parser.read_config("THIS_FOLDER/configs/inference.json")
+    parser["bundle_root"] = "THIS_FOLDER"
+    network, prepare, infer, draw = (parser.get_parsed_content(k) for k in ("network", "preprocessing", "inferer", "postprocessing"))
+    image = prepare("STUDY")
+    with torch.inference_mode():
+        drawn = draw(infer(image[None], network)[0])
+
+* In: {", ".join(spec.sequences)} as z-scores of the brain, 0 outside it; sides are multiples of {divisor}.
+* Out: logits of {spec.outputs.kind} {", ".join(spec.outputs.names)} on the prepared grid, not on the study's own. {drawn}
+* `models/model.pt` is a plain state dict, read with `weights_only=True`. MONAI runs what a configuration says: use bundles you trust.
+"""
