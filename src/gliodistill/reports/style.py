@@ -138,7 +138,7 @@ path.WT{stroke:#56b4e9}.layer path.TC{stroke:#f0e442;stroke-width:3}.layer path.
 .measures small{display:inline;margin-left:8px}
 footer{margin-top:56px;padding:16px 20px 40px;color:var(--quiet);font-size:.88rem;border-top:1px solid var(--rule)}
 @media (max-width:760px){
-.forest .plot{min-width:110px}.forest td,.forest th{padding-left:5px;padding-right:5px}
+.forest .plot{width:30%;min-width:100px}.forest td,.forest th{padding-left:5px;padding-right:5px}.forest tbody th{white-space:normal}
 .stack thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 .stack,.stack tbody,.stack tr{display:block}
 .stack tr{border-bottom:1.5px solid var(--ink);padding:10px 0}
