@@ -163,7 +163,7 @@ body{font-size:10.5pt}
 main,header,footer{max-width:none;padding:0}
 .plane,.swatch{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 .tile,tr,.chart,.plane{break-inside:avoid}
-h2,figcaption,.keys{break-after:avoid}
+h2,h3,figcaption,.keys{break-after:avoid}
 nav,.picker,.sortable th button::after{display:none}
 .wide{overflow:visible}.sortable{font-size:7.5pt}.sortable th,.sortable td{padding:2px 5px}.sortable th button{padding:0}
 .study{break-inside:avoid}
