@@ -78,10 +78,11 @@ def measure(bench: Bench, seconds: float) -> list[dict[str, Any]]:
 def markdown(found: dict[str, Any]) -> str:
     """A table of ms per GFLOP: trunks down, strides across."""
     rows = {(row["stem_stride"], row["widths"][0]): row for row in found["rows"]}
+    passes = [row["passes"] for row in found["rows"]]
     lines = [
         f"{found['processor']}, {found['threads']} threads, {found['runtime']} {found['precision']}, image "
         f"{' × '.join(map(str, found['shape']))}; blocks of {found['block']} channels ({found['unit']}). Milliseconds for a GFLOP "
-        "(milliseconds of a pass): medians of passes in turns.",
+        f"(milliseconds of a pass): medians of {min(passes)} to {max(passes)} passes in turns.",
         "",
         f"| trunk | blocks filled | {' | '.join(f'stem stride {stride}' for stride in STRIDES)} |",
         f"|---|---|{'---|' * len(STRIDES)}",

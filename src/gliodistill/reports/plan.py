@@ -1,5 +1,6 @@
 """The page of a plan: the proposed student, what it was chosen from, and what time went into."""
 
+import math
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
@@ -60,11 +61,18 @@ def parameters_chart(measured: Rows) -> Html:
     kinds = {"Pareto front": [r for r in ordered if r["front"]], "others": [r for r in ordered if not r["front"]]}
     kinds["proposed"] = [r for r in ordered if r["chosen"]]
     lines = [_series(name, rows, "parameters", 1e6) for name, rows in kinds.items() if rows]
+    lines = [_apart(line) if line.name == "others" else line for line in lines]
     return line_chart(lines, "Parameters", "million parameters", "ms of a pass")
 
 
 def _series(name: str, rows: Rows, key: str, unit: float) -> Series:
     return Series(name, [row[key] / unit for row in rows], [1000 * row["latency_s"] for row in rows])
+
+
+def _apart(line: Series) -> Series:
+    """The same points, not joined."""
+    x, y = ([value for one in values for value in (one, math.nan)] for values in (line.x, line.y))
+    return Series(line.name, x, y)
 
 
 def _tiles(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
