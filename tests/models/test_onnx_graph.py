@@ -7,8 +7,10 @@ import pytest
 
 import tiny_model
 from gliodistill.errors import PackageError
+from gliodistill.images.nifti import write_nifti
 from gliodistill.inference.runtimes import open_runtime
 from gliodistill.models import ModelPackage
+from test_floors import python
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -47,3 +49,19 @@ def test_a_graph_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(PackageError, match="cannot read the graph"):
         OnnxRuntime(tmp_path / "model.onnx")
+
+
+def test_a_study_is_segmented_where_only_onnx_runtime_is_installed(package: ModelPackage, tmp_path: Path) -> None:
+    """Neither torch nor OpenVINO, nor what the command line needs."""
+    (tmp_path / "case").mkdir()
+    for sequence, image in tiny_model.study().images.items():
+        write_nifti(image, tmp_path / "case" / f"case_{sequence.lower()}.nii.gz")
+    code = (
+        "import sys, gliodistill as gd\n"
+        "model = gd.load_model(sys.argv[1], 'onnx', 1)\n"
+        "model.segment(gd.Study.open(sys.argv[2])).save(sys.argv[3])"
+    )
+    words = (str(package.folder), str(tmp_path / "case"), str(tmp_path / "labels.nii.gz"))
+    done = python(code, *words, blocked=("torch", "safetensors", "monai", "openvino", "scipy", "typer", "rich", "pydantic", "yaml"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "labels.nii.gz").exists()

@@ -1,14 +1,16 @@
 """A run's package segments as its network does."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
-from gliodistill.errors import CheckpointError
+from gliodistill.errors import CheckpointError, PackageError
 from gliodistill.inference.predictor import Predictor
 from gliodistill.preparation import Preparation, dequantise
 from gliodistill.training.experiment import run_experiment
-from gliodistill.training.packaging import find_run, package_run
+from gliodistill.training.packaging import bundle_run, find_run, package_run
 from gliodistill.training.validation import whole_volume_logits
 from tiny_cohort import distilled, recipe, study
 
@@ -69,3 +71,36 @@ def test_an_unfinished_run_is_not_packaged(experiment, tmp_path):
     finally:
         summary.write_text(content)
     assert not (tmp_path / "model").exists()
+
+
+def test_exports_are_compared_on_training_studies(experiment, tmp_path):
+    package = package_run(experiment.folder / "distilled", tmp_path / "model", formats=["openvino"])
+    assert [(export.runtime, export.studies.images) for export in package.exports] == [("openvino", 1)]
+
+
+def test_int8_without_the_cache_is_refused(experiment, tmp_path):
+    hidden = experiment.cache.rename(experiment.cache.with_name("elsewhere"))
+    try:
+        assert package_run(experiment.folder, tmp_path / "float").exports[0].studies is None
+        with pytest.raises(PackageError, match="too few studies to calibrate"):
+            package_run(experiment.folder, tmp_path / "model", int8=True)
+    finally:
+        hidden.rename(experiment.cache)
+    assert not (tmp_path / "model").exists()
+
+
+def test_int8_is_calibrated_on_other_studies_than_it_is_compared_on(experiment, tmp_path):
+    pytest.importorskip("nncf")
+    try:
+        export = package_run(experiment.folder, tmp_path / "model", int8=True).find("openvino", ["int8"])
+    except PackageError as error:  # so little trained, it may well not survive
+        assert error.field == "--int8" and "Dice" in str(error)
+    else:
+        assert (export.calibration.studies, export.calibration.patches, export.studies.images) == (1, 4, 1)
+
+
+def test_a_bundle_of_a_run(experiment, tmp_path):
+    bundle = bundle_run(experiment.folder, tmp_path / "bundle", name="mine")
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    outputs = ["background", "NCR", "ED", "ET"] if experiment.recipe.runs["distilled"].outputs == "classes" else ["WT", "TC", "ET"]
+    assert list(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values()) == outputs
