@@ -13,6 +13,8 @@ def write_card(values: Mapping[str, Any]) -> str:
     dice = ", ".join(f"{region} {value:.3f}" for region, value in training["validation_dice"].items()) or "not measured"
     codes = ", ".join(f"{code} = {tissue}" for code, tissue in values["convention"]["codes"].items())
     exports = "\n".join(_row(export) for export in values["exports"])
+    runtime = values["exports"][0]["runtime"]
+    option, argument = ("", "") if runtime == "openvino" else (f" --runtime {runtime}", f', "{runtime}"')
     versions = ", ".join(f"{name} {version}" for name, version in values["versions"].items())
     return f"""# {values["name"]}
 
@@ -28,10 +30,10 @@ def write_card(values: Mapping[str, Any]) -> str:
 
 ## Use
 
-    gliodistill segment STUDY -m THIS_FOLDER -o OUT
+    gliodistill segment STUDY -m THIS_FOLDER -o OUT{option}
 
     import gliodistill as gd
-    gd.load_model("THIS_FOLDER").segment(gd.Study.open("STUDY")).save("labels.nii.gz")
+    gd.load_model("THIS_FOLDER"{argument}).segment(gd.Study.open("STUDY")).save("labels.nii.gz")
 
 ## Exports against the trained network
 
