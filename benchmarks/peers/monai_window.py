@@ -1,0 +1,86 @@
+"""MONAI's sliding window on the same weights as a model package, files to file.
+
+``python monai_window.py MODEL STUDY_FOLDER OUT_FOLDER`` prints seconds per stage as JSON: patches of 128³, overlap 0.5, Gaussian
+weights, float32, one patch at a time, as MONAI's BraTS bundles run. One window is timed and multiplied by their number,
+unless ``--all-windows``.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+began = time.perf_counter()
+import monai.transforms as mt  # noqa: E402
+import torch  # noqa: E402
+from monai.data.utils import dense_patch_slices  # noqa: E402
+from monai.inferers import SlidingWindowInferer  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+
+from gliodistill.models.package import ModelPackage  # noqa: E402
+from gliodistill.networks import build  # noqa: E402
+
+SIDE, OVERLAP = 128, 0.5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--all-windows", action="store_true")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    seconds = {"import": time.perf_counter() - began}
+
+    def lap(stage: str, start: float) -> float:
+        now = time.perf_counter()
+        seconds[stage] = now - start
+        return now
+
+    start = time.perf_counter()
+    package = ModelPackage.open(options.model)
+    network = build(package.spec.network.name, **package.spec.network.options)
+    network.strip()
+    network.load_state_dict(load_file(options.model / "model.safetensors"))
+    network.eval()
+    start = lap("build", start)
+    files = [str(next(options.study.glob(f"*_{name}.nii.gz"))) for name in ("t1", "t1ce", "t2", "flair")]
+    image = mt.LoadImage(image_only=True, ensure_channel_first=True)(files)
+    start = lap("read", start)
+    image = mt.Orientation("RAS")(image)
+    brain = mt.CropForeground()(image)
+    data = mt.NormalizeIntensity(nonzero=True, channel_wise=True)(brain)[None].as_tensor()
+    start = lap("prepare", start)
+    padded = tuple(max(side, SIDE) for side in data.shape[2:])
+    windows = len(dense_patch_slices(padded, (SIDE,) * 3, (int(SIDE * (1 - OVERLAP)),) * 3))
+    with torch.inference_mode():
+        if options.all_windows:
+            logits = SlidingWindowInferer((SIDE,) * 3, 1, OVERLAP, mode="gaussian")(data, lambda patch: network(patch)[0])[0]
+            start = lap("network", start)
+        else:
+            patch = torch.nn.functional.pad(data, [pad for side in data.shape[:1:-1] for pad in (0, max(SIDE - side, 0))])
+            network(patch[..., :SIDE, :SIDE, :SIDE])
+            start = lap("network", start)
+            seconds["network"] *= windows
+            logits = torch.randn(3, *data.shape[2:])
+            start = time.perf_counter()
+    drawn = (logits > 0).to(torch.uint8)
+    labels = torch.where(drawn[2] > 0, 4, torch.where(drawn[1] > 0, 1, drawn[0] * 2))
+    whole = torch.zeros(image.shape[1:], dtype=torch.uint8)
+    corner = [round(float(v)) for v in torch.linalg.solve(image.affine, brain.affine[:, 3])[:3]]
+    whole[tuple(slice(c, c + side) for c, side in zip(corner, labels.shape, strict=True))] = labels.to(torch.uint8)
+    import nibabel
+
+    nibabel.save(nibabel.Nifti1Image(whole.numpy(), image.affine.numpy()), options.out / "monai.nii.gz")
+    lap("restore and write", start)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    facts = {"seconds": seconds, "tiles": windows, "all_tiles": options.all_windows, "shape": list(data.shape[2:]), "peak_gb": memory}
+    sys.stdout.write(json.dumps(facts) + "\n")
+
+
+if __name__ == "__main__":
+    main()

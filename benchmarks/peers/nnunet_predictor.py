@@ -1,0 +1,131 @@
+"""nnU-Net v2's own predictor on one study, files to file: run in an environment of its own (``pip install nnunetv2``).
+
+``python nnunet_predictor.py STUDY_FOLDER OUT_FOLDER [--all-tiles]`` prints seconds per stage as JSON. The
+network is nnU-Net's plan for BraTS (PlainConvUNet, 32 … 320 channels, patch 128³) with random weights, which take as long
+as any. One tile is timed and multiplied by the number of tiles that the predictor itself asks for, unless ``--all-tiles``.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+began = time.perf_counter()
+import torch  # noqa: E402
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO  # noqa: E402
+from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape as to_labels  # noqa: E402
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor  # noqa: E402
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans  # noqa: E402
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager  # noqa: E402
+
+LEVELS = 6
+RESAMPLING = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
+CONFIGURATION = {
+    "data_identifier": "benchmark",
+    "preprocessor_name": "DefaultPreprocessor",
+    "batch_size": 2,
+    "patch_size": [128, 128, 128],
+    "median_image_size_in_voxels": [140.0, 171.0, 137.0],
+    "spacing": [1.0, 1.0, 1.0],
+    "normalization_schemes": ["ZScoreNormalization"] * 4,
+    "use_mask_for_norm": [True] * 4,
+    "resampling_fn_data": "resample_data_or_seg_to_shape",
+    "resampling_fn_data_kwargs": RESAMPLING,
+    "resampling_fn_seg": "resample_data_or_seg_to_shape",
+    "resampling_fn_seg_kwargs": RESAMPLING | {"is_seg": True, "order": 1},
+    "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
+    "resampling_fn_probabilities_kwargs": RESAMPLING | {"order": 1},
+    "batch_dice": False,
+    "architecture": {
+        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+        "arch_kwargs": {
+            "n_stages": LEVELS,
+            "features_per_stage": [32, 64, 128, 256, 320, 320],
+            "conv_op": "torch.nn.modules.conv.Conv3d",
+            "kernel_sizes": [[3, 3, 3]] * LEVELS,
+            "strides": [[1, 1, 1]] + [[2, 2, 2]] * (LEVELS - 1),
+            "n_conv_per_stage": [2] * LEVELS,
+            "n_conv_per_stage_decoder": [2] * (LEVELS - 1),
+            "conv_bias": True,
+            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+            "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+            "dropout_op": None,
+            "dropout_op_kwargs": None,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    },
+}
+PLANS = {
+    "dataset_name": "Dataset999_Benchmark",
+    "plans_name": "nnUNetPlans",
+    "image_reader_writer": "SimpleITKIO",
+    "label_manager": "LabelManager",
+    "transpose_forward": [0, 1, 2],
+    "transpose_backward": [0, 1, 2],
+    "foreground_intensity_properties_per_channel": {str(channel): {} for channel in range(4)},
+    "configurations": {"3d_fullres": CONFIGURATION},
+}
+DATASET = {
+    "channel_names": {str(index): name for index, name in enumerate(("T1", "T1CE", "T2", "FLAIR"))},
+    "labels": {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": [3]},
+    "regions_class_order": [1, 2, 3],
+    "file_ending": ".nii.gz",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--all-tiles", action="store_true")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    seconds = {"import": time.perf_counter() - began}
+
+    def lap(stage: str, start: float) -> float:
+        now = time.perf_counter()
+        seconds[stage] = now - start
+        return now
+
+    start = time.perf_counter()
+    plans = PlansManager(PLANS)
+    configuration = plans.get_configuration("3d_fullres")
+    network = get_network_from_plans(
+        configuration.network_arch_class_name, configuration.network_arch_init_kwargs, configuration.network_arch_init_kwargs_req_import,
+        4, 3, allow_init=True, deep_supervision=False,
+    ).eval()  # fmt: skip
+    predictor = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
+    predictor.manual_initialization(network, plans, configuration, None, DATASET, "nnUNetTrainer", (0, 1, 2))
+    start = lap("build", start)
+    files = [str(next(options.study.glob(f"*_{name}.nii.gz"))) for name in ("t1", "t1ce", "t2", "flair")]
+    image, properties = SimpleITKIO().read_images(files)
+    start = lap("read", start)
+    preprocessor = configuration.preprocessor_class(verbose=False)
+    data, _, properties = preprocessor.run_case_npy(image, None, properties, plans, configuration, DATASET)
+    start = lap("prepare", start)
+    data = torch.from_numpy(data)
+    slicers = predictor._internal_get_sliding_window_slicers(data.shape[1:])
+    if options.all_tiles:
+        logits = predictor.predict_sliding_window_return_logits(data)
+        start = lap("network", start)
+    else:
+        predictor._internal_maybe_mirror_and_predict(data[slicers[0]][None])
+        start = lap("network", start)
+        seconds["network"] *= len(slicers)
+        logits = torch.randn((3, *data.shape[1:]), dtype=torch.half)
+        start = time.perf_counter()
+    labels = to_labels(logits, plans, configuration, predictor.label_manager, properties, num_threads_torch=options.threads)
+    SimpleITKIO().write_seg(labels, str(options.out / "nnunet.nii.gz"), properties)
+    lap("restore and write", start)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    facts = {"seconds": seconds, "tiles": len(slicers), "all_tiles": options.all_tiles, "shape": list(data.shape[1:]), "peak_gb": memory}
+    sys.stdout.write(json.dumps(facts) + "\n")
+
+
+if __name__ == "__main__":
+    main()
