@@ -13,15 +13,12 @@ Components = NDArray[np.unsignedinteger[Any]]
 def components(mask: Mask) -> tuple[Components, int]:
     """Connected components, neighbours by face, edge or corner (26): labels 1 … N on X Y Z, 0 outside, and N.
 
-    Numbered in the order in which they are met, X fastest, however ``mask`` lies in memory: where pairings of lesions are
-    equally good, it decides which is taken, in the official package as here.
-
     Args:
         mask: bool on X Y Z.
     """
     import cc3d
 
-    labels, count = cc3d.connected_components(np.asfortranarray(mask), connectivity=26, return_N=True)
+    labels, count = cc3d.connected_components(mask, connectivity=26, return_N=True)
     return labels, int(count)
 
 

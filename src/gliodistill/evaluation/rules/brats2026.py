@@ -6,7 +6,7 @@ The numbers are those of the package (its licence is AGPL-3.0: nothing of its co
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,17 +122,24 @@ def _measure(region: Region, lesions: Lesions, tolerance: float | None) -> tuple
     overlap = 2.0 * lesions.shared_voxels / np.maximum(lesions.truth_voxels[:, None] + lesions.prediction_voxels, 1)
     pairs = {
         one: quality(float(overlap[one, other]), distances.between(predicted_lesion == other, true_lesion == one), tolerances[1])
-        for one, other in _match(overlap[1:, 1:])
+        for one, other in _match(overlap, _in_order(true, true_lesion), _in_order(predicted, predicted_lesion))
     }
     return quality(region.dice, distances, tolerances[0]), pairs
 
 
-def _match(overlap: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Pairs of lesions, counted from 1, that make the sum of Dice largest."""
+def _match(overlap: NDArray[np.float64], true: NDArray[np.intp], predicted: NDArray[np.intp]) -> list[tuple[int, int]]:
+    """Pairs of lesions (of those listed) that make the sum of Dice largest."""
     from scipy.optimize import linear_sum_assignment
 
+    overlap = overlap[np.ix_(true, predicted)]
     cost = np.where(overlap >= MATCHED_DICE, 1.0 - overlap, 1.0 + MATCHED_DICE)
-    return [(int(one) + 1, int(other) + 1) for one, other in zip(*linear_sum_assignment(cost), strict=True) if cost[one, other] < 1.0]
+    return [(int(true[i]), int(predicted[j])) for i, j in zip(*linear_sum_assignment(cost), strict=True) if cost[i, j] < 1.0]
+
+
+def _in_order(surface: Surface, lesion: NDArray[Any]) -> NDArray[np.intp]:
+    """Lesions in the order in which the package meets them, X fastest: where pairings are equally good, it decides."""
+    _, first = np.unique(lesion[order := np.lexsort(surface.points.T)], return_index=True)
+    return lesion[order][np.sort(first)].astype(np.intp)
 
 
 def _means(qualities: Iterable[Quality]) -> Values:
