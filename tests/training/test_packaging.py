@@ -89,6 +89,7 @@ def test_int8_without_the_cache_is_refused(experiment, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.parametrize("experiment", ["regions"], indirect=True)
 def test_int8_is_calibrated_on_other_studies_than_it_is_compared_on(experiment, tmp_path):
     pytest.importorskip("nncf")
     try:
