@@ -46,6 +46,12 @@ def segment(
         float, typer.Option("--memory", min=0, metavar="GB", help="What a pass over a whole brain may take; above it, windows.")
     ] = 3.0,
     runtime: Runtime = "openvino",
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision", metavar="NAME", help="f32, bf16, or int8 where the model has it (default: the model's own).", show_default=False
+        ),
+    ] = None,
     threads: Threads = None,
     layout: Layout = None,
     as_json: Json = False,
@@ -66,7 +72,7 @@ def segment(
     records = [record for cohort, _ in cohorts for record in cohort.studies]
     known = {record.id for record in records}
     unusable = {p.study: str(p) for _, found in cohorts for p in found.problems if p.blocking and p.study and p.study not in known}
-    predictor = Predictor(model, runtime, threads, memory_gb=memory, flips=parse_flips(flips), postprocess=not raw)
+    predictor = Predictor(model, runtime, threads, precision=precision, memory_gb=memory, flips=parse_flips(flips), postprocess=not raw)
     with nothing_left(out):
         report = segment_studies(records, predictor, out, labels=labels, probability=probability, resume=resume, jobs=jobs)
 

@@ -72,6 +72,7 @@ class Batch:
         image, summary, probabilities = self.files(id)
         wanted = {
             "model": {"name": self.predictor.package.name, "sha256": self.predictor.package.fingerprint},
+            "precision": self.predictor.precision,
             "flips": self.predictor.looks,
             "postprocessing": [asdict(step) for step in self.predictor.steps],
         }

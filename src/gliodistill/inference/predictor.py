@@ -31,6 +31,7 @@ class Predictor:
         package: an opened package, or the folder of one.
         runtime: ``"openvino"``, ``"onnx"`` or ``"torch"``.
         threads: processor threads; None = all cores.
+        precision: what the runtime computes in (:func:`~gliodistill.inference.runtimes.open_runtime`); None = the package's own way.
         memory_gb: a brain whose one-pass estimate is larger is segmented by windows; 0 always uses windows.
         flips: mirrored looks to average (:func:`~gliodistill.inference.flips.parse_flips`).
         postprocess: whether the package's clean-up steps are applied.
@@ -45,6 +46,7 @@ class Predictor:
         runtime: str = "openvino",
         threads: int | None = None,
         *,
+        precision: str | None = None,
         memory_gb: float = MEMORY_GB,
         flips: tuple[Flip, ...] = UNFLIPPED,
         postprocess: bool = True,
@@ -52,7 +54,8 @@ class Predictor:
         self.package = package if isinstance(package, ModelPackage) else ModelPackage.open(package)
         self.steps = self.package.spec.inference.postprocessing if postprocess else ()
         check_steps(self.steps)
-        self.runtime = open_runtime(runtime, self.package, threads)
+        self.runtime = open_runtime(runtime, self.package, threads, precision)
+        self.precision = precision
         self.memory_gb = memory_gb
         self.flips = flips
 
@@ -91,12 +94,20 @@ class Predictor:
         """As :meth:`segment`; the images of the study need not be in memory any more."""
         convention = self.package.convention if labels is None else find_convention(labels)
         grid, began = prepared.native, time.perf_counter()
-        scores = list(self._region_slabs(prepared.image)) if self._whole(prepared.shape) else self._region_slabs(prepared.image)
-        inferred = time.perf_counter()
+        inferring = 0.0
+
+        def watched() -> Iterator[NDArray[np.float32]]:
+            nonlocal inferring
+            asked = time.perf_counter()
+            for slab in self._region_slabs(prepared.image):
+                inferring += time.perf_counter() - asked
+                yield slab
+                asked = time.perf_counter()
+
         threshold = self.package.spec.inference.logit_threshold
         depth = np.zeros([side.stop - side.start for side in prepared.box], dtype=np.uint8)
         kept = np.zeros((len(REGIONS), *depth.shape), dtype=np.uint8) if probability else None
-        for place, values in prepared.slabs_in_box(scores, None if probability else threshold):
+        for place, values in prepared.slabs_in_box(watched(), None if probability else threshold):
             # TC only inside WT and ET only inside TC, as anatomy and label maps have it.
             drawn = values[0] > threshold
             depth[place] = drawn
@@ -115,9 +126,10 @@ class Predictor:
             volumes_ml=volumes,
             model=self.package.name,
             fingerprint=self.package.fingerprint,
+            precision=self.precision,
             flips=self.looks,
             postprocessing=self.steps,
-            seconds={"infer": inferred - began, "restore": time.perf_counter() - inferred},
+            seconds={"infer": inferring, "restore": time.perf_counter() - began - inferring},
             probabilities=None if kept is None else np.stack([_on_grid(prepared, region) for region in kept]),
         )
 

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import GliodistillError, LabelError, OutputError, StudyError
-from gliodistill.files import atomic_folder, make_folder, remove_leftovers, sha256, write_text
+from gliodistill.files import atomic_folder, make_folder, remove_leftovers, write_text
 from gliodistill.images.nifti import write_nifti
 from gliodistill.inference.batch import check_ids, read_ahead
 from gliodistill.inference.ensemble import Consensus, Ensemble

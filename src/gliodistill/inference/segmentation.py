@@ -24,6 +24,7 @@ class Segmentation:
         volumes_ml: region → volume in ml.
         model: name of the model.
         fingerprint: SHA-256 of the model package.
+        precision: what the runtime was told to compute in; None where it was left to the model.
         flips: mirrored looks that were averaged, by axes (``""`` is the image as it is).
         postprocessing: clean-up steps that were applied.
         seconds: stage → seconds it took.
@@ -37,6 +38,7 @@ class Segmentation:
     volumes_ml: Mapping[str, float]
     model: str
     fingerprint: str
+    precision: str | None
     flips: Sequence[str]
     postprocessing: Sequence[Step]
     seconds: Mapping[str, float]
@@ -72,6 +74,7 @@ class Segmentation:
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
             "labels": {"convention": self.convention.name, "codes": {str(c): str(t) for c, t in self.convention.codes.items()}},
             "model": {"name": self.model, "sha256": self.fingerprint},
+            "precision": self.precision,
             "flips": list(self.flips),
             "postprocessing": [asdict(step) for step in self.postprocessing],
             "notice": "Research use, not a medical device.",
