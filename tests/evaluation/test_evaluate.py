@@ -288,3 +288,14 @@ def test_a_text_file_in_disguise_is_named(truth: Path, predictions: Path) -> Non
     (predictions / "case_a.nii.gz").write_bytes(gzip.compress(b"not an image"))
     with pytest.raises(ComparisonError, match=r"case_a: prediction .*case_a"):
         evaluate(predictions, truth)
+
+
+def test_probability_maps_beside_the_predictions_are_no_predictions(truth: Path, predictions: Path) -> None:
+    """As ``segment --probabilities`` leaves them."""
+    for id in IDS:
+        write_channels(
+            [Volume(region.astype(np.uint8) * 255, AFFINE) for region in PREDICTION[id]], predictions / f"{id}_prob.nii.gz", 1 / 255
+        )
+    scores = evaluate(predictions, truth, probabilities=predictions)
+    assert set(scores.studies) == set(IDS)
+    assert scores.studies[IDS[0]]["WT"]["brier"] is not None

@@ -9,6 +9,7 @@ from gliodistill.studies.study import ImageFile
 
 ENDINGS = (".nii.gz", ".nii")
 SUFFIXES = ("_seg", "-seg")
+PROBABILITIES = ("_prob", "-prob")
 
 
 def find_predictions(folder: Path, known_ids: Collection[str]) -> tuple[dict[str, ImageFile], list[str]]:
@@ -16,7 +17,7 @@ def find_predictions(folder: Path, known_ids: Collection[str]) -> tuple[dict[str
 
     Taken, in this order: ``<id>.nii.gz`` or ``<id>_seg.nii.gz`` in the folder itself, ``<id>/<id>_seg.nii.gz`` or
     ``<id>/<id>.nii.gz`` in sub-folders (``-seg`` and ``.nii`` as well); where there is none of these, the truths
-    of a cohort in any known layout. A manifest (a file) says for itself.
+    of a cohort in any known layout. A manifest (a file) says for itself. Probability maps of known studies are passed over.
 
     Args:
         folder: of predictions, or a manifest.
@@ -30,8 +31,10 @@ def find_predictions(folder: Path, known_ids: Collection[str]) -> tuple[dict[str
     if not folder.is_dir():
         raise EvaluationError("no such folder of predictions", file=folder, expected="a folder with <id>.nii.gz or <id>/<id>_seg.nii.gz")
     found: dict[str, list[Path]] = defaultdict(list)
+    beside = tuple(f"{id}{mark}" for id in known_ids for mark in PROBABILITIES)
     for file in _nifti(folder):
-        found[_id_of(file, known_ids)].append(file)
+        if _stem(file) in known_ids or not file.name.startswith(beside):
+            found[_id_of(file, known_ids)].append(file)
     for inner in sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
         for file in _nifti(inner):
             # In a study's own folder lie images as well: only a label map carries exactly the folder's name.
@@ -59,7 +62,7 @@ def find_probabilities(folder: Path, ids: Collection[str]) -> tuple[dict[str, Pa
     problems = []
     files = _nifti(folder)
     for id in ids:
-        of_id = [file for file in files if file.name.startswith((f"{id}_prob", f"{id}-prob"))]
+        of_id = [file for file in files if file.name.startswith(tuple(id + mark for mark in PROBABILITIES))]
         if len(of_id) == 1:
             found[id] = of_id[0]
         else:
