@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from gliodistill.errors import PackageError
-from gliodistill.inference.postprocessing import RULES, check_steps, clean
+from gliodistill.inference.postprocessing import RULES, check_steps, clean, parse_steps
 from gliodistill.models import Step
 
 WT, TC, ET = 1, 2, 3
@@ -78,3 +78,19 @@ def test_steps_that_do_not_fit_are_refused(step, field):
     with pytest.raises(PackageError) as caught:
         check_steps([step])
     assert caught.value.field == field
+
+
+def test_rules_are_read_from_words():
+    assert parse_steps(["drop_small_et=33", "keep_largest=2"]) == (
+        Step("drop_small_et", {"mm3": 33.0}),
+        Step("keep_largest", {"parts": 2.0}),
+    )
+    assert parse_steps([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("drop_small_et", "drop_small_et=MM3"), ("drop_et=3", "unknown post-processing"), ("keep_largest=0", "out of range")]
+)
+def test_words_that_are_no_rule_are_refused(text, told):
+    with pytest.raises(PackageError, match=told):
+        parse_steps([text])

@@ -8,6 +8,7 @@ import torch
 
 from gliodistill.errors import CheckpointError, PackageError
 from gliodistill.inference.predictor import Predictor
+from gliodistill.models import ModelPackage, Step
 from gliodistill.preparation import Preparation, dequantise
 from gliodistill.training.experiment import run_experiment
 from gliodistill.training.packaging import bundle_run, find_run, package_run
@@ -98,6 +99,12 @@ def test_int8_is_calibrated_on_other_studies_than_it_is_compared_on(experiment, 
         assert error.field == "--int8" and "Dice" in str(error)
     else:
         assert (export.calibration.studies, export.calibration.patches, export.studies.images) == (1, 4, 1)
+
+
+def test_clean_up_rules_come_along(experiment, tmp_path):
+    rules = (Step("drop_small_et", {"mm3": 33.0}),)
+    package = package_run(experiment.folder / "alone", tmp_path / "model", formats=["torch"], postprocessing=rules)
+    assert ModelPackage.open(package.folder).spec.inference.postprocessing == rules
 
 
 def test_a_bundle_of_a_run(experiment, tmp_path):

@@ -99,6 +99,10 @@ def export(
     ] = "openvino,torch",
     int8: Annotated[bool, typer.Option("--int8", help="Add an int8 OpenVINO graph, calibrated on training studies.")] = False,
     int8_default: Annotated[bool, typer.Option("--int8-default", help="Add it, and let OpenVINO take it unless told --precision.")] = False,
+    clean_up: Annotated[
+        list[str] | None,
+        typer.Option("--clean-up", metavar="RULE=VALUE", help="A rule that segment applies, e.g. drop_small_et=33.", show_default=False),
+    ] = None,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Name of the model (default: recipe and run).", show_default=False)
     ] = None,
@@ -110,17 +114,19 @@ def export(
 
     Example: [cyan]gliodistill export runs/first/distilled -o model --format openvino,onnx --int8[/cyan]
     """
+    from gliodistill.inference.postprocessing import parse_steps
     from gliodistill.training.packaging import bundle_run, package_run
 
+    rules = parse_steps(clean_up or ())
     wanted = [word.strip() for word in formats.split(",")]
     if "monai" in wanted:
-        if wanted != ["monai"] or int8 or int8_default:
-            expected = "monai alone, without --int8"
+        if wanted != ["monai"] or int8 or int8_default or rules:
+            expected = "monai alone, without --int8 and --clean-up"
             raise PackageError("a MONAI bundle is a folder of its own", field="--format", got=formats, expected=expected)
         bundle = bundle_run(run, model, name=name)
         emit(as_json, {"bundle": str(bundle)}, lambda screen: screen.print(f"MONAI bundle in {bundle}"))
         return
-    package = package_run(run, model, name=name, formats=wanted, int8=int8, int8_default=int8_default)
+    package = package_run(run, model, name=name, formats=wanted, int8=int8, int8_default=int8_default, postprocessing=rules)
     size = sum(file.stat().st_size for file in model.iterdir())
 
     def show(screen: "Console") -> None:

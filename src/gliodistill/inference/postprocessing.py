@@ -10,7 +10,6 @@ does: TC lies within WT and ET within TC.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,6 +58,8 @@ def _keep_largest(depth: Depth, count: float, voxel_mm3: float) -> Depth:
 
 def _keep(depth: Depth, chosen: Callable[[NDArray[np.int64]], NDArray[np.bool_]]) -> Depth:
     """Drop the 26-connected parts of the whole tumour that are not ``chosen`` by their size in voxels."""
+    import cc3d  # here, so that a package without such a rule needs a runtime and numpy alone
+
     parts, count = cc3d.connected_components(depth > 0, connectivity=26, return_N=True)
     if count:
         sizes = np.bincount(parts.ravel(order="K"))[1:]
@@ -107,6 +108,26 @@ def check_steps(steps: Iterable[Step]) -> None:
         value, (low, high) = step.options[rule.option], rule.limits
         if not low <= value <= high:
             raise PackageError("option out of range", field=f"{field}.{rule.option}", got=value, expected=f"{low:g} to {high:g}")
+
+
+def parse_steps(texts: Iterable[str]) -> tuple[Step, ...]:
+    """Steps from ``RULE=VALUE``, e.g. ``drop_small_et=33``, checked.
+
+    Raises:
+        PackageError: not of that form, or as :func:`check_steps`.
+    """
+    steps = []
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            expected = ", ".join(f"{rule}={RULES[rule].option.upper()}" for rule in RULES)
+            raise PackageError("not a clean-up rule", field="--clean-up", got=text, expected=expected) from None
+        options = {RULES[name].option: number} if name in RULES else {}
+        steps.append(Step(name, options))
+    check_steps(steps)
+    return tuple(steps)
 
 
 def clean(depth: Depth, steps: Iterable[Step], voxel_mm3: float) -> Depth:

@@ -12,7 +12,7 @@ from gliodistill.errors import CheckpointError, PackageError
 from gliodistill.models.export import DEFAULT_FORMATS, Int8, check_formats, export_package
 from gliodistill.models.monai_bundle import write_bundle
 from gliodistill.models.package import ModelPackage
-from gliodistill.models.spec import InferenceSettings, ModelSpec, NetworkSpec, Outputs, TrainingSummary
+from gliodistill.models.spec import InferenceSettings, ModelSpec, NetworkSpec, Outputs, Step, TrainingSummary
 from gliodistill.networks import Network
 from gliodistill.preparation.cache import Cache, CachedStudy, is_cache
 from gliodistill.studies.labels import BRATS2021, REGIONS
@@ -55,6 +55,7 @@ def package_run(
     formats: Iterable[str] = DEFAULT_FORMATS,
     int8: bool = False,
     int8_default: bool = False,
+    postprocessing: tuple[Step, ...] = (),
 ) -> ModelPackage:
     """Write the model package of a finished run.
 
@@ -66,6 +67,7 @@ def package_run(
         formats: some of ``openvino``, ``onnx``, ``torch``.
         int8: adds an int8 OpenVINO graph, calibrated on training studies in the run's cache.
         int8_default: whether OpenVINO takes that graph unless told otherwise.
+        postprocessing: clean-up rules that the model brings along.
 
     Raises:
         CheckpointError: not a finished run.
@@ -90,7 +92,8 @@ def package_run(
         patches = [patch for study in calibrating for patch in finished.patches(study, sides)]
         wish = Int8(patches, len(calibrating), default=int8_default)
     samples = [finished.image(study) for study in compared]
-    return export_package(finished.network, finished.spec, out, formats=formats, int8=wish, samples=samples)
+    spec = replace(finished.spec, inference=replace(finished.spec.inference, postprocessing=postprocessing))
+    return export_package(finished.network, spec, out, formats=formats, int8=wish, samples=samples)
 
 
 def bundle_run(path: str | os.PathLike[str], out: str | os.PathLike[str], run: str | None = None, name: str | None = None) -> Path:
