@@ -65,7 +65,12 @@ def bland_altman_chart(
     x_axis = Axis(0.0, max(max(mean for _, mean, _ in pairs), 1e-3), LEFT, WIDTH - RIGHT)
     y_axis = Axis(min(ends), max(ends), HEIGHT - BOTTOM, TOP, round_out=True)
     parts = [frame(x_axis, y_axis, f"mean of {labels[0]} and {labels[1]}, {unit}"), _level(y_axis, 0.0, "axis")]
-    parts += [_level(y_axis, value, "bias c0" if name == "mean" else "limit c1") for name, value in lines]
+    for name, value in lines:
+        parts.append(_level(y_axis, value, "bias c0" if name == "mean" else "limit c1"))
+        # Between the limits there is room; outside them may be none.
+        below = found.high is not None and value == found.high
+        height = f"{y_axis.place(value) + (14 if below else -5):.1f}"
+        parts.append(tag("text", f"{name} {_signed(value)}", x=WIDTH - RIGHT, y=height, text_anchor="end", class_="level"))
     for order, mean, difference in pairs:
         name = f"{studies[order]}: " if studies else ""
         text = f"{name}{labels[0]} {measured[order]:.1f}, {labels[1]} {reference[order]:.1f} {unit}"

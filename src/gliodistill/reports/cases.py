@@ -7,14 +7,13 @@ import numpy as np
 
 from gliodistill.errors import GliodistillError
 from gliodistill.evaluation.evaluate import Pair, Pairs
-from gliodistill.evaluation.metrics import FACTS
 from gliodistill.evaluation.scores import Scores
 from gliodistill.images.nifti import read_labels, read_nifti
 from gliodistill.images.volume import Volume
 from gliodistill.progress import track
 from gliodistill.reports.markup import Html, tag
 from gliodistill.reports.pictures import TRUTH, Regions, outlined_figure
-from gliodistill.reports.summary import shown
+from gliodistill.reports.summary import heading, shown
 from gliodistill.studies.sequence import Sequence
 
 WORST, BEST = 4, 2
@@ -112,7 +111,6 @@ def _measures(scores: Scores, study: str) -> Html:
     head = tag("tr", tag("td"), *(tag("th", region, scope="col", class_="number") for region in regions))
     rows = []
     for metric in ROWS:
-        fact = FACTS[metric]
         cells = [tag("td", shown(metric, values[metric]), class_="number") for values in regions.values()]
-        rows.append(tag("tr", tag("th", f"{fact.title}, {fact.unit}" if fact.unit else fact.title, scope="row"), *cells))
+        rows.append(tag("tr", tag("th", heading(metric), scope="row"), *cells))
     return tag("div", tag("table", tag("thead", head), tag("tbody", *rows), class_="measures"), class_="wide")

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 
-from gliodistill.evaluation.metrics import FACTS
 from gliodistill.evaluation.scores import Scores
 from gliodistill.reports.markup import Html, tag
 from gliodistill.reports.sorting import Column, share, sortable_table
-from gliodistill.reports.summary import measured, shown
+from gliodistill.reports.summary import heading, measured, shown
 
 OVERVIEW = ("dice", "hd95_mm", "truth_ml")
 """Of each region, side by side in the first view; every other view is one region with all metrics."""
@@ -24,7 +23,7 @@ def cohort_table(scores: Scores, cases: Mapping[str, str] | None = None) -> Html
     columns = [Column("Study", number=False)]
     for region, metric in places:
         views = (*((0,) if metric in OVERVIEW else ()), regions.index(region) + 1)
-        columns.append(Column(_heading(metric), above=region, views=views))
+        columns.append(Column(heading(metric), above=region, views=views))
     rows = []
     for study in sorted(scores.studies):
         anchor = (cases or {}).get(study)
@@ -32,11 +31,6 @@ def cohort_table(scores: Scores, cases: Mapping[str, str] | None = None) -> Html
         rows.append([name, *(_cell(metric, scores.studies[study][region][metric]) for region, metric in places)])
     failed = [(study, f"failed: {scores.failed[study]}") for study in sorted(scores.failed)]
     return sortable_table(columns, rows, views=("Overview", *regions), pinned=failed, caption="Scores of every study", id="cohort")
-
-
-def _heading(metric: str) -> str:
-    fact = FACTS[metric]
-    return f"{fact.title}, {fact.unit}" if fact.unit else fact.title
 
 
 def _cell(metric: str, value: float | None) -> Html | str:

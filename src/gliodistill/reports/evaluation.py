@@ -1,6 +1,7 @@
 """The page of one evaluation: how good, how even, where it fails, by which rules."""
 
 import platform
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from os import PathLike
@@ -20,6 +21,7 @@ from gliodistill.reports.markup import Html
 from gliodistill.reports.reliability import reliability_chart
 from gliodistill.reports.sorting import SORTING
 from gliodistill.reports.summary import (
+    heading,
     headline,
     is_count,
     lesion_table,
@@ -108,10 +110,9 @@ def _distributions(scores: Scores) -> list[Html]:
         if not fact.better or is_count(metric) or metric == "specificity":
             continue
         groups = [(region, [("", per_study(scores, region, metric))]) for region in scores.rules.regions]
-        label = f"{fact.unit + ', ' if fact.unit else ''}{fact.better} is better"
+        label = f"{fact.better} is better"
         y_range = (0.0, 1.0) if metric.endswith(BOUNDED) else None
-        name = fact.title[0].upper() + fact.title[1:]
-        charts.append(distribution_chart(groups, name, label, y_range=y_range, studies=sorted(scores.studies)))
+        charts.append(distribution_chart(groups, heading(metric), label, y_range=y_range, studies=sorted(scores.studies)))
     return charts
 
 
@@ -130,9 +131,9 @@ def _reliability(scores: Scores) -> Html:
 
 
 def _sentences(text: str) -> list[str]:
-    """The rules as paragraphs of a few sentences, for they are dense."""
-    sentences = text.split(". ")
-    return [". ".join(sentences[at : at + 3]).removesuffix(".") + "." for at in range(0, len(sentences), 3)]
+    """The rules as paragraphs of two sentences, for they are dense."""
+    sentences = re.split(r"(?<=\.) (?=[A-Z])", text)
+    return [" ".join(sentences[at : at + 2]) for at in range(0, len(sentences), 2)]
 
 
 def _method() -> list[str]:

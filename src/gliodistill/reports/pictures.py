@@ -156,7 +156,7 @@ def _row(plane: Plane, images: Mapping[str, Volume], layers: Mapping[str, Region
         head |= image.data > image.data.min()
     # Truth is the first layer, so it chooses the slice where it can.
     index = largest_section(next((regions[0] for regions in layers.values() if regions[0].any()), head), plane.axis)
-    window = _window(head, plane)
+    window = _window(head | np.any([regions[0] for regions in layers.values()], axis=0) if layers else head, plane, index)
     steps = [step for axis, step in enumerate(first.spacing) if axis != plane.axis]
     paths = [
         tag(
@@ -197,15 +197,18 @@ def _cell(picture: NDArray[np.uint8], steps: tuple[float, float], paths: list[Ht
     return tag("div", drawing, left, right, tag("span", sequence, class_="name", aria_hidden="true"), class_="cell")
 
 
-def _window(head: NDArray[np.bool_], plane: Plane) -> tuple[slice, slice]:
-    """Rows and columns around the head, the same for every slice of a plane."""
-    shadow = plane.cut(np.broadcast_to(head.any(axis=plane.axis, keepdims=True), head.shape), 0)
-    window = []
-    for axis in (1, 0):
-        filled = np.flatnonzero(shadow.any(axis=axis))
-        low, high = (int(filled[0]), int(filled[-1]) + 1) if filled.size else (0, shadow.shape[1 - axis])
-        window.append(slice(max(low - MARGIN, 0), high + MARGIN))
-    return window[0], window[1]
+def _window(content: NDArray[np.bool_], plane: Plane, index: int) -> tuple[slice, slice]:
+    """Rows and columns to show: rows around what is on the slice, columns around the whole, so that one plane has one scale."""
+    shadow = plane.cut(np.broadcast_to(content.any(axis=plane.axis, keepdims=True), content.shape), 0)
+    here = plane.cut(content, index)
+    shown = here if here.any() else shadow
+    return _around(shown, 0), _around(shadow, 1)
+
+
+def _around(picture: NDArray[np.bool_], axis: int) -> slice:
+    """From the first to the last place along ``axis`` where a picture holds anything, with a margin."""
+    filled = np.flatnonzero(picture.any(axis=1 - axis))
+    return slice(max(int(filled[0]) - MARGIN, 0), int(filled[-1]) + 1 + MARGIN) if filled.size else slice(0, picture.shape[axis])
 
 
 def _switches(names: list[str], shown: list[str]) -> Html:

@@ -36,6 +36,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
 """
 """The script of :func:`sortable_table`: pass it to the page (``page(…, scripts=[SORTING])``). Undefined values stay last."""
 
+MANY_ROWS = 40
+
 
 @dataclass(frozen=True)
 class Column:
@@ -95,9 +97,9 @@ def sortable_table(
         tag("tbody", *body),
         class_="sortable",
     )
-    return tag(
-        "div", _picker(views, id), tag("div", table, class_="wide", tabindex="0", role="region", aria_label=caption or None), class_="views"
-    )
+    kind = "wide tall" if len(rows) > MANY_ROWS else "wide"  # tall: it scrolls by itself, below headings that stay
+    scroller = tag("div", table, class_=kind, tabindex="0", role="region", aria_label=caption or None)
+    return tag("div", _picker(views, id), scroller, class_="views")
 
 
 def share(text: str, value: float | None) -> Html:

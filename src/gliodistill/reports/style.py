@@ -25,14 +25,14 @@ p.quiet{font-size:.88rem}
 small{display:block;font-size:.8rem;color:var(--quiet);font-weight:400;white-space:nowrap}
 figure{margin:0}
 figcaption{display:flex;flex-wrap:wrap;gap:0 12px;align-items:baseline;margin-bottom:8px}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr));gap:12px}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(200px,40vw),1fr));gap:12px}
 .tile{background:var(--card);border:1px solid var(--rule);border-radius:6px;padding:14px 16px}
 .tile span{display:block;font-size:.88rem;color:var(--quiet)}
 .tile strong{display:block;font-size:1.75rem;line-height:1.25;font-weight:650;font-variant-numeric:tabular-nums;letter-spacing:-.01em}
 .tile small{white-space:normal}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:9px 12px;text-align:left;vertical-align:top;border-bottom:1px solid var(--rule);font-weight:400}
-thead th{font-size:.84rem;color:var(--quiet);border-bottom:1.5px solid var(--ink);vertical-align:bottom}
+thead th,thead td{font-size:.84rem;color:var(--quiet);border-bottom:1.5px solid var(--ink);vertical-align:bottom}
 tbody th{font-weight:600}
 .number{text-align:right;white-space:nowrap}
 .scores{margin-bottom:10px}
@@ -63,6 +63,7 @@ tbody th{font-weight:600}
 .box rect{fill:var(--faint);fill-opacity:.75}
 .box .median{stroke-width:2.6}
 .box .diamond{fill:var(--paper);stroke:var(--ink);stroke-width:1.3}
+.chart .level{font-size:11px;paint-order:stroke;stroke:var(--paper);stroke-width:3px;stroke-linejoin:round}
 .bias{stroke-width:1.8}.limit{stroke-width:1.5;stroke-dasharray:6 4}
 .ideal{stroke:var(--quiet)}
 .forest .plot{width:46%;min-width:190px;padding-left:0;padding-right:0}
@@ -77,6 +78,8 @@ tbody th{font-weight:600}
 .forest text{font-size:12px;fill:var(--quiet)}
 .sides{display:flex;justify-content:space-between;gap:20px}
 .wide{overflow-x:auto;scrollbar-width:thin}
+.tall{max-height:85vh;overflow:auto}.tall thead th{position:sticky;top:0;background:var(--paper);z-index:2}
+.tall thead th:first-child{z-index:3}
 .wide:focus-visible,th button:focus-visible,.picker label:focus-within,nav a:focus-visible{
 outline:2px solid var(--accent);outline-offset:2px}
 .sortable{font-size:.9rem}
@@ -95,8 +98,8 @@ border-top-color:currentColor;border-bottom:0}
 .sortable th[aria-sort=ascending] button::after{border-top:0;border-bottom:4px solid currentColor}
 .pinned>*{color:var(--c1);background:var(--faint)}
 .sortable .pinned td{white-space:normal;min-width:260px}
-.share{display:inline-block;min-width:3.6em;background:linear-gradient(var(--c0) 0 0) 0 100%/calc(var(--share)*100%) 2px no-repeat;
-padding-bottom:2px}
+.share{display:inline-block;width:3.4em;padding-bottom:2px;background:linear-gradient(var(--c0) 0 0) 0 100%/calc(var(--share)*100%) 2px
+no-repeat,linear-gradient(var(--rule) 0 0) 0 100%/100% 2px no-repeat}
 .picker{display:flex;flex-wrap:wrap;gap:0;margin:0 0 12px;font-size:.9rem}
 .picker label{position:relative;cursor:pointer;padding:5px 15px;border:1px solid var(--rule);margin-left:-1px}
 .picker label:first-child{border-radius:5px 0 0 5px;margin-left:0}.picker label:last-child{border-radius:0 5px 5px 0}
@@ -137,7 +140,7 @@ path.WT{stroke:#56b4e9}.layer path.TC{stroke:#f0e442;stroke-width:3}.layer path.
 .measures th,.measures td{padding:5px 26px 5px 0}
 .measures small{display:inline;margin-left:8px}
 footer{margin-top:56px;padding:16px 20px 40px;color:var(--quiet);font-size:.88rem;border-top:1px solid var(--rule)}
-@media (max-width:760px){
+@media screen and (max-width:760px){
 .forest .plot{width:30%;min-width:100px}.forest td,.forest th{padding-left:5px;padding-right:5px}.forest tbody th{white-space:normal}
 .stack thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 .stack,.stack tbody,.stack tr{display:block}
@@ -150,17 +153,25 @@ footer{margin-top:56px;padding:16px 20px 40px;color:var(--quiet);font-size:.88re
 .stack td>*{grid-column:2}
 .measures{width:100%}.measures th,.measures td{padding-right:8px}.measures small{display:block;margin:0}
 }
-@media (max-width:560px){
-main,header{padding:0 14px}header{padding-top:22px}
+@media screen and (max-width:560px){
+main,header{padding:0 14px}header{padding-top:22px}footer{padding-left:14px;padding-right:14px}
+.tile{padding:10px 12px}.tile strong{font-size:1.5rem}
 .plane{grid-template-columns:repeat(min(var(--columns),2),1fr)}
 section{margin:30px 0}
 }
 @media print{
 :root{color-scheme:light;--paper:#fff;--card:#fff;--ink:#000;--quiet:#444;--rule:#bbb;--faint:#eee;--accent:#0b5c8e;
 --c0:#0b5c8e;--c1:#c2410c;--c2:#047857;--c3:#8b3fa8;--c4:#6b5b00}
-@page{margin:16mm}
-body{font-size:10.5pt}
+@page{margin:14mm}
+body{font-size:9.5pt;line-height:1.45}
 main,header,footer{max-width:none;padding:0}
+section{margin:18px 0}h1{font-size:18pt}h2{font-size:12.5pt;padding-top:10px;margin-bottom:8px}
+.tiles{grid-template-columns:repeat(4,1fr);gap:6px}.tile{padding:6px 9px}.tile strong{font-size:15pt}
+.columns{grid-template-columns:1fr 1fr;gap:14px 22px}
+th,td,.scores th,.scores td{padding-top:3px;padding-bottom:3px}.number{white-space:normal}
+.study{margin-bottom:8px}.switches input{display:none}.measures{font-size:8pt}.measures th,.measures td{padding:1px 14px 1px 0}
+.keys{gap:2px 20px;font-size:8pt}.cell .name,.where,.side{font-size:6.5pt}
+.tall{max-height:none}.tall thead th{position:static}
 .plane,.swatch{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 .tile,tr,.chart,.plane{break-inside:avoid}
 h2,h3,figcaption,.keys{break-after:avoid}

@@ -24,6 +24,12 @@ WORDS = {
 }
 
 
+def heading(metric: str) -> str:
+    """A metric's title with its unit, e.g. ``HD95, mm``."""
+    fact = FACTS[metric]
+    return _capital(f"{fact.title}, {fact.unit}" if fact.unit else fact.title)
+
+
 def shown(metric: str, value: float | None) -> str:
     """A value in its metric's format; a dash where it is undefined."""
     return "–" if value is None else minus(format(value, FACTS[metric].format))
@@ -52,14 +58,14 @@ def headline(scores: Scores) -> Html:
     entries = [("Studies", f"{done} of {done + failed}" if failed else str(done), detail)]
     for region in scores.rules.regions:
         values, distances = scores.values(region), scores.values(region, "hd95_mm")
-        details = []
+        details: list[str] = []
         if len(values) > 1:
             low, high = mean_interval(values)
-            details.append(f"mean, 95 % interval {low:.3f} to {high:.3f}")
+            details += [f"mean, 95 % interval {low:.3f} to {high:.3f}", tag("br")]
         if distances:
             details.append(f"HD95 median {float(np.median(distances)):.1f} mm")
         mean = scores.mean(region)
-        entries.append((f"{region} Dice", "–" if mean is None else f"{mean:.3f}", " · ".join(details)))
+        entries.append((f"{region} Dice", "–" if mean is None else f"{mean:.3f}", join(*details)))
     return tiles(entries)
 
 
@@ -76,13 +82,12 @@ def summary_table(scores: Scores) -> Html:
     for metric in measured(scores):
         if is_count(metric):
             continue
-        fact = FACTS[metric]
-        words = ", ".join(word for word in (fact.unit, f"{fact.better} is better" if fact.better else "") if word)
+        better = FACTS[metric].better
         cells = [
             tag("td", _summary(scores.values(region, metric), metric, len(scores.studies)), class_="number", data_label=region)
             for region in regions
         ]
-        body.append(tag("tr", tag("th", _capital(fact.title), tag("small", words) if words else "", scope="row"), *cells))
+        body.append(tag("tr", tag("th", heading(metric), tag("small", f"{better} is better") if better else "", scope="row"), *cells))
     table = tag("table", tag("thead", head), tag("tbody", *body), class_="scores stack summary")
     note = "Mean, and its 95 % bootstrap interval over studies; below, the median and the quartiles. n: studies with a value, if not all."
     return join(tag("div", table, class_="wide"), tag("p", note, class_="quiet"))
@@ -106,15 +111,14 @@ def lesion_table(scores: Scores) -> Html:
 def _summary(values: Sequence[float], metric: str, studies: int) -> Html:
     if not values:
         return Html("–")
-    lines = []
+    interval = ""
     if len(values) > 1:
         low, high = mean_interval(values)
-        lines.append(f"[{shown(metric, low)}, {shown(metric, high)}]")
-    quarter, median, three = (float(value) for value in np.percentile(values, (25, 50, 75)))
-    lines.append(f"{shown(metric, median)} ({shown(metric, quarter)}–{shown(metric, three)})".replace("–+", " to +").replace("–−", " to −"))
-    if len(values) < studies:
-        lines.append(f"n = {len(values)}")
-    return join(tag("b", shown(metric, math.fsum(values) / len(values))), *(tag("small", line) for line in lines))
+        interval = tag("span", f" [{shown(metric, low)}, {shown(metric, high)}]", class_="quiet")
+    quarter, median, three = (shown(metric, float(value)) for value in np.percentile(values, (25, 50, 75)))
+    count = f", n = {len(values)}" if len(values) < studies else ""
+    mean = tag("b", shown(metric, math.fsum(values) / len(values)))
+    return join(tag("span", mean, interval), tag("small", f"{median} ({quarter} to {three}){count}"))
 
 
 def _share(part: float, whole: float) -> str:
