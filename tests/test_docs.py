@@ -162,7 +162,7 @@ def test_links_and_commands(file):
     for name, rest in re.findall(r"(?:^|`)gliodistill ([a-z][a-z-]*)([^\n`#]*)", text, re.MULTILINE):
         assert name in commands, name
         options = {option for parameter in commands[name].params for option in parameter.opts}
-        assert set(re.findall(r"(?<=\s)--?[a-z][a-z-]*", rest)) <= options, (name, rest)
+        assert set(re.findall(r"(?<=\s)--?[a-z][a-z0-9-]*", rest)) <= options, (name, rest)
 
 
 def test_every_shipped_recipe_is_valid():

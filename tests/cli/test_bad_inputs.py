@@ -576,14 +576,14 @@ def _(b):
     return ("segment", b.data, "-m", b.root / "model", "-o", b.out)
 
 
-@bad("a model of another format", "model.json", "another format", "field format", "got 99", "expected 1")
+@bad("a model of another format", "model.json", "another format", "field format", "got 99", "expected 2")
 def _(b):
     file = b.copy("model") / "model.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 99}))
     return ("segment", b.data, "-m", file.parent, "-o", b.out)
 
 
-@bad("unknown runtime", "unknown runtime", "field runtime", "got cuda", "expected openvino or torch")
+@bad("unknown runtime", "unknown runtime", "field runtime", "got cuda", "expected openvino or onnx or torch")
 def _(b):
     return segment(b, "--runtime", "cuda")
 
