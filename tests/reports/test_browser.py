@@ -1,94 +1,161 @@
-"""The page in a real browser: opens from a file, fits narrow and wide windows, follows dark, switches layers."""
+"""Pages in a real browser: open from a file, fit narrow and wide windows, follow dark, switch layers, sort, print."""
 
-import shutil
-import subprocess
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from gliodistill.images.volume import Volume
+from evaluated_cohort import BROKEN, SHIFTS
+from gliodistill.evaluation.evaluate import Pairs
+from gliodistill.evaluation.scores import Scores
+from gliodistill.reports.bland_altman import bland_altman_chart
+from gliodistill.reports.forest import Estimate, forest_table
 from gliodistill.reports.html import Section, page
-from gliodistill.reports.pictures import study_figure
 from gliodistill.reports.svg import Series, line_chart
 from gliodistill.reports.tables import ModelRow, score_table, settings_table, tiles
-from gliodistill.studies.sequence import Sequence
-from gliodistill.studies.study import Study
+from headless import Browser
 
 pytestmark = pytest.mark.slow
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture(scope="module")
-def browser() -> str:
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"no browser: none of {', '.join(NAMES)} on PATH")
-    return found
-
-
-def report() -> str:
-    generator = np.random.default_rng(5)
-    axes = np.meshgrid(*(np.arange(n) - n / 2 for n in (60, 72, 56)), indexing="ij")
-    radius = np.sqrt(sum((a / (n / 2 - 4)) ** 2 for a, n in zip(axes, (60, 72, 56), strict=True)))
-    head = np.where(radius < 1, generator.uniform(60, 90, radius.shape), 0).astype(np.float32)
-    distance = np.sqrt((axes[0] - 8) ** 2 + (axes[1] - 6) ** 2 + axes[2] ** 2)
-    truth = np.stack([distance < 14, distance < 9, (distance < 9) & (distance > 5)])
-    study = Study("made-up", "made-up", {s: Volume(head + 60 * truth[0] * (s is Sequence.FLAIR), np.eye(4)) for s in Sequence})
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of the pieces that an evaluation does not use."""
     rows = [ModelRow("Teacher", 16_000_000, {r: [0.9, 0.8] for r in ("WT", "TC", "ET")}, 1e12, 3.2, teacher=True)]
     sections = [
         Section("", [tiles([("Dice", "0.87", "WT")] * 4)]),
-        Section("Scores", [score_table(rows)]),
+        Section("Scores", [score_table(rows), forest_table([Estimate("WT", 0.1, -0.1, 0.3, "p = 0.2")], "Differences", note="Wilcoxon")]),
         Section("Curves", [line_chart([Series("Teacher", [0, 1, 2], [0.1, 0.5, 0.6])], "Dice", "step", "Dice")] * 2, columns=True),
-        Section("Pictures", [study_figure(study, np.roll(truth, 3, axis=1), truth, "made-up")]),
+        Section("Agreement", [bland_altman_chart([1.0, 2.0], [1.5, 1.0], "WT", "ml")]),
         Section("Settings", [settings_table({"hash": "0123456789abcdef" * 4})]),
     ]
-    return page("Report", sections)
+    path = tmp_path_factory.mktemp("parts") / "parts.html"
+    path.write_text(page("Report", sections), encoding="utf-8")
+    return path
 
 
-def shoot(browser: str, html: str, folder: Path, width: int, *options: str) -> np.ndarray:
-    """A screenshot of the page in a window ``width`` wide, RGB 0 … 1 on rows × columns × 3."""
-    (folder / "report.html").write_text(html, encoding="utf-8")
-    # Headless windows are at least 500 wide, so the page lies in a frame of its own width beside a magenta margin.
-    frame = f'<body style="margin:0;background:#f0f"><iframe src="report.html" style="border:0;width:{width}px;height:2600px">'
-    (folder / "frame.html").write_text(frame, encoding="utf-8")
-    quiet = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync", f"--user-data-dir={folder / 'profile'}")  # fmt: skip
-    target = folder / "page.png"
-    target.unlink(missing_ok=True)
-    command = [browser, *quiet, *options, f"--screenshot={target}", f"--window-size={width + 120},2600", (folder / "frame.html").as_uri()]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
-    picture: np.ndarray = imread(target)[..., :3]
-    margin = picture[:, width : width + 100]
-    assert np.allclose(margin, [1, 0, 1], atol=0.02)
-    return picture[:, :width]
+def column(browser: Browser, index: int) -> list[str]:
+    """The cells of one column, from top to bottom, what is pinned left out."""
+    last = "Array.from(document.querySelector('table.sortable').tBodies).pop().rows"
+    return browser.run(f"Array.from({last}, row => row.cells[{index}].textContent)")
 
 
-LIGHT, DARK = "--blink-settings=preferredColorScheme=1", "--blink-settings=preferredColorScheme=0"
+@pytest.mark.parametrize("width", [320, 420, 1280])
+@pytest.mark.parametrize("dark", [False, True])
+def test_nothing_sticks_out_and_nothing_is_asked_for(browser: Browser, parts: Path, evaluation_page: Path, width: int, dark: bool) -> None:
+    for file in (parts, evaluation_page):
+        browser.open(file, width, dark=dark)
+        assert browser.run("document.documentElement.scrollWidth") <= width
+        assert browser.complaints() == []
+        assert browser.requests() == []
 
 
-@pytest.mark.parametrize("width", [400, 1400])
-def test_nothing_sticks_out(browser: str, tmp_path: Path, width: int) -> None:
-    # Were anything wider than the window, the page could be scrolled: the last column would not be empty paper.
-    picture = shoot(browser, report(), tmp_path, width, LIGHT)
-    paper = picture[2, 2]
-    assert np.allclose(picture[:, -6:], paper, atol=0.01)
-    assert np.allclose(picture[:, :6], paper, atol=0.01)
+def test_dark_and_light(browser: Browser, evaluation_page: Path, tmp_path: Path) -> None:
+    for dark in (False, True):
+        browser.open(evaluation_page, 600, dark=dark)
+        picture = imread(browser.screenshot(tmp_path / "shot.png", height=200))
+        corner = picture[2, 2, :3]
+        assert (corner.max() < 0.2) if dark else (corner.min() > 0.9)
+        # Words stand out from the paper: the first heading holds pixels of the other end.
+        heading = picture[20:90, :300, :3].mean(axis=2)
+        assert np.ptp(heading) > 0.7
 
 
-def test_dark_and_light(browser: str, tmp_path: Path) -> None:
-    assert shoot(browser, report(), tmp_path, 600, LIGHT)[2, 2].min() > 0.9
-    assert shoot(browser, report(), tmp_path, 600, DARK)[2, 2].max() < 0.2
+def test_a_click_sorts_and_a_second_one_turns_it_round(browser: Browser, evaluated: tuple[Pairs, Scores], evaluation_page: Path) -> None:
+    browser.open(evaluation_page)
+    scores = {id: regions["WT"]["dice"] for id, regions in evaluated[1].studies.items()}
+    worst_first = sorted(scores, key=lambda id: scores[id])
+    browser.click("table.sortable th:nth-child(2) button")
+    assert browser.run("document.querySelector('table.sortable th:nth-child(2)').getAttribute('aria-sort')") == "ascending"
+    assert column(browser, 0) == worst_first
+    browser.click("table.sortable th:nth-child(2) button")
+    assert column(browser, 0) == worst_first[::-1]
+    assert browser.run("document.querySelectorAll('[aria-sort]').length") == 1
+    # By id: as people count, not as characters do; the failed one stays on top all the time.
+    browser.click("table.sortable th:first-child button")
+    assert column(browser, 0)[:4] == ["case-1", "case-2", "case-3", "case-4"]
+    assert column(browser, 0)[5:] == ["case-10", "p<b>&7"]
+    assert browser.run("document.querySelector('table.sortable tbody tr').textContent").startswith(BROKEN)
+    assert browser.complaints() == []
 
 
-def test_unticking_a_layer_hides_its_outlines(browser: str, tmp_path: Path) -> None:
-    def blue(html: str) -> int:
-        picture = shoot(browser, html, tmp_path, 1000, LIGHT)
-        return int((np.abs(picture - np.array([0x56, 0xB4, 0xE9]) / 255).max(axis=2) < 0.05).sum())
+def test_the_keyboard_sorts_as_well(browser: Browser, evaluation_page: Path) -> None:
+    browser.open(evaluation_page)
+    browser.run("document.querySelector('table.sortable th:first-child button').focus()")
+    browser.press("Tab")
+    browser.press("Enter")
+    values = [float(value) for value in column(browser, 1)]
+    assert values == sorted(values)
+    assert browser.run("document.activeElement.tagName") == "BUTTON"
 
-    both = blue(report())
-    truth_only = blue(report().replace('class="on1" checked', 'class="on1"'))
-    none = blue(report().replace(" checked>", ">"))
-    assert both > truth_only > none
-    assert none < 400  # the swatch of the legend
+
+def test_another_view_shows_every_metric_of_one_region(browser: Browser, evaluation_page: Path) -> None:
+    def headings() -> list[str]:
+        heads = "Array.from(document.querySelectorAll('table.sortable thead th'))"
+        return browser.run(f"{heads}.filter(head => head.offsetParent).map(head => head.innerText.replace(/\\s+/g, ' ').trim())")
+
+    browser.open(evaluation_page)
+    assert headings()[:4] == ["Study", "WT Dice", "WT HD95, mm", "WT Truth, ml"]
+    assert len(headings()) == 1 + 3 * 3
+    browser.click(".picker label:nth-child(3)")
+    shown = headings()
+    assert {heading.split()[0] for heading in shown[1:]} == {"TC"}
+    assert {"TC Lesion F1", "TC ECE", "TC Sensitivity"} <= set(shown)
+
+
+def test_undefined_values_stay_last(browser: Browser, tmp_path: Path) -> None:
+    from gliodistill.reports.sorting import SORTING, Column, sortable_table
+
+    rows = [["a", "–"], ["b", "−2.5"], ["c", "10"], ["d", "9"]]
+    table = sortable_table([Column("Study", number=False), Column("ml")], rows)
+    (tmp_path / "t.html").write_text(page("t", [Section("", [table])], scripts=[SORTING]), encoding="utf-8")
+    browser.open(tmp_path / "t.html")
+    browser.click("th:nth-child(2) button")
+    assert column(browser, 1) == ["−2.5", "9", "10", "–"]
+    browser.click("th:nth-child(2) button")
+    assert column(browser, 1) == ["10", "9", "−2.5", "–"]
+
+
+def test_no_other_script_runs(browser: Browser, evaluation_page: Path, tmp_path: Path) -> None:
+    html = evaluation_page.read_text(encoding="utf-8")
+    evil = tmp_path / "evil.html"
+    evil.write_text(html.replace("</h1>", "<script>document.title='broken in'</script></h1>"), encoding="utf-8")
+    browser.open(evil)
+    assert browser.run("document.title") == "Eight studies"
+    assert any("Content Security Policy" in complaint for complaint in browser.complaints())
+    assert browser.run("document.querySelectorAll('th button').length") > 0  # its own does
+
+
+def test_without_script_it_is_a_readable_table(browser: Browser, evaluation_page: Path, tmp_path: Path) -> None:
+    html = evaluation_page.read_text(encoding="utf-8")
+    still = tmp_path / "still.html"
+    still.write_text(re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL), encoding="utf-8")
+    browser.open(still)
+    assert browser.run("document.querySelectorAll('button').length") == 0
+    assert len(column(browser, 0)) == len(SHIFTS)
+    assert "Dice" in browser.run("document.querySelector('table.sortable thead').innerText")
+
+
+def test_unticking_a_layer_hides_its_outlines(browser: Browser, evaluation_page: Path) -> None:
+    def visible(layer: str) -> int:
+        figure = "document.querySelector('figure.study')"
+        return browser.run(f"Array.from({figure}.querySelectorAll('{layer}')).filter(g => getComputedStyle(g).display !== 'none').length")
+
+    browser.open(evaluation_page)
+    assert (visible(".l0"), visible(".l1")) == (6, 6)
+    browser.click("figure.study .on1")
+    assert (visible(".l0"), visible(".l1")) == (6, 0)
+    browser.click("figure.study .on0")
+    assert (visible(".l0"), visible(".l1")) == (0, 0)
+
+
+def test_it_prints_on_a_few_light_pages(browser: Browser, evaluation_page: Path, tmp_path: Path) -> None:
+    browser.open(evaluation_page, dark=True)
+    printed = browser.pdf(tmp_path / "report.pdf").read_bytes()
+    assert printed.startswith(b"%PDF")
+    assert 3 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 12
+    browser.call("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert browser.run("getComputedStyle(document.querySelector('nav')).display") == "none"

@@ -62,20 +62,20 @@ def bland_altman_chart(
     levels = [("mean", found.bias), ("+1.96 SD", found.high), ("−1.96 SD", found.low)]
     lines = [(name, value) for name, value in levels if value is not None]
     ends = [0.0, *(value for _, value in lines), *(difference for _, _, difference in pairs)]
-    x_axis = Axis(0.0, max(max(mean for _, mean, _ in pairs), 1e-3), LEFT, WIDTH - RIGHT)
+    x_axis = Axis(0.0, 1.04 * max(max(mean for _, mean, _ in pairs), 1e-3), LEFT, WIDTH - RIGHT)
     y_axis = Axis(min(ends), max(ends), HEIGHT - BOTTOM, TOP, round_out=True)
     parts = [frame(x_axis, y_axis, f"mean of {labels[0]} and {labels[1]}, {unit}"), _level(y_axis, 0.0, "axis")]
-    for name, value in lines:
-        parts.append(_level(y_axis, value, "bias c0" if name == "mean" else "limit c1"))
-        # Between the limits there is room; outside them may be none.
-        below = found.high is not None and value == found.high
-        height = f"{y_axis.place(value) + (14 if below else -5):.1f}"
-        parts.append(tag("text", f"{name} {_signed(value)}", x=WIDTH - RIGHT, y=height, text_anchor="end", class_="level"))
+    parts += [_level(y_axis, value, "bias c0" if name == "mean" else "limit c1") for name, value in lines]
     for order, mean, difference in pairs:
         name = f"{studies[order]}: " if studies else ""
         text = f"{name}{labels[0]} {measured[order]:.1f}, {labels[1]} {reference[order]:.1f} {unit}"
         place = {"cx": f"{x_axis.place(mean):.1f}", "cy": f"{y_axis.place(difference):.1f}"}
         parts.append(tag("circle", tag("title", text), class_="strip c0", r=3, **place))
+    for name, value in lines:
+        # Limits are named on their inner side, for outside may be no room; the mean on its side away from zero.
+        below = value == found.high or (name == "mean" and value < 0)
+        height = f"{y_axis.place(value) + (13 if below else -5):.1f}"
+        parts.append(tag("text", f"{name} {_signed(value)}", x=WIDTH - RIGHT, y=height, text_anchor="end", class_="level"))
     words = f"Bias {_signed(found.bias)} {unit}"
     if found.low is not None and found.high is not None:
         words += f", 95 % limits of agreement {_signed(found.low)} to {_signed(found.high)} {unit}"

@@ -173,7 +173,7 @@ th,td,.scores th,.scores td{padding-top:3px;padding-bottom:3px}.number{white-spa
 .keys{gap:2px 20px;font-size:8pt}.cell .name,.where,.side{font-size:6.5pt}
 .tall{max-height:none}.tall thead th{position:static}
 .plane,.swatch{print-color-adjust:exact;-webkit-print-color-adjust:exact}
-.tile,tr,.chart,.plane{break-inside:avoid}
+.tile,tr,.chart,.plane,.scores{break-inside:avoid}
 h2,h3,figcaption,.keys{break-after:avoid}
 nav,.picker,.sortable th button::after{display:none}
 .wide{overflow:visible}.sortable{font-size:7.5pt}.sortable th,.sortable td{padding:2px 5px}.sortable th button{padding:0}
