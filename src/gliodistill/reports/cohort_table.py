@@ -9,6 +9,8 @@ from gliodistill.reports.summary import heading, measured, shown
 
 OVERVIEW = ("dice", "hd95_mm", "truth_ml")
 """Of each region, side by side in the first view; every other view is one region with all metrics."""
+FEW_REGIONS = 3
+"""With more of them the overview leaves the volume out: it has to fit on paper."""
 
 
 def cohort_table(scores: Scores, cases: Mapping[str, str] | None = None) -> Html:
@@ -20,9 +22,10 @@ def cohort_table(scores: Scores, cases: Mapping[str, str] | None = None) -> Html
     """
     metrics, regions = measured(scores), scores.rules.regions
     places = [(region, metric) for region in regions for metric in metrics]
+    overview = OVERVIEW if len(regions) <= FEW_REGIONS else OVERVIEW[:2]
     columns = [Column("Study", number=False)]
     for region, metric in places:
-        views = (*((0,) if metric in OVERVIEW else ()), regions.index(region) + 1)
+        views = (*((0,) if metric in overview else ()), regions.index(region) + 1)
         columns.append(Column(heading(metric), above=region, views=views))
     rows = []
     for study in sorted(scores.studies):

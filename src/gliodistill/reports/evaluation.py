@@ -3,11 +3,11 @@
 import platform
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from os import PathLike
 
 from gliodistill import __version__
-from gliodistill.evaluation.calibration import TEXT as CALIBRATION
 from gliodistill.evaluation.evaluate import Pairs
 from gliodistill.evaluation.metrics import FACTS
 from gliodistill.evaluation.scores import Scores
@@ -34,6 +34,11 @@ from gliodistill.reports.tables import settings_table
 
 BOUNDED = ("dice", "nsd", "sensitivity", "f1")
 """Endings of the metrics that are drawn on an axis from 0 to 1."""
+
+CALIBRATION = (
+    "A network that is right as often as it claims lies on the dashed diagonal; below it, it is too sure of the region. The area of a dot "
+    "grows with its bin’s share of the voxels. Which voxels count is said with the rules."
+)
 
 
 def write_evaluation_report(
@@ -91,10 +96,20 @@ def _sections(scores: Scores, pairs: Pairs | None, settings: Mapping[str, str]) 
             sections.append(Section(f"{kind} cases", shown, columns=True))
     return [
         *sections,
-        Section("Every study", [cohort_table(scores, cases)]),
+        Section("Every study", [cohort_table(replace(scores, failed=_reasons(scores, pairs)), cases)]),
         Section("Rules", [*_sentences(scores.rules.text), *_method()]),
         Section("Settings and versions", [settings_table(_settings(scores, settings))]),
     ]
+
+
+def _reasons(scores: Scores, pairs: Pairs | None) -> dict[str, str]:
+    """Why studies failed, without the folders of their files: their names may say more than an id."""
+    reasons = dict(scores.failed)
+    for pair in pairs.pairs if pairs is not None else ():
+        files = [pair.prediction.path, pair.truth.path, *([pair.probabilities] if pair.probabilities else [])]
+        for file in files if pair.id in reasons else ():
+            reasons[pair.id] = reasons[pair.id].replace(str(file), file.name)
+    return reasons
 
 
 def _few(scores: Scores) -> list[str]:

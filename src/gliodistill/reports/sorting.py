@@ -83,7 +83,10 @@ def sortable_table(
             aria_sort="ascending" if position == 0 else None)
         for position, (column, kind) in enumerate(zip(columns, classes, strict=True))
     ]  # fmt: skip
-    held = [tag("tr", tag("th", name, scope="row"), tag("td", text, colspan=len(columns) - 1), class_="pinned") for name, text in pinned]
+    held = [
+        tag("tr", tag("th", name, scope="row"), tag("td", tag("span", text), colspan=len(columns) - 1), class_="pinned")
+        for name, text in pinned
+    ]
     body = [
         tag("tr", *(tag("td" if at else "th", cell, scope=None if at else "row", class_=kind)
                     for at, (cell, kind) in enumerate(zip(row, classes, strict=True))))

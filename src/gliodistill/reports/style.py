@@ -38,6 +38,7 @@ tbody th{font-weight:600}
 .scores{margin-bottom:10px}
 .scores th,.scores td{padding:9px 0 9px 14px}.scores th:first-child{padding-left:0}
 .scores tbody tr:last-child>*{border-bottom:1.5px solid var(--ink)}
+.summary .number,.summary small{white-space:normal}.summary span.quiet{white-space:nowrap}
 .settings{width:100%}
 .settings caption{text-align:left;font-weight:600;padding:6px 0}
 .settings th{width:34%;font-weight:400;color:var(--quiet);font-size:.92rem}
@@ -97,7 +98,7 @@ border-top-color:currentColor;border-bottom:0}
 .sortable th[aria-sort] button::after{opacity:1}
 .sortable th[aria-sort=ascending] button::after{border-top:0;border-bottom:4px solid currentColor}
 .pinned>*{color:var(--c1);background:var(--faint)}
-.sortable .pinned td{white-space:normal;min-width:260px}
+.sortable .pinned span{position:sticky;left:9em;display:inline-block;max-width:min(52vw,80ch);white-space:normal;overflow-wrap:anywhere}
 .share{display:inline-block;width:3.4em;padding-bottom:2px;background:linear-gradient(var(--c0) 0 0) 0 100%/calc(var(--share)*100%) 2px
 no-repeat,linear-gradient(var(--rule) 0 0) 0 100%/100% 2px no-repeat}
 .picker{display:flex;flex-wrap:wrap;gap:0;margin:0 0 12px;font-size:.9rem}
@@ -168,7 +169,7 @@ main,header,footer{max-width:none;padding:0}
 section{margin:18px 0}h1{font-size:18pt}h2{font-size:12.5pt;padding-top:10px;margin-bottom:8px}
 .tiles{grid-template-columns:repeat(4,1fr);gap:6px}.tile{padding:6px 9px}.tile strong{font-size:15pt}
 .columns{grid-template-columns:1fr 1fr;gap:14px 22px}
-th,td,.scores th,.scores td{padding-top:3px;padding-bottom:3px}.number{white-space:normal}
+th,td,.scores th,.scores td{padding-top:3px;padding-bottom:3px}.number,small{white-space:normal}
 .study{margin-bottom:8px}.switches input{display:none}.measures{font-size:8pt}.measures th,.measures td{padding:1px 14px 1px 0}
 .keys{gap:2px 20px;font-size:8pt}.cell .name,.where,.side{font-size:6.5pt}
 .tall{max-height:none}.tall thead th{position:static}
