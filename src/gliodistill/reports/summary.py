@@ -114,11 +114,11 @@ def _summary(values: Sequence[float], metric: str, studies: int) -> Html:
     interval = ""
     if len(values) > 1:
         low, high = mean_interval(values)
-        interval = tag("span", f" [{shown(metric, low)}, {shown(metric, high)}]", class_="quiet")
+        interval = tag("span", f"[{shown(metric, low)}, {shown(metric, high)}]", class_="quiet")
     quarter, median, three = (shown(metric, float(value)) for value in np.percentile(values, (25, 50, 75)))
     count = f", n = {len(values)}" if len(values) < studies else ""
     mean = tag("b", shown(metric, math.fsum(values) / len(values)))
-    return join(tag("span", mean, interval), tag("small", f"{median} ({quarter} to {three}){count}"))
+    return join(tag("span", mean, " ", interval), tag("small", f"{median} ({quarter} to {three}){count}"))
 
 
 def _share(part: float, whole: float) -> str:
