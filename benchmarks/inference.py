@@ -204,7 +204,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             folder = Path(scratch) / str(index)
             folder.mkdir()
             peaks.append(gemm_peak())
-            rows.append(ours(title, Path(model), precision, studies, options.data, folder))
+            data = None if title in MODELS else options.data  # random weights have no accuracy
+            rows.append(ours(title, Path(model), precision, studies, data, folder))
         if not options.without_peers:
             student = models["11 % student at 1 mm"]
             command = [sys.executable, str(PEERS / "monai_window.py"), str(student), str(first), scratch]
@@ -236,7 +237,7 @@ def processor() -> str:
 def table(result: dict[str, Any]) -> str:
     """As Markdown."""
     columns = ["system", "what", "precision", "cold s", "warm s", "network s", "of peak", "memory GB", "Dice WT/TC/ET", "how"]
-    lines = [f"# Inference\n\n{result['what'].capitalize()}.\n", "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for row in result["rows"]:
         share, dice = row["share_of_peak"], row["dice"]
         cells = [
@@ -250,6 +251,7 @@ def table(result: dict[str, Any]) -> str:
         f"\nMatrix products of {SIDE}² in float32, measured {len(peaks)} times in between: {min(peaks):.0f} to {max(peaks):.0f} GFLOP/s; "
         "shares are of the largest."
     )
+    lines.append(f"{result['what'].capitalize()}.")
     lines.append(
         f"{result['machine']['processor']}, {result['machine']['cores']} cores, load {result['machine']['load_1min']} when finished."
     )

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 import yaml
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from latency import measure
@@ -27,6 +27,7 @@ from schedule import expand, train, write_recipe
 from score import SUBSETS, model_of, score_run, scores_of, subset_name
 from tables import difference_lines, forest, row_table, seeds_of, slug, subset_table
 
+from fill import fill
 from gliodistill import __version__
 from gliodistill.evaluation.evaluate import evaluate
 from gliodistill.files import write_text
@@ -250,19 +251,7 @@ def report(protocol: dict[str, Any], name: str, folds: list[dict[str, Any]], wor
     for table, text in tables.items():
         write_text(out / f"{table}-{name}.md", f"{text}\n\n{note}\n")
         forest({k: every[k] for k in every if f"\n* {k}:" in f"\n{text}"}, out / f"{table}-{name}.png", protocol["tables"][table]["title"])
-    fill(HERE.parents[1] / "docs", out)
-
-
-def fill(docs: Path, results: Path) -> None:
-    """Put every table where the docs have ``<!-- results:TABLE-PROTOCOL -->`` … ``<!-- end -->``."""
-    for page in docs.glob("*.md"):
-        before = page.read_text()
-        text = before
-        for file in results.glob("*.md"):
-            block = re.compile(rf"(<!-- results:{file.stem} -->\n).*?(<!-- end -->)", re.DOTALL)
-            text = block.sub(lambda found, file=file: f"{found[1]}{file.read_text()}{found[2]}", text)
-        if text != before:
-            write_text(page, text)
+    fill()
 
 
 if __name__ == "__main__":
