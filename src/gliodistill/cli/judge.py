@@ -97,11 +97,11 @@ def evaluate(
             scores.write(out / SCORES)
             write_text(out / TABLE, scores.to_csv())
             write_evaluation_report(out / REPORT, scores, pairs, title=f"Evaluation of {predictions.resolve().name}")
-    emit(as_json, json.loads(scores.to_json()), lambda screen: _show(screen, scores))
+    emit(as_json, json.loads(scores.to_json()), lambda screen: _show(screen, scores, out))
     report_failures(dict(scores.failed))
 
 
-def _show(screen: "Console", scores: "Scores") -> None:
+def _show(screen: "Console", scores: "Scores", out: Path | None) -> None:
     from gliodistill.evaluation.metrics import FACTS
 
     rules = scores.rules
@@ -112,4 +112,6 @@ def _show(screen: "Console", scores: "Scores") -> None:
         means = (scores.mean(region, metric) for region in rules.regions)
         rows.append([f"{fact.title} {fact.unit}".strip(), *("–" if mean is None else format(mean, fact.format) for mean in means)])
     table(screen, ["mean", *rules.regions], rows)
-    screen.print(f"means over {len(scores.studies)} studies; rules {rules.name}: {rules.text}")
+    # The rules in words are a page; where they are written down, a line says where.
+    words = rules.text if out is None else f"task {rules.task}, in words in {out / REPORT}"
+    screen.print(f"means over {len(scores.studies)} studies; rules {rules.name}: {words}")
