@@ -150,15 +150,13 @@ def ours(title: str, model: Path, precision: str, studies: Path, data: Path | No
 
 
 def dice_of(model: Path, precision: str, data: Path, out: Path) -> dict[str, float | None]:
-    """Mean Dice of the model's own weights on labelled studies."""
-    from gliodistill.evaluation.evaluate import evaluate
-    from gliodistill.inference.batch import segment_studies
-    from gliodistill.inference.predictor import Predictor
-    from gliodistill.studies.cohort import find_cohort
-
-    segment_studies(find_cohort(data)[0].studies, Predictor(model, threads=THREADS, precision=precision or None), out)
-    scores = evaluate(out, data)
-    return {region: scores.mean(region, "dice") for region in ("WT", "TC", "ET")}
+    """Mean Dice of the model's own weights on labelled studies; in processes, since a child's peak counts what its parent held."""
+    options = ["--threads", str(THREADS), *(["--precision", precision] if precision else [])]
+    program = [sys.executable, "-m", "gliodistill"]
+    process([*program, "segment", str(data), "-m", str(model), "-o", str(out), *options])
+    _, _, text = process([*program, "evaluate", str(out), str(data), "--json"])
+    summary = json.loads(text)["summary"]
+    return {region: summary[region]["dice"]["mean"] for region in ("WT", "TC", "ET")}
 
 
 def peer(title: str, system: str, command: list[str], note: str) -> dict[str, Any]:
