@@ -6,13 +6,11 @@ unless ``--all-windows``.
 """
 
 import argparse
-import json
-import resource
-import sys
-import time
 from pathlib import Path
 
-began = time.perf_counter()
+from stopwatch import Stopwatch, images
+
+watch = Stopwatch()
 import monai.transforms as mt  # noqa: E402
 import torch  # noqa: E402
 from monai.data.utils import dense_patch_slices  # noqa: E402
@@ -34,40 +32,32 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    seconds = {"import": time.perf_counter() - began}
-
-    def lap(stage: str, start: float) -> float:
-        now = time.perf_counter()
-        seconds[stage] = now - start
-        return now
-
-    start = time.perf_counter()
+    watch.lap("import")
     package = ModelPackage.open(options.model)
     network = build(package.spec.network.name, **package.spec.network.options)
     network.strip()
     network.load_state_dict(load_file(options.model / "model.safetensors"))
     network.eval()
-    start = lap("build", start)
-    files = [str(next(options.study.glob(f"*_{name}.nii.gz"))) for name in ("t1", "t1ce", "t2", "flair")]
-    image = mt.LoadImage(image_only=True, ensure_channel_first=True)(files)
-    start = lap("read", start)
+    watch.lap("build")
+    image = mt.LoadImage(image_only=True, ensure_channel_first=True)(images(options.study))
+    watch.lap("read")
     image = mt.Orientation("RAS")(image)
     brain = mt.CropForeground()(image)
     data = mt.NormalizeIntensity(nonzero=True, channel_wise=True)(brain)[None].as_tensor()
-    start = lap("prepare", start)
+    watch.lap("prepare")
     padded = tuple(max(side, SIDE) for side in data.shape[2:])
     windows = len(dense_patch_slices(padded, (SIDE,) * 3, (int(SIDE * (1 - OVERLAP)),) * 3))
     with torch.inference_mode():
         if options.all_windows:
             logits = SlidingWindowInferer((SIDE,) * 3, 1, OVERLAP, mode="gaussian")(data, lambda patch: network(patch)[0])[0]
-            start = lap("network", start)
+            watch.lap("network")
         else:
             patch = torch.nn.functional.pad(data, [pad for side in data.shape[:1:-1] for pad in (0, max(SIDE - side, 0))])
             network(patch[..., :SIDE, :SIDE, :SIDE])
-            start = lap("network", start)
-            seconds["network"] *= windows
+            watch.lap("network")
+            watch.seconds["network"] *= windows
             logits = torch.randn(3, *data.shape[2:])
-            start = time.perf_counter()
+            watch.restart()
     drawn = (logits > 0).to(torch.uint8)
     labels = torch.where(drawn[2] > 0, 4, torch.where(drawn[1] > 0, 1, drawn[0] * 2))
     whole = torch.zeros(image.shape[1:], dtype=torch.uint8)
@@ -76,10 +66,8 @@ def main() -> None:
     import nibabel
 
     nibabel.save(nibabel.Nifti1Image(whole.numpy(), image.affine.numpy()), options.out / "monai.nii.gz")
-    lap("restore and write", start)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    facts = {"seconds": seconds, "tiles": windows, "all_tiles": options.all_windows, "shape": list(data.shape[2:]), "peak_gb": memory}
-    sys.stdout.write(json.dumps(facts) + "\n")
+    watch.lap("restore and write")
+    watch.report(windows, options.all_windows, list(data.shape[2:]))
 
 
 if __name__ == "__main__":

@@ -6,13 +6,11 @@ as any. One tile is timed and multiplied by the number of tiles that the predict
 """
 
 import argparse
-import json
-import resource
-import sys
-import time
 from pathlib import Path
 
-began = time.perf_counter()
+from stopwatch import Stopwatch, images
+
+watch = Stopwatch()
 import torch  # noqa: E402
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO  # noqa: E402
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape as to_labels  # noqa: E402
@@ -85,14 +83,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    seconds = {"import": time.perf_counter() - began}
-
-    def lap(stage: str, start: float) -> float:
-        now = time.perf_counter()
-        seconds[stage] = now - start
-        return now
-
-    start = time.perf_counter()
+    watch.lap("import")
     plans = PlansManager(PLANS)
     configuration = plans.get_configuration("3d_fullres")
     network = get_network_from_plans(
@@ -101,30 +92,27 @@ def main() -> None:
     ).eval()  # fmt: skip
     predictor = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
     predictor.manual_initialization(network, plans, configuration, None, DATASET, "nnUNetTrainer", (0, 1, 2))
-    start = lap("build", start)
-    files = [str(next(options.study.glob(f"*_{name}.nii.gz"))) for name in ("t1", "t1ce", "t2", "flair")]
-    image, properties = SimpleITKIO().read_images(files)
-    start = lap("read", start)
+    watch.lap("build")
+    image, properties = SimpleITKIO().read_images(images(options.study))
+    watch.lap("read")
     preprocessor = configuration.preprocessor_class(verbose=False)
     data, _, properties = preprocessor.run_case_npy(image, None, properties, plans, configuration, DATASET)
-    start = lap("prepare", start)
+    watch.lap("prepare")
     data = torch.from_numpy(data)
     slicers = predictor._internal_get_sliding_window_slicers(data.shape[1:])
     if options.all_tiles:
         logits = predictor.predict_sliding_window_return_logits(data)
-        start = lap("network", start)
+        watch.lap("network")
     else:
         predictor._internal_maybe_mirror_and_predict(data[slicers[0]][None])
-        start = lap("network", start)
-        seconds["network"] *= len(slicers)
+        watch.lap("network")
+        watch.seconds["network"] *= len(slicers)
         logits = torch.randn((3, *data.shape[1:]), dtype=torch.half)
-        start = time.perf_counter()
+        watch.restart()
     labels = to_labels(logits, plans, configuration, predictor.label_manager, properties, num_threads_torch=options.threads)
     SimpleITKIO().write_seg(labels, str(options.out / "nnunet.nii.gz"), properties)
-    lap("restore and write", start)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    facts = {"seconds": seconds, "tiles": len(slicers), "all_tiles": options.all_tiles, "shape": list(data.shape[1:]), "peak_gb": memory}
-    sys.stdout.write(json.dumps(facts) + "\n")
+    watch.lap("restore and write")
+    watch.report(len(slicers), options.all_tiles, list(data.shape[1:]))
 
 
 if __name__ == "__main__":
