@@ -28,8 +28,9 @@ from gliodistill.models.quiet import import_openvino
 from gliodistill.preparation.cache import Cache, CachedStudy
 from gliodistill.preparation.preparation import regions_of
 from gliodistill.studies.labels import REGIONS
+from gliodistill.training.experiment import find_run
 from gliodistill.training.methods import channels_of
-from gliodistill.training.packaging import find_run, package_run
+from gliodistill.training.packaging import package_run
 
 PRECISION = {"float16": "f32", "int8": "int8", "float32": "f32"}
 

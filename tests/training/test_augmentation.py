@@ -181,6 +181,15 @@ def test_dropped_by_half_every_subset_is_as_likely():
     assert stats.chisquare(list(counts.values())).pvalue > 0.01
 
 
+def test_a_patch_may_be_spared_from_dropping():
+    part, random = AugmentationPart(drop_sequence=0.5, keep_all=0.6), np.random.default_rng(0)
+    counts = Counter(draw_kept(part, (True, True, False, True), random) for _ in range(3000))
+    assert len(counts) == 7
+    # Spared, or drawn whole as one of seven subsets.
+    expected = {kept: 3000 * (0.4 / 7 + 0.6 * (sum(kept) == 3)) for kept in counts}
+    assert stats.chisquare(list(counts.values()), list(expected.values())).pvalue > 0.01
+
+
 def test_probabilities_are_kept():
     part, random = AugmentationPart(flip=0.25, spatial=0.5, elastic_voxels=0), np.random.default_rng(1)
     draws = [draw_spatial(part, random) for _ in range(800)]

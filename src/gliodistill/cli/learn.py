@@ -45,6 +45,12 @@ def train(
             show_default=False,
         ),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--start", metavar="RUN", help="A finished run of another training, for runs that start from a given one.", show_default=False
+        ),
+    ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option("--only", metavar="NAME", help="Train this run of the recipe only; may be repeated.", show_default=False),
@@ -68,7 +74,7 @@ def train(
             raise RecipeError("no such run in the recipe", file=recipe, field="--only", got=name, expected=", ".join(parsed.runs))
     with watcher(parsed) as watch:
         experiment = run_experiment(
-            parsed, data, out, resume=resume, layout=layout, labels=labels, only=tuple(only or ()), pseudo=pseudo, watch=watch
+            parsed, data, out, resume=resume, layout=layout, labels=labels, only=tuple(only or ()), pseudo=pseudo, start=start, watch=watch
         )
     finished = {name: experiment.summary(name) for name in parsed.runs if experiment.is_finished(name)}
 

@@ -77,8 +77,11 @@ def draw_intensity(part: AugmentationPart, channels: int, random: np.random.Gene
 def draw_kept(part: AugmentationPart, present: tuple[bool, ...], random: np.random.Generator) -> tuple[bool, ...]:
     """Draw which of the ``present`` sequences a patch keeps: each is dropped alike, but never all of them.
 
-    A draw without any is thrown away, so with ``drop_sequence: 0.5`` every subset is as likely as any other.
+    A draw without any is thrown away, so with ``drop_sequence: 0.5`` every subset is as likely as any other, but for the
+    patches that ``keep_all`` spares.
     """
+    if part.keep_all and random.random() < part.keep_all:
+        return present
     there = np.flatnonzero(present)
     if part.drop_sequence == 1:
         kept = random.choice(there, 1)

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from gliodistill.errors import CacheError, CheckpointError, OutputError, StudyError
+from gliodistill.errors import CacheError, CheckpointError, OutputError, RecipeError, StudyError
 from gliodistill.files import make_folder, remove_leftovers, write_text
 from gliodistill.networks import Network, count_parameters, flops
-from gliodistill.networks.widening import widen
+from gliodistill.networks.widening import check_widening, widen
 from gliodistill.preparation.cache import Cache, build_cache, is_cache
 from gliodistill.studies.cohort import Cohort, open_cohort, split_patients
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention
@@ -22,7 +22,7 @@ from gliodistill.training.checkpoint import load_weights, read_tensors
 from gliodistill.training.loop import BEST, Progress, train_run
 from gliodistill.training.methods import build_method, build_network, channels_of, check_recipe, learners_of, needs
 from gliodistill.training.pseudo import Pool, build_pool, check_same, open_labels
-from gliodistill.training.recipe import Recipe, load_recipe
+from gliodistill.training.recipe import GIVEN, Recipe, load_recipe
 from gliodistill.training.sampling import PatchSampler
 
 RECIPE, DATA, SUMMARY = "recipe.yaml", "data.json", "summary.json"
@@ -41,6 +41,7 @@ class Experiment:
         cache: folder of the prepared studies.
         pseudo: which pseudo-labelled studies its runs learn from, if any does: ``folder``, ``sha256``, ``studies`` and those of
             them that are ``transductive`` (their patients validate).
+        start: the run of another training that its ``given`` runs start from, if any does: ``folder``, ``run``, ``weights_sha256``.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class Experiment:
     convention: LabelConvention | None
     cache: Path
     pseudo: dict[str, Any] | None = None
+    start: dict[str, str] | None = None
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> "Experiment":
@@ -61,7 +63,8 @@ class Experiment:
         try:
             data = json.loads((root / DATA).read_text())
             convention = None if data["convention"] is None else CONVENTIONS[data["convention"]]
-            return cls(root, load_recipe(root / RECIPE), data["split"], convention, root / data["cache"], data.get("pseudo"))
+            recipe, cache = load_recipe(root / RECIPE), root / data["cache"]
+            return cls(root, recipe, data["split"], convention, cache, data.get("pseudo"), data.get("start"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
                 "not a run folder", file=root, expected=f"{RECIPE} and {DATA}", hint="give the folder of gliodistill train -o"
@@ -108,6 +111,20 @@ class Experiment:
         load_weights(network, own, self.folder / run / BEST)
         return network.eval()
 
+    def starting(self, name: str) -> Network:
+        """The network that a run with ``start: name`` starts from: of an earlier run, or of the given one.
+
+        Raises:
+            CheckpointError: it is gone, or its weights are others now.
+        """
+        if name != GIVEN:
+            return self.load_network(name)
+        assert self.start is not None  # asked for before anything was written
+        other = Experiment.open(self.start["folder"])
+        if other.summary(self.start["run"])["weights_sha256"] != self.start["weights_sha256"]:
+            raise CheckpointError("the run to start from was trained anew", file=other.folder / self.start["run"])
+        return other.load_network(self.start["run"])
+
 
 def run_experiment(
     recipe: Recipe,
@@ -120,6 +137,7 @@ def run_experiment(
     only: tuple[str, ...] = (),
     jobs: int | None = None,
     pseudo: str | os.PathLike[str] | None = None,
+    start: str | os.PathLike[str] | None = None,
     watch: Watch = lambda run, steps, progress: None,
 ) -> Experiment:
     """Train every run of ``recipe`` (or ``only`` some) on the studies at ``data``.
@@ -138,6 +156,7 @@ def run_experiment(
         only: runs to train now; a teacher that is needed must be finished or among them.
         jobs: studies prepared at once; None = one per core.
         pseudo: folder of ``gliodistill pseudo-label``, for the runs that learn from it.
+        start: folder of a finished run of another training, for the runs whose ``start`` is ``given``.
         watch: called after each step with the run's name, its steps and its progress.
 
     Raises:
@@ -159,6 +178,7 @@ def run_experiment(
     patient_of = {study.id: study.patient for study in source.studies}
     patients = {side: {id: patient_of[id] for id in ids} for side, ids in experiment.split.items()}
     labels_of_pool = open_labels(recipe, wanted, pseudo, patients)
+    experiment = replace(experiment, start=_given(recipe, wanted, start, None if there is None else there.start, root))
     if there is not None and there.split != experiment.split:
         raise CheckpointError(
             "folder was trained on other studies",
@@ -169,7 +189,10 @@ def run_experiment(
             hint="resume with the studies it was started with",
         )
     make_folder(root)
-    if there is None or there.recipe != recipe:  # else another process may be training another run here, and writing
+    if there is None or (there.recipe, there.start) != (
+        recipe,
+        experiment.start,
+    ):  # else another process may be training another run here, and writing
         remove_leftovers(root)
         _write_plan(experiment)
     cache = source if isinstance(source, Cache) else build_cache(source, recipe.data.preparation(), experiment.cache, jobs)
@@ -228,6 +251,55 @@ def _wanted(recipe: Recipe, only: tuple[str, ...], there: Experiment | None) -> 
     return wanted
 
 
+def find_run(path: str | os.PathLike[str], run: str | None = None) -> tuple[Experiment, str]:
+    """The experiment and run meant by the folder of an experiment (its last run: the student) or of one of its runs.
+
+    Raises:
+        CheckpointError: neither.
+    """
+    folder = Path(path)
+    if run is None and not (folder / RECIPE).exists() and (folder.parent / RECIPE).exists():
+        folder, run = folder.parent, folder.name
+    experiment = Experiment.open(folder)
+    name = run or list(experiment.recipe.runs)[-1]
+    if name not in experiment.recipe.runs:
+        raise CheckpointError("no such run", file=folder, got=name, expected=", ".join(experiment.recipe.runs))
+    return experiment, name
+
+
+def _given(
+    recipe: Recipe, wanted: list[str], start: str | os.PathLike[str] | None, there: dict[str, str] | None, root: Path
+) -> dict[str, str] | None:
+    """What the ``wanted`` runs that start from a ``given`` one start from; the same for all runs of a folder, and fit for each."""
+    starting = [name for name in wanted if recipe.runs[name].start == GIVEN]
+    if not starting:
+        return there
+    if start is None and there is None:
+        hint = "give --start RUN, a finished run of another training"
+        raise CheckpointError(f"run {starting[0]} starts from a given one", field=f"runs.{starting[0]}.start", got="none", hint=hint)
+    if start is None:
+        assert there is not None
+        start = Path(there["folder"]) / there["run"]
+    experiment, run = find_run(start)
+    found = {"folder": str(experiment.folder.resolve()), "run": run, "weights_sha256": experiment.summary(run)["weights_sha256"]}
+    if there is not None and there["weights_sha256"] != found["weights_sha256"]:
+        hint = "resume with the run it was started with, or choose another folder"
+        raise CheckpointError(
+            "folder was started from other weights", file=root / DATA, got=str(start), expected=there["folder"], hint=hint
+        )
+    theirs = [experiment.recipe.data.sequences[channel] for channel in channels_of(experiment.recipe, run)]
+    for name in starting:
+        own = [recipe.data.sequences[channel] for channel in channels_of(recipe, name)]
+        if own != theirs:
+            expected = ", ".join(own)
+            raise RecipeError(
+                "starts from a network for other sequences", field=f"runs.{name}.start", got=", ".join(theirs), expected=expected
+            )
+        with torch.device("meta"):
+            check_widening(build_network(experiment.recipe, run), build_network(recipe, name))
+    return found
+
+
 def _open_data(recipe: Recipe, data: Path, layout: str | None, labels: str | None) -> Cohort | Cache:
     """The labelled studies; nothing is written."""
     source: Cohort | Cache
@@ -281,6 +353,7 @@ def _write_plan(experiment: Experiment) -> None:
         "convention": None if experiment.convention is None else experiment.convention.name,
         "cache": "cache" if cache == root / "cache" else str(cache.resolve()),
         "pseudo": experiment.pseudo,
+        "start": experiment.start,
     }
     write_text(root / DATA, json.dumps(data, indent=1))
     write_text(root / RECIPE, experiment.recipe.to_yaml())
@@ -299,7 +372,7 @@ def _train(experiment: Experiment, name: str, cache: Cache, pool: Pool | None, w
     if run.start is not None:
         sides = [2 * method.student.divisor] * 3
         anything = torch.randn(2, len(channels_of(recipe, name)), *sides, generator=torch.Generator().manual_seed(0))
-        widen(experiment.load_network(run.start), method.student, anything)
+        widen(experiment.starting(run.start), method.student, anything)
     channels = channels_of(recipe, name)
     training, validation = (cache.select(set(experiment.split[side])) for side in ("training", "validation"))
     learnt = (pool.cache, run.pseudo) if pool is not None and run.pseudo.share else None

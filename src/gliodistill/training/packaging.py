@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.errors import CheckpointError, PackageError
+from gliodistill.errors import PackageError
 from gliodistill.models.export import DEFAULT_FORMATS, Int8, check_formats, export_package
 from gliodistill.models.monai_bundle import write_bundle
 from gliodistill.models.package import ModelPackage
@@ -17,7 +17,7 @@ from gliodistill.networks import Network
 from gliodistill.preparation.cache import Cache, CachedStudy, is_cache
 from gliodistill.studies.labels import BRATS2021, REGIONS
 from gliodistill.training.checkpoint import read_tensors
-from gliodistill.training.experiment import RECIPE, Experiment
+from gliodistill.training.experiment import Experiment, find_run
 from gliodistill.training.loop import BEST
 from gliodistill.training.methods import channels_of
 
@@ -28,22 +28,6 @@ CALIBRATING = 8
 """Further training studies that int8 is calibrated on, at most."""
 PATCHES = 4
 """Patches of each: every other one around a voxel of the tumour."""
-
-
-def find_run(path: str | os.PathLike[str], run: str | None = None) -> tuple[Experiment, str]:
-    """The experiment and run meant by the folder of an experiment (its last run: the student) or of one of its runs.
-
-    Raises:
-        CheckpointError: neither.
-    """
-    folder = Path(path)
-    if run is None and not (folder / RECIPE).exists() and (folder.parent / RECIPE).exists():
-        folder, run = folder.parent, folder.name
-    experiment = Experiment.open(folder)
-    name = run or list(experiment.recipe.runs)[-1]
-    if name not in experiment.recipe.runs:
-        raise CheckpointError("no such run", file=folder, got=name, expected=", ".join(experiment.recipe.runs))
-    return experiment, name
 
 
 def package_run(

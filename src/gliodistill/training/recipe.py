@@ -94,6 +94,8 @@ class AugmentationPart(_Part):
     """Of a labelled patch that gets another labelled patient's tumour besides its own."""
     drop_sequence: Probability = 0.0
     """Probability that each sequence is removed (one always stays)."""
+    keep_all: Probability = 0.0
+    """Of a patch that ``drop_sequence`` spares: a network that may lack any sequence should meet all of them often."""
 
     @field_validator("scale")
     @classmethod
@@ -162,6 +164,8 @@ class MethodPart(_Part):
 
 
 Outputs = Literal["regions", "classes"]
+GIVEN = "given"
+"""In place of an earlier run: the run of another training that ``gliodistill train --start`` names."""
 
 
 class RunPart(_Part):
@@ -170,7 +174,7 @@ class RunPart(_Part):
     network: NetworkPart
     method: MethodPart = MethodPart()
     start: Name | None = None
-    """An earlier run whose weights this one starts from, widened where this network is wider."""
+    """An earlier run whose weights this one starts from, widened where this network is wider; ``given``: that of ``--start``."""
     sequences: Annotated[tuple[Sequence, ...], Field(min_length=1)] | None = None
     """The sequences that the network takes, some of the data's; null for all of them."""
     outputs: Outputs = "regions"
@@ -211,6 +215,8 @@ class Recipe(_Part):
     def _free_names(cls, runs: dict[str, RunPart]) -> dict[str, RunPart]:
         if taken := sorted({"cache", "cache-pseudo"} & runs.keys()):
             raise ValueError(f"another name than {taken[0]}: the folder of prepared studies has it")
+        if GIVEN in runs:
+            raise ValueError(f"another name than {GIVEN}: it stands for the run of --start")
         return runs
 
     @model_validator(mode="before")

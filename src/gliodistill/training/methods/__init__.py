@@ -22,7 +22,7 @@ from gliodistill.training.methods.mutual import Mutual
 from gliodistill.training.methods.omni import Omni
 from gliodistill.training.methods.single_stage import SingleStage
 from gliodistill.training.methods.supervised import Supervised
-from gliodistill.training.recipe import MethodPart, NetworkPart, Recipe, SamplingPart
+from gliodistill.training.recipe import GIVEN, MethodPart, NetworkPart, Recipe, SamplingPart
 from gliodistill.training.sampling import Batch
 
 
@@ -110,7 +110,8 @@ def check_run(recipe: Recipe, name: str) -> None:
                 )
         with _naming(f"{place}.network"):
             _rehearse(run.network.model_dump_json(), run.channels, len(channels_of(recipe, name)), recipe.sampling)
-        if run.start is not None:
+        if run.start not in (None, GIVEN):
+            assert run.start is not None
             if channels_of(recipe, run.start) != channels_of(recipe, name):
                 raise RecipeError("starts from a network for other sequences", field=f"{place}.start", got=run.start)
             with _naming(f"{place}.start"):
@@ -155,7 +156,7 @@ def needs(recipe: Recipe, name: str) -> list[str]:
         RecipeError: no teacher is named where one is needed, or it is not an earlier run.
     """
     run = recipe.runs[name]
-    named: list[tuple[str, Any]] = [] if run.start is None else [(f"runs.{name}.start", run.start)]
+    named: list[tuple[str, Any]] = [] if run.start in (None, GIVEN) else [(f"runs.{name}.start", run.start)]
     method = _method(run.method, f"runs.{name}.method")
     for option in getattr(method, "TRAINED", ()):
         field, value = f"runs.{name}.method.options.{option}", run.method.options.get(option)

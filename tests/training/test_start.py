@@ -1,0 +1,106 @@
+"""Starting from a run of another training: fine-tuning."""
+
+import json
+
+import pytest
+import torch
+
+from gliodistill.errors import CheckpointError, RecipeError
+from gliodistill.training.checkpoint import read_tensors, weights_hash
+from gliodistill.training.experiment import Experiment, run_experiment
+from gliodistill.training.loop import LAST
+from gliodistill.training.recipe import GIVEN
+from tiny_cohort import recipe
+
+TRAINING = {"steps": 1, "save_every": 1, "validate_every": 1, "ema": 0, "warmup": 0}
+STILL = {"optimiser": {"name": "sgd", "rate": 1e-30, "weight_decay": 0}}
+
+
+def unet(*widths, **options):
+    return {"name": "unet", "options": {"widths": list(widths), **options}}
+
+
+def tuning(network=None, **changes):
+    return recipe({"tuned": {"network": network or unet(4, 8), "start": GIVEN, "seed": 9, "training": STILL, **changes}}, training=TRAINING)
+
+
+@pytest.fixture(scope="module")
+def pretrained(prepared, tmp_path_factory):
+    """Another training, of one finished run."""
+    folder = tmp_path_factory.mktemp("other") / "run"
+    return run_experiment(recipe({"network": {"network": unet(4, 8), "seed": 3}}, training=TRAINING), prepared.folder, folder, jobs=1)
+
+
+def test_a_run_starts_from_the_weights_of_another_training(prepared, pretrained, tmp_path):
+    tuned = run_experiment(tuning(), prepared.folder, tmp_path / "run", jobs=1, start=pretrained.folder)
+    assert weights_hash(tuned.load_network("tuned").state_dict()) == weights_hash(pretrained.load_network("network").state_dict())
+    facts = json.loads((tmp_path / "run" / "data.json").read_text())["start"]
+    assert facts == {
+        "folder": str(pretrained.folder.resolve()),
+        "run": "network",
+        "weights_sha256": pretrained.summary("network")["weights_sha256"],
+    }
+    assert Experiment.open(tuned.folder).start == facts
+
+
+def test_a_wider_network_grows_from_the_given_one(prepared, pretrained, tmp_path):
+    tuned = run_experiment(tuning(unet(8, 12)), prepared.folder, tmp_path / "run", jobs=1, start=pretrained.folder / "network")
+    x = torch.randn(2, 4, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(tuned.load_network("tuned")(x)[0], pretrained.load_network("network")(x)[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_stopped_run_goes_on_without_being_told_again(prepared, pretrained, tmp_path):
+    made = tuning(training={**TRAINING, "steps": 3})
+
+    def watch(run, steps, progress):
+        if progress.step == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run_experiment(made, prepared.folder, tmp_path / "parts", jobs=1, start=pretrained.folder, watch=watch)
+    run_experiment(made, prepared.folder, tmp_path / "parts", jobs=1, resume=True)
+    run_experiment(made, prepared.folder, tmp_path / "whole", jobs=1, start=pretrained.folder)
+    parts, whole = (read_tensors(tmp_path / name / "tuned" / LAST)[0] for name in ("parts", "whole"))
+    assert weights_hash(parts) == weights_hash(whole)
+
+
+def test_a_given_start_must_be_given(prepared, tmp_path):
+    with pytest.raises(CheckpointError, match="starts from a given one") as caught:
+        run_experiment(tuning(), prepared.folder, tmp_path / "run", jobs=1)
+    assert "--start" in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_weights_are_refused_on_resume(prepared, pretrained, tmp_path):
+    made = tuning(training={**TRAINING, "steps": 2})
+
+    def watch(run, steps, progress):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run_experiment(made, prepared.folder, tmp_path / "run", jobs=1, start=pretrained.folder, watch=watch)
+    other = run_experiment(
+        recipe({"network": {"network": unet(4, 8), "seed": 4}}, training=TRAINING), prepared.folder, tmp_path / "other", jobs=1
+    )
+    with pytest.raises(CheckpointError, match="started from other weights"):
+        run_experiment(made, prepared.folder, tmp_path / "run", jobs=1, start=other.folder, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"network": unet(4, 8, norm="batch")}, "differ in more than width"),
+        ({"network": unet(2, 8)}, "narrower"),
+        ({"sequences": ["FLAIR"]}, "other sequences"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused_before_anything_is_written(prepared, pretrained, tmp_path, changes, words):
+    with pytest.raises(RecipeError, match=words):
+        run_experiment(tuning(**changes), prepared.folder, tmp_path / "run", jobs=1, start=pretrained.folder)
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_run_may_be_called_given():
+    with pytest.raises(RecipeError, match="another name than given"):
+        recipe({GIVEN: {"network": unet(4, 8)}}, training=TRAINING)
