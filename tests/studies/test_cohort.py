@@ -54,10 +54,16 @@ def test_no_such_fold(fold):
         cohort(*(record(f"s{index}", f"p{index}") for index in range(9))).split(fold)
 
 
-@pytest.mark.parametrize("validation", [0, 3, -1, 0.0, 1.0, 1.5, 0.01, float("nan")])
+@pytest.mark.parametrize("validation", [3, -1, 0.0, 1.0, 1.5, 0.01, float("nan")])
 def test_split_that_leaves_a_side_empty(validation):
     with pytest.raises(StudyError, match="cannot split"):
         cohort(*(record(f"s{index}", f"p{index}") for index in range(3))).split(validation, 0)
+
+
+def test_nobody_validates_where_the_number_is_0():
+    sides = cohort(*(record(f"s{index}", f"p{index}") for index in range(3))).split(0)
+    assert [r.id for r in sides["training"].studies] == ["s0", "s1", "s2"]
+    assert not sides["validation"].studies
 
 
 def test_split_by_named_studies_takes_every_study_of_their_patients():

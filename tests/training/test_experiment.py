@@ -173,9 +173,17 @@ def test_recipes_that_do_not_hold_together(cohort, tmp_path, changes, match):
     refused(tmp_path, RecipeError, match, unchecked(**changes), cohort)
 
 
-@pytest.mark.parametrize("validation", [0, 3, 99, 0.0, 0.01, 0.99, ("case_0", "case_1", "case_2"), ()])
+@pytest.mark.parametrize("validation", [3, 99, 0.0, 0.01, 0.99, ("case_0", "case_1", "case_2"), ()])
 def test_a_split_with_an_empty_side(cohort, tmp_path, validation):
     refused(tmp_path, StudyError, "cannot split", short(data={"validation": validation}), cohort)
+
+
+def test_everyone_learns_where_nobody_validates(cohort, tmp_path):
+    experiment = train(short(data={"validation": 0}), cohort, tmp_path / "run", only=("alone",))
+    assert experiment.split == {"training": ["case_0", "case_1", "case_2"], "validation": []}
+    summary = experiment.summary("alone")
+    assert summary["dice"] is None
+    assert summary["best_step"] == summary["steps"]
 
 
 def test_data_that_cannot_train(cohort, tmp_path):

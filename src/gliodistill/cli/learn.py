@@ -112,6 +112,10 @@ def export(
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Name of the model (default: recipe and run).", show_default=False)
     ] = None,
+    card: Annotated[
+        Path | None,
+        typer.Option("--card", metavar="FILE", help="Markdown sections (## …) to add to the model card.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a model of a finished run: the network in one or more forms, description, checksums, model card.
@@ -121,18 +125,20 @@ def export(
     Example: [cyan]gliodistill export runs/first/distilled -o model --format openvino,onnx --int8[/cyan]
     """
     from gliodistill.inference.postprocessing import parse_steps
+    from gliodistill.models.card import read_sections
     from gliodistill.training.packaging import bundle_run, package_run
 
     rules = parse_steps(clean_up or ())
+    sections = read_sections(card) if card else ""
     wanted = [word.strip() for word in formats.split(",")]
     if "monai" in wanted:
-        if wanted != ["monai"] or int8 or int8_default or rules:
-            expected = "monai alone, without --int8 and --clean-up"
+        if wanted != ["monai"] or int8 or int8_default or rules or sections:
+            expected = "monai alone, without --int8, --clean-up and --card"
             raise PackageError("a MONAI bundle is a folder of its own", field="--format", got=formats, expected=expected)
         bundle = bundle_run(run, model, name=name)
         emit(as_json, {"bundle": str(bundle)}, lambda screen: screen.print(f"MONAI bundle in {bundle}"))
         return
-    package = package_run(run, model, name=name, formats=wanted, int8=int8, int8_default=int8_default, postprocessing=rules)
+    package = package_run(run, model, name=name, formats=wanted, int8=int8, int8_default=int8_default, postprocessing=rules, card=sections)
     size = sum(file.stat().st_size for file in model.iterdir())
 
     def show(screen: "Console") -> None:

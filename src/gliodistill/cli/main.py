@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gliodistill.cli import compare, data, judge, learn, networks, plan, pseudo, recipes, use
+from gliodistill.cli import compare, data, judge, learn, models, networks, plan, pseudo, recipes, use
 from gliodistill.cli.output import error_as_dict
 from gliodistill.errors import GliodistillError
 
@@ -38,7 +38,7 @@ def _top(
         typer.echo(text)
 
 
-for _module in (data, recipes, learn, networks, plan, pseudo, use, judge, compare):
+for _module in (data, recipes, learn, networks, plan, pseudo, models, use, judge, compare):
     _module.add_to(app)
 
 # Typer may carry its own copy of click, so the base of what it raises for a wrong command line is taken from here.

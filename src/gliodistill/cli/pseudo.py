@@ -19,7 +19,10 @@ def add_to(app: typer.Typer) -> None:
 def pseudo_label(
     studies: Annotated[Path, typer.Argument(metavar="STUDIES", help="Studies without truth, in any layout.", show_default=False)],
     models: Annotated[
-        list[Path], typer.Option("--model", "-m", metavar="MODEL", help="Folder of a model; may be repeated.", show_default=False)
+        list[str],
+        typer.Option(
+            "--model", "-m", metavar="MODEL", help="Folder of a model, or name of a shipped one; may be repeated.", show_default=False
+        ),
     ],
     out: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder of the pseudo-labels.", show_default=False)],
     flips: Annotated[

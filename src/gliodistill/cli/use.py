@@ -21,8 +21,17 @@ def segment(
     studies: Annotated[
         list[Path], typer.Argument(metavar="STUDY", help="Studies, or folders of studies, in any layout.", show_default=False)
     ],
-    model: Annotated[Path, typer.Option("--model", "-m", metavar="MODEL", help="Folder of a model made by export.", show_default=False)],
     out: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder of the segmentations.", show_default=False)],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="Folder of a model made by export, or the name of one that comes along (default: glioma).",
+            show_default=False,
+        ),
+    ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
@@ -61,7 +70,7 @@ def segment(
     Writes [bold]<study>.nii.gz[/bold], [bold]<study>.json[/bold] and, for all, [bold]volumes.csv[/bold]. A study that fails does not
     stop the others; exit code 1 then.
 
-    Example: [cyan]gliodistill segment patients/ -m model -o segmentations[/cyan]
+    Example: [cyan]gliodistill segment patients/ -o segmentations[/cyan]
     """
     from gliodistill.inference.batch import segment_studies
     from gliodistill.inference.flips import parse_flips

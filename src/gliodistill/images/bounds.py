@@ -28,6 +28,16 @@ def filled_box(voxels: NDArray[Any]) -> Box | None:
     return box[0], box[1], box[2]
 
 
+def on_grid(box: Box, shape: tuple[int, ...]) -> tuple[Box, Box]:
+    """The part of a box that lies on a grid of ``shape`` (X Y Z): which voxels of the grid, and which of the box."""
+    taken, put = [], []
+    for side, length in zip(box, shape, strict=True):
+        first, last = max(side.start, 0), min(side.stop, length)
+        taken.append(slice(first, last))
+        put.append(slice(first - side.start, last - side.start))
+    return (taken[0], taken[1], taken[2]), (put[0], put[1], put[2])
+
+
 def union(boxes: list[Box]) -> Box:
     """The smallest box that holds all of one or more boxes."""
     x, y, z = (slice(min(side.start for side in sides), max(side.stop for side in sides)) for sides in zip(*boxes, strict=True))

@@ -97,8 +97,9 @@ class Ensemble:
         squares = np.zeros_like(total)
         drawn = []
         for view, logits in self._members(prepared):
-            probability = probabilities(view.in_box(np.maximum(logits, FLOOR)))
-            place = (slice(None), *view.box)
+            on_grid, part = view.on_grid
+            probability = probabilities(view.in_box(np.maximum(logits, FLOOR)))[:, *part]
+            place = (slice(None), *on_grid)
             total[place] += probability
             squares[place] += probability**2
             if len(self) > 1:

@@ -15,6 +15,7 @@ from gliodistill.inference.postprocessing import check_steps, clean
 from gliodistill.inference.runtimes import Runtime, open_runtime
 from gliodistill.inference.segmentation import Segmentation
 from gliodistill.models.package import ModelPackage
+from gliodistill.models.shipped import find_model
 from gliodistill.models.spec import find_convention
 from gliodistill.preparation.preparation import Prepared
 from gliodistill.studies.labels import REGIONS, LabelConvention
@@ -28,7 +29,7 @@ class Predictor:
     """A model ready to segment studies.
 
     Args:
-        package: an opened package, or the folder of one.
+        package: an opened package, the folder of one, or the name of a shipped model; None = the default of the shipped ones.
         runtime: ``"openvino"``, ``"onnx"`` or ``"torch"``.
         threads: processor threads; None = all cores.
         precision: what the runtime computes in (:func:`~gliodistill.inference.runtimes.open_runtime`); None = the package's own way.
@@ -42,7 +43,7 @@ class Predictor:
 
     def __init__(
         self,
-        package: ModelPackage | str | os.PathLike[str],
+        package: ModelPackage | str | os.PathLike[str] | None = None,
         runtime: str = "openvino",
         threads: int | None = None,
         *,
@@ -51,7 +52,7 @@ class Predictor:
         flips: tuple[Flip, ...] = UNFLIPPED,
         postprocess: bool = True,
     ) -> None:
-        self.package = package if isinstance(package, ModelPackage) else ModelPackage.open(package)
+        self.package = package if isinstance(package, ModelPackage) else ModelPackage.open(find_model(package))
         self.steps = self.package.spec.inference.postprocessing if postprocess else ()
         check_steps(self.steps)
         self.runtime = open_runtime(runtime, self.package, threads, precision)
@@ -116,7 +117,8 @@ class Predictor:
                 depth[place] += drawn
             if kept is not None:
                 kept[:, *place] = np.rint(np.minimum.accumulate(probabilities(values), axis=0) * 255)
-        depth = clean(depth, self.steps, grid.voxel_ml * 1000)
+        part = prepared.on_grid[1]
+        depth = clean(depth[part], self.steps, grid.voxel_ml * 1000)
         counts = np.bincount(depth.ravel(), minlength=len(REGIONS) + 1)[::-1].cumsum()[::-1]
         volumes = {region: float(voxels) * grid.voxel_ml for region, voxels in zip(REGIONS, counts[1:], strict=True)}
         return Segmentation(
@@ -130,7 +132,7 @@ class Predictor:
             flips=self.looks,
             postprocessing=self.steps,
             seconds={"infer": inferring, "restore": time.perf_counter() - began - inferring},
-            probabilities=None if kept is None else np.stack([_on_grid(prepared, region) for region in kept]),
+            probabilities=None if kept is None else np.stack([_on_grid(prepared, region[part]) for region in kept]),
         )
 
     @property
@@ -185,18 +187,18 @@ class Predictor:
             )
 
 
-def load_model(path: str | os.PathLike[str], runtime: str = "openvino", threads: int | None = None) -> Predictor:
-    """Open a model package for use: ``load_model(path).segment(Study.open(folder)).save("labels.nii.gz")``.
+def load_model(model: str | os.PathLike[str] | None = None, runtime: str = "openvino", threads: int | None = None) -> Predictor:
+    """Open a model for use: ``load_model().segment(Study.open(folder)).save("labels.nii.gz")``.
 
     Args:
-        path: the package's folder.
+        model: the package's folder, or the name of a shipped model; None = the default of the shipped ones.
         runtime: ``"openvino"``, ``"onnx"`` or ``"torch"``.
         threads: processor threads; None = all cores.
 
     Raises:
-        PackageError: the package is damaged, or the runtime unknown or not installed.
+        PackageError: there is no such model, the package is damaged, or the runtime unknown or not installed.
     """
-    return Predictor(path, runtime, threads)
+    return Predictor(model, runtime, threads)
 
 
 def _codes(convention: LabelConvention) -> NDArray[np.uint8]:
@@ -206,7 +208,7 @@ def _codes(convention: LabelConvention) -> NDArray[np.uint8]:
 
 
 def _on_grid(prepared: Prepared, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What lies in the brain's box (X Y Z, canonical axes) on the study's own grid, in the order files have; 0 elsewhere."""
+    """What lies in the brain's box, its part on the grid (X Y Z, canonical axes), on the study's own grid, in the order files have; else 0."""
     result = np.zeros(prepared.native.shape, dtype=np.uint8, order="F")
-    prepared.native.with_data(result).canonical().data[prepared.box] = values  # a view: this fills the result
+    prepared.native.with_data(result).canonical().data[prepared.on_grid[0]] = values  # a view: this fills the result
     return result

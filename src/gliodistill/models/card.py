@@ -1,11 +1,31 @@
 """The model card: what a person should know before using a model."""
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from gliodistill.errors import PackageError
 
-def write_card(values: Mapping[str, Any]) -> str:
-    """Markdown from the contents of ``model.json``."""
+
+def read_sections(path: str | os.PathLike[str]) -> str:
+    """What the author of a model adds to its card: the sections of a Markdown file.
+
+    Raises:
+        PackageError: no such file, not UTF-8, or it does not start with a section (``## …``): the title is the model's name.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PackageError("card cannot be read", file=path, field="--card", got=error) from error
+    if not text.startswith("## "):
+        start = text.partition("\n")[0][:60] or "nothing"
+        raise PackageError("card without sections", file=path, field="--card", got=start, expected="## Intended use, or another section")
+    return text
+
+
+def write_card(values: Mapping[str, Any], sections: str = "") -> str:
+    """Markdown from the contents of ``model.json``, and the author's ``sections``."""
     training, outputs, preparation = values["training"], values["outputs"], values["preparation"]
     may_lack = ", ".join(values["may_lack"]) or "none"
     spacing = preparation["spacing"]
@@ -16,6 +36,9 @@ def write_card(values: Mapping[str, Any]) -> str:
     runtime = values["exports"][0]["runtime"]
     option, argument = ("", "") if runtime == "openvino" else (f" --runtime {runtime}", f', "{runtime}"')
     versions = ", ".join(f"{name} {version}" for name, version in values["versions"].items())
+    added = f"{sections}\n\n" if sections else ""
+    shares = any(export["weights"].startswith("shared") for export in values["exports"])
+    sharing = "\n`model.onnx` reads its weights from `model.bin`: copy both.\n" if shares else ""
     return f"""# {values["name"]}
 
 **{values["notice"]}** It outlines glioma on MRI for research; nobody has shown that it is safe or useful in care.
@@ -28,19 +51,23 @@ def write_card(values: Mapping[str, Any]) -> str:
 * Saw: {training["data"]}.
 * Dice on its validation patients: {dice}. Expect less on other scanners, protocols and diseases.
 
-## Use
+{added}## Use
 
-    gliodistill segment STUDY -m THIS_FOLDER -o OUT{option}
+MODEL is this folder, or the name of a model that comes with gliodistill.
+
+    gliodistill segment STUDY -m MODEL -o OUT{option}
+
+From Python:
 
     import gliodistill as gd
-    gd.load_model("THIS_FOLDER"{argument}).segment(gd.Study.open("STUDY")).save("labels.nii.gz")
+    gd.load_model("MODEL"{argument}).segment(gd.Study.open("STUDY")).save("labels.nii.gz")
 
 ## Exports against the trained network
 
 | runtime | weights | largest logit difference | Dice with the network's own answer | images |
 |---|---|---|---|---|
 {exports}
-
+{sharing}
 Made with {versions}.
 """
 

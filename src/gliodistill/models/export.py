@@ -58,6 +58,7 @@ def export_package(
     int8: Int8 | None = None,
     samples: Sequence[NDArray[np.uint8]] = (),
     limit: float = MAX_RELATIVE_DIFFERENCE,
+    card: str = "",
 ) -> ModelPackage:
     """Write a model package: the network in one or more forms, card and description, whole or not at all.
 
@@ -69,6 +70,7 @@ def export_package(
         int8: adds a quantised OpenVINO graph.
         samples: prepared images (uint8 C X Y Z), a few, to compare the exports on beside random ones; int8 needs them.
         limit: largest logit difference allowed to a float export, relative to the largest logit (at least 1).
+        card: more sections of the model card (:func:`~gliodistill.models.card.read_sections`).
 
     Raises:
         PackageError: an export and the network disagree, ``spec`` does not fit the network, weights are not finite,
@@ -93,7 +95,9 @@ def export_package(
             if name == "openvino":
                 save_graph(wrapped, channels, network.divisor, path)
             elif name == "onnx":
-                save_onnx(wrapped, channels, network.divisor, path)
+                shared = FILES["openvino", "float16"][1]
+                if save_onnx(wrapped, channels, network.divisor, path, folder / shared if "openvino" in formats else None):
+                    weighed = f"shared-{weighed}"
             else:
                 path.write_bytes(weights)
             random, studies = proof.examine(_runner(name, path, spec))
@@ -104,7 +108,7 @@ def export_package(
             exports.insert(0 if int8.default else len(exports), _save_int8(graph, int8, proof, folder))
         needs = RuntimeNeeds(network.divisor, bytes_per_voxel(twin, channels), count_parameters(twin))
         versions = versions_in_use("gliodistill", "torch", "openvino", *["onnx"] * ("onnx" in formats), *["nncf"] * (int8 is not None))
-        seal(folder, spec, needs, tuple(exports), digest(weights), versions)
+        seal(folder, spec, needs, tuple(exports), digest(weights), versions, card)
         ModelPackage.open(folder)
     return ModelPackage.open(out)
 

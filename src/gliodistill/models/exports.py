@@ -10,10 +10,15 @@ from gliodistill.models.spec import check_keys, checked
 FILES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("openvino", "float16"): ("model.xml", "model.bin"),
     ("openvino", "int8"): ("model-int8.xml", "model-int8.bin"),
+    ("onnx", "float16"): ("model.onnx",),
+    ("onnx", "shared-float16"): ("model.onnx", "model.bin"),
     ("onnx", "float32"): ("model.onnx",),
     ("torch", "float32"): ("model.safetensors",),
 }
-"""Runtime and how the weights are stored → the files of that export; a runtime opens the first."""
+"""Runtime and how the weights are stored → the files of that export; a runtime opens the first.
+
+Shared weights lie in the file of the OpenVINO graph. ONNX with float32 weights is read, and written no more.
+"""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class Export:
 
     Attributes:
         runtime: what runs it: ``"openvino"``, ``"onnx"`` or ``"torch"``.
-        weights: how it stores them: ``"float32"``, ``"float16"`` or ``"int8"``.
+        weights: how it stores them: ``"float32"``, ``"float16"``, ``"shared-float16"`` or ``"int8"``.
         random: how it agrees with the network on images made of noise.
         studies: the same on prepared training studies; None where there were none at hand.
         calibration: of an int8 graph.

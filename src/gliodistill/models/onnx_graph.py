@@ -1,23 +1,40 @@
-"""The network as ONNX, with sides of any length."""
+"""The network as ONNX, with sides of any length, its weights in half precision and, where possible, in the file of another graph."""
 
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from gliodistill.errors import PackageError
 from gliodistill.models.quantised import QuantisedInput
 
+HALVED = 512
+"""Numbers in a tensor from which on it is stored as float16: smaller ones (norms, biases, constants) save nothing."""
 
-def save_onnx(wrapped: QuantisedInput, channels: int, divisor: int, path: Path) -> None:
-    """Write the ONNX graph of a network: float32 weights, batch and sides dynamic.
+
+def save_onnx(wrapped: QuantisedInput, channels: int, divisor: int, path: Path, shared: Path | None = None) -> bool:
+    """Write the ONNX graph of a network: float16 weights that are float32 once loaded, batch and sides dynamic.
 
     Tracing with symbolic sides takes from ten seconds to minutes, as it does for every network of this size.
+
+    Args:
+        wrapped: the network, in evaluation mode.
+        channels: of its input.
+        divisor: of its sides.
+        path: of the graph.
+        shared: a file in the same folder, of the OpenVINO graph: weights whose bytes it holds are not written again but
+            read from there, as ONNX's external data.
+
+    Returns:
+        whether any weights are read from ``shared``.
 
     Raises:
         PackageError: torch cannot write this network as ONNX.
     """
+    import onnx_ir
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
     # Unequal sides and a batch of two, lest sizes that happen to be equal be taken for one.
@@ -43,4 +60,30 @@ def save_onnx(wrapped: QuantisedInput, channels: int, divisor: int, path: Path) 
         logger.setLevel(level)
     assert program is not None  # dynamo always returns one
     ClearMetadataAndDocStringPass()(program.model)  # paths and lines of whoever exported
-    program.save(path, external_data=False)
+    found = _halve(program.model.graph, shared)
+    onnx_ir.save(program.model, path)
+    return found
+
+
+def _halve(graph: Any, shared: Path | None) -> bool:
+    """Store the large weights of an ``onnx_ir.Graph`` as float16, cast back where they are used; runtimes do that once, at load."""
+    import onnx_ir
+
+    content, found = shared.read_bytes() if shared else b"", False
+    casts = []
+    for name, weight in list(graph.initializers.items()):
+        if weight.dtype != onnx_ir.DataType.FLOAT or weight.const_value.size < HALVED:
+            continue
+        half = weight.const_value.numpy().astype(np.float16)
+        tensor, offset = onnx_ir.tensor(half, name=name), content.find(half.tobytes())
+        if shared and offset >= 0:
+            found = True
+            tensor = onnx_ir.ExternalTensor(
+                shared.name, offset, half.nbytes, tensor.dtype, shape=onnx_ir.Shape(half.shape), name=name, base_dir=shared.parent
+            )
+        full = onnx_ir.Value(name=f"{name}.float32", type=weight.type, shape=weight.shape)
+        weight.replace_all_uses_with(full)
+        casts.append(onnx_ir.node("Cast", [weight], attributes={"to": onnx_ir.DataType.FLOAT}, outputs=[full]))
+        weight.const_value, weight.dtype = tensor, tensor.dtype
+    graph.insert_before(graph[0], casts)
+    return found

@@ -5,7 +5,7 @@
 | ``model.json`` | the description, with the SHA-256 of every file, itself included |
 | ``model.xml``, ``model.bin`` | OpenVINO IR of the network: uint8 levels in, float32 logits out |
 | ``model-int8.xml``, ``model-int8.bin`` | the same, quantised |
-| ``model.onnx`` | the same as ONNX |
+| ``model.onnx`` | the same as ONNX; its weights are in ``model.bin`` where there is one |
 | ``model.safetensors`` | weights, float32, for torch |
 | ``README.md`` | the model card |
 
@@ -160,9 +160,15 @@ class ModelPackage:
 
 
 def seal(
-    folder: Path, spec: ModelSpec, runtime: RuntimeNeeds, exports: tuple[Export, ...], weights_sha256: str, versions: Mapping[str, str]
+    folder: Path,
+    spec: ModelSpec,
+    runtime: RuntimeNeeds,
+    exports: tuple[Export, ...],
+    weights_sha256: str,
+    versions: Mapping[str, str],
+    sections: str = "",
 ) -> None:
-    """Write the card and the description of a folder that already holds the exports.
+    """Write the card, with more ``sections`` if there are any, and the description of a folder that already holds the exports.
 
     The description's own digest is that of its text with the digest's place filled by zeros.
     """
@@ -174,7 +180,7 @@ def seal(
         "weights_sha256": weights_sha256,
         "exports": [export.to_dict() for export in exports],
     }
-    (folder / CARD).write_text(write_card(values), encoding="utf-8")
+    (folder / CARD).write_text(write_card(values, sections), encoding="utf-8")
     values["files"] = {DESCRIPTION: _BLANK} | {name: sha256(folder / name) for name in (CARD, *_files(exports))}
     text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -195,7 +201,8 @@ def versions_in_use(*packages: str) -> dict[str, str]:
 
 
 def _files(exports: Iterable[Export]) -> list[str]:
-    return [name for export in exports for name in export.files]
+    """The files of all exports, each once: two may share one."""
+    return list(dict.fromkeys(name for export in exports for name in export.files))
 
 
 def _changed(file: Path, got: str, expected: str) -> PackageError:
@@ -228,7 +235,7 @@ def _parse_exports(values: object) -> tuple[Export, ...]:
     if not isinstance(values, list) or not values:
         raise PackageError("damaged model description", field="exports", got=values, expected="a list of one or more")
     exports = tuple(Export.from_dict(value, f"exports.{i}") for i, value in enumerate(values))
-    if len(set(_files(exports))) < len(_files(exports)):
+    if len({export.files[0] for export in exports}) < len(exports):
         raise PackageError("damaged model description", field="exports", got="an export twice", expected="each once")
     return exports
 

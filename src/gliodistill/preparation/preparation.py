@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import PackageError, StudyError
-from gliodistill.images.bounds import Box, filled_box, union
+from gliodistill.images.bounds import Box, filled_box, on_grid, union
 from gliodistill.images.volume import Volume
 from gliodistill.preparation.quantise import dequantise, quantise
 from gliodistill.preparation.resampling import Taps, axis_matrix, resample, resample_by
@@ -33,7 +33,8 @@ class Prepared:
         truth: uint8 X Y Z, bit 0 = WT, 1 = TC, 2 = ET; or None.
         affine: of the prepared grid, voxel → RAS+ mm.
         native: any volume on the study's own grid (only shape and affine are used on the way back).
-        box: the brain's box on the study's canonical grid.
+        box: the brain's box on the study's canonical grid. It reaches beyond that grid where the margin does, so that a brain
+            that touches the border of its image looks the same as on a larger grid.
     """
 
     id: str
@@ -80,10 +81,15 @@ class Prepared:
         Returns:
             bool, K X Y Z on the study's own axes; False outside the box.
         """
-        canonical = self.native.canonical()
-        result = np.zeros((len(scores), *canonical.shape), dtype=bool)
-        result[:, *self.box] = self.in_box(scores) > threshold
+        place, part = self.on_grid
+        result = np.zeros((len(scores), *self.native.canonical().shape), dtype=bool)
+        result[:, *place] = (self.in_box(scores) > threshold)[:, *part]
         return np.ascontiguousarray(self.native.from_canonical(result))
+
+    @property
+    def on_grid(self) -> tuple[Box, Box]:
+        """The part of :attr:`box` that lies on the study's canonical grid: its voxels on that grid, and in the box."""
+        return on_grid(self.box, self.native.canonical().shape)
 
     def in_box(self, scores: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Scores (… X Y Z on the prepared grid) interpolated linearly to the voxels of :attr:`box`, float32 … X Y Z."""
@@ -130,7 +136,7 @@ class Prepared:
 
     def from_native(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """What lies on the study's own grid (K X Y Z) on the prepared grid, resampled as the images are (float32)."""
-        inside = np.stack([self.native.with_data(value).canonical().data[self.box] for value in values])
+        inside = np.stack([_in_box(self.native.with_data(value).canonical().data, self.box) for value in values])
         matrices = tuple(axis_matrix(e, n, f) for e, n, f in zip(self._extent(), self.shape, self._factors(), strict=True))
         return resample(inside, matrices)
 
@@ -191,7 +197,7 @@ class Preparation:
         cut = np.rint(np.linalg.solve(grid.affine, part.affine[:, 3])[:3]).astype(int)
         there = [channel for channel, is_there in enumerate(present) if is_there]
         images = [study.images[self.sequences[channel]].canonical().data for channel in there]
-        box = self._brain_box(study.id, images, cut, grid)
+        box = self._brain_box(study.id, images, cut, grid.spacing)
         spacing = self.spacing or grid.spacing
         factors = [target / source for target, source in zip(spacing, grid.spacing, strict=True)]
         extent = [s.stop - s.start for s in box]
@@ -200,7 +206,7 @@ class Preparation:
 
         levels = np.zeros((len(self.sequences), *shape), dtype=np.uint8)
         with ThreadPoolExecutor(max_workers=len(there)) as pool:  # NumPy lets go of the interpreter
-            boxed = list(pool.map(lambda image: _in_box(image, box, cut), images))
+            boxed = list(pool.map(lambda image: _in_box(image, box, cut.tolist()), images))
             inside = list(pool.map(lambda image: image != 0, boxed))
             # Skull-stripped together, all sequences have one brain: its share of each voxel is worked out once.
             alike = [next(other for other in range(len(inside)) if np.array_equal(inside[other], mask)) for mask in inside]
@@ -212,7 +218,7 @@ class Preparation:
         if study.truth is not None:
             if study.convention is None:
                 raise StudyError("truth without a label convention", file=study.id, hint="declare it with --labels")
-            regions = study.convention.to_regions(study.truth.canonical().data[box])
+            regions = study.convention.to_regions(_in_box(study.truth.canonical().data, box).astype(np.uint8))
             truth = np.zeros(shape, dtype=np.uint8)
             for bit, region in enumerate(regions):
                 truth |= (resample_by(region, taps) > 0.5).astype(np.uint8) << bit
@@ -244,15 +250,15 @@ class Preparation:
         # Averaging over the brain's part of each coarse voxel keeps its rim as bright as its middle.
         return quantise(resample_by(image, taps) / np.maximum(share, 1e-6), share > 0.5)
 
-    def _brain_box(self, id: str, images: list[NDArray[Any]], cut: NDArray[Any], grid: Volume) -> Box:
-        """The brain and a margin, on the canonical grid of the study."""
+    def _brain_box(self, id: str, images: list[NDArray[Any]], cut: NDArray[Any], spacing: tuple[float, float, float]) -> Box:
+        """The brain and a margin, in voxels of the study's canonical grid, beyond whose border it may reach."""
         filled = [box for image in images if (box := filled_box(image)) is not None]
         if not filled:
             raise StudyError("images are empty", file=id, got="all voxels 0", expected="a brain on a background of 0")
-        margins = [round(self.margin_mm / spacing) for spacing in grid.spacing]
+        margins = [round(self.margin_mm / step) for step in spacing]
         x, y, z = (
-            slice(max(0, side.start + int(start) - margin), min(length, side.stop + int(start) + margin))
-            for side, start, margin, length in zip(union(filled), cut, margins, grid.shape, strict=True)
+            slice(side.start + start - margin, side.stop + start + margin)
+            for side, start, margin in zip(union(filled), cut.tolist(), margins, strict=True)
         )
         return x, y, z
 
@@ -295,19 +301,16 @@ def _percentile(ordered: NDArray[np.float32], percent: float) -> float:
     return float(below) + step * share if share < 0.5 else float(above) - step * (1 - share)
 
 
-def _in_box(image: NDArray[Any], box: Box, cut: NDArray[Any]) -> NDArray[np.float32]:
-    """A new array of what lies in ``box`` of an image that begins at voxel ``cut``, 0 where there is no image.
+def _in_box(image: NDArray[Any], box: Box, start: Iterable[int] = (0, 0, 0)) -> NDArray[np.float32]:
+    """A new array of what lies in ``box`` of an image that begins at voxel ``start``, 0 where there is no image.
 
     In the image's own order of memory: turning it over in memory would cost more than all else.
     """
     order = sorted(range(3), key=lambda axis: -abs(image.strides[axis]))
     result = np.zeros([box[axis].stop - box[axis].start for axis in order], dtype=np.float32).transpose(np.argsort(order))
-    taken, put = [], []
-    for side, start, length in zip(box, cut.tolist(), image.shape, strict=True):
-        first, last = max(side.start, start), min(side.stop, start + length)
-        taken.append(slice(first - start, last - start))
-        put.append(slice(first - side.start, last - side.start))
-    result[tuple(put)] = image[tuple(taken)]
+    x, y, z = (slice(side.start - first, side.stop - first) for side, first in zip(box, start, strict=True))
+    place, part = on_grid((x, y, z), image.shape)
+    result[part] = image[place]
     return result
 
 

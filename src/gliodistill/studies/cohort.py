@@ -85,7 +85,7 @@ def split_patients(
         patients: study id → patient.
         validation: how many patients (int), which share of them (float between 0 and 1), which fold of a cross-validation
             (``"2/5"``: the second of five; each patient is in one of them), or the ids of studies (every study of their
-            patients comes along).
+            patients comes along). The number 0 leaves everyone to training.
         seed: another seed, another split.
 
     Raises:
@@ -106,7 +106,8 @@ def split_patients(
         if strangers:
             raise StudyError("no such study", field="validation", got=_some(strangers), expected=_some(sorted(patients), "an id like "))
         held_out = {patients[id] for id in validation}
-    if not 0 < len(held_out) < len(everyone):
+    nobody = isinstance(validation, int) and validation == 0
+    if not (nobody or held_out) or len(held_out) == len(everyone):
         raise StudyError(
             "cannot split",
             field="validation",

@@ -40,6 +40,7 @@ def package_run(
     int8: bool = False,
     int8_default: bool = False,
     postprocessing: tuple[Step, ...] = (),
+    card: str = "",
 ) -> ModelPackage:
     """Write the model package of a finished run.
 
@@ -52,6 +53,7 @@ def package_run(
         int8: adds an int8 OpenVINO graph, calibrated on training studies in the run's cache.
         int8_default: whether OpenVINO takes that graph unless told otherwise.
         postprocessing: clean-up rules that the model brings along.
+        card: more sections of the model card.
 
     Raises:
         CheckpointError: not a finished run.
@@ -77,7 +79,7 @@ def package_run(
         wish = Int8(patches, len(calibrating), default=int8_default)
     samples = [finished.image(study) for study in compared]
     spec = replace(finished.spec, inference=replace(finished.spec.inference, postprocessing=postprocessing))
-    return export_package(finished.network, spec, out, formats=formats, int8=wish, samples=samples)
+    return export_package(finished.network, spec, out, formats=formats, int8=wish, samples=samples, card=card)
 
 
 def bundle_run(path: str | os.PathLike[str], out: str | os.PathLike[str], run: str | None = None, name: str | None = None) -> Path:

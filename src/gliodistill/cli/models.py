@@ -1,0 +1,87 @@
+"""The command that shows the models that come along: models."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gliodistill.cli.output import Json, emit, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gliodistill.models import ModelPackage
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command()(models)
+
+
+def models(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="Print the card of this model, or of the one in this folder.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the models that come along: sequences, regions, parameters, size, formats, Dice; with MODEL print its card.
+
+    Example: [cyan]gliodistill models glioma[/cyan]
+    """
+    from gliodistill.models import ModelPackage
+    from gliodistill.models.package import CARD
+    from gliodistill.models.shipped import DEFAULT, find_model, names
+
+    if name is None:
+        listed = {known: _facts(ModelPackage.open(find_model(known))) for known in names()}
+        emit(as_json, {"models": listed, "default": DEFAULT if DEFAULT in listed else None}, lambda screen: _show(screen, listed))
+        return
+    package = ModelPackage.open(find_model(name))
+    card = (package.folder / CARD).read_text(encoding="utf-8")
+    emit(as_json, {"model": package.name, **_facts(package), "card": card}, lambda screen: _print(screen, card))
+
+
+def _facts(package: "ModelPackage") -> dict[str, Any]:
+    spec = package.spec
+    return {
+        "folder": str(package.folder),
+        "sequences": [str(sequence) for sequence in spec.sequences],
+        "may_lack": [str(sequence) for sequence in spec.may_lack],
+        "outputs": list(spec.outputs.names),
+        "parameters": package.runtime.parameters,
+        "bytes": sum(file.stat().st_size for file in package.folder.iterdir()),
+        "formats": [f"{export.runtime} {export.weights}" for export in package.exports],
+        "dice": dict(spec.training.validation_dice),
+        "data": spec.training.data,
+    }
+
+
+def _show(screen: "Console", listed: dict[str, dict[str, Any]]) -> None:
+    if not listed:
+        screen.print("no model is shipped; make one with: gliodistill export RUN -o MODEL")
+        return
+    columns = ["model", "sequences", "gives", "parameters", "MB", "formats", "Dice"]
+    rows = []
+    for name, facts in listed.items():
+        dice = ", ".join(f"{region} {value:.3f}" for region, value in facts["dice"].items()) or "see its card"
+        cells = [_sequences(facts), " ".join(facts["outputs"]), f"{facts['parameters']:,}", f"{facts['bytes'] / 1e6:.1f}"]
+        rows.append([name, *cells, ", ".join(facts["formats"]), dice])
+    table(screen, columns, rows)
+    screen.print("Next: gliodistill models MODEL; research use, not a medical device")
+
+
+def _sequences(facts: dict[str, Any]) -> str:
+    names, lacking = " ".join(facts["sequences"]), " ".join(facts["may_lack"])
+    if facts["may_lack"] == facts["sequences"]:
+        return f"any of {names}"
+    return f"{names}, {lacking} if there" if lacking else names
+
+
+def _print(screen: "Console", card: str) -> None:
+    """Laid out for a person in a terminal, else as it is written."""
+    if screen.is_terminal:
+        from rich.markdown import Markdown
+
+        screen.print(Markdown(card), soft_wrap=False)
+    else:
+        typer.echo(card, nl=False)

@@ -1,0 +1,42 @@
+"""Strict reading of a model's description: a key too many is as suspicious as a key too few."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
+
+from gliodistill.errors import PackageError
+
+Result = TypeVar("Result")
+
+
+def check_keys(values: object, expected: Collection[str], where: str) -> Mapping[str, Any]:
+    """``values`` as a mapping with exactly the ``expected`` keys.
+
+    Raises:
+        PackageError: not a mapping, or keys missing or unknown (they are named).
+    """
+    if not isinstance(values, Mapping):
+        raise PackageError("damaged model description", field=where, got=type(values).__name__, expected="an object")
+    missing, unknown = sorted(set(expected) - set(values)), sorted(set(values) - set(expected))
+    if missing:
+        raise PackageError("key missing from the model description", field=_join(where, missing[0]), expected=", ".join(sorted(expected)))
+    if unknown:
+        raise PackageError("unknown key in the model description", field=_join(where, unknown[0]), expected=", ".join(sorted(expected)))
+    return values
+
+
+def checked(where: str, make: Callable[[], Result]) -> Result:
+    """``make()``, with a wrong type or value told as a PackageError about ``where``."""
+    try:
+        return make()
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise PackageError("damaged model description", field=where, got=error) from error
+
+
+def require(condition: bool, field: str, got: object, expected: str) -> None:
+    """Raise PackageError about ``field`` unless ``condition``."""
+    if not condition:
+        raise PackageError("model description out of range", field=field, got=got, expected=expected)
+
+
+def _join(where: str, key: str) -> str:
+    return key if where == "model.json" else f"{where}.{key}"

@@ -1,0 +1,42 @@
+"""The models that come with the toolkit: every folder beside this file is a model package, known by its name."""
+
+import os
+from pathlib import Path
+
+from gliodistill.errors import PackageError
+
+DEFAULT = "glioma"
+"""The model that is used where none is named."""
+
+_HERE = Path(__file__).parent
+_DESCRIPTION = "model.json"
+
+
+def names() -> tuple[str, ...]:
+    """Names of the shipped models, sorted."""
+    return tuple(sorted(folder.name for folder in _HERE.iterdir() if (folder / _DESCRIPTION).is_file()))
+
+
+def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of a model: one that is given, or that of a shipped model.
+
+    A folder that holds no model does not hide a shipped model of its name (of segmentations, perhaps).
+
+    Args:
+        name_or_path: folder of a model package, or name of a shipped model; None = ``DEFAULT``.
+
+    Raises:
+        PackageError: there is neither such a folder nor such a name (the names are listed), or no model is shipped at all.
+    """
+    shipped = names()
+    if name_or_path is None:
+        if DEFAULT not in shipped:
+            raise PackageError("no model is shipped", hint="name one that was made by: gliodistill export RUN -o MODEL")
+        return _HERE / DEFAULT
+    path = Path(name_or_path)
+    if not (path / _DESCRIPTION).is_file() and str(path) in shipped:
+        return _HERE / path
+    if not path.exists():
+        known = f"the folder of a model, or one of {', '.join(shipped)}" if shipped else "the folder of a model (none is shipped)"
+        raise PackageError("no such model", file=path, expected=known, hint="make one with: gliodistill export RUN -o MODEL")
+    return path  # opening it tells what is wrong with it, if anything is
