@@ -32,7 +32,7 @@ from gliodistill.training.experiment import find_run
 from gliodistill.training.methods import channels_of
 from gliodistill.training.packaging import package_run
 
-PRECISION = {"float16": "f32", "int8": "int8", "float32": "f32"}
+PRECISION = {"float16": "f32", "shared-float16": "f32", "int8": "int8", "float32": "f32"}
 
 
 def export(run: Path, folder: Path) -> tuple[ModelPackage, str]:

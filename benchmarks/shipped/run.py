@@ -1,0 +1,126 @@
+"""The model that ships: made, judged by cross-validation, packaged.
+
+    python benchmarks/shipped/run.py --work runs/shipped --data PATIENTS --shapes LABEL_MAPS
+
+One stage after the other (`--stages`), each goes on where it was stopped:
+
+* `phantoms`: synthetic studies at 1 mm with the tumour shapes of LABEL_MAPS (of nobody in PATIENTS), `gliodistill phantom`;
+* `pretrain`: `recipes/shipped/phantoms.yaml` on them;
+* `train`: `recipes/shipped/patients.yaml` from there, with everyone (`final`: its student ships) and with each of five folds left out;
+* `score`: each patient by the networks of the fold that never saw them, the student with each of the 15 subsets of the sequences, files
+  to files by the program that users run;
+* `report`: `benchmarks/results/shipped/cross_validation.json` and `.md`. No patient's id or image is among them.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import Queue
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "distillation"))
+sys.path.insert(0, str(Path(__file__).parent))
+
+import numpy as np
+from report import write_report
+from score import score_run
+
+from gliodistill.files import write_text
+from gliodistill.preparation.cache import Cache, build_cache, is_cache
+from gliodistill.preparation.preparation import regions_of
+from gliodistill.studies.cohort import open_cohort
+from gliodistill.training.experiment import Experiment
+from gliodistill.training.recipe import load_recipe
+
+ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "recipes" / "shipped"
+FOLDS = 5
+PHANTOMS, SEED = 110, 600
+STAGES = "phantoms,pretrain,train,score,report"
+PARTS = ("final", *(f"fold{number}" for number in range(1, FOLDS + 1)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder for everything on the way; kept")
+    parser.add_argument("--data", type=Path, required=True, help="labelled patients")
+    parser.add_argument("--shapes", type=Path, help="label maps of other patients")
+    parser.add_argument("--stages", default=STAGES)
+    parser.add_argument(
+        "--parts", default=",".join(["final", *(f"fold{n}" for n in range(1, FOLDS + 1))]), help="trained and scored in this order"
+    )
+    parser.add_argument("--cores", default=",".join(map(str, sorted(os.sched_getaffinity(0)))), help="one part at a time on each")
+    parser.add_argument("-o", "--output", type=Path, default=ROOT / "benchmarks" / "results" / "shipped")
+    arguments = parser.parse_args()
+    work, stages, parts = arguments.work, arguments.stages.split(","), arguments.parts.split(",")
+    cores = [int(core) for core in arguments.cores.split(",")]
+    if "phantoms" in stages:
+        make = ["phantom", str(work / "phantoms"), "-n", str(PHANTOMS), "--seed", str(SEED), "--spacing", "1"]
+        call([*make, "--shapes", str(arguments.shapes), "--jobs", str(len(cores))], cores, 1)
+    if "pretrain" in stages:
+        train = ["train", str(RECIPES / "phantoms.yaml"), "--data", str(work / "phantoms"), "-o", str(work / "pretrain"), "--resume"]
+        call(train, cores, len(cores))
+    cache = work / "cache"
+    if "train" in stages:
+        if not is_cache(cache):
+            build_cache(
+                open_cohort(arguments.data).labelled(), load_recipe(RECIPES / "patients.yaml").data.preparation(), cache, len(cores)
+            )
+        train_parts(work, cache, parts, cores)
+    if "score" in stages:
+        for part in parts:
+            score_part(work / part, arguments.data)
+    if "report" in stages:
+        write_report([work / part for part in PARTS[1:]], arguments.output)
+
+
+def call(words: list[str], cores: list[int], threads: int) -> None:
+    """The program that users run, kept to some cores."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    process = subprocess.Popen([sys.executable, "-m", "gliodistill", *words], env=environment)
+    os.sched_setaffinity(process.pid, cores)
+    if process.wait():
+        raise SystemExit(f"failed: gliodistill {' '.join(words)}")
+
+
+def train_parts(work: Path, cache: Path, parts: list[str], cores: list[int]) -> None:
+    """Each part on a core of its own: two single threads do more than a pair that waits for each other."""
+    free: Queue[int] = Queue()
+    for core in cores:
+        free.put(core)
+
+    def train(part: str) -> None:
+        core = free.get()
+        fold = part.removeprefix("fold")
+        validation = "0" if part == "final" else f"{fold}/{FOLDS}"
+        words = ["train", str(RECIPES / "patients.yaml"), "--data", str(cache), "-o", str(work / part), "--resume"]
+        call([*words, "--start", str(work / "pretrain"), "--set", f"data.validation={validation}"], [core], 1)
+        free.put(core)
+
+    with ThreadPoolExecutor(len(cores)) as pool:
+        list(pool.map(train, parts))
+
+
+def score_part(folder: Path, data: Path) -> None:
+    """The patients left out of a fold: the teacher with everything, the student with every subset."""
+    if not (folder / "recipe.yaml").exists():
+        return
+    experiment = Experiment.open(folder)
+    held_out: list[str] = experiment.split["validation"]
+    if not held_out:
+        return
+    for run in experiment.recipe.runs:
+        if experiment.is_finished(run):
+            score_run(experiment, run, data, held_out, folder, few=held_out if run == "student" else None)
+    cache = Cache.open(experiment.cache)
+    millilitres = float(np.prod(cache.preparation.spacing or (1, 1, 1))) / 1000
+    studies = sorted(cache.select(set(held_out)), key=lambda study: study.id)  # the order of the scores
+    volumes = [(regions_of(study.truth()).sum((1, 2, 3)) * millilitres).tolist() for study in studies]
+    write_text(folder / "scores" / "volumes.json", json.dumps({"volumes_ml": volumes}))
+
+
+if __name__ == "__main__":
+    main()
