@@ -65,7 +65,7 @@ def segment(
     layout: Layout = None,
     as_json: Json = False,
 ) -> None:
-    """Segment studies: a label map on each study's own grid, and a summary with the volumes in ml.
+    """Segment studies: a label map on each study's own grid, and a summary with volumes in ml, predicted Dice and reasons for doubt.
 
     Writes [bold]<study>.nii.gz[/bold], [bold]<study>.json[/bold] and, for all, [bold]volumes.csv[/bold]. A study that fails does not
     stop the others; exit code 1 then.
@@ -86,13 +86,18 @@ def segment(
         report = segment_studies(records, predictor, out, labels=labels, probability=probability, resume=resume, jobs=jobs)
 
     def show(screen: "Console") -> None:
-        rows = []
+        rows, flags = [], []
         for id, summary in report.done.items():
             values: dict[str, Any] = summary
-            volumes, seconds = values["volumes_ml"], values["seconds"]
-            rows.append([id, *(f"{volumes[region]:.1f}" for region in ("WT", "TC", "ET")), f"{sum(seconds.values()):.2f}"])
+            volumes, seconds, quality = values["volumes_ml"], values["seconds"], values["quality"]
+            dice = quality["predicted_dice"] or {}
+            said = " ".join("–" if value is None else f"{value:.2f}" for value in dice.values()) or "–"
+            rows.append([id, *(f"{volumes[region]:.1f}" for region in ("WT", "TC", "ET")), said, f"{sum(seconds.values()):.2f}"])
+            flags += [f"{id}: {flag['text']}" for flag in quality["flags"]]
         if rows:
-            table(screen, ["study", "WT ml", "TC ml", "ET ml", "seconds"], rows)
+            table(screen, ["study", "WT ml", "TC ml", "ET ml", "predicted Dice", "seconds"], rows)
+        for flag in flags:
+            screen.print(f"doubtful: {flag}")
         if report.skipped:
             screen.print(f"{len(report.skipped)} finished before")
         if rows or report.skipped:

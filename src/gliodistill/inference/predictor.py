@@ -12,6 +12,7 @@ from gliodistill.errors import StudyError
 from gliodistill.inference import tiling
 from gliodistill.inference.flips import AXES, FLOOR, UNFLIPPED, Flip, mirrored, probabilities
 from gliodistill.inference.postprocessing import check_steps, clean
+from gliodistill.inference.quality import Evidence, assess
 from gliodistill.inference.runtimes import Runtime, open_runtime
 from gliodistill.inference.segmentation import Segmentation
 from gliodistill.models.package import ModelPackage
@@ -102,10 +103,12 @@ class Predictor:
             asked = time.perf_counter()
             for slab in self._region_slabs(prepared.image):
                 inferring += time.perf_counter() - asked
+                evidence.add(slab)
                 yield slab
                 asked = time.perf_counter()
 
         threshold = self.package.spec.inference.logit_threshold
+        evidence = Evidence(threshold)
         depth = np.zeros([side.stop - side.start for side in prepared.box], dtype=np.uint8)
         kept = np.zeros((len(REGIONS), *depth.shape), dtype=np.uint8) if probability else None
         for place, values in prepared.slabs_in_box(watched(), None if probability else threshold):
@@ -126,6 +129,7 @@ class Predictor:
             labels=grid.with_data(_on_grid(prepared, _codes(convention)[depth])),
             convention=convention,
             volumes_ml=volumes,
+            quality=assess(prepared, self.package.spec, evidence, depth, volumes),
             model=self.package.name,
             fingerprint=self.package.fingerprint,
             precision=self.precision,
@@ -208,7 +212,7 @@ def _codes(convention: LabelConvention) -> NDArray[np.uint8]:
 
 
 def _on_grid(prepared: Prepared, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What lies in the brain's box, its part on the grid (X Y Z, canonical axes), on the study's own grid, in the order files have; else 0."""
+    """What lies in the brain's box and on the grid (X Y Z, canonical axes) on the study's own grid, in the order files have; 0 elsewhere."""
     result = np.zeros(prepared.native.shape, dtype=np.uint8, order="F")
     prepared.native.with_data(result).canonical().data[prepared.on_grid[0]] = values  # a view: this fills the result
     return result

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.images.volume import Volume
+from gliodistill.inference.quality import Quality
 from gliodistill.models.spec import Step
 from gliodistill.studies.labels import LabelConvention
 
@@ -22,6 +23,7 @@ class Segmentation:
         labels: codes of ``convention`` (uint8, X Y Z) on the study's own grid.
         convention: what the codes mean.
         volumes_ml: region → volume in ml.
+        quality: how good the answer may be, and reasons to doubt it.
         model: name of the model.
         fingerprint: SHA-256 of the model package.
         precision: what the runtime was told to compute in; None where it was left to the model.
@@ -36,6 +38,7 @@ class Segmentation:
     labels: Volume
     convention: LabelConvention
     volumes_ml: Mapping[str, float]
+    quality: Quality
     model: str
     fingerprint: str
     precision: str | None
@@ -67,10 +70,11 @@ class Segmentation:
         write_channels([self.labels.with_data(region) for region in self.probabilities], path, slope=1 / 255)
 
     def summary(self) -> dict[str, Any]:
-        """As JSON: volumes (ml), seconds, the model, how it was applied, and the label convention."""
+        """As JSON: volumes (ml), predicted Dice and flags, seconds, the model, how it was applied, and the label convention."""
         return {
             "id": self.id,
             "volumes_ml": {region: round(volume, 4) for region, volume in self.volumes_ml.items()},
+            "quality": self.quality.summary(),
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
             "labels": {"convention": self.convention.name, "codes": {str(c): str(t) for c, t in self.convention.codes.items()}},
             "model": {"name": self.model, "sha256": self.fingerprint},

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from gliodistill.errors import PackageError
-from gliodistill.models.spec import check_keys, checked
+from gliodistill.models.checks import check_keys, checked
 
 FILES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("openvino", "float16"): ("model.xml", "model.bin"),

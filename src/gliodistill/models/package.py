@@ -25,8 +25,9 @@ from pathlib import Path
 from gliodistill.errors import PackageError
 from gliodistill.files import atomic_folder, sha256
 from gliodistill.models.card import write_card
+from gliodistill.models.checks import check_keys, checked
 from gliodistill.models.exports import Export
-from gliodistill.models.spec import ModelSpec, check_keys, checked
+from gliodistill.models.spec import OPTIONAL, ModelSpec
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.studies.labels import LabelConvention
 from gliodistill.studies.sequence import Sequence
@@ -214,7 +215,7 @@ def _parse(folder: Path, values: object) -> tuple[ModelPackage, dict[str, str]]:
     values = _upgraded(values)
     if isinstance(values, Mapping) and values.get("format", FORMAT) != FORMAT:
         raise PackageError("model package of another format", field="format", got=values["format"], expected=FORMAT)
-    described = [f.name for f in fields(ModelSpec)]
+    described = [f.name for f in fields(ModelSpec) if f.name not in OPTIONAL or (isinstance(values, Mapping) and f.name in values)]
     v = check_keys(values, (*_OWN_KEYS, *described), DESCRIPTION)
     spec = ModelSpec.from_dict({name: v[name] for name in described})
     needs = check_keys(v["runtime"], [f.name for f in fields(RuntimeNeeds)], "runtime")

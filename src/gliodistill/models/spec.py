@@ -1,58 +1,28 @@
 """What a model is, in words and numbers: the part of ``model.json`` that whoever trained it supplies.
 
-Plain dataclasses with explicit checks, so that reading a package costs nothing to import. Reading is strict:
-a key too many is as suspicious as a key too few.
+Plain dataclasses with explicit checks, so that reading a package costs nothing to import.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.errors import LabelError, PackageError
+from gliodistill.errors import LabelError
+from gliodistill.models.checks import check_keys, checked, require
+from gliodistill.models.quality import QualityModel
+from gliodistill.models.reference import Reference
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.studies.labels import CONVENTIONS, REGION_TISSUES, REGIONS, LabelConvention, Tissue
 from gliodistill.studies.sequence import Sequence
 
-Result = TypeVar("Result")
 BACKGROUND = "background"
 """Name of the first class of a ``classes`` model."""
-
-
-def check_keys(values: object, expected: Collection[str], where: str) -> Mapping[str, Any]:
-    """``values`` as a mapping with exactly the ``expected`` keys.
-
-    Raises:
-        PackageError: not a mapping, or keys missing or unknown (they are named).
-    """
-    if not isinstance(values, Mapping):
-        raise PackageError("damaged model description", field=where, got=type(values).__name__, expected="an object")
-    missing, unknown = sorted(set(expected) - set(values)), sorted(set(values) - set(expected))
-    if missing:
-        raise PackageError("key missing from the model description", field=_join(where, missing[0]), expected=", ".join(sorted(expected)))
-    if unknown:
-        raise PackageError("unknown key in the model description", field=_join(where, unknown[0]), expected=", ".join(sorted(expected)))
-    return values
-
-
-def checked(where: str, make: Callable[[], Result]) -> Result:
-    """``make()``, with a wrong type or value told as a PackageError about ``where``."""
-    try:
-        return make()
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise PackageError("damaged model description", field=where, got=error) from error
-
-
-def _join(where: str, key: str) -> str:
-    return key if where == "model.json" else f"{where}.{key}"
-
-
-def _require(condition: bool, field: str, got: object, expected: str) -> None:
-    if not condition:
-        raise PackageError("model description out of range", field=field, got=got, expected=expected)
+OPTIONAL = ("quality", "reference")
+"""Parts of a description that a package may lack."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +36,8 @@ class NetworkSpec:
     def from_dict(cls, values: object) -> "NetworkSpec":
         """From JSON, strictly."""
         values = check_keys(values, ("name", "options"), "network")
-        _require(isinstance(values["name"], str), "network.name", values["name"], "a name")
-        _require(isinstance(values["options"], Mapping), "network.options", values["options"], "an object")
+        require(isinstance(values["name"], str), "network.name", values["name"], "a name")
+        require(isinstance(values["options"], Mapping), "network.options", values["options"], "an object")
         return cls(values["name"], dict(values["options"]))
 
 
@@ -87,13 +57,13 @@ class Outputs:
     names: tuple[str, ...] = REGIONS
 
     def __post_init__(self) -> None:
-        _require(self.kind in ("regions", "classes"), "outputs.kind", self.kind, "regions or classes")
+        require(self.kind in ("regions", "classes"), "outputs.kind", self.kind, "regions or classes")
         if self.kind == "regions":
-            _require(self.names == REGIONS, "outputs.names", self.names, str(REGIONS))
+            require(self.names == REGIONS, "outputs.names", self.names, str(REGIONS))
         else:
             tissues = {str(tissue) for tissue in Tissue}
             proper = self.names[:1] == (BACKGROUND,) and set(self.names[1:]) <= tissues and len(set(self.names)) == len(self.names) > 1
-            _require(proper, "outputs.names", self.names, f"{BACKGROUND}, then some of {', '.join(sorted(tissues))}")
+            require(proper, "outputs.names", self.names, f"{BACKGROUND}, then some of {', '.join(sorted(tissues))}")
 
     def members(self, region: str) -> list[int]:
         """Channels of a ``classes`` model whose tissue belongs to ``region``."""
@@ -133,16 +103,16 @@ class Step:
     options: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _require(isinstance(self.name, str) and bool(self.name), "inference.postprocessing", self.name, "a name")
+        require(isinstance(self.name, str) and bool(self.name), "inference.postprocessing", self.name, "a name")
         for option, value in self.options.items():
             number = type(value) in (int, float) and math.isfinite(value)
-            _require(isinstance(option, str) and number, f"inference.postprocessing.{self.name}.{option}", value, "a finite number")
+            require(isinstance(option, str) and number, f"inference.postprocessing.{self.name}.{option}", value, "a finite number")
 
     @classmethod
     def from_dict(cls, values: object) -> "Step":
         """From JSON, strictly."""
         v = check_keys(values, ("name", "options"), "inference.postprocessing")
-        _require(isinstance(v["options"], Mapping), "inference.postprocessing", v["options"], "an object of numbers")
+        require(isinstance(v["options"], Mapping), "inference.postprocessing", v["options"], "an object of numbers")
         return cls(v["name"], dict(v["options"]))
 
 
@@ -168,10 +138,10 @@ class InferenceSettings:
     postprocessing: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
-        _require(len(self.patch) == 3 and all(type(n) is int and n > 0 for n in self.patch), "inference.patch", self.patch, "3 sides > 0")
-        _require(0 <= self.overlap < 1, "inference.overlap", self.overlap, "[0, 1)")
-        _require(0 < self.threshold < 1, "inference.threshold", self.threshold, "(0, 1)")
-        _require(isinstance(self.whole, bool), "inference.whole", self.whole, "true or false")
+        require(len(self.patch) == 3 and all(type(n) is int and n > 0 for n in self.patch), "inference.patch", self.patch, "3 sides > 0")
+        require(0 <= self.overlap < 1, "inference.overlap", self.overlap, "[0, 1)")
+        require(0 < self.threshold < 1, "inference.threshold", self.threshold, "(0, 1)")
+        require(isinstance(self.whole, bool), "inference.whole", self.whole, "true or false")
 
     @property
     def logit_threshold(self) -> float:
@@ -183,7 +153,7 @@ class InferenceSettings:
         """From JSON, strictly."""
         v = check_keys(values, [f.name for f in fields(cls)], "inference")
         steps = v["postprocessing"]
-        _require(isinstance(steps, list), "inference.postprocessing", steps, "a list of steps")
+        require(isinstance(steps, list), "inference.postprocessing", steps, "a list of steps")
         cleaning = tuple(Step.from_dict(step) for step in steps)
         return checked("inference", lambda: cls(tuple(v["patch"]), float(v["overlap"]), float(v["threshold"]), v["whole"], cleaning))
 
@@ -237,9 +207,11 @@ class ModelSpec:
         convention: label convention of the training truth; the default of its output.
         inference: how to apply it.
         training: where the weights come from.
+        quality: what it says of its own answers; None where that was not fitted.
+        reference: what its training studies look like; None where there were too few.
 
     Raises:
-        PackageError: ``may_lack`` names a sequence the model does not take.
+        PackageError: ``may_lack`` names a sequence the model does not take, or ``reference`` knows not all that it takes.
     """
 
     name: str
@@ -250,10 +222,15 @@ class ModelSpec:
     inference: InferenceSettings
     training: TrainingSummary
     may_lack: tuple[Sequence, ...] = field(default=())
+    quality: QualityModel | None = None
+    reference: Reference | None = None
 
     def __post_init__(self) -> None:
         strangers = [str(s) for s in self.may_lack if s not in self.sequences]
-        _require(not strangers, "may_lack", ", ".join(strangers), f"some of {', '.join(self.sequences)}")
+        require(not strangers, "may_lack", ", ".join(strangers), f"some of {', '.join(self.sequences)}")
+        if self.reference:
+            known = self.reference.sequences
+            require(set(self.sequences) <= set(known), "reference.sequences", ", ".join(known), ", ".join(self.sequences))
 
     @property
     def sequences(self) -> tuple[Sequence, ...]:
@@ -263,6 +240,7 @@ class ModelSpec:
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         settings, training = self.inference, self.training
+        optional = {name: part.to_dict() for name in OPTIONAL if (part := getattr(self, name)) is not None}
         return {
             "name": self.name,
             "preparation": self.preparation.to_dict(),
@@ -278,7 +256,7 @@ class ModelSpec:
                 "postprocessing": [{"name": step.name, "options": dict(step.options)} for step in settings.postprocessing],
             },
             "training": {f.name: getattr(training, f.name) for f in fields(training)} | {"validation_dice": dict(training.validation_dice)},
-        }
+        } | optional
 
     @classmethod
     def from_dict(cls, values: object) -> "ModelSpec":
@@ -287,8 +265,9 @@ class ModelSpec:
         Raises:
             PackageError: a key missing or unknown, or a value out of range; it is named.
         """
-        v = check_keys(values, [f.name for f in fields(cls)], "model.json")
-        _require(isinstance(v["name"], str) and bool(v["name"]), "name", v["name"], "a name")
+        present = [name for name in OPTIONAL if isinstance(values, Mapping) and name in values]
+        v = check_keys(values, [*(f.name for f in fields(cls) if f.name not in OPTIONAL), *present], "model.json")
+        require(isinstance(v["name"], str) and bool(v["name"]), "name", v["name"], "a name")
         preparation = check_keys(v["preparation"], Preparation().to_dict(), "preparation")
         return cls(
             name=v["name"],
@@ -299,6 +278,8 @@ class ModelSpec:
             inference=InferenceSettings.from_dict(v["inference"]),
             training=TrainingSummary.from_dict(v["training"]),
             may_lack=checked("may_lack", lambda: tuple(Sequence(s) for s in v["may_lack"])),
+            quality=QualityModel.from_dict(v["quality"]) if "quality" in v else None,
+            reference=Reference.from_dict(v["reference"]) if "reference" in v else None,
         )
 
 
