@@ -81,7 +81,7 @@ def _halve(graph: Any, shared: Path | None) -> bool:
             tensor = onnx_ir.ExternalTensor(
                 shared.name, offset, half.nbytes, tensor.dtype, shape=onnx_ir.Shape(half.shape), name=name, base_dir=shared.parent
             )
-        full = onnx_ir.Value(name=f"{name}.float32", type=weight.type, shape=weight.shape)
+        full = onnx_ir.Value(name=f"{name}.float32", type=onnx_ir.TensorType(weight.dtype), shape=weight.shape)
         weight.replace_all_uses_with(full)
         casts.append(onnx_ir.node("Cast", [weight], attributes={"to": onnx_ir.DataType.FLOAT}, outputs=[full]))
         weight.const_value, weight.dtype = tensor, tensor.dtype
