@@ -116,6 +116,12 @@ def export(
         Path | None,
         typer.Option("--card", metavar="FILE", help="Markdown sections (## …) to add to the model card.", show_default=False),
     ] = None,
+    quality: Annotated[
+        Path | None,
+        typer.Option(
+            "--quality", metavar="FILE", help="JSON that predicts the Dice of answers, from a cross-validation.", show_default=False
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a model of a finished run: the network in one or more forms, description, checksums, model card.
@@ -126,19 +132,23 @@ def export(
     """
     from gliodistill.inference.postprocessing import parse_steps
     from gliodistill.models.card import read_sections
+    from gliodistill.models.quality import QualityModel
     from gliodistill.training.packaging import bundle_run, package_run
 
     rules = parse_steps(clean_up or ())
     sections = read_sections(card) if card else ""
+    predicts = QualityModel.read(quality) if quality else None
     wanted = [word.strip() for word in formats.split(",")]
     if "monai" in wanted:
-        if wanted != ["monai"] or int8 or int8_default or rules or sections:
-            expected = "monai alone, without --int8, --clean-up and --card"
+        if wanted != ["monai"] or int8 or int8_default or rules or sections or predicts:
+            expected = "monai alone, without --int8, --clean-up, --card and --quality"
             raise PackageError("a MONAI bundle is a folder of its own", field="--format", got=formats, expected=expected)
         bundle = bundle_run(run, model, name=name)
         emit(as_json, {"bundle": str(bundle)}, lambda screen: screen.print(f"MONAI bundle in {bundle}"))
         return
-    package = package_run(run, model, name=name, formats=wanted, int8=int8, int8_default=int8_default, postprocessing=rules, card=sections)
+    package = package_run(
+        run, model, name=name, formats=wanted, int8=int8, int8_default=int8_default, postprocessing=rules, card=sections, quality=predicts
+    )
     size = sum(file.stat().st_size for file in model.iterdir())
 
     def show(screen: "Console") -> None:

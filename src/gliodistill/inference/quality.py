@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gliodistill.inference.flags import Flag, answer_flags, study_flags
 from gliodistill.inference.flips import probabilities
+from gliodistill.models.quality import FEATURES, feature_names
 from gliodistill.models.spec import ModelSpec
 from gliodistill.preparation.preparation import Prepared
 from gliodistill.studies.labels import REGIONS
@@ -82,11 +83,8 @@ class Evidence:
         found = {}
         for region, (total, inside, drawn, likely, doubtful) in zip(REGIONS, self._sums, strict=True):
             if drawn:
-                found[region] = {
-                    "expected_dice": float(2 * inside / (total + drawn)),
-                    "doubtful": float(doubtful / max(likely, 1)),
-                    "log_ml": float(np.log(drawn * voxel_ml)),
-                }
+                values = 2 * inside / (total + drawn), doubtful / max(likely, 1), np.log(drawn * voxel_ml)
+                found[region] = dict(zip(FEATURES, map(float, values), strict=True))
         return found
 
 
@@ -100,7 +98,8 @@ def assess(prepared: Prepared, spec: ModelSpec, evidence: Evidence, depth: NDArr
         depth: what was drawn in the end (uint8 X Y Z), the part of the brain's box that is on the grid.
         volumes_ml: region → ml, in the end.
     """
-    lacking = {f"lacks_{s}": float(not there) for s, there in zip(spec.sequences, prepared.present, strict=True)}
+    names = feature_names(spec.sequences)[len(FEATURES) :]
+    lacking = {name: float(not there) for name, there in zip(names, prepared.present, strict=True)}
     found = evidence.features(float(np.prod(prepared.spacing)) / 1000)
     features = {region: {**values, **lacking} for region, values in found.items() if volumes_ml[region] > 0}
     predicted = spec.quality.predict(features) if spec.quality else {}

@@ -4,23 +4,34 @@ Fitted on answers for patients that the model (or its twins of a cross-validatio
 patient out in turn.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.errors import EvaluationError
+from gliodistill.errors import EvaluationError, PackageError
 from gliodistill.models.checks import check_keys, checked, require
 from gliodistill.studies.labels import REGIONS
+from gliodistill.studies.sequence import Sequence
 
 RIDGE = 2.0
 """Penalty on the coefficients of standardised features, where every patient weighs 1."""
 
+FEATURES = ("expected_dice", "doubtful", "log_ml")
+"""What is measured of an answer (:class:`gliodistill.inference.quality.Evidence`)."""
+
 LEAST_PATIENTS = 5
 LOW = 0.6
 """A predicted Dice below this is flagged unless told otherwise."""
+
+
+def feature_names(sequences: Iterable[Sequence]) -> tuple[str, ...]:
+    """The features of a model's answers: :data:`FEATURES`, and for each of its sequences whether the study lacks it (0 or 1)."""
+    return (*FEATURES, *(f"lacks_{sequence}" for sequence in sequences))
 
 
 @dataclass(frozen=True)
@@ -125,6 +136,18 @@ class QualityModel:
         regions = checked("quality.regions", lambda: dict(v["regions"]))
         made = {region: RegionQuality.from_dict(value, f"quality.regions.{region}") for region, value in regions.items()}
         return checked("quality", lambda: cls(str(v["fitted_on"]), float(v["low"]), made))
+
+    @classmethod
+    def read(cls, path: Path) -> "QualityModel":
+        """From a file that holds :meth:`to_dict` as JSON.
+
+        Raises:
+            PackageError: it cannot be read, or as :meth:`from_dict`.
+        """
+        try:
+            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise PackageError("cannot read the quality model", file=path, got=error, expected="what fit_quality made, as JSON") from error
 
 
 def fit_quality(rows: Iterable[QualityRow], fitted_on: str, low: float = LOW) -> QualityModel:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gliodistill.errors import LabelError
 from gliodistill.models.checks import check_keys, checked, require
-from gliodistill.models.quality import QualityModel
+from gliodistill.models.quality import QualityModel, feature_names
 from gliodistill.models.reference import Reference
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.studies.labels import CONVENTIONS, REGION_TISSUES, REGIONS, LabelConvention, Tissue
@@ -211,7 +211,8 @@ class ModelSpec:
         reference: what its training studies look like; None where there were too few.
 
     Raises:
-        PackageError: ``may_lack`` names a sequence the model does not take, or ``reference`` knows not all that it takes.
+        PackageError: ``may_lack`` names a sequence the model does not take, ``quality`` asks for features that its answers do not
+            have, or ``reference`` does not know all its sequences.
     """
 
     name: str
@@ -228,6 +229,9 @@ class ModelSpec:
     def __post_init__(self) -> None:
         strangers = [str(s) for s in self.may_lack if s not in self.sequences]
         require(not strangers, "may_lack", ", ".join(strangers), f"some of {', '.join(self.sequences)}")
+        for region, part in (self.quality.regions if self.quality else {}).items():
+            names = feature_names(self.sequences)
+            require(set(part.coefficients) <= set(names), f"quality.regions.{region}", ", ".join(part.coefficients), ", ".join(names))
         if self.reference:
             known = self.reference.sequences
             require(set(self.sequences) <= set(known), "reference.sequences", ", ".join(known), ", ".join(self.sequences))

@@ -3,15 +3,18 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.errors import PackageError
+from gliodistill.errors import EvaluationError, PackageError
 from gliodistill.models.export import DEFAULT_FORMATS, Int8, check_formats, export_package
 from gliodistill.models.monai_bundle import write_bundle
 from gliodistill.models.package import ModelPackage
+from gliodistill.models.quality import QualityModel
+from gliodistill.models.reference import Reference, fit_reference
 from gliodistill.models.spec import InferenceSettings, ModelSpec, NetworkSpec, Outputs, Step, TrainingSummary
 from gliodistill.networks import Network
 from gliodistill.preparation.cache import Cache, CachedStudy, is_cache
@@ -41,8 +44,11 @@ def package_run(
     int8_default: bool = False,
     postprocessing: tuple[Step, ...] = (),
     card: str = "",
+    quality: QualityModel | None = None,
 ) -> ModelPackage:
     """Write the model package of a finished run.
+
+    What its training studies look like goes along where the run's cache is at hand (:func:`~gliodistill.models.reference.fit_reference`).
 
     Args:
         path: folder of an experiment or of one of its runs.
@@ -54,6 +60,7 @@ def package_run(
         int8_default: whether OpenVINO takes that graph unless told otherwise.
         postprocessing: clean-up rules that the model brings along.
         card: more sections of the model card.
+        quality: what predicts the Dice of its answers, from a cross-validation of the same recipe.
 
     Raises:
         CheckpointError: not a finished run.
@@ -78,7 +85,8 @@ def package_run(
         patches = [patch for study in calibrating for patch in finished.patches(study, sides)]
         wish = Int8(patches, len(calibrating), default=int8_default)
     samples = [finished.image(study) for study in compared]
-    spec = replace(finished.spec, inference=replace(finished.spec.inference, postprocessing=postprocessing))
+    inference = replace(finished.spec.inference, postprocessing=postprocessing)
+    spec = replace(finished.spec, inference=inference, quality=quality, reference=finished.reference())
     return export_package(finished.network, spec, out, formats=formats, int8=wish, samples=samples, card=card)
 
 
@@ -135,12 +143,26 @@ class _Finished:
 
     def studies(self) -> tuple[list[CachedStudy], list[CachedStudy]]:
         """Training studies to compare exports on, and others to calibrate int8 on; none where the cache is gone."""
-        if not is_cache(self.experiment.cache):
-            return [], []
-        cache = Cache.open(self.experiment.cache)
-        found = list(cache.select(set(self.experiment.split["training"]) & {study.id for study in cache}))
+        found = list(self.training or ())
         compared = min(COMPARED, -(-len(found) // 2))
         return found[:compared], found[compared : compared + CALIBRATING]
+
+    def reference(self) -> Reference | None:
+        """What its training studies look like; None where the cache is gone or holds too few."""
+        if self.training is None:
+            return None
+        try:
+            return fit_reference((study.image() for study in self.training), self.training.preparation.sequences)
+        except EvaluationError:
+            return None
+
+    @cached_property
+    def training(self) -> Cache | None:
+        """Its training studies, as prepared; None where the cache is gone."""
+        if not is_cache(self.experiment.cache):
+            return None
+        cache = Cache.open(self.experiment.cache)
+        return cache.select(set(self.experiment.split["training"]) & {study.id for study in cache})
 
     def image(self, study: CachedStudy) -> NDArray[np.uint8]:
         """What the network sees of a study, uint8 C X Y Z."""
