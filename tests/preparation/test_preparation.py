@@ -135,7 +135,7 @@ def test_the_affine_says_where_each_voxel_is(spacing):
     index = np.stack([*np.indices(SHAPE), np.ones(SHAPE)])
     world = np.einsum("ij,jxyz->ixyz", affine, index)[:3]
     image = 500 + np.einsum("i,ixyz->xyz", slope, world)
-    prepared = Preparation(spacing=spacing).apply(Study("a", "a", {Sequence.T1: Volume(image, affine)}))
+    prepared = Preparation(spacing=spacing, margin_mm=0).apply(Study("a", "a", {Sequence.T1: Volume(image, affine)}))
     index = np.stack([*np.indices(prepared.shape), np.ones(prepared.shape)])
     expected = 500 + np.einsum("i,ixyz->xyz", slope, np.einsum("ij,jxyz->ixyz", prepared.affine, index)[:3])
     inner = (slice(2, -2),) * 3  # the rim sees one side only
@@ -150,12 +150,32 @@ def test_the_box_holds_the_brain_and_a_margin():
     brain = np.any([v.canonical().data != 0 for v in case.images.values()], axis=0)
     for axis, side in enumerate(prepared.box):
         line = np.flatnonzero(brain.any(axis=tuple(a for a in range(3) if a != axis)))
-        assert side.start == max(0, line[0] - 2)
-        assert side.stop == min(brain.shape[axis], line[-1] + 3)
+        assert (side.start, side.stop) == (line[0] - 2, line[-1] + 3)
     outside = np.ones(brain.shape, bool)
-    outside[prepared.box] = False
+    outside[prepared.on_grid[0]] = False
     assert not (brain & outside).any()
     assert not prepared.to_native(np.ones((1, *prepared.shape), np.float32), 0.5)[0][case.images[Sequence.T1].from_canonical(outside)].any()
+
+
+@pytest.mark.parametrize("spacing", [None, (1.5, 2.0, 1.2)])
+def test_a_brain_at_the_border_of_its_image_looks_as_on_a_larger_grid(spacing):
+    """The margin goes on beyond the image: the network sees the same numbers, and its answer comes back to the same voxels."""
+    whole = study()
+    brain = np.any([image.data != 0 for image in whole.images.values()], axis=0)
+    first, last = np.argwhere(brain).min(axis=0), np.argwhere(brain).max(axis=0)
+    box = tuple(slice(low, high + 1) for low, high in zip(first, last, strict=True))
+    moved = AFFINE.copy()
+    moved[:3, 3] = AFFINE[:3] @ [*first, 1]
+    images = {sequence: Volume(image.data[box], moved) for sequence, image in whole.images.items()}
+    tight = replace(whole, images=images, truth=Volume(whole.truth.data[box], moved))
+    a, b = (Preparation(spacing=spacing).apply(case) for case in (whole, tight))
+    np.testing.assert_array_equal(b.image, a.image)
+    np.testing.assert_array_equal(b.truth, a.truth)
+    np.testing.assert_allclose(b.affine, a.affine, atol=1e-9)
+    scores = np.random.default_rng(1).normal(size=(2, *a.shape)).astype(np.float32)
+    np.testing.assert_array_equal(b.to_native(scores, 0.0), a.to_native(scores, 0.0)[:, *box])
+    values = np.stack([np.where(brain, np.arange(brain.size).reshape(brain.shape) % 7, 0)])
+    np.testing.assert_array_equal(b.from_native(values[:, *box]), a.from_native(values))
 
 
 def test_no_brain_no_sequence_no_truth_no_convention():
