@@ -81,7 +81,9 @@ def spec(kind: str = "test_voxelwise", **changes: object) -> ModelSpec:
     return replace(made, **changes)
 
 
-def export(out: Path, kind: str = "test_voxelwise", *, formats: Iterable[str] = DEFAULT_FORMATS, **changes: object) -> ModelPackage:
+def export(
+    out: Path, kind: str = "test_voxelwise", *, formats: Iterable[str] = DEFAULT_FORMATS, card: str = "", **changes: object
+) -> ModelPackage:
     made = spec(kind, **changes)
     torch.manual_seed(0)
-    return export_package(build(made.network.name, **made.network.options), made, out, formats=formats)
+    return export_package(build(made.network.name, **made.network.options), made, out, formats=formats, card=card)
