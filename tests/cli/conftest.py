@@ -1,6 +1,11 @@
 """A bench for the command line: good data to break, a model, a finished and an unfinished training, and the program itself."""
 
+import os
+import pty
+import select
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +41,33 @@ def program(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
         code = run([str(word) for word in words])
         said = capsys.readouterr()
         return Said(code, said.out, said.err)
+
+    return call
+
+
+@pytest.fixture
+def terminal() -> Callable[..., str]:
+    """Call ``gliodistill`` on a terminal 100 columns wide: what it shows."""
+
+    def call(*words: object) -> str:
+        leader, follower = pty.openpty()
+        code = "import sys\nfrom gliodistill.cli.main import run\nsys.exit(run(sys.argv[1:]))"
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "TERM": "xterm", "COLUMNS": "100"}
+        child = subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, words)], stdout=follower, stderr=follower, stdin=follower, env=environment
+        )
+        os.close(follower)
+        seen = b""
+        while select.select([leader], [], [], 60)[0]:
+            try:
+                chunk = os.read(leader, 65536)
+            except OSError:  # Linux says so when the other end has closed
+                break
+            if not chunk:
+                break
+            seen += chunk
+        assert child.wait(60) == 0
+        return seen.decode()
 
     return call
 

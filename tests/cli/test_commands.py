@@ -2,8 +2,6 @@
 
 import json
 import os
-import pty
-import select
 import subprocess
 import sys
 from pathlib import Path
@@ -145,30 +143,8 @@ def test_training_stops_and_resumes(program, tmp_path, cohort, recipe):
     assert "teacher" in done.out and "distilled" in done.out and "gliodistill export" in done.out
 
 
-def in_terminal(*words: object) -> str:
-    """What ``gliodistill`` shows on a terminal."""
-    leader, follower = pty.openpty()
-    code = "import sys\nfrom gliodistill.cli.main import run\nsys.exit(run(sys.argv[1:]))"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "TERM": "xterm", "COLUMNS": "100"}
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, words)], stdout=follower, stderr=follower, stdin=follower, env=environment
-    )
-    os.close(follower)
-    seen = b""
-    while select.select([leader], [], [], 60)[0]:
-        try:
-            chunk = os.read(leader, 65536)
-        except OSError:  # Linux says so when the other end has closed
-            break
-        if not chunk:
-            break
-        seen += chunk
-    assert child.wait(60) == 0
-    return seen.decode()
-
-
-def test_bars_on_a_terminal_and_nowhere_else(tmp_path, cohort, model):
-    assert "segmenting studies" in in_terminal("segment", cohort, "-m", model, "-o", tmp_path / "out", "--threads", 1)
+def test_bars_on_a_terminal_and_nowhere_else(terminal, tmp_path, cohort, model):
+    assert "segmenting studies" in terminal("segment", cohort, "-m", model, "-o", tmp_path / "out", "--threads", 1)
     code = "import sys\nfrom gliodistill.cli.main import run\nsys.exit(run(sys.argv[1:]))"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     words = [sys.executable, "-c", code, "prepare", str(cohort), "-o", str(tmp_path / "cache")]
