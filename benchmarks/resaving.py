@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.images.bounds import filled_box, union
+from gliodistill.images.bounds import Box, filled_box, union
 from gliodistill.images.volume import Volume
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import ImageFile, Study, StudyRecord
@@ -145,15 +145,15 @@ def _all(factor: float) -> dict[Sequence, float]:
 
 
 def _cropped(study: Study, folder: Path) -> Saved:
-    box = union([box for data in _images(study).values() if (box := filled_box(data)) is not None])
+    box = _brain(study)
     return _placed(study, folder, box, np.eye(4), [side.stop - side.start for side in box], moved=None)
 
 
 def _on_mni(study: Study, folder: Path) -> Saved | None:
     """In the middle of FSL's MNI grid by whole voxels, its header and its left-running axis included."""
-    box = union([box for data in _images(study).values() if (box := filled_box(data)) is not None])
+    box = _brain(study)
     shape, affine = _mni(study)
-    if any(side.stop - side.start > length for side, length in zip(box, shape, strict=True)):
+    if not _fits(study, shape):
         return None
     flip = np.diag([-1.0, 1.0, 1.0, 1.0])
     flip[0, 3] = shape[0] - 1
@@ -163,7 +163,7 @@ def _on_mni(study: Study, folder: Path) -> Saved | None:
 def _placed(
     study: Study,
     folder: Path,
-    box: tuple[slice, slice, slice],
+    box: Box,
     flip: NDArray[np.float64],
     shape: list[int],
     *,
@@ -190,10 +190,12 @@ def _resampled(study: Study, folder: Path) -> Saved | None:
     from scipy import ndimage
 
     shape, affine = _mni(study)
+    if not _fits(study, shape, spare=12):
+        return None
     angle = np.radians(TURN_DEG)
     matrix = np.eye(4)
     matrix[:2, :2] = [[-np.cos(angle), np.sin(angle)], [np.sin(angle), np.cos(angle)]]  # the first axis runs to the left
-    box = union([box for data in _images(study).values() if (box := filled_box(data)) is not None])
+    box = _brain(study)
     middle = np.array([(side.start + side.stop - 1) / 2 for side in box])
     matrix[:3, 3] = (np.array(shape) - 1) / 2 + SHIFT_VOXELS - matrix[:3, :3] @ middle
     way = np.linalg.inv(matrix)
@@ -205,13 +207,15 @@ def _resampled(study: Study, folder: Path) -> Saved | None:
         )
         # Of voxels at the brain's rim only its own part counts, so that the rim is not darkened by the background.
         images[sequence] = np.where(share > 0.5, values / np.maximum(share, 0.5), 0).astype(np.float32)
-    if any(data[side].any() for data in images.values() for side in _faces()):
-        return None
     return _save(study, images, affine, folder, matrix=matrix)
 
 
-def _faces() -> list[tuple[slice | int, ...]]:
-    return [tuple(end if axis == other else slice(None) for other in range(3)) for axis in range(3) for end in (0, -1)]
+def _brain(study: Study) -> Box:
+    return union([box for data in _images(study).values() if (box := filled_box(data)) is not None])
+
+
+def _fits(study: Study, shape: list[int], spare: int = 0) -> bool:
+    return all(side.stop - side.start + spare <= length for side, length in zip(_brain(study), shape, strict=True))
 
 
 def _mni(study: Study) -> tuple[list[int], NDArray[np.float64]]:
