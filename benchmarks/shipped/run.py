@@ -9,12 +9,15 @@ One stage after the other (`--stages`), each goes on where it was stopped:
 * `train`: `recipes/shipped/patients.yaml` from there, with everyone (`final`: its student ships) and with each of five folds left out;
 * `score`: each patient by the networks of the fold that never saw them, the student with each of the 15 subsets of the sequences, files
   to files by the program that users run;
-* `report`: `benchmarks/results/shipped/cross_validation.json` and `.md`. No patient's id or image is among them.
+* `held-out`: clean-up rules and what predicts Dice, from the held-out patients;
+* `report`: `benchmarks/results/shipped/cross_validation.json` and `.md`. No patient's id or image is among them;
+* `ship`: the final student with rules, predicted Dice and card to `src/gliodistill/models/shipped/glioma`.
 """
 
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -25,10 +28,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "distillation"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
+from held_out import look
 from report import write_report
 from score import score_run
 
 from gliodistill.files import write_text
+from gliodistill.models.quality import QualityRow, fit_quality
 from gliodistill.preparation.cache import Cache, build_cache, is_cache
 from gliodistill.preparation.preparation import regions_of
 from gliodistill.studies.cohort import open_cohort
@@ -37,9 +42,11 @@ from gliodistill.training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes" / "shipped"
+MODEL = "glioma"
+SHIPPED = ROOT / "src" / "gliodistill" / "models" / "shipped" / MODEL
 FOLDS = 5
 PHANTOMS, SEED = 110, 600
-STAGES = "phantoms,pretrain,train,score,report"
+STAGES = "phantoms,pretrain,train,score,held-out,report,ship"
 PARTS = ("final", *(f"fold{number}" for number in range(1, FOLDS + 1)))
 
 
@@ -73,8 +80,33 @@ def main() -> None:
     if "score" in stages:
         for part in parts:
             score_part(work / part, arguments.data)
+    scored = [work / part for part in PARTS[1:] if (work / part / "scores" / "student.json").exists()]
+    if "held-out" in stages:
+        rules, rows = look(scored, arguments.data)
+        write_text(work / "clean_up.json", json.dumps(rules, indent=1))
+        write_text(work / "quality_rows.json", json.dumps(rows))
     if "report" in stages:
-        write_report([work / part for part in PARTS[1:]], arguments.output)
+        write_report(scored, FOLDS, json.loads((work / "clean_up.json").read_text()), arguments.output)
+    if "ship" in stages:
+        ship(work, arguments.output / "cross_validation.md")
+
+
+def ship(work: Path, tables: Path) -> None:
+    """Export the final student; the package that is there is replaced once the new one stands."""
+    rows = [QualityRow(**row) for row in json.loads((work / "quality_rows.json").read_text())]
+    patients = len({row.patient for row in rows})
+    model = fit_quality(rows, f"answers for {patients} patients by networks of a cross-validation that never saw them")
+    write_text(work / "quality.json", json.dumps(model.to_dict()))
+    card = (RECIPES / "card.md").read_text() + f"\n## Cross-validation\n\n{tables.read_text()}"
+    write_text(work / "card.md", card)
+    rules = json.loads((work / "clean_up.json").read_text())["rules"]
+    options = [word for rule in rules if not rule.endswith("=0") for word in ("--clean-up", rule)]
+    made = work / "model"
+    shutil.rmtree(made, ignore_errors=True)
+    words = ["export", str(work / "final" / "student"), "-o", str(made), "--name", MODEL, "--format", "openvino,onnx", *options]
+    call([*words, "--quality", str(work / "quality.json"), "--card", str(work / "card.md")], sorted(os.sched_getaffinity(0)), 2)
+    shutil.rmtree(SHIPPED, ignore_errors=True)
+    shutil.copytree(made, SHIPPED)
 
 
 def call(words: list[str], cores: list[int], threads: int) -> None:
