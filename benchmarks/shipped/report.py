@@ -104,7 +104,8 @@ def _pages(found: dict[str, Any], dice: dict[str, Scores], hd95: Scores, taught:
     empty = "; ".join(part.partition(" (")[0] for part in found["rules"].split(". ") if " empty: " in part)
     note = (
         "Means with 95 % bootstrap intervals over patients, each scored once, on their own 1 mm grid, by networks that never saw them, "
-        f"before any clean-up rule where none is named; the rules that ship: {', '.join(found['clean_up']['rules'])}.{folds} {empty}. Command: `{found['command']}`; every score: "
+        f"before any clean-up rule where none is named; those that ship: {', '.join(found['clean_up']['rules'])}.{folds} {empty}. "
+        f"Command: `{found['command']}`; every score: "
         "`benchmarks/results/shipped/cross_validation.json`."
     )
     return [

@@ -13,7 +13,7 @@ from gliodistill.preparation import Preparation, dequantise
 from gliodistill.training.experiment import find_run, run_experiment
 from gliodistill.training.packaging import bundle_run, package_run
 from gliodistill.training.validation import whole_volume_logits
-from tiny_cohort import distilled, recipe, study
+from tiny_cohort import distilled, recipe, study, write_cohort
 
 
 @pytest.fixture(scope="module", params=["regions", "classes"])
@@ -105,6 +105,19 @@ def test_clean_up_rules_come_along(experiment, tmp_path):
     rules = (Step("drop_small_et", {"mm3": 33.0}),)
     package = package_run(experiment.folder / "alone", tmp_path / "model", formats=["torch"], postprocessing=rules)
     assert ModelPackage.open(package.folder).spec.inference.postprocessing == rules
+
+
+def test_what_training_studies_look_like_comes_along(experiment, tmp_path):
+    assert package_run(experiment.folder, tmp_path / "few", formats=["torch"]).spec.reference is None
+    many = run_experiment(
+        recipe(training={"steps": 1, "save_every": 1, "validate_every": 1, "warmup": 0}),
+        write_cohort(tmp_path / "many", 9),
+        tmp_path / "run",
+        labels="brats2021",
+        jobs=1,
+    )
+    reference = package_run(many.folder, tmp_path / "model", formats=["torch"]).spec.reference
+    assert (reference.studies, reference.sequences) == (8, many.recipe.data.sequences)
 
 
 def test_a_bundle_of_a_run(experiment, tmp_path):

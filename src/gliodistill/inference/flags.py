@@ -16,10 +16,7 @@ from gliodistill.preparation.look import look_at, thinned
 from gliodistill.preparation.preparation import Prepared
 
 HEAD_ML = 2200.0
-"""More than any brain with its fluid; whole heads have 2500 ml and more."""
-
-FULL = 0.85
-"""Share of its box that is not zero: a brain fills about 0.4 of it, a head 0.6, an image whose background was left on all."""
+"""More than any brain with its fluid; heads have 2500 ml and more, the more so where the background is not zero."""
 
 SAME = 0.98
 """Correlation above which two sequences are one image, perhaps saved twice. Of training patients no two reach 0.9."""
@@ -48,7 +45,7 @@ class Flag:
 
 
 CODES: Mapping[str, str] = {
-    "not_skull_stripped": "what is not zero is larger than a brain, or the background is not zero",
+    "not_skull_stripped": "what is not zero is larger than a brain: skull, or a background that is not zero",
     "sequences_exchanged": "images look like other sequences than their names say",
     "same_image": "two sequences are one image",
     "unusual_image": "an image looks like none of the sequences that the model learnt from",
@@ -100,12 +97,8 @@ def answer_flags(
 
 def _size(filled: NDArray[np.bool_], voxel_ml: float) -> Iterator[Flag]:
     """``filled``: where any sequence is not zero (X Y Z)."""
-    volume, share = np.count_nonzero(filled) * voxel_ml, float(filled.mean())
-    if volume > HEAD_ML:
+    if (volume := np.count_nonzero(filled) * voxel_ml) > HEAD_ML:
         text = f"not skull-stripped: {volume:.0f} ml are not zero; expected a brain, at most {HEAD_ML:.0f} ml, and zeros around it"
-        yield Flag("not_skull_stripped", text)
-    elif share > FULL:
-        text = f"background is not zero: {share:.0%} of the image's box; expected a skull-stripped brain, which fills about 40 %"
         yield Flag("not_skull_stripped", text)
 
 
