@@ -77,7 +77,7 @@ def test_a_study_is_segmented_without_torch_and_without_a_word_about_models(inst
     run("phantom", "studies", "-n", "1", "--seed", "3", "--spacing", "2", "--jobs", "1")
     segmented = run("segment", "studies", "-o", "out")
     (facts,) = segmented["done"].values()
-    assert facts["model"] == "glioma"
+    assert facts["model"]["name"] == "glioma"
     scores = run("evaluate", "out", "studies", "--jobs", "1", "-o", "scores")
     (study,) = scores["studies"].values()
     assert study["WT"]["dice"] > 0.5
