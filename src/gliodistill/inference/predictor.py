@@ -212,7 +212,7 @@ def _codes(convention: LabelConvention) -> NDArray[np.uint8]:
 
 
 def _on_grid(prepared: Prepared, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What lies in the brain's box and on the grid (X Y Z, canonical axes) on the study's own grid, in the order files have; 0 elsewhere."""
+    """What lies in the brain's box and on the grid (X Y Z, canonical axes) on the study's own grid, in files' order; 0 elsewhere."""
     result = np.zeros(prepared.native.shape, dtype=np.uint8, order="F")
     prepared.native.with_data(result).canonical().data[prepared.on_grid[0]] = values  # a view: this fills the result
     return result

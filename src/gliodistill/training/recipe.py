@@ -36,7 +36,7 @@ class DataPart(_Part):
     spacing: tuple[Positive, Positive, Positive] | None = None
     """Voxel size in mm, or null for each study's own."""
     validation: int | float | Annotated[str, Field(pattern=r"^\d+/\d+$")] | tuple[str, ...] = 0.2
-    """Patients kept for validation: a number (0: nobody, the last weights are taken), a share, a fold (``2/5``: the second of five), or ids."""
+    """Patients kept for validation: a number (0: nobody; the last weights are taken), a share, a fold (``2/5``: second of five), or ids."""
     split_seed: int = 0
     transductive: bool = False
     """Whether patients who validate may be among the pseudo-labelled ones; what comes out says so."""
