@@ -22,6 +22,8 @@ LEVELS = 8191
 MNI_MM = (182, 218, 182)
 """Extent of FSL's MNI152 grid; its first axis runs to the left, its origin lies at (90, −126, −72) mm."""
 MNI_ORIGIN = (90.0, -126.0, -72.0)
+ABSENT = np.uint8(255)
+"""No label convention has this code."""
 TURN_DEG, SHIFT_VOXELS = 4.0, (0.5, 0.3, -0.4)
 """How the resampled study lies on its grid: turned about Z and between voxels."""
 
@@ -66,12 +68,16 @@ def whole_numbers(study: Study) -> Study:
     return replace(study, images=images, truth=None, convention=None, whole=None)
 
 
-def back(labels: NDArray[np.uint8], saved: Saved, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Labels of the files (X Y Z) on the grid of the study that was saved, by nearest neighbour."""
+def compared(labels: NDArray[np.uint8], saved: Saved, reference: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Labels of the files (X Y Z) on the grid of the study that was saved, by nearest neighbour, and the reference there.
+
+    Both are 0 where the grid of the files does not reach: nothing can be drawn there.
+    """
     from scipy import ndimage
 
-    brought: NDArray[np.uint8] = ndimage.affine_transform(labels, saved.matrix[:3, :3], saved.matrix[:3, 3], shape, order=0)
-    return brought
+    brought = ndimage.affine_transform(labels, saved.matrix[:3, :3], saved.matrix[:3, 3], reference.shape, order=0, cval=ABSENT)
+    there = brought != ABSENT
+    return np.where(there, brought, 0), np.where(there, reference, 0)
 
 
 def save_plainly(study: Study, folder: Path) -> Saved:

@@ -36,7 +36,7 @@ from gliodistill.studies.cohort import Cohort, find_cohort, open_cohort
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import ImageFile, Study, StudyRecord
-from resaving import RESAVINGS, Resaving, back, save_plainly, whole_numbers
+from resaving import RESAVINGS, Resaving, compared, save_plainly, whole_numbers
 from robustness_pages import markdown, picture
 
 UNDISTURBED = "undisturbed"
@@ -80,9 +80,9 @@ class Bench:
             if saved is None:
                 return None
             answer = self.segment(saved.record)
-        labels = back(answer.labels.data, saved, study.grid.shape)
-        dice = overlap(answer.convention.to_regions(labels), answer.convention.to_regions(reference), study)
-        return {"voxels": int(np.count_nonzero(labels != reference)), "dice": dice}
+        labels, expected = compared(answer.labels.data, saved, reference)
+        dice = overlap(answer.convention.to_regions(labels), answer.convention.to_regions(expected), study)
+        return {"voxels": int(np.count_nonzero(labels != expected)), "dice": dice}
 
     def reference(self, study: Study) -> NDArray[np.uint8]:
         """Labels of a study of :func:`whole_numbers`, saved plainly."""
