@@ -46,7 +46,7 @@ def test_a_bad_study_fails_the_call_and_not_the_others(program, bench, model):
         (("--agreement", "0.5"), "one member cannot agree"),
         (("--labels", "latin"), "unknown label convention"),
         (("--exclude", "nowhere"), "no such file or folder"),
-        (("-m", "nowhere"), "not a model package"),
+        (("-m", "nowhere"), "no such model"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(program, tmp_path, unlabelled, model, words, told):
