@@ -103,7 +103,7 @@ def disturbances() -> Iterator[Disturbance]:
             yield Disturbance(f"{sequence} shifted, mm", mm, _shifted(sequence, mm), (sequence,))
     yield Disturbance("left and right exchanged", "", _mirrored)
     for exponent in (0.5, 0.7, 1.4, 2.0):
-        yield Disturbance("intensities to the power of", exponent, _power(exponent))
+        yield Disturbance("intensities to a power, exponent", exponent, _power(exponent))
     yield from by_scanner("top of the brain cut off, share of its height", "cut", (0.1, 0.2, 0.3))
     yield from by_scanner("top of the brain cut off in FLAIR, share of its height", "cut", (0.1, 0.2, 0.3), (Sequence.FLAIR,))
     for subset in SUBSETS:

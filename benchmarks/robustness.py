@@ -64,7 +64,7 @@ class Bench:
     def dice(self, study: Study, disturbance: Disturbance | None) -> list[float]:
         """WT, TC, ET of a study of :func:`brain_part`, disturbed."""
         if disturbance is not None:
-            study = disturbance.apply(study, self.draw(study.id, disturbance.name))
+            study = disturbance.apply(study, self.draw(study.id, disturbance.group))
         assert study.truth is not None and study.convention is not None
         with tempfile.TemporaryDirectory() as folder:
             files = {sequence: ImageFile(Path(folder) / f"{sequence}.nii") for sequence in study.images}
@@ -90,9 +90,9 @@ class Bench:
             labels: NDArray[np.uint8] = self.segment(save_plainly(study, Path(folder)).record).labels.data
         return labels
 
-    def draw(self, id: str, name: str) -> int:
-        """A seed for one study and one disturbance, whatever else is measured."""
-        return int.from_bytes(hashlib.sha256(f"{self.seed}:{id}:{name}".encode()).digest()[:4])
+    def draw(self, id: str, group: str) -> int:
+        """A seed for one study and one kind of disturbance, whatever else is measured; all strengths have the same field or direction."""
+        return int.from_bytes(hashlib.sha256(f"{self.seed}:{id}:{group}".encode()).digest()[:4])
 
     def takes(self, left: Iterable[Sequence]) -> bool:
         """Whether the model can do with these sequences alone."""
@@ -112,7 +112,7 @@ class Kept:
     Args:
         folder: of all studies.
         record: the study.
-        key: of model and settings; what was found under another is not used.
+        key: of the model, the seed and what makes the disturbances; what was found under another is not used.
     """
 
     def __init__(self, folder: Path, record: StudyRecord, key: str) -> None:
@@ -135,7 +135,8 @@ class Kept:
 def measure(bench: Bench, cohort: Cohort, healthy: Cohort | None, work: Path, jobs: int, wanted: list[str]) -> dict[str, Any]:
     """Everything that is missing, then all of it together."""
     chosen = [one for one in disturbances() if bench.takes(one.leaves) and (not wanted or any(word in one.group for word in wanted))]
-    key = f"{bench.predictor.package.fingerprint} {bench.seed}"
+    made_by = [sha256(Path(__file__).with_name(name)) for name in ("disturbances.py", "resaving.py")]
+    key = " ".join([bench.predictor.package.fingerprint, str(bench.seed), *made_by])
     kept = [Kept(make_folder(work / "tumour"), record, key) for record in cohort.studies]
     empty = [Kept(make_folder(work / "none"), record, key) for record in (healthy.studies if healthy else ())]
 

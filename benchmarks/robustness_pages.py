@@ -12,7 +12,7 @@ from gliodistill.studies.labels import REGIONS
 COLUMNS = 3
 HEAD = 40
 """Pixels above the panels, for the key, and above each panel, for its title."""
-UNCHANGED = {"intensities to the power of": 1.0}
+UNCHANGED = {"intensities to a power, exponent": 1.0}
 """Strength at which nothing happens, where it is not 0."""
 STYLE = """
 svg{font:13px system-ui,sans-serif}.paper{fill:#fff}text{fill:#5a636c}.label,.title{fill:#1c2024}.title{font-weight:600}
@@ -69,7 +69,8 @@ def picture(result: dict[str, Any]) -> str:
         if own:
             points = sorted([(UNCHANGED.get(group, 0.0), first), *((row["strength"], row) for row in own)], key=lambda point: point[0])
             lines = [Series(region, [x for x, _ in points], [row[region]["mean"] for _, row in points]) for region in REGIONS]
-            panels.append((group, line_chart(lines, f"Dice: {group}", group, "mean Dice", y_range=(0.0, 1.0))))
+            title, _, unit = group.partition(", ")
+            panels.append((title, line_chart(lines, title, unit, "mean Dice", y_range=(0.0, 1.0))))
     drawn = [_place(title, figure, number) for number, (title, figure) in enumerate(panels)]
     key = [
         join(
