@@ -25,27 +25,28 @@ def write_report(done: list[Path], folds: int, rules: dict[str, Any], out: Path)
     """``cross_validation.json`` and ``.md`` of the folds ``done`` of ``folds``, and what the clean-up ``rules`` do."""
     if not done:
         raise SystemExit("no fold has been scored")
-    student, teacher, volumes = (_joined(done, name) for name in ("student", "teacher", "volumes"))
+    student, volumes = (_joined(done, name) for name in ("student", "volumes"))
+    teacher = _joined(done, "teacher") if (done[0] / "scores" / "teacher.json").exists() else None
     dice = {subset: np.asarray(student["subsets"][subset]["dice"]) for subset in map(subset_name, SUBSETS)}
     hd95 = np.asarray(student["subsets"][EVERY]["hd95_mm"])
-    taught = np.asarray(teacher["scores"][EVERY]["dice"])
+    taught = None if teacher is None else np.asarray(teacher["scores"][EVERY]["dice"])
     found = {
         "command": "python benchmarks/shipped/run.py --work WORK --data PATIENTS --shapes LABEL_MAPS",
         "folds": [int(fold.name.removeprefix("fold")) for fold in done],
         "of_folds": folds,
-        "patients": len(taught),
+        "patients": len(hd95),
         "rules": student["rules"],
         "versions": {"gliodistill": __version__},
         "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
         "parameters": student["parameters"],
-        "seconds_a_fold": {run["name"]: round(run["seconds"] / len(done)) for run in (student, teacher)},
+        "seconds_a_fold": {run["name"]: round(run["seconds"] / len(done)) for run in (student, teacher) if run},
         "subsets": {subset: {"dice": values.tolist()} for subset, values in dice.items()},
         "hd95_mm": hd95.tolist(),
-        "teacher": {"dice": taught.tolist()},
+        "teacher": None if taught is None else {"dice": taught.tolist()},
         "volumes_ml": volumes["volumes_ml"],
         "clean_up": rules,
         "differences": {
-            "student − teacher, four sequences": _difference(dice[EVERY], taught),
+            **({} if taught is None else {"student − teacher, four sequences": _difference(dice[EVERY], taught)}),
             "FLAIR + T1CE − four sequences": _difference(dice["T1CE+FLAIR"], dice[EVERY]),
         },
     }
@@ -84,11 +85,12 @@ def _difference(a: Scores, b: Scores) -> dict[str, Any]:
     return result
 
 
-def _pages(found: dict[str, Any], dice: dict[str, Scores], hd95: Scores, taught: Scores) -> list[str]:
+def _pages(found: dict[str, Any], dice: dict[str, Scores], hd95: Scores, taught: Scores | None) -> list[str]:
     head = f"| {found['patients']} patients | WT Dice | TC Dice | ET Dice | HD95 mm WT / TC / ET |\n|---|---|---|---|---|"
     rows = [_row(f"**{name}**", dice[subset], hd95 if subset == EVERY else None) for name, subset in NAMED.items()]
     rows.append(_row("four sequences, clean-up rules chosen on other folds", np.asarray(found["clean_up"]["chosen_by_other_folds"]), None))
-    rows.append(_row("its teacher, four sequences", taught, None))
+    if taught is not None:
+        rows.append(_row("its teacher, four sequences", taught, None))
     every = "| sequences | WT Dice | TC Dice | ET Dice |\n|---|---|---|---|"
     subsets = [_row(subset.replace("+", " + "), values, None, short=True) for subset, values in dice.items()]
     volumes = {str(number): dict(zip(REGIONS, row, strict=True)) for number, row in enumerate(found["volumes_ml"])}
