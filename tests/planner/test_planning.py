@@ -17,8 +17,8 @@ from gliodistill.planner.measuring import open_bench, predict
 from gliodistill.planner.output import write_plan
 from gliodistill.planner.planning import plan_student
 from gliodistill.planner.shapes import FAMILIES, NORMS, enumerate_shapes
-from gliodistill.training.experiment import run_experiment
 from gliodistill.training.recipe import load_recipe
+from gliodistill.training.running import run_experiment
 
 QUICK = {"shape": (36, 40, 34), "threads": 1, "seconds": 0.0}
 PATCH = (64, 64, 64)

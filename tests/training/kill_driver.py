@@ -19,8 +19,8 @@ import torch
 
 from gliodistill.errors import GliodistillError
 from gliodistill.training.checkpoint import read_tensors
-from gliodistill.training.experiment import run_experiment
 from gliodistill.training.recipe import Recipe, load_recipe
+from gliodistill.training.running import run_experiment
 
 
 def start(recipe: Recipe, data: str, out: Path) -> tuple[int, int]:

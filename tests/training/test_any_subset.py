@@ -8,10 +8,10 @@ from gliodistill.distillation import attention_transfer, soft_target
 from gliodistill.errors import RecipeError
 from gliodistill.inference.predictor import Predictor
 from gliodistill.studies.sequence import Sequence
-from gliodistill.training.experiment import run_experiment
 from gliodistill.training.losses import deeply_supervised
 from gliodistill.training.methods import build_method, build_network
 from gliodistill.training.packaging import package_run
+from gliodistill.training.running import run_experiment
 from gliodistill.training.sampling import PatchSampler
 from tiny_cohort import STUDENT, recipe, study
 

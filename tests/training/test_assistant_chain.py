@@ -7,10 +7,10 @@ from gliodistill.distillation import attention_transfer, soft_target
 from gliodistill.errors import RecipeError
 from gliodistill.networks import build
 from gliodistill.training.checkpoint import read_tensors, weights_hash
-from gliodistill.training.experiment import run_experiment
 from gliodistill.training.loop import LAST
 from gliodistill.training.losses import deeply_supervised
 from gliodistill.training.methods import build_method, build_network
+from gliodistill.training.running import run_experiment
 from gliodistill.training.sampling import PatchSampler
 from tiny_cohort import recipe
 

@@ -8,8 +8,9 @@ import pytest
 from gliodistill.errors import CacheError, CheckpointError, GliodistillError, OutputError, RecipeError, StudyError
 from gliodistill.preparation import Preparation, build_cache
 from gliodistill.studies.cohort import open_cohort
-from gliodistill.training.experiment import Experiment, run_experiment
+from gliodistill.training.experiment import Experiment
 from gliodistill.training.recipe import Recipe
+from gliodistill.training.running import run_experiment
 from tiny_cohort import STUDENT, distilled, recipe, values, write_cohort, write_study
 
 SHORT = {"steps": 3, "save_every": 1, "validate_every": 3}

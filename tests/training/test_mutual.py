@@ -5,9 +5,9 @@ import torch
 
 from gliodistill.distillation import soft_target
 from gliodistill.errors import RecipeError
-from gliodistill.training.experiment import run_experiment
 from gliodistill.training.losses import deeply_supervised
 from gliodistill.training.methods import build_method
+from gliodistill.training.running import run_experiment
 from gliodistill.training.sampling import PatchSampler
 from tiny_cohort import STUDENT, recipe
 

@@ -23,11 +23,12 @@ from gliodistill.preparation import Cache, Preparation, build_cache
 from gliodistill.preparation.preparation import regions_of
 from gliodistill.studies.cohort import find_cohort, open_cohort
 from gliodistill.studies.labels import CONVENTIONS
-from gliodistill.training.experiment import Experiment, run_experiment
+from gliodistill.training.experiment import Experiment
 from gliodistill.training.losses import deeply_supervised
 from gliodistill.training.methods.omni import Omni
 from gliodistill.training.packaging import package_run
 from gliodistill.training.recipe import AugmentationPart, PseudoPart, SamplingPart
+from gliodistill.training.running import run_experiment
 from gliodistill.training.sampling import Batch, PatchSampler
 from tiny_cohort import PLAIN, STUDENT, recipe
 

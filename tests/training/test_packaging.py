@@ -10,8 +10,9 @@ from gliodistill.errors import CheckpointError, PackageError
 from gliodistill.inference.predictor import Predictor
 from gliodistill.models import ModelPackage, Step
 from gliodistill.preparation import Preparation, dequantise
-from gliodistill.training.experiment import find_run, run_experiment
+from gliodistill.training.experiment import find_run
 from gliodistill.training.packaging import bundle_run, package_run
+from gliodistill.training.running import run_experiment
 from gliodistill.training.validation import whole_volume_logits
 from tiny_cohort import distilled, recipe, study, write_cohort
 

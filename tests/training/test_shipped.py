@@ -16,9 +16,9 @@ from gliodistill.inference.predictor import Predictor
 from gliodistill.inference.pseudo_labels import write_pseudo_labels
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.labels import CONVENTIONS
-from gliodistill.training.experiment import run_experiment
 from gliodistill.training.methods import build_network
 from gliodistill.training.recipe import load_recipe
+from gliodistill.training.running import run_experiment
 from gliodistill.training.shipped import find_recipe, glance, recipes_folder, shipped_recipes
 
 ROOT = Path(__file__).parents[2]

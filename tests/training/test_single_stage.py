@@ -12,11 +12,11 @@ from gliodistill.inference.predictor import Predictor
 from gliodistill.networks import build
 from gliodistill.studies.sequence import Sequence
 from gliodistill.training.checkpoint import read_tensors, weights_hash
-from gliodistill.training.experiment import run_experiment
 from gliodistill.training.loop import BEST
 from gliodistill.training.losses import segmentation_loss
 from gliodistill.training.methods import build_method, channels_of
 from gliodistill.training.packaging import package_run
+from gliodistill.training.running import run_experiment
 from gliodistill.training.sampling import PatchSampler
 from tiny_cohort import STUDENT, recipe, study
 

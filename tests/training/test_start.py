@@ -7,9 +7,10 @@ import torch
 
 from gliodistill.errors import CheckpointError, RecipeError
 from gliodistill.training.checkpoint import read_tensors, weights_hash
-from gliodistill.training.experiment import Experiment, run_experiment
+from gliodistill.training.experiment import Experiment
 from gliodistill.training.loop import LAST
 from gliodistill.training.recipe import GIVEN
+from gliodistill.training.running import run_experiment
 from tiny_cohort import recipe
 
 TRAINING = {"steps": 1, "save_every": 1, "validate_every": 1, "ema": 0, "warmup": 0}

@@ -63,8 +63,8 @@ def train(
 
     Example: [cyan]gliodistill train compression --data patients/ -o runs/first --set training.steps=500[/cyan]
     """
-    from gliodistill.training.experiment import run_experiment
     from gliodistill.training.recipe import load_recipe
+    from gliodistill.training.running import run_experiment
     from gliodistill.training.shipped import find_recipe
     from gliodistill.training.watching import watcher
 

@@ -12,9 +12,9 @@ from gliodistill.inference.batch import segment_studies
 from gliodistill.inference.predictor import Predictor
 from gliodistill.phantom.cohort import write_cohort
 from gliodistill.studies.cohort import open_cohort
-from gliodistill.training.experiment import run_experiment
 from gliodistill.training.packaging import package_run
 from gliodistill.training.recipe import load_recipe
+from gliodistill.training.running import run_experiment
 from gliodistill.training.shipped import find_recipe
 from gliodistill.training.watching import watcher
 

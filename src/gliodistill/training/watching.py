@@ -4,9 +4,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gliodistill.training.experiment import Watch
 from gliodistill.training.loop import Progress
 from gliodistill.training.recipe import Recipe
+from gliodistill.training.running import Watch
 
 
 @contextmanager
