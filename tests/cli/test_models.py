@@ -110,14 +110,6 @@ def test_unknown_names_list_the_known_ones(box: Box, tmp_path: Path) -> None:
     assert "gliona: no such model" in box("models", "gliona").stderr and "one of glioma" in box("models", "gliona").stderr
 
 
-@pytest.mark.skipif(bool(names()), reason="a model is shipped")
-def test_an_empty_box_is_told(program: Callable[..., object], model: Path, cohort: Path, tmp_path: Path) -> None:
-    assert program("models").out.startswith("no model is shipped")
-    said = program("segment", cohort, "-o", tmp_path / "out")
-    assert said.code == 1 and "no model is shipped" in said.err and "gliodistill export" in said.err
-    assert not (tmp_path / "out").exists()
-
-
 def test_sections_for_the_card_come_from_a_file(training: Path, program: Callable[..., object], tmp_path: Path) -> None:
     (tmp_path / "card.md").write_text(SECTION)
     said = program("export", training, "-o", tmp_path / "model", "--format", "torch", "--card", tmp_path / "card.md")

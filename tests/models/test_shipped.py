@@ -11,7 +11,6 @@ from gliodistill.inference.runtimes import open_runtime
 from gliodistill.models import ModelPackage
 from gliodistill.models.shipped import DEFAULT, find_model, names
 
-shipped = pytest.mark.skipif(DEFAULT not in names(), reason="no model is shipped yet")
 SECTIONS = ("Intended use", "Data and licences", "What it has never seen", "Known failures")
 
 
@@ -30,13 +29,6 @@ def test_a_folder_without_a_model_is_left_to_whoever_opens_it(tmp_path: Path) ->
         ModelPackage.open(find_model(tmp_path))
 
 
-@pytest.mark.skipif(DEFAULT in names(), reason="a model is shipped")
-def test_without_a_shipped_model_the_default_is_told_to_be_missing() -> None:
-    with pytest.raises(PackageError, match=r"no model is shipped; .*gliodistill export"):
-        find_model()
-
-
-@shipped
 @pytest.mark.parametrize("name", names())
 def test_a_shipped_model_is_small_whole_and_named_as_its_folder(name: str) -> None:
     package = ModelPackage.open(find_model(name))
@@ -48,7 +40,6 @@ def test_a_shipped_model_is_small_whole_and_named_as_its_folder(name: str) -> No
     assert package.find("onnx").weights == "shared-float16"
 
 
-@shipped
 def test_the_default_takes_any_subset_and_gives_the_regions() -> None:
     package = ModelPackage.open(find_model())
     assert package.folder == find_model(DEFAULT)
@@ -56,7 +47,6 @@ def test_the_default_takes_any_subset_and_gives_the_regions() -> None:
     assert package.spec.outputs.names == ("WT", "TC", "ET")
 
 
-@shipped
 def test_both_runtimes_give_the_same_answer() -> None:
     pytest.importorskip("onnxruntime")
     package = ModelPackage.open(find_model())
@@ -65,7 +55,6 @@ def test_both_runtimes_give_the_same_answer() -> None:
     np.testing.assert_allclose(ours, theirs, atol=0.01 * max(1, np.abs(theirs).max()))
 
 
-@shipped
 def test_the_card_says_what_a_person_must_know_and_nothing_of_where_it_was_made() -> None:
     package = ModelPackage.open(find_model())
     card = (package.folder / "README.md").read_text()

@@ -229,7 +229,7 @@ def test_trains_end_to_end(cohort, pseudo, tmp_path, labels):
     assert all(line["loss"].keys() == {"segmentation"} for line in lines)
     assert Experiment.open(tmp_path / "run").pseudo["studies"] == ["pool_a", "pool_b"]
     package = package_run(tmp_path / "run" / "student", tmp_path / "model")
-    assert package.spec.training.data.endswith("; 2 pseudo-labelled studies")
+    assert package.spec.training.data.endswith("; 2 pseudo-labelled or synthetic studies")
 
 
 def test_any_method_may_learn_from_them(cohort, pseudo, tmp_path):

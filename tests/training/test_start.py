@@ -38,6 +38,7 @@ def test_a_run_starts_from_the_weights_of_another_training(prepared, pretrained,
     facts = json.loads((tmp_path / "run" / "data.json").read_text())["start"]
     assert facts == {
         "folder": str(pretrained.folder.resolve()),
+        "recipe": pretrained.recipe.name,
         "run": "network",
         "weights_sha256": pretrained.summary("network")["weights_sha256"],
     }

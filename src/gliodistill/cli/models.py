@@ -34,7 +34,7 @@ def models(
 
     if name is None:
         listed = {known: _facts(ModelPackage.open(find_model(known))) for known in names()}
-        emit(as_json, {"models": listed, "default": DEFAULT if DEFAULT in listed else None}, lambda screen: _show(screen, listed))
+        emit(as_json, {"models": listed, "default": DEFAULT}, lambda screen: _show(screen, listed))
         return
     package = ModelPackage.open(find_model(name))
     card = (package.folder / CARD).read_text(encoding="utf-8")
@@ -57,9 +57,6 @@ def _facts(package: "ModelPackage") -> dict[str, Any]:
 
 
 def _show(screen: "Console", listed: dict[str, dict[str, Any]]) -> None:
-    if not listed:
-        screen.print("no model is shipped; make one with: gliodistill export RUN -o MODEL")
-        return
     columns = ["model", "sequences", "gives", "parameters", "MB", "formats", "Dice"]
     rows = []
     for name, facts in listed.items():

@@ -213,8 +213,6 @@ def _ridge(features: NDArray[np.float64], dice: NDArray[np.float64], weights: ND
 
 def rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Spearman's rank correlation, ties by mean rank; 0 where one of the two does not vary."""
-    from scipy.stats import rankdata
+    from scipy.stats import spearmanr
 
-    first, second = (rankdata(values) - (len(values) + 1) / 2 for values in (a, b))
-    scale = np.sqrt((first**2).sum() * (second**2).sum())
-    return float((first * second).sum() / scale) if scale else 0.0
+    return float(spearmanr(a, b).statistic) if np.ptp(a) and np.ptp(b) else 0.0

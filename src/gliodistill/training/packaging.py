@@ -23,6 +23,7 @@ from gliodistill.training.checkpoint import read_tensors
 from gliodistill.training.experiment import Experiment, find_run
 from gliodistill.training.loop import BEST
 from gliodistill.training.methods import channels_of
+from gliodistill.training.recipe import GIVEN
 
 CLASSES = ("background", "NCR", "ED", "ET")
 COMPARED = 4
@@ -120,7 +121,9 @@ class _Finished:
         data = f"{counts['training']} labelled studies to train on and {counts['validation']} to validate on, no patient on both sides"
         if learnt := summary.get("pseudo"):
             seen = f", {learnt['transductive']} of them of validation patients (transductive)" if learnt["transductive"] else ""
-            data += f"; {learnt['studies']} pseudo-labelled studies{seen}"
+            data += f"; {learnt['studies']} pseudo-labelled or synthetic studies{seen}"
+        if part.start == GIVEN and experiment.start is not None:
+            data += f"; it went on from run {experiment.start['run']} of {experiment.start['recipe']}"
         spec = ModelSpec(
             name=name or f"{recipe.name}-{run}",
             preparation=replace(recipe.data.preparation(), sequences=sequences),

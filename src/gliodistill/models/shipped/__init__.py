@@ -26,17 +26,14 @@ def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
         name_or_path: folder of a model package, or name of a shipped model; None = ``DEFAULT``.
 
     Raises:
-        PackageError: there is neither such a folder nor such a name (the names are listed), or no model is shipped at all.
+        PackageError: there is neither such a folder nor such a name; the names are listed.
     """
-    shipped = names()
     if name_or_path is None:
-        if DEFAULT not in shipped:
-            raise PackageError("no model is shipped", hint="name one that was made by: gliodistill export RUN -o MODEL")
-        return _HERE / DEFAULT
+        return _HERE / DEFAULT  # whatever lies in a folder of that name where one works
     path = Path(name_or_path)
-    if not (path / _DESCRIPTION).is_file() and str(path) in shipped:
+    if not (path / _DESCRIPTION).is_file() and str(path) in names():
         return _HERE / path
     if not path.exists():
-        known = f"the folder of a model, or one of {', '.join(shipped)}" if shipped else "the folder of a model (none is shipped)"
-        raise PackageError("no such model", file=path, expected=known, hint="make one with: gliodistill export RUN -o MODEL")
+        expected = f"the folder of a model, or one of {', '.join(names())}"
+        raise PackageError("no such model", file=path, expected=expected, hint="make one with: gliodistill export RUN -o MODEL")
     return path  # opening it tells what is wrong with it, if anything is
