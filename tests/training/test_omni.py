@@ -247,6 +247,20 @@ def test_synthetic_studies_take_their_share_with_the_labels_they_were_made_with(
     assert experiment.summary("student")["pseudo"]["labels"] == "hard"
 
 
+def test_a_cache_of_them_does_as_well(cohort, pseudo, tmp_path):
+    first = train(cohort, tmp_path / "first", pseudo)
+    second = train(cohort, tmp_path / "second", tmp_path / "first" / "cache-pseudo")
+    assert not (tmp_path / "second" / "cache-pseudo").exists()
+    assert second.summary("student")["weights_sha256"] == first.summary("student")["weights_sha256"]
+    assert second.pseudo["studies"] == ["pool_a", "pool_b"]
+    soft = {"student": {**OMNI, "pseudo": {"share": 0.5, "labels": "soft"}}}
+    with pytest.raises(StudyError, match="are hard"):
+        train(cohort, tmp_path / "third", first.cache, soft)
+    with pytest.raises(StudyError, match="labelled twice"):
+        train(cohort, tmp_path / "third", first.cache)
+    assert not (tmp_path / "third").exists()
+
+
 def test_a_stopped_run_goes_on_as_if_it_never_had(cohort, pseudo, tmp_path):
     whole = train(cohort, tmp_path / "whole", pseudo).summary("student")["weights_sha256"]
 

@@ -41,7 +41,7 @@ def train(
         typer.Option(
             "--pseudo",
             metavar="OUT",
-            help="What pseudo-label wrote, or synthetic studies, for runs that learn from them.",
+            help="What pseudo-label wrote, synthetic studies, or a cache of them, for runs that learn from it.",
             show_default=False,
         ),
     ] = None,

@@ -101,11 +101,11 @@ class Cache:
     studies: tuple[CachedStudy, ...]
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str]) -> "Cache":
+    def open(cls, folder: str | os.PathLike[str], wanted: Preparation | None = None) -> "Cache":
         """Open a folder written by :func:`build_cache`.
 
         Raises:
-            CacheError: no cache there, of another format, or a study is missing.
+            CacheError: no cache there, of another format or other settings than those ``wanted``, or a study is missing.
         """
         root = Path(folder)
         try:
@@ -114,17 +114,31 @@ class Cache:
                 raise CacheError("cache of another format", file=root, got=index["format"], expected=FORMAT, hint="prepare again")
             convention = None if index["convention"] is None else CONVENTIONS[index["convention"]]
             studies = tuple(_read_study(root / id) for id in index["studies"])
-            return cls(root, Preparation.from_dict(index["preparation"]), convention, studies)
+            cache = cls(root, Preparation.from_dict(index["preparation"]), convention, studies)
         except (OSError, ValueError, KeyError, TypeError, PackageError) as error:
             raise CacheError(
                 "not a preparation cache", file=root, got=error, expected=f"a folder with {_INDEX}", hint="run: gliodistill prepare"
             ) from error
+        if wanted is not None and wanted != cache.preparation:
+            raise CacheError(
+                "cache was prepared with other settings",
+                file=root,
+                field="preparation",
+                got=cache.preparation.to_dict(),
+                expected=wanted.to_dict(),
+                hint="prepare again, or give the cohort itself",
+            )
+        return cache
 
     def __iter__(self) -> Iterator[CachedStudy]:
         return iter(self.studies)
 
     def __len__(self) -> int:
         return len(self.studies)
+
+    def labelled(self) -> "Cache":
+        """The studies with a truth."""
+        return self.select({study.id for study in self if study.labelled})
 
     def select(self, ids: set[str]) -> "Cache":
         """The studies with these ids, in order of id.

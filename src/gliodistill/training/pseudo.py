@@ -11,7 +11,7 @@ from typing import Any
 from gliodistill.errors import CheckpointError, StudyError
 from gliodistill.files import sha256
 from gliodistill.inference.pseudo_labels import PseudoLabels
-from gliodistill.preparation.cache import Cache, build_cache
+from gliodistill.preparation.cache import Cache, build_cache, is_cache
 from gliodistill.preparation.likeness import most_alike, signature_of_cached
 from gliodistill.progress import track
 from gliodistill.training.recipe import Recipe
@@ -34,11 +34,12 @@ class Pool:
     facts: dict[str, Any]
 
 
-def open_labels(recipe: Recipe, runs: list[str], folder: str | os.PathLike[str] | None, patients: Patients) -> PseudoLabels | None:
+def open_labels(recipe: Recipe, runs: list[str], folder: str | os.PathLike[str] | None, patients: Patients) -> PseudoLabels | Cache | None:
     """The pseudo-labels that ``runs`` learn from, if any of them does; nothing is written.
 
     Raises:
         StudyError: there are none, they are not what a run wants, or a labelled patient is among them.
+        CacheError: ``folder`` is a cache of other settings, or not one.
     """
     learning = [name for name in runs if recipe.runs[name].pseudo.share]
     if not learning:
@@ -46,29 +47,40 @@ def open_labels(recipe: Recipe, runs: list[str], folder: str | os.PathLike[str] 
     if folder is None:
         hint = "give --pseudo OUT, made by: gliodistill pseudo-label"
         raise StudyError(f"run {learning[0]} learns from pseudo-labels", field=f"runs.{learning[0]}.pseudo", got="none", hint=hint)
+    soft = any(recipe.runs[name].pseudo.labels == "soft" for name in learning)
+    labels: PseudoLabels | Cache
+    if is_cache(folder):
+        labels = Cache.open(folder, recipe.data.preparation()).labelled()
+        if not len(labels):
+            raise StudyError("no labelled study", file=labels.folder, got="no truth", expected="studies with a label map each")
+        if soft and not all((study.folder / "soft.npy").exists() for study in labels):
+            raise StudyError("pseudo-labels are hard", file=labels.folder, hint="give those of gliodistill pseudo-label --soft themselves")
+        _refuse_both(labels.folder, {study.id: study.patient for study in labels}, recipe, patients)
+        return labels
     labels = PseudoLabels.open(folder)
     for record in labels.cohort.studies:
         if record.problems or not set(record.images) & set(recipe.data.sequences):
             problem = record.problems[0] if record.problems else "no sequence that the recipe takes"
             raise StudyError(problem, file=f"{labels.folder}: {record.id}", hint="make the pseudo-labels again")
-        if any(recipe.runs[name].pseudo.labels == "soft" for name in learning):
+        if soft:
             labels.soft_files(record.id)  # refuses hard ones
-    for side, studies in patients.items():
-        ids = {patient: id for id, patient in studies.items()}
-        both = {record.id: ids[record.patient] for record in labels.cohort.studies if record.patient in ids}
-        _refuse(labels.folder, side, both, recipe.data.transductive)
+    _refuse_both(labels.folder, {record.id: record.patient for record in labels.cohort.studies}, recipe, patients)
     return labels
 
 
-def build_pool(recipe: Recipe, labels: PseudoLabels, cache: Cache, patients: Patients, root: Path, jobs: int | None) -> Pool:
-    """Prepare the pseudo-labelled studies, and look whether labelled ones are among them under other names.
+def build_pool(recipe: Recipe, labels: PseudoLabels | Cache, cache: Cache, patients: Patients, root: Path, jobs: int | None) -> Pool:
+    """Prepare the pseudo-labelled studies if they are not, and look whether labelled ones are among them under other names.
 
     Raises:
         StudyError: a pseudo-labelled study has the images of a labelled one.
         GliodistillError: a study that cannot be read.
     """
-    soft = labels.soft_files if labels.soft else None
-    pool = build_cache(labels.cohort, recipe.data.preparation(), root / FOLDER, jobs, soft)
+    if isinstance(labels, Cache):
+        pool, truths = labels, {study.id: study.folder / "truth.npy" for study in labels}
+    else:
+        soft = labels.soft_files if labels.soft else None
+        pool = build_cache(labels.cohort, recipe.data.preparation(), root / FOLDER, jobs, soft)
+        truths = {record.id: record.truth.path for record in labels.cohort.studies if record.truth is not None}
     sequences = recipe.data.sequences
     known = {study.id: signature_of_cached(study, sequences) for study in track(cache.studies, "comparing studies")}
     twins = {study.id: most_alike(signature_of_cached(study, sequences), known) for study in pool}
@@ -78,7 +90,6 @@ def build_pool(recipe: Recipe, labels: PseudoLabels, cache: Cache, patients: Pat
         _refuse(labels.folder, side, both, recipe.data.transductive)
         transductive |= set(both)
     ids = [study.id for study in pool]
-    truths = {record.id: record.truth.path for record in labels.cohort.studies if record.truth is not None}
     digests = {id: sha256(truths[id]) for id in ids}
     facts = {
         "folder": str(labels.folder.resolve()),
@@ -100,6 +111,13 @@ def check_same(there: dict[str, Any] | None, here: dict[str, Any], file: Path) -
             expected=there["folder"],
             hint="resume with those it was started with, or choose another folder",
         )
+
+
+def _refuse_both(folder: Path, pool: Mapping[str, str], recipe: Recipe, patients: Patients) -> None:
+    """Refuse a ``pool`` (id → patient) with patients who are labelled."""
+    for side, studies in patients.items():
+        ids = {patient: id for id, patient in studies.items()}
+        _refuse(folder, side, {id: ids[patient] for id, patient in pool.items() if patient in ids}, recipe.data.transductive)
 
 
 def _refuse(folder: Path, side: str, both: Mapping[str, str], transductive: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from gliodistill.errors import CacheError, CheckpointError, OutputError, RecipeError, StudyError
+from gliodistill.errors import CheckpointError, OutputError, RecipeError, StudyError
 from gliodistill.files import make_folder, remove_leftovers, write_text
 from gliodistill.networks import count_parameters, flops
 from gliodistill.networks.widening import check_widening, widen
@@ -56,7 +56,7 @@ def run_experiment(
         labels: label convention of a cohort, where it cannot be told.
         only: runs to train now; a teacher that is needed must be finished or among them.
         jobs: studies prepared at once; None = one per core.
-        pseudo: folder of ``gliodistill pseudo-label``, for the runs that learn from it.
+        pseudo: folder of ``gliodistill pseudo-label``, synthetic studies, or a cache of either, for the runs that learn from it.
         start: folder of a finished run of another training, for the runs whose ``start`` is ``given``.
         watch: called after each step with the run's name, its steps and its progress.
 
@@ -190,18 +190,7 @@ def _open_data(recipe: Recipe, data: Path, layout: str | None, labels: str | Non
     """The labelled studies; nothing is written."""
     source: Cohort | Cache
     if is_cache(data):
-        source = Cache.open(data)
-        wanted = recipe.data.preparation()
-        if source.preparation != wanted:
-            raise CacheError(
-                "cache was prepared with other settings",
-                file=data,
-                field="preparation",
-                got=source.preparation.to_dict(),
-                expected=wanted.to_dict(),
-                hint="prepare again, or give the cohort itself",
-            )
-        source = source.select({study.id for study in source if study.labelled})
+        source = Cache.open(data, recipe.data.preparation()).labelled()
     else:
         source = open_cohort(data, layout=layout, labels=labels).labelled()
         for record in source.studies:
