@@ -193,12 +193,11 @@ def _check_finite(what: str, value: Tensor, terms: dict[str, Tensor], folder: Pa
 
 @torch.no_grad()
 def _follow(average: dict[str, Tensor], network: nn.Module, decay: float) -> None:
-    """Move the average towards the weights; running statistics and counters are copied."""
-    learned = {name for name, _ in network.named_parameters()}
+    """Move the average towards the weights, and its running statistics (those of ten batches) towards theirs; counters are copied."""
     state = network.state_dict()
-    names = [name for name in average if name in learned]
+    names = [name for name in average if state[name].is_floating_point()]
     torch._foreach_lerp_([average[n] for n in names], [state[n] for n in names], 1 - decay)
-    for name in average.keys() - learned:
+    for name in average.keys() - set(names):
         average[name].copy_(state[name])
 
 
