@@ -129,7 +129,8 @@ def train_parts(work: Path, cache: Path, parts: list[str], cores: list[int]) -> 
         fold = part.removeprefix("fold")
         validation = "0" if part == "final" else f"{fold}/{FOLDS}"
         words = ["train", str(RECIPES / "patients.yaml"), "--data", str(cache), "-o", str(work / part), "--resume"]
-        told = ["--start", str(work / "pretrain"), "--pseudo", str(work / "pretrain" / "cache"), "--set", f"data.validation={validation}"]
+        pretrain = work / "pretrain"
+        told = ["--start", str(pretrain / "longer"), "--pseudo", str(pretrain / "cache"), "--set", f"data.validation={validation}"]
         call([*words, *told], [core], 1)
         free.put(core)
 

@@ -234,7 +234,8 @@ def test_no_patient_is_on_two_sides(tmp_path):
 def test_runs_may_be_added_to_an_experiment(finished, prepared, tmp_path):
     copy = shutil.copytree(finished.folder, tmp_path / "run")
     before = hashes(finished)
-    more = finished.recipe.model_copy(update={"runs": {**finished.recipe.runs, "again": finished.recipe.runs["alone"]}})
+    runs = {**finished.recipe.runs, "again": finished.recipe.runs["alone"]}
+    more = finished.recipe.model_copy(update={"runs": runs, "about": "Said in other words."})
     added = train(more, prepared.folder, copy, resume=True)
     assert hashes(added) == {**before, "again": before["alone"]}
     assert Experiment.open(copy).recipe == more

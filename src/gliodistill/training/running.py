@@ -24,6 +24,7 @@ from gliodistill.training.pseudo import Pool, build_pool, check_same, open_label
 from gliodistill.training.recipe import GIVEN, Recipe
 from gliodistill.training.sampling import PatchSampler
 
+WORDS = {"about", "citation", "expected", "cost"}  # of a recipe, for people: they may be changed at any time
 Watch = Callable[[str, int, Progress], None]
 
 
@@ -119,7 +120,7 @@ def _claim(root: Path, recipe: Recipe, resume: bool) -> Experiment | None:
         raise OutputError("output exists", file=root, expected="a new folder", hint="continue with --resume, or choose another")
     experiment = Experiment.open(root)
     known = recipe.model_copy(update={"runs": {name: run for name, run in recipe.runs.items() if name in experiment.recipe.runs}})
-    differing = _first_difference(experiment.recipe.model_dump(mode="json"), known.model_dump(mode="json"))
+    differing = _first_difference(*(each.model_dump(mode="json", exclude=WORDS) for each in (experiment.recipe, known)))
     if differing:
         raise CheckpointError(
             "folder holds another recipe", file=root / RECIPE, field=differing, hint="resume with the recipe it was started with"
