@@ -130,7 +130,7 @@ def train_parts(work: Path, cache: Path, parts: list[str], cores: list[int]) -> 
         validation = "0" if part == "final" else f"{fold}/{FOLDS}"
         words = ["train", str(RECIPES / "patients.yaml"), "--data", str(cache), "-o", str(work / part), "--resume"]
         pretrain = work / "pretrain"
-        told = ["--start", str(pretrain / "longer"), "--pseudo", str(pretrain / "cache"), "--set", f"data.validation={validation}"]
+        told = ["--start", str(pretrain), "--pseudo", str(pretrain / "cache"), "--set", f"data.validation={validation}"]
         call([*words, *told], [core], 1)
         free.put(core)
 
