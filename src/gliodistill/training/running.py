@@ -120,7 +120,10 @@ def _claim(root: Path, recipe: Recipe, resume: bool) -> Experiment | None:
         raise OutputError("output exists", file=root, expected="a new folder", hint="continue with --resume, or choose another")
     experiment = Experiment.open(root)
     known = recipe.model_copy(update={"runs": {name: run for name, run in recipe.runs.items() if name in experiment.recipe.runs}})
-    differing = _first_difference(*(each.model_dump(mode="json", exclude=WORDS) for each in (experiment.recipe, known)))
+    differing = _first_difference(
+        experiment.recipe.model_dump(mode="json", exclude=WORDS),
+        known.model_dump(mode="json", exclude=WORDS),
+    )
     if differing:
         raise CheckpointError(
             "folder holds another recipe", file=root / RECIPE, field=differing, hint="resume with the recipe it was started with"
