@@ -50,13 +50,29 @@ def open_labels(recipe: Recipe, runs: list[str], folder: str | os.PathLike[str] 
     soft = any(recipe.runs[name].pseudo.labels == "soft" for name in learning)
     labels: PseudoLabels | Cache
     if is_cache(folder):
-        labels = Cache.open(folder, recipe.data.preparation()).labelled()
-        if not len(labels):
-            raise StudyError("no labelled study", file=labels.folder, got="no truth", expected="studies with a label map each")
-        if soft and not all((study.folder / "soft.npy").exists() for study in labels):
-            raise StudyError("pseudo-labels are hard", file=labels.folder, hint="give those of gliodistill pseudo-label --soft themselves")
-        _refuse_both(labels.folder, {study.id: study.patient for study in labels}, recipe, patients)
-        return labels
+        labels = _prepared(folder, recipe, soft)
+        pool = {study.id: study.patient for study in labels}
+    else:
+        labels = _as_files(folder, recipe, soft)
+        pool = {record.id: record.patient for record in labels.cohort.studies}
+    for side, studies in patients.items():
+        ids = {patient: id for id, patient in studies.items()}
+        _refuse(labels.folder, side, {id: ids[patient] for id, patient in pool.items() if patient in ids}, recipe.data.transductive)
+    return labels
+
+
+def _prepared(folder: str | os.PathLike[str], recipe: Recipe, soft: bool) -> Cache:
+    """The labelled studies of a cache that fits the recipe."""
+    cache = Cache.open(folder, recipe.data.preparation()).labelled()
+    if not len(cache):
+        raise StudyError("no labelled study", file=cache.folder, got="no truth", expected="studies with a label map each")
+    if soft and not all((study.folder / "soft.npy").exists() for study in cache):
+        raise StudyError("pseudo-labels are hard", file=cache.folder, hint="give those of gliodistill pseudo-label --soft themselves")
+    return cache
+
+
+def _as_files(folder: str | os.PathLike[str], recipe: Recipe, soft: bool) -> PseudoLabels:
+    """Pseudo-labels as they were written, each of which the recipe can use."""
     labels = PseudoLabels.open(folder)
     for record in labels.cohort.studies:
         if record.problems or not set(record.images) & set(recipe.data.sequences):
@@ -64,7 +80,6 @@ def open_labels(recipe: Recipe, runs: list[str], folder: str | os.PathLike[str] 
             raise StudyError(problem, file=f"{labels.folder}: {record.id}", hint="make the pseudo-labels again")
         if soft:
             labels.soft_files(record.id)  # refuses hard ones
-    _refuse_both(labels.folder, {record.id: record.patient for record in labels.cohort.studies}, recipe, patients)
     return labels
 
 
@@ -111,13 +126,6 @@ def check_same(there: dict[str, Any] | None, here: dict[str, Any], file: Path) -
             expected=there["folder"],
             hint="resume with those it was started with, or choose another folder",
         )
-
-
-def _refuse_both(folder: Path, pool: Mapping[str, str], recipe: Recipe, patients: Patients) -> None:
-    """Refuse a ``pool`` (id → patient) with patients who are labelled."""
-    for side, studies in patients.items():
-        ids = {patient: id for id, patient in studies.items()}
-        _refuse(folder, side, {id: ids[patient] for id, patient in pool.items() if patient in ids}, recipe.data.transductive)
 
 
 def _refuse(folder: Path, side: str, both: Mapping[str, str], transductive: bool) -> None:

@@ -91,10 +91,8 @@ def run_experiment(
             hint="resume with the studies it was started with",
         )
     make_folder(root)
-    if there is None or (there.recipe, there.start) != (
-        recipe,
-        experiment.start,
-    ):  # else another process may be training another run here, and writing
+    # If nothing is new, another process may be training another run here, and writing.
+    if there is None or (there.recipe, there.start) != (recipe, experiment.start):
         remove_leftovers(root)
         experiment.write()
     cache = source if isinstance(source, Cache) else build_cache(source, recipe.data.preparation(), experiment.cache, jobs)
