@@ -4,6 +4,8 @@ Each held-out patient is segmented by the student of that fold, with each of ``S
 what choosing is worth is told on patients who did not choose: for each fold, by the best of the other folds.
 """
 
+import os
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -32,12 +34,11 @@ Table = np.ndarray[Any, Any]
 
 def look(folds: list[Path], data: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What clean-up rules do, the chosen ones among it; and the rows that predicted Dice is fitted on (patients by number)."""
-    tables, rows = [], []
-    for fold in track(folds, "held-out patients"):
-        table, more = _look_at(fold, data, first=len({row.patient for row in rows}))
-        tables.append(table)
-        rows += more
-    return choose(tables), [asdict(row) for row in rows]
+    held_out = [sorted(Experiment.open(fold).split["validation"]) for fold in folds]
+    firsts = [sum(map(len, held_out[:number])) for number in range(len(folds))]
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        found = list(track(pool.map(_look_at, folds, [data] * len(folds), firsts), "held-out patients", total=len(folds)))
+    return choose([table for table, _ in found]), [asdict(row) for _, rows in found for row in rows]
 
 
 def choose(tables: list[Table]) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def choose(tables: list[Table]) -> dict[str, Any]:
 def _look_at(fold: Path, data: Path, first: int) -> tuple[Table, list[QualityRow]]:
     """One fold: Dice of every choice of rules with four sequences, and an answer a subset and region to learn from."""
     experiment = Experiment.open(fold)
-    predictor = Predictor(model_of(experiment, "student", fold), postprocess=False)
+    predictor = Predictor(model_of(experiment, "student", fold), threads=1, postprocess=False)
     cohort = open_cohort(data).labelled().select(sorted(experiment.split["validation"]))
     table, rows = [], []
     for number, record in enumerate(cohort.studies, first):

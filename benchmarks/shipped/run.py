@@ -20,7 +20,7 @@ import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
 
@@ -78,8 +78,8 @@ def main() -> None:
             )
         train_parts(work, cache, parts, cores)
     if "score" in stages:
-        for part in parts:
-            score_part(work / part, arguments.data)
+        with ProcessPoolExecutor(len(cores)) as processes:
+            list(processes.map(score_part, [work / part for part in parts], [arguments.data] * len(parts)))
     scored = [work / part for part in PARTS[1:] if (work / part / "scores" / "student.json").exists()]
     if "held-out" in stages:
         rules, rows = look(scored, arguments.data)
@@ -129,9 +129,7 @@ def train_parts(work: Path, cache: Path, parts: list[str], cores: list[int]) -> 
         fold = part.removeprefix("fold")
         validation = "0" if part == "final" else f"{fold}/{FOLDS}"
         words = ["train", str(RECIPES / "patients.yaml"), "--data", str(cache), "-o", str(work / part), "--resume"]
-        pretrain = work / "pretrain"
-        told = ["--start", str(pretrain), "--pseudo", str(pretrain / "cache"), "--set", f"data.validation={validation}"]
-        call([*words, *told], [core], 1)
+        call([*words, "--start", str(work / "pretrain"), "--set", f"data.validation={validation}"], [core], 1)
         free.put(core)
 
     with ThreadPoolExecutor(len(cores)) as pool:
