@@ -1,12 +1,15 @@
-"""What the shipped model brings along that only patients unseen by the networks can tell: clean-up rules, and predicted Dice.
+"""What the shipped model brings along that only patients unseen by the networks can tell: threshold, clean-up rules, predicted Dice.
 
-Each held-out patient is segmented by the student of that fold, with each of ``SUBSETS``. The rules are the best of ``GRID`` on all of them;
-what choosing is worth is told on patients who did not choose: for each fold, by the best of the other folds.
+Each held-out patient is segmented by the student of that fold. Threshold and rules are the best of ``GRID`` on all of them, given four
+sequences; what choosing is worth is told on patients who did not choose: for each fold, by the best of the other folds. Predicted Dice is
+fitted on answers at that threshold, to each of ``SUBSETS``.
 """
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from gliodistill.inference.postprocessing import Depth, clean, parse_steps
 from gliodistill.inference.predictor import Predictor
 from gliodistill.models.quality import QualityRow
 from gliodistill.progress import track
-from gliodistill.studies.cohort import open_cohort
+from gliodistill.studies.cohort import Cohort, open_cohort
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Study
@@ -26,61 +29,86 @@ from gliodistill.training.experiment import Experiment
 
 EVERY = tuple(Sequence)
 SUBSETS = (EVERY, (Sequence.T1CE, Sequence.FLAIR), (Sequence.FLAIR,), (Sequence.T1CE,), (Sequence.T1, Sequence.T2))
-ET_MM3 = (0, 30, 100, 200, 400, 800)
-PARTS_MM3 = (0, 100, 500, 2000)
-GRID = [[f"drop_small_components={parts}", f"drop_small_et={et}"] for parts in PARTS_MM3 for et in ET_MM3]
+THRESHOLDS = (0.5, 0.4, 0.3, 0.2)
+ET_MM3 = (0, 100, 400)
+PARTS_MM3 = (0, 500, 2000)
+RULES = [[f"drop_small_components={parts}", f"drop_small_et={et}"] for parts, et in product(PARTS_MM3, ET_MM3)]
+GRID = list(product(THRESHOLDS, RULES))
+"""The first is what a model has unless told otherwise: 0.5 and no rule that does anything."""
 Table = np.ndarray[Any, Any]
 
 
 def look(folds: list[Path], data: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What clean-up rules do, the chosen ones among it; and the rows that predicted Dice is fitted on (patients by number)."""
-    held_out = [sorted(Experiment.open(fold).split["validation"]) for fold in folds]
+    """What thresholds and clean-up rules do, the chosen ones among it; and rows that predicted Dice is fitted on, patients by number."""
+    held_out = [Experiment.open(fold).split["validation"] for fold in folds]
     firsts = [sum(map(len, held_out[:number])) for number in range(len(folds))]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        found = list(track(pool.map(_look_at, folds, [data] * len(folds), firsts), "held-out patients", total=len(folds)))
-    return choose([table for table, _ in found]), [asdict(row) for _, rows in found for row in rows]
+        chosen = choose(list(track(pool.map(_choices, folds, [data] * len(folds)), "choosing", total=len(folds))))
+        rows = pool.map(_answers, folds, [data] * len(folds), firsts, [chosen["threshold"]] * len(folds))
+        return chosen, [asdict(row) for some in track(rows, "held-out patients", total=len(folds)) for row in some]
 
 
 def choose(tables: list[Table]) -> dict[str, Any]:
-    """The best rules of ``GRID`` by mean Dice, from Dice of choices × patients × regions of every fold."""
+    """The best of ``GRID`` by mean Dice, from Dice of choices × patients × regions of every fold."""
     every = np.concatenate(tables, axis=1)
     means = every.mean((1, 2))
     nested = []
     for left_out, table in enumerate(tables):
         others = [t for number, t in enumerate(tables) if number != left_out] or tables
         nested.append(table[int(np.concatenate(others, axis=1).mean((1, 2)).argmax())])
+    threshold, rules = GRID[int(means.argmax())]
     return {
-        "rules": GRID[int(means.argmax())],
-        "grid": [{"rules": rules, "dice": every[number].mean(0).tolist()} for number, rules in enumerate(GRID)],
+        "threshold": threshold,
+        "rules": rules,
+        "grid": [{"threshold": t, "rules": r, "dice": every[number].mean(0).tolist()} for number, (t, r) in enumerate(GRID)],
         "raw": every[0].tolist(),
         "chosen_by_other_folds": np.concatenate(nested).tolist(),
         "as_shipped": every[int(means.argmax())].tolist(),
     }
 
 
-def _look_at(fold: Path, data: Path, first: int) -> tuple[Table, list[QualityRow]]:
-    """One fold: Dice of every choice of rules with four sequences, and an answer a subset and region to learn from."""
-    experiment = Experiment.open(fold)
-    predictor = Predictor(model_of(experiment, "student", fold), threads=1, postprocess=False)
-    cohort = open_cohort(data).labelled().select(sorted(experiment.split["validation"]))
-    table, rows = [], []
-    for number, record in enumerate(cohort.studies, first):
+def _choices(fold: Path, data: Path) -> Table:
+    """Dice of every choice for the patients of a fold, four sequences: choices × patients × regions."""
+    table, predictors = [], [_predictor(fold, threshold) for threshold in THRESHOLDS]
+    for study, truth in _studies(_held_out(fold, data)):
+        voxel = float(np.prod(study.grid.spacing))
+        depths = [predictor.segment(study).regions.sum(axis=0).astype(np.uint8) for predictor in predictors]
+        table.append([_dice(clean(depth.copy(), parse_steps(rules), voxel), truth) for depth, rules in product(depths, RULES)])
+    return np.moveaxis(np.asarray(table), 0, 1)
+
+
+def _answers(fold: Path, data: Path, first: int, threshold: float) -> list[QualityRow]:
+    """An answer a patient, subset and region to learn from; patients are numbered from ``first``."""
+    predictor, rows = _predictor(fold, threshold), []
+    for number, (study, truth) in enumerate(_studies(_held_out(fold, data)), first):
+        for subset in SUBSETS:
+            images = {sequence: image for sequence, image in study.images.items() if sequence in subset}
+            answer = predictor.segment(replace(study, images=images))
+            # Nested: the deeper, the more regions.
+            scores = dict(zip(REGIONS, _dice(answer.regions.sum(axis=0).astype(np.uint8), truth), strict=True))
+            rows += [QualityRow(str(number), region, row, scores[region]) for region, row in answer.quality.features.items()]
+    return rows
+
+
+def _predictor(fold: Path, threshold: float) -> Predictor:
+    """The fold's student at a threshold, without clean-up rules."""
+    predictor = Predictor(model_of(Experiment.open(fold), "student", fold), threads=1, postprocess=False)
+    spec = predictor.package.spec
+    inference = replace(spec.inference, threshold=threshold)
+    predictor.package = replace(predictor.package, spec=replace(spec, inference=inference))
+    return predictor
+
+
+def _held_out(fold: Path, data: Path) -> Cohort:
+    return open_cohort(data).labelled().select(sorted(Experiment.open(fold).split["validation"]))
+
+
+def _studies(cohort: Cohort) -> Iterator[tuple[Study, Table]]:
+    """Each study with its true regions."""
+    for record in cohort.studies:
         study = record.load(cohort.convention)
         assert study.truth is not None and study.convention is not None  # of a labelled cohort
-        truth = study.convention.to_regions(study.truth.data)
-        for subset in SUBSETS:
-            answer = predictor.segment(_only(study, subset))
-            depth: Depth = answer.regions.sum(axis=0).astype(np.uint8)  # nested: the deeper, the more regions
-            scores = dict(zip(REGIONS, _dice(depth, truth), strict=True))
-            rows += [QualityRow(str(number), region, row, scores[region]) for region, row in answer.quality.features.items()]
-            if subset == EVERY:
-                voxel = float(np.prod(study.grid.spacing))
-                table.append([_dice(clean(depth.copy(), parse_steps(rules), voxel), truth) for rules in GRID])
-    return np.moveaxis(np.asarray(table), 0, 1), rows
-
-
-def _only(study: Study, subset: tuple[Sequence, ...]) -> Study:
-    return replace(study, images={sequence: image for sequence, image in study.images.items() if sequence in subset})
+        yield study, study.convention.to_regions(study.truth.data)
 
 
 def _dice(depth: Depth, truth: Table) -> list[float]:

@@ -9,7 +9,7 @@ One stage after the other (`--stages`), each goes on where it was stopped:
 * `train`: `recipes/shipped/patients.yaml` from there, with everyone (`final`: its student ships) and with each of five folds left out;
 * `score`: each patient by the networks of the fold that never saw them, the student with each of the 15 subsets of the sequences, files
   to files by the program that users run;
-* `held-out`: clean-up rules and what predicts Dice, from the held-out patients;
+* `held-out`: threshold, clean-up rules and what predicts Dice, from the held-out patients;
 * `report`: `benchmarks/results/shipped/cross_validation.json` and `.md`. No patient's id or image is among them;
 * `ship`: the final student with rules, predicted Dice and card to `src/gliodistill/models/shipped/glioma`.
 """
@@ -99,8 +99,9 @@ def ship(work: Path, tables: Path) -> None:
     write_text(work / "quality.json", json.dumps(model.to_dict()))
     card = (RECIPES / "card.md").read_text() + f"\n## Cross-validation\n\n{tables.read_text()}"
     write_text(work / "card.md", card)
-    rules = json.loads((work / "clean_up.json").read_text())["rules"]
-    options = [word for rule in rules if not rule.endswith("=0") for word in ("--clean-up", rule)]
+    chosen = json.loads((work / "clean_up.json").read_text())
+    options = ["--threshold", str(chosen["threshold"])]
+    options += [word for rule in chosen["rules"] if not rule.endswith("=0") for word in ("--clean-up", rule)]
     made = work / "model"
     shutil.rmtree(made, ignore_errors=True)
     words = ["export", str(work / "final" / "student"), "-o", str(made), "--name", MODEL, "--format", "openvino,onnx", *options]
@@ -129,7 +130,9 @@ def train_parts(work: Path, cache: Path, parts: list[str], cores: list[int]) -> 
         fold = part.removeprefix("fold")
         validation = "0" if part == "final" else f"{fold}/{FOLDS}"
         words = ["train", str(RECIPES / "patients.yaml"), "--data", str(cache), "-o", str(work / part), "--resume"]
-        call([*words, "--start", str(work / "pretrain"), "--set", f"data.validation={validation}"], [core], 1)
+        pretrain = work / "pretrain"
+        told = ["--start", str(pretrain), "--pseudo", str(pretrain / "cache"), "--set", f"data.validation={validation}"]
+        call([*words, *told], [core], 1)
         free.put(core)
 
     with ThreadPoolExecutor(len(cores)) as pool:

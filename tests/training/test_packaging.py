@@ -102,10 +102,14 @@ def test_int8_is_calibrated_on_other_studies_than_it_is_compared_on(experiment, 
         assert (export.calibration.studies, export.calibration.patches, export.studies.images) == (1, 4, 1)
 
 
-def test_clean_up_rules_come_along(experiment, tmp_path):
+def test_threshold_and_clean_up_rules_come_along(experiment, tmp_path):
     rules = (Step("drop_small_et", {"mm3": 33.0}),)
-    package = package_run(experiment.folder / "alone", tmp_path / "model", formats=["torch"], postprocessing=rules)
-    assert ModelPackage.open(package.folder).spec.inference.postprocessing == rules
+    package = package_run(experiment.folder / "alone", tmp_path / "model", formats=["torch"], threshold=0.3, postprocessing=rules)
+    inference = ModelPackage.open(package.folder).spec.inference
+    assert (inference.threshold, inference.postprocessing) == (0.3, rules)
+    with pytest.raises(PackageError, match="threshold"):
+        package_run(experiment.folder / "alone", tmp_path / "never", formats=["torch"], threshold=1.0)
+    assert not (tmp_path / "never").exists()
 
 
 def test_what_training_studies_look_like_comes_along(experiment, tmp_path):

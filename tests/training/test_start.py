@@ -9,6 +9,7 @@ from gliodistill.errors import CheckpointError, RecipeError
 from gliodistill.training.checkpoint import read_tensors, weights_hash
 from gliodistill.training.experiment import Experiment
 from gliodistill.training.loop import LAST
+from gliodistill.training.packaging import package_run
 from gliodistill.training.recipe import GIVEN
 from gliodistill.training.running import run_experiment
 from tiny_cohort import recipe
@@ -43,6 +44,14 @@ def test_a_run_starts_from_the_weights_of_another_training(prepared, pretrained,
         "weights_sha256": pretrained.summary("network")["weights_sha256"],
     }
     assert Experiment.open(tuned.folder).start == facts
+
+
+def test_a_model_says_what_its_run_went_on_from_and_what_that_had(prepared, pretrained, tmp_path):
+    first = {"network": unet(4, 8), "start": GIVEN, "training": STILL}
+    made = recipe({"first": first, "then": {**first, "start": "first"}}, training=TRAINING)
+    tuned = run_experiment(made, prepared.folder, tmp_path / "run", jobs=1, start=pretrained.folder)
+    data = package_run(tuned.folder / "then", tmp_path / "model", formats=["torch"]).spec.training.data
+    assert data.endswith(f"; it went on from run first; it went on from run network of {pretrained.recipe.name}")
 
 
 def test_a_wider_network_grows_from_the_given_one(prepared, pretrained, tmp_path):

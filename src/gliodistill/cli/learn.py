@@ -105,6 +105,9 @@ def export(
     ] = "openvino,torch",
     int8: Annotated[bool, typer.Option("--int8", help="Add an int8 OpenVINO graph, calibrated on training studies.")] = False,
     int8_default: Annotated[bool, typer.Option("--int8-default", help="Add it, and let OpenVINO take it unless told --precision.")] = False,
+    threshold: Annotated[
+        float, typer.Option("--threshold", metavar="P", help="Probability above which segment draws a region, between 0 and 1.")
+    ] = 0.5,
     clean_up: Annotated[
         list[str] | None,
         typer.Option("--clean-up", metavar="RULE=VALUE", help="A rule that segment applies, e.g. drop_small_et=33.", show_default=False),
@@ -140,14 +143,23 @@ def export(
     predicts = QualityModel.read(quality) if quality else None
     wanted = [word.strip() for word in formats.split(",")]
     if "monai" in wanted:
-        if wanted != ["monai"] or int8 or int8_default or rules or sections or predicts:
-            expected = "monai alone, without --int8, --clean-up, --card and --quality"
+        if wanted != ["monai"] or int8 or int8_default or threshold != 0.5 or rules or sections or predicts:
+            expected = "monai alone, without --int8, --threshold, --clean-up, --card and --quality"
             raise PackageError("a MONAI bundle is a folder of its own", field="--format", got=formats, expected=expected)
         bundle = bundle_run(run, model, name=name)
         emit(as_json, {"bundle": str(bundle)}, lambda screen: screen.print(f"MONAI bundle in {bundle}"))
         return
     package = package_run(
-        run, model, name=name, formats=wanted, int8=int8, int8_default=int8_default, postprocessing=rules, card=sections, quality=predicts
+        run,
+        model,
+        name=name,
+        formats=wanted,
+        int8=int8,
+        int8_default=int8_default,
+        threshold=threshold,
+        postprocessing=rules,
+        card=sections,
+        quality=predicts,
     )
     size = sum(file.stat().st_size for file in model.iterdir())
 

@@ -43,6 +43,7 @@ def package_run(
     formats: Iterable[str] = DEFAULT_FORMATS,
     int8: bool = False,
     int8_default: bool = False,
+    threshold: float = 0.5,
     postprocessing: tuple[Step, ...] = (),
     card: str = "",
     quality: QualityModel | None = None,
@@ -59,13 +60,15 @@ def package_run(
         formats: some of ``openvino``, ``onnx``, ``torch``.
         int8: adds an int8 OpenVINO graph, calibrated on training studies in the run's cache.
         int8_default: whether OpenVINO takes that graph unless told otherwise.
+        threshold: probability above which the model draws a region, (0, 1).
         postprocessing: clean-up rules that the model brings along.
         card: more sections of the model card.
         quality: what predicts the Dice of its answers, from a cross-validation of the same recipe.
 
     Raises:
         CheckpointError: not a finished run.
-        PackageError: an exported graph disagrees with the network, no such format, or nothing to calibrate int8 on.
+        PackageError: an exported graph disagrees with the network, no such format, a threshold out of range, or nothing to calibrate
+            int8 on.
         OutputError: ``out`` cannot be written.
     """
     formats = check_formats(formats, int8 or int8_default)
@@ -86,7 +89,7 @@ def package_run(
         patches = [patch for study in calibrating for patch in finished.patches(study, sides)]
         wish = Int8(patches, len(calibrating), default=int8_default)
     samples = [finished.image(study) for study in compared]
-    inference = replace(finished.spec.inference, postprocessing=postprocessing)
+    inference = replace(finished.spec.inference, threshold=threshold, postprocessing=postprocessing)
     spec = replace(finished.spec, inference=inference, quality=quality, reference=finished.reference())
     return export_package(finished.network, spec, out, formats=formats, int8=wish, samples=samples, card=card)
 
@@ -122,7 +125,11 @@ class _Finished:
         if learnt := summary.get("pseudo"):
             seen = f", {learnt['transductive']} of them of validation patients (transductive)" if learnt["transductive"] else ""
             data += f"; {learnt['studies']} pseudo-labelled or synthetic studies{seen}"
-        if part.start == GIVEN and experiment.start is not None:
+        start = part.start
+        while start in recipe.runs:
+            data += f"; it went on from run {start}"
+            start = recipe.runs[start].start
+        if start == GIVEN and experiment.start is not None:
             data += f"; it went on from run {experiment.start['run']} of {experiment.start['recipe']}"
         spec = ModelSpec(
             name=name or f"{recipe.name}-{run}",
