@@ -108,15 +108,23 @@ def test_protocols_hold_together(protocol, tmp_path, monkeypatch):
     """Rows, twins and teachers of every table are runs of the recipe, and students of one table share budget and data."""
     values = yaml.safe_load((HERE / f"{protocol}.yaml").read_text())
     recipe = schedule.write_recipe(schedule.expand(values["recipe"], values["once"], values["seeds"]), tmp_path / "recipe.yaml")
-    known = {*values["recipe"]["runs"], "ensemble", "dedicated"}
+    known = {*values["recipe"]["runs"], *recipe.runs, "ensemble", "dedicated"}
+
+    def found(row):
+        return recipe.runs.get(row) or recipe.runs.get(f"{row}-{values['seeds'][0]}")
+
+    def steps(run):
+        return run.training.steps + (steps(recipe.runs[run.start]) if run.start else 0)
+
     for table in values["tables"].values():
         assert set(table["runs"]) <= known
         for row in table["rows"]:
             assert {row["row"], *row.get("against", [])} <= known
             for twin in row.get("against", []):
-                ours, theirs = (recipe.runs.get(f"{name}-{values['seeds'][0]}") for name in (row["row"], twin))
+                ours, theirs = found(row["row"]), found(twin)
                 if ours is not None and theirs is not None:
-                    assert ours.training == theirs.training, (row["row"], twin)
+                    assert steps(ours) == steps(theirs), (row["row"], twin)
+                    assert ours.training.optimiser == theirs.training.optimiser, (row["row"], twin)
     assert set(values.get("same", {}).values()) <= set(values["once"])
     assert json.dumps(values)
     assert all(run.training.validate_every >= run.training.steps for run in recipe.runs.values())
