@@ -1,6 +1,6 @@
 """Score the runs of a trained recipe on real patients, the way a user would: export, segment, evaluate.
 
-    python benchmarks/recipe_on_patients.py RUN_FOLDER PATIENTS --studies validation -o benchmarks/results/compression
+    python benchmarks/recipe_on_patients.py RUN_FOLDER PATIENTS --studies all -o benchmarks/results/phantoms
 
 Writes `results.json` (scores per study and run, sizes, seconds, the recipe, versions, this command) and `results.md`.
 Only numbers leave the patients' folder: no ids. `--studies all` scores every labelled patient: for networks that trained on
