@@ -124,7 +124,8 @@ def test_protocols_hold_together(protocol, tmp_path, monkeypatch):
                 ours, theirs = found(row["row"]), found(twin)
                 if ours is not None and theirs is not None:
                     assert steps(ours) == steps(theirs), (row["row"], twin)
-                    assert ours.training.optimiser == theirs.training.optimiser, (row["row"], twin)
+                    same = (run.training.model_dump(exclude={"steps", "validate_every"}) for run in (ours, theirs))
+                    assert next(same) == next(same), (row["row"], twin)
     assert set(values.get("same", {}).values()) <= set(values["once"])
     assert json.dumps(values)
     assert all(run.training.validate_every >= run.training.steps for run in recipe.runs.values())
