@@ -234,7 +234,7 @@ def report(protocol: dict[str, Any], name: str, folds: list[dict[str, Any]], wor
     empty = "; ".join(part.partition(" (")[0] for part in first["rules"].split(". ") if " empty: " in part)
     seeds = ", ".join(map(str, protocol["seeds"]))
     note = f"{' '.join(protocol['about'].split())} {studies} test studies; seeds {seeds}. {empty}. "
-    note += "About forty comparisons are made in all and p is not corrected for that. Settings of every run: "
+    note += f"{len(every)} comparisons are made in all and p is not corrected for that. Settings of every run: "
     note += f"`benchmarks/distillation/{name}.yaml`; scores of every study: `benchmarks/results/distillation/{name}.json`."
     result = {
         "command": command,
