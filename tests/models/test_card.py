@@ -6,7 +6,7 @@ import pytest
 
 import tiny_model
 from gliodistill.errors import PackageError
-from gliodistill.models import ModelPackage
+from gliodistill.models import InferenceSettings, ModelPackage, Step
 from gliodistill.models.card import read_sections
 
 SECTIONS = """## Intended use
@@ -56,3 +56,11 @@ def test_without_sections_nothing_is_left_open(package: ModelPackage) -> None:
     card = (package.folder / "README.md").read_text()
     assert headings(card) == ["Use", "Exports against the trained network"]
     assert "\n\n\n" not in card
+
+
+def test_says_what_is_drawn_and_what_is_cleaned_away(tmp_path: Path, package: ModelPackage) -> None:
+    assert "* Draws a region where its probability exceeds 0.5; clean-up: none.\n" in (package.folder / "README.md").read_text()
+    steps = (Step("drop_small_components", {"mm3": 2000}), Step("drop_small_et", {"mm3": 0.5}))
+    settings = InferenceSettings((16, 16, 16), threshold=0.35, postprocessing=steps)
+    card = (tiny_model.export(tmp_path / "model", formats=["torch"], inference=settings).folder / "README.md").read_text()
+    assert "exceeds 0.35; clean-up: `drop_small_components` (mm3 2000); `drop_small_et` (mm3 0.5).\n" in card

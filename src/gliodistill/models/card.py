@@ -26,12 +26,13 @@ def read_sections(path: str | os.PathLike[str]) -> str:
 
 def write_card(values: Mapping[str, Any], sections: str = "") -> str:
     """Markdown from the contents of ``model.json``, and the author's ``sections``."""
-    training, outputs, preparation = values["training"], values["outputs"], values["preparation"]
+    training, outputs, preparation, inference = (values[key] for key in ("training", "outputs", "preparation", "inference"))
     may_lack = ", ".join(values["may_lack"]) or "none"
     spacing = preparation["spacing"]
     grid = "the study's own grid" if spacing is None else " × ".join(f"{s:g}" for s in spacing) + " mm"
     dice = ", ".join(f"{region} {value:.3f}" for region, value in training["validation_dice"].items()) or "not measured"
     codes = ", ".join(f"{code} = {tissue}" for code, tissue in values["convention"]["codes"].items())
+    cleaning = "; ".join(map(_rule, inference["postprocessing"])) or "none"
     exports = "\n".join(_row(export) for export in values["exports"])
     runtime = values["exports"][0]["runtime"]
     option, argument = ("", "") if runtime == "openvino" else (f" --runtime {runtime}", f', "{runtime}"')
@@ -45,6 +46,7 @@ def write_card(values: Mapping[str, Any], sections: str = "") -> str:
 
 * Takes: {", ".join(preparation["sequences"])}, co-registered and skull-stripped; may lack: {may_lack}.
 * Gives: {outputs["kind"]} {", ".join(outputs["names"])}; labels written as {values["convention"]["name"]} ({codes}).
+* Draws a region where its probability exceeds {inference["threshold"]:g}; clean-up: {cleaning}.
 * Works on: {grid}.
 * Network: `{values["network"]["name"]}`, {values["runtime"]["parameters"]:,} parameters.
 * Learned by: `{training["method"]}`, recipe `{training["recipe"]}`, seed {training["seed"]}, {training["steps"]} steps.
@@ -70,6 +72,11 @@ From Python:
 {sharing}
 Made with {versions}.
 """
+
+
+def _rule(step: Mapping[str, Any]) -> str:
+    options = ", ".join(f"{name} {value:g}" for name, value in step["options"].items())
+    return f"`{step['name']}`" + (f" ({options})" if options else "")
 
 
 def _row(export: Mapping[str, Any]) -> str:
