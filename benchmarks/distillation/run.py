@@ -14,6 +14,7 @@ import os
 import platform
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from latency import measure
 from schedule import expand, train, write_recipe
 from score import SUBSETS, model_of, score_run, scores_of, subset_name
-from tables import difference_lines, forest, row_table, seeds_of, slug, subset_table
+from tables import difference_lines, forest, row_of, row_table, seeds_of, slug, subset_table
 
 from fill import fill
 from gliodistill import __version__
@@ -74,18 +75,7 @@ def main() -> None:
                 pseudo = pseudo_labels(protocol, fold, out, "pool", fold["work"] / "pseudo")
                 train(fold["work"] / "recipe.yaml", fold["data"], out, told, cores, ["--pseudo", str(pseudo)], log)
         if "score" in stages:
-            experiment = Experiment.open(out)
-            if "pseudo" in protocol and fold["test"] != fold["cohort"]:
-                score_ensemble(protocol, fold, experiment)
-            for name in wanted:
-                if experiment.is_finished(name):
-                    ids = None if fold["test"] != fold["cohort"] else experiment.split["validation"]
-                    few = ids or first_studies(fold["test"], protocol["subsets"]["studies"])
-                    if name.rpartition("-")[0] == protocol["subsets"].get("dedicated", {}).get("name"):
-                        score_run(experiment, name, fold["test"], few, fold["work"])
-                    else:
-                        every = name.rpartition("-")[0] in protocol["subsets"]["rows"]
-                        score_run(experiment, name, fold["test"], ids, fold["work"], few=few if every else None)
+            score(protocol, fold, Experiment.open(out), wanted, len(cores))
     if "latency" in stages:
         measure(protocol, folds[0], work / "latency.json")
     if "report" in stages:
@@ -161,6 +151,24 @@ def pseudo_labels(protocol: dict[str, Any], fold: dict[str, Any], out: Path, stu
     command = [sys.executable, "-m", "gliodistill", "pseudo-label", str(fold[studies]), *models, "-o", str(target)]
     subprocess.run([*command, "--resume", *protocol["pseudo"]["options"]], check=True)
     return target
+
+
+def score(protocol: dict[str, Any], fold: dict[str, Any], experiment: Experiment, wanted: list[str], jobs: int) -> None:
+    """The test studies by every run that is trained, ``jobs`` runs at a time."""
+    apart = fold["test"] != fold["cohort"]
+    ids = None if apart else experiment.split["validation"]
+    few = ids or first_studies(fold["test"], protocol["subsets"]["studies"])
+    dedicated = protocol["subsets"].get("dedicated", {}).get("name")
+    if "pseudo" in protocol and apart:
+        score_ensemble(protocol, fold, experiment)
+    with ProcessPoolExecutor(jobs) as pool:
+        tasks = []
+        for name in filter(experiment.is_finished, wanted):
+            those = few if name.rpartition("-")[0] == dedicated else ids
+            subsets = few if row_of(name) in protocol["subsets"]["rows"] else None
+            tasks.append(pool.submit(score_run, experiment, name, fold["test"], those, fold["work"], few=subsets))
+        for task in tasks:
+            task.result()
 
 
 def score_ensemble(protocol: dict[str, Any], fold: dict[str, Any], experiment: Experiment) -> None:

@@ -24,14 +24,15 @@ def values(runs: Runs, row: str, metric: str = "dice", subset: str | None = None
     )
 
 
+def row_of(run: str) -> str:
+    """The row that a run belongs to: its name without the seed."""
+    base, _, seed = run.rpartition("-")
+    return base if seed.isdecimal() else run
+
+
 def seeds_of(runs: Runs, row: str) -> Runs:
     """The runs of a row: itself, or one a seed."""
-
-    def of_row(name: str) -> bool:
-        base, _, seed = name.rpartition("-")
-        return name == row or (base == row and seed.isdecimal())
-
-    return {name: run for name, run in runs.items() if of_row(name)}
+    return {name: run for name, run in runs.items() if row in (name, row_of(name))}
 
 
 def difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> dict[str, dict[str, Any]]:
