@@ -175,6 +175,7 @@ def score_ensemble(protocol: dict[str, Any], fold: dict[str, Any], experiment: E
     """The teachers' mean, mirrored looks and all, on the test studies: what the omni-supervised student is held against."""
     teachers = protocol["pseudo"]["teachers"]
     kept = fold["work"] / "scores" / "ensemble.json"
+    kept.parent.mkdir(parents=True, exist_ok=True)
     if not all(experiment.is_finished(teacher) for teacher in teachers):
         return
     weights = " ".join(experiment.summary(teacher)["weights_sha256"] for teacher in teachers)

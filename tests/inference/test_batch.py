@@ -9,10 +9,12 @@ import pytest
 
 import tiny_model
 from gliodistill.errors import OutputError, StudyError
+from gliodistill.evaluation.evaluate import evaluate
 from gliodistill.images import read_labels, read_nifti, write_nifti
 from gliodistill.inference import Predictor, segment_studies
 from gliodistill.inference.flips import parse_flips
 from gliodistill.models import ModelPackage
+from gliodistill.studies.labels import BRATS2021
 from gliodistill.studies.study import ImageFile, StudyRecord
 
 
@@ -166,3 +168,21 @@ def test_real_patients_come_back_on_their_grid(unet: ModelPackage, real_data: Pa
     assert report.ok
     labels = read_labels(tmp_path / f"{records[0].id}.nii.gz")
     assert labels.same_grid(replace(records[0], truth=None).load().grid)
+
+
+def test_what_the_codes_mean_need_not_be_told_to_evaluate(predictor: Predictor, record: StudyRecord, tmp_path: Path) -> None:
+    # brats-ped writes 1 for enhancing tumour, brats2021 for necrosis: the codes alone would be mixed up.
+    out, truth = tmp_path / "out", tmp_path / "truth"
+    segment_studies([record], predictor, out, labels="brats-ped")
+    (truth / "a").mkdir(parents=True)
+    for sequence, image in tiny_model.study().images.items():
+        write_nifti(image, truth / "a" / f"a_{sequence.lower()}.nii.gz")
+    drawn = read_labels(out / "a.nii.gz")
+    write_nifti(drawn.with_data(BRATS2021.from_regions(tiny_model.regions())), truth / "a" / "a_seg.nii.gz")
+    scores = evaluate(out, truth)
+    assert [scores.mean(region) for region in ("WT", "TC", "ET")] == [1, 1, 1]
+    assert scores.provenance["prediction_labels"] == "brats-ped (noted beside them)"
+    (out / "a.json").unlink()
+    untold = evaluate(out, truth)
+    assert untold.provenance["prediction_labels"] == "brats2021 (as the truth)"
+    assert untold.mean("ET") < 0.5

@@ -56,7 +56,7 @@ def evaluate(
         typer.Option(
             "--prediction-labels",
             metavar="NAME",
-            help="What the predictions' label codes mean (default: as the truth's).",
+            help="What the predictions' label codes mean (default: as segment noted beside them, or as the truth's).",
             show_default=False,
         ),
     ] = None,

@@ -41,7 +41,7 @@ def evaluate(
         truth: as in :func:`match_pairs`.
         layout: name of the truth's layout, instead of detecting it.
         labels: name of the truth's label convention, instead of detecting it.
-        prediction_labels: the same of the predictions; without it they must agree with the truth's.
+        prediction_labels: the same of the predictions; without it what ``segment`` noted beside them, or else the truth's.
         jobs: studies scored at once; default: one per processor.
         rules: name of the rule set.
         task: what was segmented; it decides the regions.

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 
 from gliodistill.errors import EvaluationError, GliodistillError, LabelError
 from gliodistill.evaluation.metrics import bounding_box
-from gliodistill.evaluation.predictions import find_predictions, find_probabilities
+from gliodistill.evaluation.predictions import find_predictions, find_probabilities, noted_convention
 from gliodistill.evaluation.strata import describe_sequences
 from gliodistill.images.volume import Volume
 from gliodistill.progress import track
@@ -34,6 +34,9 @@ class ComparisonError(EvaluationError):
         more = f" | … {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         many = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         super().__init__(f"cannot compare with the truth, {many}: {' | '.join(problems[:SHOWN])}{more}", file=predictions)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[object, list[str]]]:  # so that it can leave a worker process
+        return type(self), (self.file, list(self.problems))
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def match_pairs(
         truth: cohort in any known layout; its studies without truth do not count.
         layout: name of the truth's layout, instead of detecting it.
         labels: name of the truth's label convention, instead of detecting it.
-        prediction_labels: the same of the predictions; without it they must agree with the truth's.
+        prediction_labels: the same of the predictions; without it what ``segment`` noted beside them, or else the truth's.
         probabilities: folder of ``<id>_prob….nii.gz``, for calibration.
         subset: leave out studies without a prediction, instead of calling it missing.
         jobs: studies checked at once; default: one per processor.
@@ -125,17 +128,18 @@ def match_pairs(
     images = {record.id: {str(name): file for name, file in record.images.items()} for record in cohort.studies}
     pairs = tuple(Pair(id, found[id], truths[id], maps.get(id), images[id]) for id in ids)
 
-    meant = CONVENTIONS[prediction_labels] if prediction_labels else convention
+    noted = None if prediction_labels else noted_convention(pair.prediction for pair in pairs)
+    meant = CONVENTIONS[prediction_labels] if prediction_labels else noted or convention
     checked = each(pairs, lambda pair: _check(pair, convention, meant), jobs, "checking studies")
     for id in sorted(checked):
         outcome = checked[id]
         problems += [f"{id}: {outcome}"] if isinstance(outcome, Exception) else [f"{id}: {line}" for line in outcome]
-    if prediction_labels is None and pairs and not problems:
+    if prediction_labels is None and noted is None and pairs and not problems:
         problems += _contradiction(pairs, convention)
     if problems:
         raise ComparisonError(folder, problems)
     provenance = {
-        "prediction_labels": f"{meant.name} ({'declared' if prediction_labels else 'as the truth'})",
+        "prediction_labels": f"{meant.name} ({'declared' if prediction_labels else 'noted beside them' if noted else 'as the truth'})",
         "truth_labels": f"{convention.name} ({'declared' if labels else 'detected'})",
         "studies": f"{len(pairs)} of {len(truths)} with truth",
         "sequences": describe_sequences({pair.id: pair.images for pair in pairs}),

@@ -1,10 +1,12 @@
 """Finding the label maps of a folder of predictions, and their probability maps."""
 
+import json
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from gliodistill.errors import EvaluationError, StudyError
+from gliodistill.studies.labels import CONVENTIONS, LabelConvention
 from gliodistill.studies.study import ImageFile
 
 ENDINGS = (".nii.gz", ".nii")
@@ -68,6 +70,23 @@ def find_probabilities(folder: Path, ids: Collection[str]) -> tuple[dict[str, Pa
         else:
             problems.append(f"{id}: two probability maps: {of_id[0]} and {of_id[1]}" if of_id else f"{id}: no probability map in {folder}")
     return found, problems
+
+
+def noted_convention(files: Iterable[ImageFile]) -> LabelConvention | None:
+    """The convention that ``segment`` noted in the ``<id>.json`` beside each map; None where one lacks it or they differ.
+
+    Args:
+        files: label maps.
+    """
+    noted = set()
+    for file in files:
+        try:
+            labels = json.loads((file.path.parent / f"{_stem(file.path)}.json").read_text())["labels"]
+            noted.add((labels["convention"], *sorted(labels["codes"].items())))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+    conventions = CONVENTIONS.values()
+    return next((c for c in conventions if noted == {(c.name, *sorted((str(code), str(t)) for code, t in c.codes.items()))}), None)
 
 
 def _of_cohort(path: Path) -> dict[str, ImageFile]:
