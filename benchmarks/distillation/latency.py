@@ -16,7 +16,7 @@ ROUNDS = 15
 
 def measure(protocol: dict[str, Any], fold: dict[str, Any], out: Path) -> None:
     """Median milliseconds of the network alone (OpenVINO, all cores) on one test study, for every row that has a model."""
-    study = open_cohort(fold["test"]).labelled().studies[0].load()
+    study = open_cohort(fold["test"]).labelled().studies[0].load_brain()
     predictors = {}
     for table in protocol["tables"].values():
         for row in (entry["row"] for entry in table["rows"]):
