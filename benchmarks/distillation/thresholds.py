@@ -1,0 +1,81 @@
+"""Does a teacher change what a student knows, or only how sure it is? Dice of its runs over the threshold above which a region is drawn.
+
+    python benchmarks/distillation/thresholds.py EXPERIMENT STUDIES RUN... -o benchmarks/results/distillation/thresholds
+
+On the prepared grid, for some subsets of the sequences, on labelled studies that nobody learnt from and that are not the test studies
+(of the synthetic protocol: its pool, whose truths no student has seen). Results: NAME.json and NAME.md.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from score import subset_name
+
+from gliodistill.evaluation.metrics import dice
+from gliodistill.files import make_folder, write_text
+from gliodistill.preparation.preparation import Prepared
+from gliodistill.studies.cohort import open_cohort
+from gliodistill.studies.sequence import Sequence
+from gliodistill.training.experiment import Experiment
+from gliodistill.training.validation import whole_volume_logits
+
+THRESHOLDS = (0.5, 0.4, 0.3, 0.2, 0.1)
+T1CE, T2, FLAIR = Sequence.T1CE, Sequence.T2, Sequence.FLAIR
+SUBSETS = (tuple(Sequence), (T2, FLAIR), (T1CE, FLAIR), (T1CE, T2), (FLAIR,), (T2,))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", type=Path)
+    parser.add_argument("cohort", type=Path)
+    parser.add_argument("runs", nargs="+")
+    parser.add_argument("--studies", type=int, default=30, help="the first by id")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="without ending")
+    arguments = parser.parse_args()
+    experiment = Experiment.open(arguments.experiment)
+    cohort = open_cohort(arguments.cohort).labelled()
+    records = sorted(cohort.studies, key=lambda record: record.id)[: arguments.studies]
+    preparation = experiment.recipe.data.preparation()
+    studies = [preparation.apply(record.load(cohort.convention)) for record in records]
+    found = {run: measure(experiment, run, studies) for run in arguments.runs}
+    lines = [f"| sequences | run | {' | '.join(f'above {t}' for t in THRESHOLDS)} |", f"|---|---|{'---|' * len(THRESHOLDS)}"]
+    for subset in map(subset_name, SUBSETS):
+        for run, subsets in found.items():
+            if subset in subsets:
+                cells = [" / ".join(f"{value:.1f}" for value in subsets[subset][str(t)]) for t in THRESHOLDS]
+                lines.append(f"| {subset.replace('+', ' + ')} | {run} | {' | '.join(cells)} |")
+    command = f"python benchmarks/distillation/thresholds.py EXPERIMENT STUDIES {' '.join(arguments.runs)} -o OUT"
+    note = f"Dice WT / TC / ET, means over {len(studies)} studies, as prepared; both masks empty: 1. Command: `{command}`."
+    make_folder(arguments.output.parent)
+    facts = {"command": command, "studies": len(studies), "runs": found}
+    write_text(arguments.output.with_suffix(".json"), json.dumps(facts, indent=1))
+    write_text(arguments.output.with_suffix(".md"), "\n".join(lines) + f"\n\n{note}\n")
+
+
+@torch.inference_mode()
+def measure(experiment: Experiment, run: str, studies: list[Prepared]) -> dict[str, dict[str, Any]]:
+    """Subset → threshold → mean Dice of WT, TC, ET; of a run that never drops a sequence all four alone."""
+    network, outputs = experiment.load_network(run), experiment.recipe.runs[run].outputs
+    drops = experiment.recipe.runs[run].augmentation.drop_sequence
+    result: dict[str, dict[str, Any]] = {}
+    for subset in SUBSETS if drops else SUBSETS[:1]:
+        scores = []
+        for study in studies:
+            image = torch.from_numpy(study.values())
+            for channel, sequence in enumerate(experiment.recipe.data.sequences):
+                if sequence not in subset:
+                    image[channel] = 0
+            chances = whole_volume_logits(network, image, outputs).sigmoid().numpy()
+            pairs = [[dice(p > t, truth) for p, truth in zip(chances, study.truth_regions(), strict=True)] for t in THRESHOLDS]
+            scores.append([[1.0 if value is None else value for value in row] for row in pairs])
+        means = 100 * np.mean(scores, axis=0)
+        result[subset_name(subset)] = {str(t): row.round(2).tolist() for t, row in zip(THRESHOLDS, means, strict=True)}
+    return result
+
+
+if __name__ == "__main__":
+    main()
