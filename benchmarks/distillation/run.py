@@ -226,11 +226,12 @@ def report(protocol: dict[str, Any], name: str, folds: list[dict[str, Any]], wor
         if differences:
             tables[table] = "\n\n".join([text, difference_lines(differences), *([f"Not finished yet: {missing}."] if missing else [])])
             every |= differences
-    columns = [row for row in protocol["subsets"]["rows"] if any(run["subsets"] for run in seeds_of(runs, row).values())]
+    rows = protocol["subsets"]["rows"]
+    columns = {row: twins for row, twins in rows.items() if any(run["subsets"] for run in seeds_of(runs, row).values())}
     if columns:
         dedicated = protocol["subsets"].get("dedicated", {}).get("name")
         text, differences = subset_table(runs, columns, [subset_name(subset) for subset in SUBSETS], dedicated)
-        few = len(next(iter(next(iter(seeds_of(runs, columns[0]).values()))["subsets"].values()))["dice"])
+        few = len(next(iter(next(iter(seeds_of(runs, next(iter(columns))).values()))["subsets"].values()))["dice"])
         title = f"**{protocol['subsets']['title']}**, {few} of the test studies; differences of the means of the 15:"
         tables["any_subset"] = "\n\n".join([*filter(None, [tables.get("any_subset")]), title, text, difference_lines(differences)])
         every |= differences

@@ -92,10 +92,11 @@ def _check_same(runs: Runs, row: str, twin: str) -> None:
         raise SystemExit(f"{row} and {twin} were scored on different studies")
 
 
-def subset_table(runs: Runs, rows: list[str], subsets: list[str], dedicated: str | None) -> tuple[str, dict[str, Any]]:
-    """Dice of every subset of sequences, a column a row; the average over subsets, and differences of the averages."""
-    rows = [row for row in rows if seeds_of(runs, row)]
-    columns = rows + ([dedicated] if dedicated and all(seeds_of(runs, f"{dedicated}-{slug(s)}") for s in subsets) else [])
+def subset_table(runs: Runs, rows: dict[str, list[str]], subsets: list[str], dedicated: str | None) -> tuple[str, dict[str, Any]]:
+    """Dice of every subset of sequences, a column a row; the average over subsets, and its differences to what each row is held against."""
+    columns = [row for row in rows if seeds_of(runs, row)]
+    if dedicated and all(seeds_of(runs, f"{dedicated}-{slug(s)}") for s in subsets):
+        columns.append(dedicated)
     table = {}
     for column in columns:
         per_subset = [values(runs, f"{column}-{slug(s)}") if column == dedicated else values(runs, column, subset=s) for s in subsets]
@@ -106,12 +107,8 @@ def subset_table(runs: Runs, rows: list[str], subsets: list[str], dedicated: str
         lines.append(f"| {subset.replace('+', ' + ')} | " + " | ".join(cells) + " |")
     means = [" / ".join(f"{100 * m:.1f}" for m in table[c].mean((0, 1, 2))) for c in columns]
     lines.append("| **mean of 15** | " + " | ".join(f"**{m}**" for m in means) + " |")
-    differences = {}
-    for first in columns:
-        for second in columns:
-            against_dedicated = second == dedicated and first != dedicated
-            if against_dedicated or (dedicated not in (first, second) and columns.index(first) > columns.index(second)):
-                differences[f"{first} − {second}, mean of 15"] = difference(table[first].mean(0), table[second].mean(0))
+    pairs = [(row, twin) for row, twins in rows.items() for twin in twins if row in columns and twin in columns]
+    differences = {f"{row} − {twin}, mean of 15": difference(table[row].mean(0), table[twin].mean(0)) for row, twin in pairs}
     return "\n".join(lines), differences
 
 

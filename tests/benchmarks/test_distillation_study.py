@@ -82,7 +82,7 @@ def test_subsets_average_over_subsets_and_know_the_dedicated():
     better = {subset: {"dice": (np.asarray(scores["dice"]) + 0.05).tolist(), "studies": "x"} for subset, scores in shown.items()}
     runs = {"any-0": run([[0.5] * 3] * 4, subsets=shown), "told-0": run([[0.5] * 3] * 4, subsets=better)}
     runs |= {f"alone-{tables.slug(subset)}": run([[0.12] * 3] * 4) for subset in subsets}
-    text, differences = tables.subset_table(runs, ["any", "told"], subsets, "alone")
+    text, differences = tables.subset_table(runs, {"any": ["alone"], "told": ["any", "alone", "later"]}, subsets, "alone")
     assert list(differences) == ["any − alone, mean of 15", "told − any, mean of 15", "told − alone, mean of 15"]
     assert differences["told − any, mean of 15"]["mean"]["mean"] == pytest.approx(0.05)
     assert differences["any − alone, mean of 15"]["WT"]["mean"] == pytest.approx(0.15 - 0.12)
