@@ -231,8 +231,8 @@ def report(protocol: dict[str, Any], name: str, folds: list[dict[str, Any]], wor
     if columns:
         dedicated = protocol["subsets"].get("dedicated", {}).get("name")
         text, differences = subset_table(runs, columns, [subset_name(subset) for subset in SUBSETS], dedicated)
-        few = len(next(iter(next(iter(seeds_of(runs, next(iter(columns))).values()))["subsets"].values()))["dice"])
-        title = f"**{protocol['subsets']['title']}**, {few} of the test studies; differences of the means of the 15:"
+        few = {len(scores["dice"]) for row in columns for run in seeds_of(runs, row).values() for scores in run["subsets"].values()}
+        title = f"**{protocol['subsets']['title']}**, {max(few)} of the test studies; differences of the means of the 15:"
         tables["any_subset"] = "\n\n".join([*filter(None, [tables.get("any_subset")]), title, text, difference_lines(differences)])
         every |= differences
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
@@ -248,7 +248,7 @@ def report(protocol: dict[str, Any], name: str, folds: list[dict[str, Any]], wor
     note += f"`benchmarks/distillation/{name}.yaml`; scores of every study: `benchmarks/results/distillation/{name}.json`."
     result = {
         "command": command,
-        "commit": commit,
+        "report_commit": commit,  # runs may have been trained at earlier ones
         "protocol": protocol,
         "versions": {"gliodistill": __version__},
         "machine": machine,
