@@ -19,6 +19,20 @@ def data(said) -> dict:
     return json.loads(said.out)
 
 
+def test_difficulty_reaches_the_phantoms(program, tmp_path):
+    """The same brain and tumour; the noise is another. The study's file says which difficulty it was made with."""
+    studies = {}
+    for difficulty in (0, 2):
+        out = tmp_path / str(difficulty)
+        made = data(program("phantom", out, "-n", 1, "--spacing", 6, "--difficulty", difficulty, "--jobs", 1, "--json"))
+        studies[difficulty] = json.loads((out / made["studies"][0] / f"{made['studies'][0]}_phantom.json").read_text())["parameters"]
+    assert {difficulty: made["difficulty"] for difficulty, made in studies.items()} == {0: 0.0, 2: 2.0}
+    assert studies[0]["tumour"] == studies[2]["tumour"]
+    assert studies[0]["artefacts"] != studies[2]["artefacts"]
+    said = program("phantom", tmp_path / "0", "-n", 1, "--spacing", 6, "--difficulty", 2, "--jobs", 1)
+    assert said.code == 1 and "difficulty" in said.err  # a cohort is of one difficulty
+
+
 def test_the_whole_road(program, tmp_path, recipe):
     studies, run, model, out = (tmp_path / name for name in ("studies", "run", "model", "out"))
 

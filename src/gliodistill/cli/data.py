@@ -28,6 +28,12 @@ def phantom(
     n: Annotated[int, typer.Option("--n", "-n", min=1, metavar="N", help="How many studies.")] = 10,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="The same seed gives the same studies.")] = 0,
     spacing: Annotated[float, typer.Option("--spacing", min=0.5, max=6.0, metavar="MM", help="Voxel size in mm.")] = 1.0,
+    difficulty: Annotated[
+        float,
+        typer.Option(
+            "--difficulty", min=0.0, max=2.0, metavar="D", help="0: clean, strong contrast; 1: like real cohorts; 2: noisy, faint."
+        ),
+    ] = 1.0,
     shapes: Annotated[
         Path | None,
         typer.Option("--shapes", metavar="FOLDER", help="Label maps whose tumours are placed, instead of grown ones.", show_default=False),
@@ -42,7 +48,8 @@ def phantom(
     from gliodistill.phantom.cohort import write_cohort
 
     with nothing_left(out):
-        ids = [folder.name for folder in write_cohort(out, n, seed, spacing=spacing, jobs=jobs, shapes=shapes)]
+        made = write_cohort(out, n, seed, spacing=spacing, jobs=jobs, difficulty=difficulty, shapes=shapes)
+        ids = [folder.name for folder in made]
     emit(as_json, {"folder": str(out), "studies": ids}, lambda screen: screen.print(f"{len(ids)} synthetic studies in {out}"))
 
 
