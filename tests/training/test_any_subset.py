@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gliodistill.distillation import attention_transfer, soft_target
+from gliodistill.distillation import attention_transfer, channel_wise
 from gliodistill.errors import RecipeError
 from gliodistill.inference.predictor import Predictor
 from gliodistill.studies.sequence import Sequence
@@ -48,7 +48,7 @@ def test_the_student_sees_what_was_kept_and_the_teacher_everything(prepared):
         assert batch.present.any(1).all()
         assert batch.complete.flatten(2).any(2).all()
         dropped += int((~batch.present).sum())
-        torch.testing.assert_close(terms["soft_target"], 0.1 * soft_target(seen["student"][1], seen["teacher"][1], temperature=4.0))
+        torch.testing.assert_close(terms["channel_wise"], 0.03 * channel_wise(seen["student"][1], seen["teacher"][1], temperature=4.0))
     assert dropped > 0
 
 
@@ -59,8 +59,8 @@ def test_by_default_it_owes_logits_and_latents(prepared):
     for network in (method.student, teacher):
         network.taps["bottleneck"].register_forward_hook(lambda _m, _i, out: latents.append(out))
     terms = method.losses(batch)
-    assert terms.keys() == {"segmentation", "soft_target", "attention_transfer"}
-    torch.testing.assert_close(terms["attention_transfer"], 0.1 * attention_transfer(latents[:1], latents[1:]))
+    assert terms.keys() == {"segmentation", "channel_wise", "attention_transfer"}
+    torch.testing.assert_close(terms["attention_transfer"], 0.2 * attention_transfer(latents[:1], latents[1:]))
     torch.testing.assert_close(terms["segmentation"], deeply_supervised(method.student(batch.image), batch.regions, "regions"))
     assert all(not parameter.requires_grad for parameter in teacher.parameters())
 

@@ -2,7 +2,9 @@
 
 The student's path drops sequences (``augmentation.drop_sequence``; 0.5 makes all subsets equally likely), the teacher's path
 never does. The student owes the teacher its logits and its latent features on the complete patch, so it learns what the missing
-sequences would have shown. Choi et al. (CMPB 2023) train one student a subset; Hu et al. 2020 (KD-Net) and others likewise.
+sequences would have shown. Of the logits it owes by default where they are highest (channel-wise), not how high they are (soft targets):
+a student that cannot see what its teacher sees has no right to be as sure. docs/any_subset.md has both, measured.
+Choi et al. (CMPB 2023) train one student a subset; Hu et al. 2020 (KD-Net) and others likewise.
 """
 
 from collections.abc import Mapping
@@ -13,8 +15,8 @@ from gliodistill.training.losses import Outputs
 from gliodistill.training.methods.compression import Compression
 
 DEFAULT: Mapping[str, Mapping[str, Any]] = {
-    "soft_target": {"weight": 0.1},
-    "attention_transfer": {"weight": 0.1, "taps": [("bottleneck", "bottleneck")]},
+    "channel_wise": {"weight": 0.03},
+    "attention_transfer": {"weight": 0.2, "taps": [("bottleneck", "bottleneck")]},
 }
 
 
@@ -25,8 +27,8 @@ class AnySubset(Compression):
         student: learns with sequences dropped.
         outputs: of both networks.
         teacher: frozen, in evaluation mode, run once a batch on all sequences.
-        losses: name → weight, stages and options (:class:`gliodistill.distillation.Distiller`); by default soft targets and
-            attention transfer at the bottleneck.
+        losses: name → weight, stages and options (:class:`gliodistill.distillation.Distiller`); by default channel-wise
+            and attention transfer at the bottleneck.
 
     Raises:
         RecipeError: a loss, option or stage that does not exist or is out of range.
