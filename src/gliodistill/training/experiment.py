@@ -116,6 +116,14 @@ class Experiment:
             raise CheckpointError("the run to start from was trained anew", file=other.folder / self.start["run"])
         return other.load_network(self.start["run"])
 
+    def origin(self, run: str) -> Network:
+        """The network at the head of the run's chain of starts: of the first run that starts from none, or the given one.
+
+        Raises:
+            CheckpointError: as :meth:`starting`.
+        """
+        return self.starting(self.recipe.starts(run)[-1])
+
     def write(self) -> None:
         """Write the recipe and the plan into the folder.
 

@@ -84,6 +84,7 @@ def train_run(
     channels: Ordered[int],
     folder: Path,
     watch: Callable[[Progress], None] = lambda progress: None,
+    kept: tuple[float, Network] | None = None,
 ) -> dict[str, Any]:
     """Train the method's networks in ``folder``, going on from the last checkpoint if there is one.
 
@@ -97,9 +98,10 @@ def train_run(
         folder: gets ``last.safetensors``, ``best.safetensors`` (the moving averages where the student validated best; the
             student's is exported) and ``log.jsonl``.
         watch: called after each step.
+        kept: a share, 0 to 1, and a network like the student whose weights have that share in what is validated and exported.
 
     Returns:
-        the summary: steps, seconds, best validation Dice and its step, hash of the last moving average.
+        the summary: steps, seconds, best validation Dice and its step, hash of the last moving average with what is kept.
 
     Raises:
         GliodistillError: the loss or its gradient is not finite; the last checkpoint stays.
@@ -153,7 +155,7 @@ def train_run(
             line: dict[str, Any] = {"step": progress.step, "rate": rate, "loss": _floats(terms), "gradient_norm": float(norms["student"])}
             last = progress.step == part.steps
             if validation and (last or progress.step % part.validate_every == 0):
-                line["dice"] = mean_dice(_validate_average(method.student, average, validation, outputs, dtype, channels))
+                line["dice"] = mean_dice(_validate_average(method.student, _settled(average, kept), validation, outputs, dtype, channels))
             progress.loss = float(loss.detach())
             before, clock = clock, time.perf_counter()
             progress.seconds += clock - before
@@ -162,7 +164,7 @@ def train_run(
             better = "dice" in line and line["dice"]["mean"] > progress.best
             if better or (last and not validation):
                 progress.best = line["dice"]["mean"] if better else progress.best
-                write_tensors(folder / BEST, average, {"step": progress.step, "dice": line.get("dice")})
+                write_tensors(folder / BEST, _settled(average, kept), {"step": progress.step, "dice": line.get("dice")})
             if last or progress.step % part.save_every == 0:
                 facts = {"step": progress.step, "best": progress.best, "seconds": progress.seconds}
                 write_checkpoint(folder / LAST, learning, average, optimiser, facts)
@@ -173,7 +175,7 @@ def train_run(
         "dice": best["dice"],
         "best_step": best["step"],
         "seconds": round(progress.seconds, 1),
-        "weights_sha256": weights_hash(average),
+        "weights_sha256": weights_hash(_settled(average, kept)),
         "device": device.type,
         "precision": str(dtype).removeprefix("torch."),
     }
@@ -199,6 +201,19 @@ def _follow(average: dict[str, Tensor], network: nn.Module, decay: float) -> Non
     torch._foreach_lerp_([average[n] for n in names], [state[n] for n in names], 1 - decay)
     for name in average.keys() - set(names):
         average[name].copy_(state[name])
+
+
+def _settled(average: dict[str, Tensor], kept: tuple[float, Network] | None) -> dict[str, Tensor]:
+    """The average as it is validated and exported: the student's weights and running statistics with a share of those of another network.
+
+    Between a network and what it becomes by going on from its weights lies no hill of the loss; on the way, what it learns anew
+    outweighs what it forgets (Wortsman et al. 2022, arXiv:2109.01903).
+    """
+    if kept is None:
+        return average
+    share, network = kept
+    others = {f"student.{name}": tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
+    return {name: own.lerp(others[name].to(own), share) if name in others else own for name, own in average.items()}
 
 
 def _validate_average(

@@ -125,12 +125,13 @@ class _Finished:
         if learnt := summary.get("pseudo"):
             seen = f", {learnt['transductive']} of them of validation patients (transductive)" if learnt["transductive"] else ""
             data += f"; {learnt['studies']} pseudo-labelled or synthetic studies{seen}"
-        start = part.start
-        while start in recipe.runs:
-            data += f"; it went on from run {start}"
-            start = recipe.runs[start].start
-        if start == GIVEN and experiment.start is not None:
-            data += f"; it went on from run {experiment.start['run']} of {experiment.start['recipe']}"
+        for start in recipe.starts(run):
+            if start != GIVEN:
+                data += f"; it went on from run {start}"
+            elif experiment.start is not None:
+                data += f"; it went on from run {experiment.start['run']} of {experiment.start['recipe']}"
+        if part.keep:
+            data += f", whose weights have a share of {part.keep:g} in these"
         spec = ModelSpec(
             name=name or f"{recipe.name}-{run}",
             preparation=replace(recipe.data.preparation(), sequences=sequences),

@@ -175,6 +175,8 @@ class RunPart(_Part):
     method: MethodPart = MethodPart()
     start: Name | None = None
     """An earlier run whose weights this one starts from, widened where this network is wider; ``given``: that of ``--start``."""
+    keep: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the weights at the head of the chain of starts in what is validated and exported (Wortsman et al. 2022, WiSE-FT)."""
     sequences: Annotated[tuple[Sequence, ...], Field(min_length=1)] | None = None
     """The sequences that the network takes, some of the data's; null for all of them."""
     outputs: Outputs = "regions"
@@ -229,6 +231,15 @@ class Recipe(_Part):
         # What is no mapping goes on as it is, for the schema to name it.
         runs = {name: merge(shared, run) if isinstance(run, dict) else run for name, run in values["runs"].items()}
         return {**{key: value for key, value in values.items() if key not in SHARED}, "runs": runs}
+
+    def starts(self, name: str) -> list[str]:
+        """What a run starts from, what that started from, and so on to the head: a run that starts from none, or ``given``."""
+        chain: list[str] = []
+        start = self.runs[name].start
+        while start is not None:
+            chain.append(start)
+            start = None if start == GIVEN else self.runs[start].start
+        return chain
 
     def to_yaml(self) -> str:
         """The complete recipe, every default spelled out."""

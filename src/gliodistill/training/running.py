@@ -176,6 +176,12 @@ def _given(
             "folder was started from other weights", file=root / DATA, got=str(start), expected=there["folder"], hint=hint
         )
     theirs = [experiment.recipe.data.sequences[channel] for channel in channels_of(experiment.recipe, run)]
+    for name, part in recipe.runs.items():
+        if part.keep and GIVEN in recipe.starts(name) and part.network != (given := experiment.recipe.runs[run].network):
+            field, got = f"runs.{name}.keep", f"{given.name} {given.options}"
+            raise RecipeError(
+                "keeps weights of another network", field=field, got=got, expected=f"{part.network.name} {part.network.options}"
+            )
     for name in starting:
         own = [recipe.data.sequences[channel] for channel in channels_of(recipe, name)]
         if own != theirs:
@@ -245,7 +251,8 @@ def _train(experiment: Experiment, name: str, cache: Cache, pool: Pool | None, w
     def step(progress: Progress) -> None:
         watch(name, run.training.steps, progress)
 
-    summary = train_run(method, sampler, list(validation), run.training, run.outputs, channels, experiment.folder / name, step)
+    kept = (run.keep, experiment.origin(name)) if run.keep else None
+    summary = train_run(method, sampler, list(validation), run.training, run.outputs, channels, experiment.folder / name, step, kept)
     shape = (1, len(channels), *recipe.sampling.patch)
     summary |= {"parameters": count_parameters(method.student), "flops": flops(method.student, shape), "flops_shape": list(shape)}
     if learnt is not None and pool is not None:

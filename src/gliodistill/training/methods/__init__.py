@@ -95,6 +95,14 @@ def check_run(recipe: Recipe, name: str) -> None:
     if run.pseudo.share and not 0 < run.pseudo.count(batch) < batch:
         expected = f"a share of {batch} patches that leaves both kinds one"
         raise RecipeError("batch cannot be shared", field=f"{place}.pseudo.share", got=run.pseudo.share, expected=expected)
+    if run.keep:
+        before = recipe.starts(name)
+        unlike = [start for start in before if start != GIVEN and recipe.runs[start].network != run.network]
+        if unlike or not before:
+            expected = "to start from a run with the same network"
+            raise RecipeError(
+                "keeps weights of another network", field=f"{place}.keep", got=", ".join(unlike) or "no start", expected=expected
+            )
     with torch.device("meta"):  # shapes and names only: a 31 M teacher costs nothing to check
         with _naming(f"{place}.network"):
             student = build_network(recipe, name)
