@@ -30,9 +30,9 @@ from gliodistill.training.experiment import Experiment
 EVERY = tuple(Sequence)
 SUBSETS = (EVERY, (Sequence.T1CE, Sequence.FLAIR), (Sequence.FLAIR,), (Sequence.T1CE,), (Sequence.T1, Sequence.T2))
 THRESHOLDS = (0.5, 0.4, 0.3, 0.2)
-ET_MM3 = (0, 100, 400)
-PARTS_MM3 = (0, 500, 2000)
-RULES = [[f"drop_small_components={parts}", f"drop_small_et={et}"] for parts, et in product(PARTS_MM3, ET_MM3)]
+ET_MM3 = (0, 100, 400, 1000)
+SHARES = (0, 0.05, 0.1, 0.2)
+RULES = [[f"drop_minor_components={share}", f"drop_small_et={et}"] for share, et in product(SHARES, ET_MM3)]
 GRID = list(product(THRESHOLDS, RULES))
 """The first is what a model has unless told otherwise: 0.5 and no rule that does anything."""
 Table = np.ndarray[Any, Any]

@@ -4,7 +4,7 @@
 
 One stage after the other (`--stages`), each goes on where it was stopped:
 
-* `phantoms`: synthetic studies at 1 mm with the tumour shapes of LABEL_MAPS (of nobody in PATIENTS), `gliodistill phantom`;
+* `phantoms`: synthetic studies at 2 mm, tumours grown or with the shapes of LABEL_MAPS (of nobody in PATIENTS), `gliodistill phantom`;
 * `pretrain`: `recipes/shipped/phantoms.yaml` on them;
 * `train`: `recipes/shipped/patients.yaml` from there, with everyone (`final`: its student ships) and with each of five folds left out;
 * `score`: each patient by the networks of the fold that never saw them, the student with each of the 15 subsets of the sequences, files
@@ -45,7 +45,9 @@ RECIPES = ROOT / "recipes" / "shipped"
 MODEL = "glioma"
 SHIPPED = ROOT / "src" / "gliodistill" / "models" / "shipped" / MODEL
 FOLDS = 5
-PHANTOMS, SEED = 110, 600
+PHANTOMS = ((44, 11, False), (120, 12, False), (120, 601, True))
+"""How many, their seed, and whether their tumours are placed (else grown)."""
+DIFFICULTY = 1.5
 STAGES = "phantoms,pretrain,train,score,held-out,report,ship"
 PARTS = ("final", *(f"fold{number}" for number in range(1, FOLDS + 1)))
 
@@ -65,8 +67,10 @@ def main() -> None:
     work, stages, parts = arguments.work, arguments.stages.split(","), arguments.parts.split(",")
     cores = [int(core) for core in arguments.cores.split(",")]
     if "phantoms" in stages:
-        make = ["phantom", str(work / "phantoms"), "-n", str(PHANTOMS), "--seed", str(SEED), "--spacing", "1"]
-        call([*make, "--shapes", str(arguments.shapes), "--jobs", str(len(cores))], cores, 1)
+        for count, seed, placed in PHANTOMS:
+            drawn = f"-n {count} --seed {seed} --spacing 2 --difficulty {DIFFICULTY} --jobs {len(cores)}".split()
+            shapes = ["--shapes", str(arguments.shapes)] if placed else []
+            call(["phantom", str(work / "phantoms"), *drawn, *shapes], cores, 1)
     if "pretrain" in stages:
         train = ["train", str(RECIPES / "phantoms.yaml"), "--data", str(work / "phantoms"), "-o", str(work / "pretrain"), "--resume"]
         call(train, cores, len(cores))
@@ -131,7 +135,7 @@ def train_parts(work: Path, cache: Path, parts: list[str], cores: list[int]) -> 
         validation = "0" if part == "final" else f"{fold}/{FOLDS}"
         words = ["train", str(RECIPES / "patients.yaml"), "--data", str(cache), "-o", str(work / part), "--resume"]
         pretrain = work / "pretrain"
-        told = ["--start", str(pretrain), "--pseudo", str(pretrain / "cache"), "--set", f"data.validation={validation}"]
+        told = ["--start", str(pretrain / "network"), "--pseudo", str(pretrain / "cache"), "--set", f"data.validation={validation}"]
         call([*words, *told], [core], 1)
         free.put(core)
 
