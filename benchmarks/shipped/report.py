@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from calibration import table
 from numpy.typing import NDArray
 from score import SUBSETS, subset_name
 
@@ -21,8 +22,8 @@ Scores = NDArray[np.float64]
 NAMED = {"four sequences": EVERY, "FLAIR + T1CE": "T1CE+FLAIR", "FLAIR alone": "FLAIR"}
 
 
-def write_report(done: list[Path], folds: int, rules: dict[str, Any], out: Path) -> None:
-    """``cross_validation.json`` and ``.md`` of the folds ``done`` of ``folds``, and what the clean-up ``rules`` do."""
+def write_report(done: list[Path], folds: int, rules: dict[str, Any], calibrated: dict[str, Any], out: Path) -> None:
+    """``cross_validation.json`` and ``.md`` of the folds ``done`` of ``folds``, what the clean-up ``rules`` do, and calibration."""
     if not done:
         raise SystemExit("no fold has been scored")
     student, volumes = (_joined(done, name) for name in ("student", "volumes"))
@@ -45,6 +46,7 @@ def write_report(done: list[Path], folds: int, rules: dict[str, Any], out: Path)
         "teacher": None if taught is None else {"dice": taught.tolist()},
         "volumes_ml": volumes["volumes_ml"],
         "clean_up": rules,
+        "calibration": calibrated,
         "differences": {
             **({} if taught is None else {"student − teacher, four sequences": _difference(dice[EVERY], taught)}),
             "FLAIR + T1CE − four sequences": _difference(dice["T1CE+FLAIR"], dice[EVERY]),
@@ -116,6 +118,8 @@ def _pages(found: dict[str, Any], dice: dict[str, Scores], hd95: Scores, taught:
         "\n".join([head, *rows]),
         "\n".join(lines),
         "Every subset:\n\n" + "\n".join([every, *subsets]),
+        "Calibration, four sequences, around the tumour; by what was said, the mean probability → how often the region is there:\n\n"
+        + table(found["calibration"]),
         "Four sequences, by kind of tumour (number of patients):\n\n" + "\n".join([every.replace("sequences", "group"), *groups]),
         note,
     ]

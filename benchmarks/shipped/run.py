@@ -9,7 +9,7 @@ One stage after the other (`--stages`), each goes on where it was stopped:
 * `train`: `recipes/shipped/patients.yaml` from there, with everyone (`final`: its student ships) and with each of five folds left out;
 * `score`: each patient by the networks of the fold that never saw them, the student with each of the 15 subsets of the sequences, files
   to files by the program that users run;
-* `held-out`: threshold, clean-up rules and what predicts Dice, from the held-out patients;
+* `held-out`: threshold, clean-up rules, what predicts Dice, and calibration, from the held-out patients;
 * `report`: `benchmarks/results/shipped/cross_validation.json` and `.md`. No patient's id or image is among them;
 * `ship`: the final student with rules, predicted Dice and card to `src/gliodistill/models/shipped/glioma`.
 """
@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "distillation"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
+from calibration import calibration
 from held_out import look
 from report import write_report
 from score import score_run
@@ -89,8 +90,10 @@ def main() -> None:
         rules, rows = look(scored, arguments.data)
         write_text(work / "clean_up.json", json.dumps(rules, indent=1))
         write_text(work / "quality_rows.json", json.dumps(rows))
+        write_text(work / "calibration.json", json.dumps(calibration(scored, arguments.data, len(cores))))
     if "report" in stages:
-        write_report(scored, FOLDS, json.loads((work / "clean_up.json").read_text()), arguments.output)
+        rules, calibrated = (json.loads((work / name).read_text()) for name in ("clean_up.json", "calibration.json"))
+        write_report(scored, FOLDS, rules, calibrated, arguments.output)
     if "ship" in stages:
         ship(work, arguments.output / "cross_validation.md")
 
