@@ -23,7 +23,7 @@ NAMED = {"four sequences": EVERY, "FLAIR + T1CE": "T1CE+FLAIR", "FLAIR alone": "
 
 
 def write_report(done: list[Path], folds: int, rules: dict[str, Any], calibrated: dict[str, Any], out: Path) -> None:
-    """``cross_validation.json`` and ``.md`` of the folds ``done`` of ``folds``, what the clean-up ``rules`` do, and calibration."""
+    """``cross_validation.json``, ``.md`` and its first table: the folds ``done`` of ``folds``, what ``rules`` do, and calibration."""
     if not done:
         raise SystemExit("no fold has been scored")
     student, volumes = (_joined(done, name) for name in ("student", "volumes"))
@@ -54,7 +54,9 @@ def write_report(done: list[Path], folds: int, rules: dict[str, Any], calibrated
     }
     make_folder(out)
     write_text(out / "cross_validation.json", json.dumps(found, indent=1))
-    write_text(out / "cross_validation.md", "\n\n".join(_pages(found, dice, hd95, taught)) + "\n")
+    pages = _pages(found, dice, hd95, taught)
+    write_text(out / "cross_validation.md", "\n\n".join(pages) + "\n")
+    write_text(out / "cross_validation_summary.md", pages[0] + "\n")
 
 
 def _joined(folds: list[Path], name: str) -> dict[str, Any]:
