@@ -143,8 +143,6 @@ class PseudoPart(_Part):
     """Of the patches of a batch; 0 learns from labelled studies alone."""
     labels: Literal["hard", "soft"] = "hard"
     """``hard``: the label map. ``soft``: the ensemble's probabilities."""
-    drop: bool = True
-    """Whether their patches lose sequences where labelled ones do."""
 
     def count(self, batch: int) -> int:
         """Pseudo-labelled patches in a batch of that many."""

@@ -121,11 +121,11 @@ class PatchSampler:
         self.studies = [study for study in cache if study.labelled]
         if not self.studies:
             raise StudyError("no labelled study to train on", file=cache.folder, expected="at least one study with a truth")
-        self._labelled, self._pseudo, soft, self._drops = len(self.studies), 0, False, True
+        self._labelled, self._pseudo, soft = len(self.studies), 0, False
         if pseudo is not None:
             pool, part = pseudo
             self.studies += list(pool)
-            self._pseudo, soft, self._drops = part.count(sampling.batch), part.labels == "soft", part.drop
+            self._pseudo, soft = part.count(sampling.batch), part.labels == "soft"
         sequences = cache.preparation.sequences
         self.channels = tuple(range(len(sequences)) if channels is None else channels)
         for study in self.studies:
@@ -163,13 +163,7 @@ class PatchSampler:
                 centre = self._same_place(donor, study)
             drawn.append((study, centre, spatial, intensity, scanner, donor))
         # Last, so that runs that drop sequences and runs that do not see the same patches.
-        return [PatchDraw(*draw, self._kept(draw[0], random)) for draw in drawn]
-
-    def _kept(self, study: int, random: np.random.Generator) -> tuple[bool, ...]:
-        """The sequences that the student is shown of a patch."""
-        present = self._present(study)
-        kept = draw_kept(self.augmentation, present, random)
-        return kept if self._drops or study < self._labelled else present
+        return [PatchDraw(*draw, draw_kept(self.augmentation, self._present(draw[0]), random)) for draw in drawn]
 
     def batch(self, step: int) -> Batch:
         """Batch ``step`` (0 is the first), on the CPU.
