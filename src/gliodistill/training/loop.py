@@ -111,7 +111,7 @@ def train_run(
     device = run_device(part)
     dtype = run_precision(part, device)
     learners = learners_of(method)
-    learning = _ready(nn.ModuleDict(learners), device).train()
+    learning = _learning(_ready(nn.ModuleDict(learners), device), part)
     for teacher in frozen_in(method):
         _ready(teacher, device)
     optimiser = build_optimiser(part, learning)
@@ -156,6 +156,7 @@ def train_run(
             last = progress.step == part.steps
             if validation and (last or progress.step % part.validate_every == 0):
                 line["dice"] = mean_dice(_validate_average(method.student, _settled(average, kept), validation, outputs, dtype, channels))
+                _learning(learning, part)
             progress.loss = float(loss.detach())
             before, clock = clock, time.perf_counter()
             progress.seconds += clock - before
@@ -184,6 +185,16 @@ def train_run(
 def _ready(network: Net, device: torch.device) -> Net:
     """On the device, in the memory format that makes 3-D convolutions fast."""
     return network.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
+
+
+def _learning(networks: Net, part: TrainingPart) -> Net:
+    """In training mode, but for batch norms whose statistics are frozen."""
+    networks.train()
+    if part.frozen_statistics:
+        for module in networks.modules():
+            if isinstance(module, nn.BatchNorm3d):
+                module.eval()
+    return networks
 
 
 def _check_finite(what: str, value: Tensor, terms: dict[str, Tensor], folder: Path, step: int) -> None:
