@@ -220,26 +220,6 @@ def test_validation_leaves_the_run_as_it_was(prepared, tmp_path):
     assert a["weights_sha256"] == b["weights_sha256"]
 
 
-@pytest.mark.parametrize("frozen", [True, False])
-def test_frozen_statistics_stay_while_weights_are_learnt(prepared, tmp_path, frozen):
-    """Through a validation and a stop too; and the network is trained with what it is applied with."""
-    network = {"name": "unet", "options": {"widths": [4, 8], "norm": "batch"}}
-    made = recipe({"alone": {"network": network}}, training={"steps": 4, "validate_every": 2, "save_every": 1, "frozen_statistics": frozen})
-    torch.manual_seed(0)
-    first = {name: value.clone() for name, value in build_method(made, "alone", {}.__getitem__).student.state_dict().items()}
-    with pytest.raises(Interrupted):
-        run(prepared, tmp_path, made, stop_at=3)
-    _, _, method = run(prepared, tmp_path, made)
-    now = method.student.state_dict()
-    statistics = {name for name in first if "running" in name or "num_batches" in name}
-    assert statistics
-    for name, value in now.items():
-        assert torch.equal(value, first[name]) == (frozen and name in statistics), name
-    norms = [module for module in method.student.modules() if isinstance(module, torch.nn.BatchNorm3d)]
-    assert all(norm.training is not frozen for norm in norms)
-    assert all(module.training for module in method.student.modules() if isinstance(module, torch.nn.Conv3d))
-
-
 class Poisoned:
     """A method whose loss, or whose gradient alone, is not finite from some step on."""
 

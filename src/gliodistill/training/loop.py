@@ -8,8 +8,9 @@ another machine) or on a GPU sums are added up in another order, and the run goe
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as Ordered
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +26,8 @@ from gliodistill.training.checkpoint import read_checkpoint, read_tensors, weigh
 from gliodistill.training.losses import Outputs
 from gliodistill.training.methods import Method, frozen_in, learners_of
 from gliodistill.training.recipe import TrainingPart
-from gliodistill.training.sampling import PatchSampler
+from gliodistill.training.sampling import Batch, PatchSampler
+from gliodistill.training.statistics import take_statistics
 from gliodistill.training.validation import mean_dice, validate
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -85,6 +87,7 @@ def train_run(
     folder: Path,
     watch: Callable[[Progress], None] = lambda progress: None,
     kept: tuple[float, Network] | None = None,
+    plain: PatchSampler | None = None,
 ) -> dict[str, Any]:
     """Train the method's networks in ``folder``, going on from the last checkpoint if there is one.
 
@@ -99,6 +102,7 @@ def train_run(
             student's is exported) and ``log.jsonl``.
         watch: called after each step.
         kept: a share, 0 to 1, and a network like the student whose weights have that share in what is validated and exported.
+        plain: patches for ``part.statistics``.
 
     Returns:
         the summary: steps, seconds, best validation Dice and its step, hash of the last moving average with what is kept.
@@ -111,7 +115,7 @@ def train_run(
     device = run_device(part)
     dtype = run_precision(part, device)
     learners = learners_of(method)
-    learning = _learning(_ready(nn.ModuleDict(learners), device), part)
+    learning = _ready(nn.ModuleDict(learners), device).train()
     for teacher in frozen_in(method):
         _ready(teacher, device)
     optimiser = build_optimiser(part, learning)
@@ -129,6 +133,11 @@ def train_run(
     if part.compile:
         for network in learners.values():
             network.compile()
+
+    def settled() -> dict[str, Tensor]:
+        """What is validated and exported of the moving average."""
+        weights = _share(average, kept)
+        return weights if plain is None else _with_statistics(method.student, weights, plain.batches(0, part.statistics, 0), dtype)
 
     with _Log(folder, progress.step, part.tensorboard) as log:
         clock = time.perf_counter()
@@ -155,8 +164,7 @@ def train_run(
             line: dict[str, Any] = {"step": progress.step, "rate": rate, "loss": _floats(terms), "gradient_norm": float(norms["student"])}
             last = progress.step == part.steps
             if validation and (last or progress.step % part.validate_every == 0):
-                line["dice"] = mean_dice(_validate_average(method.student, _settled(average, kept), validation, outputs, dtype, channels))
-                _learning(learning, part)
+                line["dice"] = mean_dice(_validate_average(method.student, settled(), validation, outputs, dtype, channels))
             progress.loss = float(loss.detach())
             before, clock = clock, time.perf_counter()
             progress.seconds += clock - before
@@ -165,7 +173,7 @@ def train_run(
             better = "dice" in line and line["dice"]["mean"] > progress.best
             if better or (last and not validation):
                 progress.best = line["dice"]["mean"] if better else progress.best
-                write_tensors(folder / BEST, _settled(average, kept), {"step": progress.step, "dice": line.get("dice")})
+                write_tensors(folder / BEST, settled(), {"step": progress.step, "dice": line.get("dice")})
             if last or progress.step % part.save_every == 0:
                 facts = {"step": progress.step, "best": progress.best, "seconds": progress.seconds}
                 write_checkpoint(folder / LAST, learning, average, optimiser, facts)
@@ -176,7 +184,7 @@ def train_run(
         "dice": best["dice"],
         "best_step": best["step"],
         "seconds": round(progress.seconds, 1),
-        "weights_sha256": weights_hash(_settled(average, kept)),
+        "weights_sha256": weights_hash(settled()),
         "device": device.type,
         "precision": str(dtype).removeprefix("torch."),
     }
@@ -185,16 +193,6 @@ def train_run(
 def _ready(network: Net, device: torch.device) -> Net:
     """On the device, in the memory format that makes 3-D convolutions fast."""
     return network.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
-
-
-def _learning(networks: Net, part: TrainingPart) -> Net:
-    """In training mode, but for batch norms whose statistics are frozen."""
-    networks.train()
-    if part.frozen_statistics:
-        for module in networks.modules():
-            if isinstance(module, nn.BatchNorm3d):
-                module.eval()
-    return networks
 
 
 def _check_finite(what: str, value: Tensor, terms: dict[str, Tensor], folder: Path, step: int) -> None:
@@ -214,8 +212,8 @@ def _follow(average: dict[str, Tensor], network: nn.Module, decay: float) -> Non
         average[name].copy_(state[name])
 
 
-def _settled(average: dict[str, Tensor], kept: tuple[float, Network] | None) -> dict[str, Tensor]:
-    """The average as it is validated and exported: the student's weights and running statistics with a share of those of another network.
+def _share(average: dict[str, Tensor], kept: tuple[float, Network] | None) -> dict[str, Tensor]:
+    """The average, the student's weights and running statistics with a share of those of another network.
 
     Between a network and what it becomes by going on from its weights lies no hill of the loss; on the way, what it learns anew
     outweighs what it forgets (Wortsman et al. 2022, arXiv:2109.01903).
@@ -235,11 +233,26 @@ def _validate_average(
     dtype: torch.dtype,
     channels: Ordered[int],
 ) -> dict[str, dict[str, float]]:
-    """Validate the student's moving average, then put its weights back bit for bit."""
+    """Validate the student's moving average."""
+    with _wearing(student, average):
+        return validate(student, studies, outputs, dtype, channels)
+
+
+def _with_statistics(student: Network, average: dict[str, Tensor], batches: Iterable[Batch], dtype: torch.dtype) -> dict[str, Tensor]:
+    """The average with the statistics that its batch norms take of ``batches``."""
+    with _wearing(student, average):
+        take_statistics(student, batches, dtype)
+        taken = {f"student.{name}": tensor.detach().clone() for name, tensor in student.state_dict().items()}
+    return {**average, **taken}
+
+
+@contextmanager
+def _wearing(student: Network, average: dict[str, Tensor]) -> Iterator[None]:
+    """The student with the average's weights; then its own again, bit for bit."""
     own = {name: tensor.detach().clone() for name, tensor in student.state_dict().items()}
     student.load_state_dict({name: average[f"student.{name}"] for name in own})
     try:
-        return validate(student, studies, outputs, dtype, channels)
+        yield
     finally:
         student.load_state_dict(own)
 

@@ -126,9 +126,9 @@ class TrainingPart(_Part):
     """Decay of the moving average of weights that is validated and exported; 0 turns it off."""
     clip: Positive = 12.0
     """Largest gradient norm."""
-    frozen_statistics: bool = False
-    """Batch norms go on with the statistics that they start from, in training as when applied: those of a few patches, each without
-    other sequences, are not those that the network will be applied with."""
+    statistics: Annotated[int, Field(ge=0)] = 0
+    """Batches over which batch norms take their statistics anew for what is validated and exported: unchanged patches around tumours, with
+    every sequence that the student takes. 0: the running mean of the batches trained on, whatever they lack."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compile: bool = False

@@ -23,6 +23,7 @@ from gliodistill.training.methods import build_method, build_network, channels_o
 from gliodistill.training.pseudo import Pool, build_pool, check_same, open_labels
 from gliodistill.training.recipe import GIVEN, Recipe
 from gliodistill.training.sampling import PatchSampler
+from gliodistill.training.statistics import UNCHANGED
 
 WORDS = {"about", "citation", "expected", "cost"}  # of a recipe, for people: they may be changed at any time
 Watch = Callable[[str, int, Progress], None]
@@ -252,7 +253,10 @@ def _train(experiment: Experiment, name: str, cache: Cache, pool: Pool | None, w
         watch(name, run.training.steps, progress)
 
     kept = (run.keep, experiment.origin(name)) if run.keep else None
-    summary = train_run(method, sampler, list(validation), run.training, run.outputs, channels, experiment.folder / name, step, kept)
+    around = recipe.sampling.model_copy(update={"foreground": 1.0})
+    plain = PatchSampler(training, around, UNCHANGED, run.seed, channels) if run.training.statistics else None
+    folder = experiment.folder / name
+    summary = train_run(method, sampler, list(validation), run.training, run.outputs, channels, folder, step, kept, plain)
     shape = (1, len(channels), *recipe.sampling.patch)
     summary |= {"parameters": count_parameters(method.student), "flops": flops(method.student, shape), "flops_shape": list(shape)}
     if learnt is not None and pool is not None:

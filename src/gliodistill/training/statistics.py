@@ -1,0 +1,40 @@
+"""Batch norm statistics taken anew, of patches that lack nothing.
+
+A batch norm learns on the statistics of each batch and is applied with their running mean. Where sequences are dropped, or half of the
+patches are synthetic, that mean is of no study it will ever see; and a mean of weights (a moving average, a share of another network's) has
+activations of its own. So the statistics are taken once more at the end, with the weights that are exported (Izmailov et al. 2018,
+arXiv:1803.05407, section 3.2; for another domain: Li et al. 2016, arXiv:1603.04779).
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from gliodistill.networks import Network
+from gliodistill.training.recipe import AugmentationPart
+from gliodistill.training.sampling import Batch
+
+UNCHANGED = AugmentationPart(spatial=0, gamma=0, brightness=0, contrast=0, noise=0, blur=0, low_resolution=0)
+"""Mirrored at most."""
+
+
+@torch.no_grad()
+def take_statistics(network: Network, batches: Iterable[Batch], dtype: torch.dtype = torch.float32) -> None:
+    """Give the network's batch norms the mean statistics of ``batches``; its weights and its mode stay. Without batch norms, do nothing."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm3d)]
+    if not norms:
+        return
+    was_training, momenta = network.training, [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean of all batches
+        norm.train()
+    device = next(network.parameters()).device
+    for batch in batches:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            network(batch.to(device).image)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.train(was_training)
