@@ -4,8 +4,8 @@
 
 One stage after the other (`--stages`), each goes on where it was stopped:
 
-* `phantoms`: synthetic studies at 2 mm, tumours grown or with the shapes of LABEL_MAPS (of nobody in PATIENTS), `gliodistill phantom`;
-* `pretrain`: `recipes/shipped/phantoms.yaml` on them;
+* `phantoms`: synthetic studies at 2 and at 1.5 mm, tumours grown or with the shapes of LABEL_MAPS (of nobody in PATIENTS);
+* `pretrain`: `recipes/shipped/phantoms.yaml` on them at 2 mm, then `recipes/shipped/finer.yaml` at 1.5 mm;
 * `train`: `recipes/shipped/patients.yaml` from there, with everyone (`final`: its student ships) and with each of five folds left out;
 * `score`: each patient by the networks of the fold that never saw them, the student with each of the 15 subsets of the sequences, files
   to files by the program that users run;
@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from queue import Queue
 
@@ -46,8 +47,10 @@ RECIPES = ROOT / "recipes" / "shipped"
 MODEL = "glioma"
 SHIPPED = ROOT / "src" / "gliodistill" / "models" / "shipped" / MODEL
 FOLDS = 5
-PHANTOMS = ((44, 11, False), (120, 12, False), (120, 601, True))
+PHANTOMS = ((300, 11, False), (300, 601, True))
 """How many, their seed, and whether their tumours are placed (else grown)."""
+PRETRAINING = {"phantoms": 2.0, "finer": 1.5}
+"""Recipes, each of which goes on from the one before, and the voxel size of their synthetic studies."""
 DIFFICULTY = 1.5
 STAGES = "phantoms,pretrain,train,score,held-out,report,ship"
 PARTS = ("final", *(f"fold{number}" for number in range(1, FOLDS + 1)))
@@ -68,13 +71,16 @@ def main() -> None:
     work, stages, parts = arguments.work, arguments.stages.split(","), arguments.parts.split(",")
     cores = [int(core) for core in arguments.cores.split(",")]
     if "phantoms" in stages:
-        for count, seed, placed in PHANTOMS:
-            drawn = f"-n {count} --seed {seed} --spacing 2 --difficulty {DIFFICULTY} --jobs {len(cores)}".split()
+        for (name, spacing), (count, seed, placed) in product(PRETRAINING.items(), PHANTOMS):
+            drawn = f"-n {count} --seed {seed} --spacing {spacing} --difficulty {DIFFICULTY} --jobs {len(cores)}".split()
             shapes = ["--shapes", str(arguments.shapes)] if placed else []
-            call(["phantom", str(work / "phantoms"), *drawn, *shapes], cores, 1)
+            call(["phantom", str(work / "studies" / name), *drawn, *shapes], cores, 1)
     if "pretrain" in stages:
-        train = ["train", str(RECIPES / "phantoms.yaml"), "--data", str(work / "phantoms"), "-o", str(work / "pretrain"), "--resume"]
-        call(train, cores, len(cores))
+        start: list[str] = []
+        for name in PRETRAINING:
+            data = ["--data", str(work / "studies" / name), "-o", str(work / name), *start]
+            call(["train", str(RECIPES / f"{name}.yaml"), *data, "--resume"], cores, len(cores))
+            start = ["--start", str(work / name / "network")]
     cache = work / "cache"
     if "train" in stages:
         if not is_cache(cache):
@@ -137,8 +143,8 @@ def train_parts(work: Path, cache: Path, parts: list[str], cores: list[int]) -> 
         fold = part.removeprefix("fold")
         validation = "0" if part == "final" else f"{fold}/{FOLDS}"
         words = ["train", str(RECIPES / "patients.yaml"), "--data", str(cache), "-o", str(work / part), "--resume"]
-        pretrain = work / "pretrain"
-        told = ["--start", str(pretrain / "network"), "--pseudo", str(pretrain / "cache"), "--set", f"data.validation={validation}"]
+        pretrained = work / list(PRETRAINING)[-1]
+        told = ["--start", str(pretrained / "network"), "--pseudo", str(pretrained / "cache"), "--set", f"data.validation={validation}"]
         call([*words, *told], [core], 1)
         free.put(core)
 
