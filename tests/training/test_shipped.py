@@ -14,12 +14,16 @@ from gliodistill.errors import RecipeError
 from gliodistill.inference.ensemble import Ensemble
 from gliodistill.inference.predictor import Predictor
 from gliodistill.inference.pseudo_labels import write_pseudo_labels
+from gliodistill.phantom.cohort import write_cohort
+from gliodistill.preparation.cache import build_cache
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.labels import CONVENTIONS
+from gliodistill.training.experiment import find_run
 from gliodistill.training.methods import build_network
 from gliodistill.training.recipe import load_recipe
 from gliodistill.training.running import run_experiment
 from gliodistill.training.shipped import find_recipe, glance, recipes_folder, shipped_recipes
+from gliodistill.training.validation import mean_dice, validate
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = shipped_recipes()
@@ -81,3 +85,14 @@ def test_every_run_trains(name, cohort, pseudo, tmp_path):
         assert experiment.summary(name)["steps"] == second["step"] == 2
         assert set(run.method.options.get("losses", {})) < set(first["loss"])  # each of the recipe's losses, and segmentation
         assert all(math.isfinite(value) and value > 0 for value in first["loss"].values())
+
+
+def test_the_network_kept_of_pretraining_is_its_recipes_and_sees_tumours(tmp_path):
+    """Who has no days to spare starts from it (docs/shipped.md); a study it has not learnt from."""
+    experiment, run = find_run(ROOT / "benchmarks" / "results" / "shipped" / "pretrained")
+    assert experiment.recipe == load_recipe(ROOT / "recipes" / "shipped" / "finer.yaml")
+    write_cohort(tmp_path / "studies", 2, seed=990, spacing=1.5, jobs=1)
+    studies = open_cohort(tmp_path / "studies")
+    assert not {study.id for study in studies.studies} & set(experiment.split["training"])
+    cache = build_cache(studies, experiment.recipe.data.preparation(), tmp_path / "cache", 1)
+    assert mean_dice(validate(experiment.load_network(run), list(cache), "regions"))["WT"] > 0.7
