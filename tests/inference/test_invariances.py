@@ -63,7 +63,8 @@ def test_units_of_intensity_round_at_most_a_few_voxels(
 ) -> None:
     """A factor that is no power of 2 changes float32's last bit, which can move a voxel from one of 255 levels to the next."""
     labels = labels_of(predictor, WAYS[name].save(study, tmp_path))
-    assert (labels != reference).mean() < 1e-3  # of random weights, whose logits lie near the threshold everywhere
+    # Of random weights, whose logits lie near the threshold everywhere; where the processor has bfloat16, they are rounded to 8 bits too.
+    assert (labels != reference).mean() < (5e-3 if predictor.runtime.precision == "bf16" else 1e-3)
 
 
 def test_resampled_to_another_grid_it_is_nearly_the_same(package: ModelPackage, study: Study, tmp_path: Path) -> None:
