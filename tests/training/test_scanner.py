@@ -83,9 +83,12 @@ def test_slabs_are_means_and_thin_ones_leave_the_channel():
     np.testing.assert_allclose(result[0], expected, atol=1e-5)
 
 
-def test_a_constant_bias_is_added():
-    result = apply(bias=np.stack([np.full((3, 3, 3), 0.3), np.zeros((3, 3, 3))]))
-    np.testing.assert_allclose(result - values().numpy(), np.stack([np.full(SHAPE[1:], 0.3), np.zeros(SHAPE[1:])]), atol=1e-6)
+def test_a_constant_gain_multiplies_intensities():
+    """Intensities are m + z standard deviations, m = mean / deviation: twice as bright, z-scores of the old mean and deviation."""
+    gain = np.stack([np.full((3, 3, 3), np.log(2)), np.zeros((3, 3, 3))])
+    result, z = apply(bias=gain, zero=np.array([4.0, 3.0])), values().numpy()
+    np.testing.assert_allclose(result[0], 2 * (4 + z[0]) - 4, atol=1e-5)
+    np.testing.assert_allclose(result[1], z[1], atol=1e-6)
 
 
 def test_a_cut_field_ends_where_drawn():

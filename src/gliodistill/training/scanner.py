@@ -17,13 +17,17 @@ from gliodistill.training.recipe import AugmentationPart
 KNOTS = np.linspace(-3.0, 3.0, 7)
 """Z-scores between which a drawn contrast curve is straight."""
 
+ZERO = (2.0, 6.0)
+"""Means of brains over their standard deviations; T2 and FLAIR rather less, T1 and T1CE rather more."""
+
 
 @dataclass(frozen=True)
 class ScannerDraw:
     """What happened to each channel; None = nothing.
 
     Attributes:
-        bias: C×3×3×3 z-scores added at control points over the patch, linear in between.
+        bias: C×3×3×3, logarithm of the gain at control points over the patch, linear in between.
+        zero: C, how many standard deviations below the brain's mean its sequence has intensity 0: the gain multiplies what is above it.
         curve: C×7, the z-score that each of ``KNOTS`` becomes; increasing, so that brighter stays brighter.
         slices: the axis cut into slabs, and each channel's slab in voxels (1 = none).
         shift: C×3 voxels by which a channel lies beside the truth.
@@ -31,6 +35,7 @@ class ScannerDraw:
     """
 
     bias: NDArray[np.float64] | None = None
+    zero: NDArray[np.float64] | None = None
     curve: NDArray[np.float64] | None = None
     slices: tuple[int, NDArray[np.float64]] | None = None
     shift: NDArray[np.float64] | None = None
@@ -43,9 +48,9 @@ def draw_scanner(part: AugmentationPart, channels: int, random: np.random.Genera
     def happens(probability: float) -> bool:
         return probability > 0 and random.random() < probability
 
-    bias = curve = slices = shift = cut = None
+    bias = zero = curve = slices = shift = cut = None
     if happens(part.bias):
-        bias = random.normal(0.0, random.uniform(0.0, 0.4), (channels, 3, 3, 3))
+        bias, zero = random.normal(0.0, random.uniform(0.0, 0.25), (channels, 3, 3, 3)), random.uniform(*ZERO, channels)
     if happens(part.curve):
         steps = np.diff(KNOTS)[0] * np.exp(random.normal(0.0, 0.35, (channels, len(KNOTS) - 1)))
         curve = np.cumsum(np.concatenate([np.zeros((channels, 1)), steps], axis=1), axis=1)
@@ -56,7 +61,7 @@ def draw_scanner(part: AugmentationPart, channels: int, random: np.random.Genera
         shift = random.uniform(-1.0, 1.0, (channels, 3))
     if happens(part.cut_field):
         cut = int(random.integers(channels)), int(random.integers(3)), float(random.uniform(0.1, 0.9)), bool(random.random() < 0.5)
-    return ScannerDraw(bias, curve, slices, shift, cut)
+    return ScannerDraw(bias, zero, curve, slices, shift, cut)
 
 
 def apply_scanner(values: Float[Tensor, "C X Y Z"], inside: Bool[Tensor, "C X Y Z"], draw: ScannerDraw) -> Float[Tensor, "C X Y Z"]:
@@ -75,9 +80,11 @@ def apply_scanner(values: Float[Tensor, "C X Y Z"], inside: Bool[Tensor, "C X Y 
         result = torch.stack([_slabs(channel, axis, float(slab)) for channel, slab in zip(result, slabs, strict=True)])
     if draw.shift is not None:
         result = torch.stack([_shifted(channel, shift) for channel, shift in zip(result, draw.shift, strict=True)])
-    if draw.bias is not None:
+    if draw.bias is not None and draw.zero is not None:
         field = torch.from_numpy(draw.bias.astype(np.float32))[None]
-        result = result + F.interpolate(field, size=result.shape[1:], mode="trilinear", align_corners=True)[0]
+        gain = F.interpolate(field, size=result.shape[1:], mode="trilinear", align_corners=True)[0]
+        zero = torch.from_numpy(draw.zero.astype(np.float32))[:, None, None, None]
+        result = torch.addcmul(-zero, result + zero, gain.exp_())
     if result is not values:
         result = torch.where(inside, result, 0.0)
     if draw.cut is not None:
