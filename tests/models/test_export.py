@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from gliodistill.models import ModelPackage, NetworkSpec, Outputs
 from gliodistill.models.export import check_formats, export_package
 from gliodistill.models.quantised import QuantisedInput
 from gliodistill.networks import Network, build
+from gliodistill.networks.norms import SubsetNorm
 from gliodistill.preparation import dequantise
 
 
@@ -49,12 +51,36 @@ def test_runtimes_agree(package: ModelPackage, shape: tuple[int, int, int]) -> N
     np.testing.assert_allclose(exported, reference, atol=0.02 * max(1, np.abs(reference).max()))
 
 
+def test_every_runtime_knows_which_sequences_are_missing(tmp_path: Path) -> None:
+    """Norms with statistics for each subset: what they do is part of the graph."""
+    torch.manual_seed(0)
+    network = build("unet", widths=[4, 8], norm="subset").eval()
+    for module in network.modules():
+        if isinstance(module, SubsetNorm):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2.0)
+    spec = replace(tiny_model.spec("unet"), network=NetworkSpec("unet", {"widths": [4, 8], "norm": "subset"}))
+    package = export_package(network, spec, tmp_path / "model", formats=["openvino", "onnx", "torch"])
+    whole = np.random.default_rng(1).integers(1, 256, (1, 4, 8, 12, 8), dtype=np.uint8)
+    answers = []
+    for missing in ([], [0], [0, 1, 2]):
+        image = whole.copy()
+        image[:, missing] = 0
+        z = torch.from_numpy(dequantise(image))
+        with torch.no_grad():
+            answers.append(network(z)[0].numpy())
+        for runtime in ("openvino", "onnx", "torch"):
+            got = open_runtime(runtime, package, 1)(image)
+            np.testing.assert_allclose(got, answers[-1], atol=0.03 * max(1, np.abs(answers[-1]).max()))
+    assert np.abs(answers[1] - answers[0]).max() > 0.1
+
+
 def test_parity_is_measured_on_samples_too(tmp_path: Path) -> None:
     sample = np.random.default_rng(2).integers(0, 256, (4, 9, 11, 7), dtype=np.uint8)
     package = export_package(build("unet", widths=[4, 8]), tiny_model.spec("unet"), tmp_path / "model", samples=[sample])
     openvino, weights = package.exports
     assert (openvino.runtime, weights.runtime) == ("openvino", "torch")
-    assert openvino.studies is not None and (openvino.random.images, openvino.studies.images) == (2, 1)
+    assert openvino.studies is not None and (openvino.random.images, openvino.studies.images) == (3, 1)
     for agreement in (openvino.random, openvino.studies):
         assert 0 < agreement.max_abs_difference < 0.02 * max(1, agreement.max_abs_logit)
         assert all(dice > 0.98 for dice in agreement.dice.values())

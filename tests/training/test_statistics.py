@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from gliodistill.networks import build
+from gliodistill.networks.norms import SubsetNorm
 from gliodistill.training.checkpoint import read_tensors
 from gliodistill.training.loop import BEST
 from gliodistill.training.running import run_experiment
@@ -42,6 +43,25 @@ def test_the_first_norm_has_the_moments_of_what_its_convolution_gives(prepared):
     for name, value in network.state_dict().items():
         if "running" not in name and "num_batches" not in name:
             assert torch.equal(value.to(before[name]), before[name]), name
+
+
+def test_norms_of_subsets_take_them_once_for_each_subset(prepared):
+    torch.manual_seed(0)
+    network, made = build("unet", widths=[4, 8], norm="subset"), recipe({"alone": {"network": BATCH_NORM}})
+    sampler = PatchSampler(prepared, around_tumours(made), UNCHANGED, 0)
+    take_statistics(network, sampler.batches(0, 2, 0))
+    convolution = next(module for module in network.modules() if isinstance(module, nn.Conv3d)).double()
+    norm = next(module for module in network.modules() if isinstance(module, SubsetNorm))
+    assert norm.batches_seen.tolist() == [0] + [2] * 15
+    for kept in ([0, 1, 2, 3], [1, 3], [3]):
+        outputs = []
+        for step in range(2):
+            image = sampler.batch(step).image.double()
+            image[:, [c for c in range(4) if c not in kept]] = 0
+            outputs.append(convolution(image).detach().transpose(0, 1).flatten(1))
+        row = sum(2**c for c in kept)
+        torch.testing.assert_close(norm.running_mean[row].double(), torch.stack([o.mean(1) for o in outputs]).mean(0), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(norm.running_var[row].double(), torch.stack([o.var(1) for o in outputs]).mean(0), rtol=1e-4, atol=1e-5)
 
 
 def test_without_batch_norm_nothing_happens():

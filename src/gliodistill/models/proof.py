@@ -41,7 +41,9 @@ class Proof:
 
     def __init__(self, network: QuantisedInput, spec: ModelSpec, divisor: int, studies: Sequence[NDArray[np.uint8]]) -> None:
         self._spec = spec
-        random = [_random_image(len(spec.sequences), divisor, seed) for seed in range(2)]
+        random = [_random_image(len(spec.sequences), divisor, seed) for seed in range(3)]
+        random[2][::2] = 0  # a study that lacks sequences, where the network takes more than one
+        random = random[: 2 if len(spec.sequences) == 1 else 3]
         self._random = [(image, _expected(network, image, spec)) for image in random]
         self._studies = [(image, _expected(network, image, spec)) for image in (_fitted(study, divisor) for study in studies)]
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from gliodistill.networks.base import Network, check_option
 from gliodistill.networks.folding import space_to_depth
+from gliodistill.networks.norms import telling_subsets
 from gliodistill.networks.parts import Head, initialise
 
 
@@ -55,6 +56,10 @@ class EncoderDecoder(Network):
     def forward(self, x: Float[Tensor, "B C X Y Z"]) -> tuple[Float[Tensor, "B K _ _ _"], ...]:
         """Logits on the input's grid; while training with deep supervision also on grids 2·s, 4·s, … times coarser (s: stem_stride)."""
         self.check_sides(x)
+        with telling_subsets(self, x):
+            return self._forward(x)
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, ...]:
         if self.stem_stride > 1:
             x = space_to_depth(x, self.stem_stride)
         features = []

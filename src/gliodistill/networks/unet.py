@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gliodistill.networks.base import check_option
 from gliodistill.networks.encoder_decoder import EncoderDecoder, check_shape
-from gliodistill.networks.norms import normalisation
+from gliodistill.networks.norms import SEQUENCES, normalisation
 from gliodistill.networks.parts import SLOPE
 from gliodistill.networks.registry import register
 
@@ -68,7 +68,7 @@ class UNet(EncoderDecoder):
         widths: channels of each level, finest first; every level after the first halves the grid.
         stem_stride: voxels of the input per trunk voxel along an axis: 1, 2 or 4.
         convs_per_stage: 3³ convolutions of each encoder and decoder stage.
-        norm: ``instance``, ``group`` or ``batch``.
+        norm: ``instance``, ``group``, ``batch``, or ``subset`` (batch norm with statistics for each subset of at most four sequences).
         deep_supervision: how many coarser decoder levels also give logits while training, at most ``len(widths) - 2``.
 
     Raises:
@@ -86,6 +86,7 @@ class UNet(EncoderDecoder):
         deep_supervision: int = 0,
     ) -> None:
         check_shape(in_channels, out_channels, widths, stem_stride, deep_supervision)
+        check_option("in_channels", in_channels, norm != "subset" or in_channels <= SEQUENCES, f"at most {SEQUENCES} with this norm")
         check_option("convs_per_stage", convs_per_stage, convs_per_stage >= 1, "at least 1")
         ins = (in_channels * stem_stride**3, *widths[:-1])
         super().__init__(

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from gliodistill.networks import Network
+from gliodistill.networks.norms import SubsetNorm
 from gliodistill.training.recipe import AugmentationPart
 from gliodistill.training.sampling import Batch
 
@@ -21,8 +22,11 @@ UNCHANGED = AugmentationPart(spatial=0, gamma=0, brightness=0, contrast=0, noise
 
 @torch.no_grad()
 def take_statistics(network: Network, batches: Iterable[Batch], dtype: torch.dtype = torch.float32) -> None:
-    """Give the network's batch norms the mean statistics of ``batches``; its weights and its mode stay. Without batch norms, do nothing."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm3d)]
+    """Give the network's batch norms the mean statistics of ``batches``; its weights and its mode stay. Without batch norms, do nothing.
+
+    Norms with statistics for each subset of the channels take them of the same patches once for each subset.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm3d | SubsetNorm)]
     if not norms:
         return
     was_training, momenta = network.training, [norm.momentum for norm in norms]
@@ -33,8 +37,17 @@ def take_statistics(network: Network, batches: Iterable[Batch], dtype: torch.dty
         norm.train()
     device = next(network.parameters()).device
     for batch in batches:
+        image = batch.to(device).image
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            network(batch.to(device).image)
+            for kept in _subsets(image.shape[1]) if isinstance(norms[0], SubsetNorm) else [...]:
+                lacking = torch.zeros_like(image)
+                lacking[:, kept] = image[:, kept]
+                network(lacking)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.train(was_training)
+
+
+def _subsets(channels: int) -> Iterable[list[int]]:
+    """Every subset of the channels but the empty one."""
+    return ([c for c in range(channels) if row >> c & 1] for row in range(1, 2**channels))
