@@ -1,6 +1,7 @@
 """Patches are a pure function of seed and step."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -124,6 +125,31 @@ def test_dropped_sequences_are_0_for_the_student_and_there_for_the_teacher(cache
                 else:
                     assert not batch.image[item, channel].any()
                     assert batch.complete[item, channel].any()
+
+
+def test_patches_of_a_batch_may_lose_the_same(cache):
+    part = AugmentationPart(**PLAIN, drop_sequence=0.5, keep_all=0.2)
+    alike, each = (sampler(cache, part.model_copy(update={"drop_alike": value}), batch=3) for value in (True, False))
+    kept = [[draw.kept for draw in alike.draw(step)] for step in range(400)]
+    assert all(len(set(batch)) == 1 for batch in kept)
+    counts = Counter(batch[0] for batch in kept)
+    assert len(counts) == 15
+    assert counts[(True,) * 4] == pytest.approx(400 * (0.2 + 0.8 / 15), abs=30)
+    for step in range(5):  # otherwise the same patches
+        assert torch.equal(alike.batch(step).complete, each.batch(step).complete)
+
+
+def test_patches_lose_the_same_of_what_all_their_studies_have(cache):
+    made = sampler(cache, AugmentationPart(**PLAIN, drop_sequence=0.5, drop_alike=True), batch=3)
+    has = [(True, True, False, True), (False, True, True, True), (True,) * 4]
+    made.studies = [replace(study, present=there) for study, there in zip(made.studies, has, strict=True)]
+    kept = {draw.kept for step in range(40) for draw in made.draw(step)}
+    assert kept == {(False, True, False, True), (False, True, False, False), (False, False, False, True)}
+    # With nothing in common each loses its own.
+    has = [(True, False, False, False), (False, True, False, False), (False, False, True, True)]
+    made.studies = [replace(study, present=there) for study, there in zip(made.studies, has, strict=True)]
+    for step in range(10):
+        assert all(any(draw.kept) and not np.greater(draw.kept, has[draw.study]).any() for draw in made.draw(step))
 
 
 def test_moving_a_batch_keeps_it(cache):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as Ordered
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -134,8 +135,9 @@ def train_run(
         for network in learners.values():
             network.compile()
 
-    def settled() -> dict[str, Tensor]:
-        """What is validated and exported of the moving average."""
+    @lru_cache(maxsize=1)
+    def settled(step: int) -> dict[str, Tensor]:
+        """What is validated and exported of the moving average after ``step``; statistics are taken once."""
         weights = _share(average, kept)
         return weights if plain is None else _with_statistics(method.student, weights, plain.batches(0, part.statistics, 0), dtype)
 
@@ -164,7 +166,7 @@ def train_run(
             line: dict[str, Any] = {"step": progress.step, "rate": rate, "loss": _floats(terms), "gradient_norm": float(norms["student"])}
             last = progress.step == part.steps
             if validation and (last or progress.step % part.validate_every == 0):
-                line["dice"] = mean_dice(_validate_average(method.student, settled(), validation, outputs, dtype, channels))
+                line["dice"] = mean_dice(_validate_average(method.student, settled(progress.step), validation, outputs, dtype, channels))
             progress.loss = float(loss.detach())
             before, clock = clock, time.perf_counter()
             progress.seconds += clock - before
@@ -173,7 +175,7 @@ def train_run(
             better = "dice" in line and line["dice"]["mean"] > progress.best
             if better or (last and not validation):
                 progress.best = line["dice"]["mean"] if better else progress.best
-                write_tensors(folder / BEST, settled(), {"step": progress.step, "dice": line.get("dice")})
+                write_tensors(folder / BEST, settled(progress.step), {"step": progress.step, "dice": line.get("dice")})
             if last or progress.step % part.save_every == 0:
                 facts = {"step": progress.step, "best": progress.best, "seconds": progress.seconds}
                 write_checkpoint(folder / LAST, learning, average, optimiser, facts)
@@ -184,7 +186,7 @@ def train_run(
         "dice": best["dice"],
         "best_step": best["step"],
         "seconds": round(progress.seconds, 1),
-        "weights_sha256": weights_hash(settled()),
+        "weights_sha256": weights_hash(settled(progress.step)),
         "device": device.type,
         "precision": str(dtype).removeprefix("torch."),
     }

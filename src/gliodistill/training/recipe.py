@@ -96,6 +96,8 @@ class AugmentationPart(_Part):
     """Probability that each sequence is removed (one always stays)."""
     keep_all: Probability = 0.0
     """Of a patch that ``drop_sequence`` spares: a network that may lack any sequence should meet all of them often."""
+    drop_alike: bool = False
+    """Whether all patches of a batch lose the same: then a batch norm sees in training what it sees of a study."""
 
     @field_validator("scale")
     @classmethod

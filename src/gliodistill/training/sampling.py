@@ -29,6 +29,7 @@ from gliodistill.training.recipe import AugmentationPart, PseudoPart, SamplingPa
 from gliodistill.training.scanner import ScannerDraw, apply_scanner, draw_scanner
 
 _PSEUDO = 2  # their stream of random numbers; apart from 1, that of the order of labelled studies
+_ALIKE = 4  # the stream that says what the patches of a batch keep together; 3 is the order of pseudo-labelled studies
 _KEPT = 4096  # foreground voxels remembered per study and region: enough to centre patches anywhere in a tumour
 
 
@@ -141,11 +142,19 @@ class PatchSampler:
 
     def draw(self, step: int) -> list[PatchDraw]:
         """Everything random about batch ``step`` (0 is the first), one draw a patch; pseudo-labelled ones come last."""
-        labelled = self._draw(step, range(self._labelled), self.sampling.batch, 0)
-        if not self._pseudo:
-            return labelled
-        pool = range(self._labelled, len(self.studies))
-        return labelled[: self.sampling.batch - self._pseudo] + self._draw(step, pool, self._pseudo, _PSEUDO)
+        drawn = self._draw(step, range(self._labelled), self.sampling.batch, 0)
+        if self._pseudo:
+            pool = range(self._labelled, len(self.studies))
+            drawn = drawn[: self.sampling.batch - self._pseudo] + self._draw(step, pool, self._pseudo, _PSEUDO)
+        return self._alike(step, drawn) if self.augmentation.drop_alike else drawn
+
+    def _alike(self, step: int, drawn: list[PatchDraw]) -> list[PatchDraw]:
+        """The patches with one draw of what they keep, of what all their studies have; unchanged where those have nothing in common."""
+        there = tuple(all(has) for has in zip(*(self._present(draw.study) for draw in drawn), strict=True))
+        if not any(there):
+            return drawn
+        kept = draw_kept(self.augmentation, there, np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, step, _ALIKE]))))
+        return [replace(draw, kept=kept) for draw in drawn]
 
     def _draw(self, step: int, pool: range, count: int, stream: int) -> list[PatchDraw]:
         """Draws of studies in ``pool`` from a stream of random numbers of its own."""
