@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from gliodistill.errors import RecipeError
-from gliodistill.networks import build
+from gliodistill.networks import build, flops
 from gliodistill.networks.norms import InstanceNorm, SubsetNorm, telling_subsets
 
 LAST = torch.channels_last_3d
@@ -171,6 +171,11 @@ def test_a_network_answers_for_each_study_as_if_it_were_alone_and_like_batch_nor
         other.running_var.copy_(norm.running_var[15])
     torch.testing.assert_close(plain(x[:1])[0], together[:1], atol=1e-5, rtol=1e-5)
     assert (plain(x[1:2])[0] - together[1:2]).abs().max() > 0.01
+
+
+def test_shapes_alone_will_do_to_count_operations():
+    network = build("unet", widths=(4, 8), norm="subset")
+    assert flops(network, (2, 4, 8, 8, 8)) == flops(build("unet", widths=(4, 8), norm="batch"), (2, 4, 8, 8, 8)) > 0
 
 
 def batch_norms(network):

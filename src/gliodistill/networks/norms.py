@@ -99,7 +99,7 @@ class SubsetNorm(nn.Module):
             raise RecipeError("this network does not tell its norms what is missing", field="norm", got="subset", expected="batch")
         if self.training:
             return self._by_batch(x, self.subset)
-        if torch._C._get_tracing_state() is None and not torch.compiler.is_compiling():
+        if torch._C._get_tracing_state() is None and not torch.compiler.is_compiling() and not x.is_meta:  # values can be looked at
             pairs = zip(torch.split(x, 1), self.subset.tolist(), strict=True)
             samples = [
                 functional.batch_norm(sample, self.running_mean[row], self.running_var[row], self.weight, self.bias, eps=EPSILON)
