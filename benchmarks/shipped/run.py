@@ -5,7 +5,7 @@
 One stage after the other (`--stages`), each goes on where it was stopped:
 
 * `phantoms`: synthetic studies at 2 and at 1.5 mm, tumours grown or with the shapes of LABEL_MAPS (of nobody in PATIENTS);
-* `pretrain`: `recipes/shipped/phantoms.yaml` on them at 2 mm, then `recipes/shipped/finer.yaml` at 1.5 mm;
+* `pretrain`: `recipes/shipped/phantoms.yaml` on them at 2 mm, then `finer.yaml` at 1.5 mm, then `subsets.yaml` there;
 * `train`: `recipes/shipped/patients.yaml` from there, with everyone (`final`: its student ships) and with each of five folds left out;
 * `score`: each patient by the networks of the fold that never saw them, the student with each of the 15 subsets of the sequences, files
   to files by the program that users run;
@@ -49,8 +49,8 @@ SHIPPED = ROOT / "src" / "gliodistill" / "models" / "shipped" / MODEL
 FOLDS = 5
 PHANTOMS = ((300, 11, False), (300, 601, True))
 """How many, their seed, and whether their tumours are placed (else grown)."""
-PRETRAINING = {"phantoms": 2.0, "finer": 1.5}
-"""Recipes, each of which goes on from the one before, and the voxel size of their synthetic studies."""
+PRETRAINING = {"phantoms": 2.0, "finer": 1.5, "subsets": 1.5}
+"""Recipes, each of which goes on from the one before, and the voxel size of their synthetic studies in mm."""
 DIFFICULTY = 1.5
 STAGES = "phantoms,pretrain,train,score,held-out,report,ship"
 PARTS = ("final", *(f"fold{number}" for number in range(1, FOLDS + 1)))
@@ -71,22 +71,21 @@ def main() -> None:
     work, stages, parts = arguments.work, arguments.stages.split(","), arguments.parts.split(",")
     cores = [int(core) for core in arguments.cores.split(",")]
     if "phantoms" in stages:
-        for (name, spacing), (count, seed, placed) in product(PRETRAINING.items(), PHANTOMS):
+        for spacing, (count, seed, placed) in product(dict.fromkeys(PRETRAINING.values()), PHANTOMS):
             drawn = f"-n {count} --seed {seed} --spacing {spacing} --difficulty {DIFFICULTY} --jobs {len(cores)}".split()
             shapes = ["--shapes", str(arguments.shapes)] if placed else []
-            call(["phantom", str(work / "studies" / name), *drawn, *shapes], cores, 1)
+            call(["phantom", str(synthetic(work, spacing) / "studies"), *drawn, *shapes], cores, 1)
     if "pretrain" in stages:
         start: list[str] = []
-        for name in PRETRAINING:
-            data = ["--data", str(work / "studies" / name), "-o", str(work / name), *start]
+        for name, spacing in PRETRAINING.items():
+            made = synthetic(work, spacing)
+            prepare(made / "studies", RECIPES / f"{name}.yaml", made / "cache", len(cores))
+            data = ["--data", str(made / "cache"), "-o", str(work / name), *start]
             call(["train", str(RECIPES / f"{name}.yaml"), *data, "--resume"], cores, len(cores))
             start = ["--start", str(work / name / "network")]
     cache = work / "cache"
     if "train" in stages:
-        if not is_cache(cache):
-            build_cache(
-                open_cohort(arguments.data).labelled(), load_recipe(RECIPES / "patients.yaml").data.preparation(), cache, len(cores)
-            )
+        prepare(arguments.data, RECIPES / "patients.yaml", cache, len(cores))
         train_parts(work, cache, parts, cores)
     if "score" in stages:
         with ProcessPoolExecutor(len(cores)) as processes:
@@ -102,6 +101,17 @@ def main() -> None:
         write_report(scored, FOLDS, rules, calibrated, arguments.output)
     if "ship" in stages:
         ship(work, arguments.output / "cross_validation.md")
+
+
+def synthetic(work: Path, spacing: float) -> Path:
+    """Folder of the synthetic studies of one voxel size, and of their cache."""
+    return work / "synthetic" / f"{spacing:g}mm"
+
+
+def prepare(data: Path, recipe: Path, cache: Path, jobs: int) -> None:
+    """Build the cache of a cohort as a recipe wants it, unless it is there."""
+    if not is_cache(cache):
+        build_cache(open_cohort(data).labelled(), load_recipe(recipe).data.preparation(), cache, jobs)
 
 
 def ship(work: Path, tables: Path) -> None:
@@ -143,8 +153,9 @@ def train_parts(work: Path, cache: Path, parts: list[str], cores: list[int]) -> 
         fold = part.removeprefix("fold")
         validation = "0" if part == "final" else f"{fold}/{FOLDS}"
         words = ["train", str(RECIPES / "patients.yaml"), "--data", str(cache), "-o", str(work / part), "--resume"]
-        pretrained = work / list(PRETRAINING)[-1]
-        told = ["--start", str(pretrained / "network"), "--pseudo", str(pretrained / "cache"), "--set", f"data.validation={validation}"]
+        name, spacing = list(PRETRAINING.items())[-1]
+        pseudo = synthetic(work, spacing) / "cache"
+        told = ["--start", str(work / name / "network"), "--pseudo", str(pseudo), "--set", f"data.validation={validation}"]
         call([*words, *told], [core], 1)
         free.put(core)
 
