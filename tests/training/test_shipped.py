@@ -90,7 +90,7 @@ def test_every_run_trains(name, cohort, pseudo, tmp_path):
 def test_the_network_kept_of_pretraining_is_its_recipes_and_sees_tumours(tmp_path):
     """Who has no days to spare starts from it (docs/shipped.md); a study it has not learnt from."""
     experiment, run = find_run(ROOT / "benchmarks" / "results" / "shipped" / "pretrained")
-    assert experiment.recipe == load_recipe(ROOT / "recipes" / "shipped" / "finer.yaml")
+    assert experiment.recipe == load_recipe(ROOT / "recipes" / "shipped" / "subsets.yaml")
     write_cohort(tmp_path / "studies", 2, seed=990, spacing=1.5, jobs=1)
     studies = open_cohort(tmp_path / "studies")
     assert not {study.id for study in studies.studies} & set(experiment.split["training"])
