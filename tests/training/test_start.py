@@ -118,34 +118,36 @@ def test_no_run_may_be_called_given():
         recipe({GIVEN: {"network": unet(4, 8)}}, training=TRAINING)
 
 
-def test_what_is_kept_are_the_weights_at_the_head_of_the_chain(prepared, pretrained, tmp_path):
-    """A quarter of the given weights and statistics in those of its twin that keeps none; that it keeps changes nothing it learns."""
+def test_what_is_kept_are_shares_of_the_weights_of_others(prepared, pretrained, tmp_path):
+    """Of the given ones and of an earlier run's, in those of its twin that keeps none; that it keeps changes nothing it learns."""
     network, learning = unet(4, 8, norm="batch"), {"steps": 2, "ema": 0.5}
     first = run_experiment(recipe({"network": {"network": network}}, training=TRAINING), prepared.folder, tmp_path / "first", jobs=1)
     middle = {"network": network, "start": GIVEN, "seed": 1, "training": learning}
     last = {**middle, "start": "middle", "seed": 2}
-    made = recipe({"middle": middle, "moved": last, "kept": {**last, "keep": 0.25}}, training=TRAINING)
+    made = recipe({"middle": middle, "moved": last, "kept": {**last, "keep": {GIVEN: 0.25, "middle": 0.35}}}, training=TRAINING)
     tuned = run_experiment(made, prepared.folder, tmp_path / "run", jobs=1, start=first.folder)
-    states = [of.load_network(name).state_dict() for of, name in ((first, "network"), (tuned, "moved"), (tuned, "kept"))]
+    runs = ((first, "network"), (tuned, "middle"), (tuned, "moved"), (tuned, "kept"))
+    states = [of.load_network(name).state_dict() for of, name in runs]
     for name, head in states[0].items():
-        moved, kept = (state[name] for state in states[1:])
+        middle, moved, kept = (state[name].double() for state in states[1:])
         if head.is_floating_point():
-            np.testing.assert_allclose(kept, 0.75 * moved.double() + 0.25 * head.double(), rtol=1e-5, atol=1e-7)
+            np.testing.assert_allclose(kept, 0.4 * moved + 0.25 * head.double() + 0.35 * middle, rtol=1e-5, atol=1e-7)
         else:
             assert torch.equal(kept, moved)
-    assert weights_hash(states[1]) != weights_hash(states[0])
+    assert len({weights_hash(state) for state in states}) == 4
     assert tuned.summary("kept")["weights_sha256"] == weights_hash(read_tensors(tuned.folder / "kept" / BEST)[0])
     checkpoints = [read_tensors(tuned.folder / name / LAST)[0] for name in ("moved", "kept")]
     assert all(torch.equal(a, b) for a, b in zip(*(c.values() for c in checkpoints), strict=True))
     data = package_run(tuned.folder / "kept", tmp_path / "model", formats=["torch"]).spec.training.data
-    assert data.endswith("whose weights have a share of 0.25 in these")
+    assert data.endswith("; of its weights 0.25 are those of run network of tiny, 0.35 are those of run middle")
 
 
 @pytest.mark.parametrize(
     ("runs", "got"),
     [
-        ({"kept": {"network": unet(4, 8), "keep": 0.5}}, "no start"),
-        ({"first": {"network": unet(4, 8)}, "kept": {"network": unet(8, 8), "start": "first", "keep": 0.5}}, "first"),
+        ({"kept": {"network": unet(4, 8), "keep": {GIVEN: 0.5}}}, GIVEN),
+        ({"first": {"network": unet(4, 8)}, "kept": {"network": unet(4, 8), "keep": {"first": 0.5}}}, "first"),
+        ({"first": {"network": unet(4, 8)}, "kept": {"network": unet(8, 8), "start": "first", "keep": {"first": 0.5}}}, "first"),
     ],
 )
 def test_only_weights_of_the_same_network_are_kept(runs, got):
@@ -156,5 +158,13 @@ def test_only_weights_of_the_same_network_are_kept(runs, got):
 
 def test_given_weights_that_are_kept_are_of_the_same_network(prepared, pretrained, tmp_path):
     with pytest.raises(RecipeError, match="keeps weights of another network"):
-        run_experiment(tuning(unet(8, 12), keep=0.5), prepared.folder, tmp_path / "run", jobs=1, start=pretrained.folder)
+        run_experiment(tuning(unet(8, 12), keep={GIVEN: 0.5}), prepared.folder, tmp_path / "run", jobs=1, start=pretrained.folder)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_rest_is_the_runs_own():
+    first = {"first": {"network": unet(4, 8)}}
+    with pytest.raises(RecipeError, match="shares below 1"):
+        recipe({**first, "kept": {"network": unet(4, 8), "start": "first", "keep": {"first": 1.0}}}, training=TRAINING)
+    with pytest.raises(RecipeError, match="not an earlier run"):
+        recipe({**first, "kept": {"network": unet(4, 8), "start": "first", "keep": {"later": 0.2}}}, training=TRAINING)

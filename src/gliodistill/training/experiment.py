@@ -103,7 +103,7 @@ class Experiment:
         return network.eval()
 
     def starting(self, name: str) -> Network:
-        """The network that a run with ``start: name`` starts from: of an earlier run, or of the given one.
+        """The network of an earlier run, or the ``given`` one: what a run starts from, or keeps a share of.
 
         Raises:
             CheckpointError: it is gone, or its weights are others now.
@@ -116,13 +116,11 @@ class Experiment:
             raise CheckpointError("the run to start from was trained anew", file=other.folder / self.start["run"])
         return other.load_network(self.start["run"])
 
-    def origin(self, run: str) -> Network:
-        """The network at the head of the run's chain of starts: of the first run that starts from none, or the given one.
-
-        Raises:
-            CheckpointError: as :meth:`starting`.
-        """
-        return self.starting(self.recipe.starts(run)[-1])
+    def called(self, name: str) -> str:
+        """What an earlier run, or the ``given`` one, is called in words."""
+        if name != GIVEN or self.start is None:
+            return f"run {name}"
+        return f"run {self.start['run']} of {self.start['recipe']}"
 
     def write(self) -> None:
         """Write the recipe and the plan into the folder.

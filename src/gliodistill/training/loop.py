@@ -87,7 +87,7 @@ def train_run(
     channels: Ordered[int],
     folder: Path,
     watch: Callable[[Progress], None] = lambda progress: None,
-    kept: tuple[float, Network] | None = None,
+    kept: Ordered[tuple[float, Network]] = (),
     plain: PatchSampler | None = None,
 ) -> dict[str, Any]:
     """Train the method's networks in ``folder``, going on from the last checkpoint if there is one.
@@ -102,7 +102,7 @@ def train_run(
         folder: gets ``last.safetensors``, ``best.safetensors`` (the moving averages where the student validated best; the
             student's is exported) and ``log.jsonl``.
         watch: called after each step.
-        kept: a share, 0 to 1, and a network like the student whose weights have that share in what is validated and exported.
+        kept: shares, below 1 in all, and networks like the student whose weights have them in what is validated and exported.
         plain: patches for ``part.statistics``.
 
     Returns:
@@ -214,17 +214,20 @@ def _follow(average: dict[str, Tensor], network: nn.Module, decay: float) -> Non
         average[name].copy_(state[name])
 
 
-def _share(average: dict[str, Tensor], kept: tuple[float, Network] | None) -> dict[str, Tensor]:
-    """The average, the student's weights and running statistics with a share of those of another network.
+def _share(average: dict[str, Tensor], kept: Ordered[tuple[float, Network]]) -> dict[str, Tensor]:
+    """The average, the student's weights and running statistics with shares of those of other networks.
 
-    Between a network and what it becomes by going on from its weights lies no hill of the loss; on the way, what it learns anew
-    outweighs what it forgets (Wortsman et al. 2022, arXiv:2109.01903).
+    Between a network and what it becomes by going on from its weights lies no hill of the loss, nor between two that went on from the
+    same; on the way, what is learnt anew outweighs what is forgotten (Wortsman et al. 2022, arXiv:2109.01903 and arXiv:2203.05482).
     """
-    if kept is None:
-        return average
-    share, network = kept
-    others = {f"student.{name}": tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
-    return {name: own.lerp(others[name].to(own), share) if name in others else own for name, own in average.items()}
+    result = dict(average)
+    own = 1 - sum(share for share, _ in kept)
+    if kept:
+        for name, tensor in average.items():
+            if name.startswith("student.") and tensor.is_floating_point():
+                others = (share * network.state_dict()[name.removeprefix("student.")].to(tensor) for share, network in kept)
+                result[name] = sum(others, own * tensor)
+    return result
 
 
 def _validate_average(

@@ -23,7 +23,6 @@ from gliodistill.training.checkpoint import read_tensors
 from gliodistill.training.experiment import Experiment, find_run
 from gliodistill.training.loop import BEST
 from gliodistill.training.methods import channels_of
-from gliodistill.training.recipe import GIVEN
 
 CLASSES = ("background", "NCR", "ED", "ET")
 COMPARED = 4
@@ -126,12 +125,9 @@ class _Finished:
             seen = f", {learnt['transductive']} of them of validation patients (transductive)" if learnt["transductive"] else ""
             data += f"; {learnt['studies']} pseudo-labelled or synthetic studies{seen}"
         for start in recipe.starts(run):
-            if start != GIVEN:
-                data += f"; it went on from run {start}"
-            elif experiment.start is not None:
-                data += f"; it went on from run {experiment.start['run']} of {experiment.start['recipe']}"
+            data += f"; it went on from {experiment.called(start)}"
         if part.keep:
-            data += f", whose weights have a share of {part.keep:g} in these"
+            data += "; of its weights " + ", ".join(f"{share:g} are those of {experiment.called(run)}" for run, share in part.keep.items())
         spec = ModelSpec(
             name=name or f"{recipe.name}-{run}",
             preparation=replace(recipe.data.preparation(), sequences=sequences),

@@ -180,8 +180,8 @@ class RunPart(_Part):
     method: MethodPart = MethodPart()
     start: Name | None = None
     """An earlier run whose weights this one starts from, widened where this network is wider; ``given``: that of ``--start``."""
-    keep: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the weights at the head of the chain of starts in what is validated and exported (Wortsman et al. 2022, WiSE-FT)."""
+    keep: dict[Name, Probability] = {}
+    """Shares of the weights of others, ``given`` or earlier runs that started alike, in what is validated and exported."""
     sequences: Annotated[tuple[Sequence, ...], Field(min_length=1)] | None = None
     """The sequences that the network takes, some of the data's; null for all of them."""
     outputs: Outputs = "regions"
@@ -191,6 +191,13 @@ class RunPart(_Part):
     pseudo: PseudoPart = PseudoPart()
     augmentation: AugmentationPart = AugmentationPart()
     training: TrainingPart = TrainingPart()
+
+    @field_validator("keep")
+    @classmethod
+    def _leave_some(cls, keep: dict[str, float]) -> dict[str, float]:
+        if sum(keep.values()) >= 1:
+            raise ValueError("shares below 1 in all: the rest is the run's own")
+        return keep
 
     @property
     def channels(self) -> int:
@@ -236,6 +243,10 @@ class Recipe(_Part):
         # What is no mapping goes on as it is, for the schema to name it.
         runs = {name: merge(shared, run) if isinstance(run, dict) else run for name, run in values["runs"].items()}
         return {**{key: value for key, value in values.items() if key not in SHARED}, "runs": runs}
+
+    def head(self, name: str) -> str:
+        """Where the weights of a run come from in the end: itself, another run, or ``given``."""
+        return name if name == GIVEN else [name, *self.starts(name)][-1]
 
     def starts(self, name: str) -> list[str]:
         """What a run starts from, what that started from, and so on to the head: a run that starts from none, or ``given``."""

@@ -178,7 +178,7 @@ def _given(
         )
     theirs = [experiment.recipe.data.sequences[channel] for channel in channels_of(experiment.recipe, run)]
     for name, part in recipe.runs.items():
-        if part.keep and GIVEN in recipe.starts(name) and part.network != (given := experiment.recipe.runs[run].network):
+        if part.keep and recipe.head(name) == GIVEN and part.network != (given := experiment.recipe.runs[run].network):
             field, got = f"runs.{name}.keep", f"{given.name} {given.options}"
             raise RecipeError(
                 "keeps weights of another network", field=field, got=got, expected=f"{part.network.name} {part.network.options}"
@@ -252,7 +252,7 @@ def _train(experiment: Experiment, name: str, cache: Cache, pool: Pool | None, w
     def step(progress: Progress) -> None:
         watch(name, run.training.steps, progress)
 
-    kept = (run.keep, experiment.origin(name)) if run.keep else None
+    kept = [(share, experiment.starting(other)) for other, share in run.keep.items()]
     around = recipe.sampling.model_copy(update={"foreground": 1.0})
     plain = PatchSampler(training, around, UNCHANGED, run.seed, channels) if run.training.statistics else None
     folder = experiment.folder / name

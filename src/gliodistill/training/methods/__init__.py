@@ -95,13 +95,12 @@ def check_run(recipe: Recipe, name: str) -> None:
     if run.pseudo.share and not 0 < run.pseudo.count(batch) < batch:
         expected = f"a share of {batch} patches that leaves both kinds one"
         raise RecipeError("batch cannot be shared", field=f"{place}.pseudo.share", got=run.pseudo.share, expected=expected)
-    if run.keep:
-        before = recipe.starts(name)
-        unlike = [start for start in before if start != GIVEN and recipe.runs[start].network != run.network]
-        if unlike or not before:
-            expected = "to start from a run with the same network"
+    for other in run.keep:
+        # Weights that did not begin alike have no mean that means anything.
+        line = {*recipe.starts(name), other, *([] if other == GIVEN else recipe.starts(other))} - {GIVEN}
+        if recipe.head(other) != recipe.head(name) or any(recipe.runs[each].network != run.network for each in line):
             raise RecipeError(
-                "keeps weights of another network", field=f"{place}.keep", got=", ".join(unlike) or "no start", expected=expected
+                "keeps weights of another network", field=f"{place}.keep", got=other, expected="the same network, from the same start"
             )
     with torch.device("meta"):  # shapes and names only: a 31 M teacher costs nothing to check
         with _naming(f"{place}.network"):
@@ -158,13 +157,14 @@ def channels_of(recipe: Recipe, name: str) -> list[int]:
 
 
 def needs(recipe: Recipe, name: str) -> list[str]:
-    """The earlier runs that teach run ``name``, or that it starts from.
+    """The earlier runs that teach run ``name``, that it starts from, or whose weights it keeps a share of.
 
     Raises:
         RecipeError: no teacher is named where one is needed, or it is not an earlier run.
     """
     run = recipe.runs[name]
-    named: list[tuple[str, Any]] = [] if run.start in (None, GIVEN) else [(f"runs.{name}.start", run.start)]
+    named: list[tuple[str, Any]] = [(f"runs.{name}.start", start) for start in [run.start] if start is not None and start != GIVEN]
+    named += [(f"runs.{name}.keep", other) for other in run.keep if other != GIVEN]
     method = _method(run.method, f"runs.{name}.method")
     for option in getattr(method, "TRAINED", ()):
         field, value = f"runs.{name}.method.options.{option}", run.method.options.get(option)
