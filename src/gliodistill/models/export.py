@@ -26,6 +26,7 @@ from gliodistill.models.quiet import import_onnxruntime, import_openvino
 from gliodistill.models.spec import ModelSpec
 from gliodistill.models.weights import digest, load_network, weights_as_bytes
 from gliodistill.networks import Network, count_parameters
+from gliodistill.networks.norms import SubsetNorm
 from gliodistill.progress import track
 
 FORMATS = ("openvino", "onnx", "torch")
@@ -84,6 +85,8 @@ def export_package(
     for module in twin.modules():
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]  # in place, an activation becomes several operations of ONNX, slowly
+        if isinstance(module, SubsetNorm):
+            module.fold()
     _check_weights(twin)
     wrapped, channels, weights = QuantisedInput(twin), len(spec.sequences), weights_as_bytes(twin)
     proof = Proof(wrapped, spec, network.divisor, samples)

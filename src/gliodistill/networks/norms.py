@@ -72,6 +72,8 @@ class SubsetNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
     batches_seen: Tensor
+    factors: Tensor | None
+    summands: Tensor | None
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -80,8 +82,21 @@ class SubsetNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(2**SEQUENCES, channels))
         self.register_buffer("running_var", torch.ones(2**SEQUENCES, channels))
         self.register_buffer("batches_seen", torch.zeros(2**SEQUENCES, dtype=torch.int64))
+        self.register_buffer("factors", None, persistent=False)
+        self.register_buffer("summands", None, persistent=False)
         self.momentum: float | None = 0.1
         self.subset: Tensor | None = None
+
+    def fold(self) -> None:
+        """Make statistics, scale and offset one factor and one summand a row, for good, where a graph is drawn of the network.
+
+        Variances need not fit half precision, in which graphs are stored; what is left does.
+        """
+        self.factors, self.summands = (tensor.detach() for tensor in self._folded())
+
+    def _folded(self) -> tuple[Tensor, Tensor]:
+        factors = self.weight * (self.running_var + EPSILON).rsqrt()
+        return factors, self.bias - self.running_mean * factors
 
     def reset_running_stats(self) -> None:
         """Forget every row."""
@@ -106,9 +121,9 @@ class SubsetNorm(nn.Module):
                 for sample, row in pairs
             ]
             return samples[0] if len(samples) == 1 else torch.cat(samples)
-        scale = self.weight * (self.running_var[self.subset] + EPSILON).rsqrt()
-        shift = self.bias - self.running_mean[self.subset] * scale
-        return x * scale[:, :, None, None, None] + shift[:, :, None, None, None]
+        factors, summands = (self.factors, self.summands) if self.factors is not None and self.summands is not None else self._folded()
+        factor, summand = factors[self.subset], summands[self.subset]
+        return x * factor[:, :, None, None, None] + summand[:, :, None, None, None]
 
     def _by_batch(self, x: Tensor, subset: Tensor) -> Tensor:
         mean, variance = torch.empty_like(self.running_mean[0]), torch.empty_like(self.running_var[0])
