@@ -17,7 +17,7 @@ import numpy as np
 from score import model_of
 
 from gliodistill.evaluation.metrics import dice
-from gliodistill.inference.postprocessing import Depth, clean, parse_steps
+from gliodistill.inference.postprocessing import Depth, Known, clean, parse_steps
 from gliodistill.inference.predictor import Predictor
 from gliodistill.models.quality import QualityRow
 from gliodistill.progress import track
@@ -30,9 +30,9 @@ from gliodistill.training.experiment import Experiment
 EVERY = tuple(Sequence)
 SUBSETS = (EVERY, (Sequence.T1CE, Sequence.FLAIR), (Sequence.FLAIR,), (Sequence.T1CE,), (Sequence.T1, Sequence.T2))
 THRESHOLDS = (0.5, 0.4, 0.3, 0.2)
-ET_MM3 = (0, 100, 400, 1000)
+ET_DICE = (0, 0.5, 0.55, 0.6, 0.65, 0.7)
 SHARES = (0, 0.05, 0.1, 0.2)
-RULES = [[f"drop_minor_components={share}", f"drop_small_et={et}"] for share, et in product(SHARES, ET_MM3)]
+RULES = [[f"drop_minor_components={share}", f"drop_doubtful_et={et}"] for share, et in product(SHARES, ET_DICE)]
 GRID = list(product(THRESHOLDS, RULES))
 """The first is what a model has unless told otherwise: 0.5 and no rule that does anything."""
 Table = np.ndarray[Any, Any]
@@ -71,9 +71,12 @@ def _choices(fold: Path, data: Path) -> Table:
     """Dice of every choice for the patients of a fold, four sequences: choices × patients × regions."""
     table, predictors = [], [_predictor(fold, threshold) for threshold in THRESHOLDS]
     for study, truth in _studies(_held_out(fold, data)):
-        voxel = float(np.prod(study.grid.spacing))
-        depths = [predictor.segment(study).regions.sum(axis=0).astype(np.uint8) for predictor in predictors]
-        table.append([_dice(clean(depth.copy(), parse_steps(rules), voxel), truth) for depth, rules in product(depths, RULES)])
+        voxel, drawn = float(np.prod(study.grid.spacing)), []
+        for predictor in predictors:
+            answer = predictor.segment(study)
+            known = Known(voxel, {region: found["expected_dice"] for region, found in answer.quality.features.items()})
+            drawn.append((answer.regions.sum(axis=0).astype(np.uint8), known))
+        table.append([_dice(clean(depth.copy(), parse_steps(rules), known), truth) for (depth, known), rules in product(drawn, RULES)])
     return np.moveaxis(np.asarray(table), 0, 1)
 
 

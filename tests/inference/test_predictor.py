@@ -148,6 +148,19 @@ def test_clean_up_is_applied_and_can_be_left_out(tmp_path: Path) -> None:
     assert raw.summary()["postprocessing"] == []
 
 
+def test_et_is_dropped_by_the_networks_own_doubt(tmp_path: Path) -> None:
+    plain = Predictor(tiny_model.export(tmp_path / "model"), threads=1).segment(tiny_model.study())
+    expected = plain.quality.features["ET"]["expected_dice"]
+    for limit, left in ((expected - 0.01, True), (expected + 0.01, False)):
+        steps = (Step("drop_doubtful_et", {"expected_dice": limit}),)
+        package = tiny_model.export(tmp_path / f"{left}", inference=InferenceSettings((16, 16, 16), postprocessing=steps))
+        answer = Predictor(package, threads=1).segment(tiny_model.study())
+        assert answer.regions[2].any() == left
+        np.testing.assert_array_equal(answer.regions[:2], tiny_model.regions()[:2])
+        assert [flag.code for flag in answer.quality.flags if flag.code == "region_dropped"] == ([] if left else ["region_dropped"])
+        assert ("ET" in answer.quality.features) == left
+
+
 def test_unknown_clean_up_is_refused_at_load(tmp_path: Path) -> None:
     package = tiny_model.export(tmp_path / "model", inference=InferenceSettings((16, 16, 16), postprocessing=(Step("polish"),)))
     with pytest.raises(PackageError, match=r"unknown post-processing.*polish.*drop_small_et"):

@@ -52,6 +52,7 @@ CODES: Mapping[str, str] = {
     "field_of_view_cut": "a sequence shows only part of the brain that the others show",
     "thick_slices": "voxels are much coarser than the model's",
     "no_tumour_found": "next to nothing was drawn",
+    "region_dropped": "all that the network drew of a region was cleaned up",
     "tumour_at_edge": "the tumour reaches the end of the images",
     "low_quality": "the predicted Dice of a region is low",
 }
@@ -72,7 +73,12 @@ def study_flags(prepared: Prepared, spec: ModelSpec) -> list[Flag]:
 
 
 def answer_flags(
-    depth: NDArray[np.uint8], prepared: Prepared, whole_ml: float, predicted: Mapping[str, float], quality: QualityModel | None
+    depth: NDArray[np.uint8],
+    prepared: Prepared,
+    whole_ml: float,
+    dropped: Mapping[str, float],
+    predicted: Mapping[str, float],
+    quality: QualityModel | None,
 ) -> list[Flag]:
     """What the answer shows.
 
@@ -80,6 +86,7 @@ def answer_flags(
         depth: 0 outside, 1 in WT only, 2 in TC, 3 in ET (uint8 X Y Z), the part of the brain's box that is on the grid.
         prepared: the study.
         whole_ml: volume of WT, ml.
+        dropped: region → ml that the network drew, of regions of which clean-up left nothing.
         predicted: region → predicted Dice.
         quality: what predicted it.
     """
@@ -87,6 +94,9 @@ def answer_flags(
         text = f"no tumour found: the whole tumour drawn is {whole_ml:.2f} ml; expected at least {LEAST_ML:g} ml in a patient with glioma"
         return [Flag("no_tumour_found", text)]
     flags = []
+    for region, volume in dropped.items():
+        text = f"{volume:.2f} ml of {region} were drawn and dropped by a clean-up rule; --no-postprocessing keeps them, to be looked at"
+        flags.append(Flag("region_dropped", text))
     if ends := ", ".join(_ends(depth, prepared)):
         flags.append(Flag("tumour_at_edge", f"the tumour reaches the end of the images ({ends}); expected all of it inside"))
     if quality and (low := {region: dice for region, dice in predicted.items() if dice < quality.low}):

@@ -4,10 +4,10 @@ A model package names its steps and their options (:class:`~gliodistill.models.s
 before the labels are written. Sizes are in mm³, which mean the same on every grid; the papers count voxels of 1 mm³.
 
 Rules work on *depth*: 0 outside, 1 in WT only, 2 in TC, 3 in ET. The regions are nested by that alone, whatever a rule
-does: TC lies within WT and ET within TC.
+does: TC lies within WT and ET within TC. Besides they may ask how sure the network was.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,20 @@ ET, TC, WT = 3, 2, 1
 
 
 @dataclass(frozen=True)
+class Known:
+    """What rules may know of an answer besides its depth.
+
+    Attributes:
+        voxel_mm3: size of a voxel.
+        expected_dice: region → Dice to be expected if every voxel were right with its own probability, of the network's answer before
+            any clean-up (:meth:`~gliodistill.inference.quality.Evidence.expected_dice`); a region that was not drawn is left out.
+    """
+
+    voxel_mm3: float
+    expected_dice: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Rule:
     """One kind of step.
 
@@ -28,31 +42,37 @@ class Rule:
         text: what it does, for people.
         option: name of its one option.
         limits: least and greatest value of the option.
-        apply: depth (X Y Z), value of the option, mm³ of a voxel → depth, perhaps the same array, changed.
+        apply: depth (X Y Z), value of the option, what is known → depth, perhaps the same array, changed.
     """
 
     text: str
     option: str
     limits: tuple[float, float]
-    apply: Callable[[Depth, float, float], Depth]
+    apply: Callable[[Depth, float, Known], Depth]
 
 
-def _drop_small_et(depth: Depth, mm3: float, voxel_mm3: float) -> Depth:
+def _drop_small_et(depth: Depth, mm3: float, known: Known) -> Depth:
     enhancing = depth == ET
-    if np.count_nonzero(enhancing) * voxel_mm3 < mm3:
+    if np.count_nonzero(enhancing) * known.voxel_mm3 < mm3:
         depth[enhancing] = TC
     return depth
 
 
-def _drop_small_components(depth: Depth, mm3: float, voxel_mm3: float) -> Depth:
-    return _keep(depth, lambda sizes: sizes * voxel_mm3 >= mm3)
+def _drop_doubtful_et(depth: Depth, least: float, known: Known) -> Depth:
+    if known.expected_dice.get("ET", 1) < least:
+        depth[depth == ET] = TC
+    return depth
 
 
-def _drop_minor_components(depth: Depth, share: float, voxel_mm3: float) -> Depth:
+def _drop_small_components(depth: Depth, mm3: float, known: Known) -> Depth:
+    return _keep(depth, lambda sizes: sizes * known.voxel_mm3 >= mm3)
+
+
+def _drop_minor_components(depth: Depth, share: float, known: Known) -> Depth:
     return _keep(depth, lambda sizes: sizes >= share * sizes.sum())
 
 
-def _keep_largest(depth: Depth, count: float, voxel_mm3: float) -> Depth:
+def _keep_largest(depth: Depth, count: float, known: Known) -> Depth:
     return _keep(depth, lambda sizes: np.argsort(np.argsort(-sizes, kind="stable")) < count)
 
 
@@ -70,6 +90,13 @@ def _keep(depth: Depth, chosen: Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 RULES = {
     "drop_small_et": Rule(
         "ET of less than so many mm³ in all becomes NCR (Lachinov et al., BrainLes 2019: 33)", "mm3", (0, np.inf), _drop_small_et
+    ),
+    "drop_doubtful_et": Rule(
+        "ET becomes NCR where the network's own probabilities expect less Dice of it than this: where nothing enhances, a speck that is "
+        "drawn is small, and the network unsure of it",
+        "expected_dice",
+        (0, 1),
+        _drop_doubtful_et,
     ),
     "drop_small_components": Rule(
         "26-connected parts of the whole tumour of less than so many mm³ are dropped", "mm3", (0, np.inf), _drop_small_components
@@ -130,9 +157,9 @@ def parse_steps(texts: Iterable[str]) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def clean(depth: Depth, steps: Iterable[Step], voxel_mm3: float) -> Depth:
+def clean(depth: Depth, steps: Iterable[Step], known: Known) -> Depth:
     """Apply steps in order to a depth map (uint8, X Y Z, any part of the grid that holds the whole tumour; changed)."""
     for step in steps:
         rule = RULES[step.name]
-        depth = rule.apply(depth, step.options[rule.option], voxel_mm3)
+        depth = rule.apply(depth, step.options[rule.option], known)
     return depth

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gliodistill.errors import StudyError
 from gliodistill.inference import tiling
 from gliodistill.inference.flips import AXES, FLOOR, UNFLIPPED, Flip, mirrored, probabilities
-from gliodistill.inference.postprocessing import check_steps, clean
+from gliodistill.inference.postprocessing import Known, check_steps, clean
 from gliodistill.inference.quality import Evidence, assess
 from gliodistill.inference.runtimes import Runtime, open_runtime
 from gliodistill.inference.segmentation import Segmentation
@@ -121,7 +121,7 @@ class Predictor:
             if kept is not None:
                 kept[:, *place] = np.rint(np.minimum.accumulate(probabilities(values), axis=0) * 255)
         part = prepared.on_grid[1]
-        depth = clean(depth[part], self.steps, grid.voxel_ml * 1000)
+        depth = clean(depth[part], self.steps, Known(grid.voxel_ml * 1000, evidence.expected_dice()))
         counts = np.bincount(depth.ravel(), minlength=len(REGIONS) + 1)[::-1].cumsum()[::-1]
         volumes = {region: float(voxels) * grid.voxel_ml for region, voxels in zip(REGIONS, counts[1:], strict=True)}
         return Segmentation(

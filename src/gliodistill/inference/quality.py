@@ -77,15 +77,20 @@ class Evidence:
     def features(self, voxel_ml: float) -> dict[str, dict[str, float]]:
         """Region → features, of those regions of which anything was drawn.
 
-        ``expected_dice``: 2 Σ_m p / (Σp + |m|), the Dice with the truth were every voxel right with its own probability;
-        ``doubtful``: share of what is likelier than 0.2 that is not likelier than 0.8; ``log_ml``: ln of the volume in ml.
+        :meth:`expected_dice`; ``doubtful``: share of what is likelier than 0.2 that is not likelier than 0.8; ``log_ml``: ln of the
+        volume in ml.
         """
         found = {}
-        for region, (total, inside, drawn, likely, doubtful) in zip(REGIONS, self._sums, strict=True):
-            if drawn:
-                values = 2 * inside / (total + drawn), doubtful / max(likely, 1), np.log(drawn * voxel_ml)
-                found[region] = dict(zip(FEATURES, map(float, values), strict=True))
+        for region, dice in self.expected_dice().items():
+            _, _, drawn, likely, doubtful = self._sums[REGIONS.index(region)]
+            values = dice, doubtful / max(likely, 1), np.log(drawn * voxel_ml)
+            found[region] = dict(zip(FEATURES, map(float, values), strict=True))
         return found
+
+    def expected_dice(self) -> dict[str, float]:
+        """2 Σ_m p / (Σp + |m|): the Dice with the truth were every voxel right with its own probability; of regions that were drawn."""
+        sums = zip(REGIONS, self._sums, strict=True)
+        return {region: float(2 * inside / (total + drawn)) for region, (total, inside, drawn, *_) in sums if drawn}
 
 
 def assess(prepared: Prepared, spec: ModelSpec, evidence: Evidence, depth: NDArray[np.uint8], volumes_ml: Mapping[str, float]) -> Quality:
@@ -103,5 +108,6 @@ def assess(prepared: Prepared, spec: ModelSpec, evidence: Evidence, depth: NDArr
     found = evidence.features(float(np.prod(prepared.spacing)) / 1000)
     features = {region: {**values, **lacking} for region, values in found.items() if volumes_ml[region] > 0}
     predicted = spec.quality.predict(features) if spec.quality else {}
-    flags = study_flags(prepared, spec) + answer_flags(depth, prepared, volumes_ml["WT"], predicted, spec.quality)
+    dropped = {region: float(np.exp(values["log_ml"])) for region, values in found.items() if volumes_ml[region] == 0}
+    flags = study_flags(prepared, spec) + answer_flags(depth, prepared, volumes_ml["WT"], dropped, predicted, spec.quality)
     return Quality(features, {region: predicted.get(region) for region in REGIONS} if spec.quality else None, tuple(flags))
