@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from gliodistill.networks import build
-from gliodistill.networks.norms import SubsetNorm
+from gliodistill.networks.subset_norm import SubsetNorm
 from gliodistill.training.checkpoint import read_tensors
 from gliodistill.training.loop import BEST
 from gliodistill.training.running import run_experiment

@@ -26,7 +26,7 @@ from gliodistill.models.quiet import import_onnxruntime, import_openvino
 from gliodistill.models.spec import ModelSpec
 from gliodistill.models.weights import digest, load_network, weights_as_bytes
 from gliodistill.networks import Network, count_parameters
-from gliodistill.networks.norms import SubsetNorm
+from gliodistill.networks.subset_norm import SubsetNorm
 from gliodistill.progress import track
 
 FORMATS = ("openvino", "onnx", "torch")

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from gliodistill.networks.base import Network, check_option
 from gliodistill.networks.folding import space_to_depth
-from gliodistill.networks.norms import telling_subsets
 from gliodistill.networks.parts import Head, initialise
+from gliodistill.networks.subset_norm import telling_subsets
 
 
 class EncoderDecoder(Network):

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from gliodistill.networks.base import check_option
 from gliodistill.networks.encoder_decoder import EncoderDecoder, check_shape
-from gliodistill.networks.norms import SEQUENCES, normalisation
+from gliodistill.networks.norms import normalisation
 from gliodistill.networks.parts import SLOPE
 from gliodistill.networks.registry import register
+from gliodistill.networks.subset_norm import SEQUENCES
 
 
 class ConvBlock(nn.Sequential):

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gliodistill.networks.base import Network, check_option
-from gliodistill.networks.norms import InstanceNorm
+from gliodistill.networks.instance_norm import InstanceNorm
 from gliodistill.networks.registry import register
 
 LEVELS = 5

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from gliodistill.networks import Network
-from gliodistill.networks.norms import SubsetNorm
+from gliodistill.networks.subset_norm import SubsetNorm
 from gliodistill.training.recipe import AugmentationPart
 from gliodistill.training.sampling import Batch
 
