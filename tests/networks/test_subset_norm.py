@@ -141,4 +141,4 @@ def test_subsets_need_to_be_told_and_have_four_channels():
     with pytest.raises(RecipeError, match="at most 4"):
         build("unet", in_channels=5, norm="subset")
     with pytest.raises(RecipeError, match="at most 4"):
-        build("attention_unet", in_channels=5, norm="subset").eval()(torch.randn(1, 5, 16, 16, 16))
+        build("residual_unet", in_channels=5, norm="subset", widths=(4, 8), encoder_blocks=(1, 1))(torch.randn(1, 5, 8, 8, 8))

@@ -86,7 +86,7 @@ class AttentionFused(UNet):
         widths: channels of each level, finest first; every level after the first halves the grid.
         stem_stride: voxels of the input per trunk voxel along an axis: 1, 2 or 4.
         convs_per_stage: 3³ convolutions of each encoder and decoder stage.
-        norm: ``instance``, ``group`` or ``batch``.
+        norm: ``instance``, ``group``, ``batch`` or ``subset``.
         embedding: numbers per token of each transformer.
         layers: of each transformer.
         heads: of each transformer layer; must divide the embedding.

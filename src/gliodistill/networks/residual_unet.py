@@ -58,7 +58,7 @@ class ResidualUNet(EncoderDecoder):
         encoder_blocks: residual blocks of each encoder level.
         decoder_blocks: residual blocks of every decoder level.
         stem_stride: voxels of the input per trunk voxel along an axis: 1, 2 or 4.
-        norm: ``instance``, ``group`` or ``batch``.
+        norm: ``instance``, ``group``, ``batch`` or ``subset``.
         deep_supervision: how many coarser decoder levels also give logits while training, at most ``len(widths) - 2``.
 
     Raises:

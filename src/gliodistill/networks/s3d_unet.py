@@ -38,7 +38,7 @@ class SeparableBlock(nn.Module):
     Args:
         channels: in and out, shared among the views as evenly as they go.
         views: 1: axial slices; 2: coronal beside; 3: sagittal, too.
-        norm: ``instance``, ``group`` or ``batch``.
+        norm: ``instance``, ``group``, ``batch`` or ``subset``.
     """
 
     def __init__(self, in_channels: int, channels: int, *, views: int, norm: str) -> None:
@@ -86,7 +86,7 @@ class S3DUNet(EncoderDecoder):
         blocks: separable blocks of each encoder and decoder level.
         views: planes a block looks along: 1 axial, 2 also coronal, 3 also sagittal.
         stem_stride: voxels of the input per trunk voxel along an axis: 1, 2 or 4.
-        norm: ``instance``, ``group`` or ``batch``.
+        norm: ``instance``, ``group``, ``batch`` or ``subset``.
         deep_supervision: how many coarser decoder levels also give logits while training, at most ``len(widths) - 2``.
 
     Raises:
