@@ -100,7 +100,7 @@ def answer_flags(
     if ends := ", ".join(_ends(depth, prepared)):
         flags.append(Flag("tumour_at_edge", f"the tumour reaches the end of the images ({ends}); expected all of it inside"))
     if quality and (low := {region: dice for region, dice in predicted.items() if dice < quality.low}):
-        said = ", ".join(f"{region} {dice:.2f}" for region, dice in low.items())
+        said = ", ".join(f"{region} {round(dice, 3):.2f}" for region, dice in low.items())  # rounded as in the summary
         flags.append(Flag("low_quality", f"predicted Dice is low: {said}; expected {quality.low:g} or more"))
     return flags
 

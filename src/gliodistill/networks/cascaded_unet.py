@@ -68,7 +68,7 @@ class MultiEncoderUNet(nn.Module):
         sequences: encoders.
         widths: channels of each encoder by level, finest first; the decoder is twice as wide.
         maps: channels of the probability maps joined at each decoder level.
-        norm: ``instance``, ``group``, ``batch`` or ``subset``.
+        norm: ``instance``, ``group`` or ``batch``.
         dropout: share of features dropped after each step down, while training.
     """
 
@@ -138,7 +138,7 @@ class CascadedUNet(Network):
         maps: what coarser logits become before a finer U-Net reads them: ``sigmoid`` (regions) or ``softmax`` (classes).
         stem_stride: voxels of the input per voxel of the finest U-Net along an axis: 1, 2 or 4. That U-Net sees blocks of
             voxels folded into channels; the coarser ones see averages over ``stem_stride``·2, ·4, … voxels.
-        norm: ``instance``, ``group``, ``batch`` or ``subset``.
+        norm: ``instance``, ``group`` or ``batch``.
         dropout: share of features dropped after each step down, while training.
 
     Raises:

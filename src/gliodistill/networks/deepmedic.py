@@ -76,7 +76,7 @@ class DeepMedic(Network):
         factor: voxels of the full-resolution path per voxel of the low-resolution one along an axis.
         residual: whether layers 4, 6, 8, … have residual connections.
         stem_stride: voxels of the input per voxel of the full-resolution path along an axis: 1, 2 or 4.
-        norm: ``instance``, ``group``, ``batch`` or ``subset``.
+        norm: ``instance``, ``group`` or ``batch``.
         dropout: share of features dropped before the second hidden layer, those after it and the logits, while training.
 
     Raises:

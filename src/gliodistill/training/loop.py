@@ -222,11 +222,11 @@ def _share(average: dict[str, Tensor], kept: Ordered[tuple[float, Network]]) -> 
     """
     result = dict(average)
     own = 1 - sum(share for share, _ in kept)
-    if kept:
+    states = [(share, network.state_dict(prefix="student.")) for share, network in kept]
+    if states:
         for name, tensor in average.items():
             if name.startswith("student.") and tensor.is_floating_point():
-                others = (share * network.state_dict()[name.removeprefix("student.")].to(tensor) for share, network in kept)
-                result[name] = sum(others, own * tensor)
+                result[name] = sum((share * state[name].to(tensor) for share, state in states), own * tensor)
     return result
 
 
