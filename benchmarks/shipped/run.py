@@ -5,7 +5,8 @@
 One stage after the other (`--stages`), each goes on where it was stopped:
 
 * `phantoms`: synthetic studies at 2 and at 1.5 mm, tumours grown or with the shapes of LABEL_MAPS (of nobody in PATIENTS);
-* `pretrain`: `recipes/shipped/phantoms.yaml` on them at 2 mm, then `finer.yaml` at 1.5 mm, then `subsets.yaml` there;
+* `pretrain`: `recipes/shipped/phantoms.yaml` on them at 2 mm, then `finer.yaml` at 1.5 mm, then `subsets.yaml` there, and with
+  `--last longer` also `longer.yaml`;
 * `train`: `recipes/shipped/patients.yaml` from there, with everyone (`final`: its student ships) and with each of five folds left out;
 * `score`: each patient by the networks of the fold that never saw them, the student with each of the 15 subsets of the sequences, files
   to files by the program that users run;
@@ -47,9 +48,9 @@ RECIPES = ROOT / "recipes" / "shipped"
 MODEL = "glioma"
 SHIPPED = ROOT / "src" / "gliodistill" / "models" / "shipped" / MODEL
 FOLDS = 5
-PHANTOMS = ((300, 11, False), (300, 601, True))
-"""How many, their seed, and whether their tumours are placed (else grown)."""
-PRETRAINING = {"phantoms": 2.0, "finer": 1.5, "subsets": 1.5}
+PHANTOMS = ((300, 11, False), (300, 601, True), (300, 1201, True))
+"""How many, their seed, and whether their tumours are placed (else grown). What ships today saw the first two."""
+PRETRAINING = {"phantoms": 2.0, "finer": 1.5, "subsets": 1.5, "longer": 1.5}
 """Recipes, each of which goes on from the one before, and the voxel size of their synthetic studies in mm."""
 DIFFICULTY = 1.5
 STAGES = "phantoms,pretrain,train,score,held-out,report,ship"
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="labelled patients")
     parser.add_argument("--shapes", type=Path, help="label maps of other patients")
     parser.add_argument("--stages", default=STAGES)
+    parser.add_argument("--last", default="subsets", choices=PRETRAINING, help="recipe that pretraining ends with")
     parser.add_argument(
         "--parts", default=",".join(["final", *(f"fold{n}" for n in range(1, FOLDS + 1))]), help="trained and scored in this order"
     )
@@ -70,14 +72,15 @@ def main() -> None:
     arguments = parser.parse_args()
     work, stages, parts = arguments.work, arguments.stages.split(","), arguments.parts.split(",")
     cores = [int(core) for core in arguments.cores.split(",")]
+    pretraining = list(PRETRAINING.items())[: list(PRETRAINING).index(arguments.last) + 1]
     if "phantoms" in stages:
-        for spacing, (count, seed, placed) in product(dict.fromkeys(PRETRAINING.values()), PHANTOMS):
+        for spacing, (count, seed, placed) in product(dict.fromkeys(spacing for _, spacing in pretraining), PHANTOMS):
             drawn = f"-n {count} --seed {seed} --spacing {spacing} --difficulty {DIFFICULTY} --jobs {len(cores)}".split()
             shapes = ["--shapes", str(arguments.shapes)] if placed else []
             call(["phantom", str(synthetic(work, spacing) / "studies"), *drawn, *shapes], cores, 1)
     if "pretrain" in stages:
         start: list[str] = []
-        for name, spacing in PRETRAINING.items():
+        for name, spacing in pretraining:
             made = synthetic(work, spacing)
             prepare(made / "studies", RECIPES / f"{name}.yaml", made / "cache", len(cores))
             data = ["--data", str(made / "cache"), "-o", str(work / name), *start]
@@ -86,7 +89,7 @@ def main() -> None:
     cache = work / "cache"
     if "train" in stages:
         prepare(arguments.data, RECIPES / "patients.yaml", cache, len(cores))
-        train_parts(work, cache, parts, cores)
+        train_parts(work, cache, parts, cores, *pretraining[-1])
     if "score" in stages:
         with ProcessPoolExecutor(len(cores)) as processes:
             list(processes.map(score_part, [work / part for part in parts], [arguments.data] * len(parts)))
@@ -142,8 +145,11 @@ def call(words: list[str], cores: list[int], threads: int) -> None:
         raise SystemExit(f"failed: gliodistill {' '.join(words)}")
 
 
-def train_parts(work: Path, cache: Path, parts: list[str], cores: list[int]) -> None:
-    """Each part on a core of its own: two single threads do more than a pair that waits for each other."""
+def train_parts(work: Path, cache: Path, parts: list[str], cores: list[int], start: str, spacing: float) -> None:
+    """Each part on a core of its own: two single threads do more than a pair that waits for each other.
+
+    All go on from the network of the recipe ``start``, with its synthetic studies, of a voxel size of ``spacing`` mm.
+    """
     free: Queue[int] = Queue()
     for core in cores:
         free.put(core)
@@ -153,9 +159,8 @@ def train_parts(work: Path, cache: Path, parts: list[str], cores: list[int]) -> 
         fold = part.removeprefix("fold")
         validation = "0" if part == "final" else f"{fold}/{FOLDS}"
         words = ["train", str(RECIPES / "patients.yaml"), "--data", str(cache), "-o", str(work / part), "--resume"]
-        name, spacing = list(PRETRAINING.items())[-1]
         pseudo = synthetic(work, spacing) / "cache"
-        told = ["--start", str(work / name / "network"), "--pseudo", str(pseudo), "--set", f"data.validation={validation}"]
+        told = ["--start", str(work / start / "network"), "--pseudo", str(pseudo), "--set", f"data.validation={validation}"]
         call([*words, *told], [core], 1)
         free.put(core)
 

@@ -87,10 +87,11 @@ def test_every_run_trains(name, cohort, pseudo, tmp_path):
         assert all(math.isfinite(value) and value > 0 for value in first["loss"].values())
 
 
-def test_the_network_kept_of_pretraining_is_its_recipes_and_sees_tumours(tmp_path):
-    """Who has no days to spare starts from it (docs/shipped.md); a study it has not learnt from."""
-    experiment, run = find_run(ROOT / "benchmarks" / "results" / "shipped" / "pretrained")
-    assert experiment.recipe == load_recipe(ROOT / "recipes" / "shipped" / "subsets.yaml")
+@pytest.mark.parametrize(("folder", "recipe"), [("pretrained", "subsets"), ("longer", "longer")])
+def test_the_networks_kept_of_pretraining_are_their_recipes_and_see_tumours(folder, recipe, tmp_path):
+    """Who has no days to spare starts from one (docs/shipped.md); a study it has not learnt from."""
+    experiment, run = find_run(ROOT / "benchmarks" / "results" / "shipped" / folder)
+    assert experiment.recipe == load_recipe(ROOT / "recipes" / "shipped" / f"{recipe}.yaml")
     write_cohort(tmp_path / "studies", 2, seed=990, spacing=1.5, jobs=1)
     studies = open_cohort(tmp_path / "studies")
     assert not {study.id for study in studies.studies} & set(experiment.split["training"])
