@@ -35,11 +35,18 @@ def study() -> Study:
     return resaving.whole_numbers(tiny_model.study())
 
 
-@pytest.fixture(scope="module", params=[None, (1.5, 1.5, 1.5)], ids=["own grid", "1.5 mm"])
+GRIDS = {
+    "own grid": Preparation(),
+    "1.5 mm": Preparation(spacing=(1.5, 1.5, 1.5)),
+    "bias taken off": Preparation(spacing=(1.5, 1.5, 1.5), bias_mm=20.0),
+}
+
+
+@pytest.fixture(scope="module", params=list(GRIDS))
 def predictor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     """A U-Net of random weights: every voxel matters, and where its coarser grid begins."""
     folder = tmp_path_factory.mktemp("unet") / "model"
-    return Predictor(tiny_model.export(folder, "unet", preparation=Preparation(spacing=request.param)), threads=1)
+    return Predictor(tiny_model.export(folder, "unet", preparation=GRIDS[request.param]), threads=1)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import tiny_model
 from gliodistill.errors import PackageError
 from gliodistill.models import InferenceSettings, ModelPackage, Step
 from gliodistill.models.card import read_sections
+from gliodistill.preparation import Preparation
 
 SECTIONS = """## Intended use
 
@@ -64,3 +65,11 @@ def test_says_what_is_drawn_and_what_is_cleaned_away(tmp_path: Path, package: Mo
     settings = InferenceSettings((16, 16, 16), threshold=0.35, postprocessing=steps)
     card = (tiny_model.export(tmp_path / "model", formats=["torch"], inference=settings).folder / "README.md").read_text()
     assert "exceeds 0.35; clean-up: `drop_small_components` (mm3 2000); `drop_small_et` (mm3 0.5).\n" in card
+
+
+def test_says_whether_bias_fields_are_taken_off(tmp_path: Path, package: ModelPackage) -> None:
+    preparation = Preparation(spacing=(1.5, 1.5, 1.5), bias_mm=20.0)
+    other = tiny_model.export(tmp_path / "model", formats=["torch"], preparation=preparation)
+    assert "* Works on: 1.5 × 1.5 × 1.5 mm, bias fields taken off (smooth over 20 mm)." in (other.folder / "README.md").read_text()
+    assert ModelPackage.open(other.folder).preparation == preparation
+    assert "bias" not in (package.folder / "README.md").read_text()

@@ -91,7 +91,7 @@ def test_changed_content_is_prepared_again(root, tmp_path):
     assert image.shape != cache.studies[1].image().shape or (image != cache.studies[1].image()).any()
 
 
-@pytest.mark.parametrize("other", [Preparation(spacing=(2.0, 2.0, 2.0)), Preparation(margin_mm=1.0), Preparation(percentiles=(0, 100))])
+@pytest.mark.parametrize("other", [Preparation(spacing=(2.0, 2.0, 2.0)), Preparation(margin_mm=1.0), Preparation(bias_mm=20.0)])
 def test_other_settings_are_prepared_again(root, tmp_path, other):
     folder = tmp_path / "cache"
     build(root, folder)

@@ -199,8 +199,9 @@ def test_a_flat_sequence_is_0_everywhere():
 
 
 def test_settings_go_through_json():
-    for settings_ in (Preparation(), Preparation((Sequence.T2,), (1.0, 2.0, 0.5), 0.0, (2.0, 98.0))):
+    for settings_ in (Preparation(), Preparation((Sequence.T2,), (1.0, 2.0, 0.5), 0.0, (2.0, 98.0), 20.0)):
         assert Preparation.from_dict(settings_.to_dict()) == settings_
+    assert "bias_mm" not in Preparation().to_dict()  # as in packages from before it could be taken off
 
 
 @pytest.mark.parametrize(
@@ -214,6 +215,8 @@ def test_settings_go_through_json():
         ({"sequences": ["T9"]}, "preparation"),
         ({"margin_mm": -1}, "preparation.margin_mm"),
         ({"percentiles": [99, 1]}, "preparation.percentiles"),
+        ({"bias_mm": 0}, "preparation.bias_mm"),
+        ({"bias_mm": None}, "preparation"),
         ({"extra": 1}, "preparation"),
     ],
 )

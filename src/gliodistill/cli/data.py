@@ -130,7 +130,7 @@ def prepare(
     ],
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", metavar="RECIPE", help="Take sequences and voxel size from a recipe, to train it on.", show_default=False),
+        typer.Option("--recipe", metavar="RECIPE", help="Prepare as a recipe wants it (its `data`), to train it on.", show_default=False),
     ] = None,
     spacing: Annotated[
         float | None,

@@ -30,6 +30,7 @@ def write_card(values: Mapping[str, Any], sections: str = "") -> str:
     may_lack = ", ".join(values["may_lack"]) or "none"
     spacing = preparation["spacing"]
     grid = "the study's own grid" if spacing is None else " × ".join(f"{s:g}" for s in spacing) + " mm"
+    bias = f", bias fields taken off (smooth over {preparation['bias_mm']:g} mm)" if "bias_mm" in preparation else ""
     dice = ", ".join(f"{region} {value:.3f}" for region, value in training["validation_dice"].items()) or "not measured"
     codes = ", ".join(f"{code} = {tissue}" for code, tissue in values["convention"]["codes"].items())
     cleaning = "; ".join(map(_rule, inference["postprocessing"])) or "none"
@@ -47,7 +48,7 @@ def write_card(values: Mapping[str, Any], sections: str = "") -> str:
 * Takes: {", ".join(preparation["sequences"])}, co-registered and skull-stripped; may lack: {may_lack}.
 * Gives: {outputs["kind"]} {", ".join(outputs["names"])}; labels written as {values["convention"]["name"]} ({codes}).
 * Draws a region where its probability exceeds {inference["threshold"]:g}; clean-up: {cleaning}.
-* Works on: {grid}.
+* Works on: {grid}{bias}.
 * Network: `{values["network"]["name"]}`, {values["runtime"]["parameters"]:,} parameters.
 * Learned by: `{training["method"]}`, recipe `{training["recipe"]}`, seed {training["seed"]}, {training["steps"]} steps.
 * Saw: {training["data"]}.

@@ -8,15 +8,15 @@ from gliodistill.errors import PackageError
 Result = TypeVar("Result")
 
 
-def check_keys(values: object, expected: Collection[str], where: str) -> Mapping[str, Any]:
-    """``values`` as a mapping with exactly the ``expected`` keys.
+def check_keys(values: object, expected: Collection[str], where: str, optional: Collection[str] = ()) -> Mapping[str, Any]:
+    """``values`` as a mapping with exactly the ``expected`` keys, and ``optional`` ones where they are there.
 
     Raises:
         PackageError: not a mapping, or keys missing or unknown (they are named).
     """
     if not isinstance(values, Mapping):
         raise PackageError("damaged model description", field=where, got=type(values).__name__, expected="an object")
-    missing, unknown = sorted(set(expected) - set(values)), sorted(set(values) - set(expected))
+    missing, unknown = sorted(set(expected) - set(values)), sorted(set(values) - set(expected) - set(optional))
     if missing:
         raise PackageError("key missing from the model description", field=_join(where, missing[0]), expected=", ".join(sorted(expected)))
     if unknown:

@@ -15,6 +15,7 @@ from gliodistill.errors import LabelError
 from gliodistill.models.checks import check_keys, checked, require
 from gliodistill.models.quality import QualityModel, feature_names
 from gliodistill.models.reference import Reference
+from gliodistill.preparation.preparation import OPTIONAL as PREPARATION_OPTIONAL
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.studies.labels import CONVENTIONS, REGION_TISSUES, REGIONS, LabelConvention, Tissue
 from gliodistill.studies.sequence import Sequence
@@ -269,10 +270,9 @@ class ModelSpec:
         Raises:
             PackageError: a key missing or unknown, or a value out of range; it is named.
         """
-        present = [name for name in OPTIONAL if isinstance(values, Mapping) and name in values]
-        v = check_keys(values, [*(f.name for f in fields(cls) if f.name not in OPTIONAL), *present], "model.json")
+        v = check_keys(values, [f.name for f in fields(cls) if f.name not in OPTIONAL], "model.json", OPTIONAL)
         require(isinstance(v["name"], str) and bool(v["name"]), "name", v["name"], "a name")
-        preparation = check_keys(v["preparation"], Preparation().to_dict(), "preparation")
+        preparation = check_keys(v["preparation"], Preparation().to_dict(), "preparation", PREPARATION_OPTIONAL)
         return cls(
             name=v["name"],
             preparation=Preparation.from_dict(dict(preparation)),

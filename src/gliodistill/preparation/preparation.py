@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 from gliodistill.errors import PackageError, StudyError
 from gliodistill.images.bounds import Box, filled_box, on_grid, union
 from gliodistill.images.volume import Volume
+from gliodistill.preparation.bias import take_off_bias
 from gliodistill.preparation.quantise import dequantise, quantise
 from gliodistill.preparation.resampling import Taps, axis_matrix, resample, resample_by
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Study
+
+OPTIONAL = ("bias_mm",)
+"""Settings that are written only where they are set: packages from before there was one are read as they were."""
 
 SLAB = 16
 """Planes interpolated at once on the way back: little enough to stay in the processor's cache."""
@@ -157,6 +161,7 @@ class Preparation:
         spacing: voxel size in mm along R, A, S; None keeps each study's own.
         margin_mm: kept around the brain's box.
         percentiles: intensities of the brain beyond these are not used for mean and standard deviation.
+        bias_mm: smoothness of the bias field that is taken off (:mod:`gliodistill.preparation.bias`); None leaves it in.
 
     Raises:
         PackageError: no sequence or one twice, a size that is not positive, percentiles out of order.
@@ -166,6 +171,7 @@ class Preparation:
     spacing: tuple[float, float, float] | None = None
     margin_mm: float = 3.0
     percentiles: tuple[float, float] = (1.0, 99.0)
+    bias_mm: float | None = None
 
     def __post_init__(self) -> None:
         low, high = self.percentiles
@@ -174,6 +180,7 @@ class Preparation:
             ("spacing", self.spacing, self.spacing is None or all(0 < s < np.inf for s in self.spacing), "mm along R, A, S, each above 0"),
             ("margin_mm", self.margin_mm, 0 <= self.margin_mm < np.inf, "0 or more"),
             ("percentiles", self.percentiles, 0 <= low < high <= 100, "0 ≤ low < high ≤ 100"),
+            ("bias_mm", self.bias_mm, self.bias_mm is None or 0 < self.bias_mm < np.inf, "mm above 0, or none"),
         ):
             if not fits:
                 raise PackageError("preparation does not fit", field=f"preparation.{field}", got=got, expected=expected)
@@ -208,6 +215,8 @@ class Preparation:
         with ThreadPoolExecutor(max_workers=len(there)) as pool:  # NumPy lets go of the interpreter
             boxed = list(pool.map(lambda image: _in_box(image, box, cut.tolist()), images))
             inside = list(pool.map(lambda image: image != 0, boxed))
+            if self.bias_mm is not None:
+                take_off_bias(boxed, inside, grid.spacing, self.bias_mm)
             # Skull-stripped together, all sequences have one brain: its share of each voxel is worked out once.
             alike = [next(other for other in range(len(inside)) if np.array_equal(inside[other], mask)) for mask in inside]
             shares = dict(zip(sorted(set(alike)), pool.map(lambda one: resample_by(inside[one], taps), sorted(set(alike))), strict=True))
@@ -269,7 +278,7 @@ class Preparation:
             "spacing": None if self.spacing is None else list(self.spacing),
             "margin_mm": self.margin_mm,
             "percentiles": list(self.percentiles),
-        }
+        } | ({} if self.bias_mm is None else {"bias_mm": self.bias_mm})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Preparation":
@@ -279,7 +288,7 @@ class Preparation:
             PackageError: a key is missing, unknown or of the wrong form.
         """
         expected = {"sequences", "spacing", "margin_mm", "percentiles"}
-        if set(values) != expected:
+        if set(values) - set(OPTIONAL) != expected:
             raise PackageError("preparation does not fit", field="preparation", got=sorted(values), expected=sorted(expected))
         try:
             spacing = None
@@ -287,7 +296,8 @@ class Preparation:
                 x, y, z = (float(v) for v in values["spacing"])
                 spacing = x, y, z
             low, high = (float(v) for v in values["percentiles"])
-            return cls(tuple(Sequence(s) for s in values["sequences"]), spacing, float(values["margin_mm"]), (low, high))
+            bias_mm = float(values["bias_mm"]) if "bias_mm" in values else None
+            return cls(tuple(Sequence(s) for s in values["sequences"]), spacing, float(values["margin_mm"]), (low, high), bias_mm)
         except (TypeError, ValueError) as error:
             raise PackageError("preparation does not fit", field="preparation", got=values) from error
 

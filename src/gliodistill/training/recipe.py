@@ -35,6 +35,8 @@ class DataPart(_Part):
     """Channels of the image, in this order."""
     spacing: tuple[Positive, Positive, Positive] | None = None
     """Voxel size in mm, or null for each study's own."""
+    bias_mm: Positive | None = None
+    """Smoothness of the bias field that the preparation takes off, in mm; null leaves it in."""
     validation: int | float | Annotated[str, Field(pattern=r"^\d+/\d+$")] | tuple[str, ...] = 0.2
     """Patients kept for validation: a number (0: nobody; the last weights are taken), a share, a fold (``2/5``: second of five), or ids."""
     split_seed: int = 0
@@ -50,7 +52,7 @@ class DataPart(_Part):
 
     def preparation(self) -> Preparation:
         """The preparation these settings ask for."""
-        return Preparation(sequences=self.sequences, spacing=self.spacing)
+        return Preparation(sequences=self.sequences, spacing=self.spacing, bias_mm=self.bias_mm)
 
 
 class SamplingPart(_Part):

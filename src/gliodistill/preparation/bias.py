@@ -1,0 +1,152 @@
+"""Takes the receiver coil's bias field off the sequences of a study, all at once.
+
+A bias field brightens healthy tissue where oedema is bright too, by a factor that changes slowly over centimetres. Wells et
+al. (IEEE TMI 1996, "Adaptive segmentation of MRI data") find it by expectation maximisation: with the field so far, each place
+is more or less of each of a few tissues; with the tissues, what is left of its logarithm, smoothed, is the field. As there,
+the sequences share the tissues and each has a field of its own: what is bright on FLAIR and T2 at once is a tissue, what is
+bright on one alone may be the field. Each sequence by itself would lose half of its oedema. Ours: tissues are learned from
+the study, begun by quantiles along the axis on which the sequences differ most, and one class of anything else takes tumour.
+It all happens on blocks of :data:`BLOCK_MM`, for a field has no detail.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.preparation.resampling import Taps, axis_matrix, resample_by
+
+BLOCK_MM = 6.0
+"""Side of the blocks that the field is estimated on."""
+
+FILLED = 0.7
+"""Share of a block that must be brain: at the rim, partial volume looks like a field."""
+
+TISSUES = 6
+ROUNDS = 15
+OUTLIERS = 0.02
+"""Share of the class that may look like anything."""
+
+DEVIATION = 0.03
+"""Least standard deviation of a tissue's logarithm, so that none shrinks to a point."""
+
+DARKEST = 0.05
+"""Of the brain's mean: what is darker counts as this dark, or a few voxels of air would weigh more than all the brain."""
+
+LEAST = 50
+"""Blocks of brain below which a study is left as it is."""
+
+Floats = NDArray[np.float64]
+
+
+def take_off_bias(images: list[NDArray[np.float32]], inside: list[NDArray[np.bool_]], spacing: tuple[float, ...], width_mm: float) -> None:
+    """Divide images by their bias fields, in place.
+
+    Args:
+        images: one of each sequence, scanner units (float32 X Y Z, all of one shape), 0 outside the brain. One that is not
+            positive all over its brain is left as it is, for it is not in scanner units; all are where the brain has fewer
+            than :data:`LEAST` blocks.
+        inside: where the brain is, of each image.
+        spacing: voxel size in mm.
+        width_mm: standard deviation of the Gaussian that smooths the fields.
+    """
+    factors = [max(1.0, BLOCK_MM / step) for step in spacing]
+    sides = [(side, int(np.ceil(side / factor)), factor) for side, factor in zip(images[0].shape, factors, strict=True)]
+    down, up = (
+        tuple(Taps.of(axis_matrix(*way)) for way in ways)
+        for ways in (sides, [(blocks, side, 1 / factor) for side, blocks, factor in sides])
+    )
+    with ThreadPoolExecutor(len(images)) as pool:  # NumPy lets go of the interpreter
+        # In one order of memory, so that no sum depends on how the file stores its axes.
+        sums, shares = (np.stack([np.ascontiguousarray(a) for a in pool.map(resample_by, many, repeat(down))]) for many in (images, inside))
+        usable = np.array(list(pool.map(_is_positive, images, inside)))
+        known = (shares > FILLED) & usable[:, None, None, None]
+        if np.count_nonzero(known.any(axis=0)) < LEAST:
+            return
+        reach = [width_mm / (step * factor) for step, factor in zip(spacing, factors, strict=True)]
+        fields = log_fields(sums.astype(np.float64) / np.maximum(shares, 1e-6), known, reach)
+
+        def divide(image: NDArray[np.float32], field: Floats) -> None:
+            order = sorted(range(3), key=lambda axis: -abs(image.strides[axis]))  # in the image's own: across it is slow
+            factor = np.ascontiguousarray(np.exp(-field).transpose(order)).transpose(np.argsort(order))
+            image *= resample_by(factor, up)
+
+        list(pool.map(divide, *zip(*((i, f) for i, f, use in zip(images, fields, usable, strict=True) if use), strict=True)))
+
+
+def log_fields(mean: Floats, known: NDArray[np.bool_], reach: list[float]) -> Floats:
+    """Logarithms of the fields of blocks of brain (float64 C X Y Z), of mean 0 over the known blocks.
+
+    Args:
+        mean: intensity of each block (float64 C X Y Z).
+        known: blocks to learn from (bool C X Y Z); others get the field of those around them.
+        reach: standard deviation of the Gaussian, in blocks along X, Y, Z.
+    """
+    somewhere = known.any(axis=0)
+    seen = known[:, somewhere].astype(np.float64)  # C N
+    logs = np.zeros_like(seen)
+    for log, values, weight in zip(logs, mean[:, somewhere], seen, strict=True):
+        if weight.any():  # relative to its own mean: in which units the scanner counts does not matter
+            values = values / values[weight > 0].mean()
+            log[:] = np.log(np.maximum(values, DARKEST)) * weight
+            log -= np.median(log[weight > 0]) * weight
+    kernels = [_gaussian(side, sigma) for side, sigma in zip(somewhere.shape, reach, strict=True)]
+    spread = np.maximum(np.ptp(logs, axis=1), DEVIATION)
+    anything = np.log(OUTLIERS) - seen.T @ np.log(spread)  # density of the class of anything else
+    centres, variances, shares = _begin(logs, seen)
+    field = np.zeros(mean.shape)
+    for _ in range(ROUNDS):
+        left = (logs - field[:, somewhere]) * seen
+        posterior = _posterior(left, seen, centres, variances, shares, anything)  # K N
+        count = posterior @ seen.T + 1e-6  # K C
+        centres = posterior @ left.T / count
+        variances = np.maximum(posterior @ (left**2).T / count - centres**2, 0) + DEVIATION**2
+        shares = posterior.sum(axis=1) / posterior.sum()
+        precision = (1 / variances).T @ posterior * seen  # C N: how sure each block is of what it should look like
+        expected = (centres / variances).T @ posterior * seen
+        sums = np.zeros((2, *mean.shape))
+        sums[:, :, somewhere] = precision * logs - expected, precision
+        for kernel in kernels:  # each brings the next axis to the front
+            sums = np.tensordot(sums, kernel, axes=(2, 0))
+        field = sums[0] / np.maximum(sums[1], 1e-12)
+        for one, place in zip(field, known, strict=True):
+            one -= one[place].mean() if place.any() else 0.0
+    return field
+
+
+def _begin(logs: Floats, seen: Floats) -> tuple[Floats, Floats, Floats]:
+    """Tissues to begin with: centres and variances (K C) and shares (K), of equal parts of the blocks in order of brightness.
+
+    Brightness is measured along the first principal axis of the sequences.
+    """
+    scale = np.maximum(np.subtract(*np.percentile(logs, [85, 15], axis=1)), DEVIATION)
+    scaled = np.clip(logs / scale[:, None], -2, 2) * seen
+    scaled -= scaled.mean(axis=1, keepdims=True)
+    brightness = np.linalg.eigh(scaled @ scaled.T)[1][:, -1] @ scaled
+    parts = np.array_split(np.argsort(brightness, kind="stable"), TISSUES)
+    centres = np.stack([np.median(logs[:, part], axis=1) for part in parts])
+    variances = np.stack([logs[:, part].var(axis=1) for part in parts]) + DEVIATION**2
+    return centres, variances, np.full(TISSUES, 1 / TISSUES)
+
+
+def _posterior(left: Floats, seen: Floats, centres: Floats, variances: Floats, shares: Floats, anything: Floats) -> Floats:
+    """Probability of each tissue in each block (K N); what is missing of 1 is anything else. Sequences not seen say nothing."""
+    distance = (left[None] - centres[:, :, None]) ** 2 / variances[:, :, None] + np.log(2 * np.pi * variances)[:, :, None]
+    score = np.log(np.maximum(shares, 1e-12))[:, None] - (distance * seen).sum(axis=1) / 2
+    top = np.maximum(score.max(axis=0), anything)
+    tissue = np.exp(score - top)
+    result: Floats = tissue / (tissue.sum(axis=0) + np.exp(anything - top))
+    return result
+
+
+def _gaussian(side: int, sigma: float) -> Floats:
+    """Weights of every block for every other along an axis (side × side). Only ratios of sums by them are used: no norm."""
+    apart = np.arange(side)[:, None] - np.arange(side)[None]
+    weights: Floats = np.exp(-(apart**2) / (2 * sigma**2))
+    return weights
+
+
+def _is_positive(image: NDArray[np.float32], inside: NDArray[np.bool_]) -> bool:
+    """Whether all but a hundredth of the brain is above 0."""
+    return bool(np.count_nonzero(image < 0) < 0.01 * np.count_nonzero(inside))
