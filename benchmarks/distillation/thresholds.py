@@ -39,7 +39,7 @@ def main() -> None:
     experiment = Experiment.open(arguments.experiment)
     cohort = open_cohort(arguments.cohort).labelled()
     records = sorted(cohort.studies, key=lambda record: record.id)[: arguments.studies]
-    preparation = experiment.recipe.data.preparation()
+    preparation = experiment.recipe.data.preparation_in_use()
     studies = [preparation.apply(record.load(cohort.convention)) for record in records]
     found = {run: measure(experiment, run, studies) for run in arguments.runs}
     lines = [f"| sequences | run | {' | '.join(f'above {t}' for t in THRESHOLDS)} |", f"|---|---|{'---|' * len(THRESHOLDS)}"]

@@ -9,7 +9,7 @@ import torch
 from gliodistill.errors import CheckpointError, PackageError
 from gliodistill.inference.predictor import Predictor
 from gliodistill.models import ModelPackage, Step
-from gliodistill.preparation import Preparation, dequantise
+from gliodistill.preparation import Cache, Preparation, dequantise
 from gliodistill.training.experiment import find_run
 from gliodistill.training.packaging import bundle_run, package_run
 from gliodistill.training.running import run_experiment
@@ -51,6 +51,14 @@ def test_the_package_says_where_it_comes_from(experiment, tmp_path):
     assert "2 labelled studies to train on and 1 to validate on" in training.data
     assert package.spec.may_lack == experiment.recipe.data.sequences
     assert package.spec.preparation == experiment.recipe.data.preparation()
+
+
+@pytest.mark.parametrize("learnt", [False, True])
+def test_bias_is_taken_off_in_use_even_where_training_leaves_it_in(cohort, tmp_path, learnt):
+    made = recipe(data={"validation": 1, "bias_mm": 20, "learn_bias": learnt}, training={"steps": 2})
+    experiment = run_experiment(made, cohort, tmp_path / "run", labels="brats2021", jobs=1)
+    assert Cache.open(experiment.cache).preparation == Preparation(bias_mm=None if learnt else 20.0)
+    assert package_run(experiment.folder, tmp_path / "model").spec.preparation == Preparation(bias_mm=20.0)
 
 
 def test_which_run_is_meant(experiment, tmp_path):

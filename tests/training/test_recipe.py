@@ -55,6 +55,8 @@ BAD = [
     ("training.device", "tpu", "training.device", "cuda"),
     ("data.spacing", [1, 0, 1], "data.spacing.1", "greater than 0"),
     ("data.spacing", [1, 1], "data.spacing.2", "recipe does not validate"),
+    ("data.bias_mm", 0, "data.bias_mm", "greater than 0"),
+    ("data.learn_bias", True, "data", "only where bias_mm says"),
     ("data.validation", "second", "data.validation", "valid"),
     ("data.sequences", [], "data.sequences", "at least 1"),
     ("data.sequences", ["T1", "T1"], "data.sequences", "each sequence once"),

@@ -130,7 +130,7 @@ class _Finished:
             data += "; of its weights " + ", ".join(f"{share:g} are those of {experiment.called(run)}" for run, share in part.keep.items())
         spec = ModelSpec(
             name=name or f"{recipe.name}-{run}",
-            preparation=replace(recipe.data.preparation(), sequences=sequences),
+            preparation=replace(recipe.data.preparation_in_use(), sequences=sequences),
             network=NetworkSpec(part.network.name, options),
             outputs=Outputs("regions", REGIONS) if part.outputs == "regions" else Outputs("classes", CLASSES),
             convention=experiment.convention or BRATS2021,

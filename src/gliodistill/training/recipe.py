@@ -7,6 +7,7 @@ Networks and methods are registry names with options; nothing in a recipe is eve
 
 import difflib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,6 +38,8 @@ class DataPart(_Part):
     """Voxel size in mm, or null for each study's own."""
     bias_mm: Positive | None = None
     """Smoothness of the bias field that the preparation takes off, in mm; null leaves it in."""
+    learn_bias: bool = False
+    """Whether it stays in for training all the same, as augmentation by real scanners: only what is exported takes it off."""
     validation: int | float | Annotated[str, Field(pattern=r"^\d+/\d+$")] | tuple[str, ...] = 0.2
     """Patients kept for validation: a number (0: nobody; the last weights are taken), a share, a fold (``2/5``: second of five), or ids."""
     split_seed: int = 0
@@ -50,8 +53,18 @@ class DataPart(_Part):
             raise ValueError("each sequence once")
         return sequences
 
+    @model_validator(mode="after")
+    def _something_to_take_off(self) -> "DataPart":
+        if self.learn_bias and self.bias_mm is None:
+            raise ValueError("learn_bias: only where bias_mm says what use takes off")
+        return self
+
     def preparation(self) -> Preparation:
-        """The preparation these settings ask for."""
+        """The preparation of studies to learn from."""
+        return replace(self.preparation_in_use(), bias_mm=None) if self.learn_bias else self.preparation_in_use()
+
+    def preparation_in_use(self) -> Preparation:
+        """The preparation of what is exported."""
         return Preparation(sequences=self.sequences, spacing=self.spacing, bias_mm=self.bias_mm)
 
 
