@@ -26,7 +26,7 @@ from gliodistill.inference.runtimes import Runtime, open_runtime
 from gliodistill.models import ModelPackage
 from gliodistill.models.quiet import import_openvino
 from gliodistill.preparation.cache import Cache, CachedStudy
-from gliodistill.preparation.preparation import regions_of
+from gliodistill.preparation.prepared import regions_of
 from gliodistill.studies.labels import REGIONS
 from gliodistill.training.experiment import find_run
 from gliodistill.training.methods import channels_of

@@ -34,7 +34,7 @@ from gliodistill.models import ModelSpec
 from gliodistill.models.quality import LOW, QualityModel, QualityRow, fit_quality, rank_correlation
 from gliodistill.models.reference import fit_reference
 from gliodistill.preparation.look import thinned
-from gliodistill.preparation.preparation import Prepared
+from gliodistill.preparation.prepared import Prepared
 from gliodistill.progress import track
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.labels import REGIONS

@@ -17,7 +17,7 @@ from score import subset_name
 
 from gliodistill.evaluation.metrics import dice
 from gliodistill.files import make_folder, write_text
-from gliodistill.preparation.preparation import Prepared
+from gliodistill.preparation.prepared import Prepared
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.sequence import Sequence
 from gliodistill.training.experiment import Experiment

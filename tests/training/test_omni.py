@@ -20,7 +20,7 @@ from gliodistill.inference.pseudo_labels import write_pseudo_labels
 from gliodistill.networks import Network, build
 from gliodistill.phantom import write_cohort as write_phantoms
 from gliodistill.preparation import Cache, Preparation, build_cache
-from gliodistill.preparation.preparation import regions_of
+from gliodistill.preparation.prepared import regions_of
 from gliodistill.studies.cohort import find_cohort, open_cohort
 from gliodistill.studies.labels import CONVENTIONS
 from gliodistill.training.experiment import Experiment

@@ -1,5 +1,6 @@
 """Where an image is not empty: most of a head scan without its skull is exact zeros, which need no work."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,19 @@ def union(boxes: list[Box]) -> Box:
     """The smallest box that holds all of one or more boxes."""
     x, y, z = (slice(min(side.start for side in sides), max(side.stop for side in sides)) for sides in zip(*boxes, strict=True))
     return x, y, z
+
+
+def cut_out(image: NDArray[Any], box: Box, start: Iterable[int] = (0, 0, 0)) -> NDArray[np.float32]:
+    """A new array of what lies in ``box`` of an image that begins at voxel ``start``, 0 where there is no image.
+
+    In the image's own order of memory: turning it over in memory would cost more than all else.
+    """
+    order = sorted(range(3), key=lambda axis: -abs(image.strides[axis]))
+    result = np.zeros([box[axis].stop - box[axis].start for axis in order], dtype=np.float32).transpose(np.argsort(order))
+    x, y, z = (slice(side.start - first, side.stop - first) for side, first in zip(box, start, strict=True))
+    place, part = on_grid((x, y, z), image.shape)
+    result[part] = image[place]
+    return result
 
 
 def _ends(planes: NDArray[Any]) -> tuple[int, int] | None:

@@ -17,7 +17,8 @@ from gliodistill.errors import PackageError
 from gliodistill.images.volume import Volume
 from gliodistill.inference.flips import FLOOR, UNFLIPPED, Flip, probabilities
 from gliodistill.inference.predictor import Predictor
-from gliodistill.preparation.preparation import Preparation, Prepared
+from gliodistill.preparation.preparation import Preparation
+from gliodistill.preparation.prepared import Prepared
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.study import Study
 

@@ -13,7 +13,7 @@ from gliodistill.models.quality import QualityModel
 from gliodistill.models.reference import Reference
 from gliodistill.models.spec import ModelSpec
 from gliodistill.preparation.look import look_at, thinned
-from gliodistill.preparation.preparation import Prepared
+from gliodistill.preparation.prepared import Prepared
 
 HEAD_ML = 2200.0
 """More than any brain with its fluid; heads have 2500 ml and more, the more so where the background is not zero."""

@@ -18,7 +18,7 @@ from gliodistill.inference.segmentation import Segmentation
 from gliodistill.models.package import ModelPackage
 from gliodistill.models.shipped import find_model
 from gliodistill.models.spec import find_convention
-from gliodistill.preparation.preparation import Prepared
+from gliodistill.preparation.prepared import Prepared
 from gliodistill.studies.labels import REGIONS, LabelConvention
 from gliodistill.studies.study import Study
 

@@ -11,7 +11,7 @@ from gliodistill.inference.flags import Flag, answer_flags, study_flags
 from gliodistill.inference.flips import probabilities
 from gliodistill.models.quality import FEATURES, feature_names
 from gliodistill.models.spec import ModelSpec
-from gliodistill.preparation.preparation import Prepared
+from gliodistill.preparation.prepared import Prepared
 from gliodistill.studies.labels import REGIONS
 
 FAINT = 0.01

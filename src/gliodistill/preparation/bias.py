@@ -47,7 +47,7 @@ def take_off_bias(images: list[NDArray[np.float32]], inside: list[NDArray[np.boo
         images: one of each sequence, scanner units (float32 X Y Z, all of one shape), 0 outside the brain. One that is not
             positive all over its brain is left as it is, for it is not in scanner units; all are where the brain has fewer
             than :data:`LEAST` blocks.
-        inside: where the brain is, of each image.
+        inside: where the brain is, of each image; work is saved where some share one array.
         spacing: voxel size in mm.
         width_mm: standard deviation of the Gaussian that smooths the fields.
     """
@@ -58,8 +58,11 @@ def take_off_bias(images: list[NDArray[np.float32]], inside: list[NDArray[np.boo
         for ways in (sides, [(blocks, side, 1 / factor) for side, blocks, factor in sides])
     )
     with ThreadPoolExecutor(len(images)) as pool:  # NumPy lets go of the interpreter
-        # In one order of memory, so that no sum depends on how the file stores its axes.
-        sums, shares = (np.stack([np.ascontiguousarray(a) for a in pool.map(resample_by, many, repeat(down))]) for many in (images, inside))
+        # Sequences that were skull-stripped together share their mask. In one order of memory, so that no sum depends on the file's axes.
+        masks = list({id(mask): mask for mask in inside}.values())
+        blocks = [np.ascontiguousarray(means) for means in pool.map(resample_by, (*images, *masks), repeat(down))]
+        sums, share = np.stack(blocks[: len(images)]), dict(zip(map(id, masks), blocks[len(images) :], strict=True))
+        shares = np.stack([share[id(mask)] for mask in inside])
         usable = np.array(list(pool.map(_is_positive, images, inside)))
         known = (shares > FILLED) & usable[:, None, None, None]
         if np.count_nonzero(known.any(axis=0)) < LEAST:

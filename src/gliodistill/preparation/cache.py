@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from gliodistill.errors import CacheError, PackageError, StudyError
 from gliodistill.files import atomic_folder, make_folder, remove_leftovers, sha256, write_text
 from gliodistill.images.nifti import read_labels
-from gliodistill.preparation.preparation import Preparation, Prepared
+from gliodistill.preparation.preparation import Preparation
+from gliodistill.preparation.prepared import Prepared
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention

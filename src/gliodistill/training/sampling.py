@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gliodistill.errors import StudyError
 from gliodistill.preparation.cache import Cache, CachedStudy
-from gliodistill.preparation.preparation import regions_of
+from gliodistill.preparation.prepared import regions_of
 from gliodistill.preparation.quantise import dequantise
 from gliodistill.training.augmentation import (
     IntensityDraw,

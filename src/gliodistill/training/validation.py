@@ -12,7 +12,7 @@ from torch import Tensor
 from gliodistill.evaluation.metrics import dice
 from gliodistill.networks import Network
 from gliodistill.preparation.cache import CachedStudy
-from gliodistill.preparation.preparation import regions_of
+from gliodistill.preparation.prepared import regions_of
 from gliodistill.preparation.quantise import dequantise
 from gliodistill.studies.labels import REGIONS
 from gliodistill.training.losses import Outputs, region_logits

@@ -1,0 +1,148 @@
+"""A prepared study: what a network sees of it, and exactly back."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.errors import StudyError
+from gliodistill.images.bounds import Box, cut_out, on_grid
+from gliodistill.images.volume import Volume
+from gliodistill.preparation.quantise import dequantise
+from gliodistill.preparation.resampling import Taps, axis_matrix, resample, resample_by
+
+SLAB = 16
+"""Planes interpolated at once on the way back: little enough to stay in the processor's cache."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What a network sees of a study, and the way back.
+
+    Attributes:
+        id, patient: of the study.
+        image: uint8 C X Y Z, levels of :mod:`quantise`; a missing sequence is all 0.
+        present: which channels the study has.
+        truth: uint8 X Y Z, bit 0 = WT, 1 = TC, 2 = ET; or None.
+        affine: of the prepared grid, voxel → RAS+ mm.
+        native: any volume on the study's own grid (only shape and affine are used on the way back).
+        box: the brain's box on the study's canonical grid. It reaches beyond that grid where the margin does, so that a brain
+            that touches the border of its image looks the same as on a larger grid.
+    """
+
+    id: str
+    patient: str
+    image: NDArray[np.uint8]
+    present: tuple[bool, ...]
+    truth: NDArray[np.uint8] | None
+    affine: NDArray[np.float64]
+    native: Volume
+    box: Box
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along X, Y, Z."""
+        _, x, y, z = self.image.shape
+        return x, y, z
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size in mm."""
+        return Volume(self.image[0], self.affine).spacing
+
+    def values(self) -> NDArray[np.float32]:
+        """The image as z-scores, float32 C X Y Z; 0.0 outside the brain and for missing sequences."""
+        return dequantise(self.image)
+
+    def truth_regions(self) -> NDArray[np.bool_]:
+        """The truth as WT, TC, ET, bool 3 X Y Z.
+
+        Raises:
+            StudyError: the study has no truth.
+        """
+        if self.truth is None:
+            raise StudyError("study has no truth", file=self.id)
+        return regions_of(self.truth)
+
+    def to_native(self, scores: NDArray[np.floating[Any]], threshold: float) -> NDArray[np.bool_]:
+        """Scores above a threshold, on the study's own grid.
+
+        Args:
+            scores: K X Y Z on the prepared grid (logits or probabilities); interpolated linearly inside the brain's box.
+            threshold: in the unit of the scores.
+
+        Returns:
+            bool, K X Y Z on the study's own axes; False outside the box.
+        """
+        place, part = self.on_grid
+        result = np.zeros((len(scores), *self.native.canonical().shape), dtype=bool)
+        result[:, *place] = (self.in_box(scores) > threshold)[:, *part]
+        return np.ascontiguousarray(self.native.from_canonical(result))
+
+    @property
+    def on_grid(self) -> tuple[Box, Box]:
+        """The part of :attr:`box` that lies on the study's canonical grid: its voxels on that grid, and in the box."""
+        return on_grid(self.box, self.native.canonical().shape)
+
+    def in_box(self, scores: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Scores (… X Y Z on the prepared grid) interpolated linearly to the voxels of :attr:`box`, float32 … X Y Z."""
+        return np.ascontiguousarray(resample_by(scores, self._way_back()))
+
+    def slabs_in_box(self, slabs: Iterable[NDArray[np.float32]], above: float | None = None) -> Iterator[tuple[Box, NDArray[np.float32]]]:
+        """:meth:`in_box` a few planes at a time, so that no map of the whole box is ever in memory.
+
+        Args:
+            slabs: scores K x Y Z on the prepared grid: parts that follow one another along X and make up the grid.
+            above: where given, only the voxels that the first channel may exceed this in are interpolated.
+
+        Yields:
+            a part of the box (voxels from its corner) and the scores there (K x y z, float32).
+        """
+        along_x, along_y, along_z = self._way_back()
+        held: NDArray[np.float32] | None = None
+        start = done = 0  # first plane held; targets finished
+        for slab in slabs:
+            held = slab if held is None else np.concatenate([held, slab], axis=1)
+            ready = int(np.searchsorted(along_x.last, start + held.shape[1]))
+            for first in range(done, ready, SLAB):
+                rows = slice(first, min(first + SLAB, ready))
+                low, high = along_x.first[rows.start] - start, along_x.last[rows.stop - 1] - start + 1
+                values = held[:, low:high]
+                columns, lines = slice(0, len(along_y.first)), slice(0, len(along_z.first))
+                if above is not None:  # what lies between values that do not exceed it does not exceed it
+                    shadow = (values[0] > above).any(axis=0)
+                    if not shadow.any():
+                        continue
+                    y, z = np.flatnonzero(shadow.any(axis=1)), np.flatnonzero(shadow.any(axis=0))
+                    columns, lines = along_y.touched(y[0], y[-1]), along_z.touched(z[0], z[-1])
+                taps = along_x.part(rows, start + low), along_y.part(columns), along_z.part(lines)
+                yield (rows, columns, lines), resample_by(values, taps)
+            done = ready
+            if done < len(along_x.first):
+                drop = int(along_x.first[done]) - start
+                held, start = held[:, drop:], start + drop
+
+    def _way_back(self) -> tuple[Taps, ...]:
+        """From the prepared grid to the box, along each axis."""
+        sizes = zip(self.shape, self._extent(), self._factors(), strict=True)
+        return tuple(Taps.of(axis_matrix(n, e, 1 / factor)) for n, e, factor in sizes)
+
+    def from_native(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """What lies on the study's own grid (K X Y Z) on the prepared grid, resampled as the images are (float32)."""
+        inside = np.stack([cut_out(self.native.with_data(value).canonical().data, self.box) for value in values])
+        matrices = tuple(axis_matrix(e, n, f) for e, n, f in zip(self._extent(), self.shape, self._factors(), strict=True))
+        return resample(inside, matrices)
+
+    def _extent(self) -> list[int]:
+        return [side.stop - side.start for side in self.box]
+
+    def _factors(self) -> list[float]:
+        """Prepared voxel size in native ones, along each canonical axis."""
+        return [target / source for target, source in zip(self.spacing, self.native.canonical().spacing, strict=True)]
+
+
+def regions_of(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Bit mask (WT 1, TC 2, ET 4), uint8 X Y Z → WT, TC, ET, bool 3 X Y Z."""
+    return (mask[None] >> np.arange(3, dtype=np.uint8)[:, None, None, None] & 1).astype(bool)
