@@ -17,12 +17,13 @@ from gliodistill.evaluation.strata import truth_strata
 from gliodistill.files import make_folder, write_text
 from gliodistill.studies.labels import REGIONS
 
+ROOT = Path(__file__).parents[2]
 EVERY = subset_name(SUBSETS[-1])
 Scores = NDArray[np.float64]
 NAMED = {"four sequences": EVERY, "FLAIR + T1CE": "T1CE+FLAIR", "FLAIR alone": "FLAIR"}
 
 
-def write_report(done: list[Path], folds: int, rules: dict[str, Any], calibrated: dict[str, Any], out: Path) -> None:
+def write_report(done: list[Path], folds: int, rules: dict[str, Any], calibrated: dict[str, Any], out: Path, command: str) -> None:
     """``cross_validation.json``, ``.md`` and its first table: the folds ``done`` of ``folds``, what ``rules`` do, and calibration."""
     if not done:
         raise SystemExit("no fold has been scored")
@@ -32,7 +33,7 @@ def write_report(done: list[Path], folds: int, rules: dict[str, Any], calibrated
     hd95 = np.asarray(student["subsets"][EVERY]["hd95_mm"])
     taught = None if teacher is None else np.asarray(teacher["scores"][EVERY]["dice"])
     found = {
-        "command": "python benchmarks/shipped/run.py --work WORK --data PATIENTS --shapes LABEL_MAPS",
+        "command": command,
         "folds": [int(fold.name.removeprefix("fold")) for fold in done],
         "of_folds": folds,
         "patients": len(hd95),
@@ -48,13 +49,14 @@ def write_report(done: list[Path], folds: int, rules: dict[str, Any], calibrated
         "clean_up": rules,
         "calibration": calibrated,
         "differences": {
-            **({} if taught is None else {"student − teacher, four sequences": _difference(dice[EVERY], taught)}),
-            "FLAIR + T1CE − four sequences": _difference(dice["T1CE+FLAIR"], dice[EVERY]),
+            **({} if taught is None else {"student − teacher, four sequences": difference(dice[EVERY], taught)}),
+            "FLAIR + T1CE − four sequences": difference(dice["T1CE+FLAIR"], dice[EVERY]),
         },
     }
     make_folder(out)
     write_text(out / "cross_validation.json", json.dumps(found, indent=1))
-    pages = _pages(found, dice, hd95, taught)
+    scores = os.path.relpath(out / "cross_validation.json", ROOT)
+    pages = _pages(found, dice, hd95, taught, scores)
     write_text(out / "cross_validation.md", "\n\n".join(pages) + "\n")
     write_text(out / "cross_validation_summary.md", pages[0] + "\n")
 
@@ -80,7 +82,7 @@ def _joined(folds: list[Path], name: str) -> dict[str, Any]:
     return joined
 
 
-def _difference(a: Scores, b: Scores) -> dict[str, Any]:
+def difference(a: Scores, b: Scores) -> dict[str, Any]:
     result = {}
     for index, region in enumerate((*REGIONS, "mean")):
         sides = [(side.mean(1) if region == "mean" else side[:, index]).tolist() for side in (a, b)]
@@ -89,7 +91,7 @@ def _difference(a: Scores, b: Scores) -> dict[str, Any]:
     return result
 
 
-def _pages(found: dict[str, Any], dice: dict[str, Scores], hd95: Scores, taught: Scores | None) -> list[str]:
+def _pages(found: dict[str, Any], dice: dict[str, Scores], hd95: Scores, taught: Scores | None, scores: str) -> list[str]:
     head = f"| {found['patients']} patients | WT Dice | TC Dice | ET Dice | HD95 mm WT / TC / ET |\n|---|---|---|---|---|"
     rows = [_row(f"**{name}**", dice[subset], hd95 if subset == EVERY else None) for name, subset in NAMED.items()]
     chosen = np.asarray(found["clean_up"]["chosen_by_other_folds"])
@@ -104,7 +106,7 @@ def _pages(found: dict[str, Any], dice: dict[str, Scores], hd95: Scores, taught:
         for name, members in strata.groups.items():
             those = dice[EVERY][[int(number) for number in members]]
             groups.append(_row(f"{strata.title}: {name} ({len(those)})", those, None, short=True))
-    lines = [f"* {name}: {_told(d)}" for name, d in found["differences"].items()]
+    lines = [f"* {name}: {told(d)}" for name, d in found["differences"].items()]
     folds = (
         "" if len(found["folds"]) == found["of_folds"] else f" Folds {', '.join(map(str, found['folds']))} of {found['of_folds']} so far."
     )
@@ -113,8 +115,7 @@ def _pages(found: dict[str, Any], dice: dict[str, Scores], hd95: Scores, taught:
         "Means with 95 % bootstrap intervals over patients, each scored once, on their own 1 mm grid, by networks that never saw them, "
         f"at a threshold of 0.5 and before any clean-up rule but where it says so; what ships: threshold {found['clean_up']['threshold']}, "
         f"{', '.join(found['clean_up']['rules'])}.{folds} {empty}. "
-        f"Command: `{found['command']}`; every score: "
-        "`benchmarks/results/shipped/cross_validation.json`."
+        f"Command: `{found['command']}`; every score: `{scores}`."
     )
     return [
         "\n".join([head, *rows]),
@@ -137,6 +138,6 @@ def _row(name: str, dice: Scores, hd95: Scores | None, *, short: bool = False) -
     return "| " + " | ".join([name, *cells]) + " |"
 
 
-def _told(difference: dict[str, Any]) -> str:
+def told(difference: dict[str, Any]) -> str:
     parts = (f"{region} {100 * d['mean']:+.1f} [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}]" for region, d in difference.items())
     return "; ".join(parts) + f"; p {difference['mean']['wilcoxon_p']:.3f}"

@@ -38,7 +38,7 @@ from score import score_run
 from gliodistill.files import write_text
 from gliodistill.models.quality import QualityRow, fit_quality
 from gliodistill.preparation.cache import Cache, build_cache, is_cache
-from gliodistill.preparation.preparation import regions_of
+from gliodistill.preparation.prepared import regions_of
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.training.experiment import Experiment
 from gliodistill.training.recipe import load_recipe
@@ -47,11 +47,13 @@ ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes" / "shipped"
 MODEL = "glioma"
 SHIPPED = ROOT / "src" / "gliodistill" / "models" / "shipped" / MODEL
+RESULTS = ROOT / "benchmarks" / "results" / "shipped"
 FOLDS = 5
 PHANTOMS = ((300, 11, False), (300, 601, True), (300, 1201, True))
 """How many, their seed, and whether their tumours are placed (else grown). What ships today saw the first two."""
 PRETRAINING = {"phantoms": 2.0, "finer": 1.5, "subsets": 1.5, "longer": 1.5}
 """Recipes, each of which goes on from the one before, and the voxel size of their synthetic studies in mm."""
+LAST = "subsets"
 DIFFICULTY = 1.5
 STAGES = "phantoms,pretrain,train,score,held-out,report,ship"
 PARTS = ("final", *(f"fold{number}" for number in range(1, FOLDS + 1)))
@@ -63,12 +65,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="labelled patients")
     parser.add_argument("--shapes", type=Path, help="label maps of other patients")
     parser.add_argument("--stages", default=STAGES)
-    parser.add_argument("--last", default="subsets", choices=PRETRAINING, help="recipe that pretraining ends with")
+    parser.add_argument("--last", default=LAST, choices=PRETRAINING, help="recipe that pretraining ends with")
     parser.add_argument(
         "--parts", default=",".join(["final", *(f"fold{n}" for n in range(1, FOLDS + 1))]), help="trained and scored in this order"
     )
     parser.add_argument("--cores", default=",".join(map(str, sorted(os.sched_getaffinity(0)))), help="one part at a time on each")
-    parser.add_argument("-o", "--output", type=Path, default=ROOT / "benchmarks" / "results" / "shipped")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of recipes/shipped/patients.yaml, for an ablation")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     work, stages, parts = arguments.work, arguments.stages.split(","), arguments.parts.split(",")
     cores = [int(core) for core in arguments.cores.split(",")]
@@ -89,7 +92,7 @@ def main() -> None:
     cache = work / "cache"
     if "train" in stages:
         prepare(arguments.data, RECIPES / "patients.yaml", cache, len(cores))
-        train_parts(work, cache, parts, cores, *pretraining[-1])
+        train_parts(work, cache, parts, cores, *pretraining[-1], arguments.set)
     if "score" in stages:
         with ProcessPoolExecutor(len(cores)) as processes:
             list(processes.map(score_part, [work / part for part in parts], [arguments.data] * len(parts)))
@@ -101,9 +104,18 @@ def main() -> None:
         write_text(work / "calibration.json", json.dumps(calibration(scored, arguments.data, len(cores))))
     if "report" in stages:
         rules, calibrated = (json.loads((work / name).read_text()) for name in ("clean_up.json", "calibration.json"))
-        write_report(scored, FOLDS, rules, calibrated, arguments.output)
+        write_report(scored, FOLDS, rules, calibrated, arguments.output, told(arguments))
     if "ship" in stages:
         ship(work, arguments.output / "cross_validation.md")
+
+
+def told(arguments: argparse.Namespace) -> str:
+    """The command that makes these results, of any patients."""
+    words = ["python benchmarks/shipped/run.py --work WORK --data PATIENTS --shapes LABEL_MAPS"]
+    words += [f"--last {arguments.last}"] if arguments.last != LAST else []
+    words += [f"--set {change}" for change in arguments.set]
+    words += [f"-o {os.path.relpath(arguments.output, ROOT)}"] if arguments.output.resolve() != RESULTS else []
+    return " ".join(words)
 
 
 def synthetic(work: Path, spacing: float) -> Path:
@@ -145,10 +157,11 @@ def call(words: list[str], cores: list[int], threads: int) -> None:
         raise SystemExit(f"failed: gliodistill {' '.join(words)}")
 
 
-def train_parts(work: Path, cache: Path, parts: list[str], cores: list[int], start: str, spacing: float) -> None:
+def train_parts(work: Path, cache: Path, parts: list[str], cores: list[int], start: str, spacing: float, changes: list[str]) -> None:
     """Each part on a core of its own: two single threads do more than a pair that waits for each other.
 
-    All go on from the network of the recipe ``start``, with its synthetic studies, of a voxel size of ``spacing`` mm.
+    All go on from the network of the recipe ``start``, with its synthetic studies, of a voxel size of ``spacing`` mm, by the recipe with
+    its ``changes``.
     """
     free: Queue[int] = Queue()
     for core in cores:
@@ -160,8 +173,9 @@ def train_parts(work: Path, cache: Path, parts: list[str], cores: list[int], sta
         validation = "0" if part == "final" else f"{fold}/{FOLDS}"
         words = ["train", str(RECIPES / "patients.yaml"), "--data", str(cache), "-o", str(work / part), "--resume"]
         pseudo = synthetic(work, spacing) / "cache"
-        told = ["--start", str(work / start / "network"), "--pseudo", str(pseudo), "--set", f"data.validation={validation}"]
-        call([*words, *told], [core], 1)
+        given = ["--start", str(work / start / "network"), "--pseudo", str(pseudo)]
+        settings = [word for change in (f"data.validation={validation}", *changes) for word in ("--set", change)]
+        call([*words, *given, *settings], [core], 1)
         free.put(core)
 
     with ThreadPoolExecutor(len(cores)) as pool:
