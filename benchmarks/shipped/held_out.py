@@ -1,8 +1,8 @@
 """What the shipped model brings along that only patients unseen by the networks can tell: threshold, clean-up rules, predicted Dice.
 
 Each held-out patient is segmented by the student of that fold. Threshold and rules are the best of ``GRID`` on all of them, given four
-sequences; what choosing is worth is told on patients who did not choose: for each fold, by the best of the other folds. Predicted Dice is
-fitted on answers at that threshold, to each of ``SUBSETS``.
+sequences; what choosing is worth is told on patients who did not choose: for each fold, by the best of the other folds, with four
+sequences and with ``FEWER``. Predicted Dice is fitted on answers at that threshold, to each of ``SUBSETS``.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from score import model_of
+from score import model_of, subset_name
 
 from gliodistill.evaluation.metrics import dice
 from gliodistill.inference.postprocessing import Depth, Known, clean, parse_steps
@@ -29,6 +29,7 @@ from gliodistill.training.experiment import Experiment
 
 EVERY = tuple(Sequence)
 SUBSETS = (EVERY, (Sequence.T1CE, Sequence.FLAIR), (Sequence.FLAIR,), (Sequence.T1CE,), (Sequence.T1, Sequence.T2))
+FEWER = SUBSETS[1:3]
 THRESHOLDS = (0.5, 0.4, 0.3, 0.2)
 ET_DICE = (0, 0.5, 0.55, 0.6, 0.65, 0.7)
 SHARES = (0, 0.05, 0.1, 0.2)
@@ -36,6 +37,7 @@ RULES = [[f"drop_minor_components={share}", f"drop_doubtful_et={et}"] for share,
 GRID = list(product(THRESHOLDS, RULES))
 """The first is what a model has unless told otherwise: 0.5 and no rule that does anything."""
 Table = np.ndarray[Any, Any]
+Choice = tuple[float, list[str]]
 
 
 def look(folds: list[Path], data: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -44,6 +46,9 @@ def look(folds: list[Path], data: Path) -> tuple[dict[str, Any], list[dict[str, 
     firsts = [sum(map(len, held_out[:number])) for number in range(len(folds))]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         chosen = choose(list(track(pool.map(_choices, folds, [data] * len(folds)), "choosing", total=len(folds))))
+        for subset in FEWER:
+            tables = pool.map(_cleaned, folds, [data] * len(folds), [subset] * len(folds), chosen["choices_of_other_folds"])
+            chosen["fewer"][subset_name(subset)] = np.concatenate(list(tables)).tolist()
         rows = pool.map(_answers, folds, [data] * len(folds), firsts, [chosen["threshold"]] * len(folds))
         return chosen, [asdict(row) for some in track(rows, "held-out patients", total=len(folds)) for row in some]
 
@@ -52,17 +57,19 @@ def choose(tables: list[Table]) -> dict[str, Any]:
     """The best of ``GRID`` by mean Dice, from Dice of choices × patients × regions of every fold."""
     every = np.concatenate(tables, axis=1)
     means = every.mean((1, 2))
-    nested = []
-    for left_out, table in enumerate(tables):
+    best = []
+    for left_out in range(len(tables)):
         others = [t for number, t in enumerate(tables) if number != left_out] or tables
-        nested.append(table[int(np.concatenate(others, axis=1).mean((1, 2)).argmax())])
+        best.append(int(np.concatenate(others, axis=1).mean((1, 2)).argmax()))
     threshold, rules = GRID[int(means.argmax())]
     return {
         "threshold": threshold,
         "rules": rules,
         "grid": [{"threshold": t, "rules": r, "dice": every[number].mean(0).tolist()} for number, (t, r) in enumerate(GRID)],
         "raw": every[0].tolist(),
-        "chosen_by_other_folds": np.concatenate(nested).tolist(),
+        "choices_of_other_folds": [GRID[number] for number in best],
+        "chosen_by_other_folds": np.concatenate([table[number] for table, number in zip(tables, best, strict=True)]).tolist(),
+        "fewer": {},
         "as_shipped": every[int(means.argmax())].tolist(),
     }
 
@@ -71,13 +78,20 @@ def _choices(fold: Path, data: Path) -> Table:
     """Dice of every choice for the patients of a fold, four sequences: choices × patients × regions."""
     table, predictors = [], [_predictor(fold, threshold) for threshold in THRESHOLDS]
     for study, truth in _studies(_held_out(fold, data)):
-        voxel, drawn = float(np.prod(study.grid.spacing)), []
-        for predictor in predictors:
-            answer = predictor.segment(study)
-            known = Known(voxel, {region: found["expected_dice"] for region, found in answer.quality.features.items()})
-            drawn.append((answer.regions.sum(axis=0).astype(np.uint8), known))
+        drawn = [_drawn(predictor, study) for predictor in predictors]
         table.append([_dice(clean(depth.copy(), parse_steps(rules), known), truth) for (depth, known), rules in product(drawn, RULES)])
     return np.moveaxis(np.asarray(table), 0, 1)
+
+
+def _cleaned(fold: Path, data: Path, subset: tuple[Sequence, ...], choice: Choice) -> Table:
+    """Dice of one choice for the patients of a fold with a subset of the sequences: patients × regions."""
+    threshold, rules = choice
+    predictor = _predictor(fold, threshold)
+    table = []
+    for study, truth in _studies(_held_out(fold, data)):
+        depth, known = _drawn(predictor, _with(study, subset))
+        table.append(_dice(clean(depth, parse_steps(rules), known), truth))
+    return np.array(table)
 
 
 def _answers(fold: Path, data: Path, first: int, threshold: float) -> list[QualityRow]:
@@ -85,12 +99,23 @@ def _answers(fold: Path, data: Path, first: int, threshold: float) -> list[Quali
     predictor, rows = _predictor(fold, threshold), []
     for number, (study, truth) in enumerate(_studies(_held_out(fold, data)), first):
         for subset in SUBSETS:
-            images = {sequence: image for sequence, image in study.images.items() if sequence in subset}
-            answer = predictor.segment(replace(study, images=images))
+            answer = predictor.segment(_with(study, subset))
             # Nested: the deeper, the more regions.
             scores = dict(zip(REGIONS, _dice(answer.regions.sum(axis=0).astype(np.uint8), truth), strict=True))
             rows += [QualityRow(str(number), region, row, scores[region]) for region, row in answer.quality.features.items()]
     return rows
+
+
+def _drawn(predictor: Predictor, study: Study) -> tuple[Depth, Known]:
+    """What is drawn before any rule, and what rules may know of it."""
+    answer = predictor.segment(study)
+    known = Known(float(np.prod(study.grid.spacing)), {region: found["expected_dice"] for region, found in answer.quality.features.items()})
+    return answer.regions.sum(axis=0).astype(np.uint8), known
+
+
+def _with(study: Study, subset: tuple[Sequence, ...]) -> Study:
+    """The study as a site would have it that has these sequences only."""
+    return replace(study, images={sequence: image for sequence, image in study.images.items() if sequence in subset})
 
 
 def _predictor(fold: Path, threshold: float) -> Predictor:

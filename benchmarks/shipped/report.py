@@ -32,6 +32,7 @@ def write_report(done: list[Path], folds: int, rules: dict[str, Any], calibrated
     dice = {subset: np.asarray(student["subsets"][subset]["dice"]) for subset in map(subset_name, SUBSETS)}
     hd95 = np.asarray(student["subsets"][EVERY]["hd95_mm"])
     taught = None if teacher is None else np.asarray(teacher["scores"][EVERY]["dice"])
+    cleaned = _cleaned(rules)
     found = {
         "command": command,
         "folds": [int(fold.name.removeprefix("fold")) for fold in done],
@@ -51,6 +52,7 @@ def write_report(done: list[Path], folds: int, rules: dict[str, Any], calibrated
         "differences": {
             **({} if taught is None else {"student − teacher, four sequences": difference(dice[EVERY], taught)}),
             "FLAIR + T1CE − four sequences": difference(dice["T1CE+FLAIR"], dice[EVERY]),
+            "FLAIR + T1CE − four sequences, both cleaned up": difference(cleaned["T1CE+FLAIR"], cleaned[EVERY]),
         },
     }
     make_folder(out)
@@ -59,6 +61,12 @@ def write_report(done: list[Path], folds: int, rules: dict[str, Any], calibrated
     pages = _pages(found, dice, hd95, taught, scores)
     write_text(out / "cross_validation.md", "\n\n".join(pages) + "\n")
     write_text(out / "cross_validation_summary.md", pages[0] + "\n")
+
+
+def _cleaned(rules: dict[str, Any]) -> dict[str, Scores]:
+    """Dice after clean-up that other folds chose, of each of ``NAMED``."""
+    every = {EVERY: rules["chosen_by_other_folds"], **rules["fewer"]}
+    return {subset: np.asarray(every[subset]) for subset in NAMED.values()}
 
 
 def _joined(folds: list[Path], name: str) -> dict[str, Any]:
@@ -94,8 +102,8 @@ def difference(a: Scores, b: Scores) -> dict[str, Any]:
 def _pages(found: dict[str, Any], dice: dict[str, Scores], hd95: Scores, taught: Scores | None, scores: str) -> list[str]:
     head = f"| {found['patients']} patients | WT Dice | TC Dice | ET Dice | HD95 mm WT / TC / ET |\n|---|---|---|---|---|"
     rows = [_row(f"**{name}**", dice[subset], hd95 if subset == EVERY else None) for name, subset in NAMED.items()]
-    chosen = np.asarray(found["clean_up"]["chosen_by_other_folds"])
-    rows.append(_row("four sequences, threshold and clean-up chosen on other folds", chosen, None))
+    cleaned = _cleaned(found["clean_up"])
+    rows += [_row(f"{name}, threshold and clean-up chosen on other folds", cleaned[subset], None) for name, subset in NAMED.items()]
     if taught is not None:
         rows.append(_row("its teacher, four sequences", taught, None))
     every = "| sequences | WT Dice | TC Dice | ET Dice |\n|---|---|---|---|"
