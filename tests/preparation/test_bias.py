@@ -53,6 +53,20 @@ def test_most_of_a_drawn_field_comes_off(index):
     assert explained.mean() > 0.65
 
 
+def left_of(strength: float) -> float:
+    """Share of a drawn field's standard deviation that stays in."""
+    clean, spoilt = phantom(0, 0.0), phantom(0, strength)
+    field, left = logs(spoilt) - logs(clean), logs(corrected(spoilt)) - logs(corrected(clean))
+    return float((left.std(axis=1) / field.std(axis=1)).mean())
+
+
+def test_strong_fields_are_looked_at_again_and_weak_ones_are_not(monkeypatch):
+    again = {strength: left_of(strength) for strength in (0.05, 0.6)}
+    monkeypatch.setattr(bias, "PASSES", 1)
+    assert left_of(0.05) == again[0.05]
+    assert again[0.6] < 0.85 * left_of(0.6)
+
+
 @pytest.mark.parametrize("index", CASES)
 def test_a_tumour_keeps_its_contrast(index):
     plain = phantom(index, 0.0)

@@ -31,6 +31,13 @@ OUTLIERS = 0.02
 DEVIATION = 0.03
 """Least standard deviation of a tissue's logarithm, so that none shrinks to a point."""
 
+STRONG = 0.09
+"""Standard deviation of a field's logarithm from which what is left is looked at again: smoothing takes a share of a field only.
+A weak one is better left alone, for tumour looks like it; none of 25 BraTS patients has a stronger one."""
+
+PASSES = 5
+"""Looks at most."""
+
 DARKEST = 0.05
 """Of the brain's mean: what is darker counts as this dark, or a few voxels of air would weigh more than all the brain."""
 
@@ -68,7 +75,7 @@ def take_off_bias(images: list[NDArray[np.float32]], inside: list[NDArray[np.boo
         if np.count_nonzero(known.any(axis=0)) < LEAST:
             return
         reach = [width_mm / (step * factor) for step, factor in zip(spacing, factors, strict=True)]
-        fields = log_fields(sums.astype(np.float64) / np.maximum(shares, 1e-6), known, reach)
+        fields = _all_of(sums.astype(np.float64) / np.maximum(shares, 1e-6), known, reach)
 
         def divide(image: NDArray[np.float32], field: Floats) -> None:
             order = sorted(range(3), key=lambda axis: -abs(image.strides[axis]))  # in the image's own: across it is slow
@@ -76,6 +83,17 @@ def take_off_bias(images: list[NDArray[np.float32]], inside: list[NDArray[np.boo
             image *= resample_by(factor, up)
 
         list(pool.map(divide, *zip(*((i, f) for i, f, use in zip(images, fields, usable, strict=True) if use), strict=True)))
+
+
+def _all_of(mean: Floats, known: NDArray[np.bool_], reach: list[float]) -> Floats:
+    """:func:`log_fields`, and of strong fields those of what they leave."""
+    total = np.zeros_like(mean)
+    for _ in range(PASSES):
+        found = log_fields(mean * np.exp(-total), known, reach)
+        total += found
+        if max(field[place].std() for field, place in zip(found, known, strict=True) if place.any()) < STRONG:
+            break
+    return total
 
 
 def log_fields(mean: Floats, known: NDArray[np.bool_], reach: list[float]) -> Floats:
