@@ -16,7 +16,8 @@ from gliodistill.studies.layouts import LAYOUTS
 from gliodistill.studies.layouts.found import TRUTH_SPELLINGS
 from gliodistill.studies.sequence import SPELLINGS
 from gliodistill.training.methods import METHODS
-from gliodistill.training.recipe import Recipe, RunPart, TrainingPart, validate_recipe
+from gliodistill.training.recipe import Recipe, RunPart, TrainingPart
+from gliodistill.training.recipe_file import validate_recipe
 from gliodistill.training.shipped import glance, recipes_folder, shipped_recipes
 
 ROOT = Path(__file__).parents[1]
@@ -166,7 +167,7 @@ def test_links_and_commands(file):
 
 
 def test_every_shipped_recipe_is_valid():
-    from gliodistill.training.recipe import load_recipe
+    from gliodistill.training.recipe_file import load_recipe
 
     for file in recipes_folder().glob("*.yaml"):
         assert load_recipe(file).name == file.stem

@@ -10,7 +10,8 @@ from gliodistill.images import Volume, write_nifti
 from gliodistill.studies.labels import CONVENTIONS
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Study
-from gliodistill.training.recipe import Recipe, validate_recipe
+from gliodistill.training.recipe import Recipe
+from gliodistill.training.recipe_file import validate_recipe
 
 SHAPE = (26, 24, 22)
 AFFINE = np.array([[-1.0, 0, 0, 40], [0, -1.0, 0, 30], [0, 0, 1.0, -20], [0, 0, 0, 1]])

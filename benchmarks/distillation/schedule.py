@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from gliodistill.training.methods import needs
-from gliodistill.training.recipe import Recipe, load_recipe
+from gliodistill.training.recipe import Recipe
+from gliodistill.training.recipe_file import load_recipe
 
 
 def expand(values: dict[str, Any], once: list[str], seeds: list[int]) -> dict[str, Any]:

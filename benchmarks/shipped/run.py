@@ -41,7 +41,7 @@ from gliodistill.preparation.cache import Cache, build_cache, is_cache
 from gliodistill.preparation.prepared import regions_of
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.training.experiment import Experiment
-from gliodistill.training.recipe import load_recipe
+from gliodistill.training.recipe_file import load_recipe
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes" / "shipped"

@@ -7,7 +7,7 @@ import sys
 
 import yaml
 
-from gliodistill.training.recipe import load_recipe
+from gliodistill.training.recipe_file import load_recipe
 from gliodistill.training.shipped import recipes_folder
 
 

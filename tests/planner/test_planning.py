@@ -17,7 +17,7 @@ from gliodistill.planner.measuring import open_bench, predict
 from gliodistill.planner.output import write_plan
 from gliodistill.planner.planning import plan_student
 from gliodistill.planner.shapes import FAMILIES, NORMS, enumerate_shapes
-from gliodistill.training.recipe import load_recipe
+from gliodistill.training.recipe_file import load_recipe
 from gliodistill.training.running import run_experiment
 
 QUICK = {"shape": (36, 40, 34), "threads": 1, "seconds": 0.0}

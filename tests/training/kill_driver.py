@@ -19,7 +19,8 @@ import torch
 
 from gliodistill.errors import GliodistillError
 from gliodistill.training.checkpoint import read_tensors
-from gliodistill.training.recipe import Recipe, load_recipe
+from gliodistill.training.recipe import Recipe
+from gliodistill.training.recipe_file import load_recipe
 from gliodistill.training.running import run_experiment
 
 

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from gliodistill.errors import RecipeError
-from gliodistill.training.recipe import Recipe, load_recipe, validate_recipe
+from gliodistill.training.recipe import Recipe
+from gliodistill.training.recipe_file import load_recipe, validate_recipe
 from gliodistill.training.shipped import recipes_folder
 from tiny_cohort import STUDENT, distilled, recipe, values
 
@@ -141,46 +142,6 @@ def test_a_teacher_after_its_student_is_refused():
         recipe(backwards)
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"a: [1", "not YAML"),
-        (b"\xff\xfe\x00", "not YAML"),
-        (b"- 1", "not a mapping"),
-        (b"", "not a mapping"),
-        (b"!!python/object/apply:os.system [echo]", "not YAML"),
-        (None, "cannot read"),
-    ],
-)
-def test_files_that_are_no_recipe(tmp_path, content, words):
-    file = tmp_path / "r.yaml"
-    if content is not None:
-        file.write_bytes(content)
-    with pytest.raises(RecipeError, match=words):
-        load_recipe(file)
-
-
-@pytest.fixture
-def file(tmp_path):
-    path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(values(distilled()), sort_keys=False))
-    return path
-
-
-def test_settings_are_laid_over_the_file(file):
-    parsed = load_recipe(file, ["training.steps=9", "runs.alone.training.steps=4", "data.validation=[case_1, case_2]", "about='a: b'"])
-    assert {name: run.training.steps for name, run in parsed.runs.items()} == {"teacher": 9, "alone": 4, "distilled": 9}
-    assert parsed.data.validation == ("case_1", "case_2")
-    assert parsed.sampling.patch == (16, 16, 16)
-
-
-@pytest.mark.parametrize("setting", ["steps", "=3", "training.steps=[1", "training.stepz=3", "training..steps=3", "training.steps=abc"])
-def test_bad_settings(file, setting):
-    with pytest.raises(RecipeError) as caught:
-        load_recipe(file, [setting])
-    assert "\n" not in str(caught.value)
-
-
 @pytest.mark.parametrize(("given", "kind"), [(5, int), (0.2, float), ("2/5", str), (["a", "b"], tuple)])
 def test_validation_is_a_number_a_share_a_fold_or_ids(given, kind):
     assert type(recipe(data={"validation": given}).data.validation) is kind
@@ -191,12 +152,6 @@ def test_a_run_is_complete_and_its_own_keys_win():
     parsed = recipe(runs, training={"steps": 77})
     assert parsed.runs["a"].training.steps == 77
     assert (parsed.runs["a"].training.optimiser.rate, parsed.runs["b"].training.optimiser.rate) == (0.5, 0.01)
-
-
-def test_yaml_there_and_back(tmp_path):
-    parsed = recipe(LEARNT, data={"spacing": [1.0, 1.0, 2.0], "validation": ["x", "y"]})
-    (tmp_path / "again.yaml").write_text(parsed.to_yaml())
-    assert load_recipe(tmp_path / "again.yaml") == parsed
 
 
 @pytest.mark.parametrize("path", sorted(recipes_folder().glob("*.yaml")), ids=lambda path: path.stem)

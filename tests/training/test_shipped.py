@@ -20,7 +20,7 @@ from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.labels import CONVENTIONS
 from gliodistill.training.experiment import find_run
 from gliodistill.training.methods import build_network
-from gliodistill.training.recipe import load_recipe
+from gliodistill.training.recipe_file import load_recipe
 from gliodistill.training.running import run_experiment
 from gliodistill.training.shipped import find_recipe, glance, recipes_folder, shipped_recipes
 from gliodistill.training.validation import mean_dice, validate

@@ -164,7 +164,7 @@ def _preparation(recipe: str | None, spacing: float | None, sequences: str | Non
     if recipe is not None:
         if spacing is not None or sequences is not None:
             raise GliodistillError("two sources of settings", field="--recipe", expected="either --recipe, or --spacing and --sequences")
-        from gliodistill.training.recipe import load_recipe
+        from gliodistill.training.recipe_file import load_recipe
         from gliodistill.training.shipped import find_recipe
 
         return load_recipe(find_recipe(recipe)).data.preparation()

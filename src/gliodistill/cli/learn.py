@@ -63,7 +63,7 @@ def train(
 
     Example: [cyan]gliodistill train compression --data patients/ -o runs/first --set training.steps=500[/cyan]
     """
-    from gliodistill.training.recipe import load_recipe
+    from gliodistill.training.recipe_file import load_recipe
     from gliodistill.training.running import run_experiment
     from gliodistill.training.shipped import find_recipe
     from gliodistill.training.watching import watcher

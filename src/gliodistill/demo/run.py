@@ -13,7 +13,7 @@ from gliodistill.inference.predictor import Predictor
 from gliodistill.phantom.cohort import write_cohort
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.training.packaging import package_run
-from gliodistill.training.recipe import load_recipe
+from gliodistill.training.recipe_file import load_recipe
 from gliodistill.training.running import run_experiment
 from gliodistill.training.shipped import find_recipe
 from gliodistill.training.watching import watcher

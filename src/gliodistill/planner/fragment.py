@@ -6,7 +6,8 @@ from typing import Any
 
 from gliodistill.planner.shapes import Shape
 from gliodistill.planner.teacher import Teacher
-from gliodistill.training.recipe import RunPart, validate_recipe
+from gliodistill.training.recipe import RunPart
+from gliodistill.training.recipe_file import validate_recipe
 
 INHERITED = ("sequences", "outputs", "augmentation", "training")
 """What the student takes over from its teacher's run, where that is no default."""

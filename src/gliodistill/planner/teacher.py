@@ -13,7 +13,8 @@ from gliodistill.errors import RecipeError
 from gliodistill.networks import Network, build, describe, names
 from gliodistill.training.experiment import RECIPE, Experiment
 from gliodistill.training.methods import build_network, channels_of, needs
-from gliodistill.training.recipe import Recipe, validate_recipe
+from gliodistill.training.recipe import Recipe
+from gliodistill.training.recipe_file import validate_recipe
 from gliodistill.training.shipped import shipped_recipes
 
 FRAME = "compression"

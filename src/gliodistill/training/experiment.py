@@ -15,7 +15,8 @@ from gliodistill.studies.labels import CONVENTIONS, LabelConvention
 from gliodistill.training.checkpoint import load_weights, read_tensors
 from gliodistill.training.loop import BEST
 from gliodistill.training.methods import build_method, build_network, learners_of
-from gliodistill.training.recipe import GIVEN, Recipe, load_recipe
+from gliodistill.training.recipe import GIVEN, Recipe
+from gliodistill.training.recipe_file import load_recipe
 
 RECIPE, DATA, SUMMARY = "recipe.yaml", "data.json", "summary.json"
 
