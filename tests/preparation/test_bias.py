@@ -14,6 +14,7 @@ from gliodistill.phantom.cohort import render
 from gliodistill.phantom.drawing import draw_parameters
 from gliodistill.preparation import Preparation, bias
 from gliodistill.preparation.bias import log_fields, take_off_bias
+from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Study
 
@@ -65,6 +66,20 @@ def test_strong_fields_are_looked_at_again_and_weak_ones_are_not(monkeypatch):
     monkeypatch.setattr(bias, "PASSES", 1)
     assert left_of(0.05) == again[0.05]
     assert again[0.6] < 0.85 * left_of(0.6)
+
+
+@pytest.mark.real
+def test_no_patient_is_looked_at_again(real_data, monkeypatch):
+    """What was measured on them is of one look, and a large tumour is not taken for a strong field."""
+    subsets = [tuple(Sequence), (Sequence.T1CE, Sequence.FLAIR), (Sequence.FLAIR,)]
+    for record in open_cohort(real_data / "labelled").studies:
+        study = replace(record, truth=None).load()
+        answers = []
+        for looks in (5, 1):
+            monkeypatch.setattr(bias, "PASSES", looks)
+            answers.append([Preparation(subset, (1.5, 1.5, 1.5), bias_mm=30.0).apply(study).image for subset in subsets])
+        for again, once in zip(*answers, strict=True):
+            np.testing.assert_array_equal(again, once)
 
 
 @pytest.mark.parametrize("index", CASES)

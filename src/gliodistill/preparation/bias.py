@@ -33,7 +33,7 @@ DEVIATION = 0.03
 
 STRONG = 0.09
 """Standard deviation of a field's logarithm from which what is left is looked at again: smoothing takes a share of a field only.
-A weak one is better left alone, for tumour looks like it; none of 25 BraTS patients has a stronger one."""
+A weak one is better left alone, for tumour looks like it. The fields of the labelled patients that we have are all weaker (tested)."""
 
 PASSES = 5
 """Looks at most."""
@@ -75,7 +75,7 @@ def take_off_bias(images: list[NDArray[np.float32]], inside: list[NDArray[np.boo
         if np.count_nonzero(known.any(axis=0)) < LEAST:
             return
         reach = [width_mm / (step * factor) for step, factor in zip(spacing, factors, strict=True)]
-        fields = _all_of(sums.astype(np.float64) / np.maximum(shares, 1e-6), known, reach)
+        fields = _in_passes(sums.astype(np.float64) / np.maximum(shares, 1e-6), known, reach)
 
         def divide(image: NDArray[np.float32], field: Floats) -> None:
             order = sorted(range(3), key=lambda axis: -abs(image.strides[axis]))  # in the image's own: across it is slow
@@ -85,7 +85,7 @@ def take_off_bias(images: list[NDArray[np.float32]], inside: list[NDArray[np.boo
         list(pool.map(divide, *zip(*((i, f) for i, f, use in zip(images, fields, usable, strict=True) if use), strict=True)))
 
 
-def _all_of(mean: Floats, known: NDArray[np.bool_], reach: list[float]) -> Floats:
+def _in_passes(mean: Floats, known: NDArray[np.bool_], reach: list[float]) -> Floats:
     """:func:`log_fields`, and of strong fields those of what they leave."""
     total = np.zeros_like(mean)
     for _ in range(PASSES):
