@@ -226,9 +226,10 @@ def as_markdown(results: dict[str, Any]) -> str:
     for kind in sorted(shares, key=lambda kind: (kind != "right", kind)):
         cells = [f"{by['flagged']} of {by['of']}" if (by := shares[kind].get(size)) else "" for size in sizes]
         lines.append(f"| {kind} | {' | '.join(cells)} |")
+    told = ", ".join(f"`{code}` {times} ×" for code, times in results["names"]["flags_of_right_studies"].items())
     lines += [
         "",
-        f"Flags of the {results['names']['right_studies']} right studies: {results['names']['flags_of_right_studies'] or 'none'}.",
+        f"Flags of the {results['names']['right_studies']} right studies: {told or 'none'}.",
         "",
     ]
     heads = {

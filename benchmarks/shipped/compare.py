@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "distillation"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
-from report import NAMED, ROOT, difference
+from report import NAMED, ROOT, difference, in_points
 
 from gliodistill.files import write_text
 
@@ -32,7 +32,7 @@ def main() -> None:
     lines = [f"| {new['patients']} patients, points of Dice | WT | TC | ET | mean | p |", "|---|---|---|---|---|---|"]
     for name, pair in rows:
         found = difference(*pair)
-        cells = (f"{100 * d['mean']:+.1f} [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}]" for d in found.values())
+        cells = map(in_points, found.values())
         lines.append(f"| {name} | {' | '.join(cells)} | {found['mean']['wilcoxon_p']:.3f} |")
     names = [os.path.relpath(file, ROOT) for file in (*arguments.files, arguments.output)]
     note = (

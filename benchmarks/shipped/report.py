@@ -91,12 +91,18 @@ def _joined(folds: list[Path], name: str) -> dict[str, Any]:
 
 
 def difference(a: Scores, b: Scores) -> dict[str, Any]:
+    """Paired a − b of Dice (patients × regions), of each region and of their mean: mean, 95 % interval, Wilcoxon's p."""
     result = {}
     for index, region in enumerate((*REGIONS, "mean")):
         sides = [(side.mean(1) if region == "mean" else side[:, index]).tolist() for side in (a, b)]
         found = paired_difference(*sides)
         result[region] = {"mean": found.mean, "low": found.low, "high": found.high, "wilcoxon_p": found.wilcoxon_p}
     return result
+
+
+def in_points(found: dict[str, float]) -> str:
+    """A :func:`difference` of one region, in points of Dice."""
+    return f"{100 * found['mean']:+.1f} [{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]"
 
 
 def _pages(found: dict[str, Any], dice: dict[str, Scores], hd95: Scores, taught: Scores | None, scores: str) -> list[str]:
@@ -114,7 +120,7 @@ def _pages(found: dict[str, Any], dice: dict[str, Scores], hd95: Scores, taught:
         for name, members in strata.groups.items():
             those = dice[EVERY][[int(number) for number in members]]
             groups.append(_row(f"{strata.title}: {name} ({len(those)})", those, None, short=True))
-    lines = [f"* {name}: {told(d)}" for name, d in found["differences"].items()]
+    lines = [f"* {name}: {_told(d)}" for name, d in found["differences"].items()]
     folds = (
         "" if len(found["folds"]) == found["of_folds"] else f" Folds {', '.join(map(str, found['folds']))} of {found['of_folds']} so far."
     )
@@ -146,6 +152,6 @@ def _row(name: str, dice: Scores, hd95: Scores | None, *, short: bool = False) -
     return "| " + " | ".join([name, *cells]) + " |"
 
 
-def told(difference: dict[str, Any]) -> str:
-    parts = (f"{region} {100 * d['mean']:+.1f} [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}]" for region, d in difference.items())
-    return "; ".join(parts) + f"; p {difference['mean']['wilcoxon_p']:.3f}"
+def _told(found: dict[str, Any]) -> str:
+    parts = (f"{region} {in_points(d)}" for region, d in found.items())
+    return "; ".join(parts) + f"; p {found['mean']['wilcoxon_p']:.3f}"
