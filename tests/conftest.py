@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+pytest_plugins = ["command_line"]
+
 _hook = install_import_hook(["gliodistill.networks", "gliodistill.distillation", "gliodistill.training"], "beartype.beartype")
 
 

@@ -1,94 +1,20 @@
 """Bad input, from end to end: one line that names the trouble, an exit code, and nothing left behind or changed."""
 
-import gzip
-import hashlib
 import json
 import resource
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 
 import tiny_cohort
+from field.edits import edit_header, edit_voxels, evaluate, predictions, prepare, segment, train
+from field.table import Table
 
-Words = tuple[object, ...]
-
-
-@dataclass(frozen=True)
-class Bad:
-    """One kind of bad input: ``spoil`` breaks the bench and gives the command line; its error must hold every one of ``says``."""
-
-    name: str
-    spoil: Callable[..., Words]
-    says: tuple[str, ...]
-    code: int
-    lines: int
-
-
-KINDS: list[Bad] = []
-
-
-def bad(name: str, *says: str, code: int = 1, lines: int = 1) -> Callable[[Callable[..., Words]], Callable[..., Words]]:
-    """Enter a kind into the table."""
-
-    def enter(spoil: Callable[..., Words]) -> Callable[..., Words]:
-        KINDS.append(Bad(name, spoil, says, code, lines))
-        return spoil
-
-    return enter
-
-
-def files_under(root: Path) -> dict[str, str]:
-    """Every path below ``root`` with a digest of its bytes."""
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
-        for path in root.rglob("*")
-    }
-
-
-def edit_voxels(file: Path, change: Callable[[np.ndarray], np.ndarray], affine: np.ndarray | None = None) -> None:
-    """Rewrite an image with nibabel, which lets everything pass."""
-    image = nib.load(file)
-    data = change(np.asanyarray(image.dataobj).copy())
-    fresh = nib.Nifti1Image(data, image.affine if affine is None else affine)
-    fresh.set_sform(image.affine if affine is None else affine, 1)
-    nib.save(fresh, file)
-
-
-def edit_header(file: Path, offset: int, content: bytes) -> None:
-    """Strike bytes over at ``offset`` (nifti1.h)."""
-    raw = bytearray(gzip.decompress(file.read_bytes()))
-    raw[offset : offset + len(content)] = content
-    file.write_bytes(gzip.compress(bytes(raw)))
-
-
-def segment(b, *more: object) -> Words:
-    return ("segment", b.data / "case_0", "-m", b.copy("model"), "-o", b.out, "--threads", "1", *more)
-
-
-def prepare(b, *more: object) -> Words:
-    return ("prepare", b.data, "-o", b.out, "--jobs", "1", *more)
-
-
-def train(b, *more: object, recipe: Path | None = None) -> Words:
-    return ("train", recipe or b.copy("recipe"), "--data", b.data, "-o", b.out, *more)
-
-
-def predictions(b) -> Path:
-    """Perfect predictions: copies of the truth."""
-    folder = b.root / "predictions"
-    folder.mkdir()
-    for case in b.data.iterdir():
-        shutil.copyfile(b.file("seg", case.name), folder / f"{case.name}.nii.gz")
-    return folder
-
-
-def evaluate(b, folder: Path | None = None, *more: object) -> Words:
-    return ("evaluate", folder or predictions(b), b.data, "-o", b.root / "evaluation", *more)
+table = Table()
+bad = table.row
 
 
 # Images
@@ -677,37 +603,20 @@ def _(b):
     return ("phantom", b.out, "--spacing", "fine")
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
-def test_bad_input(kind, bench, program, monkeypatch):
-    monkeypatch.chdir(bench.root)
-    words = kind.spoil(bench, program) if kind.spoil.__code__.co_argcount == 2 else kind.spoil(bench)
-    before = files_under(bench.root)
-    said = program(*words)
-    assert said.code == kind.code
-    assert len(said.lines) == kind.lines, said.err
-    assert all(line.startswith("error: ") for line in said.lines)
-    assert "Traceback" not in said.err and "unforeseen" not in said.err
-    for part in kind.says:
-        assert part in said.err
-    assert files_under(bench.root) == before
+test_damaged = table.test()
 
 
-@pytest.mark.parametrize("kind", KINDS[::9], ids=[kind.name for kind in KINDS[::9]])
-def test_bad_input_in_json(kind, bench, program, monkeypatch):
+@pytest.mark.parametrize("row", table.rows[::9], ids=[row.story for row in table.rows[::9]])
+def test_json(row, bench, program, monkeypatch):
     """One JSON document on standard output, whose message is the line on standard error."""
     monkeypatch.chdir(bench.root)
-    words = kind.spoil(bench, program) if kind.spoil.__code__.co_argcount == 2 else kind.spoil(bench)
+    words = row.case(bench, program) if row.case.__code__.co_argcount == 2 else row.case(bench)
     said = program(*words, "--json")
-    assert said.code == kind.code
+    assert said.code == row.code
     document = json.loads(said.out)
     errors = [document["error"]] if "error" in document else list(document["failed"].values())
     assert len(said.lines) == len(errors)
     assert all(line.endswith(error["message"]) for line, error in zip(said.lines, errors, strict=True))
-
-
-def test_names_in_the_table_are_unique():
-    names = [kind.name for kind in KINDS]
-    assert len(set(names)) == len(names) >= 30
 
 
 def test_disk_full(bench, program):
