@@ -1,6 +1,8 @@
-"""Put every committed table where README and docs have ``<!-- results:NAME -->`` … ``<!-- end -->``.
+"""Put every committed table where README and docs have ``<!-- results:NAME -->`` … ``<!-- end
+-->``.
 
-``python benchmarks/fill.py``; NAME is that of a Markdown file under ``benchmarks/results/``. tests/test_docs.py holds the pages to them.
+``python benchmarks/fill.py``; NAME is that of a Markdown file under ``benchmarks/results/``.
+tests/test_docs.py holds the pages to them.
 """
 
 import re
@@ -18,7 +20,9 @@ def fill() -> None:
         text = before
         for file in (ROOT / "benchmarks" / "results").glob("*/*.md"):
             block = re.compile(rf"(<!-- results:{file.stem} -->\n).*?(<!-- end -->)", re.DOTALL)
-            text = block.sub(lambda found, file=file: f"{found[1]}{file.read_text()}{found[2]}", text)
+            text = block.sub(
+                lambda found, file=file: f"{found[1]}{file.read_text()}{found[2]}", text
+            )
         if text != before:
             write_text(page, text)
 

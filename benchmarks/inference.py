@@ -1,11 +1,14 @@
-"""From four files to a written mask: how long, how much memory, beside nnU-Net's predictor and MONAI's sliding window.
+"""From four files to a written mask: how long, how much memory, beside nnU-Net's predictor and
+MONAI's sliding window.
 
-``python benchmarks/inference.py --work /tmp/bench -o benchmarks/results/inference --nnunet-python VENV/bin/python``
+``python benchmarks/inference.py --work /tmp/bench -o benchmarks/results/inference --nnunet-python
+VENV/bin/python``
 
-*Cold* is a whole new process per study, from the command line to the written mask; *warm* is the median study of one
-process that has the model open. Studies are phantoms of 240×240×155 voxels; with ``--data`` (real patients, with truth)
-every row of ours also shows the Dice of its own weights, which says something for trained models only (``--model``).
-Models without training have random weights: they take as long as any.
+*Cold* is a whole new process per study, from the command line to the written mask; *warm* is the
+median study of one process that has the model open. Studies are phantoms of 240×240×155 voxels;
+with ``--data`` (real patients, with truth) every row of ours also shows the Dice of its own
+weights, which says something for trained models only (``--model``). Models without training have
+random weights: they take as long as any.
 """
 
 import argparse
@@ -57,7 +60,9 @@ print(json.dumps({"seconds": seconds[1:], "stages": stages[1:], "shape": shape, 
 
 
 def gemm_peak() -> float:
-    """Best of several float32 products of 2048² matrices with all threads, in GFLOP/s: what this processor does at most."""
+    """Best of several float32 products of 2048² matrices with all threads, in GFLOP/s: what this
+    processor does at most.
+    """
     left = np.random.default_rng(0).random((SIDE, SIDE), dtype=np.float32)
     best = float("inf")
     for _ in range(8):
@@ -71,7 +76,12 @@ def process(command: list[str]) -> tuple[float, float, str]:
     """Wall seconds, peak memory (GB) and output of a process."""
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as output:
-        child = subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": str(THREADS)})
+        child = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"OMP_NUM_THREADS": str(THREADS)},
+        )
         _, status, usage = os.wait4(child.pid, 0)
         seconds = time.perf_counter() - began
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -85,14 +95,34 @@ def process(command: list[str]) -> tuple[float, float, str]:
 def make_studies(folder: Path, count: int) -> Path:
     """Phantoms at 1 mm: float volumes with integer values, 240×240×155."""
     if not folder.exists():
-        process([sys.executable, "-m", "gliodistill", "phantom", str(folder), "-n", str(count), "--seed", "5"])
+        process(
+            [
+                sys.executable,
+                "-m",
+                "gliodistill",
+                "phantom",
+                str(folder),
+                "-n",
+                str(count),
+                "--seed",
+                "5",
+            ]
+        )
     return folder
 
 
-def make_model(folder: Path, network: str, options: dict[str, Any], spacing: tuple[float, float, float] | None) -> Path:
+def make_model(
+    folder: Path, network: str, options: dict[str, Any], spacing: tuple[float, float, float] | None
+) -> Path:
     """A package of random weights."""
     if not folder.exists():
-        from gliodistill.models import InferenceSettings, ModelSpec, NetworkSpec, Outputs, TrainingSummary
+        from gliodistill.models import (
+            InferenceSettings,
+            ModelSpec,
+            NetworkSpec,
+            Outputs,
+            TrainingSummary,
+        )
         from gliodistill.models.export import export_package
         from gliodistill.networks import build
         from gliodistill.preparation import Preparation
@@ -108,7 +138,9 @@ def make_model(folder: Path, network: str, options: dict[str, Any], spacing: tup
 
 
 def gflop_of(model: Path, shape: list[int], divisor: int) -> float:
-    """Operations of one pass over a brain, in 10⁹; the network is convolutional, so they are those of a block times its number."""
+    """Operations of one pass over a brain, in 10⁹; the network is convolutional, so they are those
+    of a block times its number.
+    """
     from gliodistill.models.package import ModelPackage
     from gliodistill.networks import build, flops
 
@@ -117,29 +149,62 @@ def gflop_of(model: Path, shape: list[int], divisor: int) -> float:
     network = build(described.name, **described.options)
     network.strip()
     voxels = np.prod([-(-length // divisor) * divisor for length in shape])
-    return float(flops(network, (1, len(package.sequences), side, side, side)) / side**3 * voxels / 1e9)
+    return float(
+        flops(network, (1, len(package.sequences), side, side, side)) / side**3 * voxels / 1e9
+    )
 
 
-def ours(title: str, model: Path, precision: str, studies: Path, data: Path | None, scratch: Path) -> dict[str, Any]:
+def ours(
+    title: str, model: Path, precision: str, studies: Path, data: Path | None, scratch: Path
+) -> dict[str, Any]:
     """One model: cold, warm, memory, network, accuracy."""
     first = next(path for path in sorted(studies.iterdir()) if path.is_dir())
     colds = []
     for turn in range(3):
         out = scratch / f"cold-{turn}"
-        command = [sys.executable, "-m", "gliodistill", "segment", str(first), "-m", str(model), "-o", str(out), "--threads", str(THREADS)]
+        command = [
+            sys.executable,
+            "-m",
+            "gliodistill",
+            "segment",
+            str(first),
+            "-m",
+            str(model),
+            "-o",
+            str(out),
+            "--threads",
+            str(THREADS),
+        ]
         command += ["--precision", precision] if precision else []
         colds.append(process(command)[:2])
     (scratch / "warm").mkdir()
-    _, _, text = process([sys.executable, "-c", WARM, str(model), str(studies), str(scratch / "warm"), str(THREADS), precision])
+    _, _, text = process(
+        [
+            sys.executable,
+            "-c",
+            WARM,
+            str(model),
+            str(studies),
+            str(scratch / "warm"),
+            str(THREADS),
+            precision,
+        ]
+    )
     warm = json.loads(text.splitlines()[-1])
-    network, gflop = statistics.median(stage["infer"] for stage in warm["stages"]), gflop_of(model, warm["shape"], warm["divisor"])
+    network, gflop = (
+        statistics.median(stage["infer"] for stage in warm["stages"]),
+        gflop_of(model, warm["shape"], warm["divisor"]),
+    )
     return {
         "what": title,
         "system": "gliodistill",
         "precision": warm["precision"],
         "cold_s": statistics.median(seconds for seconds, _ in colds),
         "warm_s": statistics.median(warm["seconds"]),
-        "stages_s": {stage: statistics.median(s[stage] for s in warm["stages"]) for stage in warm["stages"][0]},
+        "stages_s": {
+            stage: statistics.median(s[stage] for s in warm["stages"])
+            for stage in warm["stages"][0]
+        },
         "network_s": network,
         "gflop": gflop,
         "gflop_per_s": gflop / network if warm["whole"] else None,
@@ -150,7 +215,9 @@ def ours(title: str, model: Path, precision: str, studies: Path, data: Path | No
 
 
 def dice_of(model: Path, precision: str, data: Path, out: Path) -> dict[str, float | None]:
-    """Mean Dice of the model's own weights on labelled studies; in processes, since a child's peak counts what its parent held."""
+    """Mean Dice of the model's own weights on labelled studies; in processes, since a child's peak
+    counts what its parent held.
+    """
     options = ["--threads", str(THREADS), *(["--precision", precision] if precision else [])]
     program = [sys.executable, "-m", "gliodistill"]
     process([*program, "segment", str(data), "-m", str(model), "-o", str(out), *options])
@@ -160,7 +227,9 @@ def dice_of(model: Path, precision: str, data: Path, out: Path) -> dict[str, flo
 
 
 def peer(title: str, system: str, command: list[str], note: str) -> dict[str, Any]:
-    """One run of a peer, which times its own stages; what it multiplied is added to the time of its process."""
+    """One run of a peer, which times its own stages; what it multiplied is added to the time of its
+    process.
+    """
     wall, memory, text = process(command)
     facts = json.loads(text.splitlines()[-1])
     seconds = facts["seconds"]
@@ -178,27 +247,48 @@ def peer(title: str, system: str, command: list[str], note: str) -> dict[str, An
         "gflop_per_s": None,
         "peak_gb": memory,
         "dice": None,
-        "note": f"{note}; {facts['tiles']} tiles of 128³" + ("" if facts["all_tiles"] else ", one timed and multiplied"),
+        "note": (
+            f"{note}; {facts['tiles']} tiles of 128³"
+            + ("" if facts["all_tiles"] else ", one timed and multiplied")
+        ),
     }
 
 
 def mirrored(row: dict[str, Any]) -> dict[str, Any]:
     """A peer's row with its network in eight mirrored looks, each of which is the same work."""
     more = (LOOKS - 1) * row["network_s"]
-    note = row["note"].replace("without mirroring", f"{LOOKS} mirrored looks, its default") + f", × {LOOKS} looks"
+    note = (
+        row["note"].replace("without mirroring", f"{LOOKS} mirrored looks, its default")
+        + f", × {LOOKS} looks"
+    )
     changed = {key: row[key] + more for key in ("cold_s", "warm_s", "network_s")}
-    return row | changed | {"stages_s": row["stages_s"] | {"network": changed["network_s"]}, "note": note}
+    return (
+        row
+        | changed
+        | {
+            "stages_s": row["stages_s"] | {"network": changed["network_s"]},
+            "note": note,
+        }
+    )
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All rows."""
     studies = make_studies(options.work / "studies", options.count)
     first = next(path for path in sorted(studies.iterdir()) if path.is_dir())
-    models = {title: make_model(options.work / title.replace(" ", "_").replace("%", "percent"), *made) for title, made in MODELS.items()}
-    rest = [(title, *place.partition(":")[::2]) for title, place in (text.split("=", 1) for text in options.model)]
+    models = {
+        title: make_model(options.work / title.replace(" ", "_").replace("%", "percent"), *made)
+        for title, made in MODELS.items()
+    }
+    rest = [
+        (title, *place.partition(":")[::2])
+        for title, place in (text.split("=", 1) for text in options.model)
+    ]
     rows, peaks = [], [gemm_peak()]
     with tempfile.TemporaryDirectory() as scratch:
-        for index, (title, model, precision) in enumerate([*((title, str(model), "") for title, model in models.items()), *rest]):
+        for index, (title, model, precision) in enumerate(
+            [*((title, str(model), "") for title, model in models.items()), *rest]
+        ):
             folder = Path(scratch) / str(index)
             folder.mkdir()
             peaks.append(gemm_peak())
@@ -206,35 +296,82 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             rows.append(ours(title, Path(model), precision, studies, data, folder))
         if not options.without_peers:
             student = models["11 % student at 1 mm"]
-            command = [sys.executable, str(PEERS / "monai_window.py"), str(student), str(first), scratch]
-            rows.append(peer("11 % student at 1 mm, same weights", "MONAI", command, "sliding window, overlap 0.5"))
+            command = [
+                sys.executable,
+                str(PEERS / "monai_window.py"),
+                str(student),
+                str(first),
+                scratch,
+            ]
+            rows.append(
+                peer(
+                    "11 % student at 1 mm, same weights",
+                    "MONAI",
+                    command,
+                    "sliding window, overlap 0.5",
+                )
+            )
         if options.nnunet_python and not options.without_peers:
-            command = [options.nnunet_python, str(PEERS / "nnunet_predictor.py"), str(first), scratch]
-            plain = peer("its own network, 31 M weights", "nnU-Net v2", command, "without mirroring")
+            command = [
+                options.nnunet_python,
+                str(PEERS / "nnunet_predictor.py"),
+                str(first),
+                scratch,
+            ]
+            plain = peer(
+                "its own network, 31 M weights", "nnU-Net v2", command, "without mirroring"
+            )
             rows += [plain, mirrored(plain)]
     peaks.append(gemm_peak())
     for row in rows:
         row["share_of_peak"] = row["gflop_per_s"] / max(peaks) if row["gflop_per_s"] else None
     return {
-        "what": f"one study of 240×240×155×4 voxels, files to file, {THREADS} threads; seconds are medians",
+        "what": (
+            f"one study of 240×240×155×4 voxels, files to file, {THREADS} threads; seconds are"
+            " medians"
+        ),
         "matmul_gflop_per_s": peaks,
         "rows": rows,
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "load_1min": round(os.getloadavg()[0], 2)},
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("gliodistill", "numpy", "openvino", "torch", "monai")},
+        "machine": {
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "load_1min": round(os.getloadavg()[0], 2),
+        },
+        "versions": (
+            {"python": platform.python_version()}
+            | {
+                name: version(name)
+                for name in ("gliodistill", "numpy", "openvino", "torch", "monai")
+            }
+        ),
     }
 
 
 def processor() -> str:
     """Instruction sets that decide the speed."""
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    known = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8") if f" {name} " in flags.replace("\n", " ")]
+    known = [
+        name
+        for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8")
+        if f" {name} " in flags.replace("\n", " ")
+    ]
     return f"{platform.machine()} with {', '.join(known) or 'nothing known'}"
 
 
 def table(result: dict[str, Any]) -> str:
     """As Markdown."""
-    columns = ["system", "what", "precision", "cold s", "warm s", "network s", "of peak", "memory GB", "Dice WT/TC/ET", "how"]
+    columns = [
+        "system",
+        "what",
+        "precision",
+        "cold s",
+        "warm s",
+        "network s",
+        "of peak",
+        "memory GB",
+        "Dice WT/TC/ET",
+        "how",
+    ]
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for row in result["rows"]:
         share, dice = row["share_of_peak"], row["dice"]
@@ -246,12 +383,13 @@ def table(result: dict[str, Any]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     peaks = result["matmul_gflop_per_s"]
     lines.append(
-        f"\nMatrix products of {SIDE}² in float32, measured {len(peaks)} times in between: {min(peaks):.0f} to {max(peaks):.0f} GFLOP/s; "
-        "shares are of the largest."
+        f"\nMatrix products of {SIDE}² in float32, measured {len(peaks)} times in between:"
+        f" {min(peaks):.0f} to {max(peaks):.0f} GFLOP/s; shares are of the largest."
     )
     lines.append(f"{result['what'].capitalize()}.")
     lines.append(
-        f"{result['machine']['processor']}, {result['machine']['cores']} cores, load {result['machine']['load_1min']} when finished."
+        f"{result['machine']['processor']}, {result['machine']['cores']} cores, load"
+        f" {result['machine']['load_1min']} when finished."
     )
     return "\n".join(lines) + "\n"
 
@@ -267,8 +405,20 @@ def plot(result: dict[str, Any], path: Path) -> None:
     rows = result["rows"][::-1]
     figure, axes = pyplot.subplots(figsize=(9, 0.55 * len(rows) + 1.2), layout="constrained")
     names = [f"{row['system']}: {row['what']}, {row['note'].split(';')[0]}" for row in rows]
-    axes.barh(names, [row["warm_s"] for row in rows], color=["#2a6f97" if row["system"] == "gliodistill" else "#a0a0a0" for row in rows])
-    axes.scatter([row["network_s"] for row in rows], names, color="black", marker="|", s=160, zorder=3, label="network alone")
+    axes.barh(
+        names,
+        [row["warm_s"] for row in rows],
+        color=["#2a6f97" if row["system"] == "gliodistill" else "#a0a0a0" for row in rows],
+    )
+    axes.scatter(
+        [row["network_s"] for row in rows],
+        names,
+        color="black",
+        marker="|",
+        s=160,
+        zorder=3,
+        label="network alone",
+    )
     for row, name in zip(rows, names, strict=True):
         axes.annotate(f" {row['warm_s']:.2g} s", (row["warm_s"], name), va="center")
     axes.set_xscale("log")
@@ -280,11 +430,23 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="phantoms and packages are made here once")
-    parser.add_argument("-o", "--out", type=Path, help="folder of inference.json, inference.md and inference.svg")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--work", type=Path, required=True, help="phantoms and packages are made here once"
+    )
+    parser.add_argument(
+        "-o", "--out", type=Path, help="folder of inference.json, inference.md and inference.svg"
+    )
     parser.add_argument("-n", "--count", type=int, default=3, help="studies")
-    parser.add_argument("--model", action="append", default=[], metavar="TITLE=FOLDER[:PRECISION]", help="more packages, trained ones")
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="TITLE=FOLDER[:PRECISION]",
+        help="more packages, trained ones",
+    )
     parser.add_argument("--data", type=Path, help="labelled studies, for Dice")
     parser.add_argument("--nnunet-python", help="python of an environment with nnunetv2")
     parser.add_argument("--without-peers", action="store_true")
@@ -294,7 +456,9 @@ def main() -> None:
     sys.stdout.write(table(result))
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "inference.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        (options.out / "inference.json").write_text(
+            json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+        )
         (options.out / "inference.md").write_text(table(result))
         plot(result, options.out / "inference.svg")
 

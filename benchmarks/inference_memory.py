@@ -1,8 +1,10 @@
-"""Peak memory of segmenting one study, files to file: ``python benchmarks/inference_memory.py --side 512 [-o memory.json]``.
+"""Peak memory of segmenting one study, files to file: ``python benchmarks/inference_memory.py
+--side 512 [-o memory.json]``.
 
-The study is a ball of brain as large as a head in a cube of ``side``³ voxels, int16, at the model's own voxel size, so
-that nothing is resampled and every voxel of the brain goes through the network: by windows where a pass over the whole
-would take more than ``--memory``. The network is ``fast`` with random weights, unless ``--widths`` says otherwise.
+The study is a ball of brain as large as a head in a cube of ``side``³ voxels, int16, at the model's
+own voxel size, so that nothing is resampled and every voxel of the brain goes through the network:
+by windows where a pass over the whole would take more than ``--memory``. The network is ``fast``
+with random weights, unless ``--widths`` says otherwise.
 """
 
 import argparse
@@ -32,7 +34,9 @@ def make_study(folder: Path, shape: tuple[int, int, int]) -> None:
     rng, lines = np.random.default_rng(0), [np.arange(side) / side - 0.5 for side in shape]
     image = np.zeros(shape, dtype=np.int16, order="F")
     for plane, z in enumerate(lines[2]):
-        inside = (lines[0][:, None] / HEAD[0]) ** 2 + (lines[1][None] / HEAD[1]) ** 2 + (z / HEAD[2]) ** 2 < 1
+        inside = (lines[0][:, None] / HEAD[0]) ** 2 + (lines[1][None] / HEAD[1]) ** 2 + (
+            z / HEAD[2]
+        ) ** 2 < 1
         image[:, :, plane][inside] = rng.integers(100, 116, int(inside.sum()), dtype=np.int16)
     first = folder / "case_t1.nii.gz"
     write_nifti(Volume(image, np.diag([*[240 / side for side in shape], 1.0])), first)
@@ -45,18 +49,42 @@ def make_model(folder: Path, widths: list[int], patch: int) -> None:
     options: dict[str, Any] = {"widths": widths, "stem_stride": 2}
     training = TrainingSummary("none", "none", 0, 0, {}, "nothing: random weights, for memory")
     settings = InferenceSettings((patch, patch, patch), overlap=0.25)
-    spec = ModelSpec("memory", Preparation(), NetworkSpec("unet", options), Outputs(), BRATS2021, settings, training)
+    spec = ModelSpec(
+        "memory",
+        Preparation(),
+        NetworkSpec("unet", options),
+        Outputs(),
+        BRATS2021,
+        settings,
+        training,
+    )
     export_package(build("unet", **options), spec, folder)
 
 
-def measure(shape: tuple[int, int, int], widths: list[int], patch: int, threads: int, memory: float, probabilities: bool) -> dict[str, Any]:
+def measure(
+    shape: tuple[int, int, int],
+    widths: list[int],
+    patch: int,
+    threads: int,
+    memory: float,
+    probabilities: bool,
+) -> dict[str, Any]:
     """One run in a process of its own."""
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         (scratch / "case").mkdir()
         make_study(scratch / "case", shape)
         make_model(scratch / "model", widths, patch)
-        words = [str(scratch / "case"), "-m", str(scratch / "model"), "-o", str(scratch / "out"), "--threads", str(threads), "--json"]
+        words = [
+            str(scratch / "case"),
+            "-m",
+            str(scratch / "model"),
+            "-o",
+            str(scratch / "out"),
+            "--threads",
+            str(threads),
+            "--json",
+        ]
         words += ["--memory", str(memory), *(["--probabilities"] if probabilities else [])]
         seconds, peak, text = process([sys.executable, "-m", "gliodistill", "segment", *words])
         stages = json.loads(text)["done"]["case"]["seconds"]
@@ -72,8 +100,12 @@ def measure(shape: tuple[int, int, int], widths: list[int], patch: int, threads:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", type=int, nargs=3, action="append", help="voxels; more than once for more runs")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--shape", type=int, nargs=3, action="append", help="voxels; more than once for more runs"
+    )
     parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128, 160])
     parser.add_argument("--patch", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
@@ -82,7 +114,17 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     shapes = options.shape or [[240, 240, 155], [512, 512, 512]]
-    runs = [measure((x, y, z), options.widths, options.patch, options.threads, options.memory, options.probabilities) for x, y, z in shapes]
+    runs = [
+        measure(
+            (x, y, z),
+            options.widths,
+            options.patch,
+            options.threads,
+            options.memory,
+            options.probabilities,
+        )
+        for x, y, z in shapes
+    ]
     text = json.dumps(runs, indent=1) + "\n"
     sys.stdout.write(text)
     if options.output:

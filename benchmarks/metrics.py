@@ -1,13 +1,16 @@
-r"""How long a study's scores take: every rule set here, the official packages, MONAI and surface-distance, in one run.
+r"""How long a study's scores take: every rule set here, the official packages, MONAI and
+surface-distance, in one run.
 
     python benchmarks/metrics.py -o benchmarks/results/metrics/my-processor \
-        --brats2026 oracle2026/bin/python --brats2023 oracle2023/bin/python --checkout BraTS-2023-Metrics
+        --brats2026 oracle2026/bin/python --brats2023 oracle2023/bin/python --checkout
+        BraTS-2023-Metrics
 
-Each contestant is a process of its own, with the Python that has its package (``tests/evaluation/oracle/make_fixtures.py``
-says how to make those), on one thread. They take turns with every pair of label maps, 240×240×155 at 1 mm, first with arrays
-in memory, then with files; processor time is what counts, which a busy machine disturbs less than the clock. Peak memory is
-what the process holds at most beyond what its first imports hold. Pairs are phantoms whose outlines were blurred and moved,
-or with ``--truth`` and ``--predictions`` folders of your own.
+Each contestant is a process of its own, with the Python that has its package
+(``tests/evaluation/oracle/make_fixtures.py`` says how to make those), on one thread. They take
+turns with every pair of label maps, 240×240×155 at 1 mm, first with arrays in memory, then with
+files; processor time is what counts, which a busy machine disturbs less than the clock. Peak memory
+is what the process holds at most beyond what its first imports hold. Pairs are phantoms whose
+outlines were blurred and moved, or with ``--truth`` and ``--predictions`` folders of your own.
 """
 
 import argparse
@@ -45,7 +48,9 @@ class Contestant:
         """From NIfTI files."""
         import nibabel
 
-        return self.arrays(*(np.asarray(nibabel.load(path).dataobj) for path in (prediction, truth)))
+        return self.arrays(
+            *(np.asarray(nibabel.load(path).dataobj) for path in (prediction, truth))
+        )
 
     def arrays(self, prediction: Labels, truth: Labels) -> Values:
         """From arrays in memory."""
@@ -76,13 +81,21 @@ class Ours(Contestant):
         from gliodistill.studies.labels import BRATS2023
 
         box = bounding_box((prediction != 0) | (truth != 0)) or (slice(0, 1),) * 3
-        masks = [region_masks(labels[box], BRATS2023, list(self.rules.tissues.values())) for labels in (prediction, truth)]
+        masks = [
+            region_masks(labels[box], BRATS2023, list(self.rules.tissues.values()))
+            for labels in (prediction, truth)
+        ]
         scores = score_study(*masks, SPACING, self.rules, beyond=truth.size - masks[0][0].size)
-        return {region: {metric: values[metric] for metric in ("dice", "hd95_mm")} for region, values in scores.items()}
+        return {
+            region: {metric: values[metric] for metric in ("dice", "hd95_mm")}
+            for region, values in scores.items()
+        }
 
 
 class Official2026(Contestant):
-    """brats-evaluation with its configuration of WT, TC and ET: Dice, NSD and HD95, of regions and of matched lesions."""
+    """brats-evaluation with its configuration of WT, TC and ET: Dice, NSD and HD95, of regions and
+    of matched lesions.
+    """
 
     packages = ("BraTS-evaluation", "panoptica", "numpy", "scipy", "connected-components-3d")
 
@@ -91,7 +104,9 @@ class Official2026(Contestant):
 
         from panoptica import Panoptica_Evaluator
 
-        self.evaluator = Panoptica_Evaluator.load_from_config(str(files("brats_evaluation").joinpath("configs", "config_GoAT.yaml")))
+        self.evaluator = Panoptica_Evaluator.load_from_config(
+            str(files("brats_evaluation").joinpath("configs", "config_GoAT.yaml"))
+        )
 
     def files(self, prediction: str, truth: str) -> Values:
         """As its command does."""
@@ -108,7 +123,10 @@ class Official2026(Contestant):
     @staticmethod
     def _values(found: Mapping[str, Any]) -> dict[str, float | None]:
         dice, hd95 = float(found["global_bin_dsc"]), float(found["global_bin_hd95"])
-        return {"dice": dice if np.isfinite(dice) else None, "hd95_mm": hd95 if np.isfinite(hd95) else 373.0 if np.isinf(hd95) else None}
+        return {
+            "dice": dice if np.isfinite(dice) else None,
+            "hd95_mm": hd95 if np.isfinite(hd95) else 373.0 if np.isinf(hd95) else None,
+        }
 
 
 class Official2023(Contestant):
@@ -127,13 +145,18 @@ class Official2023(Contestant):
 
     @staticmethod
     def _with_lists(scores: dict[str, Any]) -> dict[str, Any]:
-        return scores | {"metric_pairs": [(list(lesions), *rest) for lesions, *rest in scores["metric_pairs"]]}
+        return scores | {
+            "metric_pairs": [(list(lesions), *rest) for lesions, *rest in scores["metric_pairs"]]
+        }
 
     def files(self, prediction: str, truth: str) -> Values:
         """Its table."""
         table = self.results(prediction, truth, "BraTS-GLI").set_index("Labels")
         names = {"dice": "Lesion_Wise_Score_Dice", "hd95_mm": "Lesion_Wise_Score_HD95"}
-        return {region: {ours: float(table.loc[region, theirs]) for ours, theirs in names.items()} for region in REGIONS}
+        return {
+            region: {ours: float(table.loc[region, theirs]) for ours, theirs in names.items()}
+            for region in REGIONS
+        }
 
 
 class Monai(Contestant):
@@ -153,9 +176,15 @@ class Monai(Contestant):
         """Dice and HD95."""
         import torch
 
-        pair = [torch.from_numpy(np.stack([np.isin(labels, codes) for codes in REGIONS.values()]))[None] for labels in (prediction, truth)]
+        pair = [
+            torch.from_numpy(np.stack([np.isin(labels, codes) for codes in REGIONS.values()]))[None]
+            for labels in (prediction, truth)
+        ]
         dice, hd95 = self.dice(*pair)[0].tolist(), self.hd95(*pair, spacing=SPACING)[0].tolist()
-        return {region: {"dice": dice[index], "hd95_mm": hd95[index]} for index, region in enumerate(REGIONS)}
+        return {
+            region: {"dice": dice[index], "hd95_mm": hd95[index]}
+            for index, region in enumerate(REGIONS)
+        }
 
 
 class SurfaceDistance(Contestant):
@@ -173,7 +202,10 @@ class SurfaceDistance(Contestant):
             found = surface_distance.compute_surface_distances(*masks, SPACING)
             surface_distance.compute_surface_dice_at_tolerance(found, 1.0)
             hd95 = float(surface_distance.compute_robust_hausdorff(found, 95))
-            values[region] = {"dice": float(surface_distance.compute_dice_coefficient(*masks)), "hd95_mm": hd95}
+            values[region] = {
+                "dice": float(surface_distance.compute_dice_coefficient(*masks)),
+                "hd95_mm": hd95,
+            }
         return values
 
 
@@ -186,8 +218,15 @@ CONTESTANTS: dict[str, tuple[str, Callable[..., Contestant]]] = {
     "official-2026": ("brats-evaluation (2026)", Official2026),
     "official-2023": ("BraTS-2023-Metrics", Official2023),
 }
-PEERS = {"official-2026": "ours-brats2026", "official-2023": "ours-brats2023", "monai": "ours-plain", "surface-distance": "ours-brats2023"}
-"""Who is measured against which rule set: the one whose numbers it gives, or (surface-distance) whose surfaces."""
+PEERS = {
+    "official-2026": "ours-brats2026",
+    "official-2023": "ours-brats2023",
+    "monai": "ours-plain",
+    "surface-distance": "ours-brats2023",
+}
+"""Who is measured against which rule set: the one whose numbers it gives, or (surface-distance)
+whose surfaces.
+"""
 SLOW = {"official-2023"}
 """Scores every pair once: half a minute each."""
 SAME = ("official-2026", "official-2023", "monai")
@@ -203,7 +242,11 @@ def serve(name: str, arguments: Sequence[str]) -> None:
     os.dup2(2, 1)  # what packages print must not mix with the answers
     contestant = CONTESTANTS[name][1](*arguments)
     held: list[Labels] = []
-    print(json.dumps({"versions": {package: version(package) for package in contestant.packages}}), file=talk, flush=True)
+    print(
+        json.dumps({"versions": {package: version(package) for package in contestant.packages}}),
+        file=talk,
+        flush=True,
+    )
     before = peak_kib()
     for line in sys.stdin:
         request = json.loads(line)
@@ -213,12 +256,28 @@ def serve(name: str, arguments: Sequence[str]) -> None:
         if request["what"] == "arrays":
             import nibabel
 
-            held = [np.ascontiguousarray(nibabel.load(path).dataobj, dtype=np.uint8) for path in request["pair"]]
+            held = [
+                np.ascontiguousarray(nibabel.load(path).dataobj, dtype=np.uint8)
+                for path in request["pair"]
+            ]
         start, cpu = time.perf_counter(), time.process_time()
-        values = contestant.arrays(*held) if request["what"] == "arrays" else contestant.files(*request["pair"])
+        values = (
+            contestant.arrays(*held)
+            if request["what"] == "arrays"
+            else contestant.files(*request["pair"])
+        )
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         print(
-            json.dumps({"seconds": seconds, "cpu": cpu, "values": values, "peak_mib": (peak_kib() - before) / 1024}), file=talk, flush=True
+            json.dumps(
+                {
+                    "seconds": seconds,
+                    "cpu": cpu,
+                    "values": values,
+                    "peak_mib": (peak_kib() - before) / 1024,
+                }
+            ),
+            file=talk,
+            flush=True,
         )
         held = []
 
@@ -236,9 +295,18 @@ class Process:
     """A contestant at work elsewhere."""
 
     def __init__(self, name: str, python: str, arguments: Sequence[str]) -> None:
-        one = {variable: "1" for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+        one = {
+            variable: "1"
+            for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        }
         command = [python, __file__, "--serve", name, *arguments]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **one})
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **one},
+        )
         self.versions: dict[str, str] = self._answer()["versions"]
 
     def ask(self, what: str, pair: Sequence[str]) -> dict[str, Any]:
@@ -263,7 +331,9 @@ class Process:
 
 
 def phantoms(count: int) -> Iterator[tuple[Labels, Labels]]:
-    """Predictions and truths: grown tumours, and what is left of them with outlines blurred and moved, bites and strays."""
+    """Predictions and truths: grown tumours, and what is left of them with outlines blurred and
+    moved, bites and strays.
+    """
     from scipy.ndimage import gaussian_filter
 
     from gliodistill.phantom import make_phantom
@@ -285,7 +355,9 @@ def phantoms(count: int) -> Iterator[tuple[Labels, Labels]]:
         yield BRATS2023.from_regions(blurred), BRATS2023.from_regions(regions)
 
 
-def folders(predictions: Path, truth: Path, labels: str, count: int) -> Iterator[tuple[Labels, Labels]]:
+def folders(
+    predictions: Path, truth: Path, labels: str, count: int
+) -> Iterator[tuple[Labels, Labels]]:
     """Pairs of one's own, in BraTS 2023 codes."""
     from gliodistill.evaluation.evaluate import match_pairs
     from gliodistill.images.nifti import read_labels
@@ -294,7 +366,12 @@ def folders(predictions: Path, truth: Path, labels: str, count: int) -> Iterator
     found = match_pairs(predictions, truth, labels=labels, subset=True)
     for pair in found.pairs[:count]:
         prediction = found.prediction_labels.to_regions(read_labels(pair.prediction.path).data)
-        yield BRATS2023.from_regions(prediction), BRATS2023.from_regions(found.truth_labels.to_regions(read_labels(pair.truth.path).data))
+        yield (
+            BRATS2023.from_regions(prediction),
+            BRATS2023.from_regions(
+                found.truth_labels.to_regions(read_labels(pair.truth.path).data)
+            ),
+        )
 
 
 def write_pairs(pairs: Iterator[tuple[Labels, Labels]], folder: Path) -> list[list[str]]:
@@ -303,7 +380,9 @@ def write_pairs(pairs: Iterator[tuple[Labels, Labels]], folder: Path) -> list[li
 
     written = []
     for index, pair in enumerate(pairs):
-        written.append([str(folder / part / f"Pair_{index:03d}.nii.gz") for part in ("prediction", "truth")])
+        written.append(
+            [str(folder / part / f"Pair_{index:03d}.nii.gz") for part in ("prediction", "truth")]
+        )
         for path, labels in zip(written[-1], pair, strict=True):
             Path(path).parent.mkdir(exist_ok=True)
             nibabel.save(nibabel.Nifti1Image(labels, np.diag([-1.0, -1.0, 1.0, 1.0])), path)
@@ -312,39 +391,67 @@ def write_pairs(pairs: Iterator[tuple[Labels, Labels]], folder: Path) -> list[li
 
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Median, best and worst."""
-    return {"median": round(statistics.median(values), 4), "best": round(min(values), 4), "worst": round(max(values), 4)}
+    return {
+        "median": round(statistics.median(values), 4),
+        "best": round(min(values), 4),
+        "worst": round(max(values), 4),
+    }
 
 
-def duel(processes: Mapping[str, Process], pairs: Sequence[Sequence[str]], rounds: int) -> dict[str, Any]:
-    """All contestants in turn, with every pair: first from arrays, then from files, after one to warm up."""
+def duel(
+    processes: Mapping[str, Process], pairs: Sequence[Sequence[str]], rounds: int
+) -> dict[str, Any]:
+    """All contestants in turn, with every pair: first from arrays, then from files, after one to
+    warm up.
+    """
     quick = [name for name in processes if name not in SLOW]
     for name in quick:
         processes[name].ask("files", pairs[0])
     results: dict[str, Any] = {
-        name: {"arrays": [], "files": [], "wall": {"arrays": [], "files": []}, "values": {}, "peak_mib": 0.0} for name in processes
+        name: {
+            "arrays": [],
+            "files": [],
+            "wall": {"arrays": [], "files": []},
+            "values": {},
+            "peak_mib": 0.0,
+        }
+        for name in processes
     }
     for done in range(rounds):
         for number, pair in enumerate(pairs):
             for what in ("arrays", "files"):
                 for name in quick if done else processes:
                     answer = processes[name].ask(what, pair)
-                    print(f"{name:16} pair {number}, {what}: {answer['seconds']} s", file=sys.stderr, flush=True)
+                    print(
+                        f"{name:16} pair {number}, {what}: {answer['seconds']} s",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                     if answer["seconds"] is not None:
                         results[name][what].append(answer["cpu"])
                         results[name]["wall"][what].append(answer["seconds"])
                         results[name]["values"][number] = answer["values"]
-                        results[name]["peak_mib"] = max(results[name]["peak_mib"], answer["peak_mib"])
+                        results[name]["peak_mib"] = max(
+                            results[name]["peak_mib"], answer["peak_mib"]
+                        )
     return results
 
 
-def largest_difference(first: Mapping[int, Values], second: Mapping[int, Values]) -> dict[str, float]:
+def largest_difference(
+    first: Mapping[int, Values], second: Mapping[int, Values]
+) -> dict[str, float]:
     """Of Dice and HD95, where both contestants give a finite number."""
     found = {"dice": 0.0, "hd95_mm": 0.0}
     for number, values in first.items():
         for region, metrics in values.items():
             for metric, value in metrics.items():
                 other = second[number][region][metric]
-                if value is not None and other is not None and np.isfinite(value) and np.isfinite(other):
+                if (
+                    value is not None
+                    and other is not None
+                    and np.isfinite(value)
+                    and np.isfinite(other)
+                ):
                     found[metric] = max(found[metric], abs(value - other))
     return {metric: float(f"{value:.2g}") for metric, value in found.items()}
 
@@ -355,7 +462,9 @@ def cohort(pairs: Sequence[Sequence[str]]) -> dict[str, float]:
 
     folder, manifest = (Path(path).parent for path in pairs[0])
     manifest = manifest / "truth.csv"
-    manifest.write_text("id,flair,truth\n" + "".join(f"{Path(path).name[:-7]},{path},{path}\n" for _, path in pairs))
+    manifest.write_text(
+        "id,flair,truth\n" + "".join(f"{Path(path).name[:-7]},{path},{path}\n" for _, path in pairs)
+    )
     seconds = {}
     for jobs in sorted({1, os.cpu_count() or 1}):
         start = time.perf_counter()
@@ -371,25 +480,51 @@ def machine() -> dict[str, Any]:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    return {"cpu": fields.get("model name") or platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
+    fields = {
+        key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)
+    }
+    return {
+        "cpu": fields.get("model name") or platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+    }
 
 
 def table(found: Mapping[str, Any]) -> str:
     """The table in the docs."""
-    rows = ["| one study, one thread | arrays → numbers, s | files → numbers, s | peak, MiB | times ours | Dice, HD95 differ by at most |"]
+    rows = [
+        "| one study, one thread | arrays → numbers, s | files → numbers, s | peak, MiB | times"
+        " ours | Dice, HD95 differ by at most |"
+    ]
     rows.append("|---|---|---|---|---|---|")
     for name, row in found["contestants"].items():
         arrays = f"{row['arrays_s']['median']:.3f}" if row["arrays_s"] else "–"
         peer, difference = "", ""
         if against := PEERS.get(name):
-            times = [f"{row['times'][what]:.1f} ×" for what in ("arrays", "files") if what in row["times"]]
+            times = [
+                f"{row['times'][what]:.1f} ×"
+                for what in ("arrays", "files")
+                if what in row["times"]
+            ]
             peer = f"{' / '.join(times)} `{against.removeprefix('ours-')}`"
-            difference = f"{row['difference']['dice']:g}, {row['difference']['hd95_mm']:g} mm" if "difference" in row else "other rules"
-        rows.append(f"| {row['title']} | {arrays} | {row['files_s']['median']:.3f} | {row['peak_mib']:.0f} | {peer} | {difference} |")
-    jobs = ", ".join(f"{seconds:.3f} s with {count} job{'s' * (count != '1')}" for count, seconds in found["cohort_s"].items())
+            difference = (
+                f"{row['difference']['dice']:g}, {row['difference']['hd95_mm']:g} mm"
+                if "difference" in row
+                else "other rules"
+            )
+        rows.append(
+            f"| {row['title']} | {arrays} | {row['files_s']['median']:.3f} | {row['peak_mib']:.0f}"
+            f" | {peer} | {difference} |"
+        )
+    jobs = ", ".join(
+        f"{seconds:.3f} s with {count} job{'s' * (count != '1')}"
+        for count, seconds in found["cohort_s"].items()
+    )
     versions = {
-        package: number for row in found["contestants"].values() for package, number in row["versions"].items() if package != "numpy"
+        package: number
+        for row in found["contestants"].values()
+        for package, number in row["versions"].items()
+        if package != "numpy"
     }
     used = ", ".join(
         f"{package} {versions[package]}"
@@ -401,22 +536,35 @@ def table(found: Mapping[str, Any]) -> str:
         f"\nMedian processor seconds over {found['pairs']}, each scored {found['rounds']} times;"
         f" {about['cpu']}, {about['cores']} cores; {used}."
     )
-    rows.append(f"`gliodistill evaluate --rules brats2026` over all of them, checks and reading included: {jobs} a study.")
+    rows.append(
+        "`gliodistill evaluate --rules brats2026` over all of them, checks and reading included:"
+        f" {jobs} a study."
+    )
     return "\n".join(rows) + "\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--serve", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--pairs", type=int, default=4, help="how many [4]")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is scored [3]")
     parser.add_argument("--truth", type=Path, metavar="FOLDER", help="a cohort instead of phantoms")
     parser.add_argument("--predictions", type=Path, metavar="FOLDER", help="of that cohort")
     parser.add_argument("--labels", default="brats2021", help="convention of both [brats2021]")
-    parser.add_argument("--brats2026", metavar="PYTHON", help="interpreter that has brats-evaluation")
-    parser.add_argument("--brats2023", metavar="PYTHON", help="interpreter that has what BraTS-2023-Metrics needs, and surface-distance")
+    parser.add_argument(
+        "--brats2026", metavar="PYTHON", help="interpreter that has brats-evaluation"
+    )
+    parser.add_argument(
+        "--brats2023",
+        metavar="PYTHON",
+        help="interpreter that has what BraTS-2023-Metrics needs, and surface-distance",
+    )
     parser.add_argument("--checkout", type=Path, metavar="FOLDER", help="of BraTS-2023-Metrics")
-    parser.add_argument("-o", "--output", type=Path, metavar="NAME", help="write NAME.json and NAME.md")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="NAME", help="write NAME.json and NAME.md"
+    )
     options = parser.parse_args()
     if options.serve:
         serve(options.serve[0], options.serve[1:])
@@ -426,7 +574,11 @@ def main() -> None:
     pythons["official-2023"] = options.brats2023 if options.checkout else None
     chosen = {name: pythons.get(name, sys.executable) for name in CONTESTANTS}
     with tempfile.TemporaryDirectory() as folder:
-        source = folders(options.predictions, options.truth, options.labels, options.pairs) if options.truth else phantoms(options.pairs)
+        source = (
+            folders(options.predictions, options.truth, options.labels, options.pairs)
+            if options.truth
+            else phantoms(options.pairs)
+        )
         pairs = write_pairs(source, Path(folder))
         processes = {
             name: Process(name, python, [str(options.checkout)] if name == "official-2023" else [])
@@ -452,15 +604,32 @@ def main() -> None:
     for name, against in PEERS.items():
         if name in contestants:
             row, ours = contestants[name], contestants[against]
-            row["times"] = {w: round(row[f"{w}_s"]["median"] / ours[f"{w}_s"]["median"], 2) for w in ("arrays", "files") if row[f"{w}_s"]}
+            row["times"] = {
+                w: round(row[f"{w}_s"]["median"] / ours[f"{w}_s"]["median"], 2)
+                for w in ("arrays", "files")
+                if row[f"{w}_s"]
+            }
             if name in SAME:
-                row["difference"] = largest_difference(results[name]["values"], results[against]["values"])
-    what = f"{len(pairs)} {'pairs of given folders' if options.truth else 'phantoms'} of 240×240×155 voxels"
-    found = {"machine": machine(), "pairs": what, "rounds": options.rounds, "contestants": contestants, "cohort_s": whole}
+                row["difference"] = largest_difference(
+                    results[name]["values"], results[against]["values"]
+                )
+    what = (
+        f"{len(pairs)} {'pairs of given folders' if options.truth else 'phantoms'} of 240×240×155"
+        " voxels"
+    )
+    found = {
+        "machine": machine(),
+        "pairs": what,
+        "rounds": options.rounds,
+        "contestants": contestants,
+        "cohort_s": whole,
+    }
     print(table(found))
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.with_suffix(".json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        options.output.with_suffix(".json").write_text(
+            json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+        )
         options.output.with_suffix(".md").write_text(table(found))
 
 

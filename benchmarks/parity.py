@@ -1,9 +1,11 @@
-"""Every export of a run beside its trained network: logits, Dice with the network's answers and with the truth, size, time.
+"""Every export of a run beside its trained network: logits, Dice with the network's answers and
+with the truth, size, time.
 
-``python benchmarks/parity.py RUN… --work FOLDER -o benchmarks/results/parity/NAME.json`` exports each finished run in every format and in
-int8 (kept in ``--work``: a second call only measures), and writes NAME.json and NAME.md. Agreement is what the packages themselves record;
-Dice with the truth is that of the run's validation studies on the prepared grid, one value a region, voxels of all studies
-counted together; time is the median of whole-study passes of each runtime in turn.
+``python benchmarks/parity.py RUN… --work FOLDER -o benchmarks/results/parity/NAME.json`` exports
+each finished run in every format and in int8 (kept in ``--work``: a second call only measures), and
+writes NAME.json and NAME.md. Agreement is what the packages themselves record; Dice with the truth
+is that of the run's validation studies on the prepared grid, one value a region, voxels of all
+studies counted together; time is the median of whole-study passes of each runtime in turn.
 """
 
 import argparse
@@ -49,7 +51,9 @@ def export(run: Path, folder: Path) -> tuple[ModelPackage, str]:
         return package_run(run, folder, formats=("openvino", "onnx", "torch")), str(error)
 
 
-def dice_with_truth(run: Runtime, package: ModelPackage, studies: list[CachedStudy], channels: list[int]) -> dict[str, float]:
+def dice_with_truth(
+    run: Runtime, package: ModelPackage, studies: list[CachedStudy], channels: list[int]
+) -> dict[str, float]:
     common, total = np.zeros(3), np.zeros(3)
     for study in studies:
         logits = tiling.whole(np.asarray(study.image()[channels]), run, package.runtime.divisor)
@@ -61,7 +65,9 @@ def dice_with_truth(run: Runtime, package: ModelPackage, studies: list[CachedStu
 
 
 def times(runs: list[Runtime], image: NDArray[np.uint8], passes: int) -> list[float]:
-    """Median seconds of a pass of each; one pass of each in turn, so that what else the machine does falls on all alike."""
+    """Median seconds of a pass of each; one pass of each in turn, so that what else the machine
+    does falls on all alike.
+    """
     seconds: list[list[float]] = [[] for _ in runs]
     for i in range(passes + 1):
         for run, found in zip(runs, seconds, strict=True):
@@ -79,8 +85,12 @@ def measure(run: Path, folder: Path, threads: int, passes: int) -> dict[str, Any
     studies = list(cache.select(set(experiment.split["validation"])))
     channels = channels_of(experiment.recipe, name)
     image = np.asarray(studies[0].image()[channels])
-    image = np.pad(image, [(0, 0), *((0, -side % package.runtime.divisor) for side in image.shape[1:])])[None]
-    runs = [open_runtime(e.runtime, package, threads, PRECISION[e.weights]) for e in package.exports]
+    image = np.pad(
+        image, [(0, 0), *((0, -side % package.runtime.divisor) for side in image.shape[1:])]
+    )[None]
+    runs = [
+        open_runtime(e.runtime, package, threads, PRECISION[e.weights]) for e in package.exports
+    ]
     rows = [
         export.to_dict()
         | {
@@ -88,7 +98,9 @@ def measure(run: Path, folder: Path, threads: int, passes: int) -> dict[str, Any
             "truth_dice": dice_with_truth(runtime, package, studies, channels),
             "seconds": seconds,
         }
-        for export, runtime, seconds in zip(package.exports, runs, times(runs, image, passes), strict=True)
+        for export, runtime, seconds in zip(
+            package.exports, runs, times(runs, image, passes), strict=True
+        )
     ]
     return {
         "model": package.name,
@@ -105,34 +117,60 @@ def machine(threads: int) -> dict[str, Any]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     flags = next((line for line in lines if line.startswith("flags")), "").split()
     return {
-        "processor": next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor()),
-        "instructions": [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16") if flag in flags],
-        "openvino_capabilities": list(import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
+        "processor": next(
+            (line.partition(": ")[2] for line in lines if line.startswith("model name")),
+            platform.processor(),
+        ),
+        "instructions": [
+            flag
+            for flag in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16")
+            if flag in flags
+        ],
+        "openvino_capabilities": list(
+            import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        ),
         "cores": os.cpu_count(),
         "threads": threads,
-        "versions": {name: version(name) for name in ("gliodistill", "torch", "openvino", "nncf", "onnxruntime", "onnx")},
+        "versions": {
+            name: version(name)
+            for name in ("gliodistill", "torch", "openvino", "nncf", "onnxruntime", "onnx")
+        },
     }
 
 
 def as_markdown(results: dict[str, Any]) -> str:
     facts = results["machine"]
     lines = [
-        f"{facts['processor']}, {facts['threads']} threads, {', '.join(facts['instructions'])}. "
-        "Dice with the network's own answers: on training studies that int8 was not calibrated on. Seconds: one whole prepared study.",
+        (
+            f"{facts['processor']}, {facts['threads']} threads, {', '.join(facts['instructions'])}."
+            " Dice with the network's own answers: on training studies that int8 was not"
+            " calibrated on. Seconds: one whole prepared study."
+        ),
         "",
-        "| model | export | MB | largest logit difference (of ±) | Dice with the network WT, TC, ET | with the truth | seconds |",
+        (
+            "| model | export | MB | largest logit difference (of ±) | Dice with the network WT,"
+            " TC, ET | with the truth | seconds |"
+        ),
         "|---|---|---|---|---|---|---|",
     ]
     for model in results["models"]:
         for row in model["exports"]:
             agreement = row["studies"] or row["random"]
             calibration = row["calibration"]
-            kept = f", {calibration['float_layers']} layers at either end in float" if calibration and calibration["float_layers"] else ""
-            shared, truth = (", ".join(f"{dice[region]:.4f}" for region in REGIONS) for dice in (agreement["dice"], row["truth_dice"]))
+            kept = (
+                f", {calibration['float_layers']} layers at either end in float"
+                if calibration and calibration["float_layers"]
+                else ""
+            )
+            shared, truth = (
+                ", ".join(f"{dice[region]:.4f}" for region in REGIONS)
+                for dice in (agreement["dice"], row["truth_dice"])
+            )
             differs = f"{agreement['max_abs_difference']:.2g} (±{agreement['max_abs_logit']:.1f})"
             label = f"{row['runtime']} {row['weights']}{kept}"
             lines.append(
-                f"| {model['model']} | {label} | {row['bytes'] / 1e6:.2f} | {differs} | {shared} | {truth} | {row['seconds']:.3f} |"
+                f"| {model['model']} | {label} | {row['bytes'] / 1e6:.2f} | {differs} | {shared} |"
+                f" {truth} | {row['seconds']:.3f} |"
             )
         if model["int8_refused"]:
             lines.append(f"| {model['model']} | int8: {model['int8_refused']} | | | | | |")
@@ -143,10 +181,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--work", type=Path, required=True, help="where packages are kept")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="results, JSON; a table is written beside it")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        help="results, JSON; a table is written beside it",
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--passes", type=int, default=9)
-    parser.add_argument("--export-only", action="store_true", help="write the packages, measure nothing")
+    parser.add_argument(
+        "--export-only", action="store_true", help="write the packages, measure nothing"
+    )
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     if options.export_only:
@@ -156,8 +202,15 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(options.threads)
-    models = [measure(run, options.work / run.name, options.threads, options.passes) for run in options.runs]
-    results = {"command": " ".join(Path(word).name for word in sys.argv), "machine": machine(options.threads), "models": models}
+    models = [
+        measure(run, options.work / run.name, options.threads, options.passes)
+        for run in options.runs
+    ]
+    results = {
+        "command": " ".join(Path(word).name for word in sys.argv),
+        "machine": machine(options.threads),
+        "models": models,
+    }
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(results, indent=1) + "\n")
     table = as_markdown(results)

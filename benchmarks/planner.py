@@ -1,9 +1,11 @@
-"""What blocks of channels do to the time of a student: seconds over operations for trunks of 8 to 64 on grids folded 1, 2 and 4 times.
+"""What blocks of channels do to the time of a student: seconds over operations for trunks of 8 to
+64 on grids folded 1, 2 and 4 times.
 
     python benchmarks/planner.py benchmarks/results/planner/my-processor --graphs graphs
 
-Every shape is one that `gliodistill plan` would consider, timed as it times them: exported, one pass to warm up, then timed passes,
-in turns, so that a busy machine slows all alike. Run it twice with the same --graphs: the second run only times. Writes .json, .md, .svg.
+Every shape is one that `gliodistill plan` would consider, timed as it times them: exported, one
+pass to warm up, then timed passes, in turns, so that a busy machine slows all alike. Run it twice
+with the same --graphs: the second run only times. Writes .json, .md, .svg.
 """
 
 import argparse
@@ -80,16 +82,21 @@ def markdown(found: dict[str, Any]) -> str:
     rows = {(row["stem_stride"], row["widths"][0]): row for row in found["rows"]}
     passes = [row["passes"] for row in found["rows"]]
     lines = [
-        f"{found['processor']}, {found['threads']} threads, {found['runtime']} {found['precision']}, image "
-        f"{' × '.join(map(str, found['shape']))}; blocks of {found['block']} channels ({found['unit']}). Milliseconds for a GFLOP "
-        f"(milliseconds of a pass): medians of {min(passes)} to {max(passes)} passes in turns.",
+        (
+            f"{found['processor']}, {found['threads']} threads, {found['runtime']}"
+            f" {found['precision']}, image {' × '.join(map(str, found['shape']))}; blocks of"
+            f" {found['block']} channels ({found['unit']}). Milliseconds for a GFLOP (milliseconds"
+            f" of a pass): medians of {min(passes)} to {max(passes)} passes in turns."
+        ),
         "",
         f"| trunk | blocks filled | {' | '.join(f'stem stride {stride}' for stride in STRIDES)} |",
         f"|---|---|{'---|' * len(STRIDES)}",
     ]
     for trunk in TRUNKS:
         own = [rows.get((stride, trunk)) for stride in STRIDES]
-        cells = [f"{row['ms_per_gflop']:.1f} ({row['median_ms']:.0f})" if row else "–" for row in own]
+        cells = [
+            f"{row['ms_per_gflop']:.1f} ({row['median_ms']:.0f})" if row else "–" for row in own
+        ]
         filled = next(row["filled"] for row in own if row)
         lines.append(f"| {trunk} | {100 * filled:.0f} % | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -100,13 +107,19 @@ def picture(found: dict[str, Any]) -> str:
     series = []
     for stride in STRIDES:
         own = [row for row in found["rows"] if row["stem_stride"] == stride]
-        series.append(Series(f"stem stride {stride}", [row["widths"][0] for row in own], [row["ms_per_gflop"] for row in own]))
+        series.append(
+            Series(
+                f"stem stride {stride}",
+                [row["widths"][0] for row in own],
+                [row["ms_per_gflop"] for row in own],
+            )
+        )
     figure = line_chart(series, "Milliseconds for a GFLOP", "channels of the trunk", "ms")
     drawing = re.search(r"<svg.*?</svg>", figure, re.DOTALL)
     assert drawing is not None
     key = "".join(
-        f'<text class="label" x="300" y="{30 + 18 * i}">{line.name}</text><line class="line c{i}" x1="270" x2="294" y1="{26 + 18 * i}" '
-        f'y2="{26 + 18 * i}"/>'
+        f'<text class="label" x="300" y="{30 + 18 * i}">{line.name}</text><line class="line c{i}"'
+        f' x1="270" x2="294" y1="{26 + 18 * i}" y2="{26 + 18 * i}"/>'
         for i, line in enumerate(series)
     )
     whole = drawing.group().replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
@@ -116,19 +129,35 @@ def picture(found: dict[str, Any]) -> str:
 def processor() -> str:
     """Its name."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    return f"{fields.get('model name')} (family {fields.get('cpu family')}, model {fields.get('model')})"
+    fields = {
+        key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)
+    }
+    return (
+        f"{fields.get('model name')} (family {fields.get('cpu family')}, model"
+        f" {fields.get('model')})"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", type=Path, help="path of the results, without a suffix")
-    parser.add_argument("--graphs", type=Path, required=True, help="folder of exported graphs; made where missing")
+    parser.add_argument(
+        "--graphs", type=Path, required=True, help="folder of exported graphs; made where missing"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--precision", choices=precisions("openvino"), default=precisions("openvino")[0])
+    parser.add_argument(
+        "--precision", choices=precisions("openvino"), default=precisions("openvino")[0]
+    )
     parser.add_argument("--seconds", type=float, default=60.0, help="of rounds after the first")
     options = parser.parse_args()
-    bench = Bench(Setting(4, 3, SHAPE, "openvino"), options.precision, options.threads, make_folder(options.graphs))
+    bench = Bench(
+        Setting(4, 3, SHAPE, "openvino"),
+        options.precision,
+        options.threads,
+        make_folder(options.graphs),
+    )
     block = alignment(options.precision, processor_flags())
     found = {
         "processor": processor(),

@@ -1,13 +1,17 @@
-"""How well predicted Dice and flags work: against the truth, on right studies, and on studies made wrong.
+"""How well predicted Dice and flags work: against the truth, on right studies, and on studies made
+wrong.
 
-``python benchmarks/quality.py MODEL --data LABELLED --healthy STUDIES --heads STUDIES -o benchmarks/results/quality/NAME.json`` writes
-NAME.json, NAME.md and, with ``--picture``, NAME.png. Whatever is fitted is fitted anew without the patient who is judged: the
-regression from features to Dice, and what sequences look like. ``--as-shipped`` judges the model's own instead, which says
-something for patients that it has not seen only. ``--rows FILE`` takes answers of a cross-validation (a list of ``patient``, ``region``,
-``features`` and ``dice``) in place of the model's own for LABELLED. No id of a patient is written.
+``python benchmarks/quality.py MODEL --data LABELLED --healthy STUDIES --heads STUDIES -o
+benchmarks/results/quality/NAME.json`` writes NAME.json, NAME.md and, with ``--picture``, NAME.png.
+Whatever is fitted is fitted anew without the patient who is judged: the regression from features to
+Dice, and what sequences look like. ``--as-shipped`` judges the model's own instead, which says
+something for patients that it has not seen only. ``--rows FILE`` takes answers of a
+cross-validation (a list of ``patient``, ``region``, ``features`` and ``dice``) in place of the
+model's own for LABELLED. No id of a patient is written.
 
-Wrong studies are made of right ones, for every subset of the sequences: two exchanged, one replaced by another (that is there
-as well, or not), and a head drawn around the brain. ``--heads`` are real ones, as scanned: each image by itself.
+Wrong studies are made of right ones, for every subset of the sequences: two exchanged, one replaced
+by another (that is there as well, or not), and a head drawn around the brain. ``--heads`` are real
+ones, as scanned: each image by itself.
 """
 
 import argparse
@@ -57,7 +61,11 @@ class Case:
 def some(prepared: Prepared, channels: Iterable[int]) -> Prepared:
     """The study with only these of its channels."""
     kept = [channel in channels for channel in range(len(prepared.image))]
-    return replace(prepared, image=prepared.image * np.array(kept, dtype=np.uint8)[:, None, None, None], present=tuple(kept))
+    return replace(
+        prepared,
+        image=prepared.image * np.array(kept, dtype=np.uint8)[:, None, None, None],
+        present=tuple(kept),
+    )
 
 
 def taking(prepared: Prepared, channels: dict[int, int], donor: Prepared) -> Prepared:
@@ -83,32 +91,56 @@ def rows_of(predictor: Predictor, cases: list[Case], every_subset: bool) -> list
             for region, features in answer.quality.features.items():
                 place = REGIONS.index(region)
                 value = dice(drawn[place], truth[place])
-                rows.append(QualityRow(str(case.index), region, features, 0.0 if value is None else value))
+                rows.append(
+                    QualityRow(str(case.index), region, features, 0.0 if value is None else value)
+                )
     return rows
 
 
-def predictions(rows: list[QualityRow], shipped: QualityModel | None) -> list[tuple[QualityRow, float]]:
-    """Each row with its predicted Dice, by the model's own regression or by one fitted without its patient."""
+def predictions(
+    rows: list[QualityRow], shipped: QualityModel | None
+) -> list[tuple[QualityRow, float]]:
+    """Each row with its predicted Dice, by the model's own regression or by one fitted without its
+    patient.
+    """
     found = []
     for patient in sorted({row.patient for row in rows}):
-        model = shipped or fit_quality((row for row in rows if row.patient != patient), "the other patients")
+        model = shipped or fit_quality(
+            (row for row in rows if row.patient != patient), "the other patients"
+        )
         for row in (row for row in rows if row.patient == patient and row.region in model.regions):
             found.append((row, model.regions[row.region].predict(row.features)))
     return found
 
 
 def dice_table(pairs: list[tuple[QualityRow, float]], low: float) -> dict[str, Any]:
-    """How well Dice was predicted: of each region, and of each by the number of sequences that were lacking."""
+    """How well Dice was predicted: of each region, and of each by the number of sequences that were
+    lacking.
+    """
     groups: dict[str, list[tuple[QualityRow, float]]] = defaultdict(list)
     for row, predicted in pairs:
-        lacking = int(sum(value for name, value in row.features.items() if name.startswith("lacks_")))
+        lacking = int(
+            sum(value for name, value in row.features.items() if name.startswith("lacks_"))
+        )
         groups[row.region].append((row, predicted))
         groups[f"{row.region}, {lacking} lacking"].append((row, predicted))
     table = {}
     for name, part in groups.items():
-        true, predicted = np.array([row.dice for row, _ in part]), np.array([value for _, value in part])
+        true, predicted = (
+            np.array([row.dice for row, _ in part]),
+            np.array([value for _, value in part]),
+        )
         patients = [row.patient for row, _ in part]
-        errors = [np.mean([abs(p - t) for p, t, who in zip(predicted, true, patients, strict=True) if who == one]) for one in set(patients)]
+        errors = [
+            np.mean(
+                [
+                    abs(p - t)
+                    for p, t, who in zip(predicted, true, patients, strict=True)
+                    if who == one
+                ]
+            )
+            for one in set(patients)
+        ]
         poor, flagged = true < low, predicted < low
         table[name] = {
             "answers": len(part),
@@ -126,20 +158,35 @@ def dice_table(pairs: list[tuple[QualityRow, float]], low: float) -> dict[str, A
 
 
 def name_checks(cases: list[Case], spec: ModelSpec, as_shipped: bool) -> dict[str, Any]:
-    """Share of right studies and of each kind of wrong ones that a flag about names was raised for, by number of sequences."""
+    """Share of right studies and of each kind of wrong ones that a flag about names was raised for,
+    by number of sequences.
+    """
     raised: dict[str, dict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
     codes: Counter[str] = Counter()
     names = [str(s) for s in spec.sequences]
-    thin = [replace(case.prepared, image=thinned(case.prepared.image)[0]) for case in cases]  # flags look at no more
-    for case, small in track(zip(cases, thin, strict=True), "exchanging sequences", total=len(cases)):
+    thin = [
+        replace(case.prepared, image=thinned(case.prepared.image)[0]) for case in cases
+    ]  # flags look at no more
+    for case, small in track(
+        zip(cases, thin, strict=True), "exchanging sequences", total=len(cases)
+    ):
         others = [other.image for other in thin if other is not small]
-        known = spec if as_shipped else replace(spec, reference=fit_reference(others, spec.sequences))
+        known = (
+            spec if as_shipped else replace(spec, reference=fit_reference(others, spec.sequences))
+        )
         codes.update({flag.code for flag in study_flags(case.prepared, known)})
         for kind, size, study in wrong_names(small, names):
             found = [flag.code for flag in study_flags(study, known) if flag.code in NAMES]
             raised[kind][size].append(bool(found))
-    shares = {kind: {str(n): share(hits) for n, hits in sorted(by.items())} for kind, by in sorted(raised.items())}
-    return {"by_kind_and_number_of_sequences": shares, "flags_of_right_studies": dict(codes), "right_studies": len(cases)}
+    shares = {
+        kind: {str(n): share(hits) for n, hits in sorted(by.items())}
+        for kind, by in sorted(raised.items())
+    }
+    return {
+        "by_kind_and_number_of_sequences": shares,
+        "flags_of_right_studies": dict(codes),
+        "right_studies": len(cases),
+    }
 
 
 def wrong_names(prepared: Prepared, names: list[str]) -> Iterator[tuple[str, int, Prepared]]:
@@ -154,12 +201,20 @@ def wrong_names(prepared: Prepared, names: list[str]) -> Iterator[tuple[str, int
             for target in channels:
                 for source in everything:
                     if source != target:
-                        how = "replaced by one that is there too" if source in channels else "replaced by one that is not there"
+                        how = (
+                            "replaced by one that is there too"
+                            if source in channels
+                            else "replaced by one that is not there"
+                        )
                         yield how, size, taking(given, {target: source}, prepared)
             if size > 2:
                 for turned in permutations(channels):
                     if sum(a != b for a, b in zip(turned, channels, strict=True)) > 2:
-                        yield "more than two exchanged", size, taking(given, dict(zip(channels, turned, strict=True)), prepared)
+                        yield (
+                            "more than two exchanged",
+                            size,
+                            taking(given, dict(zip(channels, turned, strict=True)), prepared),
+                        )
 
 
 def share(hits: list[bool]) -> dict[str, Any]:
@@ -167,7 +222,11 @@ def share(hits: list[bool]) -> dict[str, Any]:
     n, z = len(hits), 1.959964
     p = sum(hits) / n
     middle, reach = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return {"flagged": sum(hits), "of": n, "interval": [(middle - reach) / (1 + z * z / n), (middle + reach) / (1 + z * z / n)]}
+    return {
+        "flagged": sum(hits),
+        "of": n,
+        "interval": [(middle - reach) / (1 + z * z / n), (middle + reach) / (1 + z * z / n)],
+    }
 
 
 def in_a_head(study: Study) -> Study:
@@ -187,56 +246,97 @@ def in_a_head(study: Study) -> Study:
 
 def head_checks(predictor: Predictor, cases: list[Case], heads: Path | None) -> dict[str, Any]:
     drawn = [
-        study_flags(predictor.prepare(in_a_head(replace(case.record, truth=None).load())), predictor.package.spec)
+        study_flags(
+            predictor.prepare(in_a_head(replace(case.record, truth=None).load())),
+            predictor.package.spec,
+        )
         for case in track(cases, "drawing heads")
     ]
-    result = {"drawn": share([any(flag.code == "not_skull_stripped" for flag in flags) for flags in drawn])}
+    result = {
+        "drawn": share(
+            [any(flag.code == "not_skull_stripped" for flag in flags) for flags in drawn]
+        )
+    }
     if heads:
         for record in open_cohort(heads).studies:
             for sequence, file in record.images.items():
                 study = replace(record, images={sequence: file}).load()
-                flags = study_flags(predictor.package.preparation.apply(study), predictor.package.spec)
+                flags = study_flags(
+                    predictor.package.preparation.apply(study), predictor.package.spec
+                )
                 result[f"real head {len(result)}, {sequence}"] = [flag.code for flag in flags]
     return result
 
 
 def healthy_checks(predictor: Predictor, folder: Path) -> list[dict[str, Any]]:
     answers = [predictor.segment(record.load()) for record in open_cohort(folder).studies]
-    return [{"wt_ml": answer.volumes_ml["WT"], "flags": [flag.code for flag in answer.quality.flags]} for answer in answers]
+    return [
+        {"wt_ml": answer.volumes_ml["WT"], "flags": [flag.code for flag in answer.quality.flags]}
+        for answer in answers
+    ]
 
 
 def as_markdown(results: dict[str, Any]) -> str:
     lines = []
     if table := results.get("dice"):
         lines += [
-            f"Predicted Dice against the truth; {results['judged']}. Low: below {results['low']:g}.",
+            (
+                f"Predicted Dice against the truth; {results['judged']}. Low: below"
+                f" {results['low']:g}."
+            ),
             "",
-            "| region | answers (patients) | mean Dice | mean error [95 %] | of the mean | Spearman | low flagged | others flagged |",
+            (
+                "| region | answers (patients) | mean Dice | mean error [95 %] | of the mean |"
+                " Spearman | low flagged | others flagged |"
+            ),
             "|---|---|---|---|---|---|---|---|",
         ]
         for name, row in table.items():
-            interval = "[{:.3f}, {:.3f}]".format(*row["mae_interval"]) if row["mae_interval"] else ""
-            errors = f"{row['mae']:.3f} {interval} | {row['mae_of_mean']:.3f} | {row['spearman']:.2f}"
-            flagged = f"{row['poor_flagged']} of {row['poor']} | {row['good_flagged']} of {row['answers'] - row['poor']}"
-            lines.append(f"| {name} | {row['answers']} ({row['patients']}) | {row['mean_dice']:.3f} | {errors} | {flagged} |")
+            interval = (
+                "[{:.3f}, {:.3f}]".format(*row["mae_interval"]) if row["mae_interval"] else ""
+            )
+            errors = (
+                f"{row['mae']:.3f} {interval} | {row['mae_of_mean']:.3f} | {row['spearman']:.2f}"
+            )
+            flagged = (
+                f"{row['poor_flagged']} of {row['poor']} | {row['good_flagged']} of"
+                f" {row['answers'] - row['poor']}"
+            )
+            lines.append(
+                f"| {name} | {row['answers']} ({row['patients']}) | {row['mean_dice']:.3f} |"
+                f" {errors} | {flagged} |"
+            )
     shares = results["names"]["by_kind_and_number_of_sequences"]
     sizes = sorted({size for by in shares.values() for size in by}, reverse=True)
-    lines += ["", f"Studies flagged for wrong images, by the number of sequences given; {results['judged']}.", ""]
+    lines += [
+        "",
+        f"Studies flagged for wrong images, by the number of sequences given; {results['judged']}.",
+        "",
+    ]
     lines += ["| study | " + " | ".join(sizes) + " |", "|---|" + "---|" * len(sizes)]
     for kind in sorted(shares, key=lambda kind: (kind != "right", kind)):
-        cells = [f"{by['flagged']} of {by['of']}" if (by := shares[kind].get(size)) else "" for size in sizes]
+        cells = [
+            f"{by['flagged']} of {by['of']}" if (by := shares[kind].get(size)) else ""
+            for size in sizes
+        ]
         lines.append(f"| {kind} | {' | '.join(cells)} |")
-    told = ", ".join(f"`{code}` {times} ×" for code, times in results["names"]["flags_of_right_studies"].items())
+    told = ", ".join(
+        f"`{code}` {times} ×" for code, times in results["names"]["flags_of_right_studies"].items()
+    )
     lines += [
         "",
         f"Flags of the {results['names']['right_studies']} right studies: {told or 'none'}.",
         "",
     ]
     heads = {
-        name: f"{by['flagged']} of {by['of']} flagged" if isinstance(by, dict) else ", ".join(by) for name, by in results["heads"].items()
+        name: f"{by['flagged']} of {by['of']} flagged" if isinstance(by, dict) else ", ".join(by)
+        for name, by in results["heads"].items()
     }
     lines += [f"* skull left on, {name}: {said or 'not flagged'}" for name, said in heads.items()]
-    lines += [f"* no tumour: {one['wt_ml']:.1f} ml drawn; {', '.join(one['flags']) or 'no flag'}" for one in results["healthy"]]
+    lines += [
+        f"* no tumour: {one['wt_ml']:.1f} ml drawn; {', '.join(one['flags']) or 'no flag'}"
+        for one in results["healthy"]
+    ]
     return "\n".join(lines).strip() + "\n"
 
 
@@ -246,12 +346,20 @@ def picture(pairs: list[tuple[QualityRow, float]], path: Path) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(REGIONS), figsize=(10, 3.6), sharey=True, layout="constrained")
+    figure, axes = pyplot.subplots(
+        1, len(REGIONS), figsize=(10, 3.6), sharey=True, layout="constrained"
+    )
     for axis, region in zip(axes, REGIONS, strict=True):
         points = [(predicted, row.dice) for row, predicted in pairs if row.region == region]
         axis.plot([0, 1], [0, 1], color="0.7", linewidth=1)
         axis.scatter(*zip(*points, strict=True), s=14, alpha=0.6) if points else None
-        axis.set(title=region, xlabel="predicted Dice", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        axis.set(
+            title=region,
+            xlabel="predicted Dice",
+            xlim=(-0.02, 1.02),
+            ylim=(-0.02, 1.02),
+            aspect="equal",
+        )
     axes[0].set_ylabel("Dice with the truth")
     figure.savefig(path, dpi=110)
 
@@ -261,26 +369,47 @@ def main() -> None:
     parser.add_argument("model", help="a package's folder, or the name of a shipped model")
     parser.add_argument("--data", type=Path, required=True, help="labelled studies")
     parser.add_argument("--ids", help="only these of them, with commas between")
-    parser.add_argument("--rows", type=Path, help="answers of a cross-validation, instead of segmenting")
+    parser.add_argument(
+        "--rows", type=Path, help="answers of a cross-validation, instead of segmenting"
+    )
     parser.add_argument("--healthy", type=Path, help="studies without a tumour")
     parser.add_argument("--heads", type=Path, help="studies with the skull on")
-    parser.add_argument("--drawn-heads", type=int, default=5, help="studies around which a head is drawn")
-    parser.add_argument("--subsets", action="store_true", help="segment with every subset of the sequences")
+    parser.add_argument(
+        "--drawn-heads", type=int, default=5, help="studies around which a head is drawn"
+    )
+    parser.add_argument(
+        "--subsets", action="store_true", help="segment with every subset of the sequences"
+    )
     parser.add_argument("--no-dice", action="store_true", help="flags only")
-    parser.add_argument("--as-shipped", action="store_true", help="judge what the model brings along")
+    parser.add_argument(
+        "--as-shipped", action="store_true", help="judge what the model brings along"
+    )
     parser.add_argument("--threads", type=int)
     parser.add_argument("--picture", action="store_true")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="results, JSON; a table is written beside it")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        help="results, JSON; a table is written beside it",
+    )
     options = parser.parse_args()
     predictor = Predictor(options.model, threads=options.threads)
     spec = predictor.package.spec
     cohort = open_cohort(options.data)
     records = cohort.select(options.ids.split(",")).studies if options.ids else cohort.studies
-    cases = [Case(i, record, predictor.prepare(record.load_brain())) for i, record in enumerate(track(records, "preparing"))]
+    cases = [
+        Case(i, record, predictor.prepare(record.load_brain()))
+        for i, record in enumerate(track(records, "preparing"))
+    ]
     results: dict[str, Any] = {
         "model": predictor.package.name,
         "studies": len(cases),
-        "judged": "by what the model brings along" if options.as_shipped else "everything fitted without the patient who is judged",
+        "judged": (
+            "by what the model brings along"
+            if options.as_shipped
+            else "everything fitted without the patient who is judged"
+        ),
         "low": spec.quality.low if spec.quality else LOW,
         "names": name_checks(cases, spec, options.as_shipped),
         "heads": head_checks(predictor, cases[: options.drawn_heads], options.heads),

@@ -1,10 +1,12 @@
-"""Score the runs of a trained recipe on real patients, the way a user would: export, segment, evaluate.
+"""Score the runs of a trained recipe on real patients, the way a user would: export, segment,
+evaluate.
 
-    python benchmarks/recipe_on_patients.py RUN_FOLDER PATIENTS --studies all -o benchmarks/results/phantoms
+    python benchmarks/recipe_on_patients.py RUN_FOLDER PATIENTS --studies all -o
+    benchmarks/results/phantoms
 
-Writes `results.json` (scores per study and run, sizes, seconds, the recipe, versions, this command) and `results.md`.
-Only numbers leave the patients' folder: no ids. `--studies all` scores every labelled patient: for networks that trained on
-synthetic studies alone.
+Writes `results.json` (scores per study and run, sizes, seconds, the recipe, versions, this command)
+and `results.md`. Only numbers leave the patients' folder: no ids. `--studies all` scores every
+labelled patient: for networks that trained on synthetic studies alone.
 """
 
 import argparse
@@ -31,7 +33,9 @@ from gliodistill.training.packaging import package_run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="folder of gliodistill train -o")
     parser.add_argument("patients", type=Path, help="labelled studies in any layout")
     parser.add_argument("--studies", choices=("validation", "all"), default="validation")
@@ -59,10 +63,20 @@ def main() -> None:
                 "best_step": facts["best_step"],
                 "flops_a_patch": facts["flops"],
                 "package_bytes": sum(file.stat().st_size for file in package.folder.iterdir()),
-                "seconds_a_study_median": float(np.median([sum(s["seconds"].values()) for s in report.done.values()])),
-                "mean": {region: {m: scores.mean(region, m) for m in ("dice", "hd95_mm")} for region in REGIONS},
-                "median_dice": {region: scores.summary[region]["dice"]["median"] for region in REGIONS},
-                "dice": [{region: values[region]["dice"] for region in REGIONS} for _, values in sorted(scores.studies.items())],
+                "seconds_a_study_median": float(
+                    np.median([sum(s["seconds"].values()) for s in report.done.values()])
+                ),
+                "mean": {
+                    region: {m: scores.mean(region, m) for m in ("dice", "hd95_mm")}
+                    for region in REGIONS
+                },
+                "median_dice": {
+                    region: scores.summary[region]["dice"]["median"] for region in REGIONS
+                },
+                "dice": [
+                    {region: values[region]["dice"] for region in REGIONS}
+                    for _, values in sorted(scores.studies.items())
+                ],
                 "failed": len(report.failed),
             }
             rules = {"name": scores.rules.name, "text": scores.rules.text}
@@ -74,7 +88,12 @@ def main() -> None:
         "runs": runs,
         "differences": differences(runs),
         "recipe": experiment.recipe.model_dump(mode="json"),
-        "versions": {"gliodistill": __version__, "python": platform.python_version(), "processor": processor(), "cores": os.cpu_count()},
+        "versions": {
+            "gliodistill": __version__,
+            "python": platform.python_version(),
+            "processor": processor(),
+            "cores": os.cpu_count(),
+        },
     }
     arguments.output.mkdir(parents=True, exist_ok=True)
     write_text(arguments.output / "results.json", json.dumps(result, indent=1))
@@ -91,31 +110,48 @@ def differences(runs: dict) -> dict:
         sides = []
         for run in ("distilled", "alone"):
             studies = runs[run]["dice"]
-            sides.append([float(np.mean(list(study.values()))) if region == "mean" else study[region] for study in studies])
+            sides.append(
+                [
+                    float(np.mean(list(study.values()))) if region == "mean" else study[region]
+                    for study in studies
+                ]
+            )
         difference = paired_difference(*sides)
-        found[region] = {"mean": difference.mean, "low": difference.low, "high": difference.high, "wilcoxon_p": difference.wilcoxon_p}
+        found[region] = {
+            "mean": difference.mean,
+            "low": difference.low,
+            "high": difference.high,
+            "wilcoxon_p": difference.wilcoxon_p,
+        }
     return found
 
 
 def markdown(result: dict) -> str:
     """The table of docs and README."""
     lines = [
-        "| run | parameters | Dice WT | Dice TC | Dice ET | HD95 WT/TC/ET mm | seconds a study | trained for |",
+        (
+            "| run | parameters | Dice WT | Dice TC | Dice ET | HD95 WT/TC/ET mm | seconds a study"
+            " | trained for |"
+        ),
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, run in result["runs"].items():
         dice = " | ".join(f"{run['mean'][region]['dice']:.3f}" for region in REGIONS)
         distance = " / ".join(f"{run['mean'][region]['hd95_mm']:.1f}" for region in REGIONS)
         lines.append(
-            f"| {name} | {run['parameters']:,} | {dice} | {distance} | {run['seconds_a_study_median']:.2f} | "
-            f"{run['steps']} steps, {run['training_seconds'] / 60:.0f} min |"
+            f"| {name} | {run['parameters']:,} | {dice} | {distance} |"
+            f" {run['seconds_a_study_median']:.2f} | {run['steps']} steps,"
+            f" {run['training_seconds'] / 60:.0f} min |"
         )
     lines.append("")
     for region, d in result["differences"].items():
         lines.append(
-            f"* distilled − alone, {region}: {d['mean']:+.3f} (95 % {d['low']:+.3f} … {d['high']:+.3f}, Wilcoxon p = {d['wilcoxon_p']:.3f})"
+            f"* distilled − alone, {region}: {d['mean']:+.3f} (95 % {d['low']:+.3f} …"
+            f" {d['high']:+.3f}, Wilcoxon p = {d['wilcoxon_p']:.3f})"
         )
-    lines.append(f"\n{result['studies']} patients; {result['rules']['name']} rules. `{result['command']}`")
+    lines.append(
+        f"\n{result['studies']} patients; {result['rules']['name']} rules. `{result['command']}`"
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -124,7 +160,10 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )
 
 
 if __name__ == "__main__":

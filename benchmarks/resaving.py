@@ -1,4 +1,5 @@
-"""One study saved in other ways that say nothing new: axes, voxel types, header scaling, other grids, other units of intensity.
+"""One study saved in other ways that say nothing new: axes, voxel types, header scaling, other
+grids, other units of intensity.
 
 Files are written by NiBabel, not by our own writer, so that both ends of the road are not ours.
 """
@@ -18,9 +19,13 @@ from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import ImageFile, Study, StudyRecord
 
 LEVELS = 8191
-"""Whole numbers that a sequence is rounded to first, so that every voxel type here holds it exactly."""
+"""Whole numbers that a sequence is rounded to first, so that every voxel type here holds it
+exactly.
+"""
 MNI_MM = (182, 218, 182)
-"""Extent of FSL's MNI152 grid; its first axis runs to the left, its origin lies at (90, −126, −72) mm."""
+"""Extent of FSL's MNI152 grid; its first axis runs to the left, its origin lies at (90, −126, −72)
+mm.
+"""
 MNI_ORIGIN = (90.0, -126.0, -72.0)
 ABSENT = np.uint8(255)
 """No label convention has this code."""
@@ -59,23 +64,32 @@ class Resaving:
 
 
 def whole_numbers(study: Study) -> Study:
-    """The study on RAS+ axes with intensities rounded to 0 … ``LEVELS`` (int16), the brain's own at least 1; without truth."""
+    """The study on RAS+ axes with intensities rounded to 0 … ``LEVELS`` (int16), the brain's own at
+    least 1; without truth.
+    """
     images = {}
     for sequence, image in study.images.items():
         data = image.canonical().data
         levels = np.clip(np.rint(data * (LEVELS / data.max())), 1, LEVELS)
-        images[sequence] = Volume(np.where(data != 0, levels, 0).astype(np.int16), image.canonical().affine)
+        images[sequence] = Volume(
+            np.where(data != 0, levels, 0).astype(np.int16), image.canonical().affine
+        )
     return replace(study, images=images, truth=None, convention=None, whole=None)
 
 
-def compared(labels: NDArray[np.uint8], saved: Saved, reference: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Labels of the files (X Y Z) on the grid of the study that was saved, by nearest neighbour, and the reference there.
+def compared(
+    labels: NDArray[np.uint8], saved: Saved, reference: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Labels of the files (X Y Z) on the grid of the study that was saved, by nearest neighbour,
+    and the reference there.
 
     Both are 0 where the grid of the files does not reach: nothing can be drawn there.
     """
     from scipy import ndimage
 
-    brought = ndimage.affine_transform(labels, saved.matrix[:3, :3], saved.matrix[:3, 3], reference.shape, order=0, cval=ABSENT)
+    brought = ndimage.affine_transform(
+        labels, saved.matrix[:3, :3], saved.matrix[:3, 3], reference.shape, order=0, cval=ABSENT
+    )
     there = brought != ABSENT
     return np.where(there, brought, 0), np.where(there, reference, 0)
 
@@ -107,7 +121,9 @@ def _save(
             image.header.set_slope_inter(*scale)
         files[sequence] = ImageFile(folder / f"{sequence}{ending}")
         nib.save(image, files[sequence].path)
-    return Saved(StudyRecord(study.id, study.patient, files), np.eye(4) if matrix is None else matrix)
+    return Saved(
+        StudyRecord(study.id, study.patient, files), np.eye(4) if matrix is None else matrix
+    )
 
 
 def _axes(codes: str) -> Resaving:
@@ -115,7 +131,10 @@ def _axes(codes: str) -> Resaving:
         affine = study.grid.affine
         wanted = nib.orientations.axcodes2ornt(codes)
         turn = nib.orientations.ornt_transform(nib.io_orientation(affine), wanted)
-        images = {s: np.ascontiguousarray(nib.apply_orientation(data, turn)) for s, data in _images(study).items()}
+        images = {
+            s: np.ascontiguousarray(nib.apply_orientation(data, turn))
+            for s, data in _images(study).items()
+        }
         matrix = np.linalg.inv(nib.orientations.inv_ornt_aff(turn, study.grid.shape))
         return _save(study, images, affine @ np.linalg.inv(matrix), folder, matrix=matrix)
 
@@ -124,7 +143,12 @@ def _axes(codes: str) -> Resaving:
 
 def _typed(dtype: str) -> Resaving:
     def save(study: Study, folder: Path) -> Saved:
-        return _save(study, {s: data.astype(dtype) for s, data in _images(study).items()}, study.grid.affine, folder)
+        return _save(
+            study,
+            {s: data.astype(dtype) for s, data in _images(study).items()},
+            study.grid.affine,
+            folder,
+        )
 
     return Resaving(f"voxels {dtype}", True, save)
 
@@ -140,7 +164,10 @@ def _uncompressed(study: Study, folder: Path) -> Saved:
 
 def _times(name: str, factors: Mapping[Sequence, float], exact: bool) -> Resaving:
     def save(study: Study, folder: Path) -> Saved:
-        images = {s: data.astype(np.float32) * np.float32(factors[s]) for s, data in _images(study).items()}
+        images = {
+            s: data.astype(np.float32) * np.float32(factors[s])
+            for s, data in _images(study).items()
+        }
         return _save(study, images, study.grid.affine, folder)
 
     return Resaving(name, exact, save)
@@ -152,11 +179,15 @@ def _all(factor: float) -> dict[Sequence, float]:
 
 def _cropped(study: Study, folder: Path) -> Saved:
     box = _brain(study)
-    return _placed(study, folder, box, np.eye(4), [side.stop - side.start for side in box], moved=None)
+    return _placed(
+        study, folder, box, np.eye(4), [side.stop - side.start for side in box], moved=None
+    )
 
 
 def _on_mni(study: Study, folder: Path) -> Saved | None:
-    """In the middle of FSL's MNI grid by whole voxels, its header and its left-running axis included."""
+    """In the middle of FSL's MNI grid by whole voxels, its header and its left-running axis
+    included.
+    """
     box = _brain(study)
     shape, affine = _mni(study)
     if not _fits(study, shape):
@@ -175,8 +206,12 @@ def _placed(
     *,
     moved: NDArray[np.float64] | None,
 ) -> Saved:
-    """What lies in ``box`` in the middle of a grid of ``shape``, then flipped; ``moved``: another affine than the voxels' own."""
-    start = [(length - (side.stop - side.start)) // 2 for side, length in zip(box, shape, strict=True)]
+    """What lies in ``box`` in the middle of a grid of ``shape``, then flipped; ``moved``: another
+    affine than the voxels' own.
+    """
+    start = [
+        (length - (side.stop - side.start)) // 2 for side, length in zip(box, shape, strict=True)
+    ]
     place = tuple(slice(s, s + side.stop - side.start) for s, side in zip(start, box, strict=True))
     images = {}
     for sequence, data in _images(study).items():
@@ -200,7 +235,10 @@ def _resampled(study: Study, folder: Path) -> Saved | None:
         return None
     angle = np.radians(TURN_DEG)
     matrix = np.eye(4)
-    matrix[:2, :2] = [[-np.cos(angle), np.sin(angle)], [np.sin(angle), np.cos(angle)]]  # the first axis runs to the left
+    matrix[:2, :2] = [
+        [-np.cos(angle), np.sin(angle)],
+        [np.sin(angle), np.cos(angle)],
+    ]  # the first axis runs to the left
     box = _brain(study)
     middle = np.array([(side.start + side.stop - 1) / 2 for side in box])
     matrix[:3, 3] = (np.array(shape) - 1) / 2 + SHIFT_VOXELS - matrix[:3, :3] @ middle
@@ -208,11 +246,16 @@ def _resampled(study: Study, folder: Path) -> Saved | None:
     images = {}
     for sequence, data in _images(study).items():
         values, share = (
-            ndimage.affine_transform(np.asarray(part, np.float32), way[:3, :3], way[:3, 3], tuple(shape), order=1)
+            ndimage.affine_transform(
+                np.asarray(part, np.float32), way[:3, :3], way[:3, 3], tuple(shape), order=1
+            )
             for part in (data, data != 0)
         )
-        # Of voxels at the brain's rim only its own part counts, so that the rim is not darkened by the background.
-        images[sequence] = np.where(share > 0.5, values / np.maximum(share, 0.5), 0).astype(np.float32)
+        # Of voxels at the brain's rim only its own part counts, so that the rim is not darkened by
+        # the background.
+        images[sequence] = np.where(share > 0.5, values / np.maximum(share, 0.5), 0).astype(
+            np.float32
+        )
     return _save(study, images, affine, folder, matrix=matrix)
 
 
@@ -221,7 +264,10 @@ def _brain(study: Study) -> Box:
 
 
 def _fits(study: Study, shape: list[int], spare: int = 0) -> bool:
-    return all(side.stop - side.start + spare <= length for side, length in zip(_brain(study), shape, strict=True))
+    return all(
+        side.stop - side.start + spare <= length
+        for side, length in zip(_brain(study), shape, strict=True)
+    )
 
 
 def _mni(study: Study) -> tuple[list[int], NDArray[np.float64]]:
@@ -243,7 +289,8 @@ RESAVINGS = (
     Resaving("on the MNI grid, whole voxels", True, _on_mni),
     _times("intensities × 2⁻⁷", _all(2.0**-7), True),
     _times("intensities × 2¹⁰", _all(2.0**10), True),
-    # Factors that are no powers of 2 round the last of float32's 24 bits, so a voxel on the border of two levels may change.
+    # Factors that are no powers of 2 round the last of float32's 24 bits, so a voxel on the border
+    # of two levels may change.
     _times("intensities × 0.01", _all(0.01), False),
     _times("intensities × 1000", _all(1000.0), False),
     _times("each sequence in units of its own", OWN_UNITS, False),

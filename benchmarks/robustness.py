@@ -1,11 +1,14 @@
-"""How much of its Dice a model keeps when studies are disturbed, and whether saving a study anew changes anything.
+"""How much of its Dice a model keeps when studies are disturbed, and whether saving a study anew
+changes anything.
 
-    python benchmarks/robustness.py MODEL --data PATIENTS --no-tumour HEALTHY -o benchmarks/results/robustness/robustness-patients
+    python benchmarks/robustness.py MODEL --data PATIENTS --no-tumour HEALTHY -o
+    benchmarks/results/robustness/robustness-patients
 
-MODEL is the folder of a package or the name of a shipped model. Every study is made anew for each disturbance (``disturbances.py``) and
-each way of saving it (``resaving.py``) as files, which are segmented by the public ``Predictor`` and scored by the plain rules. Writes
-``.json``, ``.md`` and ``.svg``; they hold no ids. What is finished of a study is kept under ``--work``: the same command goes on where it
-was stopped.
+MODEL is the folder of a package or the name of a shipped model. Every study is made anew for each
+disturbance (``disturbances.py``) and each way of saving it (``resaving.py``) as files, which are
+segmented by the public ``Predictor`` and scored by the plain rules. Writes ``.json``, ``.md`` and
+``.svg``; they hold no ids. What is finished of a study is kept under ``--work``: the same command
+goes on where it was stopped.
 """
 
 import argparse
@@ -67,43 +70,60 @@ class Bench:
             study = disturbance.apply(study, self.draw(study.id, disturbance.group))
         assert study.truth is not None and study.convention is not None
         with tempfile.TemporaryDirectory() as folder:
-            files = {sequence: ImageFile(Path(folder) / f"{sequence}.nii") for sequence in study.images}
+            files = {
+                sequence: ImageFile(Path(folder) / f"{sequence}.nii") for sequence in study.images
+            }
             for sequence, file in files.items():
                 write_nifti(study.images[sequence], file.path)
             regions = self.segment(StudyRecord(study.id, study.patient, files)).regions
         return overlap(regions, study.convention.to_regions(study.truth.data), study)
 
-    def resaved(self, study: Study, reference: NDArray[np.uint8], resaving: Resaving) -> dict[str, Any] | None:
-        """How the segmentation of a study of :func:`whole_numbers` differs once it is saved otherwise; None where it does not fit."""
+    def resaved(
+        self, study: Study, reference: NDArray[np.uint8], resaving: Resaving
+    ) -> dict[str, Any] | None:
+        """How the segmentation of a study of :func:`whole_numbers` differs once it is saved
+        otherwise; None where it does not fit.
+        """
         with tempfile.TemporaryDirectory() as folder:
             saved = resaving.save(study, Path(folder))
             if saved is None:
                 return None
             answer = self.segment(saved.record)
         labels, expected = compared(answer.labels.data, saved, reference)
-        dice = overlap(answer.convention.to_regions(labels), answer.convention.to_regions(expected), study)
+        dice = overlap(
+            answer.convention.to_regions(labels), answer.convention.to_regions(expected), study
+        )
         return {"voxels": int(np.count_nonzero(labels != expected)), "dice": dice}
 
     def reference(self, study: Study) -> NDArray[np.uint8]:
         """Labels of a study of :func:`whole_numbers`, saved plainly."""
         with tempfile.TemporaryDirectory() as folder:
-            labels: NDArray[np.uint8] = self.segment(save_plainly(study, Path(folder)).record).labels.data
+            labels: NDArray[np.uint8] = self.segment(
+                save_plainly(study, Path(folder)).record
+            ).labels.data
         return labels
 
     def draw(self, id: str, group: str) -> int:
-        """A seed for one study and one kind of disturbance, whatever else is measured; all strengths have the same field or direction."""
+        """A seed for one study and one kind of disturbance, whatever else is measured; all
+        strengths have the same field or direction.
+        """
         return int.from_bytes(hashlib.sha256(f"{self.seed}:{id}:{group}".encode()).digest()[:4])
 
     def takes(self, left: Iterable[Sequence]) -> bool:
         """Whether the model can do with these sequences alone."""
         spec = self.predictor.package.spec
-        return not set(spec.sequences) - set(spec.may_lack) - set(left) and not set(spec.sequences).isdisjoint(left)
+        return not set(spec.sequences) - set(spec.may_lack) - set(left) and not set(
+            spec.sequences
+        ).isdisjoint(left)
 
 
 def overlap(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], study: Study) -> list[float]:
     """Dice of WT, TC, ET (bool, 3 X Y Z); 1 where both are empty, as the plain rules have it."""
     grid = study.grid
-    return [round(Region(p, t, grid.spacing, grid.voxel_ml).dice, 5) for p, t in zip(predicted, truth, strict=True)]
+    return [
+        round(Region(p, t, grid.spacing, grid.voxel_ml).dice, 5)
+        for p, t in zip(predicted, truth, strict=True)
+    ]
 
 
 class Kept:
@@ -112,18 +132,25 @@ class Kept:
     Args:
         folder: of all studies.
         record: the study.
-        key: of the model, the seed and what makes the disturbances; what was found under another is not used.
+        key: of the model, the seed and what makes the disturbances; what was found under another is
+            not used.
     """
 
     def __init__(self, folder: Path, record: StudyRecord, key: str) -> None:
         files = [*record.images.values(), *([record.truth] if record.truth else [])]
-        digest = hashlib.sha256("\n".join([key, *(f"{sha256(file.path)} {file.channel}" for file in files)]).encode()).hexdigest()
+        digest = hashlib.sha256(
+            "\n".join([key, *(f"{sha256(file.path)} {file.channel}" for file in files)]).encode()
+        ).hexdigest()
         self.file = folder / f"{record.id}.json"
-        self.values: dict[str, Any] = json.loads(self.file.read_text()) if self.file.exists() else {}
+        self.values: dict[str, Any] = (
+            json.loads(self.file.read_text()) if self.file.exists() else {}
+        )
         if self.values.get("key") != digest:
             self.values = {"key": digest, "dice": {}, "resaved": {}, "volumes_ml": {}}
 
-    def fill(self, part: str, names: Iterable[str], find: Callable[[str], Any], pool: ThreadPoolExecutor) -> Iterator[None]:
+    def fill(
+        self, part: str, names: Iterable[str], find: Callable[[str], Any], pool: ThreadPoolExecutor
+    ) -> Iterator[None]:
         """Find what is missing in a part, several at once; yields once for each name."""
         missing = [name for name in names if name not in self.values[part]]
         for name, found in zip(missing, pool.map(find, missing), strict=True):
@@ -132,13 +159,24 @@ class Kept:
             yield
 
 
-def measure(bench: Bench, cohort: Cohort, healthy: Cohort | None, work: Path, jobs: int, wanted: list[str]) -> dict[str, Any]:
+def measure(
+    bench: Bench, cohort: Cohort, healthy: Cohort | None, work: Path, jobs: int, wanted: list[str]
+) -> dict[str, Any]:
     """Everything that is missing, then all of it together."""
-    chosen = [one for one in disturbances() if bench.takes(one.leaves) and (not wanted or any(word in one.group for word in wanted))]
-    made_by = [sha256(Path(__file__).with_name(name)) for name in ("disturbances.py", "resaving.py")]
+    chosen = [
+        one
+        for one in disturbances()
+        if bench.takes(one.leaves) and (not wanted or any(word in one.group for word in wanted))
+    ]
+    made_by = [
+        sha256(Path(__file__).with_name(name)) for name in ("disturbances.py", "resaving.py")
+    ]
     key = " ".join([bench.predictor.package.fingerprint, str(bench.seed), *made_by])
     kept = [Kept(make_folder(work / "tumour"), record, key) for record in cohort.studies]
-    empty = [Kept(make_folder(work / "none"), record, key) for record in (healthy.studies if healthy else ())]
+    empty = [
+        Kept(make_folder(work / "none"), record, key)
+        for record in (healthy.studies if healthy else ())
+    ]
 
     def steps() -> Iterator[None]:
         with ThreadPoolExecutor(jobs) as pool:
@@ -148,46 +186,82 @@ def measure(bench: Bench, cohort: Cohort, healthy: Cohort | None, work: Path, jo
                 yield from one_study(bench, cohort, record, known, chosen, pool)
 
     total = len(kept) * (1 + len(chosen) + len(RESAVINGS)) + len(empty) * (1 + len(SUBSETS))
-    done = sum(len(known.values[part]) for known in (*kept, *empty) for part in ("dice", "resaved", "volumes_ml"))
+    done = sum(
+        len(known.values[part])
+        for known in (*kept, *empty)
+        for part in ("dice", "resaved", "volumes_ml")
+    )
     for _ in track(steps(), "segmenting disturbed studies", total=max(0, total - done)):
         pass
-    return summary(bench, chosen, [known.values for known in kept], [known.values for known in empty])
+    return summary(
+        bench, chosen, [known.values for known in kept], [known.values for known in empty]
+    )
 
 
 def one_study(
-    bench: Bench, cohort: Cohort, record: StudyRecord, known: Kept, chosen: list[Disturbance], pool: ThreadPoolExecutor
+    bench: Bench,
+    cohort: Cohort,
+    record: StudyRecord,
+    known: Kept,
+    chosen: list[Disturbance],
+    pool: ThreadPoolExecutor,
 ) -> Iterator[None]:
     """Every disturbance and every way of saving it."""
     named = {one.name: one for one in chosen if set(one.needs) <= set(record.images)}
     ways = {one.name: one for one in RESAVINGS}
-    if all(name in known.values["dice"] for name in (UNDISTURBED, *named)) and all(name in known.values["resaved"] for name in ways):
+    if all(name in known.values["dice"] for name in (UNDISTURBED, *named)) and all(
+        name in known.values["resaved"] for name in ways
+    ):
         return
     whole = record.load(cohort.convention)
     part = brain_part(whole)
-    yield from known.fill("dice", [UNDISTURBED, *named], lambda name: bench.dice(part, named.get(name)), pool)
+    yield from known.fill(
+        "dice", [UNDISTURBED, *named], lambda name: bench.dice(part, named.get(name)), pool
+    )
     if any(name not in known.values["resaved"] for name in ways):
         numbers = whole_numbers(whole)
         reference = bench.reference(numbers)
-        yield from known.fill("resaved", ways, lambda name: bench.resaved(numbers, reference, ways[name]), pool)
+        yield from known.fill(
+            "resaved", ways, lambda name: bench.resaved(numbers, reference, ways[name]), pool
+        )
 
 
-def no_tumour(bench: Bench, record: StudyRecord, known: Kept, pool: ThreadPoolExecutor) -> Iterator[None]:
+def no_tumour(
+    bench: Bench, record: StudyRecord, known: Kept, pool: ThreadPoolExecutor
+) -> Iterator[None]:
     """Volumes that are drawn where there is nothing to draw, for every subset of the sequences."""
-    subsets = {"+".join(s): s for s in (tuple(record.images), *SUBSETS) if set(s) <= set(record.images) and bench.takes(s)}
+    subsets = {
+        "+".join(s): s
+        for s in (tuple(record.images), *SUBSETS)
+        if set(s) <= set(record.images) and bench.takes(s)
+    }
 
     def volumes(name: str) -> dict[str, float]:
-        answer = bench.segment(replace(record, images={sequence: record.images[sequence] for sequence in subsets[name]}))
+        answer = bench.segment(
+            replace(
+                record, images={sequence: record.images[sequence] for sequence in subsets[name]}
+            )
+        )
         return {region: round(volume, 4) for region, volume in answer.volumes_ml.items()}
 
     yield from known.fill("volumes_ml", subsets, volumes, pool)
 
 
-def summary(bench: Bench, chosen: list[Disturbance], kept: list[dict[str, Any]], empty: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(
+    bench: Bench, chosen: list[Disturbance], kept: list[dict[str, Any]], empty: list[dict[str, Any]]
+) -> dict[str, Any]:
     """As JSON: no ids; studies in one order everywhere."""
-    package, base = bench.predictor.package, {number: values["dice"][UNDISTURBED] for number, values in enumerate(kept)}
+    package, base = (
+        bench.predictor.package,
+        {number: values["dice"][UNDISTURBED] for number, values in enumerate(kept)},
+    )
     rows = [{"group": UNDISTURBED, "strength": "", **statistics(base, None)}]
     for one in chosen:
-        found = {number: values["dice"][one.name] for number, values in enumerate(kept) if one.name in values["dice"]}
+        found = {
+            number: values["dice"][one.name]
+            for number, values in enumerate(kept)
+            if one.name in values["dice"]
+        }
         if found:
             rows.append({"group": one.group, "strength": one.strength, **statistics(found, base)})
     return {
@@ -196,14 +270,25 @@ def summary(bench: Bench, chosen: list[Disturbance], kept: list[dict[str, Any]],
         "seed": bench.seed,
         "rules": get_rules("plain").text,
         "rows": rows,
-        "invariances": [invariance(one, [values["resaved"].get(one.name) for values in kept]) for one in RESAVINGS],
+        "invariances": [
+            invariance(one, [values["resaved"].get(one.name) for values in kept])
+            for one in RESAVINGS
+        ],
         "no_tumour_ml": [values["volumes_ml"] for values in empty],
-        "versions": {"gliodistill": __version__, "python": platform.python_version(), "machine": platform.machine()},
+        "versions": {
+            "gliodistill": __version__,
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+        },
     }
 
 
-def statistics(found: dict[int, list[float]], base: dict[int, list[float]] | None) -> dict[str, Any]:
-    """Mean with its interval, median, and the paired difference to the undisturbed study, of each region."""
+def statistics(
+    found: dict[int, list[float]], base: dict[int, list[float]] | None
+) -> dict[str, Any]:
+    """Mean with its interval, median, and the paired difference to the undisturbed study, of each
+    region.
+    """
     dice, several = np.array([found[number] for number in sorted(found)]), len(found) > 1
     result: dict[str, Any] = {"studies": sorted(found), "dice": dice.tolist()}
     for index, region in enumerate(REGIONS):
@@ -215,13 +300,19 @@ def statistics(found: dict[int, list[float]], base: dict[int, list[float]] | Non
         }
         if base is not None:
             before = np.array([base[number][index] for number in sorted(found)])
-            pair = paired_difference(values, before)._asdict() if several else {"mean": float((values - before).mean())}
+            pair = (
+                paired_difference(values, before)._asdict()
+                if several
+                else {"mean": float((values - before).mean())}
+            )
             result[region]["difference"] = pair
     return result
 
 
 def invariance(one: Resaving, found: list[dict[str, Any] | None]) -> dict[str, Any]:
-    """Over the studies that fit: how many stayed the same, the most voxels that changed, the worst Dice with the plain one."""
+    """Over the studies that fit: how many stayed the same, the most voxels that changed, the worst
+    Dice with the plain one.
+    """
     fitting = [values for values in found if values is not None]
     return {
         "name": one.name,
@@ -229,32 +320,57 @@ def invariance(one: Resaving, found: list[dict[str, Any] | None]) -> dict[str, A
         "studies": len(fitting),
         "same": sum(values["voxels"] == 0 for values in fitting),
         "most_voxels": max((values["voxels"] for values in fitting), default=None),
-        "worst_dice": [min(values["dice"][index] for values in fitting) for index in range(len(REGIONS))] if fitting else None,
+        "worst_dice": (
+            [min(values["dice"][index] for values in fitting) for index in range(len(REGIONS))]
+            if fitting
+            else None
+        ),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", help="folder of a model, or the name of a shipped one")
     parser.add_argument("--data", type=Path, required=True, help="labelled studies in any layout")
     parser.add_argument("--studies", type=int, help="only so many, the first by id (default: all)")
     parser.add_argument("--no-tumour", type=Path, help="studies without a tumour")
-    parser.add_argument("--only", action="append", default=[], metavar="WORD", help="only disturbances with this word in their name")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="path of the results, without a suffix")
-    parser.add_argument("--work", type=Path, help="folder of what is finished (default: runs/robustness/<name of the results>)")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="only disturbances with this word in their name",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="path of the results, without a suffix"
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        help="folder of what is finished (default: runs/robustness/<name of the results>)",
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="studies made and scored at once")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), help="studies made and scored at once"
+    )
     parser.add_argument("--threads", type=int, help="of the network (default: all cores)")
     options = parser.parse_args()
 
     cohort = open_cohort(options.data).labelled()
-    cohort = replace(cohort, studies=tuple(sorted(cohort.studies, key=lambda record: record.id)[: options.studies]))
+    cohort = replace(
+        cohort,
+        studies=tuple(sorted(cohort.studies, key=lambda record: record.id)[: options.studies]),
+    )
     healthy = find_cohort(options.no_tumour)[0] if options.no_tumour else None
     bench = Bench(Predictor(options.model, threads=options.threads), options.seed)
     work = options.work or Path("runs") / "robustness" / options.output.name
     result = measure(bench, cohort, healthy, work, options.jobs, options.only)
     make_folder(options.output.parent)
-    write_text(options.output.with_suffix(".json"), json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    write_text(
+        options.output.with_suffix(".json"), json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+    )
     write_text(options.output.with_suffix(".md"), markdown(result))
     write_text(options.output.with_suffix(".svg"), picture(result))
     print(markdown(result))

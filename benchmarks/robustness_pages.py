@@ -22,27 +22,59 @@ svg{font:13px system-ui,sans-serif}.paper{fill:#fff}text{fill:#5a636c}.label,.ti
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """Mean Dice of each region under each disturbance and what it lost; then what saving anew did; then the tumour-free studies."""
+    """Mean Dice of each region under each disturbance and what it lost; then what saving anew did;
+    then the tumour-free studies.
+    """
     first, *rows = result["rows"]
     text = [
-        f"{result['studies']} studies, model {result['model']['name']}. Mean Dice under the plain rules; in brackets the mean difference "
-        "to the undisturbed study in points of Dice, with its 95 % bootstrap interval over studies.",
+        (
+            f"{result['studies']} studies, model {result['model']['name']}. Mean Dice under the"
+            " plain rules; in brackets the mean difference to the undisturbed study in points of"
+            " Dice, with its 95 % bootstrap interval over studies."
+        ),
         "",
         *_head("disturbance", "strength", *REGIONS),
         _line("**none**", "", *(f"{first[region]['mean']:.3f}" for region in REGIONS)),
     ]
     for group, own in groupby(rows, key=lambda row: row["group"]):
         for number, row in enumerate(own):
-            cells = [f"{row[region]['mean']:.3f} ({_difference(row[region]['difference'])})" for region in REGIONS]
+            cells = [
+                f"{row[region]['mean']:.3f} ({_difference(row[region]['difference'])})"
+                for region in REGIONS
+            ]
             text.append(_line("" if number else group, row["strength"], *cells))
-    text += ["", *_head("saved anew", "studies", "the same, voxel for voxel", "most voxels that changed", "worst Dice WT / TC / ET")]
+    text += [
+        "",
+        *_head(
+            "saved anew",
+            "studies",
+            "the same, voxel for voxel",
+            "most voxels that changed",
+            "worst Dice WT / TC / ET",
+        ),
+    ]
     for row in result["invariances"]:
-        dice = " / ".join(f"{value:.4f}" for value in row["worst_dice"]) if row["studies"] else "does not fit"
-        text.append(_line(row["name"], row["studies"], row["same"], row["most_voxels"] if row["studies"] else "–", dice))
+        dice = (
+            " / ".join(f"{value:.4f}" for value in row["worst_dice"])
+            if row["studies"]
+            else "does not fit"
+        )
+        text.append(
+            _line(
+                row["name"],
+                row["studies"],
+                row["same"],
+                row["most_voxels"] if row["studies"] else "–",
+                dice,
+            )
+        )
     if result["no_tumour_ml"]:
         text += ["", *_head("no tumour, sequences", *(f"{region} ml" for region in REGIONS))]
         for volumes in result["no_tumour_ml"]:
-            text += [_line(name, *(f"{ml[region]:.2f}" for region in REGIONS)) for name, ml in volumes.items()]
+            text += [
+                _line(name, *(f"{ml[region]:.2f}" for region in REGIONS))
+                for name, ml in volumes.items()
+            ]
     return "\n".join(text) + "\n"
 
 
@@ -56,25 +88,42 @@ def _line(*cells: object) -> str:
 
 def _difference(found: dict[str, float]) -> str:
     """E.g. ``−1.2 [−2.0, −0.5]``; of one study there is no interval."""
-    mean, *ends = (minus(f"{100 * found[key]:+.1f}") for key in ("mean", "low", "high") if key in found)
+    mean, *ends = (
+        minus(f"{100 * found[key]:+.1f}") for key in ("mean", "low", "high") if key in found
+    )
     return f"{mean} [{', '.join(ends)}]" if ends else mean
 
 
 def picture(result: dict[str, Any]) -> str:
-    """A panel for each disturbance with several strengths: mean Dice over strength, a line a region, from the undisturbed study on."""
+    """A panel for each disturbance with several strengths: mean Dice over strength, a line a
+    region, from the undisturbed study on.
+    """
     first, *rows = result["rows"]
     panels = []
     for group, found in groupby(rows, key=lambda row: row["group"]):
         own = [row for row in found if not isinstance(row["strength"], str)]
         if own:
-            points = sorted([(UNCHANGED.get(group, 0.0), first), *((row["strength"], row) for row in own)], key=lambda point: point[0])
-            lines = [Series(region, [x for x, _ in points], [row[region]["mean"] for _, row in points]) for region in REGIONS]
+            points = sorted(
+                [(UNCHANGED.get(group, 0.0), first), *((row["strength"], row) for row in own)],
+                key=lambda point: point[0],
+            )
+            lines = [
+                Series(region, [x for x, _ in points], [row[region]["mean"] for _, row in points])
+                for region in REGIONS
+            ]
             title, _, unit = group.partition(", ")
             panels.append((title, line_chart(lines, title, unit, "mean Dice", y_range=(0.0, 1.0))))
     drawn = [_place(title, figure, number) for number, (title, figure) in enumerate(panels)]
     key = [
         join(
-            tag("line", class_=f"line c{number}", x1=52 + 90 * number, x2=78 + 90 * number, y1=22, y2=22),
+            tag(
+                "line",
+                class_=f"line c{number}",
+                x1=52 + 90 * number,
+                x2=78 + 90 * number,
+                y1=22,
+                y2=22,
+            ),
             tag("text", region, class_="label", x=84 + 90 * number, y=26),
         )
         for number, region in enumerate(REGIONS)
@@ -99,4 +148,9 @@ def _place(title: str, figure: Html, number: int) -> Html:
     drawing = re.search(r"<svg[^>]*>(.*?)</svg>", figure, re.DOTALL)
     assert drawing is not None
     x, y = number % COLUMNS * WIDTH, HEAD + number // COLUMNS * (HEIGHT + HEAD)
-    return tag("g", tag("text", title, class_="title", x=52, y=-6), Html(drawing[1]), transform=f"translate({x} {y + 24})")
+    return tag(
+        "g",
+        tag("text", title, class_="title", x=52, y=-6),
+        Html(drawing[1]),
+        transform=f"translate({x} {y + 24})",
+    )

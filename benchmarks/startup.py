@@ -1,4 +1,6 @@
-"""How long ``gliodistill --help`` takes, and what it loads: ``python benchmarks/startup.py [-o results.json]``."""
+"""How long ``gliodistill --help`` takes, and what it loads: ``python benchmarks/startup.py [-o
+results.json]``.
+"""
 
 import argparse
 import json
@@ -12,7 +14,11 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-COMMANDS = {"--help": ["--help"], "segment --help": ["segment", "--help"], "--version": ["--version"]}
+COMMANDS = {
+    "--help": ["--help"],
+    "segment --help": ["segment", "--help"],
+    "--version": ["--version"],
+}
 HEAVY = ("torch", "scipy", "nibabel", "openvino", "numpy", "yaml")
 LIMIT_SECONDS = 0.5
 
@@ -22,7 +28,9 @@ def run_times(arguments: list[str], repeats: int) -> tuple[list[float], list[flo
     walls, cpus = [], []
     for _ in range(repeats + 1):
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        subprocess.run([sys.executable, "-m", "gliodistill", *arguments], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-m", "gliodistill", *arguments], check=True, stdout=subprocess.DEVNULL
+        )
         walls.append(time.perf_counter() - began)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpus.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
@@ -31,7 +39,11 @@ def run_times(arguments: list[str], repeats: int) -> tuple[list[float], list[flo
 
 def spread(values: list[float]) -> dict[str, float]:
     """Median, best, worst."""
-    return {"median": round(statistics.median(values), 3), "best": round(min(values), 3), "worst": round(max(values), 3)}
+    return {
+        "median": round(statistics.median(values), 3),
+        "best": round(min(values), 3),
+        "worst": round(max(values), 3),
+    }
 
 
 def imports(arguments: list[str]) -> dict[str, float]:
@@ -68,8 +80,15 @@ def measure(repeats: int) -> dict[str, object]:
         "what": f"python -m gliodistill, {repeats} runs each, warm disk cache",
         "limit_s": LIMIT_SECONDS,
         "commands": results,
-        "machine": {"processors": os.cpu_count(), "architecture": platform.machine(), "load_1min": round(os.getloadavg()[0], 2)},
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in ("gliodistill", "typer", "rich")},
+        "machine": {
+            "processors": os.cpu_count(),
+            "architecture": platform.machine(),
+            "load_1min": round(os.getloadavg()[0], 2),
+        },
+        "versions": (
+            {"python": platform.python_version()}
+            | {name: version(name) for name in ("gliodistill", "typer", "rich")}
+        ),
     }
 
 
@@ -84,7 +103,9 @@ def main() -> int:
     if options.output:
         options.output.write_text(text)
     first = result["commands"]["--help"]  # type: ignore[index]
-    return int(first["wall_s"]["median"] > LIMIT_SECONDS or "torch" in first["heavy_modules_loaded"])
+    return int(
+        first["wall_s"]["median"] > LIMIT_SECONDS or "torch" in first["heavy_modules_loaded"]
+    )
 
 
 if __name__ == "__main__":

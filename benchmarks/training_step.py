@@ -1,12 +1,14 @@
-"""How much faster a training step is in each number format and memory layout, same network and patch, one run.
+"""How much faster a training step is in each number format and memory layout, same network and
+patch, one run.
 
-    python benchmarks/training_step.py --threads 2 --json benchmarks/results/training_step/my-processor.json
+    python benchmarks/training_step.py --threads 2 --json
+    benchmarks/results/training_step/my-processor.json
 
-A step is forward, loss, backward and AdamW. The variants take turns, so that a busy machine slows all alike; the
-table gives the median step, its ratio to the first row (the float32 contiguous default of MONAI and nnU-Net) in
-wall-clock and in processor time (which a busy machine disturbs less), and GFLOP/s (three times the forward pass).
-bfloat16 runs only where the processor multiplies it in hardware: elsewhere its convolutions are a reference path
-a hundred times slower than float32.
+A step is forward, loss, backward and AdamW. The variants take turns, so that a busy machine slows
+all alike; the table gives the median step, its ratio to the first row (the float32 contiguous
+default of MONAI and nnU-Net) in wall-clock and in processor time (which a busy machine disturbs
+less), and GFLOP/s (three times the forward pass). bfloat16 runs only where the processor multiplies
+it in hardware: elsewhere its convolutions are a reference path a hundred times slower than float32.
 """
 
 import argparse
@@ -53,7 +55,9 @@ class Case:
             return None
         strides = [1] + [2] * (len(self.widths) - 1)
         kernels, norm = [3] * len(self.widths), ("INSTANCE", {"affine": True})
-        return DynUNet(3, self.shape[1], 3, kernels, strides, strides[1:], filters=self.widths, norm_name=norm)
+        return DynUNet(
+            3, self.shape[1], 3, kernels, strides, strides[1:], filters=self.widths, norm_name=norm
+        )
 
 
 CASES = (
@@ -75,7 +79,11 @@ class Variant:
 
 
 def stepper(
-    network: nn.Module, shape: tuple[int, ...], layout: torch.memory_format, dtype: torch.dtype, compiled: bool
+    network: nn.Module,
+    shape: tuple[int, ...],
+    layout: torch.memory_format,
+    dtype: torch.dtype,
+    compiled: bool,
 ) -> Callable[[], float]:
     """A closure that takes one training step and gives its loss."""
     network = network.to(memory_format=layout).train()
@@ -101,25 +109,42 @@ def stepper(
 def variants(case: Case, *, compiled: bool, bfloat16: bool) -> list[Variant]:
     """The steps to compare; the first is what the others are measured against."""
 
-    def ours(layout: torch.memory_format, dtype: torch.dtype = torch.float32, compile_it: bool = False) -> Callable[[], float]:
+    def ours(
+        layout: torch.memory_format, dtype: torch.dtype = torch.float32, compile_it: bool = False
+    ) -> Callable[[], float]:
         torch.manual_seed(0)
         return stepper(case.network(), case.shape, layout, dtype, compile_it)
 
-    chosen = [Variant("float32 contiguous", ours(CONTIGUOUS)), Variant("float32 channels-last", ours(LAST))]
+    chosen = [
+        Variant("float32 contiguous", ours(CONTIGUOUS)),
+        Variant("float32 channels-last", ours(LAST)),
+    ]
     if compiled:
         chosen.append(Variant("float32 channels-last compiled", ours(LAST, compile_it=True)))
     if bfloat16:
         chosen.append(Variant("bfloat16 channels-last", ours(LAST, torch.bfloat16)))
         if compiled:
-            chosen.append(Variant("bfloat16 channels-last compiled", ours(LAST, torch.bfloat16, True)))
+            chosen.append(
+                Variant("bfloat16 channels-last compiled", ours(LAST, torch.bfloat16, True))
+            )
     peer = case.peer()
     if peer is not None:
-        chosen.insert(0, Variant("MONAI DynUNet float32 contiguous", stepper(peer, case.shape, CONTIGUOUS, torch.float32, False)))
+        chosen.insert(
+            0,
+            Variant(
+                "MONAI DynUNet float32 contiguous",
+                stepper(peer, case.shape, CONTIGUOUS, torch.float32, False),
+            ),
+        )
     return chosen
 
 
-def measure(case: Case, *, rounds: int, budget: float, compiled: bool, bfloat16: bool) -> dict[str, object]:
-    """Time every variant in turn, ``rounds`` times or until ``budget`` seconds are spent (at least three)."""
+def measure(
+    case: Case, *, rounds: int, budget: float, compiled: bool, bfloat16: bool
+) -> dict[str, object]:
+    """Time every variant in turn, ``rounds`` times or until ``budget`` seconds are spent (at least
+    three).
+    """
     chosen = variants(case, compiled=compiled, bfloat16=bfloat16)
     for variant in chosen:
         start = time.perf_counter()
@@ -165,7 +190,9 @@ def machine() -> dict[str, object]:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    fields = {
+        key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)
+    }
     return {
         "cpu": fields.get("model name") or platform.processor() or platform.machine(),
         "family": fields.get("cpu family"),
@@ -180,27 +207,62 @@ def machine() -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="processor threads (all)")
-    parser.add_argument("--rounds", type=int, default=7, help="timed steps of each variant, at most")
-    parser.add_argument("--budget", type=float, default=50.0, help="seconds of timed steps per case, about")
-    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out (half a minute of compiling a case)")
-    parser.add_argument("--bf16", choices=["auto", "always", "never"], default="auto", help="auto: where the hardware multiplies it")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count(), help="processor threads (all)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="timed steps of each variant, at most"
+    )
+    parser.add_argument(
+        "--budget", type=float, default=50.0, help="seconds of timed steps per case, about"
+    )
+    parser.add_argument(
+        "--no-compile",
+        action="store_true",
+        help="leave torch.compile out (half a minute of compiling a case)",
+    )
+    parser.add_argument(
+        "--bf16",
+        choices=["auto", "always", "never"],
+        default="auto",
+        help="auto: where the hardware multiplies it",
+    )
     parser.add_argument("--json", type=Path, help="write the numbers here, too")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    bfloat16 = options.bf16 == "always" or (options.bf16 == "auto" and default_precision() == torch.bfloat16)
+    bfloat16 = options.bf16 == "always" or (
+        options.bf16 == "auto" and default_precision() == torch.bfloat16
+    )
     found: dict[str, object] = {"machine": machine(), "cases": []}
     print(json.dumps(found["machine"]), flush=True)
     cases = []
     for case in CASES:
-        result = measure(case, rounds=options.rounds, budget=options.budget, compiled=not options.no_compile, bfloat16=bfloat16)
+        result = measure(
+            case,
+            rounds=options.rounds,
+            budget=options.budget,
+            compiled=not options.no_compile,
+            bfloat16=bfloat16,
+        )
         cases.append(result)
         patch = "×".join(map(str, case.shape))
-        print(f"\n{case.name}, patch {patch}, {result['parameters']:,} parameters, {result['step_gflop']} GFLOP a step")
+        print(
+            f"\n{case.name}, patch {patch}, {result['parameters']:,} parameters,"
+            f" {result['step_gflop']} GFLOP a step"
+        )
         for row in result["rows"]:  # type: ignore[attr-defined]
-            numbers = f"{row['median_s']:7.3f} s  {row['speed_up']:5.2f} ×  {row['cpu_speed_up']:5.2f} × in processor time"
-            print(f"  {row['variant']:34} {numbers}  {row['gflop_per_s']:5.0f} GFLOP/s  (first {row['first_s']} s)", flush=True)
+            numbers = (
+                f"{row['median_s']:7.3f} s  {row['speed_up']:5.2f} ×  {row['cpu_speed_up']:5.2f} ×"
+                " in processor time"
+            )
+            print(
+                f"  {row['variant']:34} {numbers}  {row['gflop_per_s']:5.0f} GFLOP/s  (first"
+                f" {row['first_s']} s)",
+                flush=True,
+            )
     if not bfloat16:
         print("\nbfloat16 left out: this processor has no bfloat16 dot products")
     if options.json:

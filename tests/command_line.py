@@ -1,4 +1,6 @@
-"""A bench for the command line: good data to break, a model, a finished and an unfinished training, and the program itself."""
+"""A bench for the command line: good data to break, a model, a finished and an unfinished training,
+and the program itself.
+"""
 
 import os
 import pty
@@ -52,9 +54,17 @@ def terminal() -> Callable[..., str]:
     def call(*words: object) -> str:
         leader, follower = pty.openpty()
         code = "import sys\nfrom gliodistill.cli.main import run\nsys.exit(run(sys.argv[1:]))"
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "TERM": "xterm", "COLUMNS": "100"}
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "TERM": "xterm",
+            "COLUMNS": "100",
+        }
         child = subprocess.Popen(
-            [sys.executable, "-c", code, *map(str, words)], stdout=follower, stderr=follower, stdin=follower, env=environment
+            [sys.executable, "-c", code, *map(str, words)],
+            stdout=follower,
+            stderr=follower,
+            stdin=follower,
+            env=environment,
         )
         os.close(follower)
         seen = b""

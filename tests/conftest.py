@@ -8,7 +8,10 @@ from jaxtyping import install_import_hook
 
 pytest_plugins = ["command_line"]
 
-_hook = install_import_hook(["gliodistill.networks", "gliodistill.distillation", "gliodistill.training"], "beartype.beartype")
+_hook = install_import_hook(
+    ["gliodistill.networks", "gliodistill.distillation", "gliodistill.training"],
+    "beartype.beartype",
+)
 
 
 @pytest.fixture(scope="session")

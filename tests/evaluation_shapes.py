@@ -9,9 +9,13 @@ from scipy import ndimage
 SPACINGS = [(1.0, 1.0, 1.0), (0.7, 1.3, 5.0), (2.0, 0.5, 1.1)]
 
 
-def blobs(seed: int, shape: tuple[int, int, int] = (22, 18, 20), width: float = 1.3, share: float = 0.12) -> np.ndarray:
+def blobs(
+    seed: int, shape: tuple[int, int, int] = (22, 18, 20), width: float = 1.3, share: float = 0.12
+) -> np.ndarray:
     """Several lumps of different sizes, some at the border."""
-    noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(shape), width, mode="reflect")
+    noise = ndimage.gaussian_filter(
+        np.random.default_rng(seed).standard_normal(shape), width, mode="reflect"
+    )
     return noise > np.quantile(noise, 1 - share)
 
 
@@ -48,4 +52,6 @@ def best_matching(overlap: np.ndarray) -> float:
     """The largest sum over one-to-one pairs, every way of pairing tried."""
     overlap = overlap if overlap.shape[0] <= overlap.shape[1] else overlap.T
     ways = itertools.permutations(range(overlap.shape[1]), overlap.shape[0])
-    return max((sum(overlap[row, column] for row, column in enumerate(way)) for way in ways), default=0.0)
+    return max(
+        (sum(overlap[row, column] for row, column in enumerate(way)) for way in ways), default=0.0
+    )

@@ -12,7 +12,8 @@ from gliodistill.networks import build
 
 
 def check_interface(name, sides, strides, **options):
-    """Heads on the grids ``strides`` in training, one in evaluation; a gradient for every parameter; taps; the same weights again.
+    """Heads on the grids ``strides`` in training, one in evaluation; a gradient for every
+    parameter; taps; the same weights again.
 
     ``sides``: of the inputs tried. A loss of all heads must reach every parameter.
     """
@@ -21,7 +22,9 @@ def check_interface(name, sides, strides, **options):
     for x, y, z in sides:
         image = torch.randn(2, 4, x, y, z)
         heads = network.train()(image)
-        assert [tuple(head.shape) for head in heads] == [(2, 3, x // s, y // s, z // s) for s in strides]
+        assert [tuple(head.shape) for head in heads] == [
+            (2, 3, x // s, y // s, z // s) for s in strides
+        ]
         with torch.no_grad():
             assert [tuple(head.shape) for head in network.eval()(image)] == [(2, 3, x, y, z)]
     sum((head * torch.randn_like(head)).sum() for head in heads).backward()
@@ -34,7 +37,9 @@ def check_interface(name, sides, strides, **options):
     assert set(network.taps.values()) <= set(network.modules())
     torch.manual_seed(0)
     again = build(name, **options)
-    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), network.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(again.parameters(), network.parameters(), strict=True)
+    )
     again.load_state_dict(copy.deepcopy(network.state_dict()))
     with torch.no_grad():
         torch.testing.assert_close(again.eval()(image)[0], network.eval()(image)[0], rtol=0, atol=0)
@@ -46,7 +51,9 @@ def check_channels_last(name, side, **options):
     network, image = build(name, **options).eval(), torch.randn(2, 4, side, side, side)
     with torch.no_grad():
         (plain,) = network(image)
-        (last,) = network.to(memory_format=torch.channels_last_3d)(image.to(memory_format=torch.channels_last_3d))
+        (last,) = network.to(memory_format=torch.channels_last_3d)(
+            image.to(memory_format=torch.channels_last_3d)
+        )
     torch.testing.assert_close(last, plain, rtol=1e-4, atol=1e-4)
 
 
@@ -57,9 +64,13 @@ def check_openvino(name, **options):
     side = network.divisor
     openvino = import_openvino()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer warns of every shape that Python reads; the other shape is what counts
+        warnings.simplefilter(
+            "ignore"
+        )  # the tracer warns of every shape that Python reads; the other shape is what counts
         shape = openvino.PartialShape([-1, 4, -1, -1, -1])
-        graph = openvino.convert_model(network, example_input=torch.randn(1, 4, 2 * side, 2 * side, 2 * side), input=[shape])
+        graph = openvino.convert_model(
+            network, example_input=torch.randn(1, 4, 2 * side, 2 * side, 2 * side), input=[shape]
+        )
     compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     image = torch.randn(1, 4, 3 * side, 2 * side, 2 * side)
     with torch.no_grad():
@@ -77,8 +88,12 @@ def check_learning(name, side, *, steps=15, **options):
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-2)
     losses = []
     for _ in range(steps):
-        truths = ((head, functional.adaptive_avg_pool3d(truth, head.shape[2:])) for head in network(image))
-        loss = sum(functional.binary_cross_entropy_with_logits(head, target) for head, target in truths)
+        truths = (
+            (head, functional.adaptive_avg_pool3d(truth, head.shape[2:])) for head in network(image)
+        )
+        loss = sum(
+            functional.binary_cross_entropy_with_logits(head, target) for head, target in truths
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -26,7 +26,11 @@ SET_BY_THE_RECIPE = {"in_channels", "out_channels", "student", "outputs"}
 
 def rows(text: str) -> list[list[str]]:
     """Cells of every table row whose first cell is code."""
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("| `")
+    ]
 
 
 def documented(text: str) -> dict[str, str]:
@@ -49,7 +53,9 @@ def schema(model: type[BaseModel], prefix: str) -> dict[str, str]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             found |= schema(field.annotation, f"{prefix}{name}.")
         else:
-            found[prefix + name] = "required" if field.is_required() else as_written(field.get_default())
+            found[prefix + name] = (
+                "required" if field.is_required() else as_written(field.get_default())
+            )
     return found
 
 
@@ -71,7 +77,11 @@ def layouts() -> str:
 def test_every_recipe_key_and_its_default(recipes):
     experiment, _ = recipes.split("### Networks")
     training = schema(TrainingPart, "training.")
-    run = {key: default for key, default in schema(RunPart, "").items() if not key.startswith("training.")}
+    run = {
+        key: default
+        for key, default in schema(RunPart, "").items()
+        if not key.startswith("training.")
+    }
     assert documented(experiment) == schema(Recipe, "") | training | run
     assert all(len(cells) == 3 and cells[2] for cells in rows(recipes.split("### Losses")[0]))
 
@@ -79,7 +89,9 @@ def test_every_recipe_key_and_its_default(recipes):
 def test_the_options_of_the_plain_network(recipes):
     options = describe("unet").options.items()
     section = recipes.split("### Networks")[1].split("### Methods")[0]
-    assert documented(section) == {key: as_written(value) for key, value in options if key not in SET_BY_THE_RECIPE}
+    assert documented(section) == {
+        key: as_written(value) for key, value in options if key not in SET_BY_THE_RECIPE
+    }
 
 
 def test_every_method_with_its_options(recipes, methods):
@@ -87,8 +99,14 @@ def test_every_method_with_its_options(recipes, methods):
     _, *parts = re.split(r"^`(\w+)`", section, flags=re.MULTILINE)
     assert parts[::2] == list(METHODS)
     for name, part in zip(parts[::2], parts[1::2], strict=True):
-        options = [option for option in inspect.signature(METHODS[name]).parameters.values() if option.name not in SET_BY_THE_RECIPE]
-        assert documented(part) == {o.name: "required" if o.default is o.empty else as_written(o.default) for o in options}, name
+        options = [
+            option
+            for option in inspect.signature(METHODS[name]).parameters.values()
+            if option.name not in SET_BY_THE_RECIPE
+        ]
+        assert documented(part) == {
+            o.name: "required" if o.default is o.empty else as_written(o.default) for o in options
+        }, name
 
 
 def test_every_loss_with_its_options(recipes):
@@ -96,8 +114,14 @@ def test_every_loss_with_its_options(recipes):
     losses = {**LOGIT_LOSSES, **FEATURE_LOSSES}
     assert list(table) == list(losses)
     for name, (on, options) in table.items():
-        keywords = [p for p in inspect.signature(losses[name]).parameters.values() if p.kind is p.KEYWORD_ONLY and p.name not in GIVEN]
-        assert options == (", ".join(f"`{p.name}: {as_written(p.default)}`" for p in keywords) or "–"), name
+        keywords = [
+            p
+            for p in inspect.signature(losses[name]).parameters.values()
+            if p.kind is p.KEYWORD_ONLY and p.name not in GIVEN
+        ]
+        assert options == (
+            ", ".join(f"`{p.name}: {as_written(p.default)}`" for p in keywords) or "–"
+        ), name
         assert on.startswith("logits" if name in LOGIT_LOSSES else "features")
 
 
@@ -107,8 +131,14 @@ def test_the_table_of_methods(methods):
     recipes = {name: glance(file) for name, file in shipped_recipes().items()}
     for method, _, file, named, *_ in rows(methods):
         name = method.strip("`")
-        assert inspect.getsourcefile(METHODS[name]) == str(ROOT / "src" / "gliodistill" / file.strip("`"))
-        using = {recipe for recipe, content in recipes.items() if name in {run.method.name for run in content.runs.values()}}
+        assert inspect.getsourcefile(METHODS[name]) == str(
+            ROOT / "src" / "gliodistill" / file.strip("`")
+        )
+        using = {
+            recipe
+            for recipe, content in recipes.items()
+            if name in {run.method.name for run in content.runs.values()}
+        }
         assert set(re.findall(r"`(\w+)`", named)) == (using if named != "in all" else set()), name
 
 
@@ -119,27 +149,48 @@ def test_a_papers_page_names_what_exists(page):
     for file in re.findall(r"`((?:networks|training|distillation)/[\w/]+\.py)`", text):
         assert (ROOT / "src" / "gliodistill" / file).is_file(), file
     assert [run for run in glance(shipped_recipes()[page]).runs if f"`{run}`" not in text] == []
-    blocks = re.findall(r"^<!-- results:([\w-]+) -->\n(?:(?!<!--).)*^<!-- end -->", text, flags=re.DOTALL | re.MULTILINE)
+    blocks = re.findall(
+        r"^<!-- results:([\w-]+) -->\n(?:(?!<!--).)*^<!-- end -->",
+        text,
+        flags=re.DOTALL | re.MULTILINE,
+    )
     assert len(set(blocks)) == text.count("<!-- results:") == text.count("<!-- end -->") > 0
 
 
 def test_the_example_recipe_is_valid(recipes):
     (example,) = re.findall(r"```yaml\n(.*?)```", recipes, re.DOTALL)
-    assert list(validate_recipe(yaml.safe_load(example), ROOT / "docs" / "recipes.md").runs) == ["teacher", "alone", "taught"]
+    assert list(validate_recipe(yaml.safe_load(example), ROOT / "docs" / "recipes.md").runs) == [
+        "teacher",
+        "alone",
+        "taught",
+    ]
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
 def test_measured_tables_are_the_committed_ones(page):
     """What stands between results marks is what a benchmark's script wrote, or nothing."""
-    for name, shown in re.findall(r"<!-- results:([\w-]+) -->\n(.*?)<!-- end -->", page.read_text(), re.DOTALL):
+    for name, shown in re.findall(
+        r"<!-- results:([\w-]+) -->\n(.*?)<!-- end -->", page.read_text(), re.DOTALL
+    ):
         files = list((ROOT / "benchmarks" / "results").glob(f"*/{name}.md"))
         assert [shown] == ([file.read_text() for file in files] or [""])
 
 
 def test_layouts_spellings_and_conventions(layouts):
-    tables = [{cells[0].strip("`"): cells[1:] for cells in rows(part)} for part in layouts.split("\n## ")[1:]]
-    sequences = {str(sequence): [" ".join(f"`{name}`" for name in spellings)] for sequence, spellings in SPELLINGS.items()}
-    conventions = {name: [c.source, *(str(c.codes.get(code, "–")) for code in (1, 2, 3, 4))] for name, c in CONVENTIONS.items()}
+    tables = [
+        {cells[0].strip("`"): cells[1:] for cells in rows(part)}
+        for part in layouts.split("\n## ")[1:]
+    ]
+    sequences = {
+        str(sequence): [" ".join(f"`{name}`" for name in spellings)]
+        for sequence, spellings in SPELLINGS.items()
+    }
+    conventions = {
+        name: [c.source, *(str(c.codes.get(code, "–")) for code in (1, 2, 3, 4))]
+        for name, c in CONVENTIONS.items()
+    }
     assert list(tables[0]) == list(LAYOUTS)
     assert tables[1] == sequences
     assert tables[2] == {"--labels": ["used by", "1", "2", "3", "4"]} | conventions
@@ -149,9 +200,15 @@ def test_layouts_spellings_and_conventions(layouts):
     assert all(f"`{word}`" in layouts for word in TRUTH_SPELLINGS)
 
 
-@pytest.mark.parametrize("file", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").glob("*.md")), ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file",
+    sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").glob("*.md")),
+    ids=lambda file: file.name,
+)
 def test_links_and_commands(file):
-    """Links inside the project lead somewhere; every command named is one of the program's, with options it has."""
+    """Links inside the project lead somewhere; every command named is one of the program's, with
+    options it has.
+    """
     from typer.main import get_command
 
     from gliodistill.cli.main import app
@@ -160,7 +217,9 @@ def test_links_and_commands(file):
     for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text):
         assert (file.parent / link).exists(), link
     commands = get_command(app).commands
-    for name, rest in re.findall(r"(?:^|`)gliodistill ([a-z][a-z-]*)([^\n`#]*)", text, re.MULTILINE):
+    for name, rest in re.findall(
+        r"(?:^|`)gliodistill ([a-z][a-z-]*)([^\n`#]*)", text, re.MULTILINE
+    ):
         assert name in commands, name
         options = {option for parameter in commands[name].params for option in parameter.opts}
         assert set(re.findall(r"(?<=\s)--?[a-z][a-z0-9-]*", rest)) <= options, (name, rest)
@@ -177,14 +236,20 @@ def test_room_table_names_every_room():
     text = (ROOT / "docs" / "design.md").read_text().split("## Rooms")[1].split("##")[0]
     package = ROOT / "src" / "gliodistill"
     rooms = {
-        path.stem for path in package.iterdir() if path.name[0] not in "_." and (path.suffix == ".py" or (path / "__init__.py").exists())
+        path.stem
+        for path in package.iterdir()
+        if path.name[0] not in "_." and (path.suffix == ".py" or (path / "__init__.py").exists())
     }
     assert {name for cells in rows(text) for name in re.findall(r"`(\w+)`", cells[0])} == rooms
 
 
 def test_figures_in_the_readme_are_the_committed_ones():
-    """Every table row and difference in the README's results is a line of a committed result, which a script wrote."""
-    committed = (ROOT / "benchmarks" / "results" / "phantoms" / "results.md").read_text().splitlines()
+    """Every table row and difference in the README's results is a line of a committed result, which
+    a script wrote.
+    """
+    committed = (
+        (ROOT / "benchmarks" / "results" / "phantoms" / "results.md").read_text().splitlines()
+    )
     readme = (ROOT / "README.md").read_text().splitlines()
     missing = [line for line in committed if line.startswith(("| ", "* ")) and line not in readme]
     assert committed and not missing

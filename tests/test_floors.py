@@ -1,4 +1,6 @@
-"""Two floors: what reads, prepares, segments and scores never loads torch; training alone does. (Layers: ``lint-imports``.)"""
+"""Two floors: what reads, prepares, segments and scores never loads torch; training alone does.
+(Layers: ``lint-imports``.)
+"""
 
 import json
 import os
@@ -42,15 +44,29 @@ sys.meta_path.insert(0, Wall())
 TORCH_FLOOR = ("torch", "monai", "safetensors", "jaxtyping")
 
 
-def python(code: str, *arguments: str, blocked: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def python(
+    code: str, *arguments: str, blocked: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     """Run ``code`` in a new interpreter in which importing ``blocked`` fails."""
     text = (BLOCK.format(blocked=blocked) if blocked else "") + code
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, "-c", text, *arguments], capture_output=True, text=True, env=environment, timeout=120)
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.run(
+        [sys.executable, "-c", text, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
 
 
 def test_numpy_rooms_import_where_torch_is_not_installed() -> None:
-    code = "import importlib, sys\nfor room in sys.argv[1:]: importlib.import_module('gliodistill.' + room)"
+    code = (
+        "import importlib, sys\nfor room in sys.argv[1:]: importlib.import_module('gliodistill.' +"
+        " room)"
+    )
     assert python(code, *ROOMS, blocked=TORCH_FLOOR).stderr == ""
 
 
@@ -61,7 +77,9 @@ def test_public_names_of_the_numpy_floor_need_no_torch() -> None:
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    loaded = json.loads(python("import gliodistill, json, sys; print(json.dumps(sorted(sys.modules)))").stdout)
+    loaded = json.loads(
+        python("import gliodistill, json, sys; print(json.dumps(sorted(sys.modules)))").stdout
+    )
     assert not {"numpy", "scipy", "nibabel", "pydantic", "openvino", "torch", "typer"} & set(loaded)
 
 
@@ -86,8 +104,8 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 )
 def test_help_loads_nothing_heavy(command: tuple[str, ...]) -> None:
     code = (
-        "import json, sys\nfrom gliodistill.cli.main import run\n"
-        "code = run([*sys.argv[1:], '--help'])\nprint('\\n' + json.dumps([code, sorted(sys.modules)]))"
+        "import json, sys\nfrom gliodistill.cli.main import run\ncode = run([*sys.argv[1:],"
+        " '--help'])\nprint('\\n' + json.dumps([code, sorted(sys.modules)]))"
     )
     done = python(code, *command)
     code, loaded = json.loads(done.stdout.splitlines()[-1])
@@ -107,10 +125,23 @@ def test_segment_with_a_model_package_loads_no_torch(tmp_path: Path) -> None:
         write_nifti(image, tmp_path / "case" / f"case_{sequence.lower()}.nii.gz")
     tiny_model.export(tmp_path / "model")
     code = "import sys\nfrom gliodistill.cli.main import run\nsys.exit(run(sys.argv[1:]))"
-    words = ("segment", str(tmp_path / "case"), "-m", str(tmp_path / "model"), "-o", str(tmp_path / "out"), "--threads", "1")
+    words = (
+        "segment",
+        str(tmp_path / "case"),
+        "-m",
+        str(tmp_path / "model"),
+        "-o",
+        str(tmp_path / "out"),
+        "--threads",
+        "1",
+    )
     done = python(code, *words, blocked=("torch", "monai", "safetensors"))
     assert (done.returncode, done.stderr) == (0, "")
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["case.json", "case.nii.gz", "volumes.csv"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "case.json",
+        "case.nii.gz",
+        "volumes.csv",
+    ]
 
 
 @pytest.mark.parametrize("command", ["train", "export"])
@@ -120,7 +151,11 @@ def test_training_without_torch_says_what_to_install(command: str, tmp_path: Pat
         "import sys\nfor name in ('torch', 'safetensors', 'jaxtyping'): sys.modules[name] = None\n"
         "from gliodistill.cli.main import run\nsys.exit(run(sys.argv[1:]))"
     )
-    words = ["train", "demo", "--data", str(tmp_path)] if command == "train" else ["export", str(tmp_path)]
+    words = (
+        ["train", "demo", "--data", str(tmp_path)]
+        if command == "train"
+        else ["export", str(tmp_path)]
+    )
     done = python(code, *words, "-o", str(tmp_path / "out"))
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1 and "pip install 'gliodistill[train]'" in done.stderr

@@ -1,4 +1,6 @@
-"""The wheel as a stranger gets it: built, installed where there is no torch, and used away from the checkout."""
+"""The wheel as a stranger gets it: built, installed where there is no torch, and used away from the
+checkout.
+"""
 
 import json
 import os
@@ -18,13 +20,25 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 LIMIT = 10_000_000
 """Bytes that the models may add to the wheel."""
-UNREACHABLE = "No matching distribution|Could not find a version|ConnectionError|NewConnectionError|Network is unreachable"
+UNREACHABLE = (
+    "No matching distribution|Could not find a version|ConnectionError|NewConnectionError|Network"
+    " is unreachable"
+)
 
 
 def call(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a program as if nothing of this checkout were on any path."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return subprocess.run([str(word) for word in words], capture_output=True, text=True, cwd=cwd, env=environment, timeout=900)
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
+    }
+    return subprocess.run(
+        [str(word) for word in words],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        timeout=900,
+    )
 
 
 def pip(python: str | Path, *words: str | Path, cwd: Path) -> None:
@@ -45,7 +59,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the programs of a fresh environment with nothing but the wheel and its dependencies are."""
+    """Where the programs of a fresh environment with nothing but the wheel and its dependencies
+    are.
+    """
     root = tmp_path_factory.mktemp("installed")
     venv.create(root / "env", with_pip=True)
     programs = root / "env" / "bin"
@@ -55,14 +71,23 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_what_comes_along_and_nothing_else(wheel: Path) -> None:
     content = {info.filename: info.file_size for info in ZipFile(wheel).infolist()}
-    assert {"gliodistill/models/shipped/__init__.py", "gliodistill/recipes/compression.yaml"} <= set(content)
+    assert {
+        "gliodistill/models/shipped/__init__.py",
+        "gliodistill/recipes/compression.yaml",
+    } <= set(content)
     assert not [name for name in content if re.search(r"runs/|tests/|\.pyc$|\.safetensors$", name)]
-    models = {name: size for name, size in content.items() if name.startswith("gliodistill/models/shipped/") and not name.endswith(".py")}
+    models = {
+        name: size
+        for name, size in content.items()
+        if name.startswith("gliodistill/models/shipped/") and not name.endswith(".py")
+    }
     assert {name.split("/")[3] for name in models} == set(names())
     assert sum(models.values()) <= LIMIT
 
 
-def test_a_study_is_segmented_without_torch_and_without_a_word_about_models(installed: Path, tmp_path: Path) -> None:
+def test_a_study_is_segmented_without_torch_and_without_a_word_about_models(
+    installed: Path, tmp_path: Path
+) -> None:
     assert call(installed / "python", "-c", "import torch", cwd=tmp_path).returncode == 1
     program = installed / "gliodistill"
 

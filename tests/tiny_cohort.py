@@ -1,4 +1,6 @@
-"""Studies of a few thousand voxels with a tumour that is easy to see, and recipes that train on them in a second."""
+"""Studies of a few thousand voxels with a tumour that is easy to see, and recipes that train on
+them in a second.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,17 @@ NAMES = {Sequence.T1: "t1", Sequence.T1CE: "t1ce", Sequence.T2: "t2", Sequence.F
 BRIGHT = {Sequence.T1: (), Sequence.T1CE: (4,), Sequence.T2: (1, 4), Sequence.FLAIR: (1, 2, 4)}
 
 
-def ball(shape: tuple[int, ...], centre: NDArray[Any], radius: NDArray[Any] | float) -> NDArray[np.bool_]:
+def ball(
+    shape: tuple[int, ...], centre: NDArray[Any], radius: NDArray[Any] | float
+) -> NDArray[np.bool_]:
     """Voxels of an ellipsoid."""
     offsets = np.stack([axis - c for axis, c in zip(np.indices(shape), centre, strict=True)])
     return ((offsets / np.reshape(np.broadcast_to(radius, 3), (3, 1, 1, 1))) ** 2).sum(0) <= 1
 
 
-def arrays(seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> tuple[dict[Sequence, NDArray[np.float32]], NDArray[np.uint8]]:
+def arrays(
+    seed: int = 0, shape: tuple[int, int, int] = SHAPE
+) -> tuple[dict[Sequence, NDArray[np.float32]], NDArray[np.uint8]]:
     """Four images (0 outside an ellipsoid of brain) and BraTS-2021 codes of nested balls in it."""
     random = np.random.default_rng(seed)
     size = np.array(shape)
@@ -42,14 +48,27 @@ def arrays(seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> tuple[dict[Seq
     return images, codes
 
 
-def study(seed: int = 0, shape: tuple[int, int, int] = SHAPE, affine: NDArray[Any] = AFFINE, lacking: tuple[Sequence, ...] = ()) -> Study:
+def study(
+    seed: int = 0,
+    shape: tuple[int, int, int] = SHAPE,
+    affine: NDArray[Any] = AFFINE,
+    lacking: tuple[Sequence, ...] = (),
+) -> Study:
     """A labelled study in memory."""
     images, codes = arrays(seed, shape)
-    volumes = {sequence: Volume(image, affine) for sequence, image in images.items() if sequence not in lacking}
-    return Study(f"case_{seed}", f"case_{seed}", volumes, Volume(codes, affine), CONVENTIONS["brats2021"])
+    volumes = {
+        sequence: Volume(image, affine)
+        for sequence, image in images.items()
+        if sequence not in lacking
+    }
+    return Study(
+        f"case_{seed}", f"case_{seed}", volumes, Volume(codes, affine), CONVENTIONS["brats2021"]
+    )
 
 
-def write_study(root: Path, id: str, seed: int, *, labelled: bool = True, shape: tuple[int, int, int] = SHAPE) -> Path:
+def write_study(
+    root: Path, id: str, seed: int, *, labelled: bool = True, shape: tuple[int, int, int] = SHAPE
+) -> Path:
     """A study's folder in BraTS naming; ids like ``BraTS-GLI-00001-000`` tell the patient."""
     images, codes = arrays(seed, shape)
     folder = root / id
@@ -69,11 +88,22 @@ def write_cohort(root: Path, n: int = 3, *, labelled: bool = True) -> Path:
 
 
 STUDENT: dict[str, Any] = {"name": "unet", "options": {"widths": [4, 8]}}
-PLAIN = {"flip": 0, "spatial": 0, "gamma": 0, "brightness": 0, "contrast": 0, "noise": 0, "blur": 0, "low_resolution": 0}
+PLAIN = {
+    "flip": 0,
+    "spatial": 0,
+    "gamma": 0,
+    "brightness": 0,
+    "contrast": 0,
+    "noise": 0,
+    "blur": 0,
+    "low_resolution": 0,
+}
 
 
 def values(runs: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
-    """A tiny recipe as plain values; ``training=…`` and other parts replace the defaults key by key."""
+    """A tiny recipe as plain values; ``training=…`` and other parts replace the defaults key by
+    key.
+    """
     base: dict[str, Any] = {
         "name": "tiny",
         "data": {"validation": 1},
@@ -103,5 +133,12 @@ def recipe(runs: dict[str, Any] | None = None, **changes: Any) -> Recipe:
 def distilled(**losses: Any) -> dict[str, Any]:
     """Runs ``teacher``, ``alone`` and ``distilled``, by the method's own losses if none are given."""
     teacher = {"network": {"name": "unet", "options": {"widths": [6, 12]}}, "seed": 7}
-    method = {"name": "compression", "options": {"teacher": "teacher", **({"losses": losses} if losses else {})}}
-    return {"teacher": teacher, "alone": {"network": STUDENT}, "distilled": {"network": STUDENT, "method": method}}
+    method = {
+        "name": "compression",
+        "options": {"teacher": "teacher", **({"losses": losses} if losses else {})},
+    }
+    return {
+        "teacher": teacher,
+        "alone": {"network": STUDENT},
+        "distilled": {"network": STUDENT, "method": method},
+    }

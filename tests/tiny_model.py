@@ -1,4 +1,6 @@
-"""A study and two models small enough for every test: one whose right answer is known, one real U-Net."""
+"""A study and two models small enough for every test: one whose right answer is known, one real
+U-Net.
+"""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,7 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gliodistill.images.volume import Volume
-from gliodistill.models import InferenceSettings, ModelPackage, ModelSpec, NetworkSpec, Outputs, TrainingSummary
+from gliodistill.models import (
+    InferenceSettings,
+    ModelPackage,
+    ModelSpec,
+    NetworkSpec,
+    Outputs,
+    TrainingSummary,
+)
 from gliodistill.models.export import DEFAULT_FORMATS, export_package
 from gliodistill.networks import Network, build, register
 from gliodistill.preparation import Preparation
@@ -24,7 +33,9 @@ RADII = {Sequence.FLAIR: 8.0, Sequence.T2: 6.5, Sequence.T1CE: 5.0}
 
 @register("test_voxelwise")
 class Voxelwise(Network):
-    """Draws WT where FLAIR is bright, TC where T2 is, ET where T1CE is; as classes ED, NCR, ET, each outdoing the last."""
+    """Draws WT where FLAIR is bright, TC where T2 is, ET where T1CE is; as classes ED, NCR, ET,
+    each outdoing the last.
+    """
 
     divisor = 4
 
@@ -45,7 +56,9 @@ class Voxelwise(Network):
 
 def blob(sequence: Sequence) -> NDArray[np.bool_]:
     """Where the tumour is bright on a sequence: a ball off the middle of SHAPE, in voxels."""
-    away = sum((axis - centre) ** 2 for axis, centre in zip(np.indices(SHAPE), (28, 21, 19), strict=True))
+    away = sum(
+        (axis - centre) ** 2 for axis, centre in zip(np.indices(SHAPE), (28, 21, 19), strict=True)
+    )
     return away <= RADII[sequence] ** 2
 
 
@@ -54,16 +67,29 @@ def regions() -> NDArray[np.bool_]:
     return np.stack([blob(s) for s in (Sequence.FLAIR, Sequence.T2, Sequence.T1CE)])
 
 
-def study(id: str = "case", *, affine: NDArray[np.float64] | None = None, lacking: tuple[Sequence, ...] = ()) -> Study:
+def study(
+    id: str = "case",
+    *,
+    affine: NDArray[np.float64] | None = None,
+    lacking: tuple[Sequence, ...] = (),
+) -> Study:
     """A ball of brain with balls of tumour in it, 1 mm, RAS+ unless told."""
     rng = np.random.default_rng(3)
-    inside = sum(((axis - n / 2) / (0.38 * n)) ** 2 for axis, n in zip(np.indices(SHAPE), SHAPE, strict=True)) <= 1
+    inside = (
+        sum(
+            ((axis - n / 2) / (0.38 * n)) ** 2
+            for axis, n in zip(np.indices(SHAPE), SHAPE, strict=True)
+        )
+        <= 1
+    )
     images = {}
     for sequence in Sequence:
         image = rng.normal(100, 1.5, SHAPE)
         if sequence in RADII:
             image[blob(sequence)] += 80
-        images[sequence] = Volume((image * inside).astype(np.float32), np.eye(4) if affine is None else affine)
+        images[sequence] = Volume(
+            (image * inside).astype(np.float32), np.eye(4) if affine is None else affine
+        )
     return Study(id, id, {s: v for s, v in images.items() if s not in lacking})
 
 
@@ -76,14 +102,23 @@ def spec(kind: str = "test_voxelwise", **changes: object) -> ModelSpec:
         outputs=Outputs(),
         convention=CONVENTIONS["brats2021"],
         inference=InferenceSettings((16, 16, 16)),
-        training=TrainingSummary("recipe", "supervised", 1, 100, {"WT": 0.9, "TC": 0.8, "ET": 0.7}, "8 synthetic studies"),
+        training=TrainingSummary(
+            "recipe", "supervised", 1, 100, {"WT": 0.9, "TC": 0.8, "ET": 0.7}, "8 synthetic studies"
+        ),
     )
     return replace(made, **changes)
 
 
 def export(
-    out: Path, kind: str = "test_voxelwise", *, formats: Iterable[str] = DEFAULT_FORMATS, card: str = "", **changes: object
+    out: Path,
+    kind: str = "test_voxelwise",
+    *,
+    formats: Iterable[str] = DEFAULT_FORMATS,
+    card: str = "",
+    **changes: object,
 ) -> ModelPackage:
     made = spec(kind, **changes)
     torch.manual_seed(0)
-    return export_package(build(made.network.name, **made.network.options), made, out, formats=formats, card=card)
+    return export_package(
+        build(made.network.name, **made.network.options), made, out, formats=formats, card=card
+    )

@@ -1,4 +1,6 @@
-"""Studies whose four sequences have the contrasts of the real ones: fluid, grey and white matter, vessels, a tumour; 4 mm voxels."""
+"""Studies whose four sequences have the contrasts of the real ones: fluid, grey and white matter,
+vessels, a tumour; 4 mm voxels.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +23,9 @@ GREYS = {  # fluid, grey, white, vessels, tumour
 def ball(centre: tuple[float, ...], radii: tuple[float, ...] | float) -> NDArray[np.bool_]:
     """Voxels of an ellipsoid; centre and radii as shares of the sides."""
     sizes = np.array(SHAPE)
-    away = (np.indices(SHAPE) - (sizes * centre - 0.5)[:, None, None, None]) / (sizes * np.broadcast_to(radii, 3))[:, None, None, None]
+    away = (np.indices(SHAPE) - (sizes * centre - 0.5)[:, None, None, None]) / (
+        sizes * np.broadcast_to(radii, 3)
+    )[:, None, None, None]
     return (away**2).sum(axis=0) <= 1
 
 
@@ -30,7 +34,12 @@ def study(seed: int = 0, *, tumour: bool = True, affine: NDArray[np.float64] = A
     random = np.random.default_rng(seed)
     middle = (0.5, 0.5, 0.5)
     tissue = np.zeros(SHAPE, dtype=int)
-    for code, radius in ((1, 0.44), (2, 0.4), (3, random.uniform(0.3, 0.34)), (1, random.uniform(0.1, 0.16))):
+    for code, radius in (
+        (1, 0.44),
+        (2, 0.4),
+        (3, random.uniform(0.3, 0.34)),
+        (1, random.uniform(0.1, 0.16)),
+    ):
         tissue[ball(middle, radius)] = code
     tissue[(random.random(SHAPE) < 0.01) & (tissue > 1)] = 4
     if tumour:

@@ -1,10 +1,14 @@
-"""What pulls at a student, and which way: the gradient of each loss term of a run, fresh and trained.
+"""What pulls at a student, and which way: the gradient of each loss term of a run, fresh and
+trained.
 
-    python benchmarks/distillation/gradients.py EXPERIMENT RUN... -o benchmarks/results/distillation/gradients
+    python benchmarks/distillation/gradients.py EXPERIMENT RUN... -o
+    benchmarks/results/distillation/gradients
 
-For the first batches of a run, with the weights that it starts from and with those it ended with: the norm of each term's gradient on
-the student's weights, and its cosine with that of the segmentation term (negative: the two pull against each other). Means over batches.
-Weights are those of the moving average, in training mode; nothing is changed on disk but the results, NAME.json and NAME.md.
+For the first batches of a run, with the weights that it starts from and with those it ended with:
+the norm of each term's gradient on the student's weights, and its cosine with that of the
+segmentation term (negative: the two pull against each other). Means over batches. Weights are those
+of the moving average, in training mode; nothing is changed on disk but the results, NAME.json and
+NAME.md.
 """
 
 import argparse
@@ -25,7 +29,9 @@ OWN = "segmentation"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("experiment", type=Path)
     parser.add_argument("runs", nargs="+")
     parser.add_argument("--batches", type=int, default=8)
@@ -34,29 +40,45 @@ def main() -> None:
     experiment = Experiment.open(arguments.experiment)
     found = {run: measure(experiment, run, arguments.batches) for run in arguments.runs}
     lines = [
-        "| run | term | fresh: norm | cosine with segmentation | trained: norm | cosine with segmentation |",
+        (
+            "| run | term | fresh: norm | cosine with segmentation | trained: norm | cosine with"
+            " segmentation |"
+        ),
         "|---|---|---|---|---|---|",
     ]
     for run, stages in found.items():
         for term in stages["fresh"]:
-            cells = [f"{stages[stage][term]['norm']:.3f} | {stages[stage][term]['cosine']:+.2f}" for stage in ("fresh", "trained")]
+            cells = [
+                f"{stages[stage][term]['norm']:.3f} | {stages[stage][term]['cosine']:+.2f}"
+                for stage in ("fresh", "trained")
+            ]
             lines.append(f"| {run} | {term} | {' | '.join(cells)} |")
-    command = f"python benchmarks/distillation/gradients.py EXPERIMENT {' '.join(arguments.runs)} -o OUT"
-    note = f"Gradients on the student's weights, means over {arguments.batches} batches. Command: `{command}`."
+    command = (
+        f"python benchmarks/distillation/gradients.py EXPERIMENT {' '.join(arguments.runs)} -o OUT"
+    )
+    note = (
+        f"Gradients on the student's weights, means over {arguments.batches} batches. Command:"
+        f" `{command}`."
+    )
     make_folder(arguments.output.parent)
     write_text(
-        arguments.output.with_suffix(".json"), json.dumps({"command": command, "batches": arguments.batches, "runs": found}, indent=1)
+        arguments.output.with_suffix(".json"),
+        json.dumps({"command": command, "batches": arguments.batches, "runs": found}, indent=1),
     )
     write_text(arguments.output.with_suffix(".md"), "\n".join(lines) + f"\n\n{note}\n")
 
 
-def measure(experiment: Experiment, name: str, batches: int) -> dict[str, dict[str, dict[str, float]]]:
+def measure(
+    experiment: Experiment, name: str, batches: int
+) -> dict[str, dict[str, dict[str, float]]]:
     """``fresh`` and ``trained`` → term → norm and cosine."""
     recipe, run = experiment.recipe, experiment.recipe.runs[name]
     torch.manual_seed(run.seed)
     method = build_method(recipe, name, experiment.load_network)
     studies = Cache.open(experiment.cache).select(set(experiment.split["training"]))
-    sampler = PatchSampler(studies, recipe.sampling, run.augmentation, run.seed, channels_of(recipe, name))
+    sampler = PatchSampler(
+        studies, recipe.sampling, run.augmentation, run.seed, channels_of(recipe, name)
+    )
     result = {"fresh": _pull(method, sampler, batches)}
     for role, network in learners_of(method).items():
         network.load_state_dict(experiment.load_network(name, role).state_dict())
@@ -82,7 +104,12 @@ def _pull(method: Any, sampler: PatchSampler, batches: int) -> dict[str, dict[st
 
 def _gradient(term: Tensor, weights: list[Tensor]) -> Tensor:
     parts = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
-    return torch.cat([(torch.zeros_like(w) if part is None else part).flatten() for part, w in zip(parts, weights, strict=True)])
+    return torch.cat(
+        [
+            (torch.zeros_like(w) if part is None else part).flatten()
+            for part, w in zip(parts, weights, strict=True)
+        ]
+    )
 
 
 if __name__ == "__main__":

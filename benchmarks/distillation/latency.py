@@ -1,4 +1,6 @@
-"""How long a network takes for a brain, in the runtime that users run; all rows interleaved, on a quiet machine."""
+"""How long a network takes for a brain, in the runtime that users run; all rows interleaved, on a
+quiet machine.
+"""
 
 import json
 import os
@@ -15,12 +17,16 @@ ROUNDS = 15
 
 
 def measure(protocol: dict[str, Any], fold: dict[str, Any], out: Path) -> None:
-    """Median milliseconds of the network alone (OpenVINO, all cores) on one test study, for every row that has a model."""
+    """Median milliseconds of the network alone (OpenVINO, all cores) on one test study, for every
+    row that has a model.
+    """
     study = open_cohort(fold["test"]).labelled().studies[0].load_brain()
     predictors = {}
     for table in protocol["tables"].values():
         for row in (entry["row"] for entry in table["rows"]):
-            models = [fold["work"] / "models" / name for name in (row, f"{row}-{protocol['seeds'][0]}")]
+            models = [
+                fold["work"] / "models" / name for name in (row, f"{row}-{protocol['seeds'][0]}")
+            ]
             model = next((folder for folder in models if folder.exists()), None)
             if model is not None and row not in predictors:
                 predictors[row] = Predictor(model)
@@ -30,7 +36,10 @@ def measure(protocol: dict[str, Any], fold: dict[str, Any], out: Path) -> None:
             seconds[row].append(predictor.segment(study).seconds["infer"])
     facts = {
         "ms": {row: round(1000 * float(np.median(times)), 1) for row, times in seconds.items()},
-        "what": f"the network on one brain at {protocol['recipe']['data']['spacing'][0]} mm, median of {ROUNDS}, rows interleaved",
+        "what": (
+            f"the network on one brain at {protocol['recipe']['data']['spacing'][0]} mm, median of"
+            f" {ROUNDS}, rows interleaved"
+        ),
         "processor": _processor(),
         "cores": os.cpu_count(),
     }
@@ -42,4 +51,7 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )

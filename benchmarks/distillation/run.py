@@ -1,11 +1,14 @@
-"""The study of distillation: what each method buys over the same student undistilled, same budget, same patches.
+"""The study of distillation: what each method buys over the same student undistilled, same budget,
+same patches.
 
     python benchmarks/distillation/run.py synthetic --work runs/distillation
-    python benchmarks/distillation/run.py patients  --work runs/distillation --data PATIENTS [--pool UNLABELLED]
+    python benchmarks/distillation/run.py patients  --work runs/distillation --data PATIENTS [--pool
+    UNLABELLED]
 
-The protocols are `synthetic.yaml` and `patients.yaml` beside this file: cohorts, seeds, the recipe of every run and the rows of every
-table. Each stage goes on where it was stopped. Results: `benchmarks/results/distillation/`: `<protocol>.json`, and a table and a picture
-each; the docs get the tables. No patient's id or image is among them.
+The protocols are `synthetic.yaml` and `patients.yaml` beside this file: cohorts, seeds, the recipe
+of every run and the rows of every table. Each stage goes on where it was stopped. Results:
+`benchmarks/results/distillation/`: `<protocol>.json`, and a table and a picture each; the docs get
+the tables. No patient's id or image is among them.
 """
 
 import argparse
@@ -42,18 +45,35 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("protocol", choices=("synthetic", "patients"))
-    parser.add_argument("--work", type=Path, required=True, help="folder for cohorts, runs and models; kept")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder for cohorts, runs and models; kept"
+    )
     parser.add_argument("--data", type=Path, help="labelled patients, for the protocol patients")
     parser.add_argument("--pool", type=Path, help="unlabelled patients, for the protocol patients")
-    parser.add_argument("--cores", default=",".join(map(str, sorted(os.sched_getaffinity(0)))), help="one run at a time on each")
+    parser.add_argument(
+        "--cores",
+        default=",".join(map(str, sorted(os.sched_getaffinity(0)))),
+        help="one run at a time on each",
+    )
     parser.add_argument("--stages", default="train,score,latency,report")
     parser.add_argument("--tables", help="only the runs of these tables, e.g. compression,omni")
-    parser.add_argument("-o", "--output", type=Path, default=HERE.parents[1] / "benchmarks" / "results" / "distillation")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=HERE.parents[1] / "benchmarks" / "results" / "distillation",
+    )
     arguments = parser.parse_args()
     protocol = yaml.safe_load((HERE / f"{arguments.protocol}.yaml").read_text())
-    work, cores, stages = arguments.work / arguments.protocol, [int(c) for c in arguments.cores.split(",")], arguments.stages.split(",")
+    work, cores, stages = (
+        arguments.work / arguments.protocol,
+        [int(c) for c in arguments.cores.split(",")],
+        arguments.stages.split(","),
+    )
     chosen = arguments.tables.split(",") if arguments.tables else list(protocol["tables"])
 
     if arguments.protocol == "synthetic":
@@ -62,7 +82,11 @@ def main() -> None:
         folds = patients(protocol, work, arguments.data, arguments.pool)
     for fold in folds:
         recipe = write_recipe(recipe_of(protocol, fold), fold["work"] / "recipe.yaml")
-        wanted = list(dict.fromkeys(name for table in chosen for name in recipe.runs if belongs(protocol, name, table)))
+        wanted = list(
+            dict.fromkeys(
+                name for table in chosen for name in recipe.runs if belongs(protocol, name, table)
+            )
+        )
         wanted = [name for name in wanted if name not in protocol.get("same", {})]
         plain = [name for name in wanted if not takes_pseudo(recipe, name)]
         told = [name for name in wanted if takes_pseudo(recipe, name) and fold["pool"] is not None]
@@ -73,7 +97,15 @@ def main() -> None:
             train(fold["work"] / "recipe.yaml", fold["data"], out, plain, cores, [], log)
             if told:
                 pseudo = pseudo_labels(protocol, fold, out, "pool", fold["work"] / "pseudo")
-                train(fold["work"] / "recipe.yaml", fold["data"], out, told, cores, ["--pseudo", str(pseudo)], log)
+                train(
+                    fold["work"] / "recipe.yaml",
+                    fold["data"],
+                    out,
+                    told,
+                    cores,
+                    ["--pseudo", str(pseudo)],
+                    log,
+                )
         if "score" in stages:
             score(protocol, fold, Experiment.open(out), wanted, len(cores))
     if "latency" in stages:
@@ -89,28 +121,65 @@ def synthetic(protocol: dict[str, Any], work: Path, cores: list[int]) -> list[di
         cohorts[name] = folder = work / name
         if not (folder / "complete").exists():
             spacing, difficulty = protocol["spacing"], protocol["difficulty"]
-            write_cohort(folder, part["studies"], part["seed"], spacing=spacing, difficulty=difficulty, jobs=len(cores))
+            write_cohort(
+                folder,
+                part["studies"],
+                part["seed"],
+                spacing=spacing,
+                difficulty=difficulty,
+                jobs=len(cores),
+            )
             (folder / "complete").touch()
-    return [{"work": work, "cohort": cohorts["labelled"], "test": cohorts["test"], "pool": cohorts["pool"], "validation": None}]
+    return [
+        {
+            "work": work,
+            "cohort": cohorts["labelled"],
+            "test": cohorts["test"],
+            "pool": cohorts["pool"],
+            "validation": None,
+        }
+    ]
 
 
-def patients(protocol: dict[str, Any], work: Path, data: Path, pool: Path | None) -> list[dict[str, Any]]:
+def patients(
+    protocol: dict[str, Any], work: Path, data: Path, pool: Path | None
+) -> list[dict[str, Any]]:
     """Folds by patient: each labelled patient is tested once, by networks that never saw it."""
     count = protocol["folds"]
     names = [f"{fold}/{count}" for fold in range(1, count + 1)]
     return [
-        {"work": work / f"fold{n[0]}", "cohort": data, "test": data, "pool": pool, "validation": n, "cache": work / "cache"} for n in names
+        {
+            "work": work / f"fold{n[0]}",
+            "cohort": data,
+            "test": data,
+            "pool": pool,
+            "validation": n,
+            "cache": work / "cache",
+        }
+        for n in names
     ]
 
 
 def recipe_of(protocol: dict[str, Any], fold: dict[str, Any]) -> dict[str, Any]:
-    """The fold's recipe: every run once a seed, dedicated students for every subset, its own validation patients."""
+    """The fold's recipe: every run once a seed, dedicated students for every subset, its own
+    validation patients.
+    """
     values = dict(protocol["recipe"])
     if fold["validation"]:
         values["data"] = {**values["data"], "validation": fold["validation"]}
     if dedicated := protocol["subsets"].get("dedicated"):
-        base = {key: value for key, value in values["runs"][dedicated["as"]].items() if key != "augmentation"}
-        runs = {f"{dedicated['name']}-{slug(subset_name(s))}": {**base, "sequences": [str(q) for q in s]} for s in SUBSETS}
+        base = {
+            key: value
+            for key, value in values["runs"][dedicated["as"]].items()
+            if key != "augmentation"
+        }
+        runs = {
+            f"{dedicated['name']}-{slug(subset_name(s))}": {
+                **base,
+                "sequences": [str(q) for q in s],
+            }
+            for s in SUBSETS
+        }
         values["runs"] = {**values["runs"], **runs}
         once = [*protocol["once"], *runs]
     else:
@@ -144,16 +213,37 @@ def takes_pseudo(recipe: Any, run: str) -> bool:
     return bool(recipe.runs[run].pseudo.share)
 
 
-def pseudo_labels(protocol: dict[str, Any], fold: dict[str, Any], out: Path, studies: str, target: Path) -> Path:
+def pseudo_labels(
+    protocol: dict[str, Any], fold: dict[str, Any], out: Path, studies: str, target: Path
+) -> Path:
     """The ensemble's labels for ``fold[studies]``, by the program that users run."""
     experiment = Experiment.open(out)
-    models = [part for teacher in protocol["pseudo"]["teachers"] for part in ("-m", str(model_of(experiment, teacher, fold["work"])))]
-    command = [sys.executable, "-m", "gliodistill", "pseudo-label", str(fold[studies]), *models, "-o", str(target)]
+    models = [
+        part
+        for teacher in protocol["pseudo"]["teachers"]
+        for part in ("-m", str(model_of(experiment, teacher, fold["work"])))
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "gliodistill",
+        "pseudo-label",
+        str(fold[studies]),
+        *models,
+        "-o",
+        str(target),
+    ]
     subprocess.run([*command, "--resume", *protocol["pseudo"]["options"]], check=True)
     return target
 
 
-def score(protocol: dict[str, Any], fold: dict[str, Any], experiment: Experiment, wanted: list[str], jobs: int) -> None:
+def score(
+    protocol: dict[str, Any],
+    fold: dict[str, Any],
+    experiment: Experiment,
+    wanted: list[str],
+    jobs: int,
+) -> None:
     """The test studies by every run that is trained, ``jobs`` runs at a time."""
     apart = fold["test"] != fold["cohort"]
     ids = None if apart else experiment.split["validation"]
@@ -166,13 +256,19 @@ def score(protocol: dict[str, Any], fold: dict[str, Any], experiment: Experiment
         for name in filter(experiment.is_finished, wanted):
             those = few if name.rpartition("-")[0] == dedicated else ids
             subsets = few if row_of(name) in protocol["subsets"]["rows"] else None
-            tasks.append(pool.submit(score_run, experiment, name, fold["test"], those, fold["work"], few=subsets))
+            tasks.append(
+                pool.submit(
+                    score_run, experiment, name, fold["test"], those, fold["work"], few=subsets
+                )
+            )
         for task in tasks:
             task.result()
 
 
 def score_ensemble(protocol: dict[str, Any], fold: dict[str, Any], experiment: Experiment) -> None:
-    """The teachers' mean, mirrored looks and all, on the test studies: what the omni-supervised student is held against."""
+    """The teachers' mean, mirrored looks and all, on the test studies: what the omni-supervised
+    student is held against.
+    """
     teachers = protocol["pseudo"]["teachers"]
     kept = fold["work"] / "scores" / "ensemble.json"
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -198,7 +294,9 @@ def score_ensemble(protocol: dict[str, Any], fold: dict[str, Any], experiment: E
     write_text(kept, json.dumps(found))
 
 
-def report(protocol: dict[str, Any], name: str, folds: list[dict[str, Any]], work: Path, out: Path) -> None:
+def report(
+    protocol: dict[str, Any], name: str, folds: list[dict[str, Any]], work: Path, out: Path
+) -> None:
     """Scores of all folds joined, tables and picture."""
     runs: dict[str, Any] = {}
     for fold in folds:
@@ -210,7 +308,10 @@ def report(protocol: dict[str, Any], name: str, folds: list[dict[str, Any]], wor
             run = runs[file.stem]
             for kind in ("scores", "subsets"):
                 for subset, scores in found[kind].items():
-                    for metric, rows in scores.items():  # who was scored is a string: joined as lists are
+                    for (
+                        metric,
+                        rows,
+                    ) in scores.items():  # who was scored is a string: joined as lists are
                         run[kind][subset][metric] += rows
             run["folds"], run["seconds"] = run["folds"] + 1, run["seconds"] + found["seconds"]
             run["weights_sha256"] += f" {found['weights_sha256']}"
@@ -218,34 +319,72 @@ def report(protocol: dict[str, Any], name: str, folds: list[dict[str, Any]], wor
     for alias, run in protocol.get("same", {}).items():
         if run in runs:
             runs[alias] = runs[run]
-    latency = json.loads((work / "latency.json").read_text()) if (work / "latency.json").exists() else {}
+    latency = (
+        json.loads((work / "latency.json").read_text()) if (work / "latency.json").exists() else {}
+    )
     tables, every = {}, {}
     for table, part in protocol["tables"].items():
         text, differences = row_table(runs, part["rows"], latency.get("ms", {}))
         missing = ", ".join(row["row"] for row in part["rows"] if not seeds_of(runs, row["row"]))
         if differences:
-            tables[table] = "\n\n".join([text, difference_lines(differences), *([f"Not finished yet: {missing}."] if missing else [])])
+            tables[table] = "\n\n".join(
+                [
+                    text,
+                    difference_lines(differences),
+                    *([f"Not finished yet: {missing}."] if missing else []),
+                ]
+            )
             every |= differences
     rows = protocol["subsets"]["rows"]
-    columns = {row: twins for row, twins in rows.items() if any(run["subsets"] for run in seeds_of(runs, row).values())}
+    columns = {
+        row: twins
+        for row, twins in rows.items()
+        if any(run["subsets"] for run in seeds_of(runs, row).values())
+    }
     if columns:
         dedicated = protocol["subsets"].get("dedicated", {}).get("name")
-        text, differences = subset_table(runs, columns, [subset_name(subset) for subset in SUBSETS], dedicated)
-        few = {len(scores["dice"]) for row in columns for run in seeds_of(runs, row).values() for scores in run["subsets"].values()}
-        title = f"**{protocol['subsets']['title']}**, {max(few)} of the test studies; differences of the means of the 15:"
-        tables["any_subset"] = "\n\n".join([*filter(None, [tables.get("any_subset")]), title, text, difference_lines(differences)])
+        text, differences = subset_table(
+            runs, columns, [subset_name(subset) for subset in SUBSETS], dedicated
+        )
+        few = {
+            len(scores["dice"])
+            for row in columns
+            for run in seeds_of(runs, row).values()
+            for scores in run["subsets"].values()
+        }
+        title = (
+            f"**{protocol['subsets']['title']}**, {max(few)} of the test studies; differences of"
+            " the means of the 15:"
+        )
+        tables["any_subset"] = "\n\n".join(
+            [*filter(None, [tables.get("any_subset")]), title, text, difference_lines(differences)]
+        )
         every |= differences
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False
+    ).stdout.strip()
     data = "" if folds[0]["validation"] is None else " --data PATIENTS --pool UNLABELLED"
     command = f"python benchmarks/distillation/run.py {name} --work WORK{data}"
-    machine = {"processor": latency.get("processor", platform.machine()), "cores": os.cpu_count(), "python": platform.python_version()}
+    machine = {
+        "processor": latency.get("processor", platform.machine()),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+    }
     first = next(run for run in runs.values() if run["scores"])
     studies = max(len(scores["dice"]) for run in runs.values() for scores in run["scores"].values())
-    empty = "; ".join(part.partition(" (")[0] for part in first["rules"].split(". ") if " empty: " in part)
+    empty = "; ".join(
+        part.partition(" (")[0] for part in first["rules"].split(". ") if " empty: " in part
+    )
     seeds = ", ".join(map(str, protocol["seeds"]))
     note = f"{' '.join(protocol['about'].split())} {studies} test studies; seeds {seeds}. {empty}. "
-    note += f"{len(every)} comparisons are made in all and p is not corrected for that. Settings of every run: "
-    note += f"`benchmarks/distillation/{name}.yaml`; scores of every study: `benchmarks/results/distillation/{name}.json`."
+    note += (
+        f"{len(every)} comparisons are made in all and p is not corrected for that. Settings of"
+        " every run: "
+    )
+    note += (
+        f"`benchmarks/distillation/{name}.yaml`; scores of every study:"
+        f" `benchmarks/results/distillation/{name}.json`."
+    )
     result = {
         "command": command,
         "report_commit": commit,  # runs may have been trained at earlier ones
@@ -260,7 +399,11 @@ def report(protocol: dict[str, Any], name: str, folds: list[dict[str, Any]], wor
     write_text(out / f"{name}.json", json.dumps(result))
     for table, text in tables.items():
         write_text(out / f"{table}-{name}.md", f"{text}\n\n{note}\n")
-        forest({k: every[k] for k in every if f"\n* {k}:" in f"\n{text}"}, out / f"{table}-{name}.png", protocol["tables"][table]["title"])
+        forest(
+            {k: every[k] for k in every if f"\n* {k}:" in f"\n{text}"},
+            out / f"{table}-{name}.png",
+            protocol["tables"][table]["title"],
+        )
     fill()
 
 

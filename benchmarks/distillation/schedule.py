@@ -1,4 +1,6 @@
-"""Which runs a protocol asks for, and training them: one process a core, each run as soon as its teachers are there."""
+"""Which runs a protocol asks for, and training them: one process a core, each run as soon as its
+teachers are there.
+"""
 
 import os
 import subprocess
@@ -15,7 +17,9 @@ from gliodistill.training.recipe_file import load_recipe
 
 
 def expand(values: dict[str, Any], once: list[str], seeds: list[int]) -> dict[str, Any]:
-    """The recipe with every run once a seed (``name-0``, ``name-1``, …), but for those that are trained ``once``."""
+    """The recipe with every run once a seed (``name-0``, ``name-1``, …), but for those that are
+    trained ``once``.
+    """
 
     def renamed(run: Any, seed: int) -> Any:
         return f"{run}-{seed}" if run in values["runs"] and run not in once else run
@@ -48,11 +52,33 @@ def write_recipe(values: dict[str, Any], path: Path) -> Recipe:
     return load_recipe(path)
 
 
-def train(recipe_file: Path, data: Path, out: Path, wanted: list[str], cores: list[int], extra: list[str], log: Path) -> None:
-    """Train ``wanted`` runs through the program that users run, one thread and one core each; goes on where it was stopped."""
+def train(
+    recipe_file: Path,
+    data: Path,
+    out: Path,
+    wanted: list[str],
+    cores: list[int],
+    extra: list[str],
+    log: Path,
+) -> None:
+    """Train ``wanted`` runs through the program that users run, one thread and one core each; goes
+    on where it was stopped.
+    """
     recipe = load_recipe(recipe_file)
     log.parent.mkdir(parents=True, exist_ok=True)
-    program = [sys.executable, "-m", "gliodistill", "train", str(recipe_file), "--data", str(data), "-o", str(out), "--resume", *extra]
+    program = [
+        sys.executable,
+        "-m",
+        "gliodistill",
+        "train",
+        str(recipe_file),
+        "--data",
+        str(data),
+        "-o",
+        str(out),
+        "--resume",
+        *extra,
+    ]
 
     def finished(name: str) -> bool:
         return (out / name / "summary.json").exists()
@@ -62,9 +88,16 @@ def train(recipe_file: Path, data: Path, out: Path, wanted: list[str], cores: li
 
     def start(name: str, core: int) -> subprocess.Popen[bytes]:
         with log.open("ab") as sink:
-            process = subprocess.Popen([*program, "--only", name], stdout=sink, stderr=sink, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            process = subprocess.Popen(
+                [*program, "--only", name],
+                stdout=sink,
+                stderr=sink,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
         os.sched_setaffinity(process.pid, {core})
-        print(f"{time.strftime('%H:%M:%S')} core {core}: {name} ({len(waiting)} waiting)", flush=True)
+        print(
+            f"{time.strftime('%H:%M:%S')} core {core}: {name} ({len(waiting)} waiting)", flush=True
+        )
         return process
 
     waiting = [name for name in wanted if not finished(name)]
@@ -75,7 +108,11 @@ def train(recipe_file: Path, data: Path, out: Path, wanted: list[str], cores: li
             for core in cores:
                 name = next((name for name in waiting if ready(name)), None)
                 # The first process makes what all share; the others join it.
-                if core in running or name is None or (running and not all(file.exists() for file in shared)):
+                if (
+                    core in running
+                    or name is None
+                    or (running and not all(file.exists() for file in shared))
+                ):
                     continue
                 waiting.remove(name)
                 running[core] = name, start(name, core)

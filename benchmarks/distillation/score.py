@@ -31,7 +31,13 @@ def subset_name(subset: tuple[Sequence, ...]) -> str:
 
 
 def score_run(
-    experiment: Experiment, run: str, cohort: Path, ids: list[str] | None, scratch: Path, *, few: list[str] | None = None
+    experiment: Experiment,
+    run: str,
+    cohort: Path,
+    ids: list[str] | None,
+    scratch: Path,
+    *,
+    few: list[str] | None = None,
 ) -> dict[str, Any]:
     """Dice and HD95 of one run; kept in ``scratch`` so that it is done once.
 
@@ -41,7 +47,8 @@ def score_run(
         cohort: labelled studies.
         ids: only these.
         scratch: for the model, the segmentations and ``scores/<run>.json``.
-        few: studies on which each of the 15 subsets is scored too, missing sequences left out of the study.
+        few: studies on which each of the 15 subsets is scored too, missing sequences left out of
+            the study.
     """
     kept = scratch / "scores" / f"{run}.json"
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -49,15 +56,28 @@ def score_run(
     found: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     if found.get("weights_sha256") != facts["weights_sha256"]:
         keys = ("parameters", "steps", "seconds", "weights_sha256")
-        found = {**{key: facts[key] for key in keys}, "gflops_a_patch": facts["flops"] / 1e9, "scores": {}, "subsets": {}}
-    own = subset_name(tuple(experiment.recipe.runs[run].sequences or experiment.recipe.data.sequences))
-    todo = [("scores", own, ids)] + [("subsets", subset_name(subset), few) for subset in SUBSETS if few is not None]
+        found = {
+            **{key: facts[key] for key in keys},
+            "gflops_a_patch": facts["flops"] / 1e9,
+            "scores": {},
+            "subsets": {},
+        }
+    own = subset_name(
+        tuple(experiment.recipe.runs[run].sequences or experiment.recipe.data.sequences)
+    )
+    todo = [("scores", own, ids)] + [
+        ("subsets", subset_name(subset), few) for subset in SUBSETS if few is not None
+    ]
     todo = [task for task in todo if task[1] not in found[task[0]]]
     if not todo:
         return found
     predictor = Predictor(model_of(experiment, run, scratch), threads=1)
-    if few is not None:  # a model that was not trained for it gets zeros, the value of a missing sequence
-        spec = dataclasses.replace(predictor.package.spec, may_lack=predictor.package.spec.sequences)
+    if (
+        few is not None
+    ):  # a model that was not trained for it gets zeros, the value of a missing sequence
+        spec = dataclasses.replace(
+            predictor.package.spec, may_lack=predictor.package.spec.sequences
+        )
         predictor.package = dataclasses.replace(predictor.package, spec=spec)
     studies = open_cohort(cohort).labelled()
     for kind, subset, chosen in todo:
@@ -88,14 +108,25 @@ def model_of(experiment: Experiment, run: str, scratch: Path) -> Path:
 
 
 def scores_of(result: Scores) -> dict[str, Any]:
-    """Dice and HD95 of every study in order of id, which is left out; regions WT, TC, ET; and a digest of who was scored."""
+    """Dice and HD95 of every study in order of id, which is left out; regions WT, TC, ET; and a
+    digest of who was scored.
+    """
     rows = [values for _, values in sorted(result.studies.items())]
-    scores = {metric: [[round(row[region][metric], digits) for region in REGIONS] for row in rows] for metric, digits in METRICS}
-    return {**scores, "studies": hashlib.sha256("\n".join(sorted(result.studies)).encode()).hexdigest()[:12]}
+    scores = {
+        metric: [[round(row[region][metric], digits) for region in REGIONS] for row in rows]
+        for metric, digits in METRICS
+    }
+    return {
+        **scores,
+        "studies": hashlib.sha256("\n".join(sorted(result.studies)).encode()).hexdigest()[:12],
+    }
 
 
 def _only(cohort: Cohort, subset: str) -> Cohort:
     """The studies as a site would have them that lacks the other sequences."""
     wanted = subset.split("+")
-    studies = (dataclasses.replace(s, images={k: v for k, v in s.images.items() if k in wanted}) for s in cohort.studies)
+    studies = (
+        dataclasses.replace(s, images={k: v for k, v in s.images.items() if k in wanted})
+        for s in cohort.studies
+    )
     return dataclasses.replace(cohort, studies=tuple(studies))

@@ -16,11 +16,19 @@ import matplotlib.pyplot as plt
 Runs = dict[str, Any]
 
 
-def values(runs: Runs, row: str, metric: str = "dice", subset: str | None = None) -> NDArray[np.float64]:
-    """One row's scores, seeds × studies × regions: on all test studies, or on the few where ``subset`` was scored."""
+def values(
+    runs: Runs, row: str, metric: str = "dice", subset: str | None = None
+) -> NDArray[np.float64]:
+    """One row's scores, seeds × studies × regions: on all test studies, or on the few where
+    ``subset`` was scored.
+    """
     every = [run for _, run in sorted(seeds_of(runs, row).items())]
     return np.asarray(
-        [(run["subsets"][subset] if subset else next(iter(run["scores"].values())))[metric] for run in every], dtype=np.float64
+        [
+            (run["subsets"][subset] if subset else next(iter(run["scores"].values())))[metric]
+            for run in every
+        ],
+        dtype=np.float64,
     )
 
 
@@ -36,22 +44,36 @@ def seeds_of(runs: Runs, row: str) -> Runs:
 
 
 def difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> dict[str, dict[str, Any]]:
-    """Row a minus row b, seeds averaged within each study, paired over studies; and the mean of each seed's own difference."""
+    """Row a minus row b, seeds averaged within each study, paired over studies; and the mean of
+    each seed's own difference.
+    """
     result = {}
     for index, region in enumerate((*REGIONS, "mean")):
         sides = [side.mean(2) if region == "mean" else side[:, :, index] for side in (a, b)]
         found = paired_difference(sides[0].mean(0), sides[1].mean(0))
         same = len(sides[0]) == len(sides[1])
         per_seed = [round(float(x), 4) for x in (sides[0] - sides[1]).mean(1)] if same else []
-        result[region] = {"mean": found.mean, "low": found.low, "high": found.high, "wilcoxon_p": found.wilcoxon_p, "per_seed": per_seed}
+        result[region] = {
+            "mean": found.mean,
+            "low": found.low,
+            "high": found.high,
+            "wilcoxon_p": found.wilcoxon_p,
+            "per_seed": per_seed,
+        }
     return result
 
 
-def row_table(runs: Runs, rows: list[dict[str, Any]], latency: dict[str, float]) -> tuple[str, dict[str, Any]]:
-    """A Markdown table of rows, each with its difference from its twin; and those differences for JSON."""
+def row_table(
+    runs: Runs, rows: list[dict[str, Any]], latency: dict[str, float]
+) -> tuple[str, dict[str, Any]]:
+    """A Markdown table of rows, each with its difference from its twin; and those differences for
+    JSON.
+    """
     lines = [
-        "| row | parameters | GFLOP a patch | ms a brain | Dice WT | Dice TC | Dice ET | mean | HD95 mm WT / TC / ET | against "
-        "| mean Dice difference [95 %] | Wilcoxon p |",
+        (
+            "| row | parameters | GFLOP a patch | ms a brain | Dice WT | Dice TC | Dice ET | mean |"
+            " HD95 mm WT / TC / ET | against | mean Dice difference [95 %] | Wilcoxon p |"
+        ),
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     differences = {}
@@ -87,28 +109,56 @@ def row_table(runs: Runs, rows: list[dict[str, Any]], latency: dict[str, float])
 
 def _check_same(runs: Runs, row: str, twin: str) -> None:
     """Refuse to pair rows that were scored on different studies."""
-    scored = {next(iter(run["scores"].values()))["studies"] for name in (row, twin) for run in seeds_of(runs, name).values()}
+    scored = {
+        next(iter(run["scores"].values()))["studies"]
+        for name in (row, twin)
+        for run in seeds_of(runs, name).values()
+    }
     if len(scored) > 1:
         raise SystemExit(f"{row} and {twin} were scored on different studies")
 
 
-def subset_table(runs: Runs, rows: dict[str, list[str]], subsets: list[str], dedicated: str | None) -> tuple[str, dict[str, Any]]:
-    """Dice of every subset of sequences, a column a row; the average over subsets, and its differences to what each row is held against."""
+def subset_table(
+    runs: Runs, rows: dict[str, list[str]], subsets: list[str], dedicated: str | None
+) -> tuple[str, dict[str, Any]]:
+    """Dice of every subset of sequences, a column a row; the average over subsets, and its
+    differences to what each row is held against.
+    """
     columns = [row for row in rows if seeds_of(runs, row)]
     if dedicated and all(seeds_of(runs, f"{dedicated}-{slug(s)}") for s in subsets):
         columns.append(dedicated)
     table = {}
     for column in columns:
-        per_subset = [values(runs, f"{column}-{slug(s)}") if column == dedicated else values(runs, column, subset=s) for s in subsets]
+        per_subset = [
+            (
+                values(runs, f"{column}-{slug(s)}")
+                if column == dedicated
+                else values(runs, column, subset=s)
+            )
+            for s in subsets
+        ]
         table[column] = np.stack(per_subset)  # subsets × seeds × studies × regions
-    lines = ["| sequences | " + " | ".join(f"{c} WT / TC / ET" for c in columns) + " |", "|---|" + "---|" * len(columns)]
+    lines = [
+        "| sequences | " + " | ".join(f"{c} WT / TC / ET" for c in columns) + " |",
+        "|---|" + "---|" * len(columns),
+    ]
     for index, subset in enumerate(subsets):
-        cells = [" / ".join(f"{100 * m:.1f}" for m in table[c][index].mean((0, 1))) for c in columns]
+        cells = [
+            " / ".join(f"{100 * m:.1f}" for m in table[c][index].mean((0, 1))) for c in columns
+        ]
         lines.append(f"| {subset.replace('+', ' + ')} | " + " | ".join(cells) + " |")
     means = [" / ".join(f"{100 * m:.1f}" for m in table[c].mean((0, 1, 2))) for c in columns]
     lines.append("| **mean of 15** | " + " | ".join(f"**{m}**" for m in means) + " |")
-    pairs = [(row, twin) for row, twins in rows.items() for twin in twins if row in columns and twin in columns]
-    differences = {f"{row} − {twin}, mean of 15": difference(table[row].mean(0), table[twin].mean(0)) for row, twin in pairs}
+    pairs = [
+        (row, twin)
+        for row, twins in rows.items()
+        for twin in twins
+        if row in columns and twin in columns
+    ]
+    differences = {
+        f"{row} − {twin}, mean of 15": difference(table[row].mean(0), table[twin].mean(0))
+        for row, twin in pairs
+    }
     return "\n".join(lines), differences
 
 
@@ -121,9 +171,15 @@ def difference_lines(differences: dict[str, Any]) -> str:
     """One line a comparison, every region."""
     lines = []
     for name, found in differences.items():
-        parts = [f"{r} {100 * d['mean']:+.1f} [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}]" for r, d in found.items()]
+        parts = [
+            f"{r} {100 * d['mean']:+.1f} [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}]"
+            for r, d in found.items()
+        ]
         seeds = ", ".join(f"{100 * x:+.1f}" for x in found["mean"]["per_seed"])
-        lines.append(f"* {name}: {'; '.join(parts)}; p {_p(found['mean']['wilcoxon_p'])}{f'; each seed {seeds}' if seeds else ''}")
+        lines.append(
+            f"* {name}: {'; '.join(parts)}; p"
+            f" {_p(found['mean']['wilcoxon_p'])}{f'; each seed {seeds}' if seeds else ''}"
+        )
     return "\n".join(lines)
 
 

@@ -1,9 +1,12 @@
-"""Does a teacher change what a student knows, or only how sure it is? Dice of its runs over the threshold above which a region is drawn.
+"""Does a teacher change what a student knows, or only how sure it is? Dice of its runs over the
+threshold above which a region is drawn.
 
-    python benchmarks/distillation/thresholds.py EXPERIMENT STUDIES RUN... -o benchmarks/results/distillation/thresholds
+    python benchmarks/distillation/thresholds.py EXPERIMENT STUDIES RUN... -o
+    benchmarks/results/distillation/thresholds
 
-On the prepared grid, for some subsets of the sequences, on labelled studies that nobody learnt from and that are not the test studies
-(of the synthetic protocol: its pool, whose truths no student has seen). Results: NAME.json and NAME.md.
+On the prepared grid, for some subsets of the sequences, on labelled studies that nobody learnt from
+and that are not the test studies (of the synthetic protocol: its pool, whose truths no student has
+seen). Results: NAME.json and NAME.md.
 """
 
 import argparse
@@ -29,7 +32,9 @@ SUBSETS = (tuple(Sequence), (T2, FLAIR), (T1CE, FLAIR), (T1CE, T2), (FLAIR,), (T
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("experiment", type=Path)
     parser.add_argument("cohort", type=Path)
     parser.add_argument("runs", nargs="+")
@@ -42,14 +47,26 @@ def main() -> None:
     preparation = experiment.recipe.data.preparation_in_use()
     studies = [preparation.apply(record.load(cohort.convention)) for record in records]
     found = {run: measure(experiment, run, studies) for run in arguments.runs}
-    lines = [f"| sequences | run | {' | '.join(f'above {t}' for t in THRESHOLDS)} |", f"|---|---|{'---|' * len(THRESHOLDS)}"]
+    lines = [
+        f"| sequences | run | {' | '.join(f'above {t}' for t in THRESHOLDS)} |",
+        f"|---|---|{'---|' * len(THRESHOLDS)}",
+    ]
     for subset in map(subset_name, SUBSETS):
         for run, subsets in found.items():
             if subset in subsets:
-                cells = [" / ".join(f"{value:.1f}" for value in subsets[subset][str(t)]) for t in THRESHOLDS]
+                cells = [
+                    " / ".join(f"{value:.1f}" for value in subsets[subset][str(t)])
+                    for t in THRESHOLDS
+                ]
                 lines.append(f"| {subset.replace('+', ' + ')} | {run} | {' | '.join(cells)} |")
-    command = f"python benchmarks/distillation/thresholds.py EXPERIMENT STUDIES {' '.join(arguments.runs)} -o OUT"
-    note = f"Dice WT / TC / ET, means over {len(studies)} studies, as prepared; both masks empty: 1. Command: `{command}`."
+    command = (
+        "python benchmarks/distillation/thresholds.py EXPERIMENT STUDIES"
+        f" {' '.join(arguments.runs)} -o OUT"
+    )
+    note = (
+        f"Dice WT / TC / ET, means over {len(studies)} studies, as prepared; both masks empty: 1."
+        f" Command: `{command}`."
+    )
     make_folder(arguments.output.parent)
     facts = {"command": command, "studies": len(studies), "runs": found}
     write_text(arguments.output.with_suffix(".json"), json.dumps(facts, indent=1))
@@ -58,7 +75,9 @@ def main() -> None:
 
 @torch.inference_mode()
 def measure(experiment: Experiment, run: str, studies: list[Prepared]) -> dict[str, dict[str, Any]]:
-    """Subset → threshold → mean Dice of WT, TC, ET; of a run that never drops a sequence all four alone."""
+    """Subset → threshold → mean Dice of WT, TC, ET; of a run that never drops a sequence all four
+    alone.
+    """
     network, outputs = experiment.load_network(run), experiment.recipe.runs[run].outputs
     drops = experiment.recipe.runs[run].augmentation.drop_sequence
     result: dict[str, dict[str, Any]] = {}
@@ -70,10 +89,18 @@ def measure(experiment: Experiment, run: str, studies: list[Prepared]) -> dict[s
                 if sequence not in subset:
                     image[channel] = 0
             chances = whole_volume_logits(network, image, outputs).sigmoid().numpy()
-            pairs = [[dice(p > t, truth) for p, truth in zip(chances, study.truth_regions(), strict=True)] for t in THRESHOLDS]
+            pairs = [
+                [
+                    dice(p > t, truth)
+                    for p, truth in zip(chances, study.truth_regions(), strict=True)
+                ]
+                for t in THRESHOLDS
+            ]
             scores.append([[1.0 if value is None else value for value in row] for row in pairs])
         means = 100 * np.mean(scores, axis=0)
-        result[subset_name(subset)] = {str(t): row.round(2).tolist() for t, row in zip(THRESHOLDS, means, strict=True)}
+        result[subset_name(subset)] = {
+            str(t): row.round(2).tolist() for t, row in zip(THRESHOLDS, means, strict=True)
+        }
     return result
 
 

@@ -1,8 +1,8 @@
 """MONAI's sliding window on the same weights as a model package, files to file.
 
-``python monai_window.py MODEL STUDY_FOLDER OUT_FOLDER`` prints seconds per stage as JSON: patches of 128³, overlap 0.5, Gaussian
-weights, float32, one patch at a time, as MONAI's BraTS bundles run. One window is timed and multiplied by their number,
-unless ``--all-windows``.
+``python monai_window.py MODEL STUDY_FOLDER OUT_FOLDER`` prints seconds per stage as JSON: patches
+of 128³, overlap 0.5, Gaussian weights, float32, one patch at a time, as MONAI's BraTS bundles run.
+One window is timed and multiplied by their number, unless ``--all-windows``.
 """
 
 import argparse
@@ -49,10 +49,14 @@ def main() -> None:
     windows = len(dense_patch_slices(padded, (SIDE,) * 3, (int(SIDE * (1 - OVERLAP)),) * 3))
     with torch.inference_mode():
         if options.all_windows:
-            logits = SlidingWindowInferer((SIDE,) * 3, 1, OVERLAP, mode="gaussian")(data, lambda patch: network(patch)[0])[0]
+            logits = SlidingWindowInferer((SIDE,) * 3, 1, OVERLAP, mode="gaussian")(
+                data, lambda patch: network(patch)[0]
+            )[0]
             watch.lap("network")
         else:
-            patch = torch.nn.functional.pad(data, [pad for side in data.shape[:1:-1] for pad in (0, max(SIDE - side, 0))])
+            patch = torch.nn.functional.pad(
+                data, [pad for side in data.shape[:1:-1] for pad in (0, max(SIDE - side, 0))]
+            )
             network(patch[..., :SIDE, :SIDE, :SIDE])
             watch.lap("network")
             watch.seconds["network"] *= windows
@@ -62,10 +66,14 @@ def main() -> None:
     labels = torch.where(drawn[2] > 0, 4, torch.where(drawn[1] > 0, 1, drawn[0] * 2))
     whole = torch.zeros(image.shape[1:], dtype=torch.uint8)
     corner = [round(float(v)) for v in torch.linalg.solve(image.affine, brain.affine[:, 3])[:3]]
-    whole[tuple(slice(c, c + side) for c, side in zip(corner, labels.shape, strict=True))] = labels.to(torch.uint8)
+    whole[tuple(slice(c, c + side) for c, side in zip(corner, labels.shape, strict=True))] = (
+        labels.to(torch.uint8)
+    )
     import nibabel
 
-    nibabel.save(nibabel.Nifti1Image(whole.numpy(), image.affine.numpy()), options.out / "monai.nii.gz")
+    nibabel.save(
+        nibabel.Nifti1Image(whole.numpy(), image.affine.numpy()), options.out / "monai.nii.gz"
+    )
     watch.lap("restore and write")
     watch.report(windows, options.all_windows, list(data.shape[2:]))
 

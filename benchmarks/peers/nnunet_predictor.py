@@ -11,12 +11,14 @@ from pathlib import Path
 from stopwatch import Stopwatch, images
 
 watch = Stopwatch()
-import torch  # noqa: E402
-from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO  # noqa: E402
-from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape as to_labels  # noqa: E402
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor  # noqa: E402
-from nnunetv2.utilities.get_network_from_plans import get_network_from_plans  # noqa: E402
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager  # noqa: E402
+import torch
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from nnunetv2.inference.export_prediction import (
+    convert_predicted_logits_to_segmentation_with_correct_shape as to_labels,
+)
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 LEVELS = 6
 RESAMPLING = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
@@ -69,7 +71,12 @@ PLANS = {
 }
 DATASET = {
     "channel_names": {str(index): name for index, name in enumerate(("T1", "T1CE", "T2", "FLAIR"))},
-    "labels": {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": [3]},
+    "labels": {
+        "background": 0,
+        "whole tumor": [1, 2, 3],
+        "tumor core": [2, 3],
+        "enhancing tumor": [3],
+    },
     "regions_class_order": [1, 2, 3],
     "file_ending": ".nii.gz",
 }
@@ -91,12 +98,16 @@ def main() -> None:
         4, 3, allow_init=True, deep_supervision=False,
     ).eval()  # fmt: skip
     predictor = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
-    predictor.manual_initialization(network, plans, configuration, None, DATASET, "nnUNetTrainer", (0, 1, 2))
+    predictor.manual_initialization(
+        network, plans, configuration, None, DATASET, "nnUNetTrainer", (0, 1, 2)
+    )
     watch.lap("build")
     image, properties = SimpleITKIO().read_images(images(options.study))
     watch.lap("read")
     preprocessor = configuration.preprocessor_class(verbose=False)
-    data, _, properties = preprocessor.run_case_npy(image, None, properties, plans, configuration, DATASET)
+    data, _, properties = preprocessor.run_case_npy(
+        image, None, properties, plans, configuration, DATASET
+    )
     watch.lap("prepare")
     data = torch.from_numpy(data)
     slicers = predictor._internal_get_sliding_window_slicers(data.shape[1:])
@@ -109,7 +120,14 @@ def main() -> None:
         watch.seconds["network"] *= len(slicers)
         logits = torch.randn((3, *data.shape[1:]), dtype=torch.half)
         watch.restart()
-    labels = to_labels(logits, plans, configuration, predictor.label_manager, properties, num_threads_torch=options.threads)
+    labels = to_labels(
+        logits,
+        plans,
+        configuration,
+        predictor.label_manager,
+        properties,
+        num_threads_torch=options.threads,
+    )
     SimpleITKIO().write_seg(labels, str(options.out / "nnunet.nii.gz"), properties)
     watch.lap("restore and write")
     watch.report(len(slicers), options.all_tiles, list(data.shape[1:]))

@@ -1,4 +1,6 @@
-"""What peers have in common: their stages timed, their answer on standard output. The standard library alone, to run in any environment."""
+"""What peers have in common: their stages timed, their answer on standard output. The standard
+library alone, to run in any environment.
+"""
 
 import json
 import resource
@@ -26,7 +28,13 @@ class Stopwatch:
     def report(self, tiles: int, all_tiles: bool, shape: list[int]) -> None:
         """Print the seconds, peak memory and what the network was asked for, as JSON."""
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        facts = {"seconds": self.seconds, "tiles": tiles, "all_tiles": all_tiles, "shape": shape, "peak_gb": memory}
+        facts = {
+            "seconds": self.seconds,
+            "tiles": tiles,
+            "all_tiles": all_tiles,
+            "shape": shape,
+            "peak_gb": memory,
+        }
         sys.stdout.write(json.dumps(facts) + "\n")
 
 

@@ -1,6 +1,8 @@
-"""Two cross-validations of the same patients, side by side: the first minus the second, patient by patient.
+"""Two cross-validations of the same patients, side by side: the first minus the second, patient by
+patient.
 
-python benchmarks/shipped/compare.py NEW/cross_validation.json OLD/cross_validation.json -o benchmarks/results/shipped/NAME.md
+python benchmarks/shipped/compare.py NEW/cross_validation.json OLD/cross_validation.json -o
+benchmarks/results/shipped/NAME.md
 """
 
 import argparse
@@ -19,25 +21,34 @@ from gliodistill.files import write_text
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("files", type=Path, nargs=2, metavar="FILE")
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
     new, old = (json.loads(file.read_text()) for file in arguments.files)
     if new["folds"] != old["folds"] or new["volumes_ml"] != old["volumes_ml"]:
         raise SystemExit("other patients, or in another order")
-    sides = [{subset: np.asarray(scores["dice"]) for subset, scores in side["subsets"].items()} for side in (new, old)]
+    sides = [
+        {subset: np.asarray(scores["dice"]) for subset, scores in side["subsets"].items()}
+        for side in (new, old)
+    ]
     rows = [(name, [side[subset] for side in sides]) for name, subset in NAMED.items()]
     rows.append(("mean of all subsets", [np.mean([*side.values()], axis=0) for side in sides]))
-    lines = [f"| {new['patients']} patients, points of Dice | WT | TC | ET | mean | p |", "|---|---|---|---|---|---|"]
+    lines = [
+        f"| {new['patients']} patients, points of Dice | WT | TC | ET | mean | p |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, pair in rows:
         found = difference(*pair)
         cells = map(in_points, found.values())
         lines.append(f"| {name} | {' | '.join(cells)} | {found['mean']['wilcoxon_p']:.3f} |")
     names = [os.path.relpath(file, ROOT) for file in (*arguments.files, arguments.output)]
     note = (
-        f"`{names[0]}` − `{names[1]}`: mean differences with 95 % bootstrap intervals over patients, before clean-up; p: Wilcoxon's, of "
-        f"the mean of the regions. Command: `python benchmarks/shipped/compare.py {names[0]} {names[1]} -o {names[2]}`."
+        f"`{names[0]}` − `{names[1]}`: mean differences with 95 % bootstrap intervals over"
+        " patients, before clean-up; p: Wilcoxon's, of the mean of the regions. Command: `python"
+        f" benchmarks/shipped/compare.py {names[0]} {names[1]} -o {names[2]}`."
     )
     write_text(arguments.output, "\n".join(lines) + f"\n\n{note}\n")
 

@@ -1,8 +1,10 @@
-"""What the shipped model brings along that only patients unseen by the networks can tell: threshold, clean-up rules, predicted Dice.
+"""What the shipped model brings along that only patients unseen by the networks can tell:
+threshold, clean-up rules, predicted Dice.
 
-Each held-out patient is segmented by the student of that fold. Threshold and rules are the best of ``GRID`` on all of them, given four
-sequences; what choosing is worth is told on patients who did not choose: for each fold, by the best of the other folds, with four
-sequences and with ``FEWER``. Predicted Dice is fitted on answers at that threshold, to each of ``SUBSETS``.
+Each held-out patient is segmented by the student of that fold. Threshold and rules are the best of
+``GRID`` on all of them, given four sequences; what choosing is worth is told on patients who did
+not choose: for each fold, by the best of the other folds, with four sequences and with ``FEWER``.
+Predicted Dice is fitted on answers at that threshold, to each of ``SUBSETS``.
 """
 
 import os
@@ -28,12 +30,21 @@ from gliodistill.studies.study import Study
 from gliodistill.training.experiment import Experiment
 
 EVERY = tuple(Sequence)
-SUBSETS = (EVERY, (Sequence.T1CE, Sequence.FLAIR), (Sequence.FLAIR,), (Sequence.T1CE,), (Sequence.T1, Sequence.T2))
+SUBSETS = (
+    EVERY,
+    (Sequence.T1CE, Sequence.FLAIR),
+    (Sequence.FLAIR,),
+    (Sequence.T1CE,),
+    (Sequence.T1, Sequence.T2),
+)
 FEWER = SUBSETS[1:3]
 THRESHOLDS = (0.5, 0.4, 0.3, 0.2)
 ET_DICE = (0, 0.5, 0.55, 0.6, 0.65, 0.7)
 SHARES = (0, 0.05, 0.1, 0.2)
-RULES = [[f"drop_minor_components={share}", f"drop_doubtful_et={et}"] for share, et in product(SHARES, ET_DICE)]
+RULES = [
+    [f"drop_minor_components={share}", f"drop_doubtful_et={et}"]
+    for share, et in product(SHARES, ET_DICE)
+]
 GRID = list(product(THRESHOLDS, RULES))
 """The first is what a model has unless told otherwise: 0.5 and no rule that does anything."""
 Table = np.ndarray[Any, Any]
@@ -41,16 +52,34 @@ Choice = tuple[float, list[str]]
 
 
 def look(folds: list[Path], data: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What thresholds and clean-up rules do, the chosen ones among it; and rows that predicted Dice is fitted on, patients by number."""
+    """What thresholds and clean-up rules do, the chosen ones among it; and rows that predicted Dice
+    is fitted on, patients by number.
+    """
     held_out = [Experiment.open(fold).split["validation"] for fold in folds]
     firsts = [sum(map(len, held_out[:number])) for number in range(len(folds))]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        chosen = choose(list(track(pool.map(_choices, folds, [data] * len(folds)), "choosing", total=len(folds))))
+        chosen = choose(
+            list(
+                track(pool.map(_choices, folds, [data] * len(folds)), "choosing", total=len(folds))
+            )
+        )
         for subset in FEWER:
-            tables = pool.map(_cleaned, folds, [data] * len(folds), [subset] * len(folds), chosen["choices_of_other_folds"])
+            tables = pool.map(
+                _cleaned,
+                folds,
+                [data] * len(folds),
+                [subset] * len(folds),
+                chosen["choices_of_other_folds"],
+            )
             chosen["fewer"][subset_name(subset)] = np.concatenate(list(tables)).tolist()
-        rows = pool.map(_answers, folds, [data] * len(folds), firsts, [chosen["threshold"]] * len(folds))
-        return chosen, [asdict(row) for some in track(rows, "held-out patients", total=len(folds)) for row in some]
+        rows = pool.map(
+            _answers, folds, [data] * len(folds), firsts, [chosen["threshold"]] * len(folds)
+        )
+        return chosen, [
+            asdict(row)
+            for some in track(rows, "held-out patients", total=len(folds))
+            for row in some
+        ]
 
 
 def choose(tables: list[Table]) -> dict[str, Any]:
@@ -65,26 +94,42 @@ def choose(tables: list[Table]) -> dict[str, Any]:
     return {
         "threshold": threshold,
         "rules": rules,
-        "grid": [{"threshold": t, "rules": r, "dice": every[number].mean(0).tolist()} for number, (t, r) in enumerate(GRID)],
+        "grid": [
+            {"threshold": t, "rules": r, "dice": every[number].mean(0).tolist()}
+            for number, (t, r) in enumerate(GRID)
+        ],
         "raw": every[0].tolist(),
         "choices_of_other_folds": [GRID[number] for number in best],
-        "chosen_by_other_folds": np.concatenate([table[number] for table, number in zip(tables, best, strict=True)]).tolist(),
+        "chosen_by_other_folds": (
+            np.concatenate(
+                [table[number] for table, number in zip(tables, best, strict=True)]
+            ).tolist()
+        ),
         "fewer": {},
         "as_shipped": every[int(means.argmax())].tolist(),
     }
 
 
 def _choices(fold: Path, data: Path) -> Table:
-    """Dice of every choice for the patients of a fold, four sequences: choices × patients × regions."""
+    """Dice of every choice for the patients of a fold, four sequences: choices × patients ×
+    regions.
+    """
     table, predictors = [], [_predictor(fold, threshold) for threshold in THRESHOLDS]
     for study, truth in _studies(_held_out(fold, data)):
         drawn = [_drawn(predictor, study) for predictor in predictors]
-        table.append([_dice(clean(depth.copy(), parse_steps(rules), known), truth) for (depth, known), rules in product(drawn, RULES)])
+        table.append(
+            [
+                _dice(clean(depth.copy(), parse_steps(rules), known), truth)
+                for (depth, known), rules in product(drawn, RULES)
+            ]
+        )
     return np.moveaxis(np.asarray(table), 0, 1)
 
 
 def _cleaned(fold: Path, data: Path, subset: tuple[Sequence, ...], choice: Choice) -> Table:
-    """Dice of one choice for the patients of a fold with a subset of the sequences: patients × regions."""
+    """Dice of one choice for the patients of a fold with a subset of the sequences: patients ×
+    regions.
+    """
     threshold, rules = choice
     predictor = _predictor(fold, threshold)
     table = []
@@ -101,26 +146,39 @@ def _answers(fold: Path, data: Path, first: int, threshold: float) -> list[Quali
         for subset in SUBSETS:
             answer = predictor.segment(_with(study, subset))
             # Nested: the deeper, the more regions.
-            scores = dict(zip(REGIONS, _dice(answer.regions.sum(axis=0).astype(np.uint8), truth), strict=True))
-            rows += [QualityRow(str(number), region, row, scores[region]) for region, row in answer.quality.features.items()]
+            scores = dict(
+                zip(REGIONS, _dice(answer.regions.sum(axis=0).astype(np.uint8), truth), strict=True)
+            )
+            rows += [
+                QualityRow(str(number), region, row, scores[region])
+                for region, row in answer.quality.features.items()
+            ]
     return rows
 
 
 def _drawn(predictor: Predictor, study: Study) -> tuple[Depth, Known]:
     """What is drawn before any rule, and what rules may know of it."""
     answer = predictor.segment(study)
-    known = Known(float(np.prod(study.grid.spacing)), {region: found["expected_dice"] for region, found in answer.quality.features.items()})
+    known = Known(
+        float(np.prod(study.grid.spacing)),
+        {region: found["expected_dice"] for region, found in answer.quality.features.items()},
+    )
     return answer.regions.sum(axis=0).astype(np.uint8), known
 
 
 def _with(study: Study, subset: tuple[Sequence, ...]) -> Study:
     """The study as a site would have it that has these sequences only."""
-    return replace(study, images={sequence: image for sequence, image in study.images.items() if sequence in subset})
+    return replace(
+        study,
+        images={sequence: image for sequence, image in study.images.items() if sequence in subset},
+    )
 
 
 def _predictor(fold: Path, threshold: float) -> Predictor:
     """The fold's student at a threshold, without clean-up rules."""
-    predictor = Predictor(model_of(Experiment.open(fold), "student", fold), threads=1, postprocess=False)
+    predictor = Predictor(
+        model_of(Experiment.open(fold), "student", fold), threads=1, postprocess=False
+    )
     spec = predictor.package.spec
     inference = replace(spec.inference, threshold=threshold)
     predictor.package = replace(predictor.package, spec=replace(spec, inference=inference))

@@ -1,9 +1,11 @@
-"""gliodistill: brain-tumour segmentation made small and fast by knowledge distillation. Research use, not a medical device.
+"""gliodistill: brain-tumour segmentation made small and fast by knowledge distillation. Research
+use, not a medical device.
 
     import gliodistill as gd
     gd.load_model().segment(gd.Study.open("patient")).save("labels.nii.gz")
 
-Names are imported when first used, so that ``import gliodistill`` costs nothing and torch is loaded by training alone.
+Names are imported when first used, so that ``import gliodistill`` costs nothing and torch is loaded
+by training alone.
 """
 
 from importlib import import_module

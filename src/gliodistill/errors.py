@@ -53,7 +53,10 @@ class GliodistillError(Exception):
 
     def as_dict(self) -> dict[str, str | None]:
         """The parts as strings, for ``--json``."""
-        parts = {name: getattr(self, name) for name in ("problem", "file", "field", "got", "expected", "hint")}
+        parts = {
+            name: getattr(self, name)
+            for name in ("problem", "file", "field", "got", "expected", "hint")
+        }
         return {name: None if value is None else str(value) for name, value in parts.items()}
 
 

@@ -1,4 +1,6 @@
-"""Writing that is whole or absent: temporary file beside the target, fsync, replace, fsync of the folder."""
+"""Writing that is whole or absent: temporary file beside the target, fsync, replace, fsync of the
+folder.
+"""
 
 import hashlib
 import os
@@ -26,7 +28,10 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(
-            "cannot write", file=path, got=error.strerror or error, hint="check the folder, its permissions and free space"
+            "cannot write",
+            file=path,
+            got=error.strerror or error,
+            hint="check the folder, its permissions and free space",
         ) from error
 
 
@@ -94,7 +99,12 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise OutputError("output exists", file=target, expected="a new or empty folder", hint="choose another or remove it")
+        raise OutputError(
+            "output exists",
+            file=target,
+            expected="a new or empty folder",
+            hint="choose another or remove it",
+        )
     temporary = target.with_name(f".{secrets.token_hex(4)}.partial.{target.name}")
     try:
         with writing(target):

@@ -16,27 +16,58 @@ SUBSETS = ["+".join(subset) for size in (1, 2, 3, 4) for subset in combinations(
 
 @pytest.fixture
 def results(tmp_path):
-    """A cross-validation of ten patients, and another with ten points more of WT and, of FLAIR alone, ten less of ET."""
+    """A cross-validation of ten patients, and another with ten points more of WT and, of FLAIR
+    alone, ten less of ET.
+    """
     old = {s: np.random.default_rng(n).uniform(0.3, 0.8, (10, 3)) for n, s in enumerate(SUBSETS)}
     new = {s: dice + np.array([0.1, 0, -0.1 * (s == "FLAIR")]) for s, dice in old.items()}
     for name, scores in (("new", new), ("old", old)):
         subsets = {s: {"dice": dice.tolist()} for s, dice in scores.items()}
-        found = {"folds": [1, 2], "patients": 10, "volumes_ml": [[n, n, n] for n in range(10)], "subsets": subsets}
+        found = {
+            "folds": [1, 2],
+            "patients": 10,
+            "volumes_ml": [[n, n, n] for n in range(10)],
+            "subsets": subsets,
+        }
         (tmp_path / f"{name}.json").write_text(json.dumps(found))
     return tmp_path
 
 
 def compare(folder):
-    words = [sys.executable, ROOT / "benchmarks" / "shipped" / "compare.py", "new.json", "old.json", "-o", "table.md"]
+    words = [
+        sys.executable,
+        ROOT / "benchmarks" / "shipped" / "compare.py",
+        "new.json",
+        "old.json",
+        "-o",
+        "table.md",
+    ]
     return subprocess.run(words, cwd=folder, capture_output=True, text=True)
 
 
 def test_differences_are_of_each_patient_and_region(results):
     assert compare(results).returncode == 0
-    rows = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[1:] for line in (results / "table.md").read_text().splitlines()}
-    assert [cell.split()[0] for cell in rows["four sequences"][:4]] == ["+10.0", "+0.0", "+0.0", "+3.3"]
-    assert [cell.split()[0] for cell in rows["FLAIR alone"][:4]] == ["+10.0", "+0.0", "-10.0", "+0.0"]
-    assert [cell.split()[0] for cell in rows["mean of all subsets"][:3]] == ["+10.0", "+0.0", "-0.7"]
+    rows = {
+        line.split(" | ")[0].removeprefix("| "): line.split(" | ")[1:]
+        for line in (results / "table.md").read_text().splitlines()
+    }
+    assert [cell.split()[0] for cell in rows["four sequences"][:4]] == [
+        "+10.0",
+        "+0.0",
+        "+0.0",
+        "+3.3",
+    ]
+    assert [cell.split()[0] for cell in rows["FLAIR alone"][:4]] == [
+        "+10.0",
+        "+0.0",
+        "-10.0",
+        "+0.0",
+    ]
+    assert [cell.split()[0] for cell in rows["mean of all subsets"][:3]] == [
+        "+10.0",
+        "+0.0",
+        "-0.7",
+    ]
     assert rows["four sequences"][0] == "+10.0 [+10.0, +10.0]"
 
 

@@ -51,19 +51,28 @@ def test_a_difference_is_paired_study_by_study(runs):
     found = tables.difference(tables.values(runs, "twin-better"), tables.values(runs, "twin"))
     for region in ("WT", "TC", "ET", "mean"):
         assert found[region]["mean"] == pytest.approx(0.02)
-        assert found[region]["low"] == pytest.approx(0.02)  # the same in every study, however unlike the studies are
+        assert found[region]["low"] == pytest.approx(
+            0.02
+        )  # the same in every study, however unlike the studies are
         assert found[region]["per_seed"] == [0.02, 0.02]
         assert found[region]["wilcoxon_p"] < 0.001
 
 
 def test_the_table_says_what_is_in_the_scores(runs):
-    rows = [{"row": "teacher"}, {"row": "twin", "title": "alone"}, {"row": "twin-better", "against": ["twin"]}, {"row": "missing"}]
+    rows = [
+        {"row": "teacher"},
+        {"row": "twin", "title": "alone"},
+        {"row": "twin-better", "against": ["twin"]},
+        {"row": "missing"},
+    ]
     text, differences = tables.row_table(runs, rows, {"twin": 12.3})
     lines = text.splitlines()
     assert len(lines) == 5
     assert list(differences) == ["twin-better − twin"]
     alone = [cell.strip() for cell in lines[3].split("|")[1:-1]]
-    expected = 100 * np.mean([runs[f"twin-{seed}"]["scores"][ALL]["dice"] for seed in (0, 1)], axis=(0, 1))
+    expected = 100 * np.mean(
+        [runs[f"twin-{seed}"]["scores"][ALL]["dice"] for seed in (0, 1)], axis=(0, 1)
+    )
     assert alone[0] == "alone"
     assert alone[3] == "12"
     assert [float(cell) for cell in alone[4:7]] == pytest.approx(expected, abs=0.051)
@@ -78,12 +87,27 @@ def test_rows_of_other_studies_are_not_paired(runs):
 
 def test_subsets_average_over_subsets_and_know_the_dedicated():
     subsets = ["T1", "T1+T2"]
-    shown = {subset: {"dice": [[0.1 * (i + 1)] * 3] * 4, "studies": "x"} for i, subset in enumerate(subsets)}
-    better = {subset: {"dice": (np.asarray(scores["dice"]) + 0.05).tolist(), "studies": "x"} for subset, scores in shown.items()}
-    runs = {"any-0": run([[0.5] * 3] * 4, subsets=shown), "told-0": run([[0.5] * 3] * 4, subsets=better)}
+    shown = {
+        subset: {"dice": [[0.1 * (i + 1)] * 3] * 4, "studies": "x"}
+        for i, subset in enumerate(subsets)
+    }
+    better = {
+        subset: {"dice": (np.asarray(scores["dice"]) + 0.05).tolist(), "studies": "x"}
+        for subset, scores in shown.items()
+    }
+    runs = {
+        "any-0": run([[0.5] * 3] * 4, subsets=shown),
+        "told-0": run([[0.5] * 3] * 4, subsets=better),
+    }
     runs |= {f"alone-{tables.slug(subset)}": run([[0.12] * 3] * 4) for subset in subsets}
-    text, differences = tables.subset_table(runs, {"any": ["alone"], "told": ["any", "alone", "later"]}, subsets, "alone")
-    assert list(differences) == ["any − alone, mean of 15", "told − any, mean of 15", "told − alone, mean of 15"]
+    text, differences = tables.subset_table(
+        runs, {"any": ["alone"], "told": ["any", "alone", "later"]}, subsets, "alone"
+    )
+    assert list(differences) == [
+        "any − alone, mean of 15",
+        "told − any, mean of 15",
+        "told − alone, mean of 15",
+    ]
     assert differences["told − any, mean of 15"]["mean"]["mean"] == pytest.approx(0.05)
     assert differences["any − alone, mean of 15"]["WT"]["mean"] == pytest.approx(0.15 - 0.12)
     assert "**15.0 / 15.0 / 15.0**" in text
@@ -93,7 +117,11 @@ def test_every_run_once_a_seed_and_references_follow():
     runs = {
         "big": {"network": 1},
         "small": {"network": 2},
-        "told": {"network": 2, "start": "small", "method": {"name": "m", "options": {"teacher": "big", "teachers": ["big", "small"]}}},
+        "told": {
+            "network": 2,
+            "start": "small",
+            "method": {"name": "m", "options": {"teacher": "big", "teachers": ["big", "small"]}},
+        },
     }
     made = schedule.expand({"runs": runs}, ["big"], [0, 7])["runs"]
     assert list(made) == ["big", "small-0", "small-7", "told-0", "told-7"]
@@ -105,9 +133,13 @@ def test_every_run_once_a_seed_and_references_follow():
 
 @pytest.mark.parametrize("protocol", ["synthetic", "patients"])
 def test_protocols_hold_together(protocol, tmp_path, monkeypatch):
-    """Rows, twins and teachers of every table are runs of the recipe, and students of one table share budget and data."""
+    """Rows, twins and teachers of every table are runs of the recipe, and students of one table
+    share budget and data.
+    """
     values = yaml.safe_load((HERE / f"{protocol}.yaml").read_text())
-    recipe = schedule.write_recipe(schedule.expand(values["recipe"], values["once"], values["seeds"]), tmp_path / "recipe.yaml")
+    recipe = schedule.write_recipe(
+        schedule.expand(values["recipe"], values["once"], values["seeds"]), tmp_path / "recipe.yaml"
+    )
     known = {*values["recipe"]["runs"], *recipe.runs, "ensemble", "dedicated"}
 
     def found(row):
@@ -124,7 +156,10 @@ def test_protocols_hold_together(protocol, tmp_path, monkeypatch):
                 ours, theirs = found(row["row"]), found(twin)
                 if ours is not None and theirs is not None:
                     assert steps(ours) == steps(theirs), (row["row"], twin)
-                    same = (run.training.model_dump(exclude={"steps", "validate_every"}) for run in (ours, theirs))
+                    same = (
+                        run.training.model_dump(exclude={"steps", "validate_every"})
+                        for run in (ours, theirs)
+                    )
                     assert next(same) == next(same), (row["row"], twin)
     assert set(values.get("same", {}).values()) <= set(values["once"])
     assert json.dumps(values)
@@ -137,6 +172,12 @@ def test_the_command_starts(script):
     import subprocess
     import sys
 
-    done = subprocess.run([sys.executable, str(HERE / f"{script}.py"), "--help"], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, str(HERE / f"{script}.py"), "--help"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "--output" in done.stdout

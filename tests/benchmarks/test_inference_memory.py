@@ -12,10 +12,20 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "inference_memory.py"
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("shape", "widths", "most_gb"), [((240, 240, 155), (32, 64, 128, 160), 1.5), ((512, 512, 512), (8, 16), 4.0)], ids=["BraTS", "512³"]
+    ("shape", "widths", "most_gb"),
+    [((240, 240, 155), (32, 64, 128, 160), 1.5), ((512, 512, 512), (8, 16), 4.0)],
+    ids=["BraTS", "512³"],
 )
-def test_peak_stays_bounded(shape: tuple[int, ...], widths: tuple[int, ...], most_gb: float) -> None:
+def test_peak_stays_bounded(
+    shape: tuple[int, ...], widths: tuple[int, ...], most_gb: float
+) -> None:
     numbers = ["--shape", *map(str, shape), "--widths", *map(str, widths)]
-    done = subprocess.run([sys.executable, str(SCRIPT), *numbers], capture_output=True, text=True, check=True, timeout=900)
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *numbers],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=900,
+    )
     (run,) = json.loads(done.stdout)
     assert 0.1 < run["peak_gb"] < most_gb

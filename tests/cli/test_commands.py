@@ -20,23 +20,48 @@ def data(said) -> dict:
 
 
 def test_difficulty_reaches_the_phantoms(program, tmp_path):
-    """The same brain and tumour; the noise is another. The study's file says which difficulty it was made with."""
+    """The same brain and tumour; the noise is another. The study's file says which difficulty it
+    was made with.
+    """
     studies = {}
     for difficulty in (0, 2):
         out = tmp_path / str(difficulty)
-        made = data(program("phantom", out, "-n", 1, "--spacing", 6, "--difficulty", difficulty, "--jobs", 1, "--json"))
-        studies[difficulty] = json.loads((out / made["studies"][0] / f"{made['studies'][0]}_phantom.json").read_text())["parameters"]
-    assert {difficulty: made["difficulty"] for difficulty, made in studies.items()} == {0: 0.0, 2: 2.0}
+        made = data(
+            program(
+                "phantom",
+                out,
+                "-n",
+                1,
+                "--spacing",
+                6,
+                "--difficulty",
+                difficulty,
+                "--jobs",
+                1,
+                "--json",
+            )
+        )
+        studies[difficulty] = json.loads(
+            (out / made["studies"][0] / f"{made['studies'][0]}_phantom.json").read_text()
+        )["parameters"]
+    assert {difficulty: made["difficulty"] for difficulty, made in studies.items()} == {
+        0: 0.0,
+        2: 2.0,
+    }
     assert studies[0]["tumour"] == studies[2]["tumour"]
     assert studies[0]["artefacts"] != studies[2]["artefacts"]
-    said = program("phantom", tmp_path / "0", "-n", 1, "--spacing", 6, "--difficulty", 2, "--jobs", 1)
+    said = program(
+        "phantom", tmp_path / "0", "-n", 1, "--spacing", 6, "--difficulty", 2, "--jobs", 1
+    )
     assert said.code == 1 and "difficulty" in said.err  # a cohort is of one difficulty
 
 
 def test_the_whole_road(program, tmp_path, recipe):
     studies, run, model, out = (tmp_path / name for name in ("studies", "run", "model", "out"))
 
-    made = data(program("phantom", studies, "-n", 2, "--seed", 5, "--spacing", 6, "--jobs", 1, "--json"))
+    made = data(
+        program("phantom", studies, "-n", 2, "--seed", 5, "--spacing", 6, "--jobs", 1, "--json")
+    )
     assert made == {"folder": str(studies), "studies": [f"Phantom_005_0000{i}" for i in range(2)]}
 
     found = data(program("inspect", studies, "--deep", "--json"))
@@ -44,9 +69,15 @@ def test_the_whole_road(program, tmp_path, recipe):
     assert [study["id"] for study in found["studies"]] == made["studies"]
     assert found["studies"][0]["sequences"]["T1CE"]["spelling"] == "t1ce"
 
-    prepared = data(program("prepare", studies, "-o", tmp_path / "cache", "--recipe", recipe, "--json"))
+    prepared = data(
+        program("prepare", studies, "-o", tmp_path / "cache", "--recipe", recipe, "--json")
+    )
     assert prepared["studies"] == made["studies"]
-    assert prepared["bytes"] == sum(f.stat().st_size for f in (tmp_path / "cache").rglob("*") if f.is_file() and f.name != "cache.json")
+    assert prepared["bytes"] == sum(
+        f.stat().st_size
+        for f in (tmp_path / "cache").rglob("*")
+        if f.is_file() and f.name != "cache.json"
+    )
 
     trained = data(program("train", recipe, "--data", tmp_path / "cache", "-o", run, "--json"))
     assert set(trained["runs"]) == {"teacher", "distilled"}
@@ -63,11 +94,28 @@ def test_the_whole_road(program, tmp_path, recipe):
     again = data(program("segment", studies, "-m", model, "-o", out, "--resume", "--json"))
     assert (again["done"], again["skipped"]) == ({}, made["studies"])
     id = made["studies"][0]
-    assert read_labels(out / f"{id}.nii.gz").same_grid(read_labels(studies / id / f"{id}_seg.nii.gz"))
+    assert read_labels(out / f"{id}.nii.gz").same_grid(
+        read_labels(studies / id / f"{id}_seg.nii.gz")
+    )
 
-    scores = data(program("evaluate", out, studies, "--rules", "brats2023", "-o", tmp_path / "evaluation", "--json"))
+    scores = data(
+        program(
+            "evaluate",
+            out,
+            studies,
+            "--rules",
+            "brats2023",
+            "-o",
+            tmp_path / "evaluation",
+            "--json",
+        )
+    )
     assert scores == json.loads((tmp_path / "evaluation" / "scores.json").read_text())
-    assert sorted(file.name for file in (tmp_path / "evaluation").iterdir()) == ["report.html", "scores.csv", "scores.json"]
+    assert sorted(file.name for file in (tmp_path / "evaluation").iterdir()) == [
+        "report.html",
+        "scores.csv",
+        "scores.json",
+    ]
     assert scores["rules"]["name"] == "brats2023"
     assert sorted(scores["studies"]) == made["studies"]
 
@@ -84,13 +132,20 @@ def test_what_a_person_reads(program, tmp_path, cohort, model):
     ):
         assert part in found.out
     assert "no problems found" in found.out
-    done = program("segment", cohort / "case_1", "-m", model, "-o", tmp_path / "out", "--threads", 1)
+    done = program(
+        "segment", cohort / "case_1", "-m", model, "-o", tmp_path / "out", "--threads", 1
+    )
     assert done.code == 0
     assert "case_1" in done.out and "not a medical device" in done.out
     perfect = program("evaluate", cohort_truth(cohort, tmp_path), cohort)
     assert perfect.code == 0
     words = " ".join(perfect.out.split())
-    for part in ("mean WT TC ET", "Dice 1.0000 1.0000 1.0000", "HD95 mm 0.00 0.00 0.00", "false lesions 0 0 0"):
+    for part in (
+        "mean WT TC ET",
+        "Dice 1.0000 1.0000 1.0000",
+        "HD95 mm 0.00 0.00 0.00",
+        "false lesions 0 0 0",
+    ):
         assert part in words
     assert "ECE" not in words.partition("means over")[0]  # without probabilities
     assert "means over 3 studies; rules plain" in perfect.out
@@ -101,7 +156,9 @@ def cohort_truth(cohort: Path, root: Path) -> Path:
     folder = root / "truth"
     folder.mkdir()
     for case in cohort.iterdir():
-        (folder / f"{case.name}.nii.gz").write_bytes((case / f"{case.name}_seg.nii.gz").read_bytes())
+        (folder / f"{case.name}.nii.gz").write_bytes(
+            (case / f"{case.name}_seg.nii.gz").read_bytes()
+        )
     return folder
 
 
@@ -158,7 +215,9 @@ def test_training_stops_and_resumes(program, tmp_path, cohort, recipe):
 
 
 def test_bars_on_a_terminal_and_nowhere_else(terminal, tmp_path, cohort, model):
-    assert "segmenting studies" in terminal("segment", cohort, "-m", model, "-o", tmp_path / "out", "--threads", 1)
+    assert "segmenting studies" in terminal(
+        "segment", cohort, "-m", model, "-o", tmp_path / "out", "--threads", 1
+    )
     code = "import sys\nfrom gliodistill.cli.main import run\nsys.exit(run(sys.argv[1:]))"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     words = [sys.executable, "-c", code, "prepare", str(cohort), "-o", str(tmp_path / "cache")]
@@ -170,7 +229,9 @@ def test_a_reader_that_leaves_early_is_no_error(cohort):
     code = "import sys\nfrom gliodistill.cli.main import run\nsys.exit(run(sys.argv[1:]))"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     words = [sys.executable, "-c", code, "inspect", str(cohort)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as child:
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as child:
         assert child.stdout is not None and child.stderr is not None
         child.stdout.close()
         assert child.stderr.read() == b""
@@ -185,7 +246,11 @@ def test_a_bug_is_one_line_with_a_way_to_see_more(program, monkeypatch, cohort):
     monkeypatch.setattr(gliodistill.studies.inspection, "inspect", broken)
     said = program("inspect", cohort)
     assert said.code == 1
-    assert said.err == "error: unforeseen ZeroDivisionError (got two lines); this is a bug; see where with: gliodistill --traceback …\n"
+    assert (
+        said.err
+        == "error: unforeseen ZeroDivisionError (got two lines); this is a bug; see where with:"
+        " gliodistill --traceback …\n"
+    )
     with pytest.raises(ZeroDivisionError):
         program("--traceback", "inspect", cohort)
 

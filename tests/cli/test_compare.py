@@ -22,10 +22,19 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_folder_a_file_and_a_chosen_name(program, folder):
     said = program(
-        "compare", folder / "student", f"alone={folder / 'twin' / 'scores.json'}", folder / "other.json", "-o", folder / "c.html"
+        "compare",
+        folder / "student",
+        f"alone={folder / 'twin' / 'scores.json'}",
+        folder / "other.json",
+        "-o",
+        folder / "c.html",
     )
     assert (said.code, said.err) == (0, "")
-    for part in ("student - alone", "student is better than alone in all 6 comparisons", "mean rank over 24 patients: 1. student (1.00)"):
+    for part in (
+        "student - alone",
+        "student is better than alone in all 6 comparisons",
+        "mean rank over 24 patients: 1. student (1.00)",
+    ):
         assert part in said.out, part
     page = (folder / "c.html").read_text()
     assert "student, alone and other compared" in page
@@ -36,13 +45,16 @@ def test_for_a_script(program, folder):
     said = program("compare", folder / "student", folder / "twin", "--metric", "dice", "--json")
     assert (said.code, said.err) == (0, "")
     facts = json.loads(said.out)
-    assert [(c["first"], c["second"], c["region"], c["metric"], c["outcome"]) for c in facts["contrasts"]] == [
-        ("student", "twin", region, "dice", "first") for region in ("WT", "TC", "ET")
-    ]
+    assert [
+        (c["first"], c["second"], c["region"], c["metric"], c["outcome"])
+        for c in facts["contrasts"]
+    ] == [("student", "twin", region, "dice", "first") for region in ("WT", "TC", "ET")]
 
 
 def test_against_one_model_and_strata_from_a_table(program, folder):
-    (folder / "sites.csv").write_text("id,site\n" + "".join(f"{id},{'N' if id < 's08' else 'S'}\n" for id in IDS))
+    (folder / "sites.csv").write_text(
+        "id,site\n" + "".join(f"{id},{'N' if id < 's08' else 'S'}\n" for id in IDS)
+    )
     words = (
         "compare",
         folder / "student",
@@ -55,18 +67,33 @@ def test_against_one_model_and_strata_from_a_table(program, folder):
         "--json",
     )
     facts = json.loads(program(*words).out)
-    assert {(c["first"], c["second"]) for c in facts["contrasts"]} == {("student", "twin"), ("other", "twin")}
-    assert {(s["title"], s["name"], s["studies"]) for s in facts["strata"]} >= {("site", "N", 8), ("site", "S", 16)}
+    assert {(c["first"], c["second"]) for c in facts["contrasts"]} == {
+        ("student", "twin"),
+        ("other", "twin"),
+    }
+    assert {(s["title"], s["name"], s["studies"]) for s in facts["strata"]} >= {
+        ("site", "N", 8),
+        ("site", "S", 16),
+    }
 
 
 def test_all_problems_in_one_line(program, folder):
     scores(0.5, ids=IDS[:-1]).write(folder / "fewer.json")
     (folder / "broken.json").write_text("{")
     said = program(
-        "compare", folder / "student", folder / "fewer.json", folder / "broken.json", folder / "twin", f"twin={folder / 'other.json'}"
+        "compare",
+        folder / "student",
+        folder / "fewer.json",
+        folder / "broken.json",
+        folder / "twin",
+        f"twin={folder / 'other.json'}",
     )
     assert said.code == 1 and len(said.lines) == 1
-    for part in ("broken.json: not a scores file", "two models are called twin", "fewer lacks 1 of 24 studies: s23"):
+    for part in (
+        "broken.json: not a scores file",
+        "two models are called twin",
+        "fewer lacks 1 of 24 studies: s23",
+    ):
         assert part in said.err, part
 
 

@@ -1,4 +1,6 @@
-"""What ``export`` may be asked for; that its answers are those of the network is tested in tests/models."""
+"""What ``export`` may be asked for; that its answers are those of the network is tested in
+tests/models.
+"""
 
 from pathlib import Path
 
@@ -18,7 +20,10 @@ from gliodistill.cli.main import run
     ],
 )
 def test_what_cannot_be_written_is_refused_in_one_line(
-    options: tuple[str, ...], words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: tuple[str, ...],
+    words: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run(["export", str(tmp_path), "-o", str(tmp_path / "model"), *options]) == 1
     error = capsys.readouterr().err

@@ -1,4 +1,6 @@
-"""Models that come along, as a user meets them: on a copy of the program with a model in its box, whatever this checkout ships."""
+"""Models that come along, as a user meets them: on a copy of the program with a model in its box,
+whatever this checkout ships.
+"""
 
 import json
 import shutil
@@ -23,9 +25,19 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The parent of a copy of the package that ships one model, and of a study."""
     root = tmp_path_factory.mktemp("box")
     source = Path(gliodistill.__file__).parent
-    shutil.copytree(source, root / "gliodistill", ignore=lambda folder, _: names() if Path(folder).name == "shipped" else ())
-    (root / "gliodistill" / "models" / "shipped" / "half").mkdir()  # a folder that holds no model is none
-    tiny_model.export(root / "gliodistill" / "models" / "shipped" / "glioma", card=SECTION, may_lack=tuple(tiny_model.Sequence))
+    shutil.copytree(
+        source,
+        root / "gliodistill",
+        ignore=lambda folder, _: names() if Path(folder).name == "shipped" else (),
+    )
+    (
+        root / "gliodistill" / "models" / "shipped" / "half"
+    ).mkdir()  # a folder that holds no model is none
+    tiny_model.export(
+        root / "gliodistill" / "models" / "shipped" / "glioma",
+        card=SECTION,
+        may_lack=tuple(tiny_model.Sequence),
+    )
     (root / "case").mkdir()
     for sequence, image in tiny_model.study().images.items():
         write_nifti(image, root / "case" / f"case_{sequence.lower()}.nii.gz")
@@ -37,7 +49,10 @@ def box(home: Path) -> Box:
     """Call that copy's ``gliodistill``, without torch."""
 
     def call(*words: object) -> subprocess.CompletedProcess[str]:
-        code = "import sys\nsys.path.insert(0, sys.argv.pop(1))\nfrom gliodistill.cli.main import run\nsys.exit(run(sys.argv[1:]))"
+        code = (
+            "import sys\nsys.path.insert(0, sys.argv.pop(1))\nfrom gliodistill.cli.main import"
+            " run\nsys.exit(run(sys.argv[1:]))"
+        )
         return python(code, str(home), *map(str, words), blocked=("torch", "monai", "safetensors"))
 
     return call
@@ -48,31 +63,55 @@ def test_segment_needs_no_model_named(box: Box, home: Path, tmp_path: Path) -> N
     assert (done.returncode, done.stderr) == (0, "")
     by_default = json.loads(done.stdout)["done"]["case"]
     assert by_default["model"]["name"] == "tiny"
-    assert by_default["volumes_ml"]["WT"] == pytest.approx(tiny_model.regions()[0].sum() / 1000, rel=0.05)
-    named = box("segment", home / "case", "-m", "glioma", "-o", tmp_path / "named", "--threads", 1, "--json")
+    assert by_default["volumes_ml"]["WT"] == pytest.approx(
+        tiny_model.regions()[0].sum() / 1000, rel=0.05
+    )
+    named = box(
+        "segment", home / "case", "-m", "glioma", "-o", tmp_path / "named", "--threads", 1, "--json"
+    )
     assert json.loads(named.stdout)["done"]["case"]["model"] == by_default["model"]
 
 
 def test_python_needs_no_model_named_either(home: Path) -> None:
     code = (
-        "import sys\nsys.path.insert(0, sys.argv[1])\nimport gliodistill as gd\n"
-        "for model in (gd.load_model(threads=1), gd.load_model('glioma', threads=1), gd.Predictor()): print(model.package.folder)"
+        "import sys\nsys.path.insert(0, sys.argv[1])\nimport gliodistill as gd\nfor model in"
+        " (gd.load_model(threads=1), gd.load_model('glioma', threads=1), gd.Predictor()):"
+        " print(model.package.folder)"
     )
     done = python(code, str(home), blocked=("torch",))
-    assert done.stdout.splitlines() == [str(home / "gliodistill" / "models" / "shipped" / "glioma")] * 3, done.stderr
+    assert (
+        done.stdout.splitlines()
+        == [str(home / "gliodistill" / "models" / "shipped" / "glioma")] * 3
+    ), done.stderr
 
 
 def test_pseudo_label_takes_a_name(box: Box, home: Path, tmp_path: Path) -> None:
-    done = box("pseudo-label", home / "case", "-m", "glioma", "-o", tmp_path / "out", "--threads", 1, "--json")
+    done = box(
+        "pseudo-label",
+        home / "case",
+        "-m",
+        "glioma",
+        "-o",
+        tmp_path / "out",
+        "--threads",
+        1,
+        "--json",
+    )
     assert done.returncode == 0, done.stderr
     assert list(json.loads(done.stdout)["done"]) == ["case"]
 
 
-def test_a_folder_of_something_else_does_not_hide_a_model(box: Box, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_something_else_does_not_hide_a_model(
+    box: Box, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "glioma").mkdir()
     monkeypatch.chdir(tmp_path)
     assert box("models", "glioma").returncode == 0
-    shutil.copytree(home / "gliodistill" / "models" / "shipped" / "glioma", tmp_path / "glioma", dirs_exist_ok=True)
+    shutil.copytree(
+        home / "gliodistill" / "models" / "shipped" / "glioma",
+        tmp_path / "glioma",
+        dirs_exist_ok=True,
+    )
     assert json.loads(box("models", "glioma", "--json").stdout)["folder"] == "glioma"
 
 
@@ -80,7 +119,12 @@ def test_models_are_listed(box: Box, home: Path) -> None:
     listed = box("models")
     assert (listed.returncode, listed.stderr) == (0, "")
     shown = " ".join(listed.stdout.split())
-    for fact in ("glioma any of T1 T1CE T2 FLAIR", "WT TC ET", "openvino float16, torch float32", "WT 0.900, TC 0.800, ET 0.700"):
+    for fact in (
+        "glioma any of T1 T1CE T2 FLAIR",
+        "WT TC ET",
+        "openvino float16, torch float32",
+        "WT 0.900, TC 0.800, ET 0.700",
+    ):
         assert fact in shown
     told = json.loads(box("models", "--json").stdout)
     facts = told["models"]["glioma"]
@@ -104,18 +148,44 @@ def test_a_card_is_laid_out_on_a_terminal(terminal: Callable[..., str], model: P
 
 
 def test_unknown_names_list_the_known_ones(box: Box, tmp_path: Path) -> None:
-    for words in (("models", "gliona"), ("segment", tmp_path, "-m", "gliona", "-o", tmp_path / "out")):
+    for words in (
+        ("models", "gliona"),
+        ("segment", tmp_path, "-m", "gliona", "-o", tmp_path / "out"),
+    ):
         done = box(*words)
         assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert "gliona: no such model" in box("models", "gliona").stderr and "one of glioma" in box("models", "gliona").stderr
+    assert (
+        "gliona: no such model" in box("models", "gliona").stderr
+        and "one of glioma" in box("models", "gliona").stderr
+    )
 
 
-def test_sections_for_the_card_come_from_a_file(training: Path, program: Callable[..., object], tmp_path: Path) -> None:
+def test_sections_for_the_card_come_from_a_file(
+    training: Path, program: Callable[..., object], tmp_path: Path
+) -> None:
     (tmp_path / "card.md").write_text(SECTION)
-    said = program("export", training, "-o", tmp_path / "model", "--format", "torch", "--card", tmp_path / "card.md")
+    said = program(
+        "export",
+        training,
+        "-o",
+        tmp_path / "model",
+        "--format",
+        "torch",
+        "--card",
+        tmp_path / "card.md",
+    )
     assert said.code == 0, said.err
     assert f"\n{SECTION}\n" in (tmp_path / "model" / "README.md").read_text()
-    refused = program("export", training, "-o", tmp_path / "bundle", "--format", "monai", "--card", tmp_path / "card.md")
+    refused = program(
+        "export",
+        training,
+        "-o",
+        tmp_path / "bundle",
+        "--format",
+        "monai",
+        "--card",
+        tmp_path / "card.md",
+    )
     assert refused.code == 1 and "--card" in refused.err
     (tmp_path / "card.md").write_text("# A title")
     refused = program("export", training, "-o", tmp_path / "other", "--card", tmp_path / "card.md")

@@ -18,7 +18,11 @@ def test_every_network_is_listed(program):
     assert said.code == 0 and said.err == ""
     rows = {line.split()[0]: line for line in said.out.splitlines() if line.strip()}
     assert set(names()) <= set(rows)
-    assert "31,192,035" in rows["nnunet"] and "965" in rows["nnunet"] and "Isensee et al. 2021" in rows["nnunet"]
+    assert (
+        "31,192,035" in rows["nnunet"]
+        and "965" in rows["nnunet"]
+        and "Isensee et al. 2021" in rows["nnunet"]
+    )
     assert "ms at" not in said.out and "option" not in said.out.replace("options", "")
 
 
@@ -28,8 +32,17 @@ def test_a_script_reads_the_counts(program):
     assert list(facts["networks"]) == ["fast", "deepmedic"]
     fast, network = facts["networks"]["fast"], build("fast")
     assert fast["parameters"] == count_parameters(network)
-    assert (fast["flops"], fast["flops_side"], fast["divisor"]) == (flops(network, (1, 4, 128, 128, 128)), 128, 16)
-    assert fast["options"] == {"in_channels": 4, "out_channels": 3, "norm": "instance", "deep_supervision": 0}
+    assert (fast["flops"], fast["flops_side"], fast["divisor"]) == (
+        flops(network, (1, 4, 128, 128, 128)),
+        128,
+        16,
+    )
+    assert fast["options"] == {
+        "in_channels": 4,
+        "out_channels": 3,
+        "norm": "instance",
+        "deep_supervision": 0,
+    }
     assert facts["networks"]["deepmedic"]["flops_side"] == 129  # the next multiple of 3
 
 
@@ -47,7 +60,14 @@ def test_a_pass_is_timed(program, runtime):
 def test_what_was_measured_is_said_and_options_are_shown(program):
     said = program("networks", "fast", "--patch", 20)
     assert said.code == 0 and said.err == ""
-    for part in ("ms at 20³", "batches of 2: torch, float32", "thread", "*: taken on the next larger patch", "norm", "instance"):
+    for part in (
+        "ms at 20³",
+        "batches of 2: torch, float32",
+        "thread",
+        "*: taken on the next larger patch",
+        "norm",
+        "instance",
+    ):
         assert part in said.out
     assert "For two-core processors" in said.out
 
@@ -55,7 +75,13 @@ def test_what_was_measured_is_said_and_options_are_shown(program):
 def test_an_unknown_name_lists_the_valid_ones(program):
     said = program("networks", "fasst")
     assert said.code == 1 and len(said.lines) == 1
-    for part in ("unknown network", "got fasst", "attention_unet", "unet_plus_plus", "did you mean 'fast'?"):
+    for part in (
+        "unknown network",
+        "got fasst",
+        "attention_unet",
+        "unet_plus_plus",
+        "did you mean 'fast'?",
+    ):
         assert part in said.err
 
 

@@ -12,10 +12,25 @@ def test_a_person_reads_the_table_the_rule_and_the_runs(program, tmp_path):
     out = tmp_path / "plan"
     said = program("plan", "--teacher", "fast", "--budget", "params<=4%", *QUICK, "-o", out)
     assert said.code == 0 and said.err == ""
-    for part in ("GFLOP/s", "proposed", "widest trunk", "channels at a time", "of the teacher's", "planned_alone", str(out)):
+    for part in (
+        "GFLOP/s",
+        "proposed",
+        "widest trunk",
+        "channels at a time",
+        "of the teacher's",
+        "planned_alone",
+        str(out),
+    ):
         assert part in said.out
-    assert {file.name for file in out.iterdir()} == {"student.yaml", "recipe.yaml", "plan.json", "plan.html"}
-    assert program("plan", "--teacher", "fast", "--budget", "params<=4%", *QUICK, "-o", out).code == 1  # it exists
+    assert {file.name for file in out.iterdir()} == {
+        "student.yaml",
+        "recipe.yaml",
+        "plan.json",
+        "plan.html",
+    }
+    assert (
+        program("plan", "--teacher", "fast", "--budget", "params<=4%", *QUICK, "-o", out).code == 1
+    )  # it exists
 
 
 def test_a_script_reads_the_same(program):

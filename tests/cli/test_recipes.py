@@ -17,16 +17,28 @@ def test_lists_every_recipe_with_runs_paper_expected_result_and_cost(program):
     assert listed.code == 0 and listed.err == ""
     assert list(facts) == sorted(file.stem for file in recipes_folder().glob("*.yaml"))
     for name, recipe in facts.items():
-        for said in (name, ", ".join(recipe["runs"]), recipe["about"], recipe["citation"], recipe["expected"], recipe["cost"]):
+        for said in (
+            name,
+            ", ".join(recipe["runs"]),
+            recipe["about"],
+            recipe["citation"],
+            recipe["expected"],
+            recipe["cost"],
+        ):
             assert said and said in listed.out, name
-    assert facts["compression"]["runs"]["fused_soft"] == {"network": "attention_fused", "method": "compression"}
+    assert facts["compression"]["runs"]["fused_soft"] == {
+        "network": "attention_fused",
+        "method": "compression",
+    }
     assert not [line for line in listed.out.splitlines() if line.endswith(" ")]
 
 
 def test_a_printed_recipe_is_a_start_for_an_own_one(program, tmp_path):
     said = program("recipes", "compression")
     assert said.out == (recipes_folder() / "compression.yaml").read_text()
-    (tmp_path / "mine.yaml").write_text(said.out.replace("name: compression", "name: mine", 1).replace("steps: 1200", "steps: 7"))
+    (tmp_path / "mine.yaml").write_text(
+        said.out.replace("name: compression", "name: mine", 1).replace("steps: 1200", "steps: 7")
+    )
     mine = load_recipe(tmp_path / "mine.yaml")
     assert (mine.name, mine.runs["distilled"].training.steps) == ("mine", 7)
     told = json.loads(program("recipes", "compression", "--json").out)
@@ -41,7 +53,12 @@ def test_an_unknown_name_lists_the_known_ones(program):
 
 
 def test_torch_is_not_needed_to_look():
-    code = "import sys; sys.modules['torch'] = None; from gliodistill.cli.main import run; sys.exit(run(['recipes']))"
+    code = (
+        "import sys; sys.modules['torch'] = None; from gliodistill.cli.main import run;"
+        " sys.exit(run(['recipes']))"
+    )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60
+    )
     assert (done.returncode, done.stderr) == (0, "")

@@ -30,15 +30,24 @@ def test_predicted_dice_and_flags_are_said_and_change_nothing(
     assert json.loads((tmp_path / "json" / "case_1.json").read_text())["quality"] == answer
 
 
-def test_a_model_without_says_nothing_of_dice(program: Callable[..., object], cohort: Path, model: Path, tmp_path: Path) -> None:
+def test_a_model_without_says_nothing_of_dice(
+    program: Callable[..., object], cohort: Path, model: Path, tmp_path: Path
+) -> None:
     said = program("segment", cohort / "case_0", "-m", model, "-o", tmp_path / "out", "--json")
     assert json.loads(said.out)["done"]["case_0"]["quality"]["predicted_dice"] is None
 
 
-def test_export_takes_quality_along(program: Callable[..., object], training: Path, quality: QualityModel, tmp_path: Path) -> None:
+def test_export_takes_quality_along(
+    program: Callable[..., object], training: Path, quality: QualityModel, tmp_path: Path
+) -> None:
     file = tmp_path / "quality.json"
     file.write_text(json.dumps(quality.to_dict()))
-    assert program("export", training, "-o", tmp_path / "model", "--format", "openvino", "--quality", file).code == 0
+    assert (
+        program(
+            "export", training, "-o", tmp_path / "model", "--format", "openvino", "--quality", file
+        ).code
+        == 0
+    )
     described = json.loads((tmp_path / "model" / "model.json").read_text())
     assert QualityModel.from_dict(described["quality"]) == quality
     assert "reference" not in described  # three studies are too few to know sequences by

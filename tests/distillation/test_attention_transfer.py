@@ -9,13 +9,17 @@ from gliodistill.errors import RecipeError
 
 
 def features(seed, channels=3, grid=(4, 2, 6), dtype=torch.float32):
-    return torch.randn(2, channels, *grid, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return torch.randn(
+        2, channels, *grid, generator=torch.Generator().manual_seed(seed), dtype=dtype
+    )
 
 
 def by_numpy(student, teacher):
     total = 0.0
     for pair in zip(student, teacher, strict=True):
-        a, b = ((f.detach().numpy().astype(np.float64) ** 2).mean(1).reshape(len(f), -1) for f in pair)
+        a, b = (
+            (f.detach().numpy().astype(np.float64) ** 2).mean(1).reshape(len(f), -1) for f in pair
+        )
         a, b = (m / np.sqrt((m**2).sum(1, keepdims=True)) for m in (a, b))
         total += ((a - b) ** 2).sum(1).mean()
     return total
@@ -24,7 +28,9 @@ def by_numpy(student, teacher):
 def test_golden_values_against_numpy():
     student = [features(0), features(1, 5, (2, 2, 2))]
     teacher = [features(2, 7), features(3, 4, (2, 2, 2))]
-    assert attention_transfer(student, teacher).item() == pytest.approx(by_numpy(student, teacher), rel=1e-5)
+    assert attention_transfer(student, teacher).item() == pytest.approx(
+        by_numpy(student, teacher), rel=1e-5
+    )
 
 
 def test_coarser_grid_is_met_by_averaging():
@@ -54,13 +60,18 @@ def test_order_of_voxels_and_cases_does_not_matter():
     expected = attention_transfer([student], [teacher])
     for dimension in (0, 2, 3, 4):
         order = torch.randperm(student.shape[dimension])
-        got = attention_transfer([student.index_select(dimension, order)], [teacher.index_select(dimension, order)])
+        got = attention_transfer(
+            [student.index_select(dimension, order)], [teacher.index_select(dimension, order)]
+        )
         torch.testing.assert_close(got, expected)
 
 
 @pytest.mark.parametrize("grid", [(4, 2, 6), (2, 2, 3)])
 def test_gradient(grid):
-    student, teacher = features(9, 2, grid, torch.float64).requires_grad_(), features(10, 3, dtype=torch.float64)
+    student, teacher = (
+        features(9, 2, grid, torch.float64).requires_grad_(),
+        features(10, 3, dtype=torch.float64),
+    )
     assert torch.autograd.gradcheck(lambda s: attention_transfer([s], [teacher]), (student,))
 
 
@@ -85,7 +96,10 @@ def test_float32_under_autocast():
     assert got.item() == pytest.approx(by_numpy([student.float()], [teacher.float()]), rel=1e-5)
 
 
-@pytest.mark.parametrize(("student", "teacher"), [([], []), ([features(0)], []), ([features(0)], [features(1), features(2)])])
+@pytest.mark.parametrize(
+    ("student", "teacher"),
+    [([], []), ([features(0)], []), ([features(0)], [features(1), features(2)])],
+)
 def test_stages_are_paired(student, teacher):
     with pytest.raises(RecipeError, match=f"{len(student)} and {len(teacher)} stages"):
         attention_transfer(student, teacher)

@@ -12,7 +12,9 @@ from gliodistill.errors import RecipeError
 
 
 def latent(seed, channels=5, grid=(4, 2, 6), dtype=torch.float32):
-    mixing = torch.randn(channels, channels, generator=torch.Generator().manual_seed(99), dtype=dtype)
+    mixing = torch.randn(
+        channels, channels, generator=torch.Generator().manual_seed(99), dtype=dtype
+    )
     x = torch.randn(2, channels, *grid, generator=torch.Generator().manual_seed(seed), dtype=dtype)
     return torch.einsum("ij,bjxyz->bixyz", mixing, x) + 3
 
@@ -24,8 +26,12 @@ def rows(x):
 def by_numpy(student, teacher, off_diagonal=5e-3):
     total = 0.0
     for s, t in zip(student, teacher, strict=True):
-        c = np.corrcoef(rows(s).double().numpy().T, rows(t).double().numpy().T)[: s.shape[1], s.shape[1] :]
-        total += ((1 - np.diag(c)) ** 2).sum() + off_diagonal * (c[~np.eye(len(c), dtype=bool)] ** 2).sum()
+        c = np.corrcoef(rows(s).double().numpy().T, rows(t).double().numpy().T)[
+            : s.shape[1], s.shape[1] :
+        ]
+        total += ((1 - np.diag(c)) ** 2).sum() + off_diagonal * (
+            c[~np.eye(len(c), dtype=bool)] ** 2
+        ).sum()
     return total
 
 
@@ -37,7 +43,9 @@ def test_golden_values_against_numpy(off_diagonal):
 
 
 def test_golden_values_against_monai():
-    """MONAI divides by the unbiased deviation and then by N, so its correlations are (N − 1)/N of ours."""
+    """MONAI divides by the unbiased deviation and then by N, so its correlations are (N − 1)/N of
+    ours.
+    """
     student, teacher = latent(4, dtype=torch.float64), latent(5, dtype=torch.float64)
     n = len(rows(student))
 
@@ -46,7 +54,9 @@ def test_golden_values_against_monai():
 
     theirs = redundancy(lambda weight: BarlowTwinsLoss(weight)(rows(student), rows(teacher)))
     ours = redundancy(lambda weight: barlow_twins([student], [teacher], off_diagonal=weight))
-    assert ours.item() == pytest.approx(theirs.item() * (n / (n - 1)) ** 2, rel=1e-4)  # MONAI adds 1e-6 to the deviation
+    assert ours.item() == pytest.approx(
+        theirs.item() * (n / (n - 1)) ** 2, rel=1e-4
+    )  # MONAI adds 1e-6 to the deviation
     many = 500  # N grows, the correlations stay, and the difference goes
     full = BarlowTwinsLoss()(rows(student).repeat(many, 1), rows(teacher).repeat(many, 1))
     assert barlow_twins([student], [teacher]).item() == pytest.approx(full.item(), rel=1e-4)
@@ -75,14 +85,18 @@ def test_equal_latents_of_chance_keep_the_documented_floor():
 @settings(max_examples=10, deadline=None)
 def test_level_and_size_of_channels_do_not_matter(size, shift):
     student, teacher = latent(6, dtype=torch.float64), latent(7, dtype=torch.float64)
-    torch.testing.assert_close(barlow_twins([size * student + shift], [teacher]), barlow_twins([student], [teacher]))
+    torch.testing.assert_close(
+        barlow_twins([size * student + shift], [teacher]), barlow_twins([student], [teacher])
+    )
 
 
 def test_order_of_cases_channels_and_voxels_does_not_matter():
     student, teacher = latent(8), latent(9)
     for dimension in range(5):
         order = torch.randperm(student.shape[dimension])
-        got = barlow_twins([student.index_select(dimension, order)], [teacher.index_select(dimension, order)])
+        got = barlow_twins(
+            [student.index_select(dimension, order)], [teacher.index_select(dimension, order)]
+        )
         torch.testing.assert_close(got, barlow_twins([student], [teacher]))
 
 
@@ -95,11 +109,16 @@ def test_the_size_of_the_loss_does_not_depend_on_batch_or_patch():
 def test_coarser_grid_is_met_by_averaging():
     student, teacher = latent(12, grid=(2, 2, 3)), latent(13, grid=(4, 2, 6))
     pooled = teacher.reshape(2, 5, 2, 2, 2, 3, 2).mean((3, 6))
-    assert barlow_twins([student], [teacher]).item() == pytest.approx(by_numpy([student], [pooled]), rel=1e-5)
+    assert barlow_twins([student], [teacher]).item() == pytest.approx(
+        by_numpy([student], [pooled]), rel=1e-5
+    )
 
 
 def test_gradient_flows_into_both_unless_stopped():
-    student, teacher = latent(14, 3, dtype=torch.float64).requires_grad_(), latent(15, 3, dtype=torch.float64).requires_grad_()
+    student, teacher = (
+        latent(14, 3, dtype=torch.float64).requires_grad_(),
+        latent(15, 3, dtype=torch.float64).requires_grad_(),
+    )
     assert torch.autograd.gradcheck(lambda s, t: barlow_twins([s], [t]), (student, teacher))
     barlow_twins([student], [teacher], stop_gradient=True).backward()
     assert teacher.grad is None

@@ -12,14 +12,19 @@ KINDS = ["regions", "classes"]
 
 
 def logits(seed, scale=2.0, dtype=torch.float32):
-    return scale * torch.randn(2, 3, 4, 3, 5, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return scale * torch.randn(
+        2, 3, 4, 3, 5, generator=torch.Generator().manual_seed(seed), dtype=dtype
+    )
 
 
 def by_numpy(student, teacher, temperature):
     total, (b, k) = 0.0, student.shape[:2]
     for case in range(b):
         for channel in range(k):
-            s, t = (np.exp(x[case, channel].double().numpy().ravel() / temperature) for x in (student, teacher))
+            s, t = (
+                np.exp(x[case, channel].double().numpy().ravel() / temperature)
+                for x in (student, teacher)
+            )
             p, q = t / t.sum(), s / s.sum()
             total += (p * np.log(p / q)).sum()
     return temperature**2 * total / (b * k)
@@ -34,10 +39,14 @@ def test_golden_values_against_numpy(outputs, temperature):
 
 
 def test_a_value_worked_by_hand():
-    """Two voxels, teacher 3:1, student 1:1: KL = ¾ ln(3/2) + ¼ ln(1/2), whatever the number of channels."""
+    """Two voxels, teacher 3:1, student 1:1: KL = ¾ ln(3/2) + ¼ ln(1/2), whatever the number of
+    channels.
+    """
     teacher = torch.tensor([np.log(3.0), 0.0]).float().reshape(1, 1, 2, 1, 1).repeat(2, 3, 1, 1, 1)
     expected = 0.75 * np.log(1.5) + 0.25 * np.log(0.5)
-    assert channel_wise(torch.zeros_like(teacher), teacher, temperature=1.0).item() == pytest.approx(expected, rel=1e-5)
+    assert channel_wise(
+        torch.zeros_like(teacher), teacher, temperature=1.0
+    ).item() == pytest.approx(expected, rel=1e-5)
 
 
 @given(shift=st.lists(st.floats(-30, 30), min_size=3, max_size=3))
@@ -45,7 +54,9 @@ def test_a_value_worked_by_hand():
 def test_teaches_where_not_how_sure(shift):
     student, teacher = logits(2), logits(3)
     moved = student + torch.tensor(shift).view(3, 1, 1, 1)
-    torch.testing.assert_close(channel_wise(moved, teacher), channel_wise(student, teacher), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(
+        channel_wise(moved, teacher), channel_wise(student, teacher), rtol=1e-3, atol=1e-5
+    )
 
 
 def test_zero_at_identity_positive_elsewhere():
@@ -62,14 +73,19 @@ def test_order_of_channels_voxels_and_cases_does_not_matter():
     student, teacher = logits(6), logits(7)
     for dimension in range(5):
         order = torch.randperm(student.shape[dimension])
-        got = channel_wise(student.index_select(dimension, order), teacher.index_select(dimension, order))
+        got = channel_wise(
+            student.index_select(dimension, order), teacher.index_select(dimension, order)
+        )
         torch.testing.assert_close(got, channel_wise(student, teacher))
 
 
 def test_the_size_of_the_loss_does_not_depend_on_batch_patch_or_channels():
     student, teacher = logits(8), logits(9)
     for tiles in ((2, 1, 1, 1, 1), (1, 2, 1, 1, 1), (1, 1, 3, 1, 2)):
-        torch.testing.assert_close(channel_wise(student.repeat(tiles), teacher.repeat(tiles)), channel_wise(student, teacher))
+        torch.testing.assert_close(
+            channel_wise(student.repeat(tiles), teacher.repeat(tiles)),
+            channel_wise(student, teacher),
+        )
 
 
 def test_t_squared_keeps_the_gradient():
@@ -82,8 +98,13 @@ def test_t_squared_keeps_the_gradient():
 
 
 def test_gradient_reaches_the_student_alone():
-    student, teacher = logits(12, dtype=torch.float64).requires_grad_(), logits(13, dtype=torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: channel_wise(s, teacher.detach(), temperature=2.0), (student,))
+    student, teacher = (
+        logits(12, dtype=torch.float64).requires_grad_(),
+        logits(13, dtype=torch.float64).requires_grad_(),
+    )
+    assert torch.autograd.gradcheck(
+        lambda s: channel_wise(s, teacher.detach(), temperature=2.0), (student,)
+    )
     channel_wise(student, teacher).backward()
     assert student.grad.abs().sum() > 0
     assert teacher.grad is None

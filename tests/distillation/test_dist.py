@@ -12,7 +12,9 @@ KINDS = ["regions", "classes"]
 
 
 def logits(seed, scale=2.0, dtype=torch.float32, channels=4):
-    return scale * torch.randn(2, channels, 4, 3, 5, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return scale * torch.randn(
+        2, channels, 4, 3, 5, generator=torch.Generator().manual_seed(seed), dtype=dtype
+    )
 
 
 def by_numpy(student, teacher, outputs, temperature=1.0, beta=1.0, gamma=1.0):
@@ -20,12 +22,19 @@ def by_numpy(student, teacher, outputs, temperature=1.0, beta=1.0, gamma=1.0):
     rows = []
     for x in (student, teacher):
         z = np.moveaxis(x.detach().double().numpy(), 1, -1).reshape(-1, x.shape[1]) / temperature
-        rows.append(np.exp(z) / np.exp(z).sum(1, keepdims=True) if outputs == "classes" else 1 / (1 + np.exp(-z)))
+        rows.append(
+            np.exp(z) / np.exp(z).sum(1, keepdims=True)
+            if outputs == "classes"
+            else 1 / (1 + np.exp(-z))
+        )
     q, p = rows
     intra = np.mean([1 - np.corrcoef(a, b)[0, 1] for a, b in zip(q.T, p.T, strict=True)])
     if outputs == "regions":
         return gamma * intra
-    return beta * np.mean([1 - np.corrcoef(a, b)[0, 1] for a, b in zip(q, p, strict=True)]) + gamma * intra
+    return (
+        beta * np.mean([1 - np.corrcoef(a, b)[0, 1] for a, b in zip(q, p, strict=True)])
+        + gamma * intra
+    )
 
 
 @pytest.mark.parametrize("outputs", KINDS)
@@ -37,7 +46,9 @@ def test_golden_values_against_numpy(outputs, options):
 
 
 def test_between_0_and_2_for_each_relation():
-    """A region's map and its inside-out are two apart; so are classes in opposite order at every voxel."""
+    """A region's map and its inside-out are two apart; so are classes in opposite order at every
+    voxel.
+    """
     x = logits(2)
     assert dist(-x, x).item() == pytest.approx(2, rel=1e-5)
     two = logits(3, channels=2)
@@ -48,7 +59,9 @@ def test_weights_of_the_two_relations_add_up():
     student, teacher = logits(4), logits(5)
     inter = dist(student, teacher, outputs="classes", gamma=0.0)
     intra = dist(student, teacher, outputs="classes", beta=0.0)
-    torch.testing.assert_close(dist(student, teacher, outputs="classes", beta=2.0, gamma=3.0), 2 * inter + 3 * intra)
+    torch.testing.assert_close(
+        dist(student, teacher, outputs="classes", beta=2.0, gamma=3.0), 2 * inter + 3 * intra
+    )
 
 
 def test_regions_have_no_relation_between_classes():
@@ -83,7 +96,11 @@ def test_order_of_channels_voxels_and_cases_does_not_matter(outputs):
     student, teacher = logits(11), logits(12)
     for dimension in range(5):
         order = torch.randperm(student.shape[dimension])
-        got = dist(student.index_select(dimension, order), teacher.index_select(dimension, order), outputs=outputs)
+        got = dist(
+            student.index_select(dimension, order),
+            teacher.index_select(dimension, order),
+            outputs=outputs,
+        )
         torch.testing.assert_close(got, dist(student, teacher, outputs=outputs))
 
 
@@ -99,15 +116,22 @@ def test_the_gradient_of_small_logits_needs_no_t_squared(outputs):
     sizes = []
     for temperature in (1.0, 4.0, 16.0):
         student = logits(15, 0.1, torch.float64).requires_grad_()
-        dist(student, logits(16, 0.1, torch.float64), outputs=outputs, temperature=temperature).backward()
+        dist(
+            student, logits(16, 0.1, torch.float64), outputs=outputs, temperature=temperature
+        ).backward()
         sizes.append(student.grad.norm().item())
     assert sizes == pytest.approx([sizes[0]] * 3, rel=0.02)
 
 
 @pytest.mark.parametrize("outputs", KINDS)
 def test_gradient_reaches_the_student_alone(outputs):
-    student, teacher = logits(17, dtype=torch.float64).requires_grad_(), logits(18, dtype=torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: dist(s, teacher.detach(), outputs=outputs), (student,))
+    student, teacher = (
+        logits(17, dtype=torch.float64).requires_grad_(),
+        logits(18, dtype=torch.float64).requires_grad_(),
+    )
+    assert torch.autograd.gradcheck(
+        lambda s: dist(s, teacher.detach(), outputs=outputs), (student,)
+    )
     dist(student, teacher, outputs=outputs).backward()
     assert student.grad.abs().sum() > 0
     assert teacher.grad is None
@@ -139,4 +163,6 @@ def test_float32_under_autocast(outputs):
     with torch.autocast("cpu", torch.bfloat16):
         got = dist(student, teacher, outputs=outputs)
     assert got.dtype == torch.float32
-    assert got.item() == pytest.approx(by_numpy(student.float(), teacher.float(), outputs), rel=1e-5)
+    assert got.item() == pytest.approx(
+        by_numpy(student.float(), teacher.float(), outputs), rel=1e-5
+    )

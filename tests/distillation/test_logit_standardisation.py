@@ -12,7 +12,9 @@ from gliodistill.errors import RecipeError
 
 
 def logits(seed, channels=4, dtype=torch.float32):
-    return 3 * torch.randn(2, channels, 4, 3, 4, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return 3 * torch.randn(
+        2, channels, 4, 3, 4, generator=torch.Generator().manual_seed(seed), dtype=dtype
+    )
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
@@ -60,19 +62,26 @@ def test_float32_from_bfloat16():
 def test_soft_targets_of_standardised_logits():
     student, teacher = logits(7), logits(8)
     got = soft_target(student, teacher, outputs="classes", temperature=2.0, standardise=True)
-    expected = soft_target(standardise(student), standardise(teacher), outputs="classes", temperature=2.0)
+    expected = soft_target(
+        standardise(student), standardise(teacher), outputs="classes", temperature=2.0
+    )
     torch.testing.assert_close(got, expected)
     assert got != soft_target(student, teacher, outputs="classes", temperature=2.0)
 
 
 def test_a_smaller_student_of_the_same_mind_has_nothing_to_learn():
     teacher = logits(9)
-    assert soft_target(teacher / 5 + 1, teacher, outputs="classes", standardise=True).item() == pytest.approx(0, abs=1e-5)
+    assert soft_target(
+        teacher / 5 + 1, teacher, outputs="classes", standardise=True
+    ).item() == pytest.approx(0, abs=1e-5)
     assert soft_target(teacher / 5 + 1, teacher, outputs="classes") > 0.1
 
 
 def test_gradient_through_soft_targets_reaches_the_student_alone():
-    student, teacher = logits(10, dtype=torch.float64).requires_grad_(), logits(11, dtype=torch.float64).requires_grad_()
+    student, teacher = (
+        logits(10, dtype=torch.float64).requires_grad_(),
+        logits(11, dtype=torch.float64).requires_grad_(),
+    )
 
     def loss(s):
         return soft_target(s, teacher, outputs="classes", temperature=2.0, standardise=True)

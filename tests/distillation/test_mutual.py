@@ -11,7 +11,9 @@ KINDS = ["regions", "classes"]
 
 
 def logits(seed, scale=2.0, dtype=torch.float32):
-    return scale * torch.randn(2, 3, 4, 3, 5, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return scale * torch.randn(
+        2, 3, 4, 3, 5, generator=torch.Generator().manual_seed(seed), dtype=dtype
+    )
 
 
 def by_numpy(first, second, outputs, temperature):
@@ -46,7 +48,9 @@ def test_each_learns_as_if_the_other_were_its_teacher(outputs):
 @pytest.mark.parametrize("outputs", KINDS)
 def test_zero_at_agreement_and_the_same_both_ways(outputs):
     first, second = logits(4), logits(5)
-    torch.testing.assert_close(mutual(first, second, outputs=outputs), mutual(second, first, outputs=outputs))
+    torch.testing.assert_close(
+        mutual(first, second, outputs=outputs), mutual(second, first, outputs=outputs)
+    )
     assert mutual(first, first.clone(), outputs=outputs).item() == pytest.approx(0, abs=1e-7)
     assert mutual(first, second, outputs=outputs) > 0.1
 
@@ -57,7 +61,9 @@ def test_the_halves_are_the_detached_divergences(outputs):
     first, second = logits(6, dtype=torch.float64).requires_grad_(), logits(7, dtype=torch.float64)
     (got,) = torch.autograd.grad(mutual(first, second, outputs=outputs), first)
     half = soft_target(first, second, outputs=outputs, temperature=1.0)
-    assert torch.autograd.gradcheck(lambda x: soft_target(x, second, outputs=outputs, temperature=1.0), (first,))
+    assert torch.autograd.gradcheck(
+        lambda x: soft_target(x, second, outputs=outputs, temperature=1.0), (first,)
+    )
     torch.testing.assert_close(got, torch.autograd.grad(half, first)[0])
 
 
@@ -85,4 +91,6 @@ def test_float32_under_autocast(outputs):
     with torch.autocast("cpu", torch.bfloat16):
         got = mutual(first, second, outputs=outputs)
     assert got.dtype == torch.float32
-    assert got.item() == pytest.approx(by_numpy(first.float(), second.float(), outputs, 1.0), rel=1e-5)
+    assert got.item() == pytest.approx(
+        by_numpy(first.float(), second.float(), outputs, 1.0), rel=1e-5
+    )

@@ -22,7 +22,9 @@ def by_numpy(student, teacher, outputs, temperature):
 
 
 def logits(seed, scale=2.0, dtype=torch.float32):
-    return scale * torch.randn(2, 3, 4, 3, 5, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return scale * torch.randn(
+        2, 3, 4, 3, 5, generator=torch.Generator().manual_seed(seed), dtype=dtype
+    )
 
 
 @pytest.mark.parametrize("outputs", KINDS)
@@ -37,9 +39,13 @@ def test_a_value_worked_by_hand():
     """Teacher sure to odds 3:1, student undecided: KL = ¾ ln(3/2) + ¼ ln(1/2)."""
     teacher, student = torch.full((1, 1, 2, 2, 2), np.log(3.0)).float(), torch.zeros(1, 1, 2, 2, 2)
     expected = 0.75 * np.log(1.5) + 0.25 * np.log(0.5)
-    assert soft_target(student, teacher, temperature=1.0).item() == pytest.approx(expected, rel=1e-5)
+    assert soft_target(student, teacher, temperature=1.0).item() == pytest.approx(
+        expected, rel=1e-5
+    )
     two = torch.cat([teacher, torch.zeros_like(teacher)], dim=1)
-    assert soft_target(torch.zeros_like(two), two, outputs="classes", temperature=1.0).item() == pytest.approx(expected, rel=1e-5)
+    assert soft_target(
+        torch.zeros_like(two), two, outputs="classes", temperature=1.0
+    ).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("outputs", KINDS)
@@ -55,7 +61,10 @@ def test_zero_at_identity_positive_elsewhere(outputs):
 
 @pytest.mark.parametrize("outputs", KINDS)
 def test_gradient(outputs):
-    student, teacher = logits(4, dtype=torch.float64).requires_grad_(), logits(5, dtype=torch.float64)
+    student, teacher = (
+        logits(4, dtype=torch.float64).requires_grad_(),
+        logits(5, dtype=torch.float64),
+    )
     assert torch.autograd.gradcheck(lambda s: soft_target(s, teacher, outputs=outputs), (student,))
 
 
@@ -73,20 +82,28 @@ def test_order_of_channels_voxels_and_cases_does_not_matter(outputs):
     expected = soft_target(student, teacher, outputs=outputs)
     for dimension in range(5):
         order = torch.randperm(student.shape[dimension])
-        got = soft_target(student.index_select(dimension, order), teacher.index_select(dimension, order), outputs=outputs)
+        got = soft_target(
+            student.index_select(dimension, order),
+            teacher.index_select(dimension, order),
+            outputs=outputs,
+        )
         torch.testing.assert_close(got, expected)
 
 
 @pytest.mark.parametrize("outputs", KINDS)
 def test_the_size_of_the_loss_does_not_depend_on_batch_or_patch(outputs):
     student, teacher = logits(10), logits(11)
-    tiled = soft_target(student.repeat(2, 1, 1, 3, 1), teacher.repeat(2, 1, 1, 3, 1), outputs=outputs)
+    tiled = soft_target(
+        student.repeat(2, 1, 1, 3, 1), teacher.repeat(2, 1, 1, 3, 1), outputs=outputs
+    )
     torch.testing.assert_close(tiled, soft_target(student, teacher, outputs=outputs))
 
 
 @pytest.mark.parametrize("outputs", KINDS)
 def test_t_squared_keeps_the_gradient(outputs):
-    """Small logits: the gradient tends to the same limit at any temperature (Hinton et al. 2015, eq. 4)."""
+    """Small logits: the gradient tends to the same limit at any temperature (Hinton et al. 2015,
+    eq. 4).
+    """
     sizes = []
     for temperature in (1.0, 4.0, 16.0):
         student, teacher = logits(12, 0.05).requires_grad_(), logits(13, 0.05)
@@ -101,7 +118,9 @@ def test_finite_at_extreme_logits(outputs):
     student[:, 1], teacher[:, 1] = 80.0, -80.0
     student.requires_grad_()
     loss = soft_target(student, teacher, outputs=outputs, temperature=1.0)
-    assert loss.item() == pytest.approx(160, rel=1e-5)  # regions: −log σ(−80) twice; classes: −log softmax of 160 apart
+    assert loss.item() == pytest.approx(
+        160, rel=1e-5
+    )  # regions: −log σ(−80) twice; classes: −log softmax of 160 apart
     loss.backward()
     assert student.grad.isfinite().all()
 
@@ -112,4 +131,6 @@ def test_float32_under_autocast(outputs):
     with torch.autocast("cpu", torch.bfloat16):
         got = soft_target(student, teacher, outputs=outputs)
     assert got.dtype == torch.float32
-    assert got.item() == pytest.approx(by_numpy(student.float(), teacher.float(), outputs, 4.0), rel=1e-5)
+    assert got.item() == pytest.approx(
+        by_numpy(student.float(), teacher.float(), outputs, 4.0), rel=1e-5
+    )

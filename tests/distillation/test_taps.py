@@ -24,7 +24,11 @@ def hooks(network):
 def test_reads_named_stages_and_any_submodule(network):
     with FeatureTaps(network, ["decoder0", "bottleneck", "encoders.1.0.0"]) as taps:
         network(X)
-        assert [tuple(f.shape) for f in taps.values()] == [(2, 4, 8, 8, 8), (2, 8, 2, 2, 2), (2, 6, 4, 4, 4)]
+        assert [tuple(f.shape) for f in taps.values()] == [
+            (2, 4, 8, 8, 8),
+            (2, 8, 2, 2, 2),
+            (2, 6, 4, 4, 4),
+        ]
         assert taps["bottleneck"] is taps.values()[1]
 
 
@@ -51,7 +55,10 @@ def test_no_hook_outlives_the_context(network):
 
 def test_gradients_reach_the_student_and_the_teacher_is_read_under_no_grad(network):
     teacher = build("unet", widths=(6, 8, 10)).eval()
-    with FeatureTaps(network, ["bottleneck", "decoder0"]) as inner, FeatureTaps(teacher, ["bottleneck", "decoder0"]) as outer:
+    with (
+        FeatureTaps(network, ["bottleneck", "decoder0"]) as inner,
+        FeatureTaps(teacher, ["bottleneck", "decoder0"]) as outer,
+    ):
         network(X)
         with torch.no_grad():
             teacher(X)
@@ -73,7 +80,14 @@ def test_each_call_replaces_the_features_of_the_last(network):
 @pytest.mark.parametrize(
     ("names", "parts"),
     [
-        (["bottlneck"], ["got bottlneck", "encoder0, encoder1, bottleneck, decoder1, decoder0", "did you mean 'bottleneck'?"]),
+        (
+            ["bottlneck"],
+            [
+                "got bottlneck",
+                "encoder0, encoder1, bottleneck, decoder1, decoder0",
+                "did you mean 'bottleneck'?",
+            ],
+        ),
         (["qqq"], ["got qqq", "or the path of any submodule"]),
         ([], ["no feature taps named", "bottleneck"]),
     ],

@@ -17,7 +17,9 @@ def test_ece_and_brier_by_voxels(probability: np.ndarray, truth: np.ndarray) -> 
     said, real = probability.astype(float).ravel(), truth.ravel()
     error = 0.0
     for index in range(BINS):
-        inside = [(s, r) for s, r in zip(said, real, strict=True) if index == min(int(s * BINS), BINS - 1)]
+        inside = [
+            (s, r) for s, r in zip(said, real, strict=True) if index == min(int(s * BINS), BINS - 1)
+        ]
         if inside:
             error += abs(sum(r for _, r in inside) - sum(s for s, _ in inside)) / said.size
     found = Reliability.of(probability, truth)
@@ -31,13 +33,19 @@ def test_a_perfectly_sure_and_right_map() -> None:
     truth[1] = True
     found = Reliability.of(truth.astype(np.float32), truth)
     assert (found.ece, found.brier) == (0.0, 0.0)
-    assert (found.bins[0].frequency, found.bins[-1].frequency, found.bins[7].probability) == (0.0, 1.0, None)
+    assert (found.bins[0].frequency, found.bins[-1].frequency, found.bins[7].probability) == (
+        0.0,
+        1.0,
+        None,
+    )
 
 
 def test_studies_add_up_by_voxels() -> None:
     random = np.random.default_rng(0)
     maps = [(random.random((size, 3, 2)), random.random((size, 3, 2)) < 0.3) for size in (2, 9)]
-    together = Reliability.of(np.concatenate([p for p, _ in maps]), np.concatenate([t for _, t in maps]))
+    together = Reliability.of(
+        np.concatenate([p for p, _ in maps]), np.concatenate([t for _, t in maps])
+    )
     total = Reliability.total(Reliability.of(p, t) for p, t in maps)
     assert (total.ece, total.brier) == pytest.approx((together.ece, together.brier))
     for part, whole in zip(total.bins, together.bins, strict=True):

@@ -18,16 +18,27 @@ from made_up_scores import IDS, RULES, scores, two
 def test_every_number_of_a_pair() -> None:
     models = two()
     comparison = compare(models)
-    assert [(c.region, c.metric) for c in comparison.contrasts] == [(r, m) for r in RULES.regions for m in ("dice", "hd95_mm")]
+    assert [(c.region, c.metric) for c in comparison.contrasts] == [
+        (r, m) for r in RULES.regions for m in ("dice", "hd95_mm")
+    ]
     p = []
     for contrast in comparison.contrasts:
-        a, b = (np.array(models[name].values(contrast.region, contrast.metric)) for name in ("a", "b"))
+        a, b = (
+            np.array(models[name].values(contrast.region, contrast.metric)) for name in ("a", "b")
+        )
         better = (a > b) if contrast.metric == "dice" else (a < b)
         assert (contrast.n, contrast.undefined, contrast.failed) == (24, 0, 0)
-        assert (contrast.wins, contrast.ties, contrast.losses) == (better.sum(), (a == b).sum(), 24 - better.sum() - (a == b).sum())
+        assert (contrast.wins, contrast.ties, contrast.losses) == (
+            better.sum(),
+            (a == b).sum(),
+            24 - better.sum() - (a == b).sum(),
+        )
         assert contrast.difference is not None and contrast.dz is not None
         assert contrast.difference.mean == pytest.approx((a - b).mean())
-        assert (contrast.first_mean, contrast.second_mean) == (pytest.approx(a.mean()), pytest.approx(b.mean()))
+        assert (contrast.first_mean, contrast.second_mean) == (
+            pytest.approx(a.mean()),
+            pytest.approx(b.mean()),
+        )
         assert contrast.dz == pytest.approx(stats.ttest_rel(a, b).statistic / np.sqrt(24))
         p.append(stats.wilcoxon(a, b).pvalue)
     # Holm over the six tests, by its definition as a maximum of products.
@@ -52,11 +63,16 @@ def test_failed_and_undefined_are_left_out_and_counted() -> None:
     failing = scores(np.linspace(0.5, 0.9, 24), failed=("s03", "s07"))
     failing.studies["s00"]["ET"]["dice"] = None
     comparison = compare({"a": models["a"], "b": failing})
-    by_region = {c.region: (c.n, c.undefined, c.failed) for c in comparison.contrasts if c.metric == "dice"}
+    by_region = {
+        c.region: (c.n, c.undefined, c.failed) for c in comparison.contrasts if c.metric == "dice"
+    }
     assert by_region == {"WT": (22, 0, 2), "TC": (22, 0, 2), "ET": (21, 1, 2)}
     assert comparison.ranking.failed == 2 * 6
     assert comparison.ranking.left_out == 1
-    assert comparison.as_dict()["models"]["b"]["failed"] == {"s03": "image is truncated", "s07": "image is truncated"}
+    assert comparison.as_dict()["models"]["b"]["failed"] == {
+        "s03": "image is truncated",
+        "s07": "image is truncated",
+    }
     said = " ".join(cautions(comparison))
     assert "b failed on 2 of 24 studies" in said and "undefined in up to 1 studies" in said
 
@@ -66,15 +82,24 @@ def test_outcomes() -> None:
     better = compare({"a": scores(base + 0.05, 4.0), "b": scores(base, 5.0)})
     assert {c.outcome for c in better.contrasts} == {"first"}
     said = verdict(better, ("a", "b"))
-    assert said[:3] == ("Is a better than b?", "Yes, in all 6", "a is better than b in all 6 comparisons and worse in none.")
-    assert said.details.startswith("It is better in WT Dice by 0.0500 [0.0500, 0.0500], in WT HD95 by 1.00 mm [1.00, 1.00], in TC Dice")
+    assert said[:3] == (
+        "Is a better than b?",
+        "Yes, in all 6",
+        "a is better than b in all 6 comparisons and worse in none.",
+    )
+    assert said.details.startswith(
+        "It is better in WT Dice by 0.0500 [0.0500, 0.0500], in WT HD95 by 1.00 mm [1.00, 1.00], in"
+        " TC Dice"
+    )
     worse = compare({"b": scores(base, 5.0), "a": scores(base + 0.05, 4.0)})
     assert {c.outcome for c in worse.contrasts} == {"second"}
     assert verdict(worse, ("b", "a"))[2:] == said[2:]
     assert verdict(worse, ("b", "a")).word == "No, a is, in all 6"
     some = compare({"a": scores(base + 0.05), "b": scores(base)})
     assert verdict(some, ("a", "b")).word == "Yes, in 3 of 6"
-    assert verdict(some, ("a", "b")).details.endswith("No difference is shown in WT HD95, TC HD95 and ET HD95.")
+    assert verdict(some, ("a", "b")).details.endswith(
+        "No difference is shown in WT HD95, TC HD95 and ET HD95."
+    )
     # More overlap, but farther away.
     apart = compare({"a": scores(base + 0.05, 6.0), "b": scores(base, 5.0)})
     assert verdict(apart, ("a", "b")).sentence == "Neither a nor b is better throughout."
@@ -82,7 +107,11 @@ def test_outcomes() -> None:
     noise = np.random.default_rng(1).normal(0, 0.05, 24)
     same = compare({"a": scores(base + noise), "b": scores(base)}, metrics=["dice"])
     assert {c.outcome for c in same.contrasts} == {"open"}
-    assert verdict(same, ("a", "b"))[1:] == ("Not shown", "No difference between a and b is shown.", "")
+    assert verdict(same, ("a", "b"))[1:] == (
+        "Not shown",
+        "No difference between a and b is shown.",
+        "",
+    )
 
 
 @pytest.mark.parametrize(("losers", "loss"), [(2, -0.6), (2, -0.1)])
@@ -94,13 +123,17 @@ def test_many_small_gains_and_few_large_losses_are_unclear(losers: int, loss: fl
     assert {c.outcome for c in comparison.contrasts} == {"unclear"}
     said = verdict(comparison, ("a", "b"))
     assert said.sentence == "No difference between a and b is shown."
-    assert "In WT Dice, TC Dice and ET Dice the test finds a difference that the mean" in said.details
+    assert (
+        "In WT Dice, TC Dice and ET Dice the test finds a difference that the mean" in said.details
+    )
 
 
 def test_strata_by_the_truth_a_table_and_sequences(tmp_path: Path) -> None:
     half = {"sequences": f"FLAIR: {', '.join(IDS[:6])}; T1+T2: {', '.join(IDS[6:])}"}
     table = tmp_path / "sites.csv"
-    table.write_text("id,site\n" + "".join(f"{id},{'North' if id < 's08' else 'South'}\n" for id in IDS))
+    table.write_text(
+        "id,site\n" + "".join(f"{id},{'North' if id < 's08' else 'South'}\n" for id in IDS)
+    )
     base = np.linspace(0.4, 0.8, 24)
     gain = np.where(np.arange(24) % 2 == 0, 0.1, -0.02)
     models = {"a": scores(base + gain, provenance=half), "b": scores(base, provenance=half)}
@@ -109,7 +142,9 @@ def test_strata_by_the_truth_a_table_and_sequences(tmp_path: Path) -> None:
         "enhancing", "not enhancing", "up to 17.7 ml", "17.7 to 25.3 ml", "over 25.3 ml", "FLAIR", "T1+T2", "North", "South",
     ]  # fmt: skip
     assert [s.studies for s in strata.values()] == [12, 12, 8, 8, 8, 6, 18, 8, 16]
-    dice = {name: next(c for c in s.contrasts if c.metric == "dice") for (_, name), s in strata.items()}
+    dice = {
+        name: next(c for c in s.contrasts if c.metric == "dice") for (_, name), s in strata.items()
+    }
     assert dice["enhancing"].difference is not None and dice["not enhancing"].difference is not None
     assert dice["enhancing"].difference.mean == pytest.approx(0.1)
     assert dice["not enhancing"].difference.mean == pytest.approx(-0.02)
@@ -122,7 +157,11 @@ def test_everything_wrong_is_said_at_once() -> None:
     other_truth = scores(0.5)
     other_truth.studies["s04"]["TC"]["truth_ml"] = 9.0
     with pytest.raises(IncomparableError) as caught:
-        compare({"a": scores(0.5), "b": other_rules, "c": other_truth}, metrics=["dice", "truth_ml", "beauty"], against="z")
+        compare(
+            {"a": scores(0.5), "b": other_rules, "c": other_truth},
+            metrics=["dice", "truth_ml", "beauty"],
+            against="z",
+        )
     problems = caught.value.problems
     for part in (
         "no model z to compare with: there are a, b, c",
@@ -147,7 +186,9 @@ def test_fewer_than_two_models_and_other_tolerances() -> None:
 def test_nothing_scored_by_both() -> None:
     all_failed = scores(0.5, failed=IDS)
     comparison = compare({"a": scores(0.5), "b": all_failed})
-    assert {(c.n, c.failed, c.difference, c.outcome) for c in comparison.contrasts} == {(0, 24, None, "open")}
+    assert {(c.n, c.failed, c.difference, c.outcome) for c in comparison.contrasts} == {
+        (0, 24, None, "open")
+    }
     assert [s.model for s in comparison.ranking.standings] == ["a", "b"]
     with pytest.raises(EvaluationError, match="nothing to rank"):
         compare({"a": all_failed, "b": all_failed})
@@ -159,6 +200,9 @@ def test_json_is_plain_and_the_same_twice() -> None:
     said = json.loads(text)
     assert said["rules"]["name"] == "plain" and said["studies"] == 24
     contrast = said["contrasts"][0]
-    assert set(contrast["difference"]) == {"mean", "low", "high"} and 0 <= contrast["wilcoxon_p"] <= contrast["holm_p"] <= 1
+    assert (
+        set(contrast["difference"]) == {"mean", "low", "high"}
+        and 0 <= contrast["wilcoxon_p"] <= contrast["holm_p"] <= 1
+    )
     assert "holm_p" not in said["strata"][0]["contrasts"][0]
     assert said["ranking"]["tests"][0]["models"] == ["a", "b"]

@@ -24,9 +24,17 @@ IDS = ("case_a", "case_b", "case_c")
 
 def tumour(radius: float, centre: tuple[float, float, float] = (11, 10, 9)) -> np.ndarray:
     """Nested balls as WT, TC, ET (a shell around necrosis) on 3 X Y Z."""
-    axes = np.meshgrid(*(np.arange(n) - c for n, c in zip(SHAPE, centre, strict=True)), indexing="ij")
+    axes = np.meshgrid(
+        *(np.arange(n) - c for n, c in zip(SHAPE, centre, strict=True)), indexing="ij"
+    )
     distance = np.sqrt(sum(a**2 for a in axes))
-    return np.stack([distance < radius, distance < radius * 0.65, (distance < radius * 0.65) & (distance > radius * 0.4)])
+    return np.stack(
+        [
+            distance < radius,
+            distance < radius * 0.65,
+            (distance < radius * 0.65) & (distance > radius * 0.4),
+        ]
+    )
 
 
 TRUTH = {id: tumour(6 + order) for order, id in enumerate(IDS)}
@@ -37,12 +45,18 @@ def write_cohort(folder: Path, convention: LabelConvention = BRATS2021) -> Path:
     for id, regions in TRUTH.items():
         (folder / id).mkdir(parents=True)
         for sequence in ("t1", "t1ce", "t2", "flair"):
-            write_nifti(Volume(np.ones(SHAPE, np.int16), AFFINE), folder / id / f"{id}_{sequence}.nii.gz")
-        write_nifti(Volume(convention.from_regions(regions), AFFINE), folder / id / f"{id}_seg.nii.gz")
+            write_nifti(
+                Volume(np.ones(SHAPE, np.int16), AFFINE), folder / id / f"{id}_{sequence}.nii.gz"
+            )
+        write_nifti(
+            Volume(convention.from_regions(regions), AFFINE), folder / id / f"{id}_seg.nii.gz"
+        )
     return folder
 
 
-def write_predictions(folder: Path, convention: LabelConvention = BRATS2021, pattern: str = "{id}.nii.gz") -> Path:
+def write_predictions(
+    folder: Path, convention: LabelConvention = BRATS2021, pattern: str = "{id}.nii.gz"
+) -> Path:
     for id, regions in PREDICTION.items():
         path = folder / pattern.format(id=id)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,9 +75,19 @@ def predictions(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["{id}.nii.gz", "{id}.nii", "{id}_seg.nii.gz", "{id}-seg.nii.gz", "{id}/{id}_seg.nii.gz", "{id}/{id}.nii.gz"]
+    "pattern",
+    [
+        "{id}.nii.gz",
+        "{id}.nii",
+        "{id}_seg.nii.gz",
+        "{id}-seg.nii.gz",
+        "{id}/{id}_seg.nii.gz",
+        "{id}/{id}.nii.gz",
+    ],
 )
-def test_scores_every_study_whatever_the_folder_looks_like(pattern: str, truth: Path, tmp_path: Path) -> None:
+def test_scores_every_study_whatever_the_folder_looks_like(
+    pattern: str, truth: Path, tmp_path: Path
+) -> None:
     scores = evaluate(write_predictions(tmp_path, pattern=pattern), truth)
     assert scores.ok
     assert sorted(scores.studies) == list(IDS)
@@ -80,7 +104,10 @@ def test_the_truth_against_itself_is_perfect(truth: Path) -> None:
 
 
 def test_jobs_change_nothing(predictions: Path, truth: Path) -> None:
-    assert evaluate(predictions, truth, jobs=1).to_json() == evaluate(predictions, truth, jobs=3).to_json()
+    assert (
+        evaluate(predictions, truth, jobs=1).to_json()
+        == evaluate(predictions, truth, jobs=3).to_json()
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in CONVENTIONS if name != "brats2021"])
@@ -101,14 +128,20 @@ def test_the_same_codes_with_another_meaning_are_noticed(tmp_path: Path) -> None
     # Both know 1, 2, 3 and nothing else: only the shape of the tumour tells oedema from necrosis.
     truth = write_cohort(tmp_path / "truth", CONVENTIONS["brats2023"])
     other = write_predictions(tmp_path / "other", CONVENTIONS["msd"])
-    with pytest.raises(ComparisonError, match=r"look like msd, the truth is brats2023.*--prediction-labels"):
+    with pytest.raises(
+        ComparisonError, match=r"look like msd, the truth is brats2023.*--prediction-labels"
+    ):
         evaluate(other, truth, labels="brats2023")
     assert evaluate(other, truth, labels="brats2023", prediction_labels="msd").mean("TC") > 0.6
 
 
-def test_a_prediction_stored_along_other_axes_is_the_same_prediction(truth: Path, predictions: Path, tmp_path: Path) -> None:
+def test_a_prediction_stored_along_other_axes_is_the_same_prediction(
+    truth: Path, predictions: Path, tmp_path: Path
+) -> None:
     for id, regions in PREDICTION.items():
-        write_nifti(Volume(BRATS2021.from_regions(regions), AFFINE).canonical(), tmp_path / f"{id}.nii.gz")
+        write_nifti(
+            Volume(BRATS2021.from_regions(regions), AFFINE).canonical(), tmp_path / f"{id}.nii.gz"
+        )
     for id, study in evaluate(tmp_path, truth).studies.items():
         expected = evaluate(predictions, truth).studies[id]
         assert all(study[region] == pytest.approx(expected[region]) for region in REGIONS)
@@ -117,7 +150,9 @@ def test_a_prediction_stored_along_other_axes_is_the_same_prediction(truth: Path
 def test_every_problem_is_reported_at_once(truth: Path, tmp_path: Path) -> None:
     shifted = AFFINE.copy()
     shifted[0, 3] += 3
-    write_nifti(Volume(BRATS2021.from_regions(PREDICTION["case_a"]), shifted), tmp_path / "case_a.nii.gz")
+    write_nifti(
+        Volume(BRATS2021.from_regions(PREDICTION["case_a"]), shifted), tmp_path / "case_a.nii.gz"
+    )
     write_nifti(Volume(np.full(SHAPE, 9, np.uint8), AFFINE), tmp_path / "case_b.nii.gz")
     write_nifti(Volume(np.zeros(SHAPE, np.uint8), AFFINE), tmp_path / "stranger.nii.gz")
     write_nifti(Volume(np.zeros(SHAPE, np.uint8), AFFINE), tmp_path / "case_b_seg.nii.gz")
@@ -138,7 +173,9 @@ def test_every_problem_is_reported_at_once(truth: Path, tmp_path: Path) -> None:
     assert "5 problems" in str(caught.value)
 
 
-def test_a_truncated_prediction_is_found_before_anything_is_computed(truth: Path, predictions: Path) -> None:
+def test_a_truncated_prediction_is_found_before_anything_is_computed(
+    truth: Path, predictions: Path
+) -> None:
     file = predictions / "case_b.nii.gz"
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(ComparisonError, match=r"case_b: prediction .*case_b\.nii\.gz"):
@@ -147,7 +184,9 @@ def test_a_truncated_prediction_is_found_before_anything_is_computed(truth: Path
 
 def test_another_shape_is_named(truth: Path, predictions: Path) -> None:
     write_nifti(Volume(np.zeros((22, 20, 17), np.uint8), AFFINE), predictions / "case_c.nii.gz")
-    with pytest.raises(ComparisonError, match=r"case_c: grids differ: prediction 22×20×17 .*truth 22×20×18"):
+    with pytest.raises(
+        ComparisonError, match=r"case_c: grids differ: prediction 22×20×17 .*truth 22×20×18"
+    ):
         evaluate(predictions, truth)
 
 
@@ -184,7 +223,9 @@ class Fussy(Plain):
         return super().score_region(region)
 
 
-def test_a_study_that_fails_is_recorded_and_the_others_go_on(truth: Path, predictions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_that_fails_is_recorded_and_the_others_go_on(
+    truth: Path, predictions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(RULES, "fussy", Fussy)
     scores = evaluate(predictions, truth, rules="fussy")
     assert sorted(scores.studies) == ["case_a", "case_b"]
@@ -218,11 +259,16 @@ def test_every_rule_set_from_files(name: str, truth: Path, predictions: Path) ->
 def test_the_regions_of_a_task(tmp_path: Path) -> None:
     truth = write_cohort(tmp_path / "truth", CONVENTIONS["brats-ped"])
     scores = evaluate(truth, truth, task="ped", labels="brats-ped", prediction_labels="brats-ped")
-    assert {region: scores.mean(region) for region in scores.rules.regions} == dict.fromkeys(("WT", "TC", "ET", "NETC", "CC", "ED"), 1.0)
+    assert {region: scores.mean(region) for region in scores.rules.regions} == dict.fromkeys(
+        ("WT", "TC", "ET", "NETC", "CC", "ED"), 1.0
+    )
 
 
 def test_manifests_on_both_sides(truth: Path, predictions: Path, tmp_path: Path) -> None:
-    for name, label in (("said", lambda id: predictions / f"{id}.nii.gz"), ("real", lambda id: truth / id / f"{id}_seg.nii.gz")):
+    for name, label in (
+        ("said", lambda id: predictions / f"{id}.nii.gz"),
+        ("real", lambda id: truth / id / f"{id}_seg.nii.gz"),
+    ):
         rows = [f"{id},{truth / id / f'{id}_flair.nii.gz'},{label(id)}" for id in IDS]
         (tmp_path / f"{name}.csv").write_text("\n".join(["id,flair,truth", *rows]))
     scores = evaluate(tmp_path / "said.csv", tmp_path / "real.csv")
@@ -232,13 +278,22 @@ def test_manifests_on_both_sides(truth: Path, predictions: Path, tmp_path: Path)
 def write_probabilities(folder: Path, affine: np.ndarray = AFFINE) -> dict[str, np.ndarray]:
     folder.mkdir()
     random = np.random.default_rng(5)
-    maps = {id: np.clip(PREDICTION[id] * 0.7 + random.random((3, *SHAPE)) * 0.3, 0, 1).astype(np.float32) for id in IDS}
+    maps = {
+        id: (
+            np.clip(PREDICTION[id] * 0.7 + random.random((3, *SHAPE)) * 0.3, 0, 1).astype(
+                np.float32
+            )
+        )
+        for id in IDS
+    }
     for id, said in maps.items():
         write_channels([Volume(channel, affine) for channel in said], folder / f"{id}_prob.nii.gz")
     return maps
 
 
-def test_probabilities_are_judged_around_the_tumour(truth: Path, predictions: Path, tmp_path: Path) -> None:
+def test_probabilities_are_judged_around_the_tumour(
+    truth: Path, predictions: Path, tmp_path: Path
+) -> None:
     maps = write_probabilities(tmp_path / "said")
     scores = evaluate(predictions, truth, probabilities=tmp_path / "said")
     assert scores.calibration is not None
@@ -251,26 +306,39 @@ def test_probabilities_are_judged_around_the_tumour(truth: Path, predictions: Pa
         said, real = maps[id][box].astype(float), TRUTH[id][box]
         everything += real[0].size
         for channel, region in enumerate(REGIONS):
-            assert scores.studies[id][region]["brier"] == pytest.approx(((said[channel] - real[channel]) ** 2).mean(), abs=1e-6)
+            assert scores.studies[id][region]["brier"] == pytest.approx(
+                ((said[channel] - real[channel]) ** 2).mean(), abs=1e-6
+            )
             assert 0 < scores.studies[id][region]["ece"] < 1
     assert sum(part.voxels for part in scores.calibration["WT"]) == everything
 
 
-def test_probabilities_that_do_not_fit_are_named_before_anything_is_computed(truth: Path, predictions: Path, tmp_path: Path) -> None:
+def test_probabilities_that_do_not_fit_are_named_before_anything_is_computed(
+    truth: Path, predictions: Path, tmp_path: Path
+) -> None:
     shifted = AFFINE.copy()
     shifted[0, 3] += 3
     write_probabilities(tmp_path / "said", shifted)
     (tmp_path / "said" / "case_a_prob.nii.gz").unlink()
-    write_nifti(Volume(np.zeros(SHAPE, np.float32), AFFINE), tmp_path / "said" / "case_b_prob.nii.gz")
+    write_nifti(
+        Volume(np.zeros(SHAPE, np.float32), AFFINE), tmp_path / "said" / "case_b_prob.nii.gz"
+    )
     with pytest.raises(ComparisonError) as caught:
         evaluate(predictions, truth, probabilities=tmp_path / "said")
-    for part in ("case_a: no probability map", "case_b: probabilities", "1 channels instead of 3", "case_c: grids differ: probabilities"):
+    for part in (
+        "case_a: no probability map",
+        "case_b: probabilities",
+        "1 channels instead of 3",
+        "case_c: grids differ: probabilities",
+    ):
         assert part in "\n".join(caught.value.problems)
     with pytest.raises(EvaluationError, match="no such folder of probabilities"):
         evaluate(predictions, truth, probabilities=tmp_path / "nowhere")
 
 
-def test_a_map_that_holds_no_probabilities_fails_its_study_alone(truth: Path, predictions: Path, tmp_path: Path) -> None:
+def test_a_map_that_holds_no_probabilities_fails_its_study_alone(
+    truth: Path, predictions: Path, tmp_path: Path
+) -> None:
     write_probabilities(tmp_path / "said")
     logits = [Volume(np.full(SHAPE, 4.0, np.float32), AFFINE)] * 3
     write_channels(logits, tmp_path / "said" / "case_b_prob.nii.gz")
@@ -281,7 +349,10 @@ def test_a_map_that_holds_no_probabilities_fails_its_study_alone(truth: Path, pr
 
 def test_a_truth_without_labels_is_refused(predictions: Path, tmp_path: Path) -> None:
     (tmp_path / "images" / "case_a").mkdir(parents=True)
-    write_nifti(Volume(np.ones(SHAPE, np.int16), AFFINE), tmp_path / "images" / "case_a" / "case_a_flair.nii.gz")
+    write_nifti(
+        Volume(np.ones(SHAPE, np.int16), AFFINE),
+        tmp_path / "images" / "case_a" / "case_a_flair.nii.gz",
+    )
     with pytest.raises(EvaluationError, match="no truth to compare with"):
         evaluate(predictions, tmp_path / "images")
 
@@ -292,11 +363,15 @@ def test_a_text_file_in_disguise_is_named(truth: Path, predictions: Path) -> Non
         evaluate(predictions, truth)
 
 
-def test_probability_maps_beside_the_predictions_are_no_predictions(truth: Path, predictions: Path) -> None:
+def test_probability_maps_beside_the_predictions_are_no_predictions(
+    truth: Path, predictions: Path
+) -> None:
     """As ``segment --probabilities`` leaves them."""
     for id in IDS:
         write_channels(
-            [Volume(region.astype(np.uint8) * 255, AFFINE) for region in PREDICTION[id]], predictions / f"{id}_prob.nii.gz", 1 / 255
+            [Volume(region.astype(np.uint8) * 255, AFFINE) for region in PREDICTION[id]],
+            predictions / f"{id}_prob.nii.gz",
+            1 / 255,
         )
     scores = evaluate(predictions, truth, probabilities=predictions)
     assert set(scores.studies) == set(IDS)

@@ -62,9 +62,15 @@ def test_lesions_by_set_arithmetic(prediction: np.ndarray, truth: np.ndarray, me
     assert found == expected
 
 
-@pytest.mark.parametrize(("times", "gap", "count"), [(0, 1, 2), (1, 2, 1), (1, 3, 2), (3, 6, 1), (3, 7, 2)])
+@pytest.mark.parametrize(
+    ("times", "gap", "count"), [(0, 1, 2), (1, 2, 1), (1, 3, 2), (3, 6, 1), (3, 7, 2)]
+)
 def test_lesions_whose_dilations_touch_are_one(times: int, gap: int, count: int) -> None:
-    truth = box((20, 5, 5), (slice(2, 4), slice(1, 4), slice(1, 4)), (slice(4 + gap, 6 + gap), slice(1, 4), slice(1, 4)))
+    truth = box(
+        (20, 5, 5),
+        (slice(2, 4), slice(1, 4), slice(1, 4)),
+        (slice(4 + gap, 6 + gap), slice(1, 4), slice(1, 4)),
+    )
     assert len(Lesions.of(truth, truth, times).truth_voxels) - 1 == count
 
 

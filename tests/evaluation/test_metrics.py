@@ -12,8 +12,12 @@ from gliodistill.evaluation import metrics
 SPACINGS = [(1.0, 1.0, 1.0), (0.7, 1.3, 5.0), (2.0, 0.5, 1.1)]
 
 
-def blob(seed: int, shape: tuple[int, int, int] = (26, 31, 19), threshold: float = 0.4) -> np.ndarray:
-    noise = gaussian_filter(np.random.default_rng(seed).standard_normal(shape), 2.5, mode="constant")
+def blob(
+    seed: int, shape: tuple[int, int, int] = (26, 31, 19), threshold: float = 0.4
+) -> np.ndarray:
+    noise = gaussian_filter(
+        np.random.default_rng(seed).standard_normal(shape), 2.5, mode="constant"
+    )
     return noise > threshold * noise.std()
 
 
@@ -23,7 +27,13 @@ def brute_force_hd95(a: np.ndarray, b: np.ndarray, spacing: tuple[float, float, 
     def surface(mask: np.ndarray) -> np.ndarray:
         filled = {tuple(p) for p in np.argwhere(mask)}
         steps = [(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)]
-        return np.array([p for p in sorted(filled) if any((p[0] + x, p[1] + y, p[2] + z) not in filled for x, y, z in steps)])
+        return np.array(
+            [
+                p
+                for p in sorted(filled)
+                if any((p[0] + x, p[1] + y, p[2] + z) not in filled for x, y, z in steps)
+            ]
+        )
 
     first, second = surface(a) * np.array(spacing), surface(b) * np.array(spacing)
     distances = np.sqrt(((first[:, None] - second[None]) ** 2).sum(axis=2))
@@ -39,16 +49,22 @@ def test_hd95_and_dice_agree_with_monai(seed: int, spacing: tuple[float, float, 
 
     a, b = blob(seed), blob(seed + 100, threshold=0.9)
     first, second = (torch.from_numpy(m)[None, None].float() for m in (a, b))
-    oracle = compute_hausdorff_distance(first, second, include_background=True, percentile=95, spacing=spacing)
+    oracle = compute_hausdorff_distance(
+        first, second, include_background=True, percentile=95, spacing=spacing
+    )
     assert metrics.hd95_mm(a, b, spacing) == pytest.approx(float(oracle), abs=1e-4)
-    assert metrics.dice(a, b) == pytest.approx(float(compute_dice(first, second, include_background=True)), abs=1e-6)
+    assert metrics.dice(a, b) == pytest.approx(
+        float(compute_dice(first, second, include_background=True)), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("seed", range(4))
 def test_hd95_agrees_with_brute_force(seed: int, spacing: tuple[float, float, float]) -> None:
     a, b = blob(seed, (12, 9, 10), 1.0), blob(seed + 50, (12, 9, 10), 0.7)
-    assert metrics.hd95_mm(a, b, spacing) == pytest.approx(brute_force_hd95(a, b, spacing), abs=1e-9)
+    assert metrics.hd95_mm(a, b, spacing) == pytest.approx(
+        brute_force_hd95(a, b, spacing), abs=1e-9
+    )
 
 
 def test_hd95_of_two_sheets_is_their_distance() -> None:
@@ -92,11 +108,19 @@ def test_rates_by_counting_voxels_one_by_one(prediction: np.ndarray, truth: np.n
     pairs = list(zip(prediction.ravel().tolist(), truth.ravel().tolist(), strict=True))
     hits, misses = pairs.count((True, True)), pairs.count((False, True))
     alarms, rejections = pairs.count((True, False)), pairs.count((False, False))
-    assert metrics.sensitivity(prediction, truth) == (hits / (hits + misses) if hits + misses else None)
+    assert metrics.sensitivity(prediction, truth) == (
+        hits / (hits + misses) if hits + misses else None
+    )
     specificity = metrics.specificity(prediction, truth)
-    assert specificity is None if alarms + rejections == 0 else specificity == pytest.approx(rejections / (alarms + rejections))
+    assert (
+        specificity is None
+        if alarms + rejections == 0
+        else specificity == pytest.approx(rejections / (alarms + rejections))
+    )
     # What was cropped away counts as rejected.
-    assert metrics.specificity(prediction, truth, beyond=100) == pytest.approx((rejections + 100) / (alarms + rejections + 100))
+    assert metrics.specificity(prediction, truth, beyond=100) == pytest.approx(
+        (rejections + 100) / (alarms + rejections + 100)
+    )
 
 
 def test_volume_in_millilitres() -> None:

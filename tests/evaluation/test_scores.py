@@ -18,7 +18,10 @@ PLAIN = get_rules("plain")
 
 
 def regions(seed: int, shape: tuple[int, int, int] = (9, 8, 7)) -> np.ndarray:
-    return np.random.default_rng(seed).random((3, *shape)) > np.array([0.5, 0.7, 0.85])[:, None, None, None]
+    return (
+        np.random.default_rng(seed).random((3, *shape))
+        > np.array([0.5, 0.7, 0.85])[:, None, None, None]
+    )
 
 
 def example() -> Scores:
@@ -29,8 +32,12 @@ def example() -> Scores:
         "a": score_study(empty, empty, (1, 1, 2)),
         "c": score_study(empty, truth, (1, 1, 2)),
     }
-    curve = Reliability.of(np.linspace(0, 1, 50).reshape(5, 5, 2), np.arange(50).reshape(5, 5, 2) > 30).bins
-    return Scores(PLAIN, studies, {"d": "c.nii.gz: truncated"}, {"truth_labels": "brats2021"}, {"WT": curve})
+    curve = Reliability.of(
+        np.linspace(0, 1, 50).reshape(5, 5, 2), np.arange(50).reshape(5, 5, 2) > 30
+    ).bins
+    return Scores(
+        PLAIN, studies, {"d": "c.nii.gz: truncated"}, {"truth_labels": "brats2021"}, {"WT": curve}
+    )
 
 
 def test_score_study_by_set_arithmetic() -> None:
@@ -39,7 +46,9 @@ def test_score_study_by_set_arithmetic() -> None:
     assert tuple(scores) == REGIONS
     for channel, region in enumerate(REGIONS):
         found, real = ({tuple(p) for p in np.argwhere(m[channel])} for m in (prediction, truth))
-        assert scores[region]["dice"] == pytest.approx(2 * len(found & real) / (len(found) + len(real)))
+        assert scores[region]["dice"] == pytest.approx(
+            2 * len(found & real) / (len(found) + len(real))
+        )
         assert scores[region]["sensitivity"] == pytest.approx(len(found & real) / len(real))
         assert scores[region]["prediction_ml"] == pytest.approx(len(found) * 3 / 1000)
         assert scores[region]["truth_ml"] == pytest.approx(len(real) * 3 / 1000)
@@ -48,7 +57,9 @@ def test_score_study_by_set_arithmetic() -> None:
 def test_cropping_what_is_outside_changes_nothing() -> None:
     prediction, truth = regions(1), regions(2)
     padded = [np.pad(m, ((0, 0), (4, 1), (0, 6), (3, 3))) for m in (prediction, truth)]
-    cropped = score_study(prediction, truth, (1, 1.5, 2), beyond=padded[0][0].size - prediction[0].size)
+    cropped = score_study(
+        prediction, truth, (1, 1.5, 2), beyond=padded[0][0].size - prediction[0].size
+    )
     whole = score_study(*padded, (1, 1.5, 2))
     for region in REGIONS:
         assert cropped[region] == pytest.approx(whole[region], abs=1e-12)
@@ -70,7 +81,9 @@ def test_an_oblique_grid_gives_its_own_voxel_volume() -> None:
         (np.zeros((3, 4, 4, 4), bool), np.zeros((3, 4, 4, 4), bool), (1, float("nan"), 1)),
     ],
 )
-def test_what_cannot_be_compared_is_refused(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, ...]) -> None:
+def test_what_cannot_be_compared_is_refused(
+    prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, ...]
+) -> None:
     with pytest.raises(EvaluationError, match=r"got .*expected "):
         score_study(prediction, truth, spacing)
 
@@ -79,7 +92,9 @@ def test_summary_leaves_out_what_is_undefined() -> None:
     scores = example()
     for region in REGIONS:
         for metric in METRICS:
-            values = np.array([v for s in scores.studies.values() if (v := s[region][metric]) is not None])
+            values = np.array(
+                [v for s in scores.studies.values() if (v := s[region][metric]) is not None]
+            )
             summary = scores.summary[region][metric]
             if metric in ("ece", "brier"):  # no probabilities
                 assert summary == {"mean": None, "median": None, "std": None, "n": 0}
@@ -89,11 +104,18 @@ def test_summary_leaves_out_what_is_undefined() -> None:
             assert summary["median"] == pytest.approx(np.median(values))
             assert summary["std"] == pytest.approx(values.std(ddof=1))
     assert scores.summary["WT"]["sensitivity"]["n"] == 2  # "a" has no tumour
-    assert scores.mean("WT") == pytest.approx(np.mean([scores.studies[s]["WT"]["dice"] for s in "abc"]))
+    assert scores.mean("WT") == pytest.approx(
+        np.mean([scores.studies[s]["WT"]["dice"] for s in "abc"])
+    )
 
 
 def test_no_study_at_all_has_an_empty_summary() -> None:
-    assert Scores(PLAIN, {}).summary["ET"]["dice"] == {"mean": None, "median": None, "std": None, "n": 0}
+    assert Scores(PLAIN, {}).summary["ET"]["dice"] == {
+        "mean": None,
+        "median": None,
+        "std": None,
+        "n": 0,
+    }
     assert not Scores(PLAIN, {}).ok
 
 
@@ -104,7 +126,12 @@ def test_json_there_and_back(tmp_path: Path) -> None:
     assert again == scores
     assert again.to_json() == scores.to_json()
     content = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
-    assert content["rules"] == {"name": "plain", "task": "gli", "tolerance_mm": None, "text": PLAIN.text}
+    assert content["rules"] == {
+        "name": "plain",
+        "task": "gli",
+        "tolerance_mm": None,
+        "text": PLAIN.text,
+    }
     assert len(content["calibration"]["WT"]) == 15
     assert list(content["studies"]) == ["a", "b", "c"]
     assert content["failed"] == {"d": "c.nii.gz: truncated"}
@@ -124,7 +151,9 @@ def test_rules_come_back_with_their_task_and_tolerance() -> None:
 def test_the_table_has_a_row_for_each_region_and_each_failure() -> None:
     scores = example()
     rows = list(csv.DictReader(io.StringIO(scores.to_csv())))
-    assert [(row["study"], row["region"]) for row in rows] == [(study, region) for study in "abc" for region in REGIONS] + [("d", "")]
+    assert [(row["study"], row["region"]) for row in rows] == [
+        (study, region) for study in "abc" for region in REGIONS
+    ] + [("d", "")]
     assert rows[-1]["failed"] == "c.nii.gz: truncated"
     assert rows[0]["sensitivity"] == ""  # undefined
     for row in rows[:-1]:
@@ -158,15 +187,33 @@ def spoiled(**changes: object) -> str:
         ("{}", "not a scores file"),
         (example().to_json()[:300], "not a scores file"),
         (example().to_json().replace('"dice": 1.0', '"dice": NaN'), "not a scores file.*NaN"),
-        (spoiled(schema="gliodistill scores 99"), "another version.*field schema.*99.*expected gliodistill scores 2"),
-        (spoiled(rules={"name": "lesions", "text": ""}), "rules that this version does not know.*lesions.*expected plain"),
-        (spoiled(rules={"name": "plain", "task": "gli", "tolerance_mm": None, "text": "other"}), "rules that this version does not know"),
-        (spoiled(rules={"name": "plain", "task": "lung", "tolerance_mm": None, "text": ""}), "rules that this version does not know"),
-        (spoiled(calibration={"WT": []}), r"not a reliability curve.*calibration.WT.*expected 15 bins"),
+        (
+            spoiled(schema="gliodistill scores 99"),
+            "another version.*field schema.*99.*expected gliodistill scores 2",
+        ),
+        (
+            spoiled(rules={"name": "lesions", "text": ""}),
+            "rules that this version does not know.*lesions.*expected plain",
+        ),
+        (
+            spoiled(rules={"name": "plain", "task": "gli", "tolerance_mm": None, "text": "other"}),
+            "rules that this version does not know",
+        ),
+        (
+            spoiled(rules={"name": "plain", "task": "lung", "tolerance_mm": None, "text": ""}),
+            "rules that this version does not know",
+        ),
+        (
+            spoiled(calibration={"WT": []}),
+            r"not a reliability curve.*calibration.WT.*expected 15 bins",
+        ),
         (spoiled(calibration={"WT": [{"voxels": 3}]}), "incomplete"),
         (spoiled(studies={"a": {"WT": {}}}), "incomplete"),
         (spoiled(studies=3), "incomplete"),
-        (example().to_json().replace('"dice": 1.0', '"dice": "1.0"'), "not a score.*field a.WT.dice.*expected a finite number"),
+        (
+            example().to_json().replace('"dice": 1.0', '"dice": "1.0"'),
+            "not a score.*field a.WT.dice.*expected a finite number",
+        ),
         (example().to_json().replace('"dice": 1.0', '"dice": true'), "not a score"),
     ],
 )

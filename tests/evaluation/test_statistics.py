@@ -16,10 +16,13 @@ def test_agrees_with_scipy(n: int, seed: int) -> None:
     a = generator.beta(8, 2, n)
     b = a - 0.02 + 0.05 * generator.standard_normal(n)
     result = paired_difference(a.tolist(), b.tolist(), seed=7)
-    oracle = stats.bootstrap((a - b,), np.mean, n_resamples=40_000, method="percentile", rng=np.random.default_rng(3))
+    oracle = stats.bootstrap(
+        (a - b,), np.mean, n_resamples=40_000, method="percentile", rng=np.random.default_rng(3)
+    )
     low, high = oracle.confidence_interval
     assert result.mean == pytest.approx((a - b).mean())
-    # Both ends carry the Monte Carlo error of 10 000 and 40 000 resamples: about 2 % of the interval's width.
+    # Both ends carry the Monte Carlo error of 10 000 and 40 000 resamples: about 2 % of the
+    # interval's width.
     assert result.low == pytest.approx(low, abs=0.04 * (high - low))
     assert result.high == pytest.approx(high, abs=0.04 * (high - low))
     assert result.wilcoxon_p == pytest.approx(stats.wilcoxon(a, b).pvalue)
@@ -37,7 +40,9 @@ def test_covers_the_true_mean_about_as_often_as_it_says() -> None:
     covered = 0
     for seed in range(200):
         differences = generator.normal(0.03, 0.05, 30)
-        result = paired_difference(differences.tolist(), np.zeros(30).tolist(), seed=seed, resamples=1000)
+        result = paired_difference(
+            differences.tolist(), np.zeros(30).tolist(), seed=seed, resamples=1000
+        )
         covered += result.low <= 0.03 <= result.high
     assert 0.88 <= covered / 200 <= 0.985
 
@@ -46,7 +51,9 @@ def test_no_difference_at_all() -> None:
     assert paired_difference([0.5, 0.6], [0.5, 0.6], seed=0) == (0.0, 0.0, 0.0, 1.0)
 
 
-@pytest.mark.parametrize(("a", "b"), [([1.0], [1.0]), ([1.0, 2.0], [1.0]), ([], []), ([1.0, float("nan")], [1.0, 2.0])])
+@pytest.mark.parametrize(
+    ("a", "b"), [([1.0], [1.0]), ([1.0, 2.0], [1.0]), ([], []), ([1.0, float("nan")], [1.0, 2.0])]
+)
 def test_what_is_not_paired_is_refused(a: list[float], b: list[float]) -> None:
     with pytest.raises(EvaluationError, match="values are not"):
         paired_difference(a, b, seed=0)
@@ -58,8 +65,16 @@ B = [89, 86, 70, 93, 60, 83, 74, 92, 80, 50, 80, 83]
 
 
 def test_wilcoxon_is_exact_with_ties() -> None:
-    assert paired_difference(A, B).wilcoxon_p == pytest.approx(0.042969, abs=1e-6)  # pingouin 0.7.0, wilcoxon, as below
-    signs = [2.0, 2.0, 2.0, -1.0, 3.0]  # ranks 3, 3, 3, 1, 5: of 32 ways four have a sum of 13 or more, or -13 or less
+    assert paired_difference(A, B).wilcoxon_p == pytest.approx(
+        0.042969, abs=1e-6
+    )  # pingouin 0.7.0, wilcoxon, as below
+    signs = [
+        2.0,
+        2.0,
+        2.0,
+        -1.0,
+        3.0,
+    ]  # ranks 3, 3, 3, 1, 5: of 32 ways four have a sum of 13 or more, or -13 or less
     assert paired_difference(signs, [0.0] * 5).wilcoxon_p == 4 / 32
 
 
@@ -72,7 +87,9 @@ def test_wilcoxon_as_scipys_exact_distribution(n: int) -> None:
 
 def test_effect_sizes_as_other_programs_give_them() -> None:
     assert rank_biserial(A, B) == pytest.approx(0.727273, abs=1e-6)  # pingouin 0.7.0, wilcoxon: RBC
-    assert cohens_dz(A, B) == pytest.approx(2.519355 / np.sqrt(12), abs=1e-6)  # pingouin's paired t: d_z = t / sqrt(n)
+    assert cohens_dz(A, B) == pytest.approx(
+        2.519355 / np.sqrt(12), abs=1e-6
+    )  # pingouin's paired t: d_z = t / sqrt(n)
 
 
 @pytest.mark.parametrize(("n", "seed"), [(7, 0), (40, 1)])
@@ -80,7 +97,9 @@ def test_effect_sizes_follow_from_scipys_statistics(n: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     a, b = (generator.integers(0, 12, n).astype(float).tolist() for _ in range(2))
     differing = [x - y for x, y in zip(a, b, strict=True) if x != y]
-    positive = stats.wilcoxon(differing, alternative="greater").statistic  # the sum of the positive ranks
+    positive = stats.wilcoxon(
+        differing, alternative="greater"
+    ).statistic  # the sum of the positive ranks
     total = len(differing) * (len(differing) + 1) / 2
     assert rank_biserial(a, b) == pytest.approx(2 * positive / total - 1)
     assert rank_biserial(b, a) == pytest.approx(1 - 2 * positive / total)
@@ -96,7 +115,18 @@ def test_effect_sizes_at_their_ends() -> None:
 
 def test_holm_as_statsmodels_gives_it() -> None:
     p = [0.041, 0.0004, 0.041, 0.92, 0.013, 0.0261, 0.5, 0.0004, 1.0, 0.0002]
-    adjusted = [0.205, 0.0036, 0.205, 1.0, 0.091, 0.1566, 1.0, 0.0036, 1.0, 0.002]  # statsmodels 0.15.0, multipletests: holm
+    adjusted = [
+        0.205,
+        0.0036,
+        0.205,
+        1.0,
+        0.091,
+        0.1566,
+        1.0,
+        0.0036,
+        1.0,
+        0.002,
+    ]  # statsmodels 0.15.0, multipletests: holm
     assert holm(p) == pytest.approx(adjusted, abs=1e-12)
     assert holm([]) == []
 

@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from gliodistill.errors import EvaluationError
-from gliodistill.evaluation.strata import Strata, describe_sequences, read_strata, sequence_strata, truth_strata
+from gliodistill.evaluation.strata import (
+    Strata,
+    describe_sequences,
+    read_strata,
+    sequence_strata,
+    truth_strata,
+)
 
 TRUTH = {
     "a": {"WT": 10.0, "ET": 0.0},
@@ -27,7 +33,11 @@ def test_the_truth_tells_enhancing_and_size() -> None:
     enhancing, size = truth_strata(TRUTH)
     assert enhancing.groups == {"enhancing": ("b", "c", "d", "f"), "not enhancing": ("a", "e")}
     # Thirds of 10, 20 … 60 (linear quantiles) are cut at 26.7 and 43.3.
-    assert size.groups == {"up to 26.7 ml": ("a", "b"), "26.7 to 43.3 ml": ("c", "d"), "over 43.3 ml": ("e", "f")}
+    assert size.groups == {
+        "up to 26.7 ml": ("a", "b"),
+        "26.7 to 43.3 ml": ("c", "d"),
+        "over 43.3 ml": ("e", "f"),
+    }
 
 
 def test_strata_that_divide_nothing_are_not_made() -> None:
@@ -70,7 +80,9 @@ def test_a_missing_or_binary_table(tmp_path: Path) -> None:
 def test_sequences_there_and_back() -> None:
     described = describe_sequences({"b": ("FLAIR",), "a": ("T1", "T2"), "c": ("T2", "T1")})
     assert described == "FLAIR: b; T1+T2: a, c"
-    assert sequence_strata(described, {"a", "b", "c"}) == [Strata("Sequences of the study", {"FLAIR": ("b",), "T1+T2": ("a", "c")})]
+    assert sequence_strata(described, {"a", "b", "c"}) == [
+        Strata("Sequences of the study", {"FLAIR": ("b",), "T1+T2": ("a", "c")})
+    ]
     same = describe_sequences({"a": ("T1", "T2"), "c": ("T1", "T2")})
     assert same == "T1+T2"
     assert sequence_strata(same, {"a", "c"}) == []

@@ -11,7 +11,9 @@ import numpy as np
 Words = tuple[object, ...]
 
 
-def edit_voxels(file: Path, change: Callable[[np.ndarray], np.ndarray], affine: np.ndarray | None = None) -> None:
+def edit_voxels(
+    file: Path, change: Callable[[np.ndarray], np.ndarray], affine: np.ndarray | None = None
+) -> None:
     """Rewrite an image with nibabel, which lets everything pass."""
     image = nib.load(file)
     data = change(np.asanyarray(image.dataobj).copy())
@@ -29,7 +31,17 @@ def edit_header(file: Path, offset: int, content: bytes) -> None:
 
 def segment(b, *more: object) -> Words:
     """Segment ``case_0`` with a model that finds the tumour without having learnt."""
-    return ("segment", b.data / "case_0", "-m", b.copy("model"), "-o", b.out, "--threads", "1", *more)
+    return (
+        "segment",
+        b.data / "case_0",
+        "-m",
+        b.copy("model"),
+        "-o",
+        b.out,
+        "--threads",
+        "1",
+        *more,
+    )
 
 
 def prepare(b, *more: object) -> Words:

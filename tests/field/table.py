@@ -1,16 +1,18 @@
-"""A table of what this field's files do to tools: one row a case, made from a phantom, run through the program itself.
+"""A table of what this field's files do to tools: one row a case, made from a phantom, run through
+the program itself.
 
     table = Table()
 
     @table.row("a study given as `..` leaves what lay in the output", code=0)
     def _(b):
-        said = yield ("prepare", "..", "-o", b.out)   # build the input, yield the command line, get what it said
-        assert ...                                    # the right value
+        said = yield ("prepare", "..", "-o", b.out)   # build the input, yield the command line, get
+        what it said assert ...                                    # the right value
 
     test_field = table.test()
 
-A row that is refused (``code`` not 0) needs no check of its own: one line on standard error that holds every one of
-``says``, and every file as it was. A row that is accepted must check the right value after its ``yield``.
+A row that is refused (``code`` not 0) needs no check of its own: one line on standard error that
+holds every one of ``says``, and every file as it was. A row that is accepted must check the right
+value after its ``yield``.
 """
 
 import hashlib
@@ -29,7 +31,8 @@ class Row:
 
     Attributes:
         story: what happened to a user, in a sentence.
-        says: parts of what the program must say, on standard error if refused, anywhere if accepted.
+        says: parts of what the program must say, on standard error if refused, anywhere if
+        accepted.
         code: the exit code.
         lines: of standard error, if refused.
         case: makes the input from a bench and yields (or, if refused, returns) the command line.
@@ -48,7 +51,9 @@ class Table:
 
     rows: list[Row] = field(default_factory=list)
 
-    def row(self, story: str, *says: str, code: int = 1, lines: int = 1) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def row(
+        self, story: str, *says: str, code: int = 1, lines: int = 1
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Enter a case into the table."""
 
         def enter(case: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,7 +76,9 @@ class Table:
 
 
 def check(row: Row, bench: Any, program: Callable[..., Any]) -> None:
-    """Run one row: its command, its exit code, what it says, and its own check or that nothing changed."""
+    """Run one row: its command, its exit code, what it says, and its own check or that nothing
+    changed.
+    """
     made = row.case(bench, program) if row.case.__code__.co_argcount == 2 else row.case(bench)
     words = next(made) if isinstance(made, GeneratorType) else made
     before = files_under(bench.root)
@@ -91,7 +98,9 @@ def check(row: Row, bench: Any, program: Callable[..., Any]) -> None:
 
 
 def finish(case: Iterator[Any], said: Any) -> None:
-    """Let the row look at what its command gave; it may run further commands itself, but yields once."""
+    """Let the row look at what its command gave; it may run further commands itself, but yields
+    once.
+    """
     with pytest.raises(StopIteration):
         case.send(said)  # type: ignore[attr-defined]
 
@@ -99,6 +108,8 @@ def finish(case: Iterator[Any], said: Any) -> None:
 def files_under(root: Path) -> dict[str, str]:
     """Every path below ``root`` with a digest of its bytes."""
     return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        str(path.relative_to(root)): (
+            hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        )
         for path in root.rglob("*")
     }

@@ -1,4 +1,6 @@
-"""Bad input, from end to end: one line that names the trouble, an exit code, and nothing left behind or changed."""
+"""Bad input, from end to end: one line that names the trouble, an exit code, and nothing left
+behind or changed.
+"""
 
 import json
 import resource
@@ -69,7 +71,15 @@ def _(b):
     return segment(b)
 
 
-@bad("grids that do not match", "case_0", "different grids", "field FLAIR", "got", "expected", "co-register")
+@bad(
+    "grids that do not match",
+    "case_0",
+    "different grids",
+    "field FLAIR",
+    "got",
+    "expected",
+    "co-register",
+)
 def _(b):
     edit_voxels(b.file(), lambda data: data[:, :, 1:])
     return segment(b)
@@ -107,30 +117,58 @@ def _(b):
 # Labels
 
 
-@bad("unknown label codes", "case_0_seg.nii.gz", "field labels", "got [9]", "expected 0 or", "--labels")
+@bad(
+    "unknown label codes",
+    "case_0_seg.nii.gz",
+    "field labels",
+    "got [9]",
+    "expected 0 or",
+    "--labels",
+)
 def _(b):
     b.only()
     edit_voxels(b.file("seg"), lambda data: np.where(data == 1, 9, data).astype(np.uint8))
     return prepare(b, "--labels", "brats2021")
 
 
-@bad("codes of no convention", "data", "fit no convention", "field labels", "got [2, 4, 7]", "brats2024 [1, 2, 3, 4]")
+@bad(
+    "codes of no convention",
+    "data",
+    "fit no convention",
+    "field labels",
+    "got [2, 4, 7]",
+    "brats2024 [1, 2, 3, 4]",
+)
 def _(b):
     for case in ("case_0", "case_1", "case_2"):
         edit_voxels(b.file("seg", case), lambda data: np.where(data == 1, 7, data).astype(np.uint8))
     return prepare(b)
 
 
-@bad("ambiguous labels", "ambiguous label convention", "field labels", "expected one of", "--labels NAME")
+@bad(
+    "ambiguous labels",
+    "ambiguous label convention",
+    "field labels",
+    "expected one of",
+    "--labels NAME",
+)
 def _(b):
-    edit_voxels(b.file("seg"), lambda data: (data > 0).astype(np.uint8))  # one code: the edge of anything
+    edit_voxels(
+        b.file("seg"), lambda data: (data > 0).astype(np.uint8)
+    )  # one code: the edge of anything
     b.file("seg").rename(b.root / "drawn.nii.gz")
     b.file("t1").rename(b.root / "image.nii.gz")
     (b.root / "studies.csv").write_text("id,t1,truth\nx,image.nii.gz,drawn.nii.gz\n")
     return ("prepare", b.root / "studies.csv", "-o", b.out)
 
 
-@bad("unknown convention to read", "unknown label convention", "field labels", "got brats1999", "expected brats2021")
+@bad(
+    "unknown convention to read",
+    "unknown label convention",
+    "field labels",
+    "got brats1999",
+    "expected brats2021",
+)
 def _(b):
     return prepare(b, "--labels", "brats1999")
 
@@ -150,7 +188,14 @@ def _(b):
 # Studies and folders
 
 
-@bad("a sequence that the model needs is missing", "case_0", "T1CE", "field sequences", "got T1, T2, FLAIR", "expected T1")
+@bad(
+    "a sequence that the model needs is missing",
+    "case_0",
+    "T1CE",
+    "field sequences",
+    "got T1, T2, FLAIR",
+    "expected T1",
+)
 def _(b):
     b.file("t1ce").unlink()
     return segment(b)
@@ -183,7 +228,9 @@ def _(b):
 
 @bad("a manifest that names a missing file", "studies.csv", "gone.nii.gz")
 def _(b):
-    (b.root / "studies.csv").write_text("id,t1,t1ce,t2,flair\nx,gone.nii.gz,gone.nii.gz,gone.nii.gz,gone.nii.gz\n")
+    (b.root / "studies.csv").write_text(
+        "id,t1,t1ce,t2,flair\nx,gone.nii.gz,gone.nii.gz,gone.nii.gz,gone.nii.gz\n"
+    )
     return ("segment", b.root / "studies.csv", "-m", b.copy("model"), "-o", b.out)
 
 
@@ -293,7 +340,12 @@ def with_recipe(b, change: Callable[[dict], None]) -> Path:
     return file
 
 
-@bad("no such recipe", "nowhere", "no such recipe", "expected a file, or one of any_subset, assistant_chain, compression")
+@bad(
+    "no such recipe",
+    "nowhere",
+    "no such recipe",
+    "expected a file, or one of any_subset, assistant_chain, compression",
+)
 def _(b):
     return train(b, recipe=Path("nowhere"))
 
@@ -321,7 +373,14 @@ def _(b):
     return train(b, recipe=b.data)
 
 
-@bad("unknown key", "tiny.yaml", "unknown key", "field sampling.pacth", "expected patch, batch", "did you mean patch?")
+@bad(
+    "unknown key",
+    "tiny.yaml",
+    "unknown key",
+    "field sampling.pacth",
+    "expected patch, batch",
+    "did you mean patch?",
+)
 def _(b):
     return train(b, recipe=with_recipe(b, lambda r: r["sampling"].update(pacth=[16, 16, 16])))
 
@@ -341,36 +400,76 @@ def _(b):
     return train(b, recipe=with_recipe(b, lambda r: r.update(runs={})))
 
 
-@bad("unknown network", "tiny.yaml", "field runs.distilled.network", "got unett", "expected one of", "did you mean 'unet'?")
+@bad(
+    "unknown network",
+    "tiny.yaml",
+    "field runs.distilled.network",
+    "got unett",
+    "expected one of",
+    "did you mean 'unet'?",
+)
 def _(b):
     return train(b, "--set", "runs.distilled.network.name=unett")
 
 
-@bad("unknown network option", "tiny.yaml", "runs.distilled.network", "got width", "expected one of", "did you mean 'widths'?")
+@bad(
+    "unknown network option",
+    "tiny.yaml",
+    "runs.distilled.network",
+    "got width",
+    "expected one of",
+    "did you mean 'widths'?",
+)
 def _(b):
     return train(b, "--set", "runs.distilled.network.options.width=3")
 
 
 @bad(
-    "unknown method", "tiny.yaml", "field runs.distilled.method.name", "got compresion", "expected supervised", "did you mean compression?"
+    "unknown method",
+    "tiny.yaml",
+    "field runs.distilled.method.name",
+    "got compresion",
+    "expected supervised",
+    "did you mean compression?",
 )
 def _(b):
     return train(b, "--set", "runs.distilled.method.name=compresion")
 
 
-@bad("unknown method option", "tiny.yaml", "field runs.distilled.method.options.lossses", "expected", "did you mean losses?")
+@bad(
+    "unknown method option",
+    "tiny.yaml",
+    "field runs.distilled.method.options.lossses",
+    "expected",
+    "did you mean losses?",
+)
 def _(b):
     return train(b, "--set", "runs.distilled.method.options.lossses=3")
 
 
-@bad("unknown tap", "tiny.yaml", "field runs.distilled.method", "got encoder9", "expected one of encoder0, bottleneck")
+@bad(
+    "unknown tap",
+    "tiny.yaml",
+    "field runs.distilled.method",
+    "got encoder9",
+    "expected one of encoder0, bottleneck",
+)
 def _(b):
     return train(
-        b, "--set", "runs.distilled.method.options={teacher: teacher, losses: {attention_transfer: {taps: [[encoder9, encoder0]]}}}"
+        b,
+        "--set",
+        "runs.distilled.method.options={teacher: teacher, losses: {attention_transfer: {taps:"
+        " [[encoder9, encoder0]]}}}",
     )
 
 
-@bad("teacher that is no run", "tiny.yaml", "field runs.distilled.method.options.teacher", "got professor", "expected teacher")
+@bad(
+    "teacher that is no run",
+    "tiny.yaml",
+    "field runs.distilled.method.options.teacher",
+    "got professor",
+    "expected teacher",
+)
 def _(b):
     return train(b, "--set", "runs.distilled.method.options.teacher=professor")
 
@@ -385,7 +484,13 @@ def _(b):
     return train(b, "--set", "training.stepz=3")
 
 
-@bad("patch that the network cannot halve", "tiny.yaml", "field sampling.patch", "got [15, 16, 16]", "expected multiples of 2")
+@bad(
+    "patch that the network cannot halve",
+    "tiny.yaml",
+    "field sampling.patch",
+    "got [15, 16, 16]",
+    "expected multiples of 2",
+)
 def _(b):
     return train(b, "--set", "sampling.patch=[15, 16, 16]")
 
@@ -426,9 +531,26 @@ def cache(b, program) -> Path:
     return folder
 
 
-@bad("cache of other settings", "cache", "other settings", "field preparation", "got", "expected", "prepare again")
+@bad(
+    "cache of other settings",
+    "cache",
+    "other settings",
+    "field preparation",
+    "got",
+    "expected",
+    "prepare again",
+)
 def _(b, program):
-    return ("train", b.copy("recipe"), "--data", cache(b, program), "-o", b.out, "--set", "data.spacing=[2, 2, 2]")
+    return (
+        "train",
+        b.copy("recipe"),
+        "--data",
+        cache(b, program),
+        "-o",
+        b.out,
+        "--set",
+        "data.spacing=[2, 2, 2]",
+    )
 
 
 @bad("cache of another format", "cache", "another format", "got 99", "expected 1")
@@ -448,7 +570,12 @@ def _(b, program):
 # Trainings and models
 
 
-@bad("export of what is no training", "data", "not a run folder", "expected recipe.yaml and data.json")
+@bad(
+    "export of what is no training",
+    "data",
+    "not a run folder",
+    "expected recipe.yaml and data.json",
+)
 def _(b):
     return ("export", b.data, "-o", b.out)
 
@@ -471,7 +598,17 @@ def _(b):
 
 @bad("resume with another recipe", "recipe.yaml", "another recipe", "field runs.teacher.seed")
 def _(b):
-    return ("train", b.copy("recipe"), "--data", b.data, "-o", b.copy("training"), "--resume", "--set", "runs.teacher.seed=5")
+    return (
+        "train",
+        b.copy("recipe"),
+        "--data",
+        b.data,
+        "-o",
+        b.copy("training"),
+        "--resume",
+        "--set",
+        "runs.teacher.seed=5",
+    )
 
 
 @bad("a model that is no model", "model.json", "not a model package", "gliodistill export")
@@ -502,14 +639,27 @@ def _(b):
     return ("segment", b.data, "-m", b.root / "model", "-o", b.out)
 
 
-@bad("a model of another format", "model.json", "another format", "field format", "got 99", "expected 2")
+@bad(
+    "a model of another format",
+    "model.json",
+    "another format",
+    "field format",
+    "got 99",
+    "expected 2",
+)
 def _(b):
     file = b.copy("model") / "model.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 99}))
     return ("segment", b.data, "-m", file.parent, "-o", b.out)
 
 
-@bad("unknown runtime", "unknown runtime", "field runtime", "got cuda", "expected openvino or onnx or torch")
+@bad(
+    "unknown runtime",
+    "unknown runtime",
+    "field runtime",
+    "got cuda",
+    "expected openvino or onnx or torch",
+)
 def _(b):
     return segment(b, "--runtime", "cuda")
 
@@ -538,10 +688,18 @@ def _(b):
     return evaluate(b, folder)
 
 
-@bad("predictions of another convention", "case_0", "unknown label codes", "got [3]", "--prediction-labels")
+@bad(
+    "predictions of another convention",
+    "case_0",
+    "unknown label codes",
+    "got [3]",
+    "--prediction-labels",
+)
 def _(b):
     folder = predictions(b)
-    edit_voxels(folder / "case_0.nii.gz", lambda data: np.where(data == 4, 3, data).astype(np.uint8))
+    edit_voxels(
+        folder / "case_0.nii.gz", lambda data: np.where(data == 4, 3, data).astype(np.uint8)
+    )
     return evaluate(b, folder)
 
 
@@ -616,7 +774,9 @@ def test_json(row, bench, program, monkeypatch):
     document = json.loads(said.out)
     errors = [document["error"]] if "error" in document else list(document["failed"].values())
     assert len(said.lines) == len(errors)
-    assert all(line.endswith(error["message"]) for line, error in zip(said.lines, errors, strict=True))
+    assert all(
+        line.endswith(error["message"]) for line, error in zip(said.lines, errors, strict=True)
+    )
 
 
 def test_disk_full(bench, program):

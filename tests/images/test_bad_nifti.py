@@ -16,8 +16,8 @@ FLOATS = np.ones((3, 4, 5), dtype=np.float32)
 FLOAT_NAN = FLOATS.copy()
 FLOAT_NAN[0, 0, :2] = np.nan, np.inf
 
-# Offsets of nifti1.h: dim 40, datatype 70, bitpix 72, pixdim 76, vox_offset 108, scl_slope 112, scl_inter 116,
-# xyzt_units 123, qform_code 252, sform_code 254, quatern 256, srow 280, magic 344.
+# Offsets of nifti1.h: dim 40, datatype 70, bitpix 72, pixdim 76, vox_offset 108, scl_slope 112,
+# scl_inter 116, xyzt_units 123, qform_code 252, sform_code 254, quatern 256, srow 280, magic 344.
 HEADERS = {
     "size of header": ([(0, "i", 100)], "sizeof_hdr"),
     "NIfTI-2": ([(0, "i", 540)], "sizeof_hdr"),
@@ -59,7 +59,9 @@ HEADERS = {
 }
 
 
-def check(caught: pytest.ExceptionInfo[GliodistillError], path: os.PathLike[str], field: str) -> None:
+def check(
+    caught: pytest.ExceptionInfo[GliodistillError], path: os.PathLike[str], field: str
+) -> None:
     error = caught.value
     line = str(error)
     assert "\n" not in line
@@ -114,10 +116,22 @@ CONTAINERS = {
     "gzip under .nii": ("image.nii", gzip.compress, "name"),
     "text": ("image.nii", lambda content: b"patient,age\n" * 60, "sizeof_hdr"),
     "shorter than a header": ("image.nii", lambda content: content[:200], "header"),
-    "compressed, shorter than a header": ("image.nii.gz", lambda content: gzip.compress(content[:200]), "header"),
+    "compressed, shorter than a header": (
+        "image.nii.gz",
+        lambda content: gzip.compress(content[:200]),
+        "header",
+    ),
     "header only": ("image.nii.gz", lambda content: gzip.compress(content[:352]), "dim"),
-    "voxels cut before compressing": ("image.nii.gz", lambda content: gzip.compress(content[:-7]), "dim"),
-    "more voxels than declared": ("image.nii.gz", lambda content: gzip.compress(content + b"\1" * 9), "dim"),
+    "voxels cut before compressing": (
+        "image.nii.gz",
+        lambda content: gzip.compress(content[:-7]),
+        "dim",
+    ),
+    "more voxels than declared": (
+        "image.nii.gz",
+        lambda content: gzip.compress(content + b"\1" * 9),
+        "dim",
+    ),
     "plain and cut": ("image.nii", lambda content: content[:-7], "dim"),
     "plain with a tail": ("image.nii", lambda content: content + b"\0", "dim"),
     "gzip cut": ("image.nii.gz", _cut, "gzip"),
@@ -125,7 +139,11 @@ CONTAINERS = {
     "gzip with a wrong checksum": ("image.nii.gz", _wrong_crc, "gzip"),
     "gzip with a wrong length": ("image.nii.gz", _wrong_length, "gzip"),
     "gzip with flipped bits": ("image.nii.gz", _flipped, "gzip"),
-    "garbage after gzip": ("image.nii.gz", lambda content: gzip.compress(content) + b"garbage", "gzip"),
+    "garbage after gzip": (
+        "image.nii.gz",
+        lambda content: gzip.compress(content) + b"garbage",
+        "gzip",
+    ),
     "pair header": ("image.hdr", bytes, "name"),
     "pair image": ("image.img.gz", bytes, "name"),
     "other format": ("image.mha", bytes, "name"),
@@ -240,8 +258,13 @@ def test_extension_that_points_past_the_end(file, nifti):
     check(caught, path, "dim")
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.integers(0, 360), st.integers(0, 255)), min_size=1, max_size=4), st.booleans())
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(st.tuples(st.integers(0, 360), st.integers(0, 255)), min_size=1, max_size=4),
+    st.booleans(),
+)
 def test_any_struck_bytes_are_read_or_refused(file, nifti, strikes, labels):
     content = nifti()
     for offset, value in strikes:
@@ -254,7 +277,9 @@ def test_any_struck_bytes_are_read_or_refused(file, nifti, strikes, labels):
         assert str(path) in str(error)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.integers(10, 100_000), st.integers(1, 255))
 def test_any_flipped_byte_of_a_gzip_changes_nothing_or_is_refused(file, nifti, offset, flip):
     noise = np.random.default_rng(0).integers(0, 1000, (12, 13, 14)).astype(np.int16)

@@ -24,7 +24,13 @@ def turn(angles: tuple[float, float, float]) -> np.ndarray:
 
 AFFINES = st.builds(
     lambda order, signs, spacing, angles: np.block(
-        [[turn(angles) @ (np.eye(3)[:, order] * signs * spacing), np.array([[-90.0], [20.0], [5.0]])], [np.array([[0.0, 0, 0, 1]])]]
+        [
+            [
+                turn(angles) @ (np.eye(3)[:, order] * signs * spacing),
+                np.array([[-90.0], [20.0], [5.0]]),
+            ],
+            [np.array([[0.0, 0, 0, 1]])],
+        ]
     ),
     st.permutations(range(3)),
     st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3).map(np.array),
@@ -59,7 +65,9 @@ def test_canonical_keeps_every_voxel_where_it_was(affine):
 
 
 def test_orientation_and_spacing():
-    volume = Volume(np.zeros((2, 3, 4)), np.array([[0, 0, 3, 0], [-1, 0, 0, 0], [0, -2, 0, 0], [0, 0, 0, 1.0]]))
+    volume = Volume(
+        np.zeros((2, 3, 4)), np.array([[0, 0, 3, 0], [-1, 0, 0, 0], [0, -2, 0, 0], [0, 0, 0, 1.0]])
+    )
     assert volume.orientation == "PIR"
     assert volume.spacing == (1.0, 2.0, 3.0)
     assert volume.voxel_ml == pytest.approx(0.006)

@@ -28,7 +28,9 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> StudyRecord:
     folder = tmp_path_factory.mktemp("studies")
     for sequence, image in tiny_model.study().images.items():
         write_nifti(image, folder / f"{sequence}.nii.gz")
-    images = {sequence: ImageFile(folder / f"{sequence}.nii.gz") for sequence in tiny_model.study().images}
+    images = {
+        sequence: ImageFile(folder / f"{sequence}.nii.gz") for sequence in tiny_model.study().images
+    }
     return StudyRecord("a", "a", images)
 
 
@@ -36,7 +38,9 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_writes_labels_and_summary_of_each(predictor: Predictor, record: StudyRecord, tmp_path: Path) -> None:
+def test_writes_labels_and_summary_of_each(
+    predictor: Predictor, record: StudyRecord, tmp_path: Path
+) -> None:
     out = tmp_path / "deep" / "out"
     report = segment_studies([record, replace(record, id="b")], predictor, out, labels="brats2023")
     assert report.ok
@@ -45,12 +49,16 @@ def test_writes_labels_and_summary_of_each(predictor: Predictor, record: StudyRe
     assert set(np.unique(labels.data)) == {0, 1, 2, 3}
     summary = json.loads((out / "b.json").read_text())
     assert summary == report.done["b"]
-    assert summary["volumes_ml"]["WT"] == pytest.approx(tiny_model.regions()[0].sum() / 1000, abs=1e-4)
+    assert summary["volumes_ml"]["WT"] == pytest.approx(
+        tiny_model.regions()[0].sum() / 1000, abs=1e-4
+    )
     assert set(summary["seconds"]) == {"read", "prepare", "infer", "restore", "write"}
     assert summary["labels"]["convention"] == "brats2023"
 
 
-def test_bad_study_does_not_stop_the_rest(predictor: Predictor, record: StudyRecord, tmp_path: Path) -> None:
+def test_bad_study_does_not_stop_the_rest(
+    predictor: Predictor, record: StudyRecord, tmp_path: Path
+) -> None:
     damaged = tmp_path / "damaged.nii.gz"
     damaged.write_bytes(next(iter(record.images.values())).path.read_bytes()[:500])
     flawed = replace(record, id="flawed", images=dict.fromkeys(record.images, ImageFile(damaged)))
@@ -62,7 +70,9 @@ def test_bad_study_does_not_stop_the_rest(predictor: Predictor, record: StudyRec
     assert names(tmp_path / "out") == ["a.json", "a.nii.gz", "volumes.csv"]
 
 
-def test_the_table_of_volumes_has_every_finished_study_in_order(predictor: Predictor, record: StudyRecord, tmp_path: Path) -> None:
+def test_the_table_of_volumes_has_every_finished_study_in_order(
+    predictor: Predictor, record: StudyRecord, tmp_path: Path
+) -> None:
     segment_studies([replace(record, id="b")], predictor, tmp_path)
     segment_studies([record, replace(record, id="b")], predictor, tmp_path, resume=True)
     with (tmp_path / "volumes.csv").open() as handle:
@@ -73,7 +83,9 @@ def test_the_table_of_volumes_has_every_finished_study_in_order(predictor: Predi
     assert rows[0]["sha256"] == predictor.package.fingerprint
 
 
-def test_probabilities_lie_on_the_studys_grid_and_agree_with_the_labels(predictor: Predictor, record: StudyRecord, tmp_path: Path) -> None:
+def test_probabilities_lie_on_the_studys_grid_and_agree_with_the_labels(
+    predictor: Predictor, record: StudyRecord, tmp_path: Path
+) -> None:
     segment_studies([record], predictor, tmp_path, probability=True)
     image = nib.load(tmp_path / "a_prob.nii.gz")
     labels = read_labels(tmp_path / "a.nii.gz")
@@ -82,23 +94,35 @@ def test_probabilities_lie_on_the_studys_grid_and_agree_with_the_labels(predicto
     values = image.get_fdata()
     assert values.min() == 0 and 0.8 < values.max() <= 1
     np.testing.assert_array_equal(np.moveaxis(values > 0.5, -1, 0), tiny_model.regions())
-    assert read_nifti(tmp_path / "a_prob.nii.gz", 2).data.max() == pytest.approx(values[..., 2].max())
+    assert read_nifti(tmp_path / "a_prob.nii.gz", 2).data.max() == pytest.approx(
+        values[..., 2].max()
+    )
 
 
 def test_resume_does_again_what_lacks_probabilities_or_had_other_settings(
     package: ModelPackage, predictor: Predictor, record: StudyRecord, tmp_path: Path
 ) -> None:
     segment_studies([record], predictor, tmp_path)
-    assert set(segment_studies([record], predictor, tmp_path, probability=True, resume=True).done) == {"a"}
-    assert segment_studies([record], predictor, tmp_path, probability=True, resume=True).skipped == ["a"]
+    assert set(
+        segment_studies([record], predictor, tmp_path, probability=True, resume=True).done
+    ) == {"a"}
+    assert segment_studies(
+        [record], predictor, tmp_path, probability=True, resume=True
+    ).skipped == ["a"]
     mirrored = Predictor(package, threads=1, flips=parse_flips("x"))
     assert set(segment_studies([record], mirrored, tmp_path, resume=True).done) == {"a"}
-    assert names(tmp_path) == ["a.json", "a.nii.gz", "volumes.csv"]  # probabilities of other settings do not stay
+    assert names(tmp_path) == [
+        "a.json",
+        "a.nii.gz",
+        "volumes.csv",
+    ]  # probabilities of other settings do not stay
     assert json.loads((tmp_path / "a.json").read_text())["flips"] == ["", "x"]
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
-def test_answers_do_not_depend_on_how_many_are_at_work(predictor: Predictor, record: StudyRecord, tmp_path: Path, jobs: int) -> None:
+def test_answers_do_not_depend_on_how_many_are_at_work(
+    predictor: Predictor, record: StudyRecord, tmp_path: Path, jobs: int
+) -> None:
     records = [replace(record, id=id) for id in ("c", "a", "b")]
     report = segment_studies(records, predictor, tmp_path, jobs=jobs)
     assert list(report.done) == ["c", "a", "b"]
@@ -110,7 +134,9 @@ def test_truth_is_not_looked_at(predictor: Predictor, record: StudyRecord, tmp_p
     assert segment_studies([with_truth], predictor, tmp_path / "out").ok
 
 
-def test_resume_does_only_what_is_left(predictor: Predictor, record: StudyRecord, tmp_path: Path) -> None:
+def test_resume_does_only_what_is_left(
+    predictor: Predictor, record: StudyRecord, tmp_path: Path
+) -> None:
     other = replace(record, id="b")
     segment_studies([record], predictor, tmp_path)
     before = (tmp_path / "a.nii.gz").stat().st_mtime_ns
@@ -124,13 +150,21 @@ def test_resume_redoes_what_is_half_done_or_of_another_model_or_convention(
     predictor: Predictor, unet: ModelPackage, record: StudyRecord, tmp_path: Path
 ) -> None:
     segment_studies([record], predictor, tmp_path)
-    assert set(segment_studies([record], predictor, tmp_path, labels="msd", resume=True).done) == {"a"}
-    assert set(segment_studies([record], Predictor(unet, threads=1), tmp_path, labels="msd", resume=True).done) == {"a"}
+    assert set(segment_studies([record], predictor, tmp_path, labels="msd", resume=True).done) == {
+        "a"
+    }
+    assert set(
+        segment_studies(
+            [record], Predictor(unet, threads=1), tmp_path, labels="msd", resume=True
+        ).done
+    ) == {"a"}
     (tmp_path / "a.json").write_text("{")
     assert set(segment_studies([record], predictor, tmp_path, resume=True).done) == {"a"}
 
 
-def test_results_are_not_overwritten_unasked(predictor: Predictor, record: StudyRecord, tmp_path: Path) -> None:
+def test_results_are_not_overwritten_unasked(
+    predictor: Predictor, record: StudyRecord, tmp_path: Path
+) -> None:
     (tmp_path / "a.nii.gz").write_text("corrected by hand")
     with pytest.raises(OutputError, match="results exist"):
         segment_studies([replace(record, id="b"), record], predictor, tmp_path)
@@ -138,7 +172,9 @@ def test_results_are_not_overwritten_unasked(predictor: Predictor, record: Study
 
 
 @pytest.mark.parametrize("id", ["../a", "a/b", "", ".hidden", "a\\b"])
-def test_id_must_name_a_file(predictor: Predictor, record: StudyRecord, tmp_path: Path, id: str) -> None:
+def test_id_must_name_a_file(
+    predictor: Predictor, record: StudyRecord, tmp_path: Path, id: str
+) -> None:
     with pytest.raises(StudyError, match="id cannot name a file"):
         segment_studies([replace(record, id=id)], predictor, tmp_path / "out")
     assert names(tmp_path) == []
@@ -160,7 +196,9 @@ def test_nothing_to_do_is_fine(predictor: Predictor, tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-def test_real_patients_come_back_on_their_grid(unet: ModelPackage, real_data: Path, tmp_path: Path) -> None:
+def test_real_patients_come_back_on_their_grid(
+    unet: ModelPackage, real_data: Path, tmp_path: Path
+) -> None:
     from gliodistill.studies.cohort import open_cohort
 
     records = open_cohort(real_data / "labelled").studies[:1]
@@ -170,15 +208,20 @@ def test_real_patients_come_back_on_their_grid(unet: ModelPackage, real_data: Pa
     assert labels.same_grid(replace(records[0], truth=None).load().grid)
 
 
-def test_what_the_codes_mean_need_not_be_told_to_evaluate(predictor: Predictor, record: StudyRecord, tmp_path: Path) -> None:
-    # brats-ped writes 1 for enhancing tumour, brats2021 for necrosis: the codes alone would be mixed up.
+def test_what_the_codes_mean_need_not_be_told_to_evaluate(
+    predictor: Predictor, record: StudyRecord, tmp_path: Path
+) -> None:
+    # brats-ped writes 1 for enhancing tumour, brats2021 for necrosis: the codes alone would be
+    # mixed up.
     out, truth = tmp_path / "out", tmp_path / "truth"
     segment_studies([record], predictor, out, labels="brats-ped")
     (truth / "a").mkdir(parents=True)
     for sequence, image in tiny_model.study().images.items():
         write_nifti(image, truth / "a" / f"a_{sequence.lower()}.nii.gz")
     drawn = read_labels(out / "a.nii.gz")
-    write_nifti(drawn.with_data(BRATS2021.from_regions(tiny_model.regions())), truth / "a" / "a_seg.nii.gz")
+    write_nifti(
+        drawn.with_data(BRATS2021.from_regions(tiny_model.regions())), truth / "a" / "a_seg.nii.gz"
+    )
     scores = evaluate(out, truth)
     assert [scores.mean(region) for region in ("WT", "TC", "ET")] == [1, 1, 1]
     assert scores.provenance["prediction_labels"] == "brats-ped (noted beside them)"

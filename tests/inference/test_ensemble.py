@@ -1,4 +1,6 @@
-"""Models × mirrored looks → one answer; expected values are computed here in float64, member by member."""
+"""Models × mirrored looks → one answer; expected values are computed here in float64, member by
+member.
+"""
 
 from dataclasses import replace
 from itertools import combinations, product
@@ -18,7 +20,10 @@ from gliodistill.preparation import Preparation
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Study
 
-CLASSES = {"network": NetworkSpec("test_voxelwise", {"out_channels": 4}), "outputs": Outputs("classes", ("background", "ED", "NCR", "ET"))}
+CLASSES = {
+    "network": NetworkSpec("test_voxelwise", {"out_channels": 4}),
+    "outputs": Outputs("classes", ("background", "ED", "NCR", "ET")),
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +42,10 @@ def study() -> Study:
     """Stored along other axes than the prepared grid's."""
     whole = tiny_model.study()
     affine = np.array([[0.0, -1, 0, 9], [0, 0, 1.5, -4], [-1, 0, 0, 30], [0, 0, 0, 1]])
-    return replace(whole, images={sequence: Volume(image.data, affine) for sequence, image in whole.images.items()})
+    return replace(
+        whole,
+        images={sequence: Volume(image.data, affine) for sequence, image in whole.images.items()},
+    )
 
 
 def exported(out: Path, kind: str = "test_voxelwise", **changes: object) -> Predictor:
@@ -49,11 +57,16 @@ def logistic(values):
 
 
 def brain(study: Study):
-    """Where a model with the default preparation and no resampling answers: the brain's box with 3 mm around it."""
+    """Where a model with the default preparation and no resampling answers: the brain's box with 3
+    mm around it.
+    """
     image = study.grid.canonical()
     found = np.nonzero(image.data)
     margins = [round(3 / step) for step in image.spacing]
-    return tuple(slice(max(0, a.min() - m), min(n, a.max() + 1 + m)) for a, m, n in zip(found, margins, image.shape, strict=True))
+    return tuple(
+        slice(max(0, a.min() - m), min(n, a.max() + 1 + m))
+        for a, m, n in zip(found, margins, image.shape, strict=True)
+    )
 
 
 def test_flips_by_name():
@@ -61,7 +74,9 @@ def test_flips_by_name():
     assert parse_flips("y") == ((), (1,))
     assert set(parse_flips("xy")) == {(), (0,), (1,), (0, 1)}
     everything = {tuple(np.flatnonzero(chosen)) for chosen in product((0, 1), repeat=3)}
-    assert set(parse_flips("all")) == set(parse_flips("xyz")) == set(parse_flips("zyx")) == everything
+    assert (
+        set(parse_flips("all")) == set(parse_flips("xyz")) == set(parse_flips("zyx")) == everything
+    )
     for wrong in ("", "xx", "lr", "some"):
         with pytest.raises(PackageError, match="no such flips"):
             parse_flips(wrong)
@@ -78,7 +93,9 @@ def test_mean_spread_and_agreement_of_flips_are_the_manual_ones(random: Predicto
     nested = [np.logical_and.accumulate(member > 0.5) for member in members]
     place = (slice(None), *brain(study))
     canonical = [study.grid.with_data(values).canonical().data for values in said.probability]
-    np.testing.assert_allclose(np.stack(canonical)[place], np.minimum.accumulate(np.mean(members, axis=0)), atol=2e-6)
+    np.testing.assert_allclose(
+        np.stack(canonical)[place], np.minimum.accumulate(np.mean(members, axis=0)), atol=2e-6
+    )
     spread = np.stack([study.grid.with_data(values).canonical().data for values in said.deviation])
     np.testing.assert_allclose(spread[place], np.std(members, axis=0), atol=1e-3)
     assert said.agreement is not None
@@ -94,7 +111,9 @@ def test_mean_spread_and_agreement_of_flips_are_the_manual_ones(random: Predicto
 
 
 def test_two_equal_models_are_one(random: Predictor, study: Study, tmp_path: Path):
-    """The same weights under another name: same answer, full agreement, no spread; and alone, the predictor's own answer."""
+    """The same weights under another name: same answer, full agreement, no spread; and alone, the
+    predictor's own answer.
+    """
     twin = exported(tmp_path / "twin", "unet", name="twin")
     one, two = Ensemble([random]).ask(study), Ensemble([random, twin]).ask(study)
     assert one.agreement is None
@@ -104,14 +123,18 @@ def test_two_equal_models_are_one(random: Predictor, study: Study, tmp_path: Pat
     np.testing.assert_array_equal(one.regions, random.segment(study).regions)
 
 
-def test_models_of_other_outputs_voxel_size_and_sequences_are_mixed(bright: Predictor, tmp_path: Path):
+def test_models_of_other_outputs_voxel_size_and_sequences_are_mixed(
+    bright: Predictor, tmp_path: Path
+):
     """All draw the same bright balls: regions at 1 mm, classes at 1 mm, regions at 2 mm."""
     study = tiny_model.study()
     classes = exported(tmp_path / "classes", **CLASSES)
     coarse = exported(tmp_path / "coarse", preparation=Preparation(spacing=(2.0, 2.0, 2.0)))
     said = Ensemble([bright, classes, coarse], parse_flips("x")).ask(study)
     alone = [Ensemble([model]).ask(study).probability for model in (bright, classes, coarse)]
-    np.testing.assert_allclose(said.probability[0], np.mean(alone, axis=0)[0], atol=1e-5)  # WT: nesting leaves it as it is
+    np.testing.assert_allclose(
+        said.probability[0], np.mean(alone, axis=0)[0], atol=1e-5
+    )  # WT: nesting leaves it as it is
     assert said.agreement is not None and 0.8 < said.agreement["WT"] < 1
     truth = tiny_model.regions()
     for drawn, region in zip(said.regions, truth, strict=True):
@@ -129,7 +152,9 @@ def test_a_region_that_a_model_cannot_draw_stays_finite(bright: Predictor, tmp_p
     assert np.isfinite(said.probability).all() and said.probability[2].max() <= 0.5
 
 
-def test_probabilities_are_nested_and_maps_in_range(random: Predictor, bright: Predictor, study: Study):
+def test_probabilities_are_nested_and_maps_in_range(
+    random: Predictor, bright: Predictor, study: Study
+):
     said = Ensemble([random, bright], parse_flips("y")).ask(study)
     whole, core, enhancing = said.probability
     assert (whole >= core).all() and (core >= enhancing).all()

@@ -23,7 +23,12 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     """Draws WT where FLAIR is bright, and knows what studies look like; learnt at 4 mm."""
     reference = fit_reference((tissue_studies.levels(seed) for seed in range(12)), tuple(Sequence))
     prepared = Preparation(spacing=(4.0, 4.0, 4.0))
-    made = tiny_model.export(tmp_path_factory.mktemp("flags") / "model", reference=reference, preparation=prepared, may_lack=(T1, T1CE, T2))
+    made = tiny_model.export(
+        tmp_path_factory.mktemp("flags") / "model",
+        reference=reference,
+        preparation=prepared,
+        may_lack=(T1, T1CE, T2),
+    )
     return Predictor(made, threads=1)
 
 
@@ -35,7 +40,10 @@ def flags(predictor: Predictor, study: Study) -> dict[str, str]:
 
 
 def changed(study: Study, **arrays: np.ndarray) -> Study:
-    images = {s: image.with_data(arrays[s.name].astype(np.float32)) if s.name in arrays else image for s, image in study.images.items()}
+    images = {
+        s: image.with_data(arrays[s.name].astype(np.float32)) if s.name in arrays else image
+        for s, image in study.images.items()
+    }
     return replace(study, images=images)
 
 
@@ -47,14 +55,18 @@ def test_a_right_study_has_none(predictor: Predictor, seed: int) -> None:
 @pytest.mark.parametrize(("one", "other"), [*combinations(Sequence, 2)])
 def test_sequences_exchanged(predictor: Predictor, one: Sequence, other: Sequence) -> None:
     study = tissue_studies.study(23)
-    wrong = changed(study, **{one.name: study.images[other].data, other.name: study.images[one].data})
+    wrong = changed(
+        study, **{one.name: study.images[other].data, other.name: study.images[one].data}
+    )
     text = flags(predictor, wrong)["sequences_exchanged"]
     assert f"{one} looks like {other}" in text and f"{other} looks like {one}" in text
 
 
 def test_one_image_under_two_names(predictor: Predictor) -> None:
     study = tissue_studies.study(24)
-    found = flags(predictor, changed(study, FLAIR=study.images[T1].data * 2 + (study.images[T1].data > 0)))
+    found = flags(
+        predictor, changed(study, FLAIR=study.images[T1].data * 2 + (study.images[T1].data > 0))
+    )
     assert "T1 and FLAIR are the same image" in found["same_image"]
     assert "sequences_exchanged" not in found  # one fault, one flag
 
@@ -68,9 +80,16 @@ def test_an_image_of_something_else(predictor: Predictor) -> None:
 def test_skull_left_on(predictor: Predictor) -> None:
     study = tissue_studies.study(26)
     head = tissue_studies.ball((0.5, 0.5, 0.5), 0.5) & (study.images[T1].data == 0)
-    with_skull = changed(study, **{s.name: image.data + head * 80.0 for s, image in study.images.items()})
-    larger = {s: Volume(image.data, np.diag([4.6, 4.6, 4.6, 1])) for s, image in with_skull.images.items()}
-    assert "expected a brain, at most 2200 ml" in flags(predictor, replace(with_skull, images=larger))["not_skull_stripped"]
+    with_skull = changed(
+        study, **{s.name: image.data + head * 80.0 for s, image in study.images.items()}
+    )
+    larger = {
+        s: Volume(image.data, np.diag([4.6, 4.6, 4.6, 1])) for s, image in with_skull.images.items()
+    }
+    assert (
+        "expected a brain, at most 2200 ml"
+        in flags(predictor, replace(with_skull, images=larger))["not_skull_stripped"]
+    )
 
 
 def test_background_left_on(predictor: Predictor) -> None:
@@ -91,7 +110,10 @@ def test_tumour_at_the_end_of_the_images(predictor: Predictor) -> None:
     affine = study.grid.affine
     cut = {s: Volume(image.data[:, :, :21].copy(), affine) for s, image in study.images.items()}
     assert "(top)" in flags(predictor, replace(study, images=cut))["tumour_at_edge"]
-    turned = {s: Volume(image.data[:, :, ::-1].copy(), affine @ np.diag([1, 1, -1, 1])) for s, image in cut.items()}
+    turned = {
+        s: Volume(image.data[:, :, ::-1].copy(), affine @ np.diag([1, 1, -1, 1]))
+        for s, image in cut.items()
+    }
     assert "(top)" in flags(predictor, replace(study, images=turned))["tumour_at_edge"]
 
 
@@ -107,11 +129,21 @@ def test_field_of_view_cut(predictor: Predictor) -> None:
 
 def test_thick_slices(predictor: Predictor) -> None:
     study = tissue_studies.study(31)
-    thick = {s: Volume(image.data[:, :, ::3].copy(), np.diag([4.0, 4.0, 12.0, 1])) for s, image in study.images.items()}
-    assert "voxels of 4 × 4 × 12 mm; the model learnt on 4 × 4 × 4 mm" in flags(predictor, replace(study, images=thick))["thick_slices"]
+    thick = {
+        s: Volume(image.data[:, :, ::3].copy(), np.diag([4.0, 4.0, 12.0, 1]))
+        for s, image in study.images.items()
+    }
+    assert (
+        "voxels of 4 × 4 × 12 mm; the model learnt on 4 × 4 × 4 mm"
+        in flags(predictor, replace(study, images=thick))["thick_slices"]
+    )
 
 
 def test_flags_do_not_change_the_answer(predictor: Predictor, tmp_path: Path) -> None:
     study, spec = tissue_studies.study(32), predictor.package.spec
-    plain = tiny_model.export(tmp_path / "model", preparation=spec.preparation, may_lack=spec.may_lack)
-    np.testing.assert_array_equal(predictor.segment(study).labels.data, Predictor(plain, threads=1).segment(study).labels.data)
+    plain = tiny_model.export(
+        tmp_path / "model", preparation=spec.preparation, may_lack=spec.may_lack
+    )
+    np.testing.assert_array_equal(
+        predictor.segment(study).labels.data, Predictor(plain, threads=1).segment(study).labels.data
+    )

@@ -13,7 +13,9 @@ KNOWN = Known(1.0, {})
 
 
 def tumour():
-    """Three parts: a cube of 4³ with core and 2 voxels of ET, a plate of 8 voxels, and 2 voxels that touch at a corner."""
+    """Three parts: a cube of 4³ with core and 2 voxels of ET, a plate of 8 voxels, and 2 voxels
+    that touch at a corner.
+    """
     depth = np.zeros((20, 12, 10), dtype=np.uint8)
     depth[2:6, 2:6, 2:6] = WT
     depth[3:5, 3:5, 3:5] = TC
@@ -27,13 +29,20 @@ def test_small_et_becomes_necrosis_and_large_stays():
     steps = [Step("drop_small_et", {"mm3": 11.0})]
     cleaned = clean(tumour(), steps, KNOWN)
     np.testing.assert_array_equal(cleaned, np.where(tumour() == ET, TC, tumour()))
-    np.testing.assert_array_equal(clean(tumour(), [Step("drop_small_et", {"mm3": 10.0})], KNOWN), tumour())
-    np.testing.assert_array_equal(clean(tumour(), steps, Known(2.0, {})), tumour())  # sizes are in mm³
+    np.testing.assert_array_equal(
+        clean(tumour(), [Step("drop_small_et", {"mm3": 10.0})], KNOWN), tumour()
+    )
+    np.testing.assert_array_equal(
+        clean(tumour(), steps, Known(2.0, {})), tumour()
+    )  # sizes are in mm³
 
 
 def test_doubtful_et_becomes_necrosis_and_sure_stays():
     steps = [Step("drop_doubtful_et", {"expected_dice": 0.65})]
-    doubtful, sure = (clean(tumour(), steps, Known(1.0, {"WT": 0.1, "TC": 0.1, "ET": dice})) for dice in (0.64, 0.65))
+    doubtful, sure = (
+        clean(tumour(), steps, Known(1.0, {"WT": 0.1, "TC": 0.1, "ET": dice}))
+        for dice in (0.64, 0.65)
+    )
     np.testing.assert_array_equal(doubtful, np.where(tumour() == ET, TC, tumour()))
     np.testing.assert_array_equal(sure, tumour())
 
@@ -69,7 +78,9 @@ def test_steps_follow_one_another():
 
 @pytest.mark.parametrize("name", RULES)
 def test_nothing_is_left_as_it_is(name):
-    assert not clean(np.zeros((4, 4, 4), np.uint8), [Step(name, {RULES[name].option: 1.0})], KNOWN).any()
+    assert not clean(
+        np.zeros((4, 4, 4), np.uint8), [Step(name, {RULES[name].option: 1.0})], KNOWN
+    ).any()
 
 
 @pytest.mark.parametrize(
@@ -77,9 +88,15 @@ def test_nothing_is_left_as_it_is(name):
     [
         (Step("polish"), "inference.postprocessing"),
         (Step("drop_small_et"), "inference.postprocessing.drop_small_et"),
-        (Step("drop_small_et", {"mm3": 1.0, "voxels": 2.0}), "inference.postprocessing.drop_small_et"),
+        (
+            Step("drop_small_et", {"mm3": 1.0, "voxels": 2.0}),
+            "inference.postprocessing.drop_small_et",
+        ),
         (Step("drop_small_et", {"mm3": -1.0}), "inference.postprocessing.drop_small_et.mm3"),
-        (Step("drop_minor_components", {"share": 1.5}), "inference.postprocessing.drop_minor_components.share"),
+        (
+            Step("drop_minor_components", {"share": 1.5}),
+            "inference.postprocessing.drop_minor_components.share",
+        ),
     ],
 )
 def test_steps_that_do_not_fit_are_refused(step, field):
@@ -97,7 +114,12 @@ def test_rules_are_read_from_words():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("drop_small_et", "drop_small_et=MM3"), ("drop_et=3", "unknown post-processing"), ("keep_largest=0", "out of range")]
+    ("text", "told"),
+    [
+        ("drop_small_et", "drop_small_et=MM3"),
+        ("drop_et=3", "unknown post-processing"),
+        ("keep_largest=0", "out of range"),
+    ],
 )
 def test_words_that_are_no_rule_are_refused(text, told):
     with pytest.raises(PackageError, match=told):

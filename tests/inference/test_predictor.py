@@ -27,7 +27,9 @@ def predictor(package: ModelPackage) -> Predictor:
 
 
 def turned(study: Study, axes: tuple[int, int, int], flips: tuple[int, ...]) -> Study:
-    """The same patient stored along other axes: voxel (i, j, k) of the result is at the same place in mm."""
+    """The same patient stored along other axes: voxel (i, j, k) of the result is at the same place
+    in mm.
+    """
     images = {}
     for sequence, image in study.images.items():
         data, affine = image.data.transpose(axes), image.affine[:, [*axes, 3]].copy()
@@ -51,13 +53,20 @@ def test_draws_what_it_should_on_the_studys_grid(predictor: Predictor) -> None:
     np.testing.assert_array_equal(answer.labels.data, codes(truth, ed=2, ncr=1, et=4))
     assert answer.labels.same_grid(study.grid)
     assert answer.labels.data.dtype == np.uint8
-    assert answer.volumes_ml == {name: pytest.approx(mask.sum() / 1000) for name, mask in zip(("WT", "TC", "ET"), truth, strict=True)}
+    assert answer.volumes_ml == {
+        name: pytest.approx(mask.sum() / 1000)
+        for name, mask in zip(("WT", "TC", "ET"), truth, strict=True)
+    }
     assert set(answer.seconds) == {"prepare", "infer", "restore"}
     assert answer.fingerprint == predictor.package.fingerprint
 
 
-@pytest.mark.parametrize(("name", "values"), [("brats2023", (2, 1, 3)), ("msd", (1, 2, 3)), ("brats-ped", (4, 2, 1))])
-def test_writes_the_label_convention_asked_for(predictor: Predictor, name: str, values: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(
+    ("name", "values"), [("brats2023", (2, 1, 3)), ("msd", (1, 2, 3)), ("brats-ped", (4, 2, 1))]
+)
+def test_writes_the_label_convention_asked_for(
+    predictor: Predictor, name: str, values: tuple[int, int, int]
+) -> None:
     answer = predictor.segment(tiny_model.study(), labels=name)
     np.testing.assert_array_equal(answer.labels.data, codes(tiny_model.regions(), *values))
     assert answer.convention == CONVENTIONS[name]
@@ -68,8 +77,13 @@ def test_unknown_convention_lists_the_known(predictor: Predictor) -> None:
         predictor.segment(tiny_model.study(), labels="brats1999")
 
 
-@pytest.mark.parametrize(("axes", "flips"), [((0, 1, 2), (0, 1)), ((2, 0, 1), (1,)), ((1, 2, 0), (0, 1, 2)), ((2, 1, 0), ())])
-def test_orientation_of_storage_does_not_matter(unet: ModelPackage, axes: tuple[int, int, int], flips: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("axes", "flips"),
+    [((0, 1, 2), (0, 1)), ((2, 0, 1), (1,)), ((1, 2, 0), (0, 1, 2)), ((2, 1, 0), ())],
+)
+def test_orientation_of_storage_does_not_matter(
+    unet: ModelPackage, axes: tuple[int, int, int], flips: tuple[int, ...]
+) -> None:
     predictor = Predictor(unet, threads=1)
     oblique = np.array([[0.9, 0.1, 0, -20], [-0.1, 0.9, 0, 5], [0, 0, 1.2, 7], [0, 0, 0, 1]])
     study = tiny_model.study(affine=oblique)
@@ -83,13 +97,17 @@ def test_orientation_of_storage_does_not_matter(unet: ModelPackage, axes: tuple[
 
 
 def test_resampling_model_answers_on_the_studys_grid(tmp_path: Path) -> None:
-    package = tiny_model.export(tmp_path / "model", preparation=Preparation(spacing=(1.5, 1.5, 1.5)))
+    package = tiny_model.export(
+        tmp_path / "model", preparation=Preparation(spacing=(1.5, 1.5, 1.5))
+    )
     study, truth = tiny_model.study(), tiny_model.regions()
     regions = Predictor(package, threads=1).segment(study).regions
     assert regions.shape == truth.shape
     for got, expected in zip(regions, truth, strict=True):
         # Partial volume moves the rim by a fraction of a voxel, evenly: the middle must not move.
-        np.testing.assert_allclose(np.argwhere(got).mean(axis=0), np.argwhere(expected).mean(axis=0), atol=0.15)
+        np.testing.assert_allclose(
+            np.argwhere(got).mean(axis=0), np.argwhere(expected).mean(axis=0), atol=0.15
+        )
         assert 2 * (got & expected).sum() / (got.sum() + expected.sum()) > 0.75
 
 
@@ -99,11 +117,14 @@ def test_classes_model_draws_the_same(tmp_path: Path) -> None:
         network=NetworkSpec("test_voxelwise", {"out_channels": 4}),
         outputs=Outputs("classes", ("background", "ED", "NCR", "ET")),
     )
-    np.testing.assert_array_equal(Predictor(package, threads=1).segment(tiny_model.study()).regions, tiny_model.regions())
+    np.testing.assert_array_equal(
+        Predictor(package, threads=1).segment(tiny_model.study()).regions, tiny_model.regions()
+    )
 
 
 def test_threshold_is_a_probability(tmp_path: Path) -> None:
-    # FLAIR's logit in the tumour is about 2.2, T2's and T1CE's 3.5 (their z-scores are clipped at 5): 0.95 ↔ 2.94 lies between.
+    # FLAIR's logit in the tumour is about 2.2, T2's and T1CE's 3.5 (their z-scores are clipped at
+    # 5): 0.95 ↔ 2.94 lies between.
     settings = InferenceSettings((16, 16, 16), threshold=0.95)
     predictor = Predictor(tiny_model.export(tmp_path / "model", inference=settings), threads=1)
     logits = predictor.logits(predictor.package.preparation.apply(tiny_model.study()).image)
@@ -112,7 +133,9 @@ def test_threshold_is_a_probability(tmp_path: Path) -> None:
 
 
 def test_torch_runtime_draws_the_same(package: ModelPackage) -> None:
-    np.testing.assert_array_equal(Predictor(package, "torch").segment(tiny_model.study()).regions, tiny_model.regions())
+    np.testing.assert_array_equal(
+        Predictor(package, "torch").segment(tiny_model.study()).regions, tiny_model.regions()
+    )
 
 
 def test_windows_draw_the_same_as_one_pass(package: ModelPackage) -> None:
@@ -121,30 +144,45 @@ def test_windows_draw_the_same_as_one_pass(package: ModelPackage) -> None:
 
 
 def test_mirrored_looks_are_averaged_as_an_ensemble_averages_them(unet: ModelPackage) -> None:
-    """At the study's own voxel size, with sides that need no padding, both ways of mirroring are one."""
+    """At the study's own voxel size, with sides that need no padding, both ways of mirroring are
+    one.
+    """
     study = tiny_model.study()
     images = {
-        s: image.with_data(np.where(np.indices(image.shape).min(axis=0) >= 0, image.data + 1, 0)) for s, image in study.images.items()
+        s: image.with_data(np.where(np.indices(image.shape).min(axis=0) >= 0, image.data + 1, 0))
+        for s, image in study.images.items()
     }
-    study = replace(study, images={s: Volume(image.data[:48, :52, :44], image.affine) for s, image in images.items()})
+    study = replace(
+        study,
+        images={s: Volume(image.data[:48, :52, :44], image.affine) for s, image in images.items()},
+    )
     flips = parse_flips("xz")
     expected = Ensemble([Predictor(unet, threads=1)], flips).ask(study)
     answer = Predictor(unet, threads=1, flips=flips).segment(study, probability=True)
     assert answer.probabilities is not None
     assert np.abs(answer.probabilities / 255 - expected.probability).max() < 0.51 / 255 + 1e-5
-    assert (answer.regions != expected.regions).mean() < 1e-4  # where both are a rounding from one half
+    assert (
+        answer.regions != expected.regions
+    ).mean() < 1e-4  # where both are a rounding from one half
     assert answer.flips == ["", "x", "z", "xz"]
 
 
 def test_clean_up_is_applied_and_can_be_left_out(tmp_path: Path) -> None:
     whole, core, enhancing = tiny_model.regions()
     steps = (Step("drop_small_et", {"mm3": float(enhancing.sum()) + 1}),)
-    package = tiny_model.export(tmp_path / "model", inference=InferenceSettings((16, 16, 16), postprocessing=steps))
-    cleaned, raw = (Predictor(package, threads=1, postprocess=on).segment(tiny_model.study()) for on in (True, False))
+    package = tiny_model.export(
+        tmp_path / "model", inference=InferenceSettings((16, 16, 16), postprocessing=steps)
+    )
+    cleaned, raw = (
+        Predictor(package, threads=1, postprocess=on).segment(tiny_model.study())
+        for on in (True, False)
+    )
     np.testing.assert_array_equal(raw.regions, tiny_model.regions())
     np.testing.assert_array_equal(cleaned.regions, np.stack([whole, core, np.zeros_like(core)]))
     assert cleaned.volumes_ml["ET"] == 0 and cleaned.volumes_ml["TC"] == raw.volumes_ml["TC"]
-    assert cleaned.summary()["postprocessing"] == [{"name": "drop_small_et", "options": dict(steps[0].options)}]
+    assert cleaned.summary()["postprocessing"] == [
+        {"name": "drop_small_et", "options": dict(steps[0].options)}
+    ]
     assert raw.summary()["postprocessing"] == []
 
 
@@ -153,29 +191,46 @@ def test_et_is_dropped_by_the_networks_own_doubt(tmp_path: Path) -> None:
     expected = plain.quality.features["ET"]["expected_dice"]
     for limit, left in ((expected - 0.01, True), (expected + 0.01, False)):
         steps = (Step("drop_doubtful_et", {"expected_dice": limit}),)
-        package = tiny_model.export(tmp_path / f"{left}", inference=InferenceSettings((16, 16, 16), postprocessing=steps))
+        package = tiny_model.export(
+            tmp_path / f"{left}", inference=InferenceSettings((16, 16, 16), postprocessing=steps)
+        )
         answer = Predictor(package, threads=1).segment(tiny_model.study())
         assert answer.regions[2].any() == left
         np.testing.assert_array_equal(answer.regions[:2], tiny_model.regions()[:2])
-        assert [flag.code for flag in answer.quality.flags if flag.code == "region_dropped"] == ([] if left else ["region_dropped"])
+        assert [flag.code for flag in answer.quality.flags if flag.code == "region_dropped"] == (
+            [] if left else ["region_dropped"]
+        )
         assert ("ET" in answer.quality.features) == left
 
 
 def test_unknown_clean_up_is_refused_at_load(tmp_path: Path) -> None:
-    package = tiny_model.export(tmp_path / "model", inference=InferenceSettings((16, 16, 16), postprocessing=(Step("polish"),)))
+    package = tiny_model.export(
+        tmp_path / "model",
+        inference=InferenceSettings((16, 16, 16), postprocessing=(Step("polish"),)),
+    )
     with pytest.raises(PackageError, match=r"unknown post-processing.*polish.*drop_small_et"):
         Predictor(package, threads=1)
 
 
 @pytest.mark.parametrize("spacing", [None, (1.5, 1.5, 1.5)])
-def test_a_study_read_without_its_empty_space_gives_the_same_answer(unet: ModelPackage, tmp_path: Path, spacing: object) -> None:
-    package = tiny_model.export(tmp_path / "model", "unet", preparation=Preparation(spacing=spacing))
+def test_a_study_read_without_its_empty_space_gives_the_same_answer(
+    unet: ModelPackage, tmp_path: Path, spacing: object
+) -> None:
+    package = tiny_model.export(
+        tmp_path / "model", "unet", preparation=Preparation(spacing=spacing)
+    )
     study = turned(tiny_model.study(), (2, 0, 1), (1,))
     for sequence, image in study.images.items():
         write_nifti(image, tmp_path / f"{sequence}.nii.gz")
-    record = StudyRecord("a", "a", {sequence: ImageFile(tmp_path / f"{sequence}.nii.gz") for sequence in study.images})
+    record = StudyRecord(
+        "a",
+        "a",
+        {sequence: ImageFile(tmp_path / f"{sequence}.nii.gz") for sequence in study.images},
+    )
     predictor = Predictor(package, threads=1)
-    brain, whole = (predictor.segment(study, probability=True) for study in (record.load_brain(), record.load()))
+    brain, whole = (
+        predictor.segment(study, probability=True) for study in (record.load_brain(), record.load())
+    )
     assert (whole.labels.data > 0).any()
     np.testing.assert_array_equal(brain.labels.data, whole.labels.data)
     np.testing.assert_array_equal(brain.probabilities, whole.probabilities)
@@ -183,12 +238,20 @@ def test_a_study_read_without_its_empty_space_gives_the_same_answer(unet: ModelP
 
 
 @pytest.mark.parametrize("spacing", [(1.5, 1.5, 1.5), (2.0, 1.0, 3.0)])
-def test_slabs_draw_what_whole_maps_would(tmp_path: Path, spacing: tuple[float, float, float]) -> None:
-    """Windows give the answer in parts; brought back part by part it is what the whole map gives at once."""
-    package = tiny_model.export(tmp_path / "model", "unet", preparation=Preparation(spacing=spacing))
+def test_slabs_draw_what_whole_maps_would(
+    tmp_path: Path, spacing: tuple[float, float, float]
+) -> None:
+    """Windows give the answer in parts; brought back part by part it is what the whole map gives at
+    once.
+    """
+    package = tiny_model.export(
+        tmp_path / "model", "unet", preparation=Preparation(spacing=spacing)
+    )
     predictor = Predictor(package, threads=1, memory_gb=0)
     prepared = package.preparation.apply(tiny_model.study())
-    expected = np.logical_and.accumulate(prepared.to_native(predictor.region_logits(prepared.image), 0.0))
+    expected = np.logical_and.accumulate(
+        prepared.to_native(predictor.region_logits(prepared.image), 0.0)
+    )
     np.testing.assert_array_equal(predictor.segment(tiny_model.study()).regions, expected)
 
 
@@ -201,17 +264,24 @@ def test_regions_are_nested(unet: ModelPackage) -> None:
 
 def test_memory_estimate_grows_with_the_padded_brain(predictor: Predictor) -> None:
     needs = predictor.package.runtime
-    assert predictor.memory_of((9, 12, 16)) == pytest.approx(12 * 12 * 16 * needs.bytes_per_voxel / 1e9)
+    assert predictor.memory_of((9, 12, 16)) == pytest.approx(
+        12 * 12 * 16 * needs.bytes_per_voxel / 1e9
+    )
 
 
 def test_missing_sequence_is_named_with_what_the_model_takes(predictor: Predictor) -> None:
     lacking = tiny_model.study(lacking=(Sequence.T1CE, Sequence.T2))
-    with pytest.raises(StudyError, match=r"case: model tiny needs T1CE and T2.*got T1, FLAIR.*expected T1, T1CE, T2, FLAIR"):
+    with pytest.raises(
+        StudyError,
+        match=r"case: model tiny needs T1CE and T2.*got T1, FLAIR.*expected T1, T1CE, T2, FLAIR",
+    ):
         predictor.segment(lacking)
 
 
 def test_model_trained_to_lack_a_sequence_does_without(tmp_path: Path) -> None:
-    predictor = Predictor(tiny_model.export(tmp_path / "model", may_lack=(Sequence.T1CE,)), threads=1)
+    predictor = Predictor(
+        tiny_model.export(tmp_path / "model", may_lack=(Sequence.T1CE,)), threads=1
+    )
     regions = predictor.segment(tiny_model.study(lacking=(Sequence.T1CE,))).regions
     np.testing.assert_array_equal(regions[:2], tiny_model.regions()[:2])
     assert not regions[2].any()
@@ -222,14 +292,22 @@ def test_model_trained_to_lack_a_sequence_does_without(tmp_path: Path) -> None:
 def test_extra_sequences_are_ignored(tmp_path: Path) -> None:
     three = Preparation(sequences=(Sequence.T1CE, Sequence.T2, Sequence.FLAIR))
     network = NetworkSpec("unet", {"widths": [4, 8], "in_channels": 3})
-    predictor = Predictor(tiny_model.export(tmp_path / "model", "unet", preparation=three, network=network), threads=1)
-    with_t1, without = predictor.segment(tiny_model.study()), predictor.segment(tiny_model.study(lacking=(Sequence.T1,)))
+    predictor = Predictor(
+        tiny_model.export(tmp_path / "model", "unet", preparation=three, network=network), threads=1
+    )
+    with_t1, without = (
+        predictor.segment(tiny_model.study()),
+        predictor.segment(tiny_model.study(lacking=(Sequence.T1,))),
+    )
     np.testing.assert_array_equal(with_t1.labels.data, without.labels.data)
 
 
 def test_empty_images_are_refused(predictor: Predictor) -> None:
     study = tiny_model.study()
-    empty = {sequence: image.with_data(np.zeros_like(image.data)) for sequence, image in study.images.items()}
+    empty = {
+        sequence: image.with_data(np.zeros_like(image.data))
+        for sequence, image in study.images.items()
+    }
     with pytest.raises(StudyError, match="empty"):
         predictor.segment(replace(study, images=empty))
 
@@ -250,14 +328,21 @@ def test_unwritable_place_is_told_and_leaves_nothing(predictor: Predictor, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize(("options", "problem"), [({"runtime": "abacus"}, "expected openvino or"), ({"threads": 0}, "threads")])
-def test_bad_runtime_is_told(package: ModelPackage, options: dict[str, object], problem: str) -> None:
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [({"runtime": "abacus"}, "expected openvino or"), ({"threads": 0}, "threads")],
+)
+def test_bad_runtime_is_told(
+    package: ModelPackage, options: dict[str, object], problem: str
+) -> None:
     with pytest.raises(PackageError, match=problem):
         load_model(package.folder, **options)
 
 
 def test_answer_is_deterministic(unet: ModelPackage) -> None:
-    first, second = (load_model(unet.folder, threads=1).segment(tiny_model.study()) for _ in range(2))
+    first, second = (
+        load_model(unet.folder, threads=1).segment(tiny_model.study()) for _ in range(2)
+    )
     np.testing.assert_array_equal(first.labels.data, second.labels.data)
 
 
@@ -277,11 +362,16 @@ print(*calls, *[name for name in ("torch", "monai", "safetensors", "jaxtyping") 
 """
 
 
-def test_segmenting_imports_no_torch_and_reports_to_nobody(unet: ModelPackage, tmp_path: Path) -> None:
+def test_segmenting_imports_no_torch_and_reports_to_nobody(
+    unet: ModelPackage, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    # OpenVINO's telemetry keeps quiet where CI is set: without it the test would pass on a runner and leak at a desk.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("CI", "GITHUB"))} | {"HOME": str(home)}
+    # OpenVINO's telemetry keeps quiet where CI is set: without it the test would pass on a runner
+    # and leak at a desk.
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("CI", "GITHUB"))
+    } | {"HOME": str(home)}
     command = [sys.executable, "-c", SEGMENT, str(unet.folder), str(tmp_path / "labels.nii.gz")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr

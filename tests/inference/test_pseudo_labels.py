@@ -32,7 +32,10 @@ def write(root: Path, study: Study, id: str, dtype=np.float32) -> Path:
     folder = root / id
     folder.mkdir(parents=True)
     for sequence, image in study.images.items():
-        write_nifti(image.with_data(np.rint(image.data).astype(dtype)), folder / f"{id}_{sequence.lower()}.nii.gz")
+        write_nifti(
+            image.with_data(np.rint(image.data).astype(dtype)),
+            folder / f"{id}_{sequence.lower()}.nii.gz",
+        )
     return folder
 
 
@@ -40,7 +43,10 @@ def patient(seed: int) -> Study:
     """Another brain: the same balls of tumour in noise of its own, coarse enough to be told apart."""
     random, study = np.random.default_rng(seed), tiny_model.study()
     patches = np.kron(random.normal(0, 12, (10, 11, 10)), np.ones((5, 5, 5)))[:50, :53, :46]
-    images = {s: image.with_data(np.where(image.data > 0, image.data + patches, 0).astype(np.float32)) for s, image in study.images.items()}
+    images = {
+        s: image.with_data(np.where(image.data > 0, image.data + patches, 0).astype(np.float32))
+        for s, image in study.images.items()
+    }
     return replace(study, images=images)
 
 
@@ -63,7 +69,9 @@ def single(package: ModelPackage) -> Ensemble:
 
 
 def label(folder: Path, ensemble: Ensemble, out: Path, **options):
-    return write_pseudo_labels(find_cohort(folder)[0].studies, ensemble, out, **{"labels": BRATS, **options})
+    return write_pseudo_labels(
+        find_cohort(folder)[0].studies, ensemble, out, **{"labels": BRATS, **options}
+    )
 
 
 def names(folder: Path) -> list[str]:
@@ -78,8 +86,13 @@ def test_what_is_written(unlabelled, ensemble, package, tmp_path):
     assert names(out / "a") == sorted([*FILES, "WT.nii.gz", "TC.nii.gz", "ET.nii.gz"])
     study = find_cohort(unlabelled)[0].studies[0].load()
     said = ensemble.ask(study)
-    np.testing.assert_array_equal(BRATS.to_regions(read_labels(out / "a" / "labels.nii.gz").data), said.regions)
-    for name, values in [*zip(("WT", "TC", "ET"), said.probability, strict=True), ("confidence", said.confidence())]:
+    np.testing.assert_array_equal(
+        BRATS.to_regions(read_labels(out / "a" / "labels.nii.gz").data), said.regions
+    )
+    for name, values in [
+        *zip(("WT", "TC", "ET"), said.probability, strict=True),
+        ("confidence", said.confidence()),
+    ]:
         stored = read_labels(out / "a" / f"{name}.nii.gz")
         assert stored.same_grid(study.grid)
         assert np.abs(stored.data / 255 - values).max() <= 0.5 / 255 + 1e-6
@@ -88,29 +101,57 @@ def test_what_is_written(unlabelled, ensemble, package, tmp_path):
         "name": "tiny", "sha256": package.fingerprint, "weights_sha256": sha256(package.folder / "model.safetensors"),
     }  # fmt: skip
     assert facts["flips"] == ["", "x"] and "medical device" in facts["notice"]
-    assert facts["labels"] == {"convention": "brats2021", "codes": {"1": "NCR", "2": "ED", "4": "ET"}}
-    assert facts["studies"]["a"]["selected"] and facts["studies"]["a"]["agreement"].keys() == {"WT", "TC", "ET", "mean"}
+    assert facts["labels"] == {
+        "convention": "brats2021",
+        "codes": {"1": "NCR", "2": "ED", "4": "ET"},
+    }
+    assert facts["studies"]["a"]["selected"] and facts["studies"]["a"]["agreement"].keys() == {
+        "WT",
+        "TC",
+        "ET",
+        "mean",
+    }
     assert {"python", "numpy", "openvino", "gliodistill"} <= facts["versions"].keys()
     assert str(tmp_path) not in (out / "manifest.json").read_text()
 
 
 def test_out_opens_as_a_cohort_and_moves_with_its_images(unlabelled, single, tmp_path):
     shutil.copytree(unlabelled, tmp_path / "here" / "images")
-    label(tmp_path / "here" / "images", single, tmp_path / "here" / "out", labels=CONVENTIONS["brats2023"])
+    label(
+        tmp_path / "here" / "images",
+        single,
+        tmp_path / "here" / "out",
+        labels=CONVENTIONS["brats2023"],
+    )
     (tmp_path / "here").rename(tmp_path / "there")
     pseudo = PseudoLabels.open(tmp_path / "there" / "out")
     for cohort in (pseudo.cohort, open_cohort(tmp_path / "there" / "out")):
-        assert cohort.layout == "manifest" and cohort.convention.name == "brats2023" and not cohort.problems
-        assert [(record.id, record.patient) for record in cohort.studies] == [(id, id) for id in "abc"]
+        assert (
+            cohort.layout == "manifest"
+            and cohort.convention.name == "brats2023"
+            and not cohort.problems
+        )
+        assert [(record.id, record.patient) for record in cohort.studies] == [
+            (id, id) for id in "abc"
+        ]
     loaded = pseudo.cohort.studies[0].load(pseudo.cohort.convention)
     truth = pseudo.cohort.convention.to_regions(loaded.truth.data)
-    assert 2 * (truth[0] & tiny_model.regions()[0]).sum() / (truth[0].sum() + tiny_model.regions()[0].sum()) > 0.8
+    assert (
+        2
+        * (truth[0] & tiny_model.regions()[0]).sum()
+        / (truth[0].sum() + tiny_model.regions()[0].sum())
+        > 0.8
+    )
     with pytest.raises(StudyError, match="hard"):
         pseudo.soft_files("a")
 
 
-def test_a_patient_who_is_known_is_left_out_even_under_another_id_and_saved_anew(unlabelled, single, tmp_path):
-    """``a`` by its id; ``b`` because the same voxels lie in the excluded cohort as int16, on other axes, under another name."""
+def test_a_patient_who_is_known_is_left_out_even_under_another_id_and_saved_anew(
+    unlabelled, single, tmp_path
+):
+    """``a`` by its id; ``b`` because the same voxels lie in the excluded cohort as int16, on other
+    axes, under another name.
+    """
     write(tmp_path / "labelled", patient(7), "a")
     disguised = patient(1)
     images = {}
@@ -118,7 +159,9 @@ def test_a_patient_who_is_known_is_left_out_even_under_another_id_and_saved_anew
         affine = image.affine[:, [1, 0, 2, 3]].copy()
         affine[:3, 3] += affine[:3, 1] * (image.shape[0] - 1)
         affine[:3, 1] *= -1
-        images[sequence] = Volume(np.ascontiguousarray(image.data.transpose(1, 0, 2)[:, ::-1]), affine)
+        images[sequence] = Volume(
+            np.ascontiguousarray(image.data.transpose(1, 0, 2)[:, ::-1]), affine
+        )
     write(tmp_path / "labelled", replace(disguised, images=images), "renamed", np.int16)
     excluded = {"labelled": find_cohort(tmp_path / "labelled")[0]}
     report = label(unlabelled, single, tmp_path / "out", exclude=excluded)
@@ -135,7 +178,12 @@ def test_an_excluded_study_that_cannot_be_read_is_refused(unlabelled, single, tm
     folder = write(tmp_path / "labelled", patient(7), "x")
     (folder / "x_t1.nii.gz").write_bytes((folder / "x_t1.nii.gz").read_bytes()[:300])
     with pytest.raises(StudyError, match="excluded study cannot be compared"):
-        label(unlabelled, single, tmp_path / "out", exclude={"labelled": find_cohort(tmp_path / "labelled")[0]})
+        label(
+            unlabelled,
+            single,
+            tmp_path / "out",
+            exclude={"labelled": find_cohort(tmp_path / "labelled")[0]},
+        )
     assert names(tmp_path / "out") == []
 
 
@@ -145,7 +193,9 @@ def test_a_truncated_study_does_not_stop_the_rest(unlabelled, single, tmp_path):
     report = label(data, single, tmp_path / "out")
     assert list(report.done) == ["a", "c"] and list(report.failed) == ["b"]
     assert names(tmp_path / "out") == ["a", "c", "manifest.json", "pseudo.json"]
-    assert "b_t2.nii.gz" in json.loads((tmp_path / "out" / "pseudo.json").read_text())["failed"]["b"]
+    assert (
+        "b_t2.nii.gz" in json.loads((tmp_path / "out" / "pseudo.json").read_text())["failed"]["b"]
+    )
     shutil.copytree(unlabelled / "b", data / "b", dirs_exist_ok=True)
     again = label(data, single, tmp_path / "out", resume=True)
     assert (again.skipped, list(again.done), again.failed) == (["a", "c"], ["b"], {})
@@ -153,31 +203,46 @@ def test_a_truncated_study_does_not_stop_the_rest(unlabelled, single, tmp_path):
 
 
 def test_selection_by_agreement_can_be_changed_without_asking_again(unlabelled, ensemble, tmp_path):
-    means = {id: facts["agreement"]["mean"] for id, facts in label(unlabelled, ensemble, tmp_path / "out").done.items()}
+    means = {
+        id: facts["agreement"]["mean"]
+        for id, facts in label(unlabelled, ensemble, tmp_path / "out").done.items()
+    }
     middle = sorted(means.values())[1]
     report = label(unlabelled, ensemble, tmp_path / "out", agreement=middle, resume=True)
     assert report.skipped == ["a", "b", "c"]
     assert {record.id for record in PseudoLabels.open(tmp_path / "out").cohort.studies} == {
         id for id, mean in means.items() if mean >= middle
     }
-    assert all("is below" in reason for reason in report.left_out.values()) and len(report.left_out) == 1
+    assert (
+        all("is below" in reason for reason in report.left_out.values())
+        and len(report.left_out) == 1
+    )
     label(unlabelled, ensemble, tmp_path / "out", agreement=1.0, resume=True)
     with pytest.raises(StudyError, match="no pseudo-label was selected"):
         PseudoLabels.open(tmp_path / "out")
 
 
-def test_other_settings_are_done_again_and_results_never_overwritten_unasked(unlabelled, single, ensemble, tmp_path):
+def test_other_settings_are_done_again_and_results_never_overwritten_unasked(
+    unlabelled, single, ensemble, tmp_path
+):
     label(unlabelled, single, tmp_path / "out")
     with pytest.raises(OutputError, match="--resume"):
         label(unlabelled, single, tmp_path / "out")
-    assert list(label(unlabelled, single, tmp_path / "out", resume=True, soft=True).done) == ["a", "b", "c"]
+    assert list(label(unlabelled, single, tmp_path / "out", resume=True, soft=True).done) == [
+        "a",
+        "b",
+        "c",
+    ]
     assert len(PseudoLabels.open(tmp_path / "out").soft_files("a")) == 3
     assert label(unlabelled, ensemble, tmp_path / "out", resume=True).skipped == []
     shutil.rmtree(tmp_path / "out" / "a")
     (tmp_path / "out" / "a").mkdir()
     (tmp_path / "out" / "a" / "mine.txt").write_text("not yours")
     report = label(unlabelled, ensemble, tmp_path / "out", resume=True)
-    assert isinstance(report.failed["a"], OutputError) and (tmp_path / "out" / "a" / "mine.txt").exists()
+    assert (
+        isinstance(report.failed["a"], OutputError)
+        and (tmp_path / "out" / "a" / "mine.txt").exists()
+    )
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, 0.5])
@@ -221,8 +286,18 @@ pseudo_labels.write_pseudo_labels(
 
 
 def test_killed_in_between_leaves_whole_studies_only(unlabelled, single, package, tmp_path):
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-c", KILLED, str(unlabelled), str(package.folder), str(tmp_path / "out")]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "OMP_NUM_THREADS": "1",
+    }
+    words = [
+        sys.executable,
+        "-c",
+        KILLED,
+        str(unlabelled),
+        str(package.folder),
+        str(tmp_path / "out"),
+    ]
     assert subprocess.run(words, env=environment, timeout=120).returncode == 9
     visible = [name for name in names(tmp_path / "out") if not name.startswith(".")]
     assert visible == ["a"] and names(tmp_path / "out" / "a") == FILES

@@ -12,9 +12,16 @@ from gliodistill.studies.sequence import Sequence
 
 @pytest.fixture(scope="module")
 def logits() -> np.ndarray:
-    """WT, TC, ET somewhere in the middle; not nested everywhere, sure in places, in doubt in others."""
+    """WT, TC, ET somewhere in the middle; not nested everywhere, sure in places, in doubt in
+    others.
+    """
     random = np.random.default_rng(0)
-    away = np.sqrt(sum((axis - n / 2) ** 2 for axis, n in zip(np.indices((37, 20, 18)), (37, 20, 18), strict=True)))
+    away = np.sqrt(
+        sum(
+            (axis - n / 2) ** 2
+            for axis, n in zip(np.indices((37, 20, 18)), (37, 20, 18), strict=True)
+        )
+    )
     made = np.stack([radius - away for radius in (8, 5, 2)]) + random.normal(0, 1, (3, 37, 20, 18))
     return made.astype(np.float32)
 
@@ -27,13 +34,19 @@ def by_whole_maps(logits: np.ndarray, threshold: float, voxel_ml: float) -> dict
         p[p <= FAINT] = 0
         drawn = scores > threshold
         doubtful = ((p > 0.2) & (p < 0.8)).sum() / (p > 0.2).sum()
-        result[region] = [2 * p[drawn].sum() / (p.sum() + drawn.sum()), doubtful, np.log(drawn.sum() * voxel_ml)]
+        result[region] = [
+            2 * p[drawn].sum() / (p.sum() + drawn.sum()),
+            doubtful,
+            np.log(drawn.sum() * voxel_ml),
+        ]
     return result
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.7])
 @pytest.mark.parametrize("cuts", [(), (5,), (1, 17, 30)])
-def test_slabs_give_what_whole_maps_give(logits: np.ndarray, threshold: float, cuts: tuple[int, ...]) -> None:
+def test_slabs_give_what_whole_maps_give(
+    logits: np.ndarray, threshold: float, cuts: tuple[int, ...]
+) -> None:
     evidence = Evidence(threshold)
     for slab in np.split(logits, cuts, axis=1):
         evidence.add(slab)
@@ -70,14 +83,24 @@ def region_quality(intercept: float, **coefficients: float) -> RegionQuality:
     return RegionQuality(intercept, coefficients, 9, 9, 0.05, 0.1, 0.8)
 
 
-def test_dice_is_predicted_where_the_model_knows_how(tmp_path_factory: pytest.TempPathFactory) -> None:
-    quality = QualityModel("made up", 0.5, {"WT": region_quality(0.1, expected_dice=0.5), "TC": region_quality(0.3, lacks_T1=0.5)})
-    package = tiny_model.export(tmp_path_factory.mktemp("m") / "model", quality=quality, may_lack=(Sequence.T1,))
+def test_dice_is_predicted_where_the_model_knows_how(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    quality = QualityModel(
+        "made up",
+        0.5,
+        {"WT": region_quality(0.1, expected_dice=0.5), "TC": region_quality(0.3, lacks_T1=0.5)},
+    )
+    package = tiny_model.export(
+        tmp_path_factory.mktemp("m") / "model", quality=quality, may_lack=(Sequence.T1,)
+    )
     predictor = Predictor(package, threads=1)
     answer = predictor.segment(tiny_model.study())
     predicted = answer.quality.predicted_dice
     assert predicted is not None
-    assert predicted["WT"] == pytest.approx(0.1 + 0.5 * answer.quality.features["WT"]["expected_dice"])
+    assert predicted["WT"] == pytest.approx(
+        0.1 + 0.5 * answer.quality.features["WT"]["expected_dice"]
+    )
     assert predicted["TC"] == pytest.approx(0.3)
     assert predicted["ET"] is None  # never fitted
     low = next(flag for flag in answer.quality.flags if flag.code == "low_quality")

@@ -28,10 +28,17 @@ def headings(card: str) -> list[str]:
 
 def test_sections_stand_between_what_the_model_is_and_how_it_is_used(tmp_path: Path) -> None:
     (tmp_path / "sections.md").write_text(f"\n{SECTIONS}\n\n")
-    package = tiny_model.export(tmp_path / "model", formats=["torch"], card=read_sections(tmp_path / "sections.md"))
+    package = tiny_model.export(
+        tmp_path / "model", formats=["torch"], card=read_sections(tmp_path / "sections.md")
+    )
     card = (package.folder / "README.md").read_text()
     assert f"\n\n{SECTIONS}\n## Use" in card
-    assert headings(card) == ["Intended use", "Numbers", "Use", "Exports against the trained network"]
+    assert headings(card) == [
+        "Intended use",
+        "Numbers",
+        "Use",
+        "Exports against the trained network",
+    ]
     assert "\n\n\n" not in card
     assert ModelPackage.open(package.folder) == package
 
@@ -60,16 +67,28 @@ def test_without_sections_nothing_is_left_open(package: ModelPackage) -> None:
 
 
 def test_says_what_is_drawn_and_what_is_cleaned_away(tmp_path: Path, package: ModelPackage) -> None:
-    assert "* Draws a region where its probability exceeds 0.5; clean-up: none.\n" in (package.folder / "README.md").read_text()
+    assert (
+        "* Draws a region where its probability exceeds 0.5; clean-up: none.\n"
+        in (package.folder / "README.md").read_text()
+    )
     steps = (Step("drop_small_components", {"mm3": 2000}), Step("drop_small_et", {"mm3": 0.5}))
     settings = InferenceSettings((16, 16, 16), threshold=0.35, postprocessing=steps)
-    card = (tiny_model.export(tmp_path / "model", formats=["torch"], inference=settings).folder / "README.md").read_text()
-    assert "exceeds 0.35; clean-up: `drop_small_components` (mm3 2000); `drop_small_et` (mm3 0.5).\n" in card
+    card = (
+        tiny_model.export(tmp_path / "model", formats=["torch"], inference=settings).folder
+        / "README.md"
+    ).read_text()
+    assert (
+        "exceeds 0.35; clean-up: `drop_small_components` (mm3 2000); `drop_small_et` (mm3 0.5).\n"
+        in card
+    )
 
 
 def test_says_whether_bias_fields_are_taken_off(tmp_path: Path, package: ModelPackage) -> None:
     preparation = Preparation(spacing=(1.5, 1.5, 1.5), bias_mm=20.0)
     other = tiny_model.export(tmp_path / "model", formats=["torch"], preparation=preparation)
-    assert "* Works on: 1.5 × 1.5 × 1.5 mm, bias fields taken off (smooth over 20 mm)." in (other.folder / "README.md").read_text()
+    assert (
+        "* Works on: 1.5 × 1.5 × 1.5 mm, bias fields taken off (smooth over 20 mm)."
+        in (other.folder / "README.md").read_text()
+    )
     assert ModelPackage.open(other.folder).preparation == preparation
     assert "bias" not in (package.folder / "README.md").read_text()

@@ -61,8 +61,12 @@ def test_every_runtime_knows_which_sequences_are_missing(tmp_path: Path) -> None
             module.running_var.uniform_(0.5, 2.0)
             module.running_var[:, :2] += 1e5  # beyond half precision
             module.weight.data[:2] *= 300
-    spec = replace(tiny_model.spec("unet"), network=NetworkSpec("unet", {"widths": [4, 8], "norm": "subset"}))
-    package = export_package(network, spec, tmp_path / "model", formats=["openvino", "onnx", "torch"])
+    spec = replace(
+        tiny_model.spec("unet"), network=NetworkSpec("unet", {"widths": [4, 8], "norm": "subset"})
+    )
+    package = export_package(
+        network, spec, tmp_path / "model", formats=["openvino", "onnx", "torch"]
+    )
     whole = np.random.default_rng(1).integers(1, 256, (1, 4, 8, 12, 8), dtype=np.uint8)
     answers = []
     for missing in ([], [0], [0, 1, 2]):
@@ -73,16 +77,23 @@ def test_every_runtime_knows_which_sequences_are_missing(tmp_path: Path) -> None
             answers.append(network(z)[0].numpy())
         for runtime in ("openvino", "onnx", "torch"):
             got = open_runtime(runtime, package, 1)(image)
-            np.testing.assert_allclose(got, answers[-1], atol=0.03 * max(1, np.abs(answers[-1]).max()))
+            np.testing.assert_allclose(
+                got, answers[-1], atol=0.03 * max(1, np.abs(answers[-1]).max())
+            )
     assert np.abs(answers[1] - answers[0]).max() > 0.1
 
 
 def test_parity_is_measured_on_samples_too(tmp_path: Path) -> None:
     sample = np.random.default_rng(2).integers(0, 256, (4, 9, 11, 7), dtype=np.uint8)
-    package = export_package(build("unet", widths=[4, 8]), tiny_model.spec("unet"), tmp_path / "model", samples=[sample])
+    package = export_package(
+        build("unet", widths=[4, 8]), tiny_model.spec("unet"), tmp_path / "model", samples=[sample]
+    )
     openvino, weights = package.exports
     assert (openvino.runtime, weights.runtime) == ("openvino", "torch")
-    assert openvino.studies is not None and (openvino.random.images, openvino.studies.images) == (3, 1)
+    assert openvino.studies is not None and (openvino.random.images, openvino.studies.images) == (
+        3,
+        1,
+    )
     for agreement in (openvino.random, openvino.studies):
         assert 0 < agreement.max_abs_difference < 0.02 * max(1, agreement.max_abs_logit)
         assert all(dice > 0.98 for dice in agreement.dice.values())
@@ -91,7 +102,9 @@ def test_parity_is_measured_on_samples_too(tmp_path: Path) -> None:
 
 def test_disagreement_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(PackageError, match="disagrees"):
-        export_package(build("unet", widths=[4, 8]), tiny_model.spec("unet"), tmp_path / "model", limit=0.0)
+        export_package(
+            build("unet", widths=[4, 8]), tiny_model.spec("unet"), tmp_path / "model", limit=0.0
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -106,7 +119,11 @@ def test_diverged_weights_are_refused(tmp_path: Path) -> None:
 
 def test_network_that_does_not_fit_its_outputs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PackageError, match="does not fit its description"):
-        export_package(build("unet", widths=[4, 8], out_channels=2), tiny_model.spec("unet"), tmp_path / "model")
+        export_package(
+            build("unet", widths=[4, 8], out_channels=2),
+            tiny_model.spec("unet"),
+            tmp_path / "model",
+        )
 
 
 def test_unwritable_place_is_told(tmp_path: Path) -> None:
@@ -119,12 +136,16 @@ def test_a_description_of_another_network_is_refused(tmp_path: Path) -> None:
     spec = tiny_model.spec("unet", network=NetworkSpec("unet", {"widths": [4, 4]}))
     with pytest.raises(PackageError, match="weights do not fit"):
         export_package(build("unet", widths=[4, 8]), spec, tmp_path / "model")
-    package = export_package(build("unet", widths=[4, 8]), spec, tmp_path / "model", formats=["openvino"])
+    package = export_package(
+        build("unet", widths=[4, 8]), spec, tmp_path / "model", formats=["openvino"]
+    )
     with pytest.raises(PackageError, match="no export for torch"):
         open_runtime("torch", package)
 
 
-@pytest.mark.parametrize(("formats", "int8"), [((), False), (("openvino", "tflite"), False), (("torch",), True)])
+@pytest.mark.parametrize(
+    ("formats", "int8"), [((), False), (("openvino", "tflite"), False), (("torch",), True)]
+)
 def test_formats_that_do_not_exist_are_refused(formats: tuple[str, ...], int8: bool) -> None:
     with pytest.raises(PackageError, match="format"):
         check_formats(formats, int8)
@@ -132,7 +153,11 @@ def test_formats_that_do_not_exist_are_refused(formats: tuple[str, ...], int8: b
 
 def test_what_is_wanted_is_what_is_written(tmp_path: Path) -> None:
     package = tiny_model.export(tmp_path / "model", formats=["torch"])
-    assert {file.name for file in package.folder.iterdir()} == {"model.json", "model.safetensors", "README.md"}
+    assert {file.name for file in package.folder.iterdir()} == {
+        "model.json",
+        "model.safetensors",
+        "README.md",
+    }
     with pytest.raises(PackageError, match=r"no export for openvino.*torch"):
         open_runtime("openvino", package)
 
@@ -142,7 +167,9 @@ def test_classes_add_up_to_regions() -> None:
     logits = np.random.default_rng(4).normal(0, 3, (4, 6, 6, 6)).astype(np.float32)
     probability = np.exp(logits.astype(np.float64)) / np.exp(logits.astype(np.float64)).sum(axis=0)
     expected = np.stack([probability[1:].sum(axis=0), probability[2:].sum(axis=0), probability[3]])
-    np.testing.assert_allclose(outputs.region_logits(logits), np.log(expected / (1 - expected)), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        outputs.region_logits(logits), np.log(expected / (1 - expected)), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_classes_without_a_tissue_never_draw_its_region() -> None:

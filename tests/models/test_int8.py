@@ -17,11 +17,15 @@ pytest.importorskip("nncf")
 
 
 def write(out: Path, **wish: object) -> ModelPackage:
-    """A model that draws what is bright, on halves of one study: to calibrate on the one, to compare on the other."""
+    """A model that draws what is bright, on halves of one study: to calibrate on the one, to
+    compare on the other.
+    """
     image = Preparation().apply(tiny_model.study()).image
     patches = [image[:, :16, start : start + 16, 12:28] for start in (0, 8, 16)]
     spec = tiny_model.spec()
-    return export_package(build(spec.network.name), spec, out, int8=Int8(patches, 1, **wish), samples=[image[:, 16:]])
+    return export_package(
+        build(spec.network.name), spec, out, int8=Int8(patches, 1, **wish), samples=[image[:, 16:]]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +35,15 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
 
 def test_the_package_says_how_it_was_quantised(package: ModelPackage) -> None:
     export = package.exports[-1]
-    assert (export.runtime, export.weights, export.files) == ("openvino", "int8", ("model-int8.xml", "model-int8.bin"))
-    assert export.calibration is not None and (export.calibration.studies, export.calibration.patches) == (1, 3)
+    assert (export.runtime, export.weights, export.files) == (
+        "openvino",
+        "int8",
+        ("model-int8.xml", "model-int8.bin"),
+    )
+    assert export.calibration is not None and (
+        export.calibration.studies,
+        export.calibration.patches,
+    ) == (1, 3)
     assert export.studies is not None and min(export.studies.dice.values()) >= 0.99
     assert "calibrated on 3 patches" in (package.folder / "README.md").read_text()
 
@@ -44,7 +55,9 @@ def test_float_is_the_default_unless_told_otherwise(package: ModelPackage, tmp_p
 
 def test_precision_chooses_the_graph(package: ModelPackage) -> None:
     image = Preparation().apply(tiny_model.study()).image[None, :, :36, :36, :32]
-    exact, rough = (open_runtime("openvino", package, 1, precision)(image) for precision in ("f32", "int8"))
+    exact, rough = (
+        open_runtime("openvino", package, 1, precision)(image) for precision in ("f32", "int8")
+    )
     reference = open_runtime("torch", package, 1)(image)
     assert np.abs(exact - reference).mean() < np.abs(rough - reference).mean() < 0.05
 

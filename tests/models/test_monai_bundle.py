@@ -23,7 +23,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file", "ignore:.*
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
-    return write_bundle(build("unet", widths=[4, 8]), tiny_model.spec("unet"), tmp_path_factory.mktemp("bundles") / "tiny")
+    return write_bundle(
+        build("unet", widths=[4, 8]),
+        tiny_model.spec("unet"),
+        tmp_path_factory.mktemp("bundles") / "tiny",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,9 @@ def parser(bundle: Path) -> ConfigParser:
     return parser
 
 
-def test_monai_loads_it_and_its_network_gives_the_same_logits(bundle: Path, parser: ConfigParser, tmp_path: Path) -> None:
+def test_monai_loads_it_and_its_network_gives_the_same_logits(
+    bundle: Path, parser: ConfigParser, tmp_path: Path
+) -> None:
     package = tiny_model.export(tmp_path / "model", "unet", formats=["torch"])  # of the same seed
     levels = np.random.default_rng(1).integers(0, 256, (2, 4, 8, 10, 12), dtype=np.uint8)
     expected = open_runtime("torch", package)(levels)
@@ -52,15 +58,24 @@ def test_monai_loads_it_and_its_network_gives_the_same_logits(bundle: Path, pars
 
 
 def test_monai_agrees_with_what_the_metadata_says_of_in_and_out(bundle: Path) -> None:
-    """MONAI's own check: it makes an input as described, runs it, and compares the output with the description."""
+    """MONAI's own check: it makes an input as described, runs it, and compares the output with the
+    description.
+    """
     configs = bundle / "configs"
-    verify_net_in_out("network_def", configs / "metadata.json", configs / "inference.json", device="cpu", n=4)
+    verify_net_in_out(
+        "network_def", configs / "metadata.json", configs / "inference.json", device="cpu", n=4
+    )
 
 
 def test_metadata_names_channels_labels_and_sides(bundle: Path) -> None:
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
     data = metadata["network_data_format"]
-    assert data["inputs"]["image"]["channel_def"] == {"0": "T1", "1": "T1CE", "2": "T2", "3": "FLAIR"}
+    assert data["inputs"]["image"]["channel_def"] == {
+        "0": "T1",
+        "1": "T1CE",
+        "2": "T2",
+        "3": "FLAIR",
+    }
     assert data["inputs"]["image"]["spatial_shape"] == ["2*n"] * 3
     assert data["outputs"]["pred"]["channel_def"] == {"0": "WT", "1": "TC", "2": "ET"}
     assert metadata["label_classes"] == {"1": "NCR", "2": "ED", "4": "ET"}
@@ -77,7 +92,9 @@ def test_from_a_study_to_regions_in_monai(parser: ConfigParser, tmp_path: Path) 
     prepared = Preparation().apply(study)
     np.testing.assert_array_equal(image.numpy(), prepared.values())
     np.testing.assert_allclose(image.affine.numpy(), prepared.affine)
-    network, infer, draw = (parser.get_parsed_content(name) for name in ("network", "inferer", "postprocessing"))
+    network, infer, draw = (
+        parser.get_parsed_content(name) for name in ("network", "inferer", "postprocessing")
+    )
     with torch.inference_mode():
         logits = infer(image[None], network)[0]
     assert torch.equal(draw(logits).bool(), logits > 0)

@@ -29,7 +29,10 @@ def test_spec_survives_json(package: ModelPackage) -> None:
 def test_postprocessing_survives_json_in_order() -> None:
     steps = (Step("second", {"ml": 0.5, "least": 3}), Step("first"))
     made = tiny_model.spec(inference=InferenceSettings((16, 16, 16), postprocessing=steps))
-    assert ModelSpec.from_dict(json.loads(json.dumps(made.to_dict()))).inference.postprocessing == steps
+    assert (
+        ModelSpec.from_dict(json.loads(json.dumps(made.to_dict()))).inference.postprocessing
+        == steps
+    )
 
 
 def test_saved_copy_is_the_same_package(package: ModelPackage, tmp_path: Path) -> None:
@@ -56,7 +59,10 @@ def test_one_changed_byte_is_found_and_named(folder: Path, name: str, where: flo
         ModelPackage.open(folder)
 
 
-@pytest.mark.parametrize(("old", "new"), [('"seed": 1', '"seed": 2'), ('"threshold": 0.5', '"threshold": 0.4'), ("\n }", "\n\n }")])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"seed": 1', '"seed": 2'), ('"threshold": 0.5', '"threshold": 0.4'), ("\n }", "\n\n }")],
+)
 def test_description_vouches_for_itself(folder: Path, old: str, new: str) -> None:
     text = (folder / "model.json").read_text()
     assert old in text
@@ -76,7 +82,13 @@ def _objects(values: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[st
     """Paths of the objects whose keys are fixed."""
     if isinstance(values, dict) and (not path or path[-1] not in FREE):
         yield path
-    inner = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    inner = (
+        values.items()
+        if isinstance(values, dict)
+        else enumerate(values)
+        if isinstance(values, list)
+        else ()
+    )
     for key, value in inner:
         yield from _objects(value, (*path, key))
 
@@ -91,7 +103,14 @@ def test_every_missing_and_every_unknown_key_is_named(folder: Path) -> None:
     description = folder / "model.json"
     original = description.read_text()
     objects = list(_objects(json.loads(original)))
-    assert {(), ("preparation",), ("network",), ("exports", 0), ("exports", 1, "random"), ("files",)} <= set(objects)
+    assert {
+        (),
+        ("preparation",),
+        ("network",),
+        ("exports", 0),
+        ("exports", 1, "random"),
+        ("files",),
+    } <= set(objects)
     missing = 0
     for path in objects:
         for key in _at(json.loads(original), path):
@@ -137,9 +156,21 @@ def test_every_missing_and_every_unknown_key_is_named(folder: Path) -> None:
         ("inference.postprocessing", {}, "inference.postprocessing"),
         ("inference.postprocessing", [{"name": "", "options": {}}], "inference.postprocessing"),
         ("inference.postprocessing", [{"name": "clean"}], "inference.postprocessing.options"),
-        ("inference.postprocessing", [{"name": "clean", "options": []}], "inference.postprocessing"),
-        ("inference.postprocessing", [{"name": "clean", "options": {"ml": True}}], "inference.postprocessing.clean.ml"),
-        ("inference.postprocessing", [{"name": "clean", "options": {"ml": float("inf")}}], "inference.postprocessing.clean.ml"),
+        (
+            "inference.postprocessing",
+            [{"name": "clean", "options": []}],
+            "inference.postprocessing",
+        ),
+        (
+            "inference.postprocessing",
+            [{"name": "clean", "options": {"ml": True}}],
+            "inference.postprocessing.clean.ml",
+        ),
+        (
+            "inference.postprocessing",
+            [{"name": "clean", "options": {"ml": float("inf")}}],
+            "inference.postprocessing.clean.ml",
+        ),
         ("training.seed", "one", "training"),
         ("training.validation_dice", [1], "training"),
         ("runtime.divisor", 0, "runtime"),
@@ -172,7 +203,10 @@ def test_bad_value_is_named(folder: Path, path: str, value: object, field: str) 
         ({"runtime": "torch", "weights": "float32"}, "exports"),
         ({"random": None}, "exports.0.random"),
         ({"studies": []}, "exports.0.studies"),
-        ({"calibration": {"studies": 1, "patches": "many", "float_layers": 0}}, "exports.0.calibration"),
+        (
+            {"calibration": {"studies": 1, "patches": "many", "float_layers": 0}},
+            "exports.0.calibration",
+        ),
     ],
 )
 def test_bad_export_is_named(folder: Path, changes: dict[str, object], field: str) -> None:
@@ -187,7 +221,10 @@ def test_bad_export_is_named(folder: Path, changes: dict[str, object], field: st
 def test_what_the_package_does_not_hold_is_told(package: ModelPackage) -> None:
     assert package.find("openvino").files == ("model.xml", "model.bin")
     for runtime, weights in (("onnx", None), ("openvino", ("int8",))):
-        with pytest.raises(PackageError, match=rf"no export for {runtime}.*openvino \(float16\), torch \(float32\).*--format"):
+        with pytest.raises(
+            PackageError,
+            match=rf"no export for {runtime}.*openvino \(float16\), torch \(float32\).*--format",
+        ):
             package.find(runtime, weights)
 
 
@@ -199,12 +236,20 @@ def test_a_package_of_format_1_is_read(folder: Path) -> None:
     del values["inference"]["postprocessing"]
     agreement = openvino["random"]
     images = agreement.pop("images")
-    values |= {"format": 1, "parity": {"openvino": {"weights": "float16", "inputs": images, **agreement}}}
+    values |= {
+        "format": 1,
+        "parity": {"openvino": {"weights": "float16", "inputs": images, **agreement}},
+    }
     text = json.dumps(values).replace(values["files"]["model.json"], "0" * 64)
-    (folder / "model.json").write_text(text.replace("0" * 64, hashlib.sha256(text.encode()).hexdigest()))
+    (folder / "model.json").write_text(
+        text.replace("0" * 64, hashlib.sha256(text.encode()).hexdigest())
+    )
     opened = ModelPackage.open(folder)
     assert opened.spec == tiny_model.spec("unet")
-    assert [(export.runtime, export.weights) for export in opened.exports] == [("openvino", "float16"), ("torch", "float32")]
+    assert [(export.runtime, export.weights) for export in opened.exports] == [
+        ("openvino", "float16"),
+        ("torch", "float32"),
+    ]
     assert opened.find("openvino").random.max_abs_difference == agreement["max_abs_difference"]
     assert opened.weights_sha256 == digest == values["files"]["model.safetensors"]
 
@@ -223,5 +268,13 @@ def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
 
 def test_card_tells_what_matters(package: ModelPackage) -> None:
     card = (package.folder / "README.md").read_text()
-    for fact in ("not a medical device", "8 synthetic studies", "WT 0.900", "T1, T1CE, T2, FLAIR", "brats2021", "4 = ET", "openvino"):
+    for fact in (
+        "not a medical device",
+        "8 synthetic studies",
+        "WT 0.900",
+        "T1, T1CE, T2, FLAIR",
+        "brats2021",
+        "4 = ET",
+        "openvino",
+    ):
         assert fact in card

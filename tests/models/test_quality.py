@@ -17,9 +17,18 @@ def rows(patients: int = 12, each: int = 1, noise: float = 0.05) -> list[Quality
     made = []
     for patient in range(patients):
         for _ in range(each):
-            features = {"expected_dice": random.uniform(0.5, 1), "doubtful": random.uniform(0, 0.5), "log_ml": random.normal(3, 1)}
+            features = {
+                "expected_dice": random.uniform(0.5, 1),
+                "doubtful": random.uniform(0, 0.5),
+                "log_ml": random.normal(3, 1),
+            }
             features["lacks_T1"] = 0.0  # never varies
-            dice = 1.4 * features["expected_dice"] - 0.4 - 0.3 * features["doubtful"] + random.normal(0, noise)
+            dice = (
+                1.4 * features["expected_dice"]
+                - 0.4
+                - 0.3 * features["doubtful"]
+                + random.normal(0, noise)
+            )
             made.append(QualityRow(f"p{patient}", "WT", features, float(np.clip(dice, 0, 1))))
     return made
 
@@ -27,11 +36,16 @@ def rows(patients: int = 12, each: int = 1, noise: float = 0.05) -> list[Quality
 def by_least_squares(part: list[QualityRow]) -> tuple[float, np.ndarray]:
     """The same ridge as an ordinary least-squares problem with the penalty as more rows."""
     names = ("expected_dice", "doubtful", "log_ml")
-    x, y = np.array([[row.features[n] for n in names] for row in part]), np.array([row.dice for row in part])
+    x, y = (
+        np.array([[row.features[n] for n in names] for row in part]),
+        np.array([row.dice for row in part]),
+    )
     spread = x.std(axis=0)
     design = np.hstack([np.ones((len(x), 1)), (x - x.mean(axis=0)) / spread])
     penalty = np.hstack([np.zeros((3, 1)), np.sqrt(RIDGE) * np.eye(3)])
-    found = np.linalg.lstsq(np.vstack([design, penalty]), np.concatenate([y, np.zeros(3)]), rcond=None)[0]
+    found = np.linalg.lstsq(
+        np.vstack([design, penalty]), np.concatenate([y, np.zeros(3)]), rcond=None
+    )[0]
     return float(found[0] - (found[1:] / spread) @ x.mean(axis=0)), found[1:] / spread
 
 
@@ -49,7 +63,9 @@ def test_is_the_ridge_regression_and_its_leave_one_out_error() -> None:
     true = np.array([row.dice for row in data])
     assert model.mae == pytest.approx(np.abs(left_out - true).mean())
     assert model.spearman == pytest.approx(spearmanr(left_out, true).statistic)
-    assert model.mae_of_mean == pytest.approx(np.mean([abs(true[i] - np.delete(true, i).mean()) for i in range(len(true))]))
+    assert model.mae_of_mean == pytest.approx(
+        np.mean([abs(true[i] - np.delete(true, i).mean()) for i in range(len(true))])
+    )
     assert (model.patients, model.rows) == (12, 12)
 
 
@@ -63,7 +79,9 @@ def test_rows_of_a_patient_are_left_out_together_and_weigh_one() -> None:
 
 
 def test_predictions_stay_in_range_and_of_fitted_regions() -> None:
-    model = fit_quality([*rows(), *(replace(row, region="ET") for row in rows(3))], "made up", low=0.4)
+    model = fit_quality(
+        [*rows(), *(replace(row, region="ET") for row in rows(3))], "made up", low=0.4
+    )
     assert set(model.regions) == {"WT"}  # three patients are too few for ET
     good = {"expected_dice": 5.0, "doubtful": 0.0, "log_ml": 3.0, "lacks_T1": 0.0}
     assert model.predict({"WT": good, "ET": good}) == {"WT": 1.0}
@@ -98,7 +116,10 @@ def test_damaged_descriptions_name_what_is_wrong(tmp_path: Path) -> None:
         ({"low": 2}, "quality.low"),
         ({"regions": {}}, "quality.regions"),
         ({"regions": {"XX": good["regions"]["WT"]}}, "quality.regions"),
-        ({"regions": {"WT": good["regions"]["WT"] | {"intercept": float("nan")}}}, "quality.regions.WT"),
+        (
+            {"regions": {"WT": good["regions"]["WT"] | {"intercept": float("nan")}}},
+            "quality.regions.WT",
+        ),
         ({"more": 1}, "quality.more"),
     ):
         with pytest.raises(PackageError, match=words):
@@ -106,4 +127,6 @@ def test_damaged_descriptions_name_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(PackageError, match="cannot read the quality model"):
         QualityModel.read(tmp_path / "nowhere.json")
     with pytest.raises(PackageError, match=r"quality.regions.WT.*expected_dice"):
-        tiny_model.spec(quality=fit_quality([replace(row, features={"size": 1.0}) for row in rows()], "made up"))
+        tiny_model.spec(
+            quality=fit_quality([replace(row, features={"size": 1.0}) for row in rows()], "made up")
+        )

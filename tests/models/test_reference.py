@@ -29,19 +29,27 @@ def likelihood(reference: Reference, look: Look, names: tuple[Sequence, ...]) ->
     """The same by SciPy's density."""
     of = dict(zip(look.images, names, strict=True))
     means = dict(zip(SEQUENCES, reference.images, strict=True))
-    total = sum(multivariate_t.logpdf(facts, means[of[s]], reference.images_covariance, TAILS) for s, facts in look.images.items())
+    total = sum(
+        multivariate_t.logpdf(facts, means[of[s]], reference.images_covariance, TAILS)
+        for s, facts in look.images.items()
+    )
     pairs = dict(zip(combinations(SEQUENCES, 2), map(np.array, reference.pairs), strict=True))
     pairs |= {(b, a): mean * MIRROR for (a, b), mean in pairs.items()}
     for (a, b), facts in look.pairs.items():
-        # The covariance of a pair and of its mirror image are not the same: facts are turned, as the mean is.
+        # The covariance of a pair and of its mirror image are not the same: facts are turned, as
+        # the mean is.
         turned = facts if (of[a], of[b]) in combinations(SEQUENCES, 2) else facts * MIRROR
         mean = pairs[min(of[a], of[b], key=SEQUENCES.index), max(of[a], of[b], key=SEQUENCES.index)]
         total += multivariate_t.logpdf(turned, mean, reference.pairs_covariance, TAILS)
     return float(total)
 
 
-@pytest.mark.parametrize("channels", [(0, 1, 2, 3), (1, 0, 2, 3), (0, 1, 3, 2), (3, 1, 2, 0), (1, 2, 0, 3)])
-def test_names_are_doubted_by_the_likelihood(reference: Reference, channels: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "channels", [(0, 1, 2, 3), (1, 0, 2, 3), (0, 1, 3, 2), (3, 1, 2, 0), (1, 2, 0, 3)]
+)
+def test_names_are_doubted_by_the_likelihood(
+    reference: Reference, channels: tuple[int, ...]
+) -> None:
     look = look_at(tissue_studies.levels(30)[list(channels)], SEQUENCES)
     scores = {names: likelihood(reference, look, names) for names in permutations(SEQUENCES)}
     best = max(scores, key=lambda names: scores[names])
@@ -100,8 +108,16 @@ def test_what_is_wrong_is_named(reference: Reference) -> None:
     with pytest.raises(EvaluationError, match=r"too few studies.*got 7"):
         fit_reference((tissue_studies.levels(seed) for seed in range(7)), SEQUENCES)
     values = reference.to_dict()
-    for change, words in (({"margins": [1.0]}, "reference"), ({"farthest": float("inf")}, "reference.farthest"), ({"x": 1}, "reference.x")):
+    for change, words in (
+        ({"margins": [1.0]}, "reference"),
+        ({"farthest": float("inf")}, "reference.farthest"),
+        ({"x": 1}, "reference.x"),
+    ):
         with pytest.raises(PackageError, match=words):
             Reference.from_dict(values | change)
     with pytest.raises(PackageError, match=r"reference.sequences"):
-        tiny_model.spec(reference=fit_reference((tissue_studies.levels(seed)[:2] for seed in range(8)), SEQUENCES[:2]))
+        tiny_model.spec(
+            reference=fit_reference(
+                (tissue_studies.levels(seed)[:2] for seed in range(8)), SEQUENCES[:2]
+            )
+        )

@@ -34,7 +34,11 @@ def test_a_shipped_model_is_small_whole_and_named_as_its_folder(name: str) -> No
     package = ModelPackage.open(find_model(name))
     assert package.name == name
     assert sum(file.stat().st_size for file in package.folder.iterdir()) <= 10_000_000
-    files = {"model.json", "README.md", *(file for export in package.exports for file in export.files)}
+    files = {
+        "model.json",
+        "README.md",
+        *(file for export in package.exports for file in export.files),
+    }
     assert {file.name for file in package.folder.iterdir()} == files
     assert {export.runtime for export in package.exports} == {"openvino", "onnx"}
     assert package.find("onnx").weights == "shared-float16"
@@ -43,15 +47,24 @@ def test_a_shipped_model_is_small_whole_and_named_as_its_folder(name: str) -> No
 def test_the_default_takes_any_subset_and_gives_the_regions() -> None:
     package = ModelPackage.open(find_model())
     assert package.folder == find_model(DEFAULT)
-    assert [str(sequence) for sequence in package.spec.may_lack] == ["T1", "T1CE", "T2", "FLAIR"] == [str(s) for s in package.sequences]
+    assert (
+        [str(sequence) for sequence in package.spec.may_lack]
+        == ["T1", "T1CE", "T2", "FLAIR"]
+        == [str(s) for s in package.sequences]
+    )
     assert package.spec.outputs.names == ("WT", "TC", "ET")
 
 
 def test_both_runtimes_give_the_same_answer() -> None:
     pytest.importorskip("onnxruntime")
     package = ModelPackage.open(find_model())
-    image = np.random.default_rng(1).integers(0, 256, (1, 4, *[2 * package.runtime.divisor] * 3), dtype=np.uint8)
-    ours, theirs = open_runtime("openvino", package, 1, "f32")(image), open_runtime("onnx", package, 1)(image)
+    image = np.random.default_rng(1).integers(
+        0, 256, (1, 4, *[2 * package.runtime.divisor] * 3), dtype=np.uint8
+    )
+    ours, theirs = (
+        open_runtime("openvino", package, 1, "f32")(image),
+        open_runtime("onnx", package, 1)(image),
+    )
     np.testing.assert_allclose(ours, theirs, atol=0.01 * max(1, np.abs(theirs).max()))
 
 
@@ -62,5 +75,9 @@ def test_the_card_says_what_a_person_must_know_and_nothing_of_where_it_was_made(
         assert f"\n## {section}\n" in card
     assert "not a medical device" in card
     for file in package.folder.iterdir():
-        assert not [word for word in (b"/work", b"/tmp", b"/home", b"site-packages") if word in file.read_bytes()], file.name
+        assert not [
+            word
+            for word in (b"/work", b"/tmp", b"/home", b"site-packages")
+            if word in file.read_bytes()
+        ], file.name
     assert json.loads((package.folder / "model.json").read_text())["notice"]

@@ -1,4 +1,6 @@
-"""What every registered network keeps to, whoever wrote it: one interface, a documented size, a graph that agrees."""
+"""What every registered network keeps to, whoever wrote it: one interface, a documented size, a
+graph that agrees.
+"""
 
 import warnings
 from pathlib import Path
@@ -45,7 +47,12 @@ def compact(name):
 def patch(name, network, batch=2, sides=(2, 1, 1)):
     channels = describe(name).options["in_channels"]
     least = -(-16 // network.divisor) * network.divisor
-    return torch.randn(batch, channels, *(least * side for side in sides), generator=torch.Generator().manual_seed(1))
+    return torch.randn(
+        batch,
+        channels,
+        *(least * side for side in sides),
+        generator=torch.Generator().manual_seed(1),
+    )
 
 
 def test_every_network_has_a_paper_and_a_compact_version():
@@ -76,14 +83,19 @@ def test_one_map_in_use_and_every_tap_is_reached(name):
     with FeatureTaps(network.eval(), list(network.taps)) as taps, torch.no_grad():
         (logits,) = network(x)
         assert logits.shape == (2, 3, *x.shape[2:])
-        assert all(features.ndim == 5 and features.shape[0] == 2 and features.isfinite().all() for features in taps.values())
+        assert all(
+            features.ndim == 5 and features.shape[0] == 2 and features.isfinite().all()
+            for features in taps.values()
+        )
     assert network.penalty is None
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_weights_round_trip_and_initialisation_follows_the_seed(name):
     network, twin = compact(name), compact(name)
-    for (key, value), (_, other) in zip(network.state_dict().items(), twin.state_dict().items(), strict=True):
+    for (key, value), (_, other) in zip(
+        network.state_dict().items(), twin.state_dict().items(), strict=True
+    ):
         assert torch.equal(value, other), key
     torch.manual_seed(1)
     other = build(name, **COMPACT[name])
@@ -100,29 +112,52 @@ def test_openvino_computes_the_same_on_another_grid(name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         shape = openvino.PartialShape([-1, describe(name).options["in_channels"], -1, -1, -1])
-        graph = openvino.convert_model(network, example_input=patch(name, network, 1, (1, 1, 1)), input=[shape])
-    run = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1})
+        graph = openvino.convert_model(
+            network, example_input=patch(name, network, 1, (1, 1, 1)), input=[shape]
+        )
+    run = openvino.Core().compile_model(
+        graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    )
     x = patch(name, network, 2, (1, 2, 1))
     with torch.no_grad():
         expected = network(x)[0].numpy()
     assert len(graph.outputs) == 1
-    np.testing.assert_allclose(run(x.numpy())[0], expected, atol=2e-3 * max(1, np.abs(expected).max()))
+    np.testing.assert_allclose(
+        run(x.numpy())[0], expected, atol=2e-3 * max(1, np.abs(expected).max())
+    )
 
 
 def test_the_page_says_what_the_code_counts():
     """docs/networks.md: a row of counts and a row of whose settings they are for every network."""
     page = (Path(__file__).parents[2] / "docs" / "networks.md").read_text()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| `")]
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in page.splitlines()
+        if line.startswith("| `")
+    ]
     counts, settings = cells[: len(NAMES)], cells[len(NAMES) :]
-    assert [row[0] for row in counts] == [row[0] for row in settings] == [f"`{name}`" for name in NAMES]
-    for name, (_, file, citation, stated, parameters, stated_gflops, gflops) in zip(NAMES, counts, strict=True):
+    assert (
+        [row[0] for row in counts]
+        == [row[0] for row in settings]
+        == [f"`{name}`" for name in NAMES]
+    )
+    for name, (_, file, citation, stated, parameters, stated_gflops, gflops) in zip(
+        NAMES, counts, strict=True
+    ):
         paper = PAPERS[name]
         with torch.device("meta"):
             network = build(name)
         network.strip()
         side = -(-128 // network.divisor) * network.divisor
-        counted = flops(network, (1, describe(name).options["in_channels"], side, side, side)) * (128 / side) ** 3 / 1e9
-        assert f'@register("{name}")' in (Path(gliodistill.__file__).parent / file.strip("`")).read_text()
+        counted = (
+            flops(network, (1, describe(name).options["in_channels"], side, side, side))
+            * (128 / side) ** 3
+            / 1e9
+        )
+        assert (
+            f'@register("{name}")'
+            in (Path(gliodistill.__file__).parent / file.strip("`")).read_text()
+        )
         assert citation == paper.citation
         assert stated == ("–" if paper.parameters is None else f"{paper.parameters:g} M")
         assert stated_gflops == ("–" if paper.gflops is None else f"{paper.gflops:g}")

@@ -21,14 +21,22 @@ def test_golden_values_against_numpy(channels, reduction, memory_format):
     attention = ChannelSpatialAttention(channels, reduction).double()
     x = torch.randn(2, channels, 3, 4, 5, dtype=torch.float64)
     values = x.numpy()
-    narrow, wide = (layer for layer in attention.channel.layers if isinstance(layer, torch.nn.Linear))
+    narrow, wide = (
+        layer for layer in attention.channel.layers if isinstance(layer, torch.nn.Linear)
+    )
     assert narrow.out_features == max(1, channels // reduction)
-    w1, b1, w2, b2 = (p.detach().numpy() for layer in (narrow, wide) for p in (layer.weight, layer.bias))
+    w1, b1, w2, b2 = (
+        p.detach().numpy() for layer in (narrow, wide) for p in (layer.weight, layer.bias)
+    )
     hidden = values.mean((2, 3, 4)) @ w1.T + b1
     channel = sigmoid(np.where(hidden > 0, hidden, 0.01 * hidden) @ w2.T + b2)
-    spatial = sigmoid(np.einsum("bcxyz,c->bxyz", values, attention.spatial.mix.weight.detach().numpy()[0]))
+    spatial = sigmoid(
+        np.einsum("bcxyz,c->bxyz", values, attention.spatial.mix.weight.detach().numpy()[0])
+    )
     expected = values + values * channel[:, :, None, None, None] + values * spatial[:, None]
-    np.testing.assert_allclose(attention(x.to(memory_format=memory_format)).detach().numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        attention(x.to(memory_format=memory_format)).detach().numpy(), expected, rtol=1e-12
+    )
 
 
 def test_the_channel_gate_does_not_see_where_voxels_lie():
@@ -58,9 +66,13 @@ def test_gradients():
     parameters = dict(attention.named_parameters())
 
     def apply(x, *values):
-        return torch.func.functional_call(attention, dict(zip(parameters, values, strict=True)), (x,))
+        return torch.func.functional_call(
+            attention, dict(zip(parameters, values, strict=True)), (x,)
+        )
 
-    assert torch.autograd.gradcheck(apply, (x, *(p.detach().clone().requires_grad_() for p in parameters.values())))
+    assert torch.autograd.gradcheck(
+        apply, (x, *(p.detach().clone().requires_grad_() for p in parameters.values()))
+    )
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -77,7 +89,9 @@ def test_keeps_channels_last_forward_and_backward(batch):
 def test_pointwise_equals_a_convolution_and_gives_channels_last(memory_format):
     torch.manual_seed(0)
     pointwise, x = Pointwise(5, 3), torch.randn(2, 5, 2, 3, 4)
-    expected = torch.nn.functional.conv3d(x, pointwise.weight[:, :, None, None, None], pointwise.bias)
+    expected = torch.nn.functional.conv3d(
+        x, pointwise.weight[:, :, None, None, None], pointwise.bias
+    )
     got = pointwise(x.to(memory_format=memory_format))
     torch.testing.assert_close(got, expected)
     assert got.is_contiguous(memory_format=LAST)

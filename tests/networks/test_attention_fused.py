@@ -1,4 +1,6 @@
-"""The attention-fused U-Net: sizes by hand, near a plain U-Net's cost, the same network on every grid."""
+"""The attention-fused U-Net: sizes by hand, near a plain U-Net's cost, the same network on every
+grid.
+"""
 
 import copy
 import warnings
@@ -18,11 +20,20 @@ PLACES = ("bottleneck", "skips")
 
 def tiny(**options):
     torch.manual_seed(0)
-    return build("attention_fused", **{"widths": (4, 6, 8), "embedding": 8, "heads": 2, "layers": 2, **options})
+    return build(
+        "attention_fused",
+        **{"widths": (4, 6, 8), "embedding": 8, "heads": 2, "layers": 2, **options},
+    )
 
 
 def connection_parameters(channels, embedding, layers):
-    layer = 2 * 2 * embedding + 3 * embedding**2 + (embedding**2 + embedding) + 2 * 4 * embedding**2 + 5 * embedding
+    layer = (
+        2 * 2 * embedding
+        + 3 * embedding**2
+        + (embedding**2 + embedding)
+        + 2 * 4 * embedding**2
+        + 5 * embedding
+    )
     projections = channels * embedding + embedding + 2 * embedding + embedding * channels + channels
     return 4**3 * embedding + layers * layer + projections
 
@@ -39,25 +50,42 @@ def test_parameters_and_operations_by_hand(connection):
     connected = widths if connection == "skips" else widths[-1:]
     hidden = [max(1, c // 4) for c in widths[:-1]]
     gates = sum(2 * c * h + h + c + c for c, h in zip(widths[:-1], hidden, strict=True))
-    expected = count_parameters(plain) + sum(connection_parameters(c, e, layers) for c in connected) + gates
+    expected = (
+        count_parameters(plain)
+        + sum(connection_parameters(c, e, layers) for c in connected)
+        + gates
+    )
     assert count_parameters(network) == expected
     shape = (1, 4, 16, 24, 32)
-    gating = sum(2 * 2 * c * h + 2 * c * 16 * 24 * 32 // 8**level for level, (c, h) in enumerate(zip(widths, hidden, strict=False)))
-    counted = flops(plain, shape) + sum(connection_flops(c, e, layers, 4 * 6 * 8) for c in connected) + gating
+    gating = sum(
+        2 * 2 * c * h + 2 * c * 16 * 24 * 32 // 8**level
+        for level, (c, h) in enumerate(zip(widths, hidden, strict=False))
+    )
+    counted = (
+        flops(plain, shape)
+        + sum(connection_flops(c, e, layers, 4 * 6 * 8) for c in connected)
+        + gating
+    )
     assert flops(network, shape) == counted
 
 
 @pytest.mark.parametrize("connection", PLACES)
 def test_the_third_has_eleven_percent_of_the_parameters(connection):
     with torch.device("meta"):
-        whole, third = (count_parameters(build(name, connection=connection)) for name in ("attention_fused", "attention_fused_third"))
+        whole, third = (
+            count_parameters(build(name, connection=connection))
+            for name in ("attention_fused", "attention_fused_third")
+        )
     assert 0.11 <= third / whole <= 0.115  # Xu et al. 2022: "about 11 %"
 
 
 def test_attention_costs_little_beside_the_convolutions():
     shape = (1, 4, 128, 128, 128)
     with torch.device("meta"):
-        plain, *fused = build("nnunet"), *(build("attention_fused", connection=connection) for connection in PLACES)
+        plain, *fused = (
+            build("nnunet"),
+            *(build("attention_fused", connection=connection) for connection in PLACES),
+        )
     assert all(flops(network, shape) < 1.01 * flops(plain, shape) for network in fused)
 
 
@@ -70,14 +98,23 @@ def test_logits_on_two_grids_and_taps_after_attention(connection, stem_stride):
     for sides in ((16, 16, 16), (8, 24, 16)):
         x = torch.randn(2, 4, *sides)
         coarse = tuple(side // (2 * stem_stride) for side in sides)
-        assert [tuple(logits.shape) for logits in network.train()(x)] == [(2, 3, *sides), (2, 3, *coarse)]
+        assert [tuple(logits.shape) for logits in network.train()(x)] == [
+            (2, 3, *sides),
+            (2, 3, *coarse),
+        ]
         with torch.no_grad():
             assert [tuple(logits.shape) for logits in network.eval()(x)] == [(2, 3, *sides)]
     seen = {}
     for name, stage in network.taps.items():
-        stage.register_forward_hook(lambda _stage, _inputs, output, name=name: seen.update({name: output}))
-    network.decoders[0].attention.register_forward_hook(lambda _stage, _inputs, output: seen.update(attended=output))
-    network.encoders[-1][-1].register_forward_hook(lambda _stage, _inputs, output: seen.update(connected=output))
+        stage.register_forward_hook(
+            lambda _stage, _inputs, output, name=name: seen.update({name: output})
+        )
+    network.decoders[0].attention.register_forward_hook(
+        lambda _stage, _inputs, output: seen.update(attended=output)
+    )
+    network.encoders[-1][-1].register_forward_hook(
+        lambda _stage, _inputs, output: seen.update(connected=output)
+    )
     network(x)
     assert seen["decoder0"] is seen["attended"]
     assert seen["bottleneck"] is seen["connected"]
@@ -102,13 +139,19 @@ def test_the_connections_start_near_the_identity(connection):
 def test_every_parameter_gets_a_gradient_at_the_first_step(connection):
     network = tiny(connection=connection, deep_supervision=1)
     sum(logits.square().mean() for logits in network(torch.randn(2, 4, 16, 16, 16))).backward()
-    dead = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    dead = [
+        name
+        for name, p in network.named_parameters()
+        if p.grad is None or not p.grad.abs().max() > 0
+    ]
     assert dead == []
 
 
 @pytest.mark.parametrize("connection", PLACES)
 def test_sees_the_whole_volume(connection):
-    """One changed voxel in a corner moves the logits in the far corner, which a U-Net without norms and transformers could not."""
+    """One changed voxel in a corner moves the logits in the far corner, which a U-Net without norms
+    and transformers could not.
+    """
     network = tiny(connection=connection, norm="batch").eval()
     plain = build("unet", widths=(4, 6, 8), norm="batch").eval()
     x = torch.randn(1, 4, 64, 8, 8)
@@ -121,22 +164,35 @@ def test_sees_the_whole_volume(connection):
 def test_evaluation_is_deterministic_and_the_state_round_trips():
     network, x = tiny(connection="skips").eval(), torch.randn(1, 4, 8, 16, 12)
     twin = tiny(connection="skips").eval()
-    other = copy.deepcopy(twin).apply(lambda m: nn.init.ones_(m.weight) if isinstance(m, nn.Linear) else None)
+    other = copy.deepcopy(twin).apply(
+        lambda m: nn.init.ones_(m.weight) if isinstance(m, nn.Linear) else None
+    )
     other.load_state_dict(network.state_dict())
     with torch.no_grad():
         (first,), (again,), (same_seed,), (loaded,) = network(x), network(x), twin(x), other(x)
-    assert torch.equal(first, again) and torch.equal(first, same_seed) and torch.equal(first, loaded)
+    assert (
+        torch.equal(first, again) and torch.equal(first, same_seed) and torch.equal(first, loaded)
+    )
 
 
 @pytest.mark.parametrize("connection", PLACES)
 @pytest.mark.parametrize("norm", ["instance", "group", "batch"])
 def test_stages_stay_channels_last(connection, norm):
-    network, kept = tiny(widths=(8, 16, 24), connection=connection, norm=norm).to(memory_format=LAST), {}
+    network, kept = (
+        tiny(widths=(8, 16, 24), connection=connection, norm=norm).to(memory_format=LAST),
+        {},
+    )
     for name, stage in network.taps.items():
         for part, module in stage.named_modules():
-            if isinstance(module, nn.Conv3d | nn.ConvTranspose3d) or not part or part in ("attention", "connection"):
+            if (
+                isinstance(module, nn.Conv3d | nn.ConvTranspose3d)
+                or not part
+                or part in ("attention", "connection")
+            ):
                 module.register_forward_hook(
-                    lambda _m, _i, output, name=f"{name}.{part}": kept.update({name: output.is_contiguous(memory_format=LAST)})
+                    lambda _m, _i, output, name=f"{name}.{part}": kept.update(
+                        {name: output.is_contiguous(memory_format=LAST)}
+                    )
                 )
     network(torch.randn(2, 4, 16, 16, 16).to(memory_format=LAST))
     assert {"decoder0.attention", "decoder0.connection", "decoder0.", "bottleneck."} <= kept.keys()
@@ -172,9 +228,13 @@ def test_openvino_computes_the_same_on_another_grid():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of every shape that Python reads
         shape = openvino.PartialShape([-1, 4, -1, -1, -1])
-        graph = openvino.convert_model(network, example_input=torch.randn(1, 4, 8, 8, 8), input=[shape])
+        graph = openvino.convert_model(
+            network, example_input=torch.randn(1, 4, 8, 8, 8), input=[shape]
+        )
     x = torch.randn(1, 4, 12, 8, 20)
-    got = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(x.numpy())[0]
+    got = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(
+        x.numpy()
+    )[0]
     with torch.no_grad():
         np.testing.assert_allclose(got, network(x)[0].numpy(), rtol=1e-4, atol=1e-4)
 

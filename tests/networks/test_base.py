@@ -24,7 +24,9 @@ def test_flops_of_a_u_net_by_hand_and_coarse_heads_cost_nothing_in_use():
     by_hand += 4 * 3 * voxels  # head
     assert flops(build("unet", widths=widths), (1, 4, 16, 16, 16)) == 2 * by_hand
     deep = build("unet", widths=(4, 6, 8), deep_supervision=1)
-    assert flops(deep, (1, 4, 16, 16, 16)) == flops(build("unet", widths=(4, 6, 8)), (1, 4, 16, 16, 16))
+    assert flops(deep, (1, 4, 16, 16, 16)) == flops(
+        build("unet", widths=(4, 6, 8)), (1, 4, 16, 16, 16)
+    )
 
 
 def test_counting_leaves_the_network_as_it_is():

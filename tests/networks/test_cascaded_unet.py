@@ -1,4 +1,6 @@
-"""The cascaded U-Net of Lachinov et al. 2018: its size, encoders that never meet, maps that come from coarser grids."""
+"""The cascaded U-Net of Lachinov et al. 2018: its size, encoders that never meet, maps that come
+from coarser grids.
+"""
 
 import pytest
 import torch
@@ -13,7 +15,9 @@ TINY = {"widths": (2, 4, 6), "scales": 2}
 
 
 def test_the_published_size_and_cost():
-    """38.192 M and 409.996 GFLOP: Intel's Open Model Zoo of the authors' model; it also counts norms and activations."""
+    """38.192 M and 409.996 GFLOP: Intel's Open Model Zoo of the authors' model; it also counts
+    norms and activations.
+    """
     with torch.device("meta"):
         network = build("cascaded_unet", out_channels=4, maps="softmax")
     assert count_parameters(network) / 1e6 == pytest.approx(38.192, abs=0.0005)
@@ -30,11 +34,19 @@ def test_golden_values_of_a_block(groups):
         torch.nn.init.normal_(parameter, 0.1, 0.3)
     x = torch.randn(2, 8, 4, 5, 3, dtype=torch.float64)
     expected = x
-    for norm, convolution in ((block.branch[0], block.branch[2]), (block.branch[3], block.branch[5])):
-        mean, variance = expected.mean((2, 3, 4), keepdim=True), expected.var((2, 3, 4), correction=0, keepdim=True)
+    for norm, convolution in (
+        (block.branch[0], block.branch[2]),
+        (block.branch[3], block.branch[5]),
+    ):
+        mean, variance = (
+            expected.mean((2, 3, 4), keepdim=True),
+            expected.var((2, 3, 4), correction=0, keepdim=True),
+        )
         normal = (expected - mean) / (variance + 1e-5).sqrt()
         normal = normal * norm.weight.view(1, -1, 1, 1, 1) + norm.bias.view(1, -1, 1, 1, 1)
-        expected = functional.conv3d(normal.clamp(min=0), convolution.weight, convolution.bias, padding=1, groups=groups)
+        expected = functional.conv3d(
+            normal.clamp(min=0), convolution.weight, convolution.bias, padding=1, groups=groups
+        )
     torch.testing.assert_close(block(x), x + expected)
 
 
@@ -51,7 +63,10 @@ def test_no_sequence_is_read_by_the_encoder_of_another():
     changed[:, 2] += 1
     for encoder in finest.encoders:
         x, changed = encoder(x), encoder(changed)
-        same = [torch.equal(a, b) for a, b in zip(x.chunk(4, dim=1), changed.chunk(4, dim=1), strict=True)]
+        same = [
+            torch.equal(a, b)
+            for a, b in zip(x.chunk(4, dim=1), changed.chunk(4, dim=1), strict=True)
+        ]
         assert same == [True, True, False, True]
 
 
@@ -73,12 +88,18 @@ def test_sequences_may_come_in_any_order_if_their_encoders_come_along():
 
 
 def test_coarser_maps_enter_the_decoder_on_their_own_grid():
-    """Published: the 1/4 map joins level 2 of the finest U-Net and level 1 of the next; the 1/2 map joins level 1."""
+    """Published: the 1/4 map joins level 2 of the finest U-Net and level 1 of the next; the 1/2 map
+    joins level 1.
+    """
     with torch.device("meta"):
         network = build("cascaded_unet", out_channels=3)
     joined = [[decoder.join.in_channels for decoder in unet.decoders] for unet in network.unets]
-    without = [[(2 + 1) * 8 * 2 ** (scale + level) for level in range(3)] for scale in range(3)]  # up: 2 × width, skip: width
-    extra = [[a - b for a, b in zip(*both, strict=True)] for both in zip(joined, without, strict=True)]
+    without = [
+        [(2 + 1) * 8 * 2 ** (scale + level) for level in range(3)] for scale in range(3)
+    ]  # up: 2 × width, skip: width
+    extra = [
+        [a - b for a, b in zip(*both, strict=True)] for both in zip(joined, without, strict=True)
+    ]
     assert extra == [[0, 3, 3], [0, 3, 0], [0, 0, 0]]
 
 
@@ -86,7 +107,9 @@ def test_the_finest_loss_teaches_the_coarser_u_nets():
     torch.manual_seed(0)
     network = build("cascaded_unet", **TINY)
     network(torch.randn(2, 4, 16, 16, 16))[0].square().mean().backward()
-    assert all(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
+    assert all(
+        parameter.grad is not None and parameter.grad.any() for parameter in network.parameters()
+    )
 
 
 def test_maps_are_probabilities_of_regions_or_classes():
@@ -95,7 +118,9 @@ def test_maps_are_probabilities_of_regions_or_classes():
     for maps, total in (("sigmoid", None), ("softmax", 1.0)):
         seen = []
         network = build("cascaded_unet", maps=maps, **TINY).eval()
-        network.unets[0].decoders[1].register_forward_pre_hook(lambda _module, inputs, seen=seen: seen.append(inputs[2]))
+        network.unets[0].decoders[1].register_forward_pre_hook(
+            lambda _module, inputs, seen=seen: seen.append(inputs[2])
+        )
         with torch.no_grad():
             network(x)
         (probabilities,) = seen
@@ -108,7 +133,9 @@ def test_maps_are_probabilities_of_regions_or_classes():
 @pytest.mark.parametrize("stem_stride", [1, 2])
 def test_interface(stem_stride):
     sides = [(16 * stem_stride, 16, 16), (16, 32, 16)]
-    check_interface("cascaded_unet", sides, (1, 2 * stem_stride), stem_stride=stem_stride, dropout=0.0, **TINY)
+    check_interface(
+        "cascaded_unet", sides, (1, 2 * stem_stride), stem_stride=stem_stride, dropout=0.0, **TINY
+    )
 
 
 def test_three_scales():

@@ -1,4 +1,6 @@
-"""torch.compile keeps the numbers. In a process of its own: the compiler cannot trace through run-time type checks."""
+"""torch.compile keeps the numbers. In a process of its own: the compiler cannot trace through
+run-time type checks.
+"""
 
 import os
 import subprocess
@@ -38,5 +40,10 @@ for a, b in zip(compiled, eager, strict=True):
 
 def test_compiled_equals_eager_and_can_be_tapped():
     source = str(Path(gliodistill.__file__).parents[1])
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env={**os.environ, "PYTHONPATH": source}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env={**os.environ, "PYTHONPATH": source},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr

@@ -17,7 +17,9 @@ TINY = {"widths": (6, 6, 8, 8), "hidden": (10, 10), "norm": "instance", "dropout
 @pytest.mark.parametrize("residual", [False, True])
 def test_its_parameters_by_hand(residual):
     widths = (30, 30, 40, 40, 40, 40, 50, 50)
-    path = 27 * 4 * 30 + sum(27 * a * b + 3 * a for a, b in pairwise(widths))  # a norm has two, a PReLU one
+    path = 27 * 4 * 30 + sum(
+        27 * a * b + 3 * a for a, b in pairwise(widths)
+    )  # a norm has two, a PReLU one
     hidden = 100 * 150 + 3 * 100 + 150 * 150 + 3 * 150
     by_hand = 2 * path + hidden + 3 * 150 + 150 * 3 + 3
     network = build("deepmedic", residual=residual)
@@ -35,8 +37,13 @@ def test_golden_values_of_a_residual_path():
 
     def layer(x, parts):
         norm, prelu, _, convolution = parts
-        mean, variance = x.mean((2, 3, 4), keepdim=True), x.var((2, 3, 4), correction=0, keepdim=True)
-        x = (x - mean) / (variance + 1e-5).sqrt() * norm.weight.view(1, -1, 1, 1, 1) + norm.bias.view(1, -1, 1, 1, 1)
+        mean, variance = (
+            x.mean((2, 3, 4), keepdim=True),
+            x.var((2, 3, 4), correction=0, keepdim=True),
+        )
+        x = (x - mean) / (variance + 1e-5).sqrt() * norm.weight.view(
+            1, -1, 1, 1, 1
+        ) + norm.bias.view(1, -1, 1, 1, 1)
         x = torch.where(x > 0, x, prelu.weight.view(1, -1, 1, 1, 1) * x)
         return functional.conv3d(x, convolution.weight, padding=1)
 
@@ -50,7 +57,9 @@ def test_golden_values_of_a_residual_path():
 
 
 def test_residual_connections_change_what_is_computed():
-    plain, residual = (Path(4, (6, 6, 8, 8), residual=residual, norm="instance") for residual in (False, True))
+    plain, residual = (
+        Path(4, (6, 6, 8, 8), residual=residual, norm="instance") for residual in (False, True)
+    )
     residual.load_state_dict(plain.state_dict())
     x = torch.randn(1, 4, 6, 6, 6)
     assert not torch.allclose(plain(x), residual(x))

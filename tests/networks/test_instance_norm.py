@@ -20,15 +20,21 @@ def norm_with_weights(channels, dtype):
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, LAST])
-@pytest.mark.parametrize("shape", [(1, 6, 4, 3, 5), (3, 2, 2, 2, 2), (2, 1, 3, 4, 2), (1, 5, 2, 1, 7)])
+@pytest.mark.parametrize(
+    "shape", [(1, 6, 4, 3, 5), (3, 2, 2, 2, 2), (2, 1, 3, 4, 2), (1, 5, 2, 1, 7)]
+)
 def test_golden_values_against_numpy(shape, memory_format):
     norm = norm_with_weights(shape[1], torch.float32)
     x = torch.randn(shape) * 3 + 7
     values = x.numpy().astype(np.float64)
     mean, variance = values.mean((2, 3, 4), keepdims=True), values.var((2, 3, 4), keepdims=True)
-    gamma, beta = (p.detach().double().numpy().reshape(1, -1, 1, 1, 1) for p in (norm.weight, norm.bias))
+    gamma, beta = (
+        p.detach().double().numpy().reshape(1, -1, 1, 1, 1) for p in (norm.weight, norm.bias)
+    )
     expected = gamma * (values - mean) / np.sqrt(variance + 1e-5) + beta
-    np.testing.assert_allclose(norm(x.to(memory_format=memory_format)).detach().numpy(), expected, atol=2e-5)
+    np.testing.assert_allclose(
+        norm(x.to(memory_format=memory_format)).detach().numpy(), expected, atol=2e-5
+    )
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -42,7 +48,8 @@ def test_gradients(batch):
     assert torch.autograd.gradcheck(apply, (x, norm.weight, norm.bias))
     ours = torch.autograd.grad(norm(x).square().sum(), (x, norm.weight, norm.bias))
     theirs = torch.autograd.grad(
-        functional.instance_norm(x, weight=norm.weight, bias=norm.bias).square().sum(), (x, norm.weight, norm.bias)
+        functional.instance_norm(x, weight=norm.weight, bias=norm.bias).square().sum(),
+        (x, norm.weight, norm.bias),
     )
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)

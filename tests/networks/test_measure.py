@@ -31,7 +31,13 @@ def test_a_second_is_enough():
 def test_a_network_is_timed_as_it_is_used():
     network, seen = build("unet", widths=(4, 8)), []
     network.head.register_forward_hook(
-        lambda m, i, o: seen.append((m.training, torch.is_grad_enabled(), i[0].is_contiguous(memory_format=torch.channels_last_3d)))
+        lambda m, i, o: seen.append(
+            (
+                m.training,
+                torch.is_grad_enabled(),
+                i[0].is_contiguous(memory_format=torch.channels_last_3d),
+            )
+        )
     )
     timing = time_in_torch(network, (2, 4, 16, 16, 16))
     assert 0 < timing.seconds < 5

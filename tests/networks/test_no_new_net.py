@@ -1,4 +1,6 @@
-"""No New-Net: against the design written out in torch's functions and float64, and sizes counted by hand."""
+"""No New-Net: against the design written out in torch's functions and float64, and sizes counted by
+hand.
+"""
 
 import pytest
 import torch
@@ -13,7 +15,9 @@ def reference(weights, x):
 
     def convolve(x, prefix):
         x = functional.conv3d(x, weights[f"{prefix}.0.weight"], padding=1)
-        x = functional.instance_norm(x, weight=weights[f"{prefix}.1.weight"], bias=weights[f"{prefix}.1.bias"])
+        x = functional.instance_norm(
+            x, weight=weights[f"{prefix}.1.weight"], bias=weights[f"{prefix}.1.bias"]
+        )
         return functional.leaky_relu(x, 0.01)
 
     def twice(x, prefix, first=0):
@@ -50,18 +54,32 @@ def test_parameters_and_operations_by_hand():
     levels = (0, 1, 2, 3, 4, 0, 1, 2, 3)
     with torch.device("meta"):
         network = build("no_new_net")
-    assert count_parameters(network) == sum(27 * i * o + 2 * o for stage in pairs for i, o in stage) + 30 * 3 + 3
-    work = sum(27 * i * o * voxels // 8**level for stage, level in zip(pairs, levels, strict=True) for i, o in stage) + 30 * 3 * voxels
+    assert (
+        count_parameters(network)
+        == sum(27 * i * o + 2 * o for stage in pairs for i, o in stage) + 30 * 3 + 3
+    )
+    work = (
+        sum(
+            27 * i * o * voxels // 8**level
+            for stage, level in zip(pairs, levels, strict=True)
+            for i, o in stage
+        )
+        + 30 * 3 * voxels
+    )
     assert flops(network, (1, 4, 128, 128, 128)) == 2 * work
 
 
 @pytest.mark.parametrize("stem_stride", [1, 2])
 def test_features_stay_channels_last_and_logits_on_the_grid(stem_stride):
-    network = build("no_new_net", widths=(6, 8, 12), stem_stride=stem_stride).to(memory_format=torch.channels_last_3d)
+    network = build("no_new_net", widths=(6, 8, 12), stem_stride=stem_stride).to(
+        memory_format=torch.channels_last_3d
+    )
     kept = []
     for name, module in network.named_modules():
         if not list(module.children()) and "head" not in name:
-            module.register_forward_hook(lambda m, i, o: kept.append(o.is_contiguous(memory_format=torch.channels_last_3d)))
+            module.register_forward_hook(
+                lambda m, i, o: kept.append(o.is_contiguous(memory_format=torch.channels_last_3d))
+            )
     (logits,) = network(torch.randn(2, 4, 16, 24, 16).to(memory_format=torch.channels_last_3d))
     assert logits.shape == (2, 3, 16, 24, 16)
     assert network.divisor == 4 * stem_stride

@@ -33,8 +33,16 @@ def test_describes_options_and_defaults():
         ("unet", {"stem_stride": 3}, ["field stem_stride", "got 3", "1, 2 or 4"]),
         ("unet", {"widths": (4,)}, ["field widths", "two or more"]),
         ("unet", {"widths": (4, 0)}, ["field widths"]),
-        ("unet", {"widths": (4, 8), "deep_supervision": 1}, ["field deep_supervision", "expected 0 to 0"]),
-        ("unet", {"norm": "layer"}, ["field norm", "got layer", "instance, group, batch or subset"]),
+        (
+            "unet",
+            {"widths": (4, 8), "deep_supervision": 1},
+            ["field deep_supervision", "expected 0 to 0"],
+        ),
+        (
+            "unet",
+            {"norm": "layer"},
+            ["field norm", "got layer", "instance, group, batch or subset"],
+        ),
         ("unet", {"in_channels": 0}, ["field in_channels", "at least 1"]),
         ("unet", {"widths": 32}, ["field widths", "got 32", "a list like [32, 64"]),
         ("unet", {"widths": [8, "16"]}, ["field widths", "wrong kind"]),

@@ -24,14 +24,18 @@ def test_its_parameters_by_hand():
     block = [2 * 27 * w * w + 4 * w for w in widths]  # two convolutions, two norms
     by_hand = 27 * 4 * 16 + 2 * 16 + sum(n * b for n, b in zip(blocks, block, strict=True))
     by_hand += sum(8 * fine * coarse for fine, coarse in ((16, 32), (32, 64), (64, 128)))  # down
-    by_hand += sum(fine * coarse + 2 * fine * fine for fine, coarse in ((16, 32), (32, 64), (64, 128))) + sum(block[:3])  # up, join
+    by_hand += sum(
+        fine * coarse + 2 * fine * fine for fine, coarse in ((16, 32), (32, 64), (64, 128))
+    ) + sum(block[:3])  # up, join
     by_hand += 27 * 16 * 3 + 3  # head
     assert count_parameters(build("residual_unet")) == by_hand
 
 
 def group_norm(x, groups, weight, bias):
     rows = x.reshape(x.shape[0], groups, -1)
-    normal = (rows - rows.mean(-1, keepdim=True)) / (rows.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+    normal = (rows - rows.mean(-1, keepdim=True)) / (
+        rows.var(-1, correction=0, keepdim=True) + 1e-5
+    ).sqrt()
     return normal.reshape(x.shape) * weight.view(1, -1, 1, 1, 1) + bias.view(1, -1, 1, 1, 1)
 
 
@@ -52,17 +56,31 @@ def test_golden_values_of_a_residual_block():
 def test_golden_values_of_a_step_up():
     torch.manual_seed(0)
     decoder = ResidualDecoder(4, 8, blocks=1, norm="group").double()
-    x, skip = torch.randn(1, 4, 2, 3, 2, dtype=torch.float64), torch.randn(1, 8, 4, 6, 4, dtype=torch.float64)
+    x, skip = (
+        torch.randn(1, 4, 2, 3, 2, dtype=torch.float64),
+        torch.randn(1, 8, 4, 6, 4, dtype=torch.float64),
+    )
     finer = functional.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)
-    finer = functional.leaky_relu(torch.einsum("oi,bixyz->boxyz", decoder.up[1].weight[:, :, 0, 0, 0], finer), 0.01)
-    joined = torch.einsum("oi,bixyz->boxyz", decoder.join.weight[:, :, 0, 0, 0], torch.cat((skip, finer), dim=1))
+    finer = functional.leaky_relu(
+        torch.einsum("oi,bixyz->boxyz", decoder.up[1].weight[:, :, 0, 0, 0], finer), 0.01
+    )
+    joined = torch.einsum(
+        "oi,bixyz->boxyz", decoder.join.weight[:, :, 0, 0, 0], torch.cat((skip, finer), dim=1)
+    )
     torch.testing.assert_close(decoder(x, skip), decoder.blocks(joined))
 
 
 @pytest.mark.parametrize("stem_stride", [1, 2])
 def test_interface(stem_stride):
     sides = [(8 * stem_stride, 16, 16), (16, 8, 24)]
-    check_interface("residual_unet", sides, (1, 2 * stem_stride), stem_stride=stem_stride, deep_supervision=1, **TINY)
+    check_interface(
+        "residual_unet",
+        sides,
+        (1, 2 * stem_stride),
+        stem_stride=stem_stride,
+        deep_supervision=1,
+        **TINY,
+    )
 
 
 @pytest.mark.parametrize("norm", ["group", "instance"])

@@ -24,7 +24,9 @@ def test_its_parameters_by_hand():
 
     by_hand = 27 * 4 * 16 + sum(2 * block(w, w) for w in widths) + 16 * 3 + 3
     for fine, coarse in pairwise(widths):
-        by_hand += 2 * 8 * fine * coarse + block(2 * fine, fine) + block(fine, fine)  # down and up, decoder
+        by_hand += (
+            2 * 8 * fine * coarse + block(2 * fine, fine) + block(fine, fine)
+        )  # down and up, decoder
     with torch.device("meta"):
         network = build("s3d_unet")
     assert count_parameters(network) == by_hand
@@ -33,7 +35,10 @@ def test_its_parameters_by_hand():
 
 def test_far_cheaper_than_a_plain_u_net_of_its_widths():
     with torch.device("meta"):
-        separable, plain = build("s3d_unet"), build("unet", widths=(16, 32, 64, 128, 256), convs_per_stage=4)
+        separable, plain = (
+            build("s3d_unet"),
+            build("unet", widths=(16, 32, 64, 128, 256), convs_per_stage=4),
+        )
     shape = (1, 4, 64, 64, 64)
     assert flops(separable, shape) < 0.5 * flops(plain, shape)
     assert count_parameters(separable) < 0.5 * count_parameters(plain)
@@ -41,7 +46,9 @@ def test_far_cheaper_than_a_plain_u_net_of_its_widths():
 
 @pytest.mark.parametrize("view", [0, 1, 2])
 def test_the_two_factors_make_a_cube_without_what_lies_between(view):
-    """Without norm and activation, 3² in the plane and 3 through it are one 3³ convolution with an outer product for kernel."""
+    """Without norm and activation, 3² in the plane and 3 through it are one 3³ convolution with an
+    outer product for kernel.
+    """
     torch.manual_seed(0)
     separable = SeparableConv(2, 3, view=view, norm="instance").double()
     plane, through = separable[0], separable[3]
@@ -61,17 +68,28 @@ def test_golden_values_of_a_block(ins, views):
         torch.nn.init.normal_(parameter, 0.1, 0.3)
 
     def normal(x, norm):
-        mean, variance = x.mean((2, 3, 4), keepdim=True), x.var((2, 3, 4), correction=0, keepdim=True)
-        return (x - mean) / (variance + 1e-5).sqrt() * norm.weight.view(1, -1, 1, 1, 1) + norm.bias.view(1, -1, 1, 1, 1)
+        mean, variance = (
+            x.mean((2, 3, 4), keepdim=True),
+            x.var((2, 3, 4), correction=0, keepdim=True),
+        )
+        return (x - mean) / (variance + 1e-5).sqrt() * norm.weight.view(
+            1, -1, 1, 1, 1
+        ) + norm.bias.view(1, -1, 1, 1, 1)
 
     def rectified(x):
         return torch.where(x > 0, x, 0.01 * x)
 
     x = torch.randn(2, ins, 4, 5, 3, dtype=torch.float64)
     seen = []
-    for view, padding in zip(block.views, (((1, 1, 0), (0, 0, 1)), ((1, 0, 1), (0, 1, 0)), ((0, 1, 1), (1, 0, 0))), strict=False):
+    for view, padding in zip(
+        block.views,
+        (((1, 1, 0), (0, 0, 1)), ((1, 0, 1), (0, 1, 0)), ((0, 1, 1), (1, 0, 0))),
+        strict=False,
+    ):
         plane = rectified(normal(functional.conv3d(x, view[0].weight, padding=padding[0]), view[1]))
-        seen.append(rectified(normal(functional.conv3d(plane, view[3].weight, padding=padding[1]), view[4])))
+        seen.append(
+            rectified(normal(functional.conv3d(plane, view[3].weight, padding=padding[1]), view[4]))
+        )
     assert len(seen) == views
     mixed = normal(functional.conv3d(torch.cat(seen, dim=1), block.mix[0].weight), block.mix[1])
     shortcut = x if ins == 6 else functional.conv3d(x, block.shortcut.weight)
@@ -83,7 +101,9 @@ def test_interface():
 
 
 def test_interface_of_the_folded_grid():
-    check_interface("s3d_unet", [(16, 16, 16), (16, 8, 24)], (1,), stem_stride=2, widths=(6, 8), views=1)
+    check_interface(
+        "s3d_unet", [(16, 16, 16), (16, 8, 24)], (1,), stem_stride=2, widths=(6, 8), views=1
+    )
 
 
 def test_either_memory_format():

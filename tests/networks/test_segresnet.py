@@ -32,7 +32,9 @@ def images(*shape):
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
 def test_equals_monai(memory_format):
     torch.manual_seed(0)
-    theirs = SegResNet(init_filters=8, in_channels=4, out_channels=3).double()  # channels-last group norms are inexact in float32
+    theirs = SegResNet(
+        init_filters=8, in_channels=4, out_channels=3
+    ).double()  # channels-last group norms are inexact in float32
     ours = build("segresnet", width=8, dropout=0.0).double().to(memory_format=memory_format)
     ours.body.load_state_dict(theirs.state_dict())
     x = images().double()
@@ -52,22 +54,37 @@ def test_parameters_and_operations_by_hand():
     down = [27 * fine * coarse for fine, coarse in pairwise(widths)]
     up = [coarse * fine for fine, coarse in pairwise(widths)]
     blocks = [1 + 1, 2 + 1, 2 + 1, 4]  # of the encoder and of the decoder, level by level
-    weights = stem + head + 3 + sum(n * (b + 4 * c) for n, b, c in zip(blocks, block, widths, strict=True)) + sum(down) + sum(up) + 2 * 32
+    weights = (
+        stem
+        + head
+        + 3
+        + sum(n * (b + 4 * c) for n, b, c in zip(blocks, block, widths, strict=True))
+        + sum(down)
+        + sum(up)
+        + 2 * 32
+    )
     with torch.device("meta"):
         network = build("segresnet")
     assert count_parameters(network) == weights
     at = [voxels // 8**level for level in range(4)]
     work = (stem + head) * at[0] + sum(n * b * v for n, b, v in zip(blocks, block, at, strict=True))
-    work += sum((d + u) * v for d, u, v in zip(down, up, at[1:], strict=True))  # both run on the coarser grid
+    work += sum(
+        (d + u) * v for d, u, v in zip(down, up, at[1:], strict=True)
+    )  # both run on the coarser grid
     assert flops(network, (1, 4, 128, 128, 128)) == 2 * work
 
 
 def test_penalty_is_reconstruction_and_divergence():
     network, x, seen = autoencoder(), images(), {}
     for name in ("vae_fc1", "vae_fc2", "vae_fc3", "vae_conv_final"):
-        getattr(network.body, name).register_forward_hook(lambda m, i, o, n=name: seen.update({n: (i[0], o)}))
+        getattr(network.body, name).register_forward_hook(
+            lambda m, i, o, n=name: seen.update({n: (i[0], o)})
+        )
     network.train()(x)
-    mean, raw, drawn = (seen[name][side].detach().double().numpy() for name, side in (("vae_fc1", 1), ("vae_fc2", 1), ("vae_fc3", 0)))
+    mean, raw, drawn = (
+        seen[name][side].detach().double().numpy()
+        for name, side in (("vae_fc1", 1), ("vae_fc2", 1), ("vae_fc3", 0))
+    )
     deviation = np.log1p(np.exp(raw))
     divergence = 0.5 * np.mean(mean**2 + deviation**2 - np.log(deviation**2) - 1)
     error = np.mean((seen["vae_conv_final"][1].detach().double().numpy() - x.double().numpy()) ** 2)
@@ -119,7 +136,9 @@ def test_dropout_acts_on_whole_channels_while_training():
 
 
 def test_export_holds_no_autoencoder(tmp_path):
-    spec = tiny_model.spec("segresnet_vae", network=NetworkSpec("segresnet_vae", {"width": 8, "patch": list(PATCH)}))
+    spec = tiny_model.spec(
+        "segresnet_vae", network=NetworkSpec("segresnet_vae", {"width": 8, "patch": list(PATCH)})
+    )
     package = export_package(autoencoder(), spec, tmp_path / "model")
     assert not [name for name in load_file(package.folder / "model.safetensors") if "vae" in name]
     image = np.random.default_rng(1).integers(0, 256, (1, 4, 8, 24, 16), dtype=np.uint8)
@@ -128,7 +147,10 @@ def test_export_holds_no_autoencoder(tmp_path):
 
 
 def test_another_training_patch_is_named():
-    with pytest.raises(RecipeError, match=r"field patch, got \(16, 16, 16\), expected \(32, 16, 32\).*sampling\.patch"):
+    with pytest.raises(
+        RecipeError,
+        match=r"field patch, got \(16, 16, 16\), expected \(32, 16, 32\).*sampling\.patch",
+    ):
         autoencoder()(images(16, 16, 16))
 
 

@@ -27,7 +27,9 @@ def draw(channels, side=8):
 @pytest.mark.parametrize("channels", [[1, 3], [0], [0, 1, 2, 3], [2, 3]])
 @pytest.mark.parametrize("training", [True, False])
 def test_zero_filled_is_the_network_inside_on_zero_filled_input(channels, training):
-    network = build("zero_filled", in_channels=len(channels), network="unet", options=SMALL, channels=channels).train(training)
+    network = build(
+        "zero_filled", in_channels=len(channels), network="unet", options=SMALL, channels=channels
+    ).train(training)
     x = draw(len(channels))
     filled = torch.zeros(2, 4, 8, 8, 8)
     filled[:, channels] = x
@@ -74,18 +76,31 @@ def test_selecting_shows_only_its_own_channels():
 
 
 def test_a_zero_filled_network_is_exported_and_runs(tmp_path: Path) -> None:
-    options = {"in_channels": 2, "network": "unet", "options": {"widths": [4, 8]}, "channels": [1, 3]}
+    options = {
+        "in_channels": 2,
+        "network": "unet",
+        "options": {"widths": [4, 8]},
+        "channels": [1, 3],
+    }
     torch.manual_seed(0)
     network = build("zero_filled", **options).eval()
     pair = Preparation(sequences=(Sequence.T1CE, Sequence.FLAIR))
-    package = export_package(network, tiny_model.spec(preparation=pair, network=NetworkSpec("zero_filled", options)), tmp_path / "model")
+    package = export_package(
+        network,
+        tiny_model.spec(preparation=pair, network=NetworkSpec("zero_filled", options)),
+        tmp_path / "model",
+    )
     levels = np.random.default_rng(0).integers(0, 256, (1, 2, 10, 6, 8), dtype=np.uint8)
     filled = np.zeros((1, 4, 10, 6, 8), dtype=np.float32)
     filled[:, [1, 3]] = dequantise(levels)
     with torch.no_grad():
         expected = network.network(torch.from_numpy(filled))[0].numpy()
     for runtime in ("openvino", "torch"):
-        np.testing.assert_allclose(open_runtime(runtime, package, 1)(levels), expected, atol=0.02 * max(1, np.abs(expected).max()))
+        np.testing.assert_allclose(
+            open_runtime(runtime, package, 1)(levels),
+            expected,
+            atol=0.02 * max(1, np.abs(expected).max()),
+        )
 
 
 @register("test_penalised")
@@ -94,7 +109,10 @@ class Penalised(Network):
 
     def __init__(self, in_channels: int = 4, out_channels: int = 3) -> None:
         super().__init__()
-        self.conv, self.branch = nn.Conv3d(in_channels, out_channels, 1), nn.Conv3d(in_channels, 1, 1)
+        self.conv, self.branch = (
+            nn.Conv3d(in_channels, out_channels, 1),
+            nn.Conv3d(in_channels, 1, 1),
+        )
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         self.penalty = self.branch(x).square().mean() if self.training else None
@@ -112,4 +130,7 @@ def test_what_only_training_needs_is_that_of_the_network_inside():
     network.eval()(draw(2))
     assert network.penalty is None
     network.strip()
-    assert {name for name, _ in network.named_parameters()} == {"network.conv.weight", "network.conv.bias"}
+    assert {name for name, _ in network.named_parameters()} == {
+        "network.conv.weight",
+        "network.conv.bias",
+    }

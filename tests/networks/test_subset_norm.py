@@ -50,9 +50,13 @@ def test_each_sample_is_normalised_by_the_statistics_of_its_subset():
     norm.running_mean.normal_()
     norm.running_var.uniform_(0.5, 2.0)
     rows, x = [15, 9, 1], torch.randn(3, 3, 4, 5, 6)
-    gamma, beta, means, variances = (t.detach().double().numpy() for t in (norm.weight, norm.bias, norm.running_mean, norm.running_var))
+    gamma, beta, means, variances = (
+        t.detach().double().numpy()
+        for t in (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+    )
     expected = [
-        (x[i].double().numpy() - means[row][:, None, None, None]) * (gamma / np.sqrt(variances[row] + 1e-5))[:, None, None, None]
+        (x[i].double().numpy() - means[row][:, None, None, None])
+        * (gamma / np.sqrt(variances[row] + 1e-5))[:, None, None, None]
         + beta[:, None, None, None]
         for i, row in enumerate(rows)
     ]
@@ -62,7 +66,10 @@ def test_each_sample_is_normalised_by_the_statistics_of_its_subset():
 
 def test_training_normalises_by_the_batch_and_remembers_it_for_its_subsets():
     torch.manual_seed(0)
-    norm, first, second, other = subset_norm(), *(torch.randn(2, 3, 4, 4, 4) * 2 + 1 for _ in range(3))
+    norm, first, second, other = (
+        subset_norm(),
+        *(torch.randn(2, 3, 4, 4, 4) * 2 + 1 for _ in range(3)),
+    )
     with telling_subsets(norm, lacking(5, 5)):
         y = norm(first)
         expected = functional.batch_norm(first, None, None, norm.weight, norm.bias, training=True)
@@ -83,12 +90,19 @@ def test_training_normalises_by_the_batch_and_remembers_it_for_its_subsets():
 
 def test_without_a_momentum_it_is_the_plain_mean_of_all_batches():
     torch.manual_seed(0)
-    norm, batches = subset_norm(momentum=None), [torch.randn(2, 3, 4, 4, 4) + step for step in range(4)]
+    norm, batches = (
+        subset_norm(momentum=None),
+        [torch.randn(2, 3, 4, 4, 4) + step for step in range(4)],
+    )
     with telling_subsets(norm, lacking(6, 6)):
         for batch in batches:
             norm(batch)
-    np.testing.assert_allclose(norm.running_mean[6], np.mean([moments(b)[0] for b in batches], axis=0), atol=1e-5)
-    np.testing.assert_allclose(norm.running_var[6], np.mean([moments(b)[1] for b in batches], axis=0), rtol=1e-5)
+    np.testing.assert_allclose(
+        norm.running_mean[6], np.mean([moments(b)[0] for b in batches], axis=0), atol=1e-5
+    )
+    np.testing.assert_allclose(
+        norm.running_var[6], np.mean([moments(b)[1] for b in batches], axis=0), rtol=1e-5
+    )
     np.testing.assert_allclose(norm.running_mean[2], norm.running_mean[6], atol=1e-5)  # never met
     norm.reset_running_stats()
     assert not norm.batches_seen.any()
@@ -98,7 +112,10 @@ def test_without_a_momentum_it_is_the_plain_mean_of_all_batches():
 def test_a_network_answers_for_each_study_as_if_it_were_alone_and_like_batch_norm_where_nothing_is_missing():
     torch.manual_seed(0)
     network, plain = (build("unet", widths=(4, 8), norm=kind) for kind in ("subset", "batch"))
-    plain.load_state_dict({k: v for k, v in network.state_dict().items() if "running" not in k and "seen" not in k}, strict=False)
+    plain.load_state_dict(
+        {k: v for k, v in network.state_dict().items() if "running" not in k and "seen" not in k},
+        strict=False,
+    )
     for _ in range(3):
         x = torch.randn(2, 4, 8, 8, 8)
         torch.testing.assert_close(network(x)[0], plain(x)[0])
@@ -108,7 +125,9 @@ def test_a_network_answers_for_each_study_as_if_it_were_alone_and_like_batch_nor
     together = network(x)[0]
     for i in range(3):
         torch.testing.assert_close(network(x[i : i + 1])[0][0], together[i], atol=1e-5, rtol=1e-5)
-    for norm, other in zip((m for m in network.modules() if isinstance(m, SubsetNorm)), batch_norms(plain), strict=True):
+    for norm, other in zip(
+        (m for m in network.modules() if isinstance(m, SubsetNorm)), batch_norms(plain), strict=True
+    ):
         other.running_mean.copy_(norm.running_mean[15])
         other.running_var.copy_(norm.running_var[15])
     torch.testing.assert_close(plain(x[:1])[0], together[:1], atol=1e-5, rtol=1e-5)
@@ -117,7 +136,11 @@ def test_a_network_answers_for_each_study_as_if_it_were_alone_and_like_batch_nor
 
 def test_shapes_alone_will_do_to_count_operations():
     network = build("unet", widths=(4, 8), norm="subset")
-    assert flops(network, (2, 4, 8, 8, 8)) == flops(build("unet", widths=(4, 8), norm="batch"), (2, 4, 8, 8, 8)) > 0
+    assert (
+        flops(network, (2, 4, 8, 8, 8))
+        == flops(build("unet", widths=(4, 8), norm="batch"), (2, 4, 8, 8, 8))
+        > 0
+    )
 
 
 def batch_norms(network):
@@ -141,4 +164,6 @@ def test_subsets_need_to_be_told_and_have_four_channels():
     with pytest.raises(RecipeError, match="at most 4"):
         build("unet", in_channels=5, norm="subset")
     with pytest.raises(RecipeError, match="at most 4"):
-        build("residual_unet", in_channels=5, norm="subset", widths=(4, 8), encoder_blocks=(1, 1))(torch.randn(1, 5, 8, 8, 8))
+        build("residual_unet", in_channels=5, norm="subset", widths=(4, 8), encoder_blocks=(1, 1))(
+            torch.randn(1, 5, 8, 8, 8)
+        )

@@ -13,7 +13,13 @@ from gliodistill.networks.transformer import SelfAttention, TransformerLayer, Vo
 def tiny(embedding=6, layers=2, heads=3, hidden=10, grid=4, **options):
     """A transformer in float64 and evaluation mode, its positions and norms unlike fresh ones."""
     torch.manual_seed(0)
-    transformer = VolumetricTransformer(embedding, layers=layers, heads=heads, hidden=hidden, grid=grid, **options).double().eval()
+    transformer = (
+        VolumetricTransformer(
+            embedding, layers=layers, heads=heads, hidden=hidden, grid=grid, **options
+        )
+        .double()
+        .eval()
+    )
     with torch.no_grad():
         for name, parameter in transformer.named_parameters():
             parameter.add_(torch.randn_like(parameter) * (0.5 if name == "positions" else 0.1))
@@ -21,7 +27,9 @@ def tiny(embedding=6, layers=2, heads=3, hidden=10, grid=4, **options):
 
 
 def layer_norm(x, weight, bias):
-    return weight * (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) + bias
+    return (
+        weight * (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) + bias
+    )
 
 
 def attend(x, qkv, weight, bias, heads):
@@ -40,7 +48,9 @@ def positions_on(grid, stored):
     """Trilinear interpolation between voxel centres, the outer half voxel held constant."""
     axes = [(np.arange(n) + 0.5) * stored.shape[1] / n - 0.5 for n in grid]
     at = np.meshgrid(*axes, indexing="ij")
-    return np.stack([map_coordinates(channel, at, order=1, mode="nearest") for channel in stored], axis=-1)
+    return np.stack(
+        [map_coordinates(channel, at, order=1, mode="nearest") for channel in stored], axis=-1
+    )
 
 
 def by_hand(transformer, tokens, heads):
@@ -51,9 +61,20 @@ def by_hand(transformer, tokens, heads):
         for layer in range(len(transformer.layers)):
             norm1, attention, norm2, up, down = (
                 [state[f"layers.{layer}.{name}.{kind}"] for kind in ("weight", "bias")]
-                for name in ("attention.0", "attention.1.project.0", "feed_forward.0", "feed_forward.1", "feed_forward.4")
+                for name in (
+                    "attention.0",
+                    "attention.1.project.0",
+                    "feed_forward.0",
+                    "feed_forward.1",
+                    "feed_forward.4",
+                )
             )
-            t = t + attend(layer_norm(t, *norm1), state[f"layers.{layer}.attention.1.qkv.weight"], *attention, heads)
+            t = t + attend(
+                layer_norm(t, *norm1),
+                state[f"layers.{layer}.attention.1.qkv.weight"],
+                *attention,
+                heads,
+            )
             h = layer_norm(t, *norm2) @ up[0].T + up[1]
             t = t + h * (1 + erf(h / np.sqrt(2))) / 2 @ down[0].T + down[1]
         out.append(t.reshape(tokens.shape[1:]))
@@ -64,7 +85,12 @@ def by_hand(transformer, tokens, heads):
 def test_golden_values_against_numpy(sides):
     transformer = tiny()
     tokens = torch.randn(2, *sides, 6, dtype=torch.float64)
-    np.testing.assert_allclose(transformer(tokens).detach().numpy(), by_hand(transformer, tokens.numpy(), 3), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        transformer(tokens).detach().numpy(),
+        by_hand(transformer, tokens.numpy(), 3),
+        rtol=1e-9,
+        atol=1e-12,
+    )
 
 
 def test_positions_alone_tell_tokens_apart():
@@ -90,20 +116,38 @@ def test_gradients():
     parameters = dict(attention.named_parameters())
 
     def apply(tokens, *values):
-        return torch.func.functional_call(attention, dict(zip(parameters, values, strict=True)), (tokens,))
+        return torch.func.functional_call(
+            attention, dict(zip(parameters, values, strict=True)), (tokens,)
+        )
 
-    assert torch.autograd.gradcheck(apply, (tokens, *(p.detach().clone().requires_grad_() for p in parameters.values())))
+    assert torch.autograd.gradcheck(
+        apply, (tokens, *(p.detach().clone().requires_grad_() for p in parameters.values()))
+    )
 
 
 def test_dropout_rests_in_evaluation():
     transformer, tokens = tiny(dropout=0.5), torch.randn(1, 4, 4, 4, 6, dtype=torch.float64)
-    np.testing.assert_allclose(transformer(tokens).detach().numpy(), by_hand(transformer, tokens.numpy(), 3), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        transformer(tokens).detach().numpy(),
+        by_hand(transformer, tokens.numpy(), 3),
+        rtol=1e-9,
+        atol=1e-12,
+    )
     transformer.train()
     assert (transformer(tokens) - transformer(tokens)).abs().max() > 0.1
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("embedding", 0), ("layers", 0), ("heads", 0), ("heads", 4), ("hidden", 0), ("dropout", 1.0), ("dropout", -0.1)]
+    ("option", "value"),
+    [
+        ("embedding", 0),
+        ("layers", 0),
+        ("heads", 0),
+        ("heads", 4),
+        ("hidden", 0),
+        ("dropout", 1.0),
+        ("dropout", -0.1),
+    ],
 )
 def test_options_out_of_range_are_named(option, value):
     with pytest.raises(RecipeError, match=f"field {option}"):

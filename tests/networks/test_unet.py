@@ -1,4 +1,6 @@
-"""The U-Net: equal to MONAI's DynUNet, at the sizes the papers state, in the interface the losses expect."""
+"""The U-Net: equal to MONAI's DynUNet, at the sizes the papers state, in the interface the losses
+expect.
+"""
 
 import copy
 
@@ -17,21 +19,38 @@ THIRD = (11, 21, 43, 85, 107, 107)
 def dynunet(widths, **options):
     strides = [1] + [2] * (len(widths) - 1)
     norm = ("INSTANCE", {"affine": True})
-    return DynUNet(3, 4, 3, [3] * len(widths), strides, strides[1:], filters=widths, norm_name=norm, **options)
+    return DynUNet(
+        3, 4, 3, [3] * len(widths), strides, strides[1:], filters=widths, norm_name=norm, **options
+    )
 
 
 def in_order(network):
-    """The layers with weights, in the order data meets them (DynUNet registers them so but for skip_layers aliases)."""
+    """The layers with weights, in the order data meets them (DynUNet registers them so but for
+    skip_layers aliases).
+    """
     if isinstance(network, DynUNet):
-        parts = [network.input_block, *network.downsamples, network.bottleneck, *network.upsamples, network.output_block]
+        parts = [
+            network.input_block,
+            *network.downsamples,
+            network.bottleneck,
+            *network.upsamples,
+            network.output_block,
+        ]
     else:
         parts = [*network.encoders, *reversed(network.decoders), network.head]
-    return [layer for part in parts for kind in (nn.Conv3d | nn.ConvTranspose3d, object) for layer in weighted(part, kind)]
+    return [
+        layer
+        for part in parts
+        for kind in (nn.Conv3d | nn.ConvTranspose3d, object)
+        for layer in weighted(part, kind)
+    ]
 
 
 def weighted(part, kind):
     convolutions = nn.Conv3d | nn.ConvTranspose3d
-    layers = [m for m in part.modules() if not list(m.children()) and list(m.parameters(recurse=False))]
+    layers = [
+        m for m in part.modules() if not list(m.children()) and list(m.parameters(recurse=False))
+    ]
     return [m for m in layers if isinstance(m, convolutions) == (kind is not object)]
 
 
@@ -40,7 +59,10 @@ def copy_weights(source, target):
     assert len(theirs) == len(ours)
     for a, b in zip(theirs, ours, strict=True):
         assert a.weight.shape == b.weight.shape
-        b.load_state_dict({key: value for key, value in a.state_dict().items() if key in b.state_dict()}, strict=True)
+        b.load_state_dict(
+            {key: value for key, value in a.state_dict().items() if key in b.state_dict()},
+            strict=True,
+        )
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
@@ -70,7 +92,9 @@ def test_presets_have_the_parameters_of_dynunet(name, widths):
 
 def test_the_width_third_student_is_eleven_percent_of_the_teacher():
     teacher, student = count_parameters(build("nnunet")), count_parameters(build("nnunet_third"))
-    assert teacher / 1e6 == pytest.approx(31.19, abs=0.01)  # Xu et al. 2022 as read in 2026: 31.18 M without affine norms
+    assert teacher / 1e6 == pytest.approx(
+        31.19, abs=0.01
+    )  # Xu et al. 2022 as read in 2026: 31.18 M without affine norms
     assert student / teacher == pytest.approx(0.1114, abs=1e-3)
 
 
@@ -81,14 +105,20 @@ def test_logits_lie_on_the_input_grid_and_deep_supervision_on_coarser_ones(stem_
     x = torch.randn(2, 4, 32, 64, 32)
     shapes = [tuple(logits.shape) for logits in network.train()(x)]
     s = 2 * stem_stride
-    assert shapes == [(2, 3, 32, 64, 32), (2, 3, 32 // s, 64 // s, 32 // s), (2, 3, 16 // s, 32 // s, 16 // s)]
+    assert shapes == [
+        (2, 3, 32, 64, 32),
+        (2, 3, 32 // s, 64 // s, 32 // s),
+        (2, 3, 16 // s, 32 // s, 16 // s),
+    ]
     with torch.no_grad():
         assert [tuple(logits.shape) for logits in network.eval()(x)] == shapes[:1]
 
 
 def test_sides_must_suit_the_depth():
     network = build("fast")
-    with pytest.raises(RecipeError, match=r"got \(32, 32, 30\), expected sides that are multiples of 16"):
+    with pytest.raises(
+        RecipeError, match=r"got \(32, 32, 30\), expected sides that are multiples of 16"
+    ):
         network(torch.zeros(1, 4, 32, 32, 30))
 
 
@@ -103,13 +133,18 @@ def test_taps_name_every_stage():
 @pytest.mark.parametrize("norm", ["instance", "group", "batch"])
 @pytest.mark.parametrize("stem_stride", [1, 2])
 def test_features_stay_channels_last(norm, stem_stride):
-    # Two samples: PyTorch sends a *single* small one (C·X·Y ≤ 20480) to a kernel that knows no channels-last.
-    network = build("unet", widths=(8, 16, 24), stem_stride=stem_stride, norm=norm).to(memory_format=torch.channels_last_3d)
+    # Two samples: PyTorch sends a *single* small one (C·X·Y ≤ 20480) to a kernel that knows no
+    # channels-last.
+    network = build("unet", widths=(8, 16, 24), stem_stride=stem_stride, norm=norm).to(
+        memory_format=torch.channels_last_3d
+    )
     kept = []
     for module in network.modules():
         if not list(module.children()) and module is not network.head:
             module.register_forward_hook(
-                lambda m, i, o: kept.append((type(m).__name__, o.is_contiguous(memory_format=torch.channels_last_3d)))
+                lambda m, i, o: kept.append(
+                    (type(m).__name__, o.is_contiguous(memory_format=torch.channels_last_3d))
+                )
             )
     network(torch.randn(2, 4, 16, 16, 16).to(memory_format=torch.channels_last_3d))
     assert len(kept) > 20

@@ -1,4 +1,6 @@
-"""UNet++: MONAI's numbers, heads of deep supervision that cost nothing where they are not asked for."""
+"""UNet++: MONAI's numbers, heads of deep supervision that cost nothing where they are not asked
+for.
+"""
 
 import pytest
 import torch
@@ -22,7 +24,10 @@ def images():
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
 def test_equals_monai_with_every_head(memory_format):
     torch.manual_seed(0)
-    theirs, ours = monai(WIDTHS), build("unet_plus_plus", widths=WIDTHS, deep_supervision=3).to(memory_format=memory_format)
+    theirs, ours = (
+        monai(WIDTHS),
+        build("unet_plus_plus", widths=WIDTHS, deep_supervision=3).to(memory_format=memory_format),
+    )
     for norm in (m for m in theirs.modules() if isinstance(m, nn.InstanceNorm3d)):
         nn.init.normal_(norm.weight, 1.0, 0.2)
         nn.init.normal_(norm.bias, 0.0, 0.2)
@@ -55,11 +60,15 @@ def test_heads_are_dropped_for_use():
 
 
 def test_every_weight_learns_and_features_stay_channels_last():
-    network = build("unet_plus_plus", widths=WIDTHS, deep_supervision=1).to(memory_format=torch.channels_last_3d)
+    network = build("unet_plus_plus", widths=WIDTHS, deep_supervision=1).to(
+        memory_format=torch.channels_last_3d
+    )
     kept = []
     for name, module in network.named_modules():
         if not list(module.children()) and not name.startswith("body.final"):
-            module.register_forward_hook(lambda m, i, o: kept.append(o.is_contiguous(memory_format=torch.channels_last_3d)))
+            module.register_forward_hook(
+                lambda m, i, o: kept.append(o.is_contiguous(memory_format=torch.channels_last_3d))
+            )
     logits = network(images().to(memory_format=torch.channels_last_3d))
     assert len(kept) > 50 and all(kept)
     sum(part.square().mean() for part in logits).backward()

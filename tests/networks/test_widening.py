@@ -22,12 +22,18 @@ def trained(widths, **options):
 def shaken(network):
     for name, value in network.state_dict().items():
         if value.ndim == 1:
-            value.copy_(torch.rand(value.shape) + 0.5 if name.endswith(("weight", "var")) else torch.randn(value.shape) * 0.3)
+            value.copy_(
+                torch.rand(value.shape) + 0.5
+                if name.endswith(("weight", "var"))
+                else torch.randn(value.shape) * 0.3
+            )
     return network
 
 
 def patch(channels=4, side=16, batch=2):
-    return torch.randn(batch, channels, side, side, side, generator=torch.Generator().manual_seed(1))
+    return torch.randn(
+        batch, channels, side, side, side, generator=torch.Generator().manual_seed(1)
+    )
 
 
 def assert_equal(got, expected):
@@ -59,7 +65,9 @@ def test_computes_the_same(norm, narrow, wide, memory_format):
 
 @pytest.mark.parametrize("stem_stride", [2, 4])
 def test_folded_stems_and_heads(stem_stride):
-    small, large = (build("unet", widths=widths, stem_stride=stem_stride) for widths in ((4, 6), (9, 6)))
+    small, large = (
+        build("unet", widths=widths, stem_stride=stem_stride) for widths in ((4, 6), (9, 6))
+    )
     shaken(small)
     widen(small, large, patch())
     x = patch(side=32)
@@ -126,7 +134,10 @@ def test_noise_lets_replicas_part(noise, still_equal):
 
 
 def test_every_weight_learns():
-    small, large = trained((4, 6, 8), deep_supervision=1), build("unet", widths=(8, 9, 12), deep_supervision=1)
+    small, large = (
+        trained((4, 6, 8), deep_supervision=1),
+        build("unet", widths=(8, 9, 12), deep_supervision=1),
+    )
     widen(small, large, patch())
     sum(logits.square().mean() for logits in large.train()(patch())).backward()
     for name, parameter in large.named_parameters():
@@ -135,7 +146,10 @@ def test_every_weight_learns():
 
 def test_the_large_network_keeps_its_size_and_the_small_one_its_values():
     small, large = trained((4, 6)), build("unet", widths=(8, 12))
-    before, size = copy.deepcopy(small.state_dict()), count_parameters(build("unet", widths=(8, 12)))
+    before, size = (
+        copy.deepcopy(small.state_dict()),
+        count_parameters(build("unet", widths=(8, 12))),
+    )
     small.eval(), large.train()
     widen(small, large, patch())
     assert all(value.equal(before[key]) for key, value in small.state_dict().items())
@@ -158,7 +172,10 @@ def test_the_noise_follows_its_seed():
 def test_transformers_and_gates(connection):
     options = {"layers": 2, "heads": 4, "connection": connection}
     torch.manual_seed(0)
-    small, large = (AttentionFused(widths=w, embedding=e, **options) for w, e in [((5, 11, 21), 16), ((16, 32, 64), 48)])
+    small, large = (
+        AttentionFused(widths=w, embedding=e, **options)
+        for w, e in [((5, 11, 21), 16), ((16, 32, 64), 48)]
+    )
     shaken(small)
     for name, value in small.named_parameters():
         if name.endswith("positions"):
@@ -169,11 +186,17 @@ def test_transformers_and_gates(connection):
     with torch.no_grad():
         assert_equal(large.eval()(patch()), small.eval()(patch()))
     with pytest.raises(RecipeError, match="heads=8"):
-        widen(small, AttentionFused(widths=(16, 32, 64), embedding=48, **options | {"heads": 8}), patch(side=8))
+        widen(
+            small,
+            AttentionFused(widths=(16, 32, 64), embedding=48, **options | {"heads": 8}),
+            patch(side=8),
+        )
 
 
 class Mixed(Network):
-    """Residual sum, depthwise and grouped convolution, squeeze-and-excite gate, layer norm, learned positions, unequal parts."""
+    """Residual sum, depthwise and grouped convolution, squeeze-and-excite gate, layer norm, learned
+    positions, unequal parts.
+    """
 
     divisor = 1
 
@@ -183,7 +206,9 @@ class Mixed(Network):
         self.side = nn.Conv3d(4, other, 1)
         self.depthwise = nn.Conv3d(width, width, 3, padding=1, groups=width)
         self.grouped = nn.Conv3d(width, width, 1, groups=2)
-        self.gate = nn.Sequential(nn.Linear(width, width // 2), nn.ReLU(), nn.Linear(width // 2, width), nn.Sigmoid())
+        self.gate = nn.Sequential(
+            nn.Linear(width, width // 2), nn.ReLU(), nn.Linear(width // 2, width), nn.Sigmoid()
+        )
         self.norm = nn.LayerNorm(width)
         self.positions = nn.Parameter(torch.randn(1, width, 4, 4, 4))
         self.mix = nn.Conv3d(width + other, width, 1)
@@ -220,7 +245,11 @@ def test_what_cannot_be_widened_is_named():
     assert all(value.equal(before[key]) for key, value in large.state_dict().items())
     with pytest.raises(RecipeError, match="weigh its channels anew") as caught:
         widen(Mixed(4, 4), Mixed(6, 6), patch(side=4))
-    assert (caught.value.field, caught.value.got, caught.value.expected) == ("norm.weight", "6 channels", "a multiple of 4")
+    assert (caught.value.field, caught.value.got, caught.value.expected) == (
+        "norm.weight",
+        "6 channels",
+        "a multiple of 4",
+    )
 
 
 @pytest.mark.parametrize(

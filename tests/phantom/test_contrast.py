@@ -15,7 +15,9 @@ T1, T1CE, T2, FLAIR = range(4)
 def test_physical_order_of_contrasts_in_every_draw():
     for index in range(150):
         means = draw_parameters(2, index).contrast.means
-        white, grey, fluid, oedema, solid, necrosis, rim = (means[t] for t in ("WM", "GM", "CSF", "ED", "NET", "NCR", "ET"))
+        white, grey, fluid, oedema, solid, necrosis, rim = (
+            means[t] for t in ("WM", "GM", "CSF", "ED", "NET", "NCR", "ET")
+        )
         assert white[T1] > grey[T1] > fluid[T1]
         assert white[T1CE] > grey[T1CE] > fluid[T1CE]
         assert fluid[T2] > oedema[T2] > grey[T2] > white[T2]
@@ -33,10 +35,20 @@ def test_physical_order_of_contrasts_in_every_draw():
 @pytest.fixture(scope="module")
 def clean():
     """A phantom without artefacts or distractors."""
-    index = next(i for i in range(40) if (t := draw_parameters(2, i).tumour).kind == "ring" and t.et_ml > 15)
+    index = next(
+        i for i in range(40) if (t := draw_parameters(2, i).tumour).kind == "ring" and t.et_ml > 15
+    )
     drawn = draw_parameters(2, index)
     contrast = dataclasses.replace(
-        drawn.contrast, texture=FOUR_ZEROS, vessels=0.0, meninges=0.0, choroid=0.0, hyperintensities=0.0, residue=0.0, shade=0.0, bleed=0.0
+        drawn.contrast,
+        texture=FOUR_ZEROS,
+        vessels=0.0,
+        meninges=0.0,
+        choroid=0.0,
+        hyperintensities=0.0,
+        residue=0.0,
+        shade=0.0,
+        bleed=0.0,
     )
     still = tuple((0.0, 0.0, 0.0) for _ in range(4))
     artefacts = dataclasses.replace(
@@ -49,7 +61,9 @@ def clean():
         noise=FOUR_ZEROS,
         cut=FOUR_ZEROS,
     )
-    parameters = dataclasses.replace(drawn, contrast=dataclasses.replace(contrast, scale=(1000.0,) * 4), artefacts=artefacts)
+    parameters = dataclasses.replace(
+        drawn, contrast=dataclasses.replace(contrast, scale=(1000.0,) * 4), artefacts=artefacts
+    )
     study = render(parameters, 3.0)
     return parameters, {s: study.images[s].data / 1000 for s in Sequence}, study.truth.data
 
@@ -60,11 +74,17 @@ def test_rendered_tissues_keep_their_order(clean):
     means = parameters.contrast.means
     # White matter is the reference: 1 in each sequence, the brightest of T1.
     assert np.percentile(images[Sequence.T1][healthy], 99) == pytest.approx(1, abs=0.03)
-    assert np.percentile(images[Sequence.T2][healthy], 99.9) == pytest.approx(means["CSF"][T2], rel=0.15)
+    assert np.percentile(images[Sequence.T2][healthy], 99.9) == pytest.approx(
+        means["CSF"][T2], rel=0.15
+    )
     oedema = labels == 2
-    assert np.median(images[Sequence.FLAIR][oedema]) > np.percentile(images[Sequence.FLAIR][healthy], 90)
+    assert np.median(images[Sequence.FLAIR][oedema]) > np.percentile(
+        images[Sequence.FLAIR][healthy], 90
+    )
     assert np.median(images[Sequence.T2][oedema]) > np.median(images[Sequence.T2][healthy])
-    assert np.median(images[Sequence.T1][oedema]) < np.median(images[Sequence.T1][healthy & (images[Sequence.T1] > 0.9)])
+    assert np.median(images[Sequence.T1][oedema]) < np.median(
+        images[Sequence.T1][healthy & (images[Sequence.T1] > 0.9)]
+    )
 
 
 def test_contrast_agent_shows_where_it_enhances_and_hardly_elsewhere(clean):

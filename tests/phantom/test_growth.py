@@ -18,10 +18,15 @@ def front_speed(diffusion: float, proliferation: float, length: int = 400) -> fl
     return 120 / float(front.arrival[300, 0, 0] - front.arrival[180, 0, 0])
 
 
-@pytest.mark.parametrize(("diffusion", "proliferation"), [(0.15, 0.02), (0.15, 0.05), (0.1, 0.02), (0.05, 0.01)])
+@pytest.mark.parametrize(
+    ("diffusion", "proliferation"), [(0.15, 0.02), (0.15, 0.05), (0.1, 0.02), (0.05, 0.01)]
+)
 def test_front_runs_at_the_fisher_speed(diffusion, proliferation):
-    # Fisher 1937: 2 √(D ρ). Time steps of finite size, the slow approach from below and the window take a few percent.
-    assert front_speed(diffusion, proliferation) == pytest.approx(2 * np.sqrt(diffusion * proliferation), rel=0.07)
+    # Fisher 1937: 2 √(D ρ). Time steps of finite size, the slow approach from below and the window
+    # take a few percent.
+    assert front_speed(diffusion, proliferation) == pytest.approx(
+        2 * np.sqrt(diffusion * proliferation), rel=0.07
+    )
 
 
 def test_density_stays_in_bounds_and_is_kept_by_diffusion_alone():
@@ -56,14 +61,26 @@ def slab(white: float, grey: float, fluid: float, length: int = 120) -> Anatomy:
     shape = (length, 1, 1)
     ones = np.ones(shape, np.float32)
     grid = Grid((np.arange(length) * 2.5, np.zeros(1), np.zeros(1)), 2.5)
-    return Anatomy(grid, ones > 0, ones * np.float32(grey), ones * np.float32(white), ones * np.float32(fluid), ones, ones)
+    return Anatomy(
+        grid,
+        ones > 0,
+        ones * np.float32(grey),
+        ones * np.float32(white),
+        ones * np.float32(fluid),
+        ones,
+        ones,
+    )
 
 
 def test_white_matter_is_faster_than_grey_and_fluid_is_a_wall():
     start = np.zeros((120, 1, 1), np.float32)
     start[:4] = 1
     reach = {}
-    for name, anatomy in {"white": slab(1, 0, 0), "grey": slab(0, 1, 0), "fluid": slab(0, 0, 1)}.items():
+    for name, anatomy in {
+        "white": slab(1, 0, 0),
+        "grey": slab(0, 1, 0),
+        "fluid": slab(0, 0, 1),
+    }.items():
         front = Front(start, diffusivity(anatomy, 9.0), 0.05)
         for _ in range(120):
             front.step()
@@ -92,7 +109,11 @@ def test_regions_are_nested_in_the_brain_and_out_of_the_ventricles(index):
 def test_mass_effect_points_away_from_the_core_and_is_as_large_as_drawn():
     parameters = draw_parameters(21, 0)
     growth = grow_in(parameters.tumour, parameters.anatomy)
-    moved = np.stack(push(parameters.tumour, grown_core(parameters.tumour, growth), growth.grid, growth.grid).displacement)
+    moved = np.stack(
+        push(
+            parameters.tumour, grown_core(parameters.tumour, growth), growth.grid, growth.grid
+        ).displacement
+    )
     size = np.sqrt((moved**2).sum(axis=0))
     assert size.max() == pytest.approx(parameters.tumour.mass_effect_mm, rel=0.02)
     times = np.sort(growth.core.ravel())

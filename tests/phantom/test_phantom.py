@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from gliodistill.errors import GliodistillError
-from gliodistill.phantom import PhantomParameters, draw_parameters, make_phantom, render, write_cohort
+from gliodistill.phantom import (
+    PhantomParameters,
+    draw_parameters,
+    make_phantom,
+    render,
+    write_cohort,
+)
 from gliodistill.phantom.parameters import KINDS
 from gliodistill.studies import open_cohort
 from gliodistill.studies.sequence import Sequence
@@ -27,7 +33,9 @@ def test_same_seed_and_index_give_the_same_voxels_and_others_do_not(studies):
     again = make_phantom(5, 3, COARSE)
     for first, second in zip(voxels(studies[3]), voxels(again), strict=True):
         np.testing.assert_array_equal(first, second)
-    assert not np.array_equal(studies[3].images[Sequence.T1].data, studies[2].images[Sequence.T1].data)
+    assert not np.array_equal(
+        studies[3].images[Sequence.T1].data, studies[2].images[Sequence.T1].data
+    )
     assert draw_parameters(5, 3).tumour != draw_parameters(6, 3).tumour
 
 
@@ -52,7 +60,10 @@ def test_voxels_are_integers_and_zero_outside_the_brain(studies):
             assert data.max() <= 32767
 
 
-@pytest.mark.parametrize(("spacing", "shape"), [(1.0, (240, 240, 155)), (2.0, (120, 120, 78)), (2.5, (96, 96, 62)), (3.0, (80, 80, 52))])
+@pytest.mark.parametrize(
+    ("spacing", "shape"),
+    [(1.0, (240, 240, 155)), (2.0, (120, 120, 78)), (2.5, (96, 96, 62)), (3.0, (80, 80, 52))],
+)
 def test_grid_is_the_brats_field_of_view(spacing, shape):
     from gliodistill.phantom.cohort import _affine
     from gliodistill.phantom.fields import Grid
@@ -60,7 +71,8 @@ def test_grid_is_the_brats_field_of_view(spacing, shape):
     assert Grid.field(spacing).shape == shape
     affine = _affine(spacing)
     assert np.diag(affine)[:3].tolist() == [-spacing, -spacing, spacing]
-    # The outer faces of the field stay where BraTS has them, to less than a voxel: x from -239.5, y from -0.5.
+    # The outer faces of the field stay where BraTS has them, to less than a voxel: x from -239.5, y
+    # from -0.5.
     corners = affine @ np.array([[-0.5, -0.5, -0.5, 1], [n - 0.5 for n in shape] + [1]]).T
     assert np.abs(corners[:3, 0] - [0.5, 239.5, -0.5]).max() <= spacing
     assert np.abs(corners[:3, 1] - [-239.5, -0.5, 154.5]).max() <= spacing
@@ -69,23 +81,33 @@ def test_grid_is_the_brats_field_of_view(spacing, shape):
 def test_one_millimetre_affine_is_that_of_brats():
     from gliodistill.phantom.cohort import _affine
 
-    np.testing.assert_array_equal(_affine(1.0), [[-1, 0, 0, 0], [0, -1, 0, 239], [0, 0, 1, 0], [0, 0, 0, 1]])
+    np.testing.assert_array_equal(
+        _affine(1.0), [[-1, 0, 0, 0], [0, -1, 0, 239], [0, 0, 1, 0], [0, 0, 0, 1]]
+    )
 
 
 def test_spacing_is_honoured_and_the_patient_stays_the_same(studies):
     fine = make_phantom(5, 0, 2.0)
     assert fine.grid.spacing == (2.0, 2.0, 2.0)
     assert fine.grid.orientation == "LPS"
-    regions = [s.convention.to_regions(s.truth.data).sum(axis=(1, 2, 3)) * s.grid.voxel_ml for s in (fine, studies[0])]
+    regions = [
+        s.convention.to_regions(s.truth.data).sum(axis=(1, 2, 3)) * s.grid.voxel_ml
+        for s in (fine, studies[0])
+    ]
     np.testing.assert_allclose(regions[0], regions[1], rtol=0.15, atol=0.5)
-    middles = [np.argwhere(s.truth.data > 0).mean(axis=0) @ s.grid.affine[:3, :3].T + s.grid.affine[:3, 3] for s in (fine, studies[0])]
+    middles = [
+        np.argwhere(s.truth.data > 0).mean(axis=0) @ s.grid.affine[:3, :3].T + s.grid.affine[:3, 3]
+        for s in (fine, studies[0])
+    ]
     assert np.linalg.norm(middles[0] - middles[1]) < 4.0
 
 
 def test_volumes_are_those_drawn(studies):
     for index, study in enumerate(studies):
         wanted = draw_parameters(5, index).tumour
-        whole, core, enhancing = study.convention.to_regions(study.truth.data).sum(axis=(1, 2, 3)) * study.grid.voxel_ml
+        whole, core, enhancing = (
+            study.convention.to_regions(study.truth.data).sum(axis=(1, 2, 3)) * study.grid.voxel_ml
+        )
         assert whole == pytest.approx(wanted.wt_ml, rel=0.2)
         assert core == pytest.approx(wanted.tc_ml, rel=0.2, abs=0.2)
         assert enhancing == pytest.approx(wanted.et_ml, rel=0.2, abs=0.2)
@@ -100,7 +122,9 @@ def test_kinds_and_volumes_spread_like_real_cohorts():
         assert (tumour.et_ml == 0) == (tumour.kind == "nonenhancing")
     assert 0.1 < np.mean([tumour.kind == "nonenhancing" for tumour in tumours]) < 0.2
     # Of 360 BraTS 2020 patients: WT quartiles 50, 90, 146 ml.
-    np.testing.assert_allclose(np.percentile([tumour.wt_ml for tumour in tumours], (25, 50, 75)), (50, 90, 146), rtol=0.2)
+    np.testing.assert_allclose(
+        np.percentile([tumour.wt_ml for tumour in tumours], (25, 50, 75)), (50, 90, 146), rtol=0.2
+    )
 
 
 def test_low_grade_does_not_enhance():
@@ -169,5 +193,8 @@ def test_bad_arguments_are_named(call, field):
 
 
 def test_phantoms_need_no_torch():
-    code = "import sys; from gliodistill.phantom import make_phantom; make_phantom(0, 0, 5.0); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from gliodistill.phantom import make_phantom; make_phantom(0, 0, 5.0);"
+        " sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,7 +5,13 @@ import pytest
 
 from gliodistill.errors import GliodistillError, LabelError, StudyError
 from gliodistill.images import Volume, write_nifti
-from gliodistill.phantom import PhantomParameters, draw_parameters, make_phantom, render, write_cohort
+from gliodistill.phantom import (
+    PhantomParameters,
+    draw_parameters,
+    make_phantom,
+    render,
+    write_cohort,
+)
 from gliodistill.phantom.fields import FIELD_MM, Grid
 from gliodistill.phantom.parameters import ShapeParameters
 from gliodistill.phantom.shapes import find_shapes, place, read_shape
@@ -15,7 +21,9 @@ SIDES = (80, 80, 52)
 
 
 def ball_map(middle_mm, radii=(24.0, 14.0, 8.0), codes=(2, 1, 4), sides=SIDES):
-    """Nested balls in the BraTS frame: oedema, necrosis, enhancing middle; the middle in mm of the field of view (RAS+)."""
+    """Nested balls in the BraTS frame: oedema, necrosis, enhancing middle; the middle in mm of the
+    field of view (RAS+).
+    """
     spacing = np.array(FIELD_MM) / sides
     centres = [(np.arange(n) + 0.5) * s - 0.5 for n, s in zip(sides, spacing, strict=True)]
     away = np.sqrt(sum((np.ix_(*centres)[a] - middle_mm[a]) ** 2 for a in range(3)))
@@ -36,7 +44,13 @@ def shapes(tmp_path_factory):
 
 
 def still(shape, **changes):
-    values = {"mirror": False, "scale": (1.0, 1.0, 1.0), "rotation_deg": (0.0, 0.0, 0.0), "shift_mm": (0.0, 0.0, 0.0), "roughness_mm": 0.0}
+    values = {
+        "mirror": False,
+        "scale": (1.0, 1.0, 1.0),
+        "rotation_deg": (0.0, 0.0, 0.0),
+        "shift_mm": (0.0, 0.0, 0.0),
+        "roughness_mm": 0.0,
+    }
     return ShapeParameters("s", *shape.volumes_ml, **(values | changes), mass_effect_mm=2.0, seed=3)
 
 
@@ -44,7 +58,14 @@ def middle_of(parameters, shape):
     grid = Grid.field(2.0)
     regions, box = place(parameters, shape, grid)
     inside = np.argwhere(regions[0])
-    return np.array([axis[index] for axis, index in zip(grid.crop(box).axes, inside.mean(axis=0).round().astype(int), strict=True)])
+    return np.array(
+        [
+            axis[index]
+            for axis, index in zip(
+                grid.crop(box).axes, inside.mean(axis=0).round().astype(int), strict=True
+            )
+        ]
+    )
 
 
 def test_label_map_is_read_where_it_lies(shapes):
@@ -66,17 +87,25 @@ def test_unmoved_shape_stays_and_keeps_its_volumes(shapes):
 
 def test_shift_mirror_and_scale_do_what_they_say(shapes):
     shape = read_shape(shapes / "right.nii.gz")
-    np.testing.assert_allclose(middle_of(still(shape, shift_mm=(5.0, -6.0, 4.0)), shape), (85, 114, 94), atol=2)
-    np.testing.assert_allclose(middle_of(still(shape, mirror=True), shape), (239 - 80, 120, 90), atol=2)
+    np.testing.assert_allclose(
+        middle_of(still(shape, shift_mm=(5.0, -6.0, 4.0)), shape), (85, 114, 94), atol=2
+    )
+    np.testing.assert_allclose(
+        middle_of(still(shape, mirror=True), shape), (239 - 80, 120, 90), atol=2
+    )
     grid = Grid.field(2.0)
-    plain, large = (place(still(shape, scale=(s, s, s)), shape, grid)[0][0].sum() for s in (1.0, 1.2))
+    plain, large = (
+        place(still(shape, scale=(s, s, s)), shape, grid)[0][0].sum() for s in (1.0, 1.2)
+    )
     assert large / plain == pytest.approx(1.2**3, rel=0.05)
 
 
 def test_a_turn_takes_an_eccentric_core_along(tmp_path):
     volume = ball_map((100.0, 120.0, 90.0), radii=(24.0, 0.0, 0.0))
     data = volume.data.copy()
-    data[ball_map((112.0, 120.0, 90.0), radii=(7.0, 0.0, 0.0)).data == 2] = 1  # 12 mm to the right of the middle (RAS+)
+    data[ball_map((112.0, 120.0, 90.0), radii=(7.0, 0.0, 0.0)).data == 2] = (
+        1  # 12 mm to the right of the middle (RAS+)
+    )
     write_nifti(volume.with_data(data), tmp_path / "a.nii.gz")
     shape = read_shape(tmp_path / "a.nii.gz")
     grid = Grid.field(2.0)
@@ -101,7 +130,9 @@ def test_phantom_has_the_shape_and_is_replayed(shapes):
 
 
 def test_every_shape_has_its_turn(shapes):
-    used = [draw_parameters(9, index, shapes=find_shapes(shapes)).tumour.shape for index in range(6)]
+    used = [
+        draw_parameters(9, index, shapes=find_shapes(shapes)).tumour.shape for index in range(6)
+    ]
     assert all(set(used[k : k + 2]) == {"left.nii.gz", "right.nii.gz"} for k in (0, 2, 4))
 
 
@@ -117,7 +148,11 @@ def test_cohort_goes_on_and_refuses_other_tumours(shapes, tmp_path):
 @pytest.mark.parametrize(
     ("volume", "error", "message"),
     [
-        (Volume(np.zeros(SIDES, np.uint8), ball_map((80, 120, 90)).affine), StudyError, "without a tumour"),
+        (
+            Volume(np.zeros(SIDES, np.uint8), ball_map((80, 120, 90)).affine),
+            StudyError,
+            "without a tumour",
+        ),
         (Volume(np.ones((40, 40, 40), np.uint8), np.eye(4)), StudyError, "another frame"),
         (ball_map((80, 120, 90), codes=(2, 1, 3)), LabelError, "unknown label codes"),
     ],

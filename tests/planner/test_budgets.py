@@ -29,7 +29,15 @@ def test_a_budget_is_read(text, budget):
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("parms<=11%", ("unknown quantity", "got parms<=11%", "params, flops, size, latency", "did you mean params?")),
+        (
+            "parms<=11%",
+            (
+                "unknown quantity",
+                "got parms<=11%",
+                "params, flops, size, latency",
+                "did you mean params?",
+            ),
+        ),
         ("latency<300ms", ("not understood", "got latency<300ms", "latency<=300ms")),
         ("latency<=", ("not understood",)),
         ("latency<=-3ms", ("not understood",)),
@@ -49,7 +57,9 @@ def test_a_misspelt_budget_is_one_line_with_the_way_out(text, parts):
 
 
 def test_a_share_is_of_the_teacher():
-    assert parse_budget("params<=11%").against(31_000_000) == Budget("params", pytest.approx(3_410_000))
+    assert parse_budget("params<=11%").against(31_000_000) == Budget(
+        "params", pytest.approx(3_410_000)
+    )
     assert parse_budget("params<=2M").against(31_000_000) == Budget("params", 2e6)
 
 

@@ -8,7 +8,13 @@ from gliodistill.planner.shapes import Shape
 
 def candidate(trunk, stride=2, norm="batch", levels=3, seconds=(), parameters=None):
     widths = tuple(trunk * 2**level for level in range(levels))
-    return Candidate(Shape("unet", widths, stride, norm), parameters or trunk, 1000 * trunk, 2 * trunk, list(seconds))
+    return Candidate(
+        Shape("unet", widths, stride, norm),
+        parameters or trunk,
+        1000 * trunk,
+        2 * trunk,
+        list(seconds),
+    )
 
 
 def test_the_widest_trunk_comes_first_then_the_finest_grid_the_fewest_levels_and_the_norm():
@@ -26,7 +32,12 @@ def test_the_widest_trunk_comes_first_then_the_finest_grid_the_fewest_levels_and
 
 
 def test_of_the_front_nobody_has_as_many_parameters_in_less_time():
-    fast, beaten, wide, unmeasured = candidate(8, seconds=[1.0]), candidate(7, seconds=[2.0]), candidate(16, seconds=[3.0]), candidate(99)
+    fast, beaten, wide, unmeasured = (
+        candidate(8, seconds=[1.0]),
+        candidate(7, seconds=[2.0]),
+        candidate(16, seconds=[3.0]),
+        candidate(99),
+    )
     assert pareto_front([wide, beaten, unmeasured, fast]) == [fast, wide]
 
 

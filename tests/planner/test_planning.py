@@ -28,8 +28,15 @@ PATCH = (64, 64, 64)
 def teacher(tmp_path_factory):
     """A training's folder whose teacher is a trained 6-12 U-Net with classes as outputs."""
     root = tmp_path_factory.mktemp("training")
-    runs = {"teacher": {"network": {"name": "unet", "options": {"widths": [12, 24], "norm": "group"}}, "outputs": "classes"}}
-    recipe = tiny_cohort.recipe(runs, data={"validation": 1, "sequences": ["T1CE", "FLAIR"]}, training={"steps": 2})
+    runs = {
+        "teacher": {
+            "network": {"name": "unet", "options": {"widths": [12, 24], "norm": "group"}},
+            "outputs": "classes",
+        }
+    }
+    recipe = tiny_cohort.recipe(
+        runs, data={"validation": 1, "sequences": ["T1CE", "FLAIR"]}, training={"steps": 2}
+    )
     cohort = tiny_cohort.write_cohort(root / "cohort")
     run_experiment(recipe, cohort, root / "run")
     return root / "run", cohort
@@ -44,12 +51,21 @@ def plan():
 def test_the_student_meets_its_budgets_when_it_is_built_and_counted(plan):
     chosen = plan.chosen
     student, master = build("unet", **chosen.shape.options), build("fast")
-    padded = [tuple(-(-side // network.divisor) * network.divisor for side in QUICK["shape"]) for network in (student, master)]
-    operations = [flops(network, (1, 4, *sides)) for network, sides in zip((student, master), padded, strict=True)]
+    padded = [
+        tuple(-(-side // network.divisor) * network.divisor for side in QUICK["shape"])
+        for network in (student, master)
+    ]
+    operations = [
+        flops(network, (1, 4, *sides))
+        for network, sides in zip((student, master), padded, strict=True)
+    ]
     assert chosen.parameters == count_parameters(student) <= 0.11 * count_parameters(master)
     assert chosen.flops == operations[0] <= 0.09 * operations[1]
     assert chosen.size == 2 * sum(
-        tensor.numel() for tensor in build("unet", **chosen.shape.options | {"norm": "batch"}).state_dict().values()
+        tensor.numel()
+        for tensor in (
+            build("unet", **chosen.shape.options | {"norm": "batch"}).state_dict().values()
+        )
     )
     assert chosen.size <= 1e6
     assert 0 < chosen.latency <= 60
@@ -57,7 +73,10 @@ def test_the_student_meets_its_budgets_when_it_is_built_and_counted(plan):
 
 def test_nothing_of_a_wider_trunk_would_have_fitted(plan):
     wider = next(
-        c for c in plan.candidates if c.shape.trunk > plan.chosen.shape.trunk and c.shape.stem_stride == plan.chosen.shape.stem_stride
+        c
+        for c in plan.candidates
+        if c.shape.trunk > plan.chosen.shape.trunk
+        and c.shape.stem_stride == plan.chosen.shape.stem_stride
     )
     assert wider.excess(plan.budgets) > 1
 
@@ -76,16 +95,27 @@ def test_the_size_is_that_of_the_exported_weights(plan, tmp_path):
 @pytest.mark.parametrize("network", FAMILIES)
 def test_every_count_is_what_the_network_built_has(network):
     setting = Setting(4, 3, (128, 128, 128), "torch")
-    found = count(enumerate_shapes([network], [2], ["batch"], PATCH), setting, [], {"params": 31e6, "flops": 965e9})
+    found = count(
+        enumerate_shapes([network], [2], ["batch"], PATCH),
+        setting,
+        [],
+        {"params": 31e6, "flops": 965e9},
+    )
     assert len(found) > 10
     for candidate in (found[5], found[-3]):
         with torch.device("meta"):
             built = build(network, **candidate.shape.options)
-        assert (candidate.parameters, candidate.flops) == (count_parameters(built), flops(built, (1, 4, 128, 128, 128)))
+        assert (candidate.parameters, candidate.flops) == (
+            count_parameters(built),
+            flops(built, (1, 4, 128, 128, 128)),
+        )
         assert candidate.size == 4 * sum(tensor.numel() for tensor in built.state_dict().values())
 
 
-@pytest.mark.parametrize(("quantity", "limits"), [("params", (3e6, 1e6, 4e5, 1e5)), ("flops", (9e9, 3e9, 1e9)), ("size", (5e6, 1e6, 3e5))])
+@pytest.mark.parametrize(
+    ("quantity", "limits"),
+    [("params", (3e6, 1e6, 4e5, 1e5)), ("flops", (9e9, 3e9, 1e9)), ("size", (5e6, 1e6, 3e5))],
+)
 def test_a_tighter_budget_never_gives_more_parameters(quantity, limits):
     setting = Setting(4, 3, PATCH, "openvino")
     counts = []
@@ -103,7 +133,10 @@ def test_the_fragment_trains_in_the_teachers_recipe(teacher, tmp_path):
     made = plan_student(str(run), ["params<=50%"], **QUICK)
     assert list(made.runs) == ["planned_alone", "planned"]
     write_plan(made, tmp_path / "plan")
-    recipe = load_recipe(tmp_path / "plan" / "recipe.yaml", ["runs.planned.training.steps=1", "runs.planned_alone.training.steps=1"])
+    recipe = load_recipe(
+        tmp_path / "plan" / "recipe.yaml",
+        ["runs.planned.training.steps=1", "runs.planned_alone.training.steps=1"],
+    )
     assert yaml.safe_load((tmp_path / "plan" / "student.yaml").read_text())["runs"] == made.runs
     assert recipe.runs["planned"].outputs == "classes"
     assert recipe.runs["planned"].network.options["norm"] == "group"
@@ -120,7 +153,13 @@ def test_the_fragment_trains_in_the_teachers_recipe(teacher, tmp_path):
 
 
 def test_other_blocks_and_the_torch_runtime():
-    made = plan_student("fast", ["params<=5%"], networks=("residual_unet", "attention_fused"), runtime="torch", **QUICK)
+    made = plan_student(
+        "fast",
+        ["params<=5%"],
+        networks=("residual_unet", "attention_fused"),
+        runtime="torch",
+        **QUICK,
+    )
     assert made.chosen.shape.network in ("residual_unet", "attention_fused")
     assert made.chosen.latency > 0
     assert made.as_dict()["measured"]["precision"] == "f32"
@@ -137,7 +176,13 @@ def test_an_impossible_budget_names_the_nearest_candidate(budget):
     with pytest.raises(BudgetError) as caught:
         plan_student("fast", [budget], **QUICK)
     line = str(caught.value)
-    for part in ("no student meets the budget", budget.partition("<")[0], "at the nearest, unet 4-8-16-32", "expected", "loosen"):
+    for part in (
+        "no student meets the budget",
+        budget.partition("<")[0],
+        "at the nearest, unet 4-8-16-32",
+        "expected",
+        "loosen",
+    ):
         assert part in line
     assert "\n" not in line
 
@@ -152,7 +197,10 @@ def test_no_such_teacher(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"networks": ("segresnet",)}, "--student, got segresnet, expected unet, residual_unet, attention_fused"),
+        (
+            {"networks": ("segresnet",)},
+            "--student, got segresnet, expected unet, residual_unet, attention_fused",
+        ),
         ({"strides": (3,)}, "--stem-stride, got 3, expected 1, 2, 4"),
         ({"runtime": "tensorrt"}, "--runtime, got tensorrt, expected openvino or torch"),
         ({"precision": "f8"}, "--precision, got f8, expected"),
@@ -168,7 +216,12 @@ def test_wrong_choices_are_refused(options, words):
 
 def test_a_prediction_lies_between_its_kin_and_beyond_them_in_proportion():
     shapes = enumerate_shapes(["unet"], [2], ["batch"], PATCH)
-    four, five, six, *_, last = count(shapes, Setting(4, 3, PATCH, "openvino"), [Budget("params", 1e6)], {"params": 31e6, "flops": 9e12})
+    four, five, six, *_, last = count(
+        shapes,
+        Setting(4, 3, PATCH, "openvino"),
+        [Budget("params", 1e6)],
+        {"params": 31e6, "flops": 9e12},
+    )
     four.seconds, six.seconds = [1.0], [3.0]
     predict([four, five, six, last])
     share = np.log(five.flops / four.flops) / np.log(six.flops / four.flops)

@@ -4,11 +4,20 @@ import pytest
 import torch
 
 from gliodistill.networks import build
-from gliodistill.planner.shapes import FAMILIES, STRIDES, Shape, enumerate_shapes, receptive_field, strides_for
+from gliodistill.planner.shapes import (
+    FAMILIES,
+    STRIDES,
+    Shape,
+    enumerate_shapes,
+    receptive_field,
+    strides_for,
+)
 
 
 def seen(network: str, levels: int, stride: int) -> int:
-    """Voxels along an axis that move the logits of one voxel, the most of any: from gradients, attention aside."""
+    """Voxels along an axis that move the logits of one voxel, the most of any: from gradients,
+    attention aside.
+    """
     shape = Shape(network, tuple(2 for _ in range(levels)), stride, "batch")
     side = shape.divisor
     length = -(-2 * receptive_field(network, levels, stride) // side) * side + 2 * side
@@ -34,7 +43,11 @@ def test_the_receptive_field_is_the_networks_own(levels, stride):
 
 def test_every_family_says_no_more_than_its_network_sees():
     for network in ("residual_unet", "attention_fused"):
-        assert receptive_field(network, 2, 1) <= seen(network, 2, 1) <= receptive_field(network, 2, 1) + 4  # + interpolation
+        assert (
+            receptive_field(network, 2, 1)
+            <= seen(network, 2, 1)
+            <= receptive_field(network, 2, 1) + 4
+        )  # + interpolation
 
 
 def test_the_order_is_fixed_and_every_shape_fits_and_sees_the_patch():
@@ -45,7 +58,9 @@ def test_the_order_is_fixed_and_every_shape_fits_and_sees_the_patch():
     for shape in shapes:
         assert all(side % shape.divisor == 0 for side in patch)
         assert receptive_field(shape.network, len(shape.widths), shape.stem_stride) >= 96
-        assert all(wide == min(2**level, 10) * shape.trunk for level, wide in enumerate(shape.widths))
+        assert all(
+            wide == min(2**level, 10) * shape.trunk for level, wide in enumerate(shape.widths)
+        )
     assert {shape.norm for shape in shapes} == {"batch", "group"}
     assert [shape.norm for shape in shapes[:2]] == ["batch", "group"]
 
@@ -63,6 +78,8 @@ def test_a_small_patch_gets_the_deepest_network_it_can_take():
     assert list(enumerate_shapes(["unet"], [4], ["batch"], (12, 12, 12))) == []
 
 
-@pytest.mark.parametrize(("spacing", "strides"), [(1.0, (1, 2)), (0.8, (1, 2, 4)), (2.0, (1,)), (5.0, (1,))])
+@pytest.mark.parametrize(
+    ("spacing", "strides"), [(1.0, (1, 2)), (0.8, (1, 2, 4)), (2.0, (1,)), (5.0, (1,))]
+)
 def test_a_trunk_voxel_is_no_larger_than_the_smallest_lesion_that_counts(spacing, strides):
     assert strides_for((spacing, spacing, min(spacing, 1.0))) == strides

@@ -27,20 +27,29 @@ CASES = (0, 1, 2)
 def phantom(index: int, strength: float) -> Study:
     """A synthetic study without artefacts but bias fields, another in each sequence."""
     parameters = draw_parameters(3, index, 0.0, ())
-    return render(replace(parameters, artefacts=replace(parameters.artefacts, bias=(strength,) * 4)), SPACING)
+    return render(
+        replace(parameters, artefacts=replace(parameters.artefacts, bias=(strength,) * 4)), SPACING
+    )
 
 
 def logs(study: Study) -> NDArray[np.float64]:
     """Logarithms of the images in the brain, less their mean (C N)."""
     brain = np.logical_and.reduce([image.data > 0 for image in study.images.values()])
-    values = np.log(np.stack([image.data[brain] for image in study.images.values()]).astype(np.float64))
+    values = np.log(
+        np.stack([image.data[brain] for image in study.images.values()]).astype(np.float64)
+    )
     return values - values.mean(axis=1, keepdims=True)
 
 
 def corrected(study: Study) -> Study:
     images = [image.data.copy() for image in study.images.values()]
     take_off_bias(images, [image != 0 for image in images], (SPACING,) * 3, WIDTH)
-    return replace(study, images={s: Volume(data, study.grid.affine) for s, data in zip(study.images, images, strict=True)})
+    return replace(
+        study,
+        images={
+            s: Volume(data, study.grid.affine) for s, data in zip(study.images, images, strict=True)
+        },
+    )
 
 
 @pytest.mark.parametrize("index", CASES)
@@ -77,7 +86,12 @@ def test_no_patient_is_looked_at_again(real_data, monkeypatch):
         answers = []
         for looks in (5, 1):
             monkeypatch.setattr(bias, "PASSES", looks)
-            answers.append([Preparation(subset, (1.5, 1.5, 1.5), bias_mm=30.0).apply(study).image for subset in subsets])
+            answers.append(
+                [
+                    Preparation(subset, (1.5, 1.5, 1.5), bias_mm=30.0).apply(study).image
+                    for subset in subsets
+                ]
+            )
         for again, once in zip(*answers, strict=True):
             np.testing.assert_array_equal(again, once)
 
@@ -88,7 +102,8 @@ def test_a_tumour_keeps_its_contrast(index):
     whole = plain.convention.to_regions(plain.truth.data)[0]
     for sequence, image in corrected(plain).images.items():
         before, after = (
-            np.log(np.median(data[whole]) / np.median(data[(data > 0) & ~whole])) for data in (plain.images[sequence].data, image.data)
+            np.log(np.median(data[whole]) / np.median(data[(data > 0) & ~whole]))
+            for data in (plain.images[sequence].data, image.data)
         )
         assert abs(after - before) < 0.1 + 0.2 * abs(before), sequence
 
@@ -105,7 +120,9 @@ def test_oedema_survives_where_flair_has_company_better_than_alone():
         return ratios[0] - ratios[1]
 
     studies = [phantom(index, 0.0) for index in CASES]
-    alone = [replace(study, images={Sequence.FLAIR: study.images[Sequence.FLAIR]}) for study in studies]
+    alone = [
+        replace(study, images={Sequence.FLAIR: study.images[Sequence.FLAIR]}) for study in studies
+    ]
     assert np.mean([lost(study) for study in studies]) < np.mean([lost(study) for study in alone])
 
 
@@ -126,7 +143,9 @@ def test_what_is_not_in_scanner_units_is_left_alone():
     before = [image.copy() for image in images]
     take_off_bias(images, inside, (SPACING,) * 3, WIDTH)
     np.testing.assert_array_equal(images[0], before[0])
-    assert all((image != old).mean() > 0.1 for image, old in zip(images[1:], before[1:], strict=True))
+    assert all(
+        (image != old).mean() > 0.1 for image, old in zip(images[1:], before[1:], strict=True)
+    )
 
 
 def test_so_little_brain_that_nothing_can_be_learned_is_left_alone():
@@ -145,7 +164,10 @@ def test_a_cut_field_of_view_leaves_the_rest_of_the_study_corrected():
     after, before = corrected(spoilt).images, clean.images
     for sequence in (Sequence.T1, Sequence.FLAIR):  # also where T2 says nothing
         brain = (before[sequence].data > 0) & (cut == 0)
-        old, new, fresh = (np.log(images[sequence].data[brain].astype(np.float64)) for images in (spoilt.images, after, before))
+        old, new, fresh = (
+            np.log(images[sequence].data[brain].astype(np.float64))
+            for images in (spoilt.images, after, before)
+        )
         assert (new - fresh).std() < 0.75 * (old - fresh).std()
 
 
@@ -153,7 +175,10 @@ def test_a_cut_field_of_view_leaves_the_rest_of_the_study_corrected():
 def test_how_it_lies_in_memory_and_powers_of_two_change_no_bit(order):
     study = phantom(2, 0.2)
     plain = [image.data.copy() for image in study.images.values()]
-    turned = [2 * np.ascontiguousarray(image.transpose(order)).transpose(np.argsort(order)) for image in plain]
+    turned = [
+        2 * np.ascontiguousarray(image.transpose(order)).transpose(np.argsort(order))
+        for image in plain
+    ]
     for images in (plain, turned):
         take_off_bias(images, [image != 0 for image in images], (SPACING,) * 3, WIDTH)
     for one, other in zip(plain, turned, strict=True):
@@ -171,31 +196,47 @@ def test_the_order_of_sequences_does_not_matter():
 
 def test_the_preparation_takes_it_off_before_it_normalises():
     clean, spoilt = phantom(0, 0.0), phantom(0, 0.3)
-    (a, b), (c, d) = ([p.apply(study) for study in (clean, spoilt)] for p in (Preparation(), Preparation(bias_mm=WIDTH)))
+    (a, b), (c, d) = (
+        [p.apply(study) for study in (clean, spoilt)]
+        for p in (Preparation(), Preparation(bias_mm=WIDTH))
+    )
     np.testing.assert_array_equal(b.image == 0, d.image == 0)
     assert np.abs(c.values() - d.values()).mean() < 0.6 * np.abs(a.values() - b.values()).mean()
 
 
-def reference(mean: NDArray[np.float64], known: NDArray[np.bool_], reach: list[float], rounds: int) -> NDArray[np.float64]:
+def reference(
+    mean: NDArray[np.float64], known: NDArray[np.bool_], reach: list[float], rounds: int
+) -> NDArray[np.float64]:
     """The method block by block, in plain loops, smoothed by SciPy."""
     channels, somewhere = len(mean), known.any(axis=0)
     places = [tuple(place) for place in np.argwhere(somewhere)]
     value = {}
     for c in range(channels):
         average = np.mean([mean[(c, *p)] for p in places if known[(c, *p)]])
-        raw = {p: np.log(max(mean[(c, *p)] / average, bias.DARKEST)) for p in places if known[(c, *p)]}
+        raw = {
+            p: np.log(max(mean[(c, *p)] / average, bias.DARKEST)) for p in places if known[(c, *p)]
+        }
         middle = np.median(list(raw.values()))
         value |= {(c, *p): number - middle for p, number in raw.items()}
     full = np.array([[value.get((c, *p), 0.0) for p in places] for c in range(channels)])
     spread = [max(np.ptp(row), bias.DEVIATION) for row in full]
     scaled = []
     for row, c in zip(full, range(channels), strict=True):
-        row = np.clip(row / max(np.percentile(row, 85) - np.percentile(row, 15), bias.DEVIATION), -2, 2)
+        row = np.clip(
+            row / max(np.percentile(row, 85) - np.percentile(row, 15), bias.DEVIATION), -2, 2
+        )
         row = np.where([known[(c, *p)] for p in places], row, 0)
         scaled.append(row - row.mean())
     axis = np.linalg.svd(np.array(scaled), full_matrices=False)[0][:, 0]
     parts = np.array_split(np.argsort(axis @ np.array(scaled), kind="stable"), bias.TISSUES)
-    tissues = [(np.median(full[:, part], axis=1), full[:, part].var(axis=1) + bias.DEVIATION**2, 1 / bias.TISSUES) for part in parts]
+    tissues = [
+        (
+            np.median(full[:, part], axis=1),
+            full[:, part].var(axis=1) + bias.DEVIATION**2,
+            1 / bias.TISSUES,
+        )
+        for part in parts
+    ]
     field = np.zeros(mean.shape)
     for _ in range(rounds):
         belongs = {}
@@ -206,7 +247,9 @@ def reference(mean: NDArray[np.float64], known: NDArray[np.bool_], reach: list[f
                 chance = share
                 for c in seen:
                     apart = value[(c, *p)] - field[(c, *p)] - centre[c]
-                    chance *= np.exp(-(apart**2) / (2 * variance[c])) / np.sqrt(2 * np.pi * variance[c])
+                    chance *= np.exp(-(apart**2) / (2 * variance[c])) / np.sqrt(
+                        2 * np.pi * variance[c]
+                    )
                 chances.append(chance)
             other = bias.OUTLIERS / np.prod([spread[c] for c in seen])
             belongs[p] = np.array(chances) / (sum(chances) + other)
@@ -219,7 +262,9 @@ def reference(mean: NDArray[np.float64], known: NDArray[np.bool_], reach: list[f
                 weight = np.array([belongs[p][k] for p in at])
                 left = np.array([value[(c, *p)] - field[(c, *p)] for p in at])
                 centre[c] = (weight * left).sum() / weight.sum()
-                variance[c] = (weight * (left - centre[c]) ** 2).sum() / weight.sum() + bias.DEVIATION**2
+                variance[c] = (
+                    weight * (left - centre[c]) ** 2
+                ).sum() / weight.sum() + bias.DEVIATION**2
             new.append((centre, variance, sum(b[k] for b in belongs.values()) / everything))
         tissues = new
         for c in range(channels):
@@ -229,7 +274,10 @@ def reference(mean: NDArray[np.float64], known: NDArray[np.bool_], reach: list[f
                     for k, (centre, variance, _) in enumerate(tissues):
                         top[p] += belongs[p][k] / variance[c] * (value[(c, *p)] - centre[c])
                         bottom[p] += belongs[p][k] / variance[c]
-            smooth = [ndimage.gaussian_filter(sums, reach, mode="constant", truncate=20) for sums in (top, bottom)]
+            smooth = [
+                ndimage.gaussian_filter(sums, reach, mode="constant", truncate=20)
+                for sums in (top, bottom)
+            ]
             field[c] = smooth[0] / smooth[1]
             field[c] -= field[c][known[c]].mean()
     return field
@@ -240,7 +288,12 @@ def test_fields_are_those_of_the_method_spelled_out(monkeypatch):
     shape, reach = (7, 6, 5), [3.0, 2.5, 2.0]
     tissue = random.integers(0, 3, shape)
     slope = np.indices(shape).sum(axis=0) / 20
-    mean = np.stack([np.array(greys)[tissue] * np.exp(sign * slope) for greys, sign in (((50, 100, 160), 1), ((90, 60, 30), -1))])
+    mean = np.stack(
+        [
+            np.array(greys)[tissue] * np.exp(sign * slope)
+            for greys, sign in (((50, 100, 160), 1), ((90, 60, 30), -1))
+        ]
+    )
     mean *= random.lognormal(0, 0.05, mean.shape)
     known = random.random(mean.shape) < 0.9
     monkeypatch.setattr(bias, "ROUNDS", 3)

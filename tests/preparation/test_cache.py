@@ -1,4 +1,6 @@
-"""Prepared studies on disk: whole or absent, kept while nothing changes, and never over somebody's files."""
+"""Prepared studies on disk: whole or absent, kept while nothing changes, and never over somebody's
+files.
+"""
 
 import json
 import os
@@ -41,7 +43,12 @@ def test_what_is_in_it_is_what_preparation_gives(root, tmp_path):
         prepared = Preparation().apply(record.load(cohort.convention))
         np.testing.assert_array_equal(cached.image(), prepared.image)
         np.testing.assert_array_equal(cached.truth(), prepared.truth)
-        assert (cached.patient, cached.present, cached.labelled, cached.shape) == (record.patient, (True,) * 4, True, prepared.shape)
+        assert (cached.patient, cached.present, cached.labelled, cached.shape) == (
+            record.patient,
+            (True,) * 4,
+            True,
+            prepared.shape,
+        )
     again = Cache.open(tmp_path / "cache")
     assert again.studies == cache.studies
     assert (again.preparation, again.convention.name) == (Preparation(), "brats2021")
@@ -82,16 +89,25 @@ def test_unchanged_studies_are_kept_and_a_deleted_one_comes_back(root, tmp_path)
 def test_changed_content_is_prepared_again(root, tmp_path):
     folder = tmp_path / "cache"
     cache = build(root, folder)
-    keys = {study.id: json.loads((study.folder / "study.json").read_text())["key"] for study in cache}
+    keys = {
+        study.id: json.loads((study.folder / "study.json").read_text())["key"] for study in cache
+    }
     image = np.array(cache.studies[1].image())
     write_study(root, "case_1", 77)
     cache = build(root, folder)
-    again = {study.id: json.loads((study.folder / "study.json").read_text())["key"] for study in cache}
+    again = {
+        study.id: json.loads((study.folder / "study.json").read_text())["key"] for study in cache
+    }
     assert {id for id in keys if keys[id] != again[id]} == {"case_1"}
-    assert image.shape != cache.studies[1].image().shape or (image != cache.studies[1].image()).any()
+    assert (
+        image.shape != cache.studies[1].image().shape or (image != cache.studies[1].image()).any()
+    )
 
 
-@pytest.mark.parametrize("other", [Preparation(spacing=(2.0, 2.0, 2.0)), Preparation(margin_mm=1.0), Preparation(bias_mm=20.0)])
+@pytest.mark.parametrize(
+    "other",
+    [Preparation(spacing=(2.0, 2.0, 2.0)), Preparation(margin_mm=1.0), Preparation(bias_mm=20.0)],
+)
 def test_other_settings_are_prepared_again(root, tmp_path, other):
     folder = tmp_path / "cache"
     build(root, folder)
@@ -134,18 +150,36 @@ def test_a_killed_build_goes_on(root, tmp_path):
     for seed in range(3, 12):
         write_study(root, f"case_{seed}", seed, shape=(48, 46, 44))
     folder = tmp_path / "cache"
-    command = [sys.executable, "-m", "gliodistill", "prepare", str(root), "-o", str(folder), "--labels", "brats2021", "--jobs", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "gliodistill",
+        "prepare",
+        str(root),
+        "-o",
+        str(folder),
+        "--labels",
+        "brats2021",
+        "--jobs",
+        "1",
+    ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline and not (folder / "case_0").exists():
+    while (
+        process.poll() is None and time.monotonic() < deadline and not (folder / "case_0").exists()
+    ):
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     _, said = process.communicate()
     assert process.returncode == -signal.SIGKILL, said
     with pytest.raises(CacheError):
         Cache.open(folder)
-    (folder / ".0badcafe.partial.case_9").mkdir(exist_ok=True)  # at the latest now there is a leftover
+    (folder / ".0badcafe.partial.case_9").mkdir(
+        exist_ok=True
+    )  # at the latest now there is a leftover
     kept = written(folder)
     cache = build(root, folder)
     assert written(folder)["case_0"] == kept["case_0"]
@@ -190,7 +224,9 @@ def damage_npy(file, kind):
         file.unlink()
 
 
-@pytest.mark.parametrize("kind", ["empty", "truncated", "magic", "other type", "other shape", "pickle", "missing"])
+@pytest.mark.parametrize(
+    "kind", ["empty", "truncated", "magic", "other type", "other shape", "pickle", "missing"]
+)
 def test_a_damaged_array_is_named(root, tmp_path, kind):
     study = build(root, tmp_path / "cache").studies[0]
     for name, read in (("image.npy", study.image), ("truth.npy", study.truth)):
@@ -202,7 +238,15 @@ def test_a_damaged_array_is_named(root, tmp_path, kind):
 
 @pytest.mark.parametrize(
     "index",
-    ["", "[]", "{", '{"format": 99}', '{"format": 1}', '{"format": 1, "preparation": {}, "convention": null, "studies": []}', "\xff"],
+    [
+        "",
+        "[]",
+        "{",
+        '{"format": 99}',
+        '{"format": 1}',
+        '{"format": 1, "preparation": {}, "convention": null, "studies": []}',
+        "\xff",
+    ],
 )
 def test_a_damaged_index_is_no_cache(root, tmp_path, index):
     build(root, tmp_path / "cache")
@@ -238,6 +282,8 @@ def test_a_channel_is_part_of_the_key(tmp_path):
 
 
 def test_a_grid_that_differs_is_a_problem_of_the_study(root, tmp_path):
-    write_nifti(Volume(np.ones((5, 5, 5), np.float32), AFFINE), root / "case_1" / "case_1_t1.nii.gz")
+    write_nifti(
+        Volume(np.ones((5, 5, 5), np.float32), AFFINE), root / "case_1" / "case_1_t1.nii.gz"
+    )
     with pytest.raises(StudyError, match="different grids"):
         build(root, tmp_path / "cache")

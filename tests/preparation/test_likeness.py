@@ -10,14 +10,24 @@ from gliodistill.errors import StudyError
 from gliodistill.images import Volume, read_nifti, write_nifti
 from gliodistill.phantom.cohort import make_phantom, write_cohort
 from gliodistill.preparation import Preparation, build_cache
-from gliodistill.preparation.likeness import ALIKE, likeness, most_alike, signature_of, signature_of_cached
+from gliodistill.preparation.likeness import (
+    ALIKE,
+    likeness,
+    most_alike,
+    signature_of,
+    signature_of_cached,
+)
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Study
 
 
 def changed(study: Study, change) -> Study:
-    return replace(study, truth=None, images={sequence: change(image) for sequence, image in study.images.items()})
+    return replace(
+        study,
+        truth=None,
+        images={sequence: change(image) for sequence, image in study.images.items()},
+    )
 
 
 def turned(image: Volume) -> Volume:
@@ -41,7 +51,11 @@ def shaved(image: Volume) -> Volume:
 
 def seven_bits(image: Volume) -> Volume:
     top = image.data.max()
-    return image.with_data(np.where(image.data > 0, np.maximum(1, np.rint(image.data / top * 127)) * top / 127, 0).astype(np.float32))
+    return image.with_data(
+        np.where(
+            image.data > 0, np.maximum(1, np.rint(image.data / top * 127)) * top / 127, 0
+        ).astype(np.float32)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +84,10 @@ def test_int16_and_float32_files_are_the_same(phantoms, tmp_path):
     image = phantoms[0].images[Sequence.T2]
     write_nifti(image.with_data(image.data.astype(np.int16)), tmp_path / "a.nii.gz")
     write_nifti(image.with_data(image.data.astype(np.float32)), tmp_path / "b.nii")
-    a, b = (Study("x", "x", {Sequence.T2: read_nifti(tmp_path / name)}) for name in ("a.nii.gz", "b.nii"))
+    a, b = (
+        Study("x", "x", {Sequence.T2: read_nifti(tmp_path / name)})
+        for name in ("a.nii.gz", "b.nii")
+    )
     assert likeness(signature_of(a), signature_of(b)) == pytest.approx(1, abs=1e-5)
 
 
@@ -94,8 +111,15 @@ def test_only_common_sequences_are_compared(phantoms):
 
 def test_a_prepared_study_is_like_its_files(phantoms, tmp_path):
     write_cohort(tmp_path / "cohort", 3, 3, spacing=4.0, jobs=1)
-    cache = build_cache(open_cohort(tmp_path / "cohort"), Preparation(spacing=(5.0, 5.0, 5.0)), tmp_path / "cache", 1)
-    prepared = {study.id: signature_of_cached(study, cache.preparation.sequences) for study in cache}
+    cache = build_cache(
+        open_cohort(tmp_path / "cohort"),
+        Preparation(spacing=(5.0, 5.0, 5.0)),
+        tmp_path / "cache",
+        1,
+    )
+    prepared = {
+        study.id: signature_of_cached(study, cache.preparation.sequences) for study in cache
+    }
     for study in phantoms:
         found = most_alike(signature_of(study), prepared)
         assert found is not None and found[0] == study.id
@@ -109,9 +133,18 @@ def test_an_empty_study_has_no_signature():
 
 @pytest.mark.real
 def test_real_patients_are_told_apart(real_data):
-    records = open_cohort(real_data / "labelled").studies[:3] + open_cohort(real_data / "unlabelled").studies[:1]
+    records = (
+        open_cohort(real_data / "labelled").studies[:3]
+        + open_cohort(real_data / "unlabelled").studies[:1]
+    )
     studies = [replace(record, truth=None).load() for record in records]
     known = {study.id: signature_of(study) for study in studies}
     pairs = [likeness(known[a.id], known[b.id]) for a in studies for b in studies if a.id < b.id]
     assert max(pairs) < 0.7
-    assert likeness(known[studies[0].id], signature_of(changed(studies[0], lambda image: turned(seven_bits(image))))) > 0.99
+    assert (
+        likeness(
+            known[studies[0].id],
+            signature_of(changed(studies[0], lambda image: turned(seven_bits(image)))),
+        )
+        > 0.99
+    )

@@ -17,7 +17,9 @@ def test_numbers_of_an_image_are_its_percentiles_and_shells() -> None:
     values = dequantise(image[2])[filled]
     facts = look.images[Sequence.T2]
     assert facts.shape == (FACTS,)
-    np.testing.assert_allclose(facts[:7], np.percentile(values, [5, 25, 50, 75, 95, 99, 99.8]), atol=1e-6)
+    np.testing.assert_allclose(
+        facts[:7], np.percentile(values, [5, 25, 50, 75, 95, 99, 99.8]), atol=1e-6
+    )
     # From white matter in the middle to fluid around, ever brighter on T2.
     assert facts[7] < facts[8] < facts[9]
 
@@ -28,7 +30,9 @@ def test_numbers_of_a_pair() -> None:
     first, second = (dequantise(image[channel])[image[0] > 0].astype(float) for channel in (0, 1))
     assert facts[0] == pytest.approx(pearsonr(first, second).statistic, abs=1e-6)
     scored = (first - second - (first - second).mean()) / (first - second).std()
-    assert facts[1] == pytest.approx(np.percentile(scored, 0.5) + np.percentile(scored, 99.5), abs=1e-5)
+    assert facts[1] == pytest.approx(
+        np.percentile(scored, 0.5) + np.percentile(scored, 99.5), abs=1e-5
+    )
     assert facts[1] < -1  # vessels and tumour are brighter with contrast
     turned = look_at(image[[1, 0]], (Sequence.T1, Sequence.T1CE)).pairs[Sequence.T1, Sequence.T1CE]
     np.testing.assert_allclose(turned, facts * MIRROR, atol=1e-6)

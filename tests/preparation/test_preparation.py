@@ -17,7 +17,9 @@ from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Study
 from tiny_cohort import AFFINE, SHAPE, arrays, study
 
-ORIENTATIONS = [(order, signs) for order in permutations(range(3)) for signs in product((-1, 1), repeat=3)]
+ORIENTATIONS = [
+    (order, signs) for order in permutations(range(3)) for signs in product((-1, 1), repeat=3)
+]
 
 
 def reoriented(original: Study, order: tuple[int, ...], signs: tuple[int, ...]) -> Study:
@@ -28,7 +30,11 @@ def reoriented(original: Study, order: tuple[int, ...], signs: tuple[int, ...]) 
         turned = image.as_reoriented(np.array(list(zip(order, signs, strict=True))))
         return Volume(np.asarray(turned.dataobj).astype(volume.data.dtype), turned.affine)
 
-    return replace(original, images={s: turn(v) for s, v in original.images.items()}, truth=turn(original.truth))
+    return replace(
+        original,
+        images={s: turn(v) for s, v in original.images.items()},
+        truth=turn(original.truth),
+    )
 
 
 def dice(a, b):
@@ -41,13 +47,18 @@ def test_inversion_at_native_spacing_is_exact_for_every_orientation(order, signs
     prepared = Preparation().apply(case)
     assert prepared.spacing == (1.0, 1.0, 1.0)
     expected = case.convention.to_regions(case.truth.data)
-    np.testing.assert_array_equal(prepared.to_native(prepared.truth_regions().astype(np.float32), 0.5), expected)
+    np.testing.assert_array_equal(
+        prepared.to_native(prepared.truth_regions().astype(np.float32), 0.5), expected
+    )
 
 
 @pytest.mark.parametrize(("order", "signs"), ORIENTATIONS[::5])
 @pytest.mark.parametrize("spacing", [None, (1.5, 1.5, 2.0)])
 def test_the_same_brain_gives_the_same_numbers_however_it_is_stored(order, signs, spacing):
-    plain, turned = Preparation(spacing=spacing).apply(study()), Preparation(spacing=spacing).apply(reoriented(study(), order, signs))
+    plain, turned = (
+        Preparation(spacing=spacing).apply(study()),
+        Preparation(spacing=spacing).apply(reoriented(study(), order, signs)),
+    )
     np.testing.assert_array_equal(plain.image, turned.image)
     np.testing.assert_array_equal(plain.truth, turned.truth)
     np.testing.assert_allclose(plain.affine, turned.affine, atol=1e-9)
@@ -56,7 +67,9 @@ def test_the_same_brain_gives_the_same_numbers_however_it_is_stored(order, signs
 @pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.float64])
 def test_the_type_of_voxels_does_not_matter(dtype):
     case = study()
-    other = replace(case, images={s: Volume(v.data.astype(dtype), v.affine) for s, v in case.images.items()})
+    other = replace(
+        case, images={s: Volume(v.data.astype(dtype), v.affine) for s, v in case.images.items()}
+    )
     np.testing.assert_array_equal(Preparation().apply(case).image, Preparation().apply(other).image)
 
 
@@ -68,7 +81,10 @@ def test_scale_and_offset_of_the_scanner_do_not_matter(scale, offset, spacing):
     for sequence, volume in case.images.items():
         brain = volume.data != 0
         # 300 keeps brain away from 0, which means "no brain".
-        changed[sequence] = Volume(np.where(brain, (volume.data - 200) * scale + offset + 300, 0).astype(np.float64), volume.affine)
+        changed[sequence] = Volume(
+            np.where(brain, (volume.data - 200) * scale + offset + 300, 0).astype(np.float64),
+            volume.affine,
+        )
     before = Preparation(spacing=spacing).apply(case)
     after = Preparation(spacing=spacing).apply(replace(case, images=changed))
     np.testing.assert_array_equal(before.image == 0, after.image == 0)
@@ -79,7 +95,9 @@ def test_scale_and_offset_of_the_scanner_do_not_matter(scale, offset, spacing):
 def test_normalised_means_mean_0_and_deviation_1_of_the_brain():
     random, brain = np.random.default_rng(0), study().images[Sequence.T1].data != 0
     image = np.where(brain, random.normal(900, 70, SHAPE), 0)
-    prepared = Preparation(percentiles=(0, 100)).apply(Study("a", "a", {Sequence.T1: Volume(image, AFFINE)}))
+    prepared = Preparation(percentiles=(0, 100)).apply(
+        Study("a", "a", {Sequence.T1: Volume(image, AFFINE)})
+    )
     values = prepared.values()[0][prepared.image[0] > 0]
     assert values.mean() == pytest.approx(0, abs=0.01)
     assert values.std() == pytest.approx(1, abs=0.01)
@@ -91,7 +109,9 @@ def test_a_few_extreme_voxels_do_not_move_the_rest():
     x, y, z = (side // 2 for side in SHAPE)
     wild[x, y, z] = 1e6
     prepared = Preparation().apply(case)
-    other = Preparation().apply(replace(case, images={**case.images, Sequence.T2: Volume(wild, AFFINE)}))
+    other = Preparation().apply(
+        replace(case, images={**case.images, Sequence.T2: Volume(wild, AFFINE)})
+    )
     difference = np.abs(prepared.values() - other.values())
     assert np.median(difference[2][prepared.image[2] > 0]) < 3 * STEP
 
@@ -129,15 +149,28 @@ def test_labels_survive_two_millimetres_and_back():
 
 @pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (0.75, 1.5, 1.0), None])
 def test_the_affine_says_where_each_voxel_is(spacing):
-    """An image that is a linear function of world position is that function of the prepared grid's positions."""
+    """An image that is a linear function of world position is that function of the prepared grid's
+    positions.
+    """
     angle, slope = 0.2, np.array([3.0, -2.0, 4.0])
-    affine = np.array([[-np.cos(angle), np.sin(angle), 0, 12], [np.sin(angle), np.cos(angle), 0, -8], [0, 0, -1.0, 30], [0, 0, 0, 1]])
+    affine = np.array(
+        [
+            [-np.cos(angle), np.sin(angle), 0, 12],
+            [np.sin(angle), np.cos(angle), 0, -8],
+            [0, 0, -1.0, 30],
+            [0, 0, 0, 1],
+        ]
+    )
     index = np.stack([*np.indices(SHAPE), np.ones(SHAPE)])
     world = np.einsum("ij,jxyz->ixyz", affine, index)[:3]
     image = 500 + np.einsum("i,ixyz->xyz", slope, world)
-    prepared = Preparation(spacing=spacing, margin_mm=0).apply(Study("a", "a", {Sequence.T1: Volume(image, affine)}))
+    prepared = Preparation(spacing=spacing, margin_mm=0).apply(
+        Study("a", "a", {Sequence.T1: Volume(image, affine)})
+    )
     index = np.stack([*np.indices(prepared.shape), np.ones(prepared.shape)])
-    expected = 500 + np.einsum("i,ixyz->xyz", slope, np.einsum("ij,jxyz->ixyz", prepared.affine, index)[:3])
+    expected = 500 + np.einsum(
+        "i,ixyz->xyz", slope, np.einsum("ij,jxyz->ixyz", prepared.affine, index)[:3]
+    )
     inner = (slice(2, -2),) * 3  # the rim sees one side only
     x, y = expected[inner].ravel(), prepared.values()[0, 2:-2, 2:-2, 2:-2].ravel()
     fitted = np.polyval(np.polyfit(x, y, 1), x)
@@ -154,12 +187,16 @@ def test_the_box_holds_the_brain_and_a_margin():
     outside = np.ones(brain.shape, bool)
     outside[prepared.on_grid[0]] = False
     assert not (brain & outside).any()
-    assert not prepared.to_native(np.ones((1, *prepared.shape), np.float32), 0.5)[0][case.images[Sequence.T1].from_canonical(outside)].any()
+    assert not prepared.to_native(np.ones((1, *prepared.shape), np.float32), 0.5)[0][
+        case.images[Sequence.T1].from_canonical(outside)
+    ].any()
 
 
 @pytest.mark.parametrize("spacing", [None, (1.5, 2.0, 1.2)])
 def test_a_brain_at_the_border_of_its_image_looks_as_on_a_larger_grid(spacing):
-    """The margin goes on beyond the image: the network sees the same numbers, and its answer comes back to the same voxels."""
+    """The margin goes on beyond the image: the network sees the same numbers, and its answer comes
+    back to the same voxels.
+    """
     whole = study()
     brain = np.any([image.data != 0 for image in whole.images.values()], axis=0)
     first, last = np.argwhere(brain).min(axis=0), np.argwhere(brain).max(axis=0)
@@ -199,9 +236,14 @@ def test_a_flat_sequence_is_0_everywhere():
 
 
 def test_settings_go_through_json():
-    for settings_ in (Preparation(), Preparation((Sequence.T2,), (1.0, 2.0, 0.5), 0.0, (2.0, 98.0), 20.0)):
+    for settings_ in (
+        Preparation(),
+        Preparation((Sequence.T2,), (1.0, 2.0, 0.5), 0.0, (2.0, 98.0), 20.0),
+    ):
         assert Preparation.from_dict(settings_.to_dict()) == settings_
-    assert "bias_mm" not in Preparation().to_dict()  # as in packages from before it could be taken off
+    assert (
+        "bias_mm" not in Preparation().to_dict()
+    )  # as in packages from before it could be taken off
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,9 @@ def test_same_grid_is_the_identity():
 @given(st.tuples(*[st.floats(0.3, 4)] * 3), st.floats(-100, 100))
 def test_a_constant_field_is_kept(factors, value):
     matrices = tuple(axis_matrix(9, max(1, round(9 / f)), f) for f in factors)
-    np.testing.assert_allclose(resample(np.full((9, 9, 9), value), matrices), value, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        resample(np.full((9, 9, 9), value), matrices), value, rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.5, 0.4, 1 / 3])
@@ -35,8 +37,12 @@ def test_up_sampling_is_scipys_linear_interpolation(factor):
     image = np.random.default_rng(0).normal(size=(6, 7, 8)).astype(np.float32)
     shape = tuple(int(np.ceil(side / factor - 1e-6)) for side in image.shape)
     centres = [(np.arange(n) + 0.5) * factor - 0.5 for n in shape]
-    expected = ndimage.map_coordinates(image.astype(float), np.meshgrid(*centres, indexing="ij"), order=1, mode="nearest")
-    got = resample(image, tuple(axis_matrix(s, t, factor) for s, t in zip(image.shape, shape, strict=True)))
+    expected = ndimage.map_coordinates(
+        image.astype(float), np.meshgrid(*centres, indexing="ij"), order=1, mode="nearest"
+    )
+    got = resample(
+        image, tuple(axis_matrix(s, t, factor) for s, t in zip(image.shape, shape, strict=True))
+    )
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 

@@ -30,8 +30,12 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pairs, Scores]:
 
 
 @pytest.fixture(scope="session")
-def evaluation_page(evaluated: tuple[Pairs, Scores], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def evaluation_page(
+    evaluated: tuple[Pairs, Scores], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Its page."""
     path = tmp_path_factory.mktemp("page") / "report.html"
-    write_evaluation_report(path, evaluated[1], evaluated[0], title="Eight studies", settings={"made by": "<tests>"})
+    write_evaluation_report(
+        path, evaluated[1], evaluated[0], title="Eight studies", settings={"made by": "<tests>"}
+    )
     return path

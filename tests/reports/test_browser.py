@@ -1,4 +1,6 @@
-"""Pages in a real browser: open from a file, fit narrow and wide windows, follow dark, switch layers, sort, print."""
+"""Pages in a real browser: open from a file, fit narrow and wide windows, follow dark, switch
+layers, sort, print.
+"""
 
 import re
 from pathlib import Path
@@ -23,11 +25,33 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of the pieces that an evaluation does not use."""
-    rows = [ModelRow("Teacher", 16_000_000, {r: [0.9, 0.8] for r in ("WT", "TC", "ET")}, 1e12, 3.2, teacher=True)]
+    rows = [
+        ModelRow(
+            "Teacher",
+            16_000_000,
+            {r: [0.9, 0.8] for r in ("WT", "TC", "ET")},
+            1e12,
+            3.2,
+            teacher=True,
+        )
+    ]
     sections = [
         Section("", [tiles([("Dice", "0.87", "WT")] * 4)]),
-        Section("Scores", [score_table(rows), forest_table([Estimate("WT", 0.1, -0.1, 0.3, "p = 0.2")], "Differences", note="Wilcoxon")]),
-        Section("Curves", [line_chart([Series("Teacher", [0, 1, 2], [0.1, 0.5, 0.6])], "Dice", "step", "Dice")] * 2, columns=True),
+        Section(
+            "Scores",
+            [
+                score_table(rows),
+                forest_table(
+                    [Estimate("WT", 0.1, -0.1, 0.3, "p = 0.2")], "Differences", note="Wilcoxon"
+                ),
+            ],
+        ),
+        Section(
+            "Curves",
+            [line_chart([Series("Teacher", [0, 1, 2], [0.1, 0.5, 0.6])], "Dice", "step", "Dice")]
+            * 2,
+            columns=True,
+        ),
         Section("Agreement", [bland_altman_chart([1.0, 2.0], [1.5, 1.0], "WT", "ml")]),
         Section("Settings", [settings_table({"hash": "0123456789abcdef" * 4})]),
     ]
@@ -44,7 +68,9 @@ def column(browser: Browser, index: int) -> list[str]:
 
 @pytest.mark.parametrize("width", [320, 420, 1280])
 @pytest.mark.parametrize("dark", [False, True])
-def test_nothing_sticks_out_and_nothing_is_asked_for(browser: Browser, parts: Path, evaluation_page: Path, width: int, dark: bool) -> None:
+def test_nothing_sticks_out_and_nothing_is_asked_for(
+    browser: Browser, parts: Path, evaluation_page: Path, width: int, dark: bool
+) -> None:
     for file in (parts, evaluation_page):
         browser.open(file, width, dark=dark)
         assert browser.run("document.documentElement.scrollWidth") <= width
@@ -63,12 +89,19 @@ def test_dark_and_light(browser: Browser, evaluation_page: Path, tmp_path: Path)
         assert np.ptp(heading) > 0.7
 
 
-def test_a_click_sorts_and_a_second_one_turns_it_round(browser: Browser, evaluated: tuple[Pairs, Scores], evaluation_page: Path) -> None:
+def test_a_click_sorts_and_a_second_one_turns_it_round(
+    browser: Browser, evaluated: tuple[Pairs, Scores], evaluation_page: Path
+) -> None:
     browser.open(evaluation_page)
     scores = {id: regions["WT"]["dice"] for id, regions in evaluated[1].studies.items()}
     worst_first = sorted(scores, key=lambda id: scores[id])
     browser.click("table.sortable th:nth-child(2) button")
-    assert browser.run("document.querySelector('table.sortable th:nth-child(2)').getAttribute('aria-sort')") == "ascending"
+    assert (
+        browser.run(
+            "document.querySelector('table.sortable th:nth-child(2)').getAttribute('aria-sort')"
+        )
+        == "ascending"
+    )
     assert column(browser, 0) == worst_first
     browser.click("table.sortable th:nth-child(2) button")
     assert column(browser, 0) == worst_first[::-1]
@@ -77,7 +110,9 @@ def test_a_click_sorts_and_a_second_one_turns_it_round(browser: Browser, evaluat
     browser.click("table.sortable th:first-child button")
     assert column(browser, 0)[:4] == ["case-1", "case-2", "case-3", "case-4"]
     assert column(browser, 0)[5:] == ["case-10", "p<b>&7"]
-    assert browser.run("document.querySelector('table.sortable tbody tr').textContent").startswith(BROKEN)
+    assert browser.run("document.querySelector('table.sortable tbody tr').textContent").startswith(
+        BROKEN
+    )
     assert browser.complaints() == []
 
 
@@ -91,10 +126,15 @@ def test_the_keyboard_sorts_as_well(browser: Browser, evaluation_page: Path) -> 
     assert browser.run("document.activeElement.tagName") == "BUTTON"
 
 
-def test_another_view_shows_every_metric_of_one_region(browser: Browser, evaluation_page: Path) -> None:
+def test_another_view_shows_every_metric_of_one_region(
+    browser: Browser, evaluation_page: Path
+) -> None:
     def headings() -> list[str]:
         heads = "Array.from(document.querySelectorAll('table.sortable thead th'))"
-        return browser.run(f"{heads}.filter(head => head.offsetParent).map(head => head.innerText.replace(/\\s+/g, ' ').trim())")
+        return browser.run(
+            f"{heads}.filter(head => head.offsetParent).map(head => head.innerText.replace(/\\s+/g,"
+            " ' ').trim())"
+        )
 
     browser.open(evaluation_page)
     assert headings()[:4] == ["Study", "WT Dice", "WT HD95, mm", "WT Truth, ml"]
@@ -110,7 +150,9 @@ def test_undefined_values_stay_last(browser: Browser, tmp_path: Path) -> None:
 
     rows = [["a", "–"], ["b", "−2.5"], ["c", "10"], ["d", "9"]]
     table = sortable_table([Column("Study", number=False), Column("ml")], rows)
-    (tmp_path / "t.html").write_text(page("t", [Section("", [table])], scripts=[SORTING]), encoding="utf-8")
+    (tmp_path / "t.html").write_text(
+        page("t", [Section("", [table])], scripts=[SORTING]), encoding="utf-8"
+    )
     browser.open(tmp_path / "t.html")
     browser.click("th:nth-child(2) button")
     assert column(browser, 1) == ["−2.5", "9", "10", "–"]
@@ -121,14 +163,18 @@ def test_undefined_values_stay_last(browser: Browser, tmp_path: Path) -> None:
 def test_no_other_script_runs(browser: Browser, evaluation_page: Path, tmp_path: Path) -> None:
     html = evaluation_page.read_text(encoding="utf-8")
     evil = tmp_path / "evil.html"
-    evil.write_text(html.replace("</h1>", "<script>document.title='broken in'</script></h1>"), encoding="utf-8")
+    evil.write_text(
+        html.replace("</h1>", "<script>document.title='broken in'</script></h1>"), encoding="utf-8"
+    )
     browser.open(evil)
     assert browser.run("document.title") == "Eight studies"
     assert any("Content Security Policy" in complaint for complaint in browser.complaints())
     assert browser.run("document.querySelectorAll('th button').length") > 0  # its own does
 
 
-def test_without_script_it_is_a_readable_table(browser: Browser, evaluation_page: Path, tmp_path: Path) -> None:
+def test_without_script_it_is_a_readable_table(
+    browser: Browser, evaluation_page: Path, tmp_path: Path
+) -> None:
     html = evaluation_page.read_text(encoding="utf-8")
     still = tmp_path / "still.html"
     still.write_text(re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL), encoding="utf-8")
@@ -141,7 +187,10 @@ def test_without_script_it_is_a_readable_table(browser: Browser, evaluation_page
 def test_unticking_a_layer_hides_its_outlines(browser: Browser, evaluation_page: Path) -> None:
     def visible(layer: str) -> int:
         figure = "document.querySelector('figure.study')"
-        return browser.run(f"Array.from({figure}.querySelectorAll('{layer}')).filter(g => getComputedStyle(g).display !== 'none').length")
+        return browser.run(
+            f"Array.from({figure}.querySelectorAll('{layer}')).filter(g =>"
+            " getComputedStyle(g).display !== 'none').length"
+        )
 
     browser.open(evaluation_page)
     assert (visible(".l0"), visible(".l1")) == (6, 6)
@@ -151,11 +200,17 @@ def test_unticking_a_layer_hides_its_outlines(browser: Browser, evaluation_page:
     assert (visible(".l0"), visible(".l1")) == (0, 0)
 
 
-def test_it_prints_on_a_few_light_pages(browser: Browser, evaluation_page: Path, tmp_path: Path) -> None:
+def test_it_prints_on_a_few_light_pages(
+    browser: Browser, evaluation_page: Path, tmp_path: Path
+) -> None:
     browser.open(evaluation_page, dark=True)
     printed = browser.pdf(tmp_path / "report.pdf").read_bytes()
     assert printed.startswith(b"%PDF")
     assert 3 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 12
-    browser.call("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    browser.call(
+        "Emulation.setEmulatedMedia",
+        media="print",
+        features=[{"name": "prefers-color-scheme", "value": "dark"}],
+    )
     assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.run("getComputedStyle(document.querySelector('nav')).display") == "none"

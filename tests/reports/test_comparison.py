@@ -1,4 +1,6 @@
-"""The page of a comparison: its words are the verdict's, its numbers the comparison's, and nothing is dropped in silence."""
+"""The page of a comparison: its words are the verdict's, its numbers the comparison's, and nothing
+is dropped in silence.
+"""
 
 import re
 from pathlib import Path
@@ -16,13 +18,17 @@ EVIL = "<script>alert(1)</script>"
 
 def page(tmp_path: Path, models: dict[str, Scores], **options: object) -> str:
     comparison = compare(models, **options)
-    write_comparison_report(tmp_path / "comparison.html", comparison, {name: f"{name}.json" for name in models})
+    write_comparison_report(
+        tmp_path / "comparison.html", comparison, {name: f"{name}.json" for name in models}
+    )
     return (tmp_path / "comparison.html").read_text(encoding="utf-8")
 
 
 def words(html: str) -> str:
     """The text that a reader sees."""
-    return " ".join(re.sub(r"<(style|script|title)\b.*?</\1>|<[^>]+>", " ", html, flags=re.DOTALL).split())
+    return " ".join(
+        re.sub(r"<(style|script|title)\b.*?</\1>|<[^>]+>", " ", html, flags=re.DOTALL).split()
+    )
 
 
 def test_the_verdict_comes_first_and_all_sections_follow(tmp_path: Path) -> None:
@@ -65,7 +71,10 @@ def test_numbers_of_the_comparison_stand_in_the_table(tmp_path: Path) -> None:
         difference = contrast.difference
         assert difference is not None
         decimals = 4 if contrast.metric == "dice" else 2
-        row = (f"{difference.mean:+.{decimals}f}", f"{difference.low:+.{decimals}f} to {difference.high:+.{decimals}f}")
+        row = (
+            f"{difference.mean:+.{decimals}f}",
+            f"{difference.low:+.{decimals}f} to {difference.high:+.{decimals}f}",
+        )
         for cell in (*row, f"{contrast.wins} / {contrast.ties} / {contrast.losses}"):
             assert cell.replace("-", "−") in table
 
@@ -74,7 +83,12 @@ def test_failed_and_undefined_are_in_sight(tmp_path: Path) -> None:
     failing = scores(np.linspace(0.5, 0.9, 24), failed=("s03", "s07"))
     failing.studies["s00"]["ET"]["dice"] = None
     text = words(page(tmp_path, {"a": two()["a"], "b": failing}))
-    for part in ("b failed on 2 of 24 studies", "s03 image is truncated", "2 failed, 1 undefined", "is last there: 12 of the rankings"):
+    for part in (
+        "b failed on 2 of 24 studies",
+        "s03 image is truncated",
+        "2 failed, 1 undefined",
+        "is last there: 12 of the rankings",
+    ):
         assert part in text, part
 
 

@@ -22,16 +22,26 @@ def dots(chart: ElementTree.Element) -> list[ElementTree.Element]:
 
 def test_every_value_is_a_dot_where_the_axis_says() -> None:
     values = [0.2, 0.4, 0.9]
-    chart = parsed(distribution_chart([("WT", [("one", values), ("two", [])])], "t", "Dice", y_range=(0, 1)))
+    chart = parsed(
+        distribution_chart([("WT", [("one", values), ("two", [])])], "t", "Dice", y_range=(0, 1))
+    )
     heights = [float(dot.attrib["cy"]) for dot in dots(chart)]
     assert heights == pytest.approx([BASE - v * (BASE - TOP) for v in values], abs=0.06)
     assert not list(chart.iter("rect"))  # three values make no box
 
 
 def test_box_of_the_textbook() -> None:
-    # Moore & McCabe's method differs; these are linear quartiles, by hand: 1 … 9 have 3, 5, 7 and reach 1 … 9; 30 lies out.
+    # Moore & McCabe's method differs; these are linear quartiles, by hand: 1 … 9 have 3, 5, 7 and
+    # reach 1 … 9; 30 lies out.
     box = Box.of([1, 2, 3, 4, 5, 6, 7, 8, 9])
-    assert (box.low, box.median, box.high, box.whisker_low, box.whisker_high, box.mean) == (3, 5, 7, 1, 9, 5)
+    assert (box.low, box.median, box.high, box.whisker_low, box.whisker_high, box.mean) == (
+        3,
+        5,
+        7,
+        1,
+        9,
+        5,
+    )
     box = Box.of([1, 2, 3, 4, 5, 6, 7, 8, 30])
     assert (box.whisker_high, box.fence) == (8, 7 + 3 * 4)
 
@@ -48,10 +58,19 @@ def test_box_median_and_mean_are_drawn_at_their_values() -> None:
 
 def test_far_out_values_are_marked_and_counted_not_dropped() -> None:
     values = [2.0, 3.0, 4.0, 5.0, 6.0, 374.0, 374.0]
-    text = distribution_chart([("WT", [("a", [2.0, 3, 4, 5, 6])]), ("ET", [("a", values)])], "t", "HD95, mm")
+    text = distribution_chart(
+        [("WT", [("a", [2.0, 3, 4, 5, 6])]), ("ET", [("a", values)])], "t", "HD95, mm"
+    )
     assert "n = 7" in text
-    assert "Beyond the axis" not in text  # two of seven stretch the quartiles: that is what the box must show
-    text = distribution_chart([("ET", [("a", [*values[:5] * 2, 374.0])])], "t", "HD95, mm", studies=[f"s{i}" for i in range(11)])
+    assert (
+        "Beyond the axis" not in text
+    )  # two of seven stretch the quartiles: that is what the box must show
+    text = distribution_chart(
+        [("ET", [("a", [*values[:5] * 2, 374.0])])],
+        "t",
+        "HD95, mm",
+        studies=[f"s{i}" for i in range(11)],
+    )
     assert "Beyond the axis: ET 1 (374)." in text
     assert 'class="strip c0 beyond"' in text
     assert "s10, ET: 374" in text
@@ -74,7 +93,9 @@ def test_of_many_studies_only_the_outlying_are_dots_and_it_says_so() -> None:
 
 def test_undefined_values_are_left_out_and_names_are_text() -> None:
     evil = '<script>alert(1)</script>&"'
-    text = distribution_chart([(evil, [(evil, [0.5, math.nan]), ("b", [0.1, 0.2])])], evil, evil, studies=[evil, "x"])
+    text = distribution_chart(
+        [(evil, [(evil, [0.5, math.nan]), ("b", [0.1, 0.2])])], evil, evil, studies=[evil, "x"]
+    )
     assert "<script" not in text
     assert "nan" not in text
     assert len(dots(parsed(text))) == 3

@@ -23,7 +23,11 @@ class Balanced(HTMLParser):
         self.links: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.links += [value or "" for key, value in attrs if key in {"src", "href", "xlink:href", "srcset", "action", "data"}]
+        self.links += [
+            value or ""
+            for key, value in attrs
+            if key in {"src", "href", "xlink:href", "srcset", "action", "data"}
+        ]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -34,7 +38,10 @@ class Balanced(HTMLParser):
 def example() -> str:
     chart = line_chart([Series("a", [0, 1], [0.0, 1.0])], "t", "x", "y")
     return page(
-        "A <title>", [Section("", ["<b>text</b>"]), Section("Charts & more", [chart, chart], columns=True)], subtitle="5 < 6", footer="v1"
+        "A <title>",
+        [Section("", ["<b>text</b>"]), Section("Charts & more", [chart, chart], columns=True)],
+        subtitle="5 < 6",
+        footer="v1",
     )
 
 
@@ -71,14 +78,22 @@ def test_follows_the_reader_in_dark_and_on_paper() -> None:
 
 def test_written_whole_or_not_at_all(tmp_path: Path) -> None:
     write_report(tmp_path / "report.html", "T", [Section("S", ["x"])])
-    assert (tmp_path / "report.html").read_text(encoding="utf-8") == page("T", [Section("S", ["x"])])
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == page(
+        "T", [Section("S", ["x"])]
+    )
     with pytest.raises(OutputError, match="cannot write"):
         write_report(tmp_path / "none" / "report.html", "T", [])
 
 
 def test_markup_pieces() -> None:
-    assert tag("td", 3, class_="number", data_label='a"b') == '<td class="number" data-label="a&quot;b">3</td>'
-    assert tag("input", type="checkbox", checked=True, disabled=False, value=None) == '<input type="checkbox" checked>'
+    assert (
+        tag("td", 3, class_="number", data_label='a"b')
+        == '<td class="number" data-label="a&quot;b">3</td>'
+    )
+    assert (
+        tag("input", type="checkbox", checked=True, disabled=False, value=None)
+        == '<input type="checkbox" checked>'
+    )
     assert join("<", Html("<br>"), 1) == "&lt;<br>1"
     assert safe(Html("<b>")) == "<b>"
     assert isinstance(tag("p"), Html)

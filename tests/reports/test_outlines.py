@@ -9,7 +9,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from gliodistill.reports.outlines import boundary_loops, outline_path
 
-masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9), elements=st.booleans())
+masks = arrays(
+    bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9), elements=st.booleans()
+)
 
 
 def points_of(path: str) -> list[list[tuple[int, int]]]:
@@ -28,7 +30,9 @@ def points_of(path: str) -> list[list[tuple[int, int]]]:
 
 
 def filled(loops: list[list[tuple[int, int]]], shape: tuple[int, int]) -> np.ndarray:
-    """Even-odd fill: a pixel is inside if a ray to the left crosses an odd number of vertical sides."""
+    """Even-odd fill: a pixel is inside if a ray to the left crosses an odd number of vertical
+    sides.
+    """
     inside = np.zeros(shape, dtype=bool)
     for row, column in np.ndindex(shape):
         crossings = 0

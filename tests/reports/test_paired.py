@@ -15,16 +15,27 @@ def parsed(markup: str) -> ElementTree.Element:
 
 
 def lines(chart: ElementTree.Element) -> list[str]:
-    return [line.attrib["class"] for group in chart.iter("g") if group.find("title") is not None for line in group.iter("line")]
+    return [
+        line.attrib["class"]
+        for group in chart.iter("g")
+        if group.find("title") is not None
+        for line in group.iter("line")
+    ]
 
 
 def test_two_models() -> None:
     values = {"A": [0.5, 0.6, 0.7], "B": [0.6, 0.6, 0.4]}
-    chart = parsed(paired_chart(values, ["x", "y", "z"], "WT Dice", "Dice", higher_is_better=True, y_range=(0.0, 1.0)))
+    chart = parsed(
+        paired_chart(
+            values, ["x", "y", "z"], "WT Dice", "Dice", higher_is_better=True, y_range=(0.0, 1.0)
+        )
+    )
     assert lines(chart) == ["c0", "grid", "c1"]
     text = " ".join(chart.itertext())
     assert "B better: 1" in text and "A better: 1 (1 equal)" in text
-    assert [group.findtext("title") for group in chart.iter("g") if group.find("title") is not None] == [
+    assert [
+        group.findtext("title") for group in chart.iter("g") if group.find("title") is not None
+    ] == [
         "x: A 0.5, B 0.6",
         "y: A 0.6, B 0.6",
         "z: A 0.7, B 0.4",
@@ -35,14 +46,20 @@ def test_two_models() -> None:
 
 
 def test_lower_may_be_better_and_models_may_be_many() -> None:
-    chart = parsed(paired_chart({"A": [5.0], "B": [4.0], "C": [6.0]}, ["x"], "WT HD95", "mm", higher_is_better=False))
+    chart = parsed(
+        paired_chart(
+            {"A": [5.0], "B": [4.0], "C": [6.0]}, ["x"], "WT HD95", "mm", higher_is_better=False
+        )
+    )
     assert lines(chart) == ["c0", "c1"]
     assert "better than the model to the left: 1" in " ".join(chart.itertext())
 
 
 def test_what_is_far_out_lies_at_the_edge_and_is_counted() -> None:
     values = {"A": [1.0, 2.0, 3.0, 2.0, 1.5, 2.5, 2.2], "B": [1.0, 2.0, 3.0, 2.0, 1.5, 2.5, 374.0]}
-    chart = parsed(paired_chart(values, list("abcdefg"), "WT HD95", "mm", higher_is_better=False, form=".2f"))
+    chart = parsed(
+        paired_chart(values, list("abcdefg"), "WT HD95", "mm", higher_is_better=False, form=".2f")
+    )
     text = " ".join(chart.itertext())
     assert "At the edge: 1 values beyond the axis, up to 374.00." in text
     assert max(float(line.attrib["y1"]) for line in chart.iter("line")) <= HEIGHT - BOTTOM + 0.1
@@ -51,7 +68,9 @@ def test_what_is_far_out_lies_at_the_edge_and_is_counted() -> None:
 def test_no_study_and_very_many() -> None:
     assert "No data." in paired_chart({"A": [], "B": []}, [], "WT", "Dice", higher_is_better=True)
     n = MAX_DOTTED + 1
-    many = paired_chart({"A": [0.5] * n, "B": [0.6] * n}, ["s"] * n, "WT", "Dice", higher_is_better=True)
+    many = paired_chart(
+        {"A": [0.5] * n, "B": [0.6] * n}, ["s"] * n, "WT", "Dice", higher_is_better=True
+    )
     assert 'class="strip"' not in many and lines(parsed(many)) == ["c0"] * n
 
 

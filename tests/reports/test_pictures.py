@@ -22,19 +22,34 @@ def regions(x: int = 5, y: int = 18, z: int = 10) -> np.ndarray:
     """Nested boxes around one voxel, on 3 X Y Z."""
     masks = np.zeros((3, *SHAPE), dtype=bool)
     for channel, reach in enumerate((3, 2, 1)):
-        masks[channel, x - reach : x + reach + 1, y - reach : y + reach + 1, z - reach : z + reach + 1] = True
+        masks[
+            channel, x - reach : x + reach + 1, y - reach : y + reach + 1, z - reach : z + reach + 1
+        ] = True
     return masks
 
 
-def study(data: np.ndarray | None = None, affine: Any = None, sequences: tuple[Sequence, ...] = tuple(Sequence)) -> Study:
+def study(
+    data: np.ndarray | None = None,
+    affine: Any = None,
+    sequences: tuple[Sequence, ...] = tuple(Sequence),
+) -> Study:
     if data is None:
         data = np.zeros(SHAPE, np.float32)
-        data[2:-2, 2:-2, 2:-2] = np.random.default_rng(0).uniform(1, 100, tuple(n - 4 for n in SHAPE))
-    return Study("made-up", "made-up", {s: Volume(data, np.eye(4) if affine is None else affine) for s in sequences})
+        data[2:-2, 2:-2, 2:-2] = np.random.default_rng(0).uniform(
+            1, 100, tuple(n - 4 for n in SHAPE)
+        )
+    return Study(
+        "made-up",
+        "made-up",
+        {s: Volume(data, np.eye(4) if affine is None else affine) for s in sequences},
+    )
 
 
 def pictures_of(figure: str) -> list[np.ndarray]:
-    return [imread(io.BytesIO(base64.b64decode(code)), format="png") for code in re.findall(r"data:image/png;base64,([^\"]+)", figure)]
+    return [
+        imread(io.BytesIO(base64.b64decode(code)), format="png")
+        for code in re.findall(r"data:image/png;base64,([^\"]+)", figure)
+    ]
 
 
 def test_one_picture_for_each_sequence_and_plane() -> None:
@@ -57,13 +72,22 @@ def test_largest_section() -> None:
 
 
 def test_without_truth_the_prediction_chooses_and_without_both_the_head() -> None:
-    assert re.findall(r"</b> slice (\d+)", study_figure(study(), regions(12, 6, 4), None, "t")) == ["4", "6", "12"]
+    assert re.findall(r"</b> slice (\d+)", study_figure(study(), regions(12, 6, 4), None, "t")) == [
+        "4",
+        "6",
+        "12",
+    ]
     empty = np.zeros((3, *SHAPE), dtype=bool)
     assert len(pictures_of(study_figure(study(), empty, empty, "t"))) == 12
 
 
 @pytest.mark.parametrize(
-    "affine", [np.eye(4), np.diag([-1.0, -1, 1, 1]), np.array([[0, 0, 1.0, 0], [1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])]
+    "affine",
+    [
+        np.eye(4),
+        np.diag([-1.0, -1, 1, 1]),
+        np.array([[0, 0, 1.0, 0], [1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]]),
+    ],
 )
 def test_patient_right_is_left_and_anterior_is_up_whatever_the_storage(affine: np.ndarray) -> None:
     # A bright mark in the patient's right, anterior, superior corner of a grey head, made in RAS+ …
@@ -112,7 +136,9 @@ def test_thick_slices_are_drawn_in_millimetres() -> None:
 
 
 def test_layers_are_switched_and_only_truth_and_the_last_are_on() -> None:
-    figure = study_figure(study(), {"Teacher": regions(), "Student <b>": regions(6)}, regions(), "t")
+    figure = study_figure(
+        study(), {"Teacher": regions(), "Student <b>": regions(6)}, regions(), "t"
+    )
     boxes = re.findall(r'<input type="checkbox" class="(on\d)"( checked)?>', figure)
     assert boxes == [("on0", " checked"), ("on1", ""), ("on2", " checked")]
     assert 'class="layer l0 truth"' in figure
@@ -121,7 +147,9 @@ def test_layers_are_switched_and_only_truth_and_the_last_are_on() -> None:
 
 
 def test_volumes_and_dice_below_the_picture() -> None:
-    figure = study_figure(study(affine=np.diag([2.0, 2.0, 2.0, 1.0])), regions(6, 18, 10), regions(5, 18, 10), "t")
+    figure = study_figure(
+        study(affine=np.diag([2.0, 2.0, 2.0, 1.0])), regions(6, 18, 10), regions(5, 18, 10), "t"
+    )
     assert f"{7**3 * 0.008:.1f} ml" in figure  # 343 voxels of 8 mm³
     assert f"Dice {6 / 7:.3f}" in figure  # shifted by one voxel of seven
     assert figure.count("Dice") == 3
@@ -134,11 +162,15 @@ def test_missing_sequences_are_named() -> None:
 
 
 def test_equal_input_gives_equal_text() -> None:
-    assert study_figure(study(), regions(), regions(), "t") == study_figure(study(), regions(), regions(), "t")
+    assert study_figure(study(), regions(), regions(), "t") == study_figure(
+        study(), regions(), regions(), "t"
+    )
 
 
 def test_regions_of_another_grid_are_refused() -> None:
-    with pytest.raises(EvaluationError, match=r"t, Truth.*got \(3, 20, 24, 15\), expected \(3, 20, 24, 16\)"):
+    with pytest.raises(
+        EvaluationError, match=r"t, Truth.*got \(3, 20, 24, 15\), expected \(3, 20, 24, 16\)"
+    ):
         study_figure(study(), None, regions()[..., :-1], "t")
     with pytest.raises(EvaluationError, match="too many layers"):
         study_figure(study(), {str(i): regions() for i in range(7)}, None, "t")
@@ -150,6 +182,10 @@ def test_planes_keep_a_slice_as_it_is_seen() -> None:
         axes = [axis for axis in range(3) if axis != plane.axis]
         seen = plane.cut(array, 1)
         index: list[Any] = [0, 0, 0]
-        index[plane.axis], index[axes[0]], index[axes[1]] = 1, array.shape[axes[0]] - 1, array.shape[axes[1]] - 1
+        index[plane.axis], index[axes[0]], index[axes[1]] = (
+            1,
+            array.shape[axes[0]] - 1,
+            array.shape[axes[1]] - 1,
+        )
         assert seen[0, 0] == array[tuple(index)]
         assert seen.shape == (array.shape[axes[1]], array.shape[axes[0]])

@@ -22,16 +22,34 @@ def row(trunk, seconds, *, chosen=False, front=True, within=True):
     }
 
 
-ROWS = [row(8, 0.25, chosen=True), row(9, 0.5, front=False), row(16, 0.4, within=False), row(64, None)]
+ROWS = [
+    row(8, 0.25, chosen=True),
+    row(9, 0.5, front=False),
+    row(16, 0.4, within=False),
+    row(64, None),
+]
 FACTS = {
-    "teacher": {"run": "teacher", "network": "nn<unet", "recipe": "r", "params": 80_000.0, "flops": 1e11, "size": 1.0},
+    "teacher": {
+        "run": "teacher",
+        "network": "nn<unet",
+        "recipe": "r",
+        "params": 80_000.0,
+        "flops": 1e11,
+        "size": 1.0,
+    },
     "budgets": [{"asked": "latency<=300ms", "quantity": "latency", "limit": 0.3}],
     "rule": "The widest.",
     "proposed": ROWS[0],
     "shares": {"params": 0.1, "flops": 0.08},
     "runs": {},
     "alignment": {"channels": 8, "unit": "AVX2", "explanation": "Blocks of 8."},
-    "measured": {"runtime": "openvino", "precision": "f32", "threads": 2, "shape": [144, 178, 145], "versions": {"gliodistill": "0"}},
+    "measured": {
+        "runtime": "openvino",
+        "precision": "f32",
+        "threads": 2,
+        "shape": [144, 178, 145],
+        "versions": {"gliodistill": "0"},
+    },
     "candidates": ROWS,
 }
 

@@ -19,7 +19,9 @@ def test_another_library_reads_the_same_pixels(shape: tuple[int, int]) -> None:
 
 def test_a_view_with_negative_strides_is_encoded_as_seen() -> None:
     pixels = np.arange(30, dtype=np.uint8).reshape(5, 6)
-    assert encode_png(pixels.T[::-1, ::-1]) == encode_png(np.ascontiguousarray(pixels.T[::-1, ::-1]))
+    assert encode_png(pixels.T[::-1, ::-1]) == encode_png(
+        np.ascontiguousarray(pixels.T[::-1, ::-1])
+    )
 
 
 def test_data_uri_holds_the_file() -> None:
@@ -29,7 +31,9 @@ def test_data_uri_holds_the_file() -> None:
     assert base64.b64decode(content, validate=True) == encode_png(pixels)
 
 
-@pytest.mark.parametrize("pixels", [np.zeros((2, 2)), np.zeros((2, 2, 3), np.uint8), np.zeros((0, 2), np.uint8)])
+@pytest.mark.parametrize(
+    "pixels", [np.zeros((2, 2)), np.zeros((2, 2, 3), np.uint8), np.zeros((0, 2), np.uint8)]
+)
 def test_what_is_no_grey_picture_is_refused(pixels: np.ndarray) -> None:
     with pytest.raises(ValueError, match="expected uint8 on rows × columns"):
         encode_png(pixels)

@@ -14,7 +14,8 @@ AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def tumour(ncr: int, ed: int, et: int, extra: dict[int, int] | None = None) -> np.ndarray:
-    """Nested boxes: oedema outside, an enhancing rim, a necrotic middle; 0 as a code leaves a tissue out.
+    """Nested boxes: oedema outside, an enhancing rim, a necrotic middle; 0 as a code leaves a
+    tissue out.
 
     ``extra`` maps a code to the x plane (inside the core) that it replaces.
     """
@@ -27,7 +28,9 @@ def tumour(ncr: int, ed: int, et: int, extra: dict[int, int] | None = None) -> n
     return labels
 
 
-def image(path: Path, value: float = 1.0, shape: tuple[int, ...] = SHAPE, affine: np.ndarray = AFFINE) -> Path:
+def image(
+    path: Path, value: float = 1.0, shape: tuple[int, ...] = SHAPE, affine: np.ndarray = AFFINE
+) -> Path:
     """A NIfTI file filled with ``value``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_nifti(Volume(np.full(shape, value, dtype=np.float32), affine), path)

@@ -9,7 +9,9 @@ from gliodistill.errors import GliodistillError, ImageError, LabelError, StudyEr
 from gliodistill.studies import Study, inspect, open_cohort
 
 
-def check(caught: pytest.ExceptionInfo[GliodistillError], kind: type[GliodistillError], field: str) -> None:
+def check(
+    caught: pytest.ExceptionInfo[GliodistillError], kind: type[GliodistillError], field: str
+) -> None:
     error = caught.value
     assert type(error) is kind
     line = str(error)
@@ -143,7 +145,8 @@ def test_bad_folder(tmp_path, make, build, field):
 
 
 @pytest.mark.parametrize(
-    ("options", "kind", "field"), [({"layout": "zip"}, StudyError, "layout"), ({"labels": "brats1999"}, LabelError, "labels")]
+    ("options", "kind", "field"),
+    [({"layout": "zip"}, StudyError, "layout"), ({"labels": "brats1999"}, LabelError, "labels")],
 )
 def test_undeclared_names(brats, make, options, kind, field):
     with pytest.raises(kind) as caught:
@@ -182,7 +185,10 @@ def other_shape(case, make):
 
 
 def other_place(case, make):
-    make.image(case / "case_t2.nii.gz", affine=np.array([[-1.0, 0, 0, 3], [0, -1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
+    make.image(
+        case / "case_t2.nii.gz",
+        affine=np.array([[-1.0, 0, 0, 3], [0, -1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
+    )
 
 
 def other_voxels(case, make):

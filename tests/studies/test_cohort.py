@@ -20,7 +20,11 @@ def cohort(*records: StudyRecord) -> Cohort:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(0, 9), min_size=2, max_size=40).filter(lambda p: len(set(p)) > 1), st.integers(0, 99), st.floats(0.2, 0.8))
+@given(
+    st.lists(st.integers(0, 9), min_size=2, max_size=40).filter(lambda p: len(set(p)) > 1),
+    st.integers(0, 99),
+    st.floats(0.2, 0.8),
+)
 def test_split_is_by_patient_complete_and_repeatable(patients, seed, share):
     whole = cohort(*(record(f"s{index}", f"p{patient}") for index, patient in enumerate(patients)))
     count = round(share * len(set(patients)))

@@ -9,7 +9,11 @@ from gliodistill.studies import Study, inspect
 
 def test_a_sound_folder(brats, make):
     inspection = inspect(brats(codes=make.tumour(1, 2, 4)))
-    assert (inspection.layout, inspection.convention, inspection.problems) == ("brats", "brats2021", ())
+    assert (inspection.layout, inspection.convention, inspection.problems) == (
+        "brats",
+        "brats2021",
+        (),
+    )
     assert any("codes [1, 2, 4]" in line for line in inspection.evidence)
     content = json.loads(json.dumps(inspection.as_dict()))
     study = content["studies"][0]
@@ -47,7 +51,9 @@ def test_every_problem_at_once(brats, make):
     make.labels(root / "d" / "d_seg.nii.gz", make.tumour(1, 2, 4))
     inspection = inspect(root)
     assert inspection.convention is None
-    found = {(p.study, p.blocking, p.problem.split(":")[0].split(" (")[0]) for p in inspection.problems}
+    found = {
+        (p.study, p.blocking, p.problem.split(":")[0].split(" (")[0]) for p in inspection.problems
+    }
     assert (None, False, "10 label maps") not in found
     for study, blocking, start in (
         ("a", True, "two files for T1"),
@@ -57,7 +63,10 @@ def test_every_problem_at_once(brats, make):
         ("c", False, "no NIfTI file"),
         ("d", True, "no sequence found"),
     ):
-        assert any(p.study == study and p.blocking is blocking and p.problem.startswith(start) for p in inspection.problems), start
+        assert any(
+            p.study == study and p.blocking is blocking and p.problem.startswith(start)
+            for p in inspection.problems
+        ), start
     assert any("ambiguous label convention" in p.problem for p in inspection.problems)
 
 
@@ -70,5 +79,9 @@ def test_truth_of_unknown_convention_does_not_stop_a_study(brats, make):
 @pytest.mark.real
 def test_native_grids_differ_and_are_told(real_data):
     inspection = inspect(real_data / "native")
-    assert {name: image.spelling for name, image in inspection.studies[0].sequences.items()} == {"T1": "T1W", "T2": "T2W", "FLAIR": "FLAIR"}
+    assert {name: image.spelling for name, image in inspection.studies[0].sequences.items()} == {
+        "T1": "T1W",
+        "T2": "T2W",
+        "FLAIR": "FLAIR",
+    }
     assert [problem.blocking for problem in inspection.problems] == [True, True]

@@ -9,7 +9,11 @@ from gliodistill.studies.label_evidence import Anatomy
 from gliodistill.studies.label_names import by_names
 
 GLI, PED, PLAIN = ["BraTS-GLI-00001-000"], ["BraTS-PED-00001-000"], ["case"]
-OLD, NEW, OTHER = (("t1", "t1ce", "t2", "flair"), "_"), (("t1n", "t1c", "t2w", "t2f"), "-"), (("T1w", "t1gd", "T2w", "fla"), "_")
+OLD, NEW, OTHER = (
+    (("t1", "t1ce", "t2", "flair"), "_"),
+    (("t1n", "t1c", "t2w", "t2f"), "-"),
+    (("T1w", "t1gd", "T2w", "fla"), "_"),
+)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +47,12 @@ def test_told(brats, make, cases, names, tissues, extra, expected):
 @pytest.mark.parametrize(
     ("cases", "names", "tissues", "among"),
     [
-        (PLAIN, OTHER, (1, 2, 0), {"brats2021", "brats2023", "brats2024"}),  # what enhances would tell
+        (
+            PLAIN,
+            OTHER,
+            (1, 2, 0),
+            {"brats2021", "brats2023", "brats2024"},
+        ),  # what enhances would tell
         (PLAIN, OTHER, (1, 0, 0), set(CONVENTIONS)),
         (PLAIN, OTHER, (0, 0, 0), set(CONVENTIONS)),
         (PLAIN, NEW, (1, 2, 4), {"brats2021", "brats2024"}),  # 4: enhancing tumour, or a cavity?
@@ -75,14 +84,33 @@ def test_one_unreadable_map_does_not_hide_the_others(brats, make):
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
-        ({"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"}, "msd"),
+        (
+            {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"},
+            "msd",
+        ),
         ({"background": 0, "edema": 1, "necrosis": 2, "ET": 3}, "msd"),
-        ({"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": [3]}, "msd"),
+        (
+            {
+                "background": 0,
+                "whole tumor": [1, 2, 3],
+                "tumor core": [2, 3],
+                "enhancing tumor": [3],
+            },
+            "msd",
+        ),
         ({"background": 0, "NCR": 1, "ED": 2, "ET": 3}, "brats2023"),
         ({"background": 0, "WT": [1, 2, 3], "TC": [1, 3], "ET": 3}, "brats2023"),
         ({"0": "background", "1": "necrotic core", "2": "oedema", "4": "enhancing"}, "brats2021"),
         ({"NETC": 1, "SNFH": 2, "ET": 3, "RC": 4}, "brats2024"),
-        ({"whole tumor": [1, 2, 3], "tumor core": [1, 3], "enhancing": [3], "resection cavity": [4]}, "brats2024"),
+        (
+            {
+                "whole tumor": [1, 2, 3],
+                "tumor core": [1, 3],
+                "enhancing": [3],
+                "resection cavity": [4],
+            },
+            "brats2024",
+        ),
         ({"ET": 1, "NET": 2, "CC": 3, "ED": 4}, "brats-ped"),
     ],
 )
@@ -109,7 +137,11 @@ def test_names_that_are_not_understood(labels):
 
 
 def test_declared_names_must_hold_the_codes(tmp_path, make):
-    make.describe(tmp_path, channel_names={"0": "FLAIR"}, labels={"background": 0, "edema": 1, "NCR": 2, "ET": 3})
+    make.describe(
+        tmp_path,
+        channel_names={"0": "FLAIR"},
+        labels={"background": 0, "edema": 1, "NCR": 2, "ET": 3},
+    )
     make.image(tmp_path / "imagesTr" / "a_0000.nii.gz")
     make.labels(tmp_path / "labelsTr" / "a.nii.gz", make.tumour(1, 2, 4))
     with pytest.raises(LabelError, match="does not declare"):

@@ -18,25 +18,40 @@ TABLE = {
 }
 
 
-@pytest.mark.parametrize(("name", "code", "regions"), [(n, c, r) for n, codes in TABLE.items() for c, r in codes.items()])
+@pytest.mark.parametrize(
+    ("name", "code", "regions"), [(n, c, r) for n, codes in TABLE.items() for c, r in codes.items()]
+)
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
 def test_to_regions(name, code, regions, dtype):
     found = CONVENTIONS[name].to_regions(np.full((1, 2, 3), code, dtype=dtype))
     assert found.shape == (3, 1, 2, 3)
-    assert {region for region, mask in zip(REGIONS, found, strict=True) if mask.all()} == set(regions.split())
+    assert {region for region, mask in zip(REGIONS, found, strict=True) if mask.all()} == set(
+        regions.split()
+    )
 
 
 @pytest.mark.parametrize("name", CONVENTIONS)
 @given(bits=st.lists(st.integers(0, 7), min_size=8, max_size=8))
 def test_regions_come_back_nested(name, bits):
-    regions = np.array([[bit & 1, bit >> 1 & 1, bit >> 2] for bit in bits], dtype=np.uint8).T.reshape(3, 2, 2, 2)
-    nested = np.stack([regions[0], regions[0] & regions[1], regions[0] & regions[1] & regions[2]]).astype(bool)
+    regions = np.array(
+        [[bit & 1, bit >> 1 & 1, bit >> 2] for bit in bits], dtype=np.uint8
+    ).T.reshape(3, 2, 2, 2)
+    nested = np.stack(
+        [regions[0], regions[0] & regions[1], regions[0] & regions[1] & regions[2]]
+    ).astype(bool)
     convention = CONVENTIONS[name]
     np.testing.assert_array_equal(convention.to_regions(convention.from_regions(regions)), nested)
 
 
 @pytest.mark.parametrize(
-    ("name", "values"), [("brats2021", [0, 3]), ("msd", [4]), ("brats2023", [4, 1]), ("brats2021", [-1]), ("brats2024", [0.5])]
+    ("name", "values"),
+    [
+        ("brats2021", [0, 3]),
+        ("msd", [4]),
+        ("brats2023", [4, 1]),
+        ("brats2021", [-1]),
+        ("brats2024", [0.5]),
+    ],
 )
 def test_strangers_are_named(name, values):
     with pytest.raises(LabelError, match="unknown label codes") as caught:

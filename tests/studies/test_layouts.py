@@ -19,11 +19,17 @@ CANONICAL = {T1: 1.0, T1CE: 2.0, T2: 3.0, FLAIR: 4.0}
 
 
 @pytest.mark.parametrize("separator", "_-")
-@pytest.mark.parametrize("kinds", [("t1", "t1ce", "t2", "flair"), ("t1n", "t1c", "t2w", "t2f"), ("T1", "t1gd", "T2", "fla")])
+@pytest.mark.parametrize(
+    "kinds",
+    [("t1", "t1ce", "t2", "flair"), ("t1n", "t1c", "t2w", "t2f"), ("T1", "t1gd", "T2", "fla")],
+)
 def test_brats(brats, make, kinds, separator):
     root = brats(kinds=kinds, separator=separator, codes=make.tumour(1, 2, 4))
     cohort = open_cohort(root, labels="brats2021")
-    assert (cohort.layout, [record.id for record in cohort.studies]) == ("brats", ["case_1", "case_2"])
+    assert (cohort.layout, [record.id for record in cohort.studies]) == (
+        "brats",
+        ["case_1", "case_2"],
+    )
     study = cohort.studies[0].load(cohort.convention)
     assert values(study) == CANONICAL
     assert study.truth is not None
@@ -44,7 +50,16 @@ def test_brats_case_folder_given_as_dot(brats, monkeypatch):
 
 
 def test_time_points_share_a_patient(brats):
-    cohort = open_cohort(brats(["BraTS-GLI-00001-000", "BraTS-GLI-00001-001", "BraTS-GLI-00002-000", "Brats18_2013_11_1"]))
+    cohort = open_cohort(
+        brats(
+            [
+                "BraTS-GLI-00001-000",
+                "BraTS-GLI-00001-001",
+                "BraTS-GLI-00002-000",
+                "Brats18_2013_11_1",
+            ]
+        )
+    )
     assert cohort.patients == ("BraTS-GLI-00001", "BraTS-GLI-00002", "Brats18_2013_11_1")
 
 
@@ -55,7 +70,13 @@ def test_any_non_empty_subset_is_a_study(brats):
 
 def test_hidden_files_are_not_there(brats):
     root = brats(["case"])
-    for name in (".DS_Store", "._case", "case/._case_t1.nii.gz", "case/.case_t1.nii.gz.partial", "dataset"):
+    for name in (
+        ".DS_Store",
+        "._case",
+        "case/._case_t1.nii.gz",
+        "case/.case_t1.nii.gz.partial",
+        "dataset",
+    ):
         (root / name).write_bytes(b"\0")
     cohort = open_cohort(root)
     assert [record.id for record in cohort.studies] == ["case"]
@@ -66,28 +87,51 @@ MSD_LABELS = {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": 
 
 
 def test_msd(tmp_path, make):
-    make.describe(tmp_path, modality={"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"}, labels=MSD_LABELS)
+    make.describe(
+        tmp_path, modality={"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"}, labels=MSD_LABELS
+    )
     make.image_4d(tmp_path / "imagesTr" / "BRATS_001.nii.gz", 4)
     make.labels(tmp_path / "labelsTr" / "BRATS_001.nii.gz", make.tumour(2, 1, 3))
     make.image_4d(tmp_path / "imagesTs" / "BRATS_485.nii.gz", 4)
     (tmp_path / "imagesTr" / "._BRATS_001.nii.gz").write_bytes(b"\0")
     cohort = open_cohort(tmp_path)
     assert (cohort.layout, cohort.convention.name, cohort.problems) == ("msd", "msd", ())
-    assert [(record.id, record.truth is not None) for record in cohort.studies] == [("BRATS_001", True), ("BRATS_485", False)]
-    assert values(cohort.studies[0].load(cohort.convention)) == {T1: 2.0, T1CE: 3.0, T2: 4.0, FLAIR: 1.0}
+    assert [(record.id, record.truth is not None) for record in cohort.studies] == [
+        ("BRATS_001", True),
+        ("BRATS_485", False),
+    ]
+    assert values(cohort.studies[0].load(cohort.convention)) == {
+        T1: 2.0,
+        T1CE: 3.0,
+        T2: 4.0,
+        FLAIR: 1.0,
+    }
 
 
 @pytest.mark.parametrize("key", ["channel_names", "modality"])
 def test_nnunet(tmp_path, make, key):
-    regions = {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": 3}
-    make.describe(tmp_path, **{key: {"0": "T1", "1": "T1ce", "2": "T2", "3": "Flair"}}, labels=regions, file_ending=".nii.gz")
+    regions = {
+        "background": 0,
+        "whole tumor": [1, 2, 3],
+        "tumor core": [2, 3],
+        "enhancing tumor": 3,
+    }
+    make.describe(
+        tmp_path,
+        **{key: {"0": "T1", "1": "T1ce", "2": "T2", "3": "Flair"}},
+        labels=regions,
+        file_ending=".nii.gz",
+    )
     for side, case in (("Tr", "BraTS2021_00000"), ("Ts", "BraTS2021_00001")):
         for channel in range(4):
             make.image(tmp_path / f"images{side}" / f"{case}_{channel:04}.nii.gz", channel + 1)
     make.labels(tmp_path / "labelsTr" / "BraTS2021_00000.nii.gz", make.tumour(2, 1, 3))
     cohort = open_cohort(tmp_path)
     assert (cohort.layout, cohort.convention.name, cohort.problems) == ("nnunet", "msd", ())
-    assert [(record.id, record.truth is not None) for record in cohort.studies] == [("BraTS2021_00000", True), ("BraTS2021_00001", False)]
+    assert [(record.id, record.truth is not None) for record in cohort.studies] == [
+        ("BraTS2021_00000", True),
+        ("BraTS2021_00001", False),
+    ]
     assert values(cohort.studies[1].load()) == CANONICAL
 
 
@@ -133,13 +177,25 @@ def test_manifest_csv(tmp_path, make, delimiter):
     table(tmp_path, make)
     rows = [
         ["Study ID", "patient", "T1w", "T1-Gd", "T2 FLAIR", "seg", "age"],
-        ["a", "p", "data/one.nii.gz", "data/rest.nii.gz#1", "data/rest.nii.gz#3", "truth.nii", "61"],
+        [
+            "a",
+            "p",
+            "data/one.nii.gz",
+            "data/rest.nii.gz#1",
+            "data/rest.nii.gz#3",
+            "truth.nii",
+            "61",
+        ],
         ["b", "p", "", "", str(tmp_path / "data" / "one.nii.gz"), "", ""],
     ]
     path = tmp_path / "list.csv"
     path.write_text("﻿" + "\n".join(delimiter.join(row) for row in rows) + "\n")
     cohort = open_cohort(path)
-    assert (cohort.layout, cohort.convention.name, cohort.patients) == ("manifest", "brats2021", ("p",))
+    assert (cohort.layout, cohort.convention.name, cohort.patients) == (
+        "manifest",
+        "brats2021",
+        ("p",),
+    )
     assert values(cohort.studies[0].load(cohort.convention)) == {T1: 1.0, T1CE: 2.0, FLAIR: 4.0}
     assert values(cohort.studies[1].load(cohort.convention)) == {FLAIR: 1.0}
     assert cohort.problems == ("list.csv: columns not used: age",)
@@ -154,7 +210,10 @@ def test_manifest_json(tmp_path, make, wrapped):
     ]
     (tmp_path / "list.json").write_text(json.dumps({"studies": rows} if wrapped else rows))
     cohort = open_cohort(tmp_path / "list.json")
-    assert [(record.id, record.patient, record.truth is None) for record in cohort.studies] == [("a", "a", False), ("b", "q", True)]
+    assert [(record.id, record.patient, record.truth is None) for record in cohort.studies] == [
+        ("a", "a", False),
+        ("b", "q", True),
+    ]
     assert values(cohort.studies[1].load()) == {T1: 1.0}
 
 
@@ -162,7 +221,10 @@ def test_manifest_of_a_folder_that_names_its_labels(tmp_path, make):
     """Codes 1 and 2 alone could be of several conventions: what the manifest says of them decides."""
     table(tmp_path, make)
     rows = [{"id": "a", "t1": "data/one.nii.gz", "truth": "truth.nii"}]
-    for labels, name in (({"1": "NCR", "2": "ED", "4": "ET"}, "brats2021"), ({"1": "ET", "2": "NET", "3": "CC", "4": "ED"}, "brats-ped")):
+    for labels, name in (
+        ({"1": "NCR", "2": "ED", "4": "ET"}, "brats2021"),
+        ({"1": "ET", "2": "NET", "3": "CC", "4": "ED"}, "brats-ped"),
+    ):
         (tmp_path / "manifest.json").write_text(json.dumps({"labels": labels, "studies": rows}))
         assert open_cohort(tmp_path).convention.name == name
     (tmp_path / "manifest.json").write_text(json.dumps({"labels": "latin", "studies": rows}))
@@ -172,7 +234,9 @@ def test_manifest_of_a_folder_that_names_its_labels(tmp_path, make):
 
 def test_loose_folder(tmp_path, make):
     folder = tmp_path / "patient01"
-    for value, name in enumerate(("study1_T1W", "study1-T1-Gd", "T2 w", "study1_T2_FLAIR_brain"), 1):
+    for value, name in enumerate(
+        ("study1_T1W", "study1-T1-Gd", "T2 w", "study1_T2_FLAIR_brain"), 1
+    ):
         make.image(folder / f"{name}.nii.gz", value)
     make.labels(folder / "study1_seg.nii.gz", make.tumour(1, 2, 4))
     make.image(folder / "study1_dwi.nii.gz")
@@ -199,9 +263,19 @@ def test_declared_layout_wins(brats):
 @pytest.mark.real
 def test_real_folders(real_data):
     cohort = open_cohort(real_data / "labelled")
-    assert (cohort.layout, cohort.convention.name, len(cohort), len(cohort.patients), cohort.problems) == ("brats", "brats2021", 25, 25, ())
+    assert (
+        cohort.layout,
+        cohort.convention.name,
+        len(cohort),
+        len(cohort.patients),
+        cohort.problems,
+    ) == ("brats", "brats2021", 25, 25, ())
     assert all(len(record.images) == 4 for record in cohort.studies)
     without_tumour = Study.open(real_data / "no_tumour")
-    assert (without_tumour.sequences, without_tumour.truth, without_tumour.grid.shape) == (tuple(Sequence), None, (182, 218, 182))
+    assert (without_tumour.sequences, without_tumour.truth, without_tumour.grid.shape) == (
+        tuple(Sequence),
+        None,
+        (182, 218, 182),
+    )
     native = open_cohort(real_data / "native")
     assert (native.layout, set(native.studies[0].images)) == ("loose", {T1, T2, FLAIR})

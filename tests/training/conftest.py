@@ -1,4 +1,6 @@
-"""Prepared studies for every test of training, and one thread so that a core shared with others is enough."""
+"""Prepared studies for every test of training, and one thread so that a core shared with others is
+enough.
+"""
 
 import pytest
 import torch
@@ -17,7 +19,9 @@ def cohort(tmp_path_factory):
 @pytest.fixture(scope="session")
 def prepared(cohort) -> Cache:
     """Their cache; not to be written to."""
-    return build_cache(open_cohort(cohort, labels="brats2021"), Preparation(), cohort.parent / "cache", 1)
+    return build_cache(
+        open_cohort(cohort, labels="brats2021"), Preparation(), cohort.parent / "cache", 1
+    )
 
 
 @pytest.fixture(autouse=True)

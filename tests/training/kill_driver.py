@@ -1,10 +1,12 @@
-"""Train in children of one process, each killed with SIGKILL at a random moment; prints one line of JSON a kill.
+"""Train in children of one process, each killed with SIGKILL at a random moment; prints one line of
+JSON a kill.
 
     python kill_driver.py RECIPE DATA OUT KILLS SEED
 
-Torch is imported once; a child is a fork, a process of its own, and dies as one. It says through a pipe when a step is
-done; the parent waits for a random number of steps and a random while, then kills. One in four dies by the clock alone,
-at its start; one in four in the middle of writing a file. With 0 kills the training runs to its end.
+Torch is imported once; a child is a fork, a process of its own, and dies as one. It says through a
+pipe when a step is done; the parent waits for a random number of steps and a random while, then
+kills. One in four dies by the clock alone, at its start; one in four in the middle of writing a
+file. With 0 kills the training runs to its end.
 """
 
 import json
@@ -33,7 +35,15 @@ def start(recipe: Recipe, data: str, out: Path) -> tuple[int, int]:
         return child, read
     try:
         os.close(read)
-        run_experiment(recipe, data, out, resume=True, labels="brats2021", jobs=1, watch=lambda *_: os.write(write, b"."))
+        run_experiment(
+            recipe,
+            data,
+            out,
+            resume=True,
+            labels="brats2021",
+            jobs=1,
+            watch=lambda *_: os.write(write, b"."),
+        )
         os._exit(0)
     except BaseException as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
@@ -48,7 +58,9 @@ def look(recipe: Recipe, out: Path) -> dict[str, int | str | None]:
         for name in ("best.safetensors", "last.safetensors"):
             file = out / run / name
             try:
-                found[f"{run}/{name}"] = int(read_tensors(file)[1]["step"]) if file.exists() else None
+                found[f"{run}/{name}"] = (
+                    int(read_tensors(file)[1]["step"]) if file.exists() else None
+                )
             except GliodistillError as error:
                 found[f"{run}/{name}"] = str(error)
     return found
@@ -58,7 +70,9 @@ def wait_for_a_write(root: Path, child: int) -> None:
     """Until a half-written checkpoint shows, or the child has ended."""
     while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         for run in root.iterdir():
-            if run.is_dir() and any(".partial." in name and "safetensors" in name for name in os.listdir(run)):
+            if run.is_dir() and any(
+                ".partial." in name and "safetensors" in name for name in os.listdir(run)
+            ):
                 return
 
 
@@ -80,7 +94,11 @@ def main(recipe_file: str, data: str, out: str, kills: int, seed: int) -> None:
         _, status = os.waitpid(child, 0)
         os.close(pipe)
         left = sorted(path.name for path in root.rglob("*") if ".partial." in path.name)
-        facts = {"signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, "found": look(recipe, root), "partial": left}
+        facts = {
+            "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
+            "found": look(recipe, root),
+            "partial": left,
+        }
         print(json.dumps({**facts, "seconds": time.monotonic() - began}), flush=True)
     if kills == 0:
         child, pipe = start(recipe, data, root)

@@ -38,30 +38,47 @@ def test_the_student_sees_what_was_kept_and_the_teacher_everything(prepared):
     teacher = build_network(made, "teacher")
     method, seen = build_method(made, "any", lambda run: teacher), {}
     for role, network in (("student", method.student), ("teacher", teacher)):
-        network.register_forward_hook(lambda _m, inputs, out, role=role: seen.update({role: (inputs[0], out[0])}))
+        network.register_forward_hook(
+            lambda _m, inputs, out, role=role: seen.update({role: (inputs[0], out[0])})
+        )
     dropped = 0
     for step in range(4):
         batch = sampler(prepared, made, "any").batch(step)
         terms = method.losses(batch)
-        assert torch.equal(seen["student"][0], torch.where(batch.present[:, :, None, None, None], batch.complete, 0.0))
+        assert torch.equal(
+            seen["student"][0],
+            torch.where(batch.present[:, :, None, None, None], batch.complete, 0.0),
+        )
         assert seen["teacher"][0] is batch.complete
         assert batch.present.any(1).all()
         assert batch.complete.flatten(2).any(2).all()
         dropped += int((~batch.present).sum())
-        torch.testing.assert_close(terms["channel_wise"], 0.03 * channel_wise(seen["student"][1], seen["teacher"][1], temperature=4.0))
+        torch.testing.assert_close(
+            terms["channel_wise"],
+            0.03 * channel_wise(seen["student"][1], seen["teacher"][1], temperature=4.0),
+        )
     assert dropped > 0
 
 
 def test_by_default_it_owes_logits_and_latents(prepared):
     made = recipe(runs())
     teacher = build_network(made, "teacher").eval()
-    method, batch, latents = build_method(made, "any", lambda run: teacher), sampler(prepared, made, "any").batch(0), []
+    method, batch, latents = (
+        build_method(made, "any", lambda run: teacher),
+        sampler(prepared, made, "any").batch(0),
+        [],
+    )
     for network in (method.student, teacher):
         network.taps["bottleneck"].register_forward_hook(lambda _m, _i, out: latents.append(out))
     terms = method.losses(batch)
     assert terms.keys() == {"segmentation", "channel_wise", "attention_transfer"}
-    torch.testing.assert_close(terms["attention_transfer"], 0.2 * attention_transfer(latents[:1], latents[1:]))
-    torch.testing.assert_close(terms["segmentation"], deeply_supervised(method.student(batch.image), batch.regions, "regions"))
+    torch.testing.assert_close(
+        terms["attention_transfer"], 0.2 * attention_transfer(latents[:1], latents[1:])
+    )
+    torch.testing.assert_close(
+        terms["segmentation"],
+        deeply_supervised(method.student(batch.image), batch.regions, "regions"),
+    )
     assert all(not parameter.requires_grad for parameter in teacher.parameters())
 
 
@@ -73,7 +90,10 @@ def test_runs_that_drop_and_runs_that_do_not_see_the_same_patches(prepared):
     for step in (0, 3, 8):
         for a, b in zip(whole.draw(step), dropping.draw(step), strict=True):
             assert (a.study, a.centre, a.spatial.flips) == (b.study, b.centre, b.spatial.flips)
-            for one, other in ((a.spatial.matrix, b.spatial.matrix), (a.intensity.gamma, b.intensity.gamma)):
+            for one, other in (
+                (a.spatial.matrix, b.spatial.matrix),
+                (a.intensity.gamma, b.intensity.gamma),
+            ):
                 np.testing.assert_equal(one, other)
         a, b, c = (each.batch(step) for each in (whole, dropping, twin))
         assert torch.equal(a.image, b.complete)
@@ -89,7 +109,9 @@ def test_every_subset_is_as_likely_as_any_other(prepared):
     kept = [draw.kept for step in range(750) for draw in sampled.draw(step)]
     counts = np.array([kept.count(subset) for subset in set(kept)])
     assert len(counts) == 15
-    assert ((counts - 100) ** 2 / 100).sum() < 36.1  # chi-squared, 14 degrees of freedom: exceeded by chance once in a thousand
+    assert (
+        (counts - 100) ** 2 / 100
+    ).sum() < 36.1  # chi-squared, 14 degrees of freedom: exceeded by chance once in a thousand
 
 
 def test_the_package_does_without_any_sequence(prepared, tmp_path):

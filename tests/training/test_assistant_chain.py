@@ -1,4 +1,6 @@
-"""Assistant chain: several frozen teachers of one student, and networks that grow out of smaller ones."""
+"""Assistant chain: several frozen teachers of one student, and networks that grow out of smaller
+ones.
+"""
 
 import pytest
 import torch
@@ -19,7 +21,10 @@ def unet(*widths, **options):
     return {"name": "unet", "options": {"widths": list(widths), **options}}
 
 
-LOSSES = {"soft_target": {"weight": 0.5, "temperature": 2}, "attention_transfer": {"weight": 0.2, "taps": [["bottleneck", "bottleneck"]]}}
+LOSSES = {
+    "soft_target": {"weight": 0.5, "temperature": 2},
+    "attention_transfer": {"weight": 0.2, "taps": [["bottleneck", "bottleneck"]]},
+}
 TINY = {"steps": 2, "save_every": 1, "validate_every": 2}
 
 
@@ -35,7 +40,10 @@ def chain(teachers=("teacher", "assistant"), start="small", assistant=(8, 16), l
         "student": {
             "network": unet(4, 8),
             "seed": 1,
-            "method": {"name": "assistant_chain", "options": {"teachers": list(teachers), "losses": losses}},
+            "method": {
+                "name": "assistant_chain",
+                "options": {"teachers": list(teachers), "losses": losses},
+            },
         },
     }
 
@@ -68,12 +76,21 @@ def test_what_is_owed_is_the_mean_over_teachers(batch):
     terms = method.losses(batch)
     latents = {}
     for name, network in {"student": method.student, **networks}.items():
-        network.taps["bottleneck"].register_forward_hook(lambda _m, _i, out, name=name: latents.update({name: out}))
-    heads, told = method.student(batch.image), [network(batch.complete)[0] for network in networks.values()]
+        network.taps["bottleneck"].register_forward_hook(
+            lambda _m, _i, out, name=name: latents.update({name: out})
+        )
+    heads, told = (
+        method.student(batch.image),
+        [network(batch.complete)[0] for network in networks.values()],
+    )
     expected = {
         "segmentation": deeply_supervised(heads, batch.regions, "regions"),
         "soft_target": 0.5 * sum(soft_target(heads[0], each, temperature=2.0) for each in told) / 2,
-        "attention_transfer": 0.2 * sum(attention_transfer([latents["student"]], [latents[name]]) for name in networks) / 2,
+        "attention_transfer": (
+            0.2
+            * sum(attention_transfer([latents["student"]], [latents[name]]) for name in networks)
+            / 2
+        ),
     }
     assert terms.keys() == expected.keys()
     for name, value in expected.items():
@@ -115,7 +132,9 @@ class Interrupted(Exception):
 
 
 def test_a_chain_by_one_recipe(prepared, tmp_path):
-    """Teacher → assistant, grown out of the small one → student; interrupted while the assistant learns."""
+    """Teacher → assistant, grown out of the small one → student; interrupted while the assistant
+    learns.
+    """
 
     def watch(run, steps, progress):
         if (run, progress.step) == ("assistant", 1):
@@ -128,7 +147,9 @@ def test_a_chain_by_one_recipe(prepared, tmp_path):
     parts = run_experiment(made, prepared.folder, tmp_path / "parts", jobs=1, resume=True)
     for run in made.runs:
         assert whole.summary(run)["weights_sha256"] == parts.summary(run)["weights_sha256"]
-    assert [whole.summary(run)["parameters"] for run in ("small", "student")] == [whole.summary("student")["parameters"]] * 2
+    assert [whole.summary(run)["parameters"] for run in ("small", "student")] == [
+        whole.summary("student")["parameters"]
+    ] * 2
 
 
 def barely(start, network, **changes):
@@ -136,12 +157,18 @@ def barely(start, network, **changes):
     training = {"steps": 1, "save_every": 1, "validate_every": 1, "ema": 0, "warmup": 0}
     still = {"optimiser": {"name": "sgd", "rate": 1e-30, "weight_decay": 0}}
     return recipe(
-        {"first": {"network": start}, "second": {"network": network, "start": "first", "training": still, **changes}}, training=training
+        {
+            "first": {"network": start},
+            "second": {"network": network, "start": "first", "training": still, **changes},
+        },
+        training=training,
     )
 
 
 def test_a_start_of_equal_widths_copies_the_weights(prepared, tmp_path):
-    experiment = run_experiment(barely(unet(4, 8), unet(4, 8), seed=9), prepared.folder, tmp_path / "run", jobs=1)
+    experiment = run_experiment(
+        barely(unet(4, 8), unet(4, 8), seed=9), prepared.folder, tmp_path / "run", jobs=1
+    )
     first, second = (experiment.load_network(run).state_dict() for run in ("first", "second"))
     assert weights_hash(first) == weights_hash(second)
     last, _ = read_tensors(tmp_path / "run" / "second" / LAST)
@@ -149,12 +176,16 @@ def test_a_start_of_equal_widths_copies_the_weights(prepared, tmp_path):
 
 
 def test_a_wider_start_computes_the_same(prepared, tmp_path):
-    experiment = run_experiment(barely(unet(4, 8), unet(8, 12)), prepared.folder, tmp_path / "run", jobs=1)
+    experiment = run_experiment(
+        barely(unet(4, 8), unet(8, 12)), prepared.folder, tmp_path / "run", jobs=1
+    )
     x = torch.randn(2, 4, 8, 8, 8, generator=torch.Generator().manual_seed(0))
     first, second = (experiment.load_network(run) for run in ("first", "second"))
     with torch.no_grad():
         torch.testing.assert_close(second(x)[0], first(x)[0], rtol=1e-4, atol=1e-4)
-    assert experiment.summary("second")["dice"] == pytest.approx(experiment.summary("first")["dice"], abs=1e-3)
+    assert experiment.summary("second")["dice"] == pytest.approx(
+        experiment.summary("first")["dice"], abs=1e-3
+    )
     # Grown from the weights of the start, not from fresh ones.
     torch.manual_seed(0)
     assert not torch.equal(second.head.bias, build("unet", widths=[8, 12]).head.bias)
@@ -163,17 +194,30 @@ def test_a_wider_start_computes_the_same(prepared, tmp_path):
 @pytest.mark.parametrize(
     ("runs", "field", "words"),
     [
-        (chain(assistant=(3, 8)), "runs.assistant.start.encoders.0.0.0.weight", "the wide network is narrower"),
+        (
+            chain(assistant=(3, 8)),
+            "runs.assistant.start.encoders.0.0.0.weight",
+            "the wide network is narrower",
+        ),
         (chain(assistant=(8, 16, 16)), "runs.assistant.start.network", "differ in more than width"),
         (chain(start="student"), "runs.assistant.start", "not an earlier run"),
-        (chain(teachers=["assistent"]), "runs.student.method.options.teachers", "did you mean assistant?"),
+        (
+            chain(teachers=["assistent"]),
+            "runs.student.method.options.teachers",
+            "did you mean assistant?",
+        ),
         (chain(teachers=[]), "runs.student.method.options.teachers", "earlier run"),
         (
-            chain() | {"pair": {"network": unet(4, 8), "start": "small", "sequences": ["T1CE", "FLAIR"]}},
+            chain()
+            | {"pair": {"network": unet(4, 8), "start": "small", "sequences": ["T1CE", "FLAIR"]}},
             "runs.pair.start",
             "other sequences",
         ),
-        (chain() | {"classes": {"network": unet(4, 8), "start": "small", "outputs": "classes"}}, "runs.classes.outputs", "other outputs"),
+        (
+            chain() | {"classes": {"network": unet(4, 8), "start": "small", "outputs": "classes"}},
+            "runs.classes.outputs",
+            "other outputs",
+        ),
     ],
     ids=["narrower", "deeper", "later", "misspelt", "nobody", "sequences", "outputs"],
 )
@@ -186,5 +230,10 @@ def test_chains_that_cannot_be_are_refused_at_load(runs, field, words):
 
 def test_a_norm_that_cannot_be_widened_is_refused_at_load():
     with pytest.raises(RecipeError, match="weigh its channels anew") as caught:
-        recipe({"a": {"network": unet(8, 16, norm="group")}, "b": {"network": unet(8, 24, norm="group"), "start": "a"}})
+        recipe(
+            {
+                "a": {"network": unet(8, 16, norm="group")},
+                "b": {"network": unet(8, 24, norm="group"), "start": "a"},
+            }
+        )
     assert caught.value.field.startswith("runs.b.start.")

@@ -32,7 +32,9 @@ def truth(seed=0, shape=(20, 22, 24)):
 
 
 def turned(matrix=None, elastic=None):
-    return SpatialDraw((False, False, False), np.eye(3) if matrix is None else np.asarray(matrix, float), elastic)
+    return SpatialDraw(
+        (False, False, False), np.eye(3) if matrix is None else np.asarray(matrix, float), elastic
+    )
 
 
 CENTRE = np.array([10, 11, 12])
@@ -72,7 +74,10 @@ def test_a_quarter_turn_is_rot90(side, plane):
 
 def test_any_turn_is_scipys():
     angle = np.deg2rad(17)
-    matrix = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]) / 1.17
+    matrix = (
+        np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+        / 1.17
+    )
     levels, mask = read_patch(image(), truth(), CENTRE, (9, 9, 9), turned(matrix))
     offsets = np.stack(np.meshgrid(*[np.arange(9) - 4.0] * 3, indexing="ij"))
     points = np.einsum("ij,jxyz->ixyz", matrix, offsets) + CENTRE[:, None, None, None]
@@ -110,9 +115,24 @@ def test_elastic_moves_points_by_the_drawn_displacement():
 
 
 def test_a_draw_is_a_recording():
-    part = AugmentationPart(spatial=1, gamma=1, noise=1, blur=1, brightness=1, contrast=1, low_resolution=1, drop_sequence=0.5)
-    first = [draw_spatial(part, np.random.default_rng(5)), draw_intensity(part, 4, np.random.default_rng(5))]
-    again = [draw_spatial(part, np.random.default_rng(5)), draw_intensity(part, 4, np.random.default_rng(5))]
+    part = AugmentationPart(
+        spatial=1,
+        gamma=1,
+        noise=1,
+        blur=1,
+        brightness=1,
+        contrast=1,
+        low_resolution=1,
+        drop_sequence=0.5,
+    )
+    first = [
+        draw_spatial(part, np.random.default_rng(5)),
+        draw_intensity(part, 4, np.random.default_rng(5)),
+    ]
+    again = [
+        draw_spatial(part, np.random.default_rng(5)),
+        draw_intensity(part, 4, np.random.default_rng(5)),
+    ]
     for a, b in zip(first, again, strict=True):
         assert str(a) == str(b)
     one, two = (read_patch(image(), truth(), CENTRE, (8, 8, 8), first[0]) for _ in range(2))
@@ -120,12 +140,16 @@ def test_a_draw_is_a_recording():
     np.testing.assert_array_equal(one[1], two[1])
     values = torch.from_numpy(dequantise(image(channels=4)))
     inside = torch.ones_like(values, dtype=torch.bool)
-    assert torch.equal(apply_intensity(values, inside, first[1]), apply_intensity(values, inside, first[1]))
+    assert torch.equal(
+        apply_intensity(values, inside, first[1]), apply_intensity(values, inside, first[1])
+    )
 
 
 def test_no_intensity_draw_changes_nothing():
     values = torch.from_numpy(dequantise(image()))
-    assert torch.equal(apply_intensity(values, torch.ones_like(values, dtype=torch.bool), SILENT), values)
+    assert torch.equal(
+        apply_intensity(values, torch.ones_like(values, dtype=torch.bool), SILENT), values
+    )
 
 
 def test_outside_stays_zero_and_brain_of_mean_intensity_does_not():
@@ -138,7 +162,9 @@ def test_outside_stays_zero_and_brain_of_mean_intensity_does_not():
     result = apply_intensity(values, inside, draw)
     assert not result[~inside].any()
     assert torch.isfinite(result).all()
-    brighter = apply_intensity(values, inside, IntensityDraw(None, 0.25 * all_, None, None, None, None))
+    brighter = apply_intensity(
+        values, inside, IntensityDraw(None, 0.25 * all_, None, None, None, None)
+    )
     torch.testing.assert_close(brighter[inside], values[inside] + 0.25)
 
 
@@ -148,11 +174,15 @@ def test_each_change_is_its_formula():
     z = values.numpy().astype(np.float64)
 
     def change(**drawn):
-        fields = {name: None for name in ("multiply", "add", "gamma", "noise", "blur", "zoom")} | drawn
+        fields = {
+            name: None for name in ("multiply", "add", "gamma", "noise", "blur", "zoom")
+        } | drawn
         return apply_intensity(values, inside, IntensityDraw(**fields)).numpy()
 
     two = np.array([0.8, 1.3])
-    np.testing.assert_allclose(change(multiply=two), z * two[:, None, None, None], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        change(multiply=two), z * two[:, None, None, None], rtol=1e-5, atol=1e-6
+    )
     low, high = z.min(), z.max()
     expected = ((z[1] - low) / (high - low)) ** 1.3 * (high - low) + low
     np.testing.assert_allclose(change(gamma=two)[1], expected, atol=1e-4)
@@ -176,7 +206,9 @@ def test_dropping_sequences_leaves_one():
 
 def test_dropped_by_half_every_subset_is_as_likely():
     random = np.random.default_rng(0)
-    counts = Counter(draw_kept(AugmentationPart(drop_sequence=0.5), (True,) * 4, random) for _ in range(3000))
+    counts = Counter(
+        draw_kept(AugmentationPart(drop_sequence=0.5), (True,) * 4, random) for _ in range(3000)
+    )
     assert len(counts) == 15
     assert stats.chisquare(list(counts.values())).pvalue > 0.01
 
@@ -191,7 +223,10 @@ def test_a_patch_may_be_spared_from_dropping():
 
 
 def test_probabilities_are_kept():
-    part, random = AugmentationPart(flip=0.25, spatial=0.5, elastic_voxels=0), np.random.default_rng(1)
+    part, random = (
+        AugmentationPart(flip=0.25, spatial=0.5, elastic_voxels=0),
+        np.random.default_rng(1),
+    )
     draws = [draw_spatial(part, random) for _ in range(800)]
     assert np.mean([d.flips for d in draws]) == pytest.approx(0.25, abs=0.04)
     assert np.mean([d.matrix is not None for d in draws]) == pytest.approx(0.5, abs=0.06)

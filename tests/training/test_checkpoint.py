@@ -8,7 +8,14 @@ import torch
 
 from gliodistill.errors import CheckpointError, OutputError
 from gliodistill.networks import build
-from gliodistill.training.checkpoint import load_weights, read_checkpoint, read_tensors, weights_hash, write_checkpoint, write_tensors
+from gliodistill.training.checkpoint import (
+    load_weights,
+    read_checkpoint,
+    read_tensors,
+    weights_hash,
+    write_checkpoint,
+    write_tensors,
+)
 from gliodistill.training.loop import build_optimiser
 from gliodistill.training.recipe import TrainingPart
 
@@ -27,7 +34,10 @@ def trained(name="adamw", seed=0):
         optimiser.zero_grad()
         made(torch.randn(2, 4, 8, 8, 8))[0].square().mean().backward()
         optimiser.step()
-    average = {key: value.detach() * 0.5 if value.is_floating_point() else value.clone() for key, value in made.state_dict().items()}
+    average = {
+        key: value.detach() * 0.5 if value.is_floating_point() else value.clone()
+        for key, value in made.state_dict().items()
+    }
     return made, average, optimiser
 
 
@@ -39,7 +49,10 @@ def test_everything_comes_back(tmp_path, name):
     following = torch.randn(5)
 
     other, other_average, other_optimiser = trained(name, seed=5)
-    assert read_checkpoint(tmp_path / "last.safetensors", other, other_average, other_optimiser) == FACTS
+    assert (
+        read_checkpoint(tmp_path / "last.safetensors", other, other_average, other_optimiser)
+        == FACTS
+    )
     assert torch.equal(torch.randn(5), following)
     assert weights_hash(other.state_dict()) == weights_hash(made.state_dict())
     assert weights_hash(other_average) == weights_hash(average)
@@ -68,14 +81,21 @@ def test_the_hash_is_of_names_types_shapes_and_values():
     a = {"x": torch.arange(6.0).view(2, 3), "n": torch.tensor(3)}
     assert weights_hash(a) == weights_hash(dict(reversed(a.items())))
     assert weights_hash(a) == weights_hash({"x": a["x"].T.contiguous().T, "n": a["n"]})
-    for other in ({"y": a["x"], "n": a["n"]}, {**a, "x": a["x"].view(3, 2)}, {**a, "x": a["x"].int()}, {**a, "x": a["x"] + 1}):
+    for other in (
+        {"y": a["x"], "n": a["n"]},
+        {**a, "x": a["x"].view(3, 2)},
+        {**a, "x": a["x"].int()},
+        {**a, "x": a["x"] + 1},
+    ):
         assert weights_hash(other) != weights_hash(a)
 
 
 def test_a_changed_byte_is_refused(tmp_path):
     """Any byte of the header, and bytes all over the tensors."""
     file = tmp_path / "t.safetensors"
-    write_tensors(file, {"a": torch.arange(40.0), "b": torch.ones(2, 2, dtype=torch.bfloat16)}, FACTS)
+    write_tensors(
+        file, {"a": torch.arange(40.0), "b": torch.ones(2, 2, dtype=torch.bfloat16)}, FACTS
+    )
     good = file.read_bytes()
     header = 8 + int.from_bytes(good[:8], "little")
     tensors, facts = read_tensors(file)
@@ -97,7 +117,9 @@ def test_a_changed_byte_is_refused(tmp_path):
     assert set(accepted) <= set(range(name, name + len("facts_sha256")))
 
 
-@pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 64, b"\x10\x00\x00\x00\x00\x00\x00\x00{}              "])
+@pytest.mark.parametrize(
+    "content", [b"", b"short", b"\xff" * 64, b"\x10\x00\x00\x00\x00\x00\x00\x00{}              "]
+)
 def test_what_is_no_checkpoint(tmp_path, content):
     (tmp_path / "x.safetensors").write_bytes(content)
     with pytest.raises(CheckpointError):
@@ -114,14 +136,21 @@ def test_a_truncated_or_missing_file(tmp_path):
         read_tensors(file)
 
 
-@pytest.mark.parametrize("other", [{"widths": (4, 12)}, {"widths": (4, 8, 8)}, {"norm": "instance"}])
+@pytest.mark.parametrize(
+    "other", [{"widths": (4, 12)}, {"widths": (4, 8, 8)}, {"norm": "instance"}]
+)
 def test_weights_of_another_network_are_refused(tmp_path, other):
     made, average, optimiser = trained()
     write_checkpoint(tmp_path / "last.safetensors", made, average, optimiser, FACTS)
     stranger = network(**other)
     before = weights_hash(stranger.state_dict())
     with pytest.raises(CheckpointError, match="another network"):
-        read_checkpoint(tmp_path / "last.safetensors", stranger, dict(stranger.state_dict()), build_optimiser(TrainingPart(), stranger))
+        read_checkpoint(
+            tmp_path / "last.safetensors",
+            stranger,
+            dict(stranger.state_dict()),
+            build_optimiser(TrainingPart(), stranger),
+        )
     assert weights_hash(stranger.state_dict()) == before
     with pytest.raises(CheckpointError, match="another network"):
         load_weights(made, stranger.state_dict(), tmp_path / "x")

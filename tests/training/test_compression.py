@@ -35,7 +35,12 @@ def batch(prepared):
 
 
 def test_losses_are_their_formulas(batch):
-    made = recipe(distilled(soft_target={"weight": 0.7, "temperature": 3}, attention_transfer={"weight": 0.2, "taps": TAPS}))
+    made = recipe(
+        distilled(
+            soft_target={"weight": 0.7, "temperature": 3},
+            attention_transfer={"weight": 0.2, "taps": TAPS},
+        )
+    )
     teacher = teacher_of(made)
     method = method_of(made, "distilled", teacher)
     terms = method.losses(batch)
@@ -54,8 +59,13 @@ def test_losses_are_their_formulas(batch):
     expected = {
         "segmentation": deeply_supervised(heads, batch.regions, "regions"),
         "soft_target": 0.7 * soft_target(heads[0], told, temperature=3.0),
-        "attention_transfer": 0.2
-        * attention_transfer([features["student", own] for own, _ in TAPS], [features["teacher", other] for _, other in TAPS]),
+        "attention_transfer": (
+            0.2
+            * attention_transfer(
+                [features["student", own] for own, _ in TAPS],
+                [features["teacher", other] for _, other in TAPS],
+            )
+        ),
     }
     assert terms.keys() == expected.keys()
     for name in terms:
@@ -75,12 +85,17 @@ def test_the_teacher_is_frozen_unchanged_and_asked_once(batch):
     assert len(calls) == 1
     assert calls[0] is batch.complete
     assert not teacher.training
-    assert all(parameter.grad is None and not parameter.requires_grad for parameter in teacher.parameters())
+    assert all(
+        parameter.grad is None and not parameter.requires_grad for parameter in teacher.parameters()
+    )
     assert all(parameter.grad is not None for parameter in method.student.parameters())
     assert weights_hash(teacher.state_dict()) == before
 
 
-@pytest.mark.parametrize("losses", [{}, {"soft_target": {"weight": 0}, "attention_transfer": {"weight": 0, "taps": TAPS}}])
+@pytest.mark.parametrize(
+    "losses",
+    [{}, {"soft_target": {"weight": 0}, "attention_transfer": {"weight": 0, "taps": TAPS}}],
+)
 def test_without_weights_it_is_supervised_exactly_and_the_teacher_sleeps(batch, losses):
     runs = distilled()
     runs["distilled"]["method"]["options"]["losses"] = losses
@@ -107,7 +122,12 @@ def test_the_distilled_student_and_its_twin_start_alike(prepared):
 
 def test_a_student_that_is_its_teacher_loses_nothing_to_it(batch):
     """Same weights, same mode, same input: every distillation term is 0."""
-    made = recipe(distilled(soft_target={}, attention_transfer={"taps": [["bottleneck", "bottleneck"], ["decoder0", "decoder0"]]}))
+    made = recipe(
+        distilled(
+            soft_target={},
+            attention_transfer={"taps": [["bottleneck", "bottleneck"], ["decoder0", "decoder0"]]},
+        )
+    )
     network = made.runs["distilled"].model_copy(update={"network": made.runs["teacher"].network})
     same = made.model_copy(update={"runs": {**made.runs, "distilled": network}})
     teacher = teacher_of(same)
@@ -116,7 +136,9 @@ def test_a_student_that_is_its_teacher_loses_nothing_to_it(batch):
     method.student.eval()
     whole = replace(batch, image=batch.complete)
     terms = method.losses(whole)
-    np.testing.assert_allclose([terms["soft_target"].item(), terms["attention_transfer"].item()], 0, atol=1e-6)
+    np.testing.assert_allclose(
+        [terms["soft_target"].item(), terms["attention_transfer"].item()], 0, atol=1e-6
+    )
 
 
 def test_classes_distil_too(batch):

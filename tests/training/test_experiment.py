@@ -5,7 +5,14 @@ import shutil
 
 import pytest
 
-from gliodistill.errors import CacheError, CheckpointError, GliodistillError, OutputError, RecipeError, StudyError
+from gliodistill.errors import (
+    CacheError,
+    CheckpointError,
+    GliodistillError,
+    OutputError,
+    RecipeError,
+    StudyError,
+)
 from gliodistill.preparation import Preparation, build_cache
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.training.experiment import Experiment
@@ -36,14 +43,23 @@ def hashes(experiment):
 def finished(cohort, tmp_path_factory):
     """Teacher, twin and distilled student, trained without a stop."""
     return train(
-        short(distilled(soft_target={}, attention_transfer={"weight": 0.1, "taps": [["bottleneck", "bottleneck"]]})),
+        short(
+            distilled(
+                soft_target={},
+                attention_transfer={"weight": 0.1, "taps": [["bottleneck", "bottleneck"]]},
+            )
+        ),
         cohort,
         tmp_path_factory.mktemp("e") / "run",
     )
 
 
 def test_what_is_written(finished):
-    files = {str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*") if "cache" not in path.parts}
+    files = {
+        str(path.relative_to(finished.folder))
+        for path in finished.folder.rglob("*")
+        if "cache" not in path.parts
+    }
     runs = {
         f"{run}/{name}"
         for run in ("teacher", "alone", "distilled")
@@ -51,7 +67,11 @@ def test_what_is_written(finished):
     }
     assert files == {"recipe.yaml", "data.json", "teacher", "alone", "distilled"} | runs
     again = Experiment.open(finished.folder)
-    assert (again.recipe, again.split, again.cache) == (finished.recipe, finished.split, finished.cache)
+    assert (again.recipe, again.split, again.cache) == (
+        finished.recipe,
+        finished.split,
+        finished.cache,
+    )
     assert again.convention.name == "brats2021"
     assert sorted(map(len, again.split.values())) == [1, 2]
     summary = again.summary("distilled")
@@ -63,17 +83,32 @@ def test_what_is_written(finished):
 
 
 def test_the_twins_first_step_is_the_students(finished):
-    first = {run: json.loads((finished.folder / run / "log.jsonl").read_text().splitlines()[0]) for run in ("alone", "distilled")}
+    first = {
+        run: json.loads((finished.folder / run / "log.jsonl").read_text().splitlines()[0])
+        for run in ("alone", "distilled")
+    }
     assert first["alone"]["loss"]["segmentation"] == first["distilled"]["loss"]["segmentation"]
-    assert first["distilled"]["loss"].keys() == {"segmentation", "soft_target", "attention_transfer"}
+    assert first["distilled"]["loss"].keys() == {
+        "segmentation",
+        "soft_target",
+        "attention_transfer",
+    }
 
 
 def test_resuming_what_is_finished_does_nothing(finished, tmp_path):
     copy = shutil.copytree(finished.folder, tmp_path / "copy")
-    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in copy.rglob("*") if path.is_file()}
+    before = {
+        path: (path.stat().st_mtime_ns, path.read_bytes())
+        for path in copy.rglob("*")
+        if path.is_file()
+    }
     again = train(finished.recipe, tmp_path / "data is gone", copy, resume=True)
     assert hashes(again) == hashes(finished)
-    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in copy.rglob("*") if path.is_file()} == before
+    assert {
+        path: (path.stat().st_mtime_ns, path.read_bytes())
+        for path in copy.rglob("*")
+        if path.is_file()
+    } == before
 
 
 @pytest.mark.parametrize("stop", [("teacher", 2), ("alone", 3), ("distilled", 1)])
@@ -87,11 +122,15 @@ def test_resumed_from_anywhere_is_never_stopped(finished, prepared, tmp_path, st
         train(finished.recipe, prepared.folder, tmp_path / "run", watch=watch)
     with pytest.raises(CheckpointError, match="not finished"):
         Experiment.open(tmp_path / "run").summary("distilled")
-    assert hashes(train(finished.recipe, prepared.folder, tmp_path / "run", resume=True)) == hashes(finished)
+    assert hashes(train(finished.recipe, prepared.folder, tmp_path / "run", resume=True)) == hashes(
+        finished
+    )
 
 
 def test_resumed_between_runs_and_after_a_kill_while_preparing(finished, cohort, tmp_path):
-    """States that a kill leaves, made by hand: no summary yet, no run yet, half a cache, half a plan, nothing but leftovers."""
+    """States that a kill leaves, made by hand: no summary yet, no run yet, half a cache, half a
+    plan, nothing but leftovers.
+    """
     copy = shutil.copytree(finished.folder, tmp_path / "run")
     (copy / "distilled" / "summary.json").unlink()
     assert hashes(train(finished.recipe, cohort, copy, resume=True)) == hashes(finished)
@@ -110,7 +149,12 @@ def test_resumed_between_runs_and_after_a_kill_while_preparing(finished, cohort,
         half = tmp_path / left.strip(".")
         half.mkdir()
         (half / left).write_text("{")
-        assert hashes(train(short({"alone": {"network": STUDENT}}), cohort, half, resume=True))["alone"] == hashes(finished)["alone"]
+        assert (
+            hashes(train(short({"alone": {"network": STUDENT}}), cohort, half, resume=True))[
+                "alone"
+            ]
+            == hashes(finished)["alone"]
+        )
         assert not list(half.glob(".*"))
 
 
@@ -122,7 +166,11 @@ def test_only_some_runs_and_the_others_later(finished, prepared, tmp_path):
         train(finished.recipe, cohort, tmp_path / "run", only=("student",))
     assert not (tmp_path / "run").exists()
     partly = train(finished.recipe, cohort, tmp_path / "run", only=("teacher",))
-    assert [partly.is_finished(name) for name in ("teacher", "alone", "distilled")] == [True, False, False]
+    assert [partly.is_finished(name) for name in ("teacher", "alone", "distilled")] == [
+        True,
+        False,
+        False,
+    ]
     train(finished.recipe, cohort, tmp_path / "run", only=("distilled",), resume=True)
     assert hashes(train(finished.recipe, cohort, tmp_path / "run", resume=True)) == hashes(finished)
 
@@ -144,7 +192,8 @@ def test_a_cache_does_as_well_as_the_cohort(finished, cohort, prepared, tmp_path
     assert not (out / "cache").exists()
 
 
-# What is refused before anything is written ---------------------------------------------------------------------
+# What is refused before anything is written
+# ---------------------------------------------------------------------
 
 
 def refused(tmp_path, error, match, made, data, **options):
@@ -163,11 +212,24 @@ def unchecked(**changes):
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"runs": distilled(attention_transfer={"taps": [["bottleneck", "nowhere"]]})}, "no such feature tap"),
+        (
+            {"runs": distilled(attention_transfer={"taps": [["bottleneck", "nowhere"]]})},
+            "no such feature tap",
+        ),
         ({"sampling": {"patch": [16, 16, 17]}}, r"sampling\.patch"),
         ({"runs": {"alone": {"network": {"name": "vnet"}}}}, "unknown network"),
         ({"runs": {"alone": {"network": STUDENT, "method": {"name": "magic"}}}}, "unknown method"),
-        ({"runs": {"alone": {"network": STUDENT, "method": {"name": "compression", "options": {"teacher": "nobody"}}}}}, "earlier run"),
+        (
+            {
+                "runs": {
+                    "alone": {
+                        "network": STUDENT,
+                        "method": {"name": "compression", "options": {"teacher": "nobody"}},
+                    }
+                }
+            },
+            "earlier run",
+        ),
     ],
 )
 def test_recipes_that_do_not_hold_together(cohort, tmp_path, changes, match):
@@ -190,15 +252,28 @@ def test_everyone_learns_where_nobody_validates(cohort, tmp_path):
 def test_data_that_cannot_train(cohort, tmp_path):
     refused(tmp_path, StudyError, "no such study", short(data={"validation": ["case_9"]}), cohort)
     refused(tmp_path, GliodistillError, "nowhere", short(), tmp_path / "nowhere")
-    refused(tmp_path, StudyError, "no labelled study", short(), write_cohort(tmp_path / "bare", 2, labelled=False))
+    refused(
+        tmp_path,
+        StudyError,
+        "no labelled study",
+        short(),
+        write_cohort(tmp_path / "bare", 2, labelled=False),
+    )
     two = write_cohort(tmp_path / "two", 3)
     shutil.copy(two / "case_1" / "case_1_t1.nii.gz", two / "case_1" / "case_1_t1n.nii.gz")
     refused(tmp_path, StudyError, "T1", short(), two)
 
 
 def test_caches_that_cannot_train(cohort, prepared, tmp_path):
-    refused(tmp_path, CacheError, "other settings", short(data={"spacing": [2, 2, 2]}), prepared.folder)
-    bare = build_cache(open_cohort(write_cohort(tmp_path / "bare", 2, labelled=False)), Preparation(), tmp_path / "cache", 1)
+    refused(
+        tmp_path, CacheError, "other settings", short(data={"spacing": [2, 2, 2]}), prepared.folder
+    )
+    bare = build_cache(
+        open_cohort(write_cohort(tmp_path / "bare", 2, labelled=False)),
+        Preparation(),
+        tmp_path / "cache",
+        1,
+    )
     refused(tmp_path, StudyError, "no labelled study", short(), bare.folder)
     broken = shutil.copytree(prepared.folder, tmp_path / "broken")
     shutil.rmtree(broken / "case_1")
@@ -209,18 +284,32 @@ def test_unlabelled_studies_are_left_out(cohort, tmp_path):
     mixed = shutil.copytree(cohort, tmp_path / "mixed")
     write_study(mixed, "case_9", 9, labelled=False)
     experiment = train(short(training={**SHORT, "steps": 1}), mixed, tmp_path / "run")
-    assert sorted(experiment.split["training"] + experiment.split["validation"]) == ["case_0", "case_1", "case_2"]
+    assert sorted(experiment.split["training"] + experiment.split["validation"]) == [
+        "case_0",
+        "case_1",
+        "case_2",
+    ]
     assert not (experiment.cache / "case_9").exists()
 
 
 def test_no_patient_is_on_two_sides(tmp_path):
     """Three patients, two of them seen twice; naming one study takes all of its patient's along."""
-    ids = ["BraTS-GLI-00001-000", "BraTS-GLI-00001-001", "BraTS-GLI-00002-000", "BraTS-GLI-00002-001", "BraTS-GLI-00003-000"]
+    ids = [
+        "BraTS-GLI-00001-000",
+        "BraTS-GLI-00001-001",
+        "BraTS-GLI-00002-000",
+        "BraTS-GLI-00002-001",
+        "BraTS-GLI-00003-000",
+    ]
     for seed, id in enumerate(ids):
         write_study(tmp_path / "cohort", id, seed)
-    cache = build_cache(open_cohort(tmp_path / "cohort", labels="brats2021"), Preparation(), tmp_path / "cache", 1)
+    cache = build_cache(
+        open_cohort(tmp_path / "cohort", labels="brats2021"), Preparation(), tmp_path / "cache", 1
+    )
     for number, validation in enumerate([1, 2, 0.34, ["BraTS-GLI-00001-001"]]):
-        made = short(data={"validation": validation, "split_seed": number}, training={**SHORT, "steps": 1})
+        made = short(
+            data={"validation": validation, "split_seed": number}, training={**SHORT, "steps": 1}
+        )
         split = train(made, cache.folder, tmp_path / str(number)).split
         sides = {side: {id[:15] for id in studies} for side, studies in split.items()}
         assert not sides["training"] & sides["validation"]
@@ -228,7 +317,8 @@ def test_no_patient_is_on_two_sides(tmp_path):
     assert split["validation"] == ids[:2]
 
 
-# Folders that are somebody else's -------------------------------------------------------------------------------
+# Folders that are somebody else's
+# -------------------------------------------------------------------------------
 
 
 def test_runs_may_be_added_to_an_experiment(finished, prepared, tmp_path):
@@ -248,8 +338,16 @@ def test_another_recipe_other_studies_or_no_resume(finished, cohort, tmp_path):
     before = (copy / "data.json").read_bytes()
     with pytest.raises(OutputError, match="--resume"):
         train(finished.recipe, cohort, copy)
-    other = short(distilled(soft_target={}, attention_transfer={"weight": 0.2, "taps": [["bottleneck", "bottleneck"]]}))
-    with pytest.raises(CheckpointError, match=r"runs\.distilled\.method\.options\.losses\.attention_transfer\.weight"):
+    other = short(
+        distilled(
+            soft_target={},
+            attention_transfer={"weight": 0.2, "taps": [["bottleneck", "bottleneck"]]},
+        )
+    )
+    with pytest.raises(
+        CheckpointError,
+        match=r"runs\.distilled\.method\.options\.losses\.attention_transfer\.weight",
+    ):
         train(other, cohort, copy, resume=True)
     (copy / "distilled" / "summary.json").unlink()
     with pytest.raises(CheckpointError, match="other studies"):
@@ -272,7 +370,9 @@ def test_a_folder_of_something_else(cohort, tmp_path):
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["a.jpg"]
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"split": {}, "convention": "latin", "cache": "cache"}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"split": {}, "convention": "latin", "cache": "cache"}']
+)
 def test_a_damaged_plan_is_named(finished, tmp_path, content):
     copy = shutil.copytree(finished.folder, tmp_path / "run")
     (copy / "data.json").write_text(content)
@@ -292,7 +392,9 @@ def test_networks_that_cannot_be_loaded(finished, tmp_path):
 def test_a_study_without_any_of_a_runs_sequences_is_told_before_anything_is_trained(tmp_path):
     cohort = write_cohort(tmp_path / "cohort", 3)
     (cohort / "case_1" / "case_1_t1ce.nii.gz").unlink()
-    made = short({"alone": {"network": STUDENT}, "late": {"network": STUDENT, "sequences": ["T1CE"]}})
+    made = short(
+        {"alone": {"network": STUDENT}, "late": {"network": STUDENT, "sequences": ["T1CE"]}}
+    )
     with pytest.raises(StudyError, match=r"case_1.*no sequence that the student takes"):
         train(made, cohort, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,6 @@
-"""Kill −9 twenty times at random moments: the checkpoint always loads, and the end is that of a run never stopped, bit for bit."""
+"""Kill −9 twenty times at random moments: the checkpoint always loads, and the end is that of a run
+never stopped, bit for bit.
+"""
 
 import json
 import os
@@ -24,12 +26,21 @@ STEPS = {"teacher": 15, "student": 150}
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     """A teacher saved at every step and a student saved at every third."""
-    teacher = {"network": STUDENT, "seed": 3, "training": {"save_every": 1, "steps": STEPS["teacher"]}}
+    teacher = {
+        "network": STUDENT,
+        "seed": 3,
+        "training": {"save_every": 1, "steps": STEPS["teacher"]},
+    }
     method = {"name": "compression", "options": {"teacher": "teacher"}}
-    student = {"network": {"name": "unet", "options": {"widths": [4, 8], "norm": "batch"}}, "method": method}
+    student = {
+        "network": {"name": "unet", "options": {"widths": [4, 8], "norm": "batch"}},
+        "method": method,
+    }
     training = {"steps": STEPS["student"], "save_every": 3, "validate_every": 7}
     augmentation = {"spatial": 0.5, "noise": 0.5, "drop_sequence": 0.2}
-    made = values({"teacher": teacher, "student": student}, training=training, augmentation=augmentation)
+    made = values(
+        {"teacher": teacher, "student": student}, training=training, augmentation=augmentation
+    )
     made["training"]["optimiser"] = {"name": "sgd", "rate": 0.02}
     file = tmp_path_factory.mktemp("kill") / "tiny.yaml"
     file.write_text(yaml.safe_dump(made, sort_keys=False))
@@ -38,7 +49,17 @@ def recipe(tmp_path_factory):
 
 def drive(recipe, data, out, kills, seed=0):
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(DRIVER), str(recipe), str(data), str(out), str(kills), str(seed)],
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            str(DRIVER),
+            str(recipe),
+            str(data),
+            str(out),
+            str(kills),
+            str(seed),
+        ],
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
@@ -54,8 +75,22 @@ def steps_done(out):
 
 def kill_the_program(recipe, data, out, steps, seconds):
     """``gliodistill train``, killed ``seconds`` after its log has grown by ``steps`` lines."""
-    command = [sys.executable, "-m", "gliodistill", "train", str(recipe), "--data", str(data), "-o", str(out), "--labels", "brats2021"]
-    process = subprocess.Popen([*command, "--resume"], env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    command = [
+        sys.executable,
+        "-m",
+        "gliodistill",
+        "train",
+        str(recipe),
+        "--data",
+        str(data),
+        "-o",
+        str(out),
+        "--labels",
+        "brats2021",
+    ]
+    process = subprocess.Popen(
+        [*command, "--resume"], env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     goal, deadline = steps_done(out) + steps, time.monotonic() + 120
     while process.poll() is None and steps_done(out) < goal and time.monotonic() < deadline:
         time.sleep(0.002)
@@ -75,7 +110,9 @@ def result(out):
             facts.pop("seconds", None)
             states[run, name] = weights_hash(tensors), facts
         lines = [json.loads(text) for text in (out / run / "log.jsonl").read_text().splitlines()]
-        logs[run] = [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+        logs[run] = [
+            {key: value for key, value in line.items() if key != "seconds"} for line in lines
+        ]
     summaries = {run: {**experiment.summary(run), "seconds": 0} for run in experiment.recipe.runs}
     return states, logs, summaries, experiment.split
 

@@ -27,7 +27,9 @@ def run(prepared, folder, made, stop_at=None, validating=True, method=None):
     part = made.runs["alone"]
     torch.manual_seed(part.seed)
     method = method or build_method(made, "alone", {}.__getitem__)
-    sampler = PatchSampler(prepared.select({"case_0", "case_1"}), made.sampling, part.augmentation, part.seed)
+    sampler = PatchSampler(
+        prepared.select({"case_0", "case_1"}), made.sampling, part.augmentation, part.seed
+    )
     steps = []
 
     def watch(progress):
@@ -36,7 +38,11 @@ def run(prepared, folder, made, stop_at=None, validating=True, method=None):
             raise Interrupted
 
     studies = list(prepared.select({"case_2"})) if validating else []
-    return train_run(method, sampler, studies, part.training, part.outputs, range(4), folder, watch), steps, method
+    return (
+        train_run(method, sampler, studies, part.training, part.outputs, range(4), folder, watch),
+        steps,
+        method,
+    )
 
 
 def log(folder):
@@ -49,13 +55,22 @@ def state(folder):
     last, facts = read_tensors(folder / LAST)
     best, best_facts = read_tensors(folder / BEST)
     groups = {
-        group: weights_hash({name: tensor for name, tensor in last.items() if name.startswith(group)})
+        group: weights_hash(
+            {name: tensor for name, tensor in last.items() if name.startswith(group)}
+        )
         for group in ("network/", "average/", "optimiser/", "random/")
     }
     return groups, facts["step"], facts["best"], weights_hash(best), best_facts
 
 
-WILD = {"spatial": 0.5, "noise": 0.5, "gamma": 0.5, "blur": 0.5, "low_resolution": 0.5, "drop_sequence": 0.2}
+WILD = {
+    "spatial": 0.5,
+    "noise": 0.5,
+    "gamma": 0.5,
+    "blur": 0.5,
+    "low_resolution": 0.5,
+    "drop_sequence": 0.2,
+}
 
 
 @pytest.mark.parametrize(
@@ -67,12 +82,22 @@ WILD = {"spatial": 0.5, "noise": 0.5, "gamma": 0.5, "blur": 0.5, "low_resolution
         ("adamw", "batch", 4, 1, [1, 2, 3, 4]),
     ],
 )
-def test_interrupted_and_resumed_is_never_stopped_bit_for_bit(prepared, tmp_path, optimiser, norm, steps, save, stops):
-    network = {"name": "unet", "options": {"widths": [4, 8, 8], "norm": norm, "deep_supervision": 1}}
+def test_interrupted_and_resumed_is_never_stopped_bit_for_bit(
+    prepared, tmp_path, optimiser, norm, steps, save, stops
+):
+    network = {
+        "name": "unet",
+        "options": {"widths": [4, 8, 8], "norm": norm, "deep_supervision": 1},
+    }
     made = recipe(
         {"alone": {"network": network, "seed": 11}},
         augmentation=WILD,
-        training={"steps": steps, "save_every": save, "validate_every": 2, "optimiser": {"name": optimiser, "rate": 0.01}},
+        training={
+            "steps": steps,
+            "save_every": save,
+            "validate_every": 2,
+            "optimiser": {"name": optimiser, "rate": 0.01},
+        },
     )
     whole, _, _ = run(prepared, tmp_path / "whole", made)
     for stop in stops:
@@ -91,13 +116,18 @@ def test_interrupted_and_resumed_is_never_stopped_bit_for_bit(prepared, tmp_path
 def test_same_seed_same_weights_and_another_seed_others(prepared, tmp_path):
     hashes = []
     for place, seed in (("a", 1), ("b", 1), ("c", 2)):
-        made = recipe({"alone": {"network": {"name": "unet", "options": {"widths": [4, 8]}}, "seed": seed}})
+        made = recipe(
+            {"alone": {"network": {"name": "unet", "options": {"widths": [4, 8]}}, "seed": seed}}
+        )
         hashes.append(run(prepared, tmp_path / place, made)[0]["weights_sha256"])
     assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_prefetching_changes_nothing(prepared, tmp_path):
-    results = [run(prepared, tmp_path / str(n), recipe(training={"prefetch": n}))[0]["weights_sha256"] for n in (0, 2)]
+    results = [
+        run(prepared, tmp_path / str(n), recipe(training={"prefetch": n}))[0]["weights_sha256"]
+        for n in (0, 2)
+    ]
     assert results[0] == results[1]
 
 
@@ -125,7 +155,9 @@ def test_the_log_says_what_happened(prepared, tmp_path):
     lines = [json.loads(text) for text in (tmp_path / LOG).read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5]
     assert [("dice" in line) for line in lines] == [False, True, False, True, True]
-    assert [line["rate"] for line in lines] == [learning_rate(made.runs["alone"].training, step) for step in range(5)]
+    assert [line["rate"] for line in lines] == [
+        learning_rate(made.runs["alone"].training, step) for step in range(5)
+    ]
     assert sorted(lines, key=lambda line: line["seconds"]) == lines
     scored = {line["step"]: line["dice"]["mean"] for line in lines if "dice" in line}
     assert summary["best_step"] == max(scored, key=lambda step: (scored[step], -step))
@@ -143,8 +175,12 @@ def test_the_best_is_the_average_that_was_validated(prepared, tmp_path):
     made = recipe(training={"steps": 6, "validate_every": 2, "ema": 0.5})
     summary, _, method = run(prepared, tmp_path, made)
     best, facts = read_tensors(tmp_path / BEST)
-    method.student.load_state_dict({name.removeprefix("student."): tensor for name, tensor in best.items()})
-    again = mean_dice(validate(method.student, list(prepared.select({"case_2"})), "regions", torch.float32))
+    method.student.load_state_dict(
+        {name.removeprefix("student."): tensor for name, tensor in best.items()}
+    )
+    again = mean_dice(
+        validate(method.student, list(prepared.select({"case_2"})), "regions", torch.float32)
+    )
     assert again == facts["dice"] == summary["dice"]
 
 
@@ -160,16 +196,23 @@ def test_schedule():
 
 def test_optimisers():
     network = build("unet", widths=(4, 8))
-    sgd = build_optimiser(TrainingPart(optimiser={"name": "sgd", "rate": 0.1, "momentum": 0.9, "weight_decay": 0.01}), network)
+    sgd = build_optimiser(
+        TrainingPart(optimiser={"name": "sgd", "rate": 0.1, "momentum": 0.9, "weight_decay": 0.01}),
+        network,
+    )
     assert isinstance(sgd, torch.optim.SGD)
     group = sgd.param_groups[0]
     assert (group["nesterov"], group["momentum"], group["weight_decay"]) == (True, 0.9, 0.01)
-    assert not build_optimiser(TrainingPart(optimiser={"name": "sgd", "momentum": 0}), network).param_groups[0]["nesterov"]
+    assert not build_optimiser(
+        TrainingPart(optimiser={"name": "sgd", "momentum": 0}), network
+    ).param_groups[0]["nesterov"]
     assert isinstance(build_optimiser(TrainingPart(), network), torch.optim.AdamW)
 
 
 class Recorded:
-    """A method that keeps the weights it saw at every step: an oracle for what the loop does between steps."""
+    """A method that keeps the weights it saw at every step: an oracle for what the loop does
+    between steps.
+    """
 
     teacher = None
 
@@ -178,38 +221,57 @@ class Recorded:
 
     def losses(self, batch):
         state = self.student.state_dict().items()
-        self.seen.append({name: value.double() for name, value in state if value.is_floating_point()})  # a copy, as .double() makes one
+        self.seen.append(
+            {name: value.double() for name, value in state if value.is_floating_point()}
+        )  # a copy, as .double() makes one
         return self.inner.losses(batch)
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.2, 0.9])
 def test_the_moving_average_is_that_of_float64(prepared, tmp_path, ema):
-    """Of the weights, and of a batch norm's running statistics: its own remember ten batches, and the average's weights are of more."""
+    """Of the weights, and of a batch norm's running statistics: its own remember ten batches, and
+    the average's weights are of more.
+    """
     network = {"name": "unet", "options": {"widths": [4, 8], "norm": "batch"}}
-    made = recipe({"alone": {"network": network}}, training={"steps": 6, "ema": ema, "save_every": 6})
+    made = recipe(
+        {"alone": {"network": network}}, training={"steps": 6, "ema": ema, "save_every": 6}
+    )
     torch.manual_seed(0)
     method = Recorded(build_method(made, "alone", {}.__getitem__))
     run(prepared, tmp_path, made, method=method)
     last, _ = read_tensors(tmp_path / LAST)
     assert any(name.endswith("running_var") for name in method.seen[0])
-    weights = [*method.seen, {name: last[f"network/student.{name}"].double() for name in method.seen[0]}]
+    weights = [
+        *method.seen,
+        {name: last[f"network/student.{name}"].double() for name in method.seen[0]},
+    ]
     for name in weights[0]:
         average = weights[0][name]
         for step in range(1, 7):
             decay = min(ema, step / (step + 9))
             average = decay * average + (1 - decay) * weights[step][name]
-        torch.testing.assert_close(last[f"average/student.{name}"].double(), average, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            last[f"average/student.{name}"].double(), average, rtol=1e-5, atol=1e-6
+        )
 
 
 def test_gradients_are_clipped(prepared, tmp_path):
     """SGD without momentum moves by at most rate · clip."""
     made = recipe(
-        training={"steps": 1, "warmup": 0, "clip": 1e-3, "optimiser": {"name": "sgd", "rate": 1.0, "momentum": 0, "weight_decay": 0}}
+        training={
+            "steps": 1,
+            "warmup": 0,
+            "clip": 1e-3,
+            "optimiser": {"name": "sgd", "rate": 1.0, "momentum": 0, "weight_decay": 0},
+        }
     )
     torch.manual_seed(0)
     method = Recorded(build_method(made, "alone", {}.__getitem__))
     run(prepared, tmp_path, made, method=method)
-    moved = sum((value.double() - method.seen[0][name]).square().sum() for name, value in method.student.named_parameters())
+    moved = sum(
+        (value.double() - method.seen[0][name]).square().sum()
+        for name, value in method.student.named_parameters()
+    )
     assert moved.sqrt().item() == pytest.approx(1e-3, rel=1e-2)
     assert log(tmp_path)[0]["gradient_norm"] > 1e-3
 
@@ -234,7 +296,11 @@ class Poisoned:
         if self.steps >= self.at:
             weight = next(self.student.parameters())
             # √0 has value 0 and gradient ∞.
-            terms["bad"] = (weight * 0).abs().sum().sqrt() if self.what == "gradient" else weight.sum() * float("nan")
+            terms["bad"] = (
+                (weight * 0).abs().sum().sqrt()
+                if self.what == "gradient"
+                else weight.sum() * float("nan")
+            )
         return terms
 
 
@@ -243,11 +309,18 @@ def test_what_is_not_finite_stops_the_run_and_spares_the_checkpoint(prepared, tm
     made = recipe(training={"save_every": 1})
     torch.manual_seed(0)
     with pytest.raises(GliodistillError, match=f"{what} is not finite") as caught:
-        run(prepared, tmp_path, made, method=Poisoned(build_method(made, "alone", {}.__getitem__), 4, what))
+        run(
+            prepared,
+            tmp_path,
+            made,
+            method=Poisoned(build_method(made, "alone", {}.__getitem__), 4, what),
+        )
     assert caught.value.field == "step 4"
     tensors, facts = read_tensors(tmp_path / LAST)
     assert facts["step"] == 3
-    assert all(torch.isfinite(value).all() for value in tensors.values() if value.is_floating_point())
+    assert all(
+        torch.isfinite(value).all() for value in tensors.values() if value.is_floating_point()
+    )
     whole, _, _ = run(prepared, tmp_path / "whole", made)
     resumed, _, _ = run(prepared, tmp_path, made)
     assert resumed["weights_sha256"] == whole["weights_sha256"]
@@ -258,7 +331,11 @@ def test_a_checkpoint_of_another_network_or_beyond_the_end_is_refused(prepared, 
     with pytest.raises(CheckpointError, match="beyond the recipe"):
         run(prepared, tmp_path, recipe(training={"steps": 4}))
     with pytest.raises(CheckpointError, match="another network"):
-        run(prepared, tmp_path, recipe({"alone": {"network": {"name": "unet", "options": {"widths": [4, 12]}}}}))
+        run(
+            prepared,
+            tmp_path,
+            recipe({"alone": {"network": {"name": "unet", "options": {"widths": [4, 12]}}}}),
+        )
 
 
 def test_a_damaged_checkpoint_is_named_and_not_overwritten(prepared, tmp_path):
@@ -288,12 +365,27 @@ def test_one_study_is_learnt_by_heart(prepared, tmp_path):
     made = recipe(
         {"alone": {"network": {"name": "unet", "options": {"widths": [8, 16], "norm": "batch"}}}},
         augmentation=PLAIN,
-        training={"steps": 60, "warmup": 5, "optimiser": {"rate": 0.02}, "ema": 0.8, "validate_every": 60, "save_every": 60},
+        training={
+            "steps": 60,
+            "warmup": 5,
+            "optimiser": {"rate": 0.02},
+            "ema": 0.8,
+            "validate_every": 60,
+            "save_every": 60,
+        },
     )
     part, one = made.runs["alone"], prepared.select({"case_0"})
     torch.manual_seed(0)
     sampler = PatchSampler(one, made.sampling, part.augmentation, 0)
-    summary = train_run(build_method(made, "alone", {}.__getitem__), sampler, list(one), part.training, "regions", range(4), tmp_path)
+    summary = train_run(
+        build_method(made, "alone", {}.__getitem__),
+        sampler,
+        list(one),
+        part.training,
+        "regions",
+        range(4),
+        tmp_path,
+    )
     losses = [line["loss"]["segmentation"] for line in log(tmp_path)]
     assert np.mean(losses[-10:]) < 0.35 * np.mean(losses[:5])
     assert min(summary["dice"].values()) > 0.9
@@ -316,7 +408,9 @@ def test_validation_pads_at_the_far_side_and_cuts_back(prepared):
     padded = torch.zeros(1, 4, 20, 20, 20)
     padded[0, :, :17, :18, :19] = image
     with torch.no_grad():
-        torch.testing.assert_close(logits, network(padded)[0][0, :, :17, :18, :19], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            logits, network(padded)[0][0, :, :17, :18, :19], atol=1e-5, rtol=1e-4
+        )
     network.train()
     validate(network, list(prepared.select({"case_2"})), "regions", torch.float32)
     assert network.training

@@ -34,7 +34,9 @@ def loss_by_numpy(logits, regions, outputs):
     logits, regions = logits.astype(np.float64), regions.astype(np.float64)
     if outputs == "regions":
         p = sigmoid(logits)
-        return dice_by_numpy(p, regions) - np.mean(regions * np.log(p) + (1 - regions) * np.log(1 - p))
+        return dice_by_numpy(p, regions) - np.mean(
+            regions * np.log(p) + (1 - regions) * np.log(1 - p)
+        )
     whole, core, enhancing = regions[:, 0], regions[:, 1], regions[:, 2]
     classes = np.stack([1 - whole, core - enhancing, whole - core, enhancing], 1)
     p = softmax(logits)
@@ -56,7 +58,9 @@ def test_loss_is_that_of_numpy(outputs):
 
 
 def test_soft_dice_worked_by_hand():
-    """p = ½ everywhere, truth one of two voxels: 2·½ / (1 + 1) = ½, and an absent channel predicted absent: 1."""
+    """p = ½ everywhere, truth one of two voxels: 2·½ / (1 + 1) = ½, and an absent channel predicted
+    absent: 1.
+    """
     p = torch.tensor([[[[[0.5, 0.5]]], [[[0.0, 0.0]]]]])
     t = torch.tensor([[[[[1.0, 0.0]]], [[[0.0, 0.0]]]]])
     assert soft_dice(p, t).item() == pytest.approx(1 - (0.5 + 1) / 2, abs=1e-5)
@@ -69,7 +73,9 @@ def test_deep_supervision_is_that_of_numpy(outputs):
     expected, total = 0.0, 0.0
     for head, factor, weight in ((finest, 1, 4), (coarse, 2, 2), (coarsest, 4, 1)):
         b, k, x, y, z = regions.shape
-        blocks = regions.numpy().reshape(b, k, x // factor, factor, y // factor, factor, z // factor, factor)
+        blocks = regions.numpy().reshape(
+            b, k, x // factor, factor, y // factor, factor, z // factor, factor
+        )
         expected += weight * loss_by_numpy(head.numpy(), blocks.mean((3, 5, 7)), outputs)
         total += weight
     got = deeply_supervised((finest, coarse, coarsest), regions, outputs).item()
@@ -85,7 +91,9 @@ def test_classes_and_regions_are_the_same_probabilities():
     logits = example("classes", dtype=torch.float64)[0]
     p = softmax(logits.numpy())
     expected = np.stack([p[:, 1:].sum(1), p[:, 1] + p[:, 3], p[:, 3]], 1)
-    np.testing.assert_allclose(sigmoid(class_logits_to_region_logits(logits).numpy()), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        sigmoid(class_logits_to_region_logits(logits).numpy()), expected, rtol=1e-12
+    )
     assert region_logits(logits, "classes").shape[1] == 3
     extreme = torch.tensor([60.0, -60.0, 0.0, 40.0], dtype=torch.float64).view(1, 4, 1, 1, 1)
     assert torch.isfinite(class_logits_to_region_logits(extreme)).all()
@@ -101,14 +109,18 @@ def test_shares_of_classes_sum_to_one_and_return():
     classes = regions_to_classes(regions)
     assert classes.flatten().tolist() == [0.25, 0.375, 0.25, 0.125]
     _, necrosis, oedema, enhancing = classes.unbind(1)
-    assert torch.equal(torch.stack([necrosis + oedema + enhancing, necrosis + enhancing, enhancing], 1), regions)
+    assert torch.equal(
+        torch.stack([necrosis + oedema + enhancing, necrosis + enhancing, enhancing], 1), regions
+    )
 
 
 @pytest.mark.parametrize("outputs", ["regions", "classes"])
 def test_a_perfect_prediction_costs_nothing(outputs):
     _, regions = example(outputs)
     truth = regions if outputs == "regions" else regions_to_classes(regions)
-    assert segmentation_loss((truth * 2 - 1) * 50, regions, outputs).item() == pytest.approx(0, abs=1e-5)
+    assert segmentation_loss((truth * 2 - 1) * 50, regions, outputs).item() == pytest.approx(
+        0, abs=1e-5
+    )
     wrong = segmentation_loss((1 - truth * 2) * 50, regions, outputs).item()
     assert wrong > 10
 
@@ -124,4 +136,6 @@ def test_half_precision_logits_are_judged_in_float32():
     half = logits.to(torch.bfloat16)
     got = segmentation_loss(half, regions, "regions")
     assert got.dtype == torch.float32
-    assert got.item() == pytest.approx(loss_by_numpy(half.float().numpy(), regions.numpy(), "regions"), rel=1e-5)
+    assert got.item() == pytest.approx(
+        loss_by_numpy(half.float().numpy(), regions.numpy(), "regions"), rel=1e-5
+    )

@@ -5,7 +5,17 @@ import torch
 
 from gliodistill.errors import RecipeError
 from gliodistill.networks.subset import Selecting
-from gliodistill.training.methods import METHODS, Method, build_method, build_network, channels_of, frozen_in, learners_of, listens, needs
+from gliodistill.training.methods import (
+    METHODS,
+    Method,
+    build_method,
+    build_network,
+    channels_of,
+    frozen_in,
+    learners_of,
+    listens,
+    needs,
+)
 from gliodistill.training.sampling import PatchSampler
 from tiny_cohort import STUDENT, recipe
 
@@ -27,7 +37,11 @@ def runs(method, sequences=None, **options):
         "method": {"name": method, "options": {**OPTIONS[method], **options}},
         "augmentation": {"drop_sequence": 0.5},
     }
-    return {"teacher": {"network": STUDENT, "seed": 7}, "pair": {"network": STUDENT, "sequences": ["T1CE", "FLAIR"]}, "student": student}
+    return {
+        "teacher": {"network": STUDENT, "seed": 7},
+        "pair": {"network": STUDENT, "sequences": ["T1CE", "FLAIR"]},
+        "student": student,
+    }
 
 
 def method_of(made, name="student"):
@@ -42,11 +56,15 @@ def name(request):
 
 @pytest.mark.parametrize("outputs", ["regions", "classes"])
 @pytest.mark.parametrize("sequences", [None, ["T2", "FLAIR"]], ids=["all", "two"])
-def test_any_method_gives_finite_losses_that_move_what_learns_and_nothing_else(prepared, name, sequences, outputs):
+def test_any_method_gives_finite_losses_that_move_what_learns_and_nothing_else(
+    prepared, name, sequences, outputs
+):
     made = recipe(runs(name, sequences), outputs=outputs)
     method = method_of(made)
     assert isinstance(method, Method)
-    batch = PatchSampler(prepared, made.sampling, made.runs["student"].augmentation, 0, channels_of(made, "student")).batch(0)
+    batch = PatchSampler(
+        prepared, made.sampling, made.runs["student"].augmentation, 0, channels_of(made, "student")
+    ).batch(0)
     terms = method.losses(batch)
     assert "segmentation" in terms
     assert all(term.shape == () and torch.isfinite(term) for term in terms.values())
@@ -67,7 +85,10 @@ def test_who_learns_and_who_is_only_read(name):
 
 
 def test_the_student_starts_alike_under_every_method(name):
-    alone, student = method_of(recipe(runs("supervised"))).student.state_dict(), method_of(recipe(runs(name))).student.state_dict()
+    alone, student = (
+        method_of(recipe(runs("supervised"))).student.state_dict(),
+        method_of(recipe(runs(name))).student.state_dict(),
+    )
     for key, tensor in alone.items():
         assert torch.equal(tensor, student[key])
 

@@ -36,7 +36,13 @@ def test_the_loss_is_its_formula_and_symmetric(batch):
     expected = {
         "segmentation": deeply_supervised(ours, batch.regions, "regions"),
         "peer": deeply_supervised(theirs, batch.regions, "regions"),
-        "mutual": 0.3 * (soft_target(ours[0], theirs[0], temperature=2.0) + soft_target(theirs[0], ours[0], temperature=2.0)),
+        "mutual": (
+            0.3
+            * (
+                soft_target(ours[0], theirs[0], temperature=2.0)
+                + soft_target(theirs[0], ours[0], temperature=2.0)
+            )
+        ),
     }
     terms = method.losses(batch)
     method.student, method.peer = method.peer, method.student
@@ -54,7 +60,9 @@ def test_each_takes_the_other_as_given(batch):
     for one, other in ((method.student, method.peer), (method.peer, method.student)):
         with torch.no_grad():
             told = other(batch.image)[0]
-        expected = torch.autograd.grad(0.3 * soft_target(one(batch.image)[0], told, temperature=1.0), list(one.parameters()))
+        expected = torch.autograd.grad(
+            0.3 * soft_target(one(batch.image)[0], told, temperature=1.0), list(one.parameters())
+        )
         for parameter, gradient in zip(one.parameters(), expected, strict=True):
             torch.testing.assert_close(parameter.grad, gradient)
         assert any(gradient.any() for gradient in expected)
@@ -64,14 +72,21 @@ def train(made, prepared, out):
     return run_experiment(made, prepared.folder, out, labels="brats2021", jobs=1)
 
 
-def test_with_weight_0_the_student_is_its_twin_exactly_and_the_peer_learns_all_the_same(prepared, tmp_path):
+def test_with_weight_0_the_student_is_its_twin_exactly_and_the_peer_learns_all_the_same(
+    prepared, tmp_path
+):
     """Where nothing is clipped: the clip is of the gradient of both."""
-    made = recipe(pair(weight=0.0), training={"steps": 3, "save_every": 3, "validate_every": 3, "clip": 1e6})
+    made = recipe(
+        pair(weight=0.0), training={"steps": 3, "save_every": 3, "validate_every": 3, "clip": 1e6}
+    )
     experiment = train(made, prepared, tmp_path / "run")
     alone, student = (experiment.load_network(run).state_dict() for run in ("alone", "pair"))
     for name, tensor in alone.items():
         assert torch.equal(tensor, student[name])
-    peer, fresh = experiment.load_network("pair", "peer").state_dict(), method_of(made).peer.state_dict()
+    peer, fresh = (
+        experiment.load_network("pair", "peer").state_dict(),
+        method_of(made).peer.state_dict(),
+    )
     assert peer.keys() == fresh.keys()
     assert any(not torch.equal(peer[name], fresh[name]) for name in peer)
 
@@ -80,7 +95,11 @@ def test_the_peer_sees_what_the_student_sees(prepared, tmp_path):
     runs = pair()
     runs["pair"]["sequences"] = ["T1CE", "FLAIR"]
     method = method_of(recipe(runs))
-    assert method.peer.encoders[0][0][0].in_channels == method.student.encoders[0][0][0].in_channels == 2
+    assert (
+        method.peer.encoders[0][0][0].in_channels
+        == method.student.encoders[0][0][0].in_channels
+        == 2
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Learning from pseudo-labels: from a folder of them to a trained run, and never from a patient who validates."""
+"""Learning from pseudo-labels: from a folder of them to a trained run, and never from a patient who
+validates.
+"""
 
 import json
 import shutil
@@ -39,21 +41,30 @@ SAMPLING = {"patch": (12, 12, 12), "batch": 4}
 
 @pytest.fixture(scope="module")
 def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Ensemble:
-    return Ensemble([Predictor(tiny_model.export(tmp_path_factory.mktemp("model") / "model"), threads=1)], parse_flips("x"))
+    return Ensemble(
+        [Predictor(tiny_model.export(tmp_path_factory.mktemp("model") / "model"), threads=1)],
+        parse_flips("x"),
+    )
 
 
-def pseudo_labels(ensemble: Ensemble, root: Path, studies: dict[str, int], **options: object) -> Path:
+def pseudo_labels(
+    ensemble: Ensemble, root: Path, studies: dict[str, int], **options: object
+) -> Path:
     """Pseudo-labels of unlabelled studies: id → seed."""
     for id, seed in studies.items():
         tiny_cohort.write_study(root / "unlabelled", id, seed, labelled=False)
     records = find_cohort(root / "unlabelled")[0].studies
-    write_pseudo_labels(records, ensemble, root / "pseudo", labels=CONVENTIONS["brats2021"], **options)
+    write_pseudo_labels(
+        records, ensemble, root / "pseudo", labels=CONVENTIONS["brats2021"], **options
+    )
     return root / "pseudo"
 
 
 @pytest.fixture(scope="module")
 def pseudo(ensemble: Ensemble, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pseudo_labels(ensemble, tmp_path_factory.mktemp("pool"), {"pool_a": 21, "pool_b": 22}, soft=True)
+    return pseudo_labels(
+        ensemble, tmp_path_factory.mktemp("pool"), {"pool_a": 21, "pool_b": 22}, soft=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,24 +72,42 @@ def pool(pseudo: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
     def soft(id: str) -> tuple[Path, ...]:
         return tuple(pseudo / id / f"{region}.nii.gz" for region in ("WT", "TC", "ET"))
 
-    return build_cache(open_cohort(pseudo), Preparation(), tmp_path_factory.mktemp("pool") / "cache", 1, soft)
+    return build_cache(
+        open_cohort(pseudo), Preparation(), tmp_path_factory.mktemp("pool") / "cache", 1, soft
+    )
 
 
-def train(cohort: Path, out: Path, pseudo: Path | None, runs: dict[str, object] | None = None, **options: object) -> Experiment:
+def train(
+    cohort: Path,
+    out: Path,
+    pseudo: Path | None,
+    runs: dict[str, object] | None = None,
+    **options: object,
+) -> Experiment:
     changes = {key: options.pop(key) for key in ("data", "sampling") if key in options}
     made = recipe(runs or {"student": OMNI}, **{"training": SHORT, **changes})
     return run_experiment(made, cohort, out, labels="brats2021", jobs=1, pseudo=pseudo, **options)
 
 
-# Patches ---------------------------------------------------------------------------------------------------------
+# Patches
+# ---------------------------------------------------------------------------------------------------------
 
 
-def sampler(prepared: Cache, pool: Cache | None, labels: str = "hard", augmentation: dict[str, object] | None = None) -> PatchSampler:
+def sampler(
+    prepared: Cache,
+    pool: Cache | None,
+    labels: str = "hard",
+    augmentation: dict[str, object] | None = None,
+) -> PatchSampler:
     part = None if pool is None else (pool, PseudoPart(share=0.5, labels=labels))
-    return PatchSampler(prepared, SamplingPart(**SAMPLING), AugmentationPart(**(augmentation or {})), 5, pseudo=part)
+    return PatchSampler(
+        prepared, SamplingPart(**SAMPLING), AugmentationPart(**(augmentation or {})), 5, pseudo=part
+    )
 
 
-def test_the_labelled_patches_are_the_twins_and_batches_are_a_function_of_seed_and_step(prepared: Cache, pool: Cache):
+def test_the_labelled_patches_are_the_twins_and_batches_are_a_function_of_seed_and_step(
+    prepared: Cache, pool: Cache
+):
     twin, omni, again = sampler(prepared, None), sampler(prepared, pool), sampler(prepared, pool)
     for step in (7, 0, 3):
         ours, theirs, same = omni.batch(step), twin.batch(step), again.batch(step)
@@ -91,7 +120,10 @@ def test_the_labelled_patches_are_the_twins_and_batches_are_a_function_of_seed_a
 def test_every_pseudo_labelled_study_has_its_turn(prepared: Cache, pool: Cache):
     omni = sampler(prepared, pool)
     for step in range(4):  # two studies, two places in a batch: each once a step
-        assert sorted(omni.studies[draw.study].id for draw in omni.draw(step)[2:]) == ["pool_a", "pool_b"]
+        assert sorted(omni.studies[draw.study].id for draw in omni.draw(step)[2:]) == [
+            "pool_a",
+            "pool_b",
+        ]
         assert all(omni.studies[draw.study].id.startswith("case") for draw in omni.draw(step)[:2])
 
 
@@ -108,13 +140,24 @@ def test_patches_hold_the_pseudo_labels(prepared: Cache, pool: Cache, labels: st
     for index, draw in enumerate(omni.draw(2)):
         study = omni.studies[draw.study]
         hard = regions_of(np.asarray(study.truth())).astype(np.uint8)
-        whole = np.asarray(study.soft()) / np.float32(255) if labels == "soft" and index >= 2 else hard
+        whole = (
+            np.asarray(study.soft()) / np.float32(255) if labels == "soft" and index >= 2 else hard
+        )
         np.testing.assert_allclose(batch.regions[index].numpy(), cut(whole, draw.centre), atol=1e-6)
 
 
-def test_soft_labels_are_the_probabilities_and_move_with_the_image(prepared: Cache, pool: Cache, pseudo: Path):
-    """Mirrored and bent patches: shares stay within [0, 1] and nested, and their volume is that of the unbent ones."""
-    bent = sampler(prepared, pool, "soft", {**PLAIN, "flip": 0.5, "spatial": 1.0, "elastic_voxels": 0.5, "scale": [1.0, 1.0]})
+def test_soft_labels_are_the_probabilities_and_move_with_the_image(
+    prepared: Cache, pool: Cache, pseudo: Path
+):
+    """Mirrored and bent patches: shares stay within [0, 1] and nested, and their volume is that of
+    the unbent ones.
+    """
+    bent = sampler(
+        prepared,
+        pool,
+        "soft",
+        {**PLAIN, "flip": 0.5, "spatial": 1.0, "elastic_voxels": 0.5, "scale": [1.0, 1.0]},
+    )
     regions = torch.cat([bent.batch(step).regions[2:] for step in range(12)])
     whole, core, enhancing = regions.unbind(dim=1)
     assert regions.min() >= 0 and regions.max() <= 1
@@ -136,10 +179,13 @@ def test_soft_labels_on_another_grid_are_refused(pseudo: Path, tmp_path: Path):
     write_nifti(study.truth, copy / "pool_a" / "TC.nii.gz")
     cohort = open_cohort(copy)
     with pytest.raises(StudyError, match="another grid"):
-        build_cache(cohort, Preparation(), tmp_path / "cache", 1, lambda id: (copy / id / "TC.nii.gz",))
+        build_cache(
+            cohort, Preparation(), tmp_path / "cache", 1, lambda id: (copy / id / "TC.nii.gz",)
+        )
 
 
-# The loss --------------------------------------------------------------------------------------------------------
+# The loss
+# --------------------------------------------------------------------------------------------------------
 
 
 class Fixed(Network):
@@ -171,8 +217,12 @@ def test_omni_is_the_weighted_mean_over_patches(weight: float):
     batch = Batch(image, image, regions, torch.ones(3, 4, dtype=torch.bool), pseudo)
     terms = Omni(Fixed(logits), "regions", pseudo_weight=weight).losses(batch)
     total = 2 + weight
-    assert terms["segmentation"].item() == pytest.approx(2 / total * losses64(logits[:2], regions[:2]), rel=1e-5)
-    assert terms["pseudo"].item() == pytest.approx(weight / total * losses64(logits[2:], regions[2:]), rel=1e-5)
+    assert terms["segmentation"].item() == pytest.approx(
+        2 / total * losses64(logits[:2], regions[:2]), rel=1e-5
+    )
+    assert terms["pseudo"].item() == pytest.approx(
+        weight / total * losses64(logits[2:], regions[2:]), rel=1e-5
+    )
 
 
 def test_weight_1_is_the_loss_of_the_whole_batch(prepared: Cache, pool: Cache):
@@ -180,7 +230,9 @@ def test_weight_1_is_the_loss_of_the_whole_batch(prepared: Cache, pool: Cache):
     student = build("unet", widths=[4, 8]).eval()
     batch = sampler(prepared, pool).batch(0)
     terms = Omni(student, "regions").losses(batch)
-    torch.testing.assert_close(terms, {"segmentation": deeply_supervised(student(batch.image), batch.regions, "regions")})
+    torch.testing.assert_close(
+        terms, {"segmentation": deeply_supervised(student(batch.image), batch.regions, "regions")}
+    )
 
 
 def test_weight_nothing_is_the_labelled_loss_alone(prepared: Cache, pool: Cache):
@@ -189,11 +241,14 @@ def test_weight_nothing_is_the_labelled_loss_alone(prepared: Cache, pool: Cache)
     batch = sampler(prepared, pool).batch(0)
     terms = Omni(student, "regions", pseudo_weight=0.0).losses(batch)
     assert terms.keys() == {"segmentation"}
-    expected = deeply_supervised([head[:2] for head in student(batch.image)], batch.regions[:2], "regions")
+    expected = deeply_supervised(
+        [head[:2] for head in student(batch.image)], batch.regions[:2], "regions"
+    )
     torch.testing.assert_close(terms["segmentation"], expected)
 
 
-# The recipe ------------------------------------------------------------------------------------------------------
+# The recipe
+# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -204,7 +259,11 @@ def test_weight_nothing_is_the_labelled_loss_alone(prepared: Cache, pool: Cache)
         ({**OMNI, "pseudo": {"share": 0.9}}, "pseudo.share", "batch cannot be shared"),
         ({**OMNI, "pseudo": {"share": 1.5}}, "pseudo.share", "less than 1"),
         ({**OMNI, "pseudo": {"share": 0.5, "labels": "weak"}}, "pseudo.labels", "hard"),
-        ({**OMNI, "method": {"name": "omni", "options": {"pseudo_weight": -1}}}, "options.pseudo_weight", "0 or more"),
+        (
+            {**OMNI, "method": {"name": "omni", "options": {"pseudo_weight": -1}}},
+            "options.pseudo_weight",
+            "0 or more",
+        ),
     ],
 )
 def test_recipes_that_do_not_hang_together(run, field, told):
@@ -213,19 +272,30 @@ def test_recipes_that_do_not_hang_together(run, field, told):
     assert caught.value.field.endswith(field)
 
 
-# Whole -----------------------------------------------------------------------------------------------------------
+# Whole
+# -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("labels", ["hard", "soft"])
 def test_trains_end_to_end(cohort, pseudo, tmp_path, labels):
-    runs = {"alone": {"network": STUDENT}, "student": {**OMNI, "pseudo": {"share": 0.5, "labels": labels}}}
+    runs = {
+        "alone": {"network": STUDENT},
+        "student": {**OMNI, "pseudo": {"share": 0.5, "labels": labels}},
+    }
     experiment = train(cohort, tmp_path / "run", None, runs, only=("alone",))
     experiment = train(cohort, tmp_path / "run", pseudo, runs, resume=True)
     summary = experiment.summary("student")
     assert summary["pseudo"].keys() == {"studies", "transductive", "labels", "sha256"}
-    assert (summary["pseudo"]["studies"], summary["pseudo"]["transductive"], summary["pseudo"]["labels"]) == (2, 0, labels)
+    assert (
+        summary["pseudo"]["studies"],
+        summary["pseudo"]["transductive"],
+        summary["pseudo"]["labels"],
+    ) == (2, 0, labels)
     assert "pseudo" not in experiment.summary("alone")
-    lines = [json.loads(line) for line in (tmp_path / "run" / "student" / "log.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (tmp_path / "run" / "student" / "log.jsonl").read_text().splitlines()
+    ]
     assert all(line["loss"].keys() == {"segmentation"} for line in lines)
     assert Experiment.open(tmp_path / "run").pseudo["studies"] == ["pool_a", "pool_b"]
     package = package_run(tmp_path / "run" / "student", tmp_path / "model")
@@ -235,9 +305,15 @@ def test_trains_end_to_end(cohort, pseudo, tmp_path, labels):
 def test_any_method_may_learn_from_them(cohort, pseudo, tmp_path):
     runs = {
         "teacher": {"network": STUDENT},
-        "student": {"network": STUDENT, "method": {"name": "compression", "options": {"teacher": "teacher"}}, "pseudo": {"share": 0.5}},
+        "student": {
+            "network": STUDENT,
+            "method": {"name": "compression", "options": {"teacher": "teacher"}},
+            "pseudo": {"share": 0.5},
+        },
     }
-    assert train(cohort, tmp_path / "run", pseudo, runs).summary("student")["pseudo"]["studies"] == 2
+    assert (
+        train(cohort, tmp_path / "run", pseudo, runs).summary("student")["pseudo"]["studies"] == 2
+    )
 
 
 def test_synthetic_studies_take_their_share_with_the_labels_they_were_made_with(cohort, tmp_path):
@@ -270,13 +346,22 @@ def test_a_stopped_run_goes_on_as_if_it_never_had(cohort, pseudo, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         train(cohort, tmp_path / "run", pseudo, watch=watch)
-    assert train(cohort, tmp_path / "run", pseudo, resume=True).summary("student")["weights_sha256"] == whole
+    assert (
+        train(cohort, tmp_path / "run", pseudo, resume=True).summary("student")["weights_sha256"]
+        == whole
+    )
 
 
-def test_pseudo_labels_that_are_missing_or_hard_are_told_before_anything_is_written(cohort, ensemble, tmp_path):
+def test_pseudo_labels_that_are_missing_or_hard_are_told_before_anything_is_written(
+    cohort, ensemble, tmp_path
+):
     hard = pseudo_labels(ensemble, tmp_path, {"pool_a": 21})
     soft = {"student": {**OMNI, "pseudo": {"share": 0.5, "labels": "soft"}}}
-    for given, runs, told in ((None, None, "--pseudo"), (tmp_path / "unlabelled", None, "not a folder"), (hard, soft, "--soft")):
+    for given, runs, told in (
+        (None, None, "--pseudo"),
+        (tmp_path / "unlabelled", None, "not a folder"),
+        (hard, soft, "--soft"),
+    ):
         with pytest.raises(StudyError, match=told):
             train(cohort, tmp_path / "run", given, runs)
         assert not (tmp_path / "run").exists()
@@ -300,7 +385,9 @@ def sides(cohort: Path, tmp_path: Path) -> tuple[str, str]:
 def test_a_patient_on_two_sides_is_refused(cohort, ensemble, tmp_path, disguised):
     """By id before anything is written; under another id by the images, before anything is trained."""
     trains, validates = sides(cohort, tmp_path)
-    for number, (known, told) in enumerate(((validates, "a patient on two sides"), (trains, "a patient labelled twice"))):
+    for number, (known, told) in enumerate(
+        ((validates, "a patient on two sides"), (trains, "a patient labelled twice"))
+    ):
         name = "stranger" if disguised else known
         made = pseudo_labels(ensemble, tmp_path / str(number), {name: int(known[-1])})
         with pytest.raises(StudyError, match=told) as caught:
@@ -311,9 +398,15 @@ def test_a_patient_on_two_sides_is_refused(cohort, ensemble, tmp_path, disguised
 
 
 @pytest.mark.parametrize("disguised", [False, True])
-def test_transductive_learning_is_allowed_where_the_recipe_says_so_and_told(cohort, ensemble, tmp_path, disguised):
+def test_transductive_learning_is_allowed_where_the_recipe_says_so_and_told(
+    cohort, ensemble, tmp_path, disguised
+):
     trains, validates = sides(cohort, tmp_path)
-    made = pseudo_labels(ensemble, tmp_path, {"stranger" if disguised else validates: int(validates[-1]), "pool_a": 21})
+    made = pseudo_labels(
+        ensemble,
+        tmp_path,
+        {"stranger" if disguised else validates: int(validates[-1]), "pool_a": 21},
+    )
     experiment = train(cohort, tmp_path / "run", made, data={"validation": 1, "transductive": True})
     assert experiment.summary("student")["pseudo"]["transductive"] == 1
     assert "transductive" in package_run(tmp_path / "run", tmp_path / "model").spec.training.data

@@ -25,14 +25,20 @@ def experiment(request, cohort, tmp_path_factory):
         training={"steps": 25, "save_every": 25, "validate_every": 25},
         augmentation={"drop_sequence": 0.1},
     )
-    return run_experiment(made, cohort, tmp_path_factory.mktemp("p") / "run", labels="brats2021", jobs=1)
+    return run_experiment(
+        made, cohort, tmp_path_factory.mktemp("p") / "run", labels="brats2021", jobs=1
+    )
 
 
 def test_the_package_is_the_network(experiment, tmp_path):
     package = package_run(experiment.folder / "distilled", tmp_path / "model")
     network, case = experiment.load_network("distilled"), study(5)
     prepared = Preparation().apply(case)
-    logits = whole_volume_logits(network, torch.from_numpy(dequantise(prepared.image)), experiment.recipe.runs["alone"].outputs)
+    logits = whole_volume_logits(
+        network,
+        torch.from_numpy(dequantise(prepared.image)),
+        experiment.recipe.runs["alone"].outputs,
+    )
     regions = np.logical_and.accumulate(prepared.to_native(logits.numpy(), 0.0), axis=0)
     for runtime in ("torch", "openvino"):
         answer = Predictor(package, runtime, threads=1).segment(case)
@@ -45,7 +51,12 @@ def test_the_package_says_where_it_comes_from(experiment, tmp_path):
     package = package_run(experiment.folder, tmp_path / "model", name="mine")
     training = package.spec.training
     assert package.name == "mine"
-    assert (training.recipe, training.method, training.steps, training.seed) == ("tiny", "compression", 25, 0)
+    assert (training.recipe, training.method, training.steps, training.seed) == (
+        "tiny",
+        "compression",
+        25,
+        0,
+    )
     dice = experiment.summary("distilled")["dice"]
     assert training.validation_dice == {region: dice[region] for region in ("WT", "TC", "ET")}
     assert "2 labelled studies to train on and 1 to validate on" in training.data
@@ -55,10 +66,14 @@ def test_the_package_says_where_it_comes_from(experiment, tmp_path):
 
 @pytest.mark.parametrize("learnt", [False, True])
 def test_bias_is_taken_off_in_use_even_where_training_leaves_it_in(cohort, tmp_path, learnt):
-    made = recipe(data={"validation": 1, "bias_mm": 20, "learn_bias": learnt}, training={"steps": 2})
+    made = recipe(
+        data={"validation": 1, "bias_mm": 20, "learn_bias": learnt}, training={"steps": 2}
+    )
     experiment = run_experiment(made, cohort, tmp_path / "run", labels="brats2021", jobs=1)
     assert Cache.open(experiment.cache).preparation == Preparation(bias_mm=None if learnt else 20.0)
-    assert package_run(experiment.folder, tmp_path / "model").spec.preparation == Preparation(bias_mm=20.0)
+    assert package_run(experiment.folder, tmp_path / "model").spec.preparation == Preparation(
+        bias_mm=20.0
+    )
 
 
 def test_which_run_is_meant(experiment, tmp_path):
@@ -85,7 +100,9 @@ def test_an_unfinished_run_is_not_packaged(experiment, tmp_path):
 
 def test_exports_are_compared_on_training_studies(experiment, tmp_path):
     package = package_run(experiment.folder / "distilled", tmp_path / "model", formats=["openvino"])
-    assert [(export.runtime, export.studies.images) for export in package.exports] == [("openvino", 1)]
+    assert [(export.runtime, export.studies.images) for export in package.exports] == [
+        ("openvino", 1)
+    ]
 
 
 def test_int8_without_the_cache_is_refused(experiment, tmp_path):
@@ -103,25 +120,41 @@ def test_int8_without_the_cache_is_refused(experiment, tmp_path):
 def test_int8_is_calibrated_on_other_studies_than_it_is_compared_on(experiment, tmp_path):
     pytest.importorskip("nncf")
     try:
-        export = package_run(experiment.folder, tmp_path / "model", int8=True).find("openvino", ["int8"])
+        export = package_run(experiment.folder, tmp_path / "model", int8=True).find(
+            "openvino", ["int8"]
+        )
     except PackageError as error:  # so little trained, it may well not survive
         assert error.field == "--int8" and "Dice" in str(error)
     else:
-        assert (export.calibration.studies, export.calibration.patches, export.studies.images) == (1, 4, 1)
+        assert (export.calibration.studies, export.calibration.patches, export.studies.images) == (
+            1,
+            4,
+            1,
+        )
 
 
 def test_threshold_and_clean_up_rules_come_along(experiment, tmp_path):
     rules = (Step("drop_small_et", {"mm3": 33.0}),)
-    package = package_run(experiment.folder / "alone", tmp_path / "model", formats=["torch"], threshold=0.3, postprocessing=rules)
+    package = package_run(
+        experiment.folder / "alone",
+        tmp_path / "model",
+        formats=["torch"],
+        threshold=0.3,
+        postprocessing=rules,
+    )
     inference = ModelPackage.open(package.folder).spec.inference
     assert (inference.threshold, inference.postprocessing) == (0.3, rules)
     with pytest.raises(PackageError, match="threshold"):
-        package_run(experiment.folder / "alone", tmp_path / "never", formats=["torch"], threshold=1.0)
+        package_run(
+            experiment.folder / "alone", tmp_path / "never", formats=["torch"], threshold=1.0
+        )
     assert not (tmp_path / "never").exists()
 
 
 def test_what_training_studies_look_like_comes_along(experiment, tmp_path):
-    assert package_run(experiment.folder, tmp_path / "few", formats=["torch"]).spec.reference is None
+    assert (
+        package_run(experiment.folder, tmp_path / "few", formats=["torch"]).spec.reference is None
+    )
     many = run_experiment(
         recipe(training={"steps": 1, "save_every": 1, "validate_every": 1, "warmup": 0}),
         write_cohort(tmp_path / "many", 9),
@@ -136,5 +169,11 @@ def test_what_training_studies_look_like_comes_along(experiment, tmp_path):
 def test_a_bundle_of_a_run(experiment, tmp_path):
     bundle = bundle_run(experiment.folder, tmp_path / "bundle", name="mine")
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
-    outputs = ["background", "NCR", "ED", "ET"] if experiment.recipe.runs["distilled"].outputs == "classes" else ["WT", "TC", "ET"]
-    assert list(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values()) == outputs
+    outputs = (
+        ["background", "NCR", "ED", "ET"]
+        if experiment.recipe.runs["distilled"].outputs == "classes"
+        else ["WT", "TC", "ET"]
+    )
+    assert (
+        list(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values()) == outputs
+    )

@@ -35,13 +35,35 @@ def file(tmp_path):
 
 
 def test_settings_are_laid_over_the_file(file):
-    parsed = load_recipe(file, ["training.steps=9", "runs.alone.training.steps=4", "data.validation=[case_1, case_2]", "about='a: b'"])
-    assert {name: run.training.steps for name, run in parsed.runs.items()} == {"teacher": 9, "alone": 4, "distilled": 9}
+    parsed = load_recipe(
+        file,
+        [
+            "training.steps=9",
+            "runs.alone.training.steps=4",
+            "data.validation=[case_1, case_2]",
+            "about='a: b'",
+        ],
+    )
+    assert {name: run.training.steps for name, run in parsed.runs.items()} == {
+        "teacher": 9,
+        "alone": 4,
+        "distilled": 9,
+    }
     assert parsed.data.validation == ("case_1", "case_2")
     assert parsed.sampling.patch == (16, 16, 16)
 
 
-@pytest.mark.parametrize("setting", ["steps", "=3", "training.steps=[1", "training.stepz=3", "training..steps=3", "training.steps=abc"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "steps",
+        "=3",
+        "training.steps=[1",
+        "training.stepz=3",
+        "training..steps=3",
+        "training.steps=abc",
+    ],
+)
 def test_bad_settings(file, setting):
     with pytest.raises(RecipeError) as caught:
         load_recipe(file, [setting])

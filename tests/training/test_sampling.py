@@ -20,19 +20,38 @@ QUIET = AugmentationPart(**PLAIN)
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     root = tmp_path_factory.mktemp("sampling")
-    return build_cache(open_cohort(write_cohort(root / "cohort", 3), labels="brats2021"), Preparation(), root / "cache", 1)
+    return build_cache(
+        open_cohort(write_cohort(root / "cohort", 3), labels="brats2021"),
+        Preparation(),
+        root / "cache",
+        1,
+    )
 
 
 def sampler(cache, augmentation=QUIET, seed=0, **sampling):
-    return PatchSampler(cache, SamplingPart(**{"patch": (8, 8, 8), "batch": 2, **sampling}), augmentation, seed)
+    return PatchSampler(
+        cache, SamplingPart(**{"patch": (8, 8, 8), "batch": 2, **sampling}), augmentation, seed
+    )
 
 
 def same(a, b):
-    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("image", "complete", "regions", "present"))
+    return all(
+        torch.equal(getattr(a, name), getattr(b, name))
+        for name in ("image", "complete", "regions", "present")
+    )
 
 
 def test_same_seed_same_batch(cache):
-    wild = AugmentationPart(spatial=1, gamma=1, noise=1, blur=1, brightness=1, contrast=1, low_resolution=1, drop_sequence=0.3)
+    wild = AugmentationPart(
+        spatial=1,
+        gamma=1,
+        noise=1,
+        blur=1,
+        brightness=1,
+        contrast=1,
+        low_resolution=1,
+        drop_sequence=0.3,
+    )
     one, two = sampler(cache, wild, 3), sampler(cache, wild, 3)
     for step in (0, 7, 3):  # in any order
         assert same(one.batch(step), two.batch(step))
@@ -45,7 +64,9 @@ def test_threads_do_not_change_what_comes(cache, prefetch):
     wild = AugmentationPart(spatial=1)
     got = list(sampler(cache, wild).batches(2, 8, prefetch))
     assert len(got) == 6
-    assert all(same(batch, sampler(cache, wild).batch(step)) for step, batch in enumerate(got, start=2))
+    assert all(
+        same(batch, sampler(cache, wild).batch(step)) for step, batch in enumerate(got, start=2)
+    )
     assert list(sampler(cache).batches(5, 5, prefetch)) == []
 
 
@@ -68,7 +89,9 @@ def test_a_batch_is_what_the_cache_holds(cache):
             start = np.array(draw.centre) - 4
             inner = tuple(slice(a, a + 8) for a in start)
             study = cache.studies[draw.study]
-            np.testing.assert_array_equal(batch.image[item], dequantise(study.image()[(slice(None), *inner)]))
+            np.testing.assert_array_equal(
+                batch.image[item], dequantise(study.image()[(slice(None), *inner)])
+            )
             truth = study.truth()[inner]
             for bit in range(3):
                 np.testing.assert_array_equal(batch.regions[item, bit], truth >> bit & 1)
@@ -76,7 +99,9 @@ def test_a_batch_is_what_the_cache_holds(cache):
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_the_share_of_foreground(cache, share):
-    """A patch drawn for its tumour holds some; of those drawn anywhere, few do (patches of one voxel show it)."""
+    """A patch drawn for its tumour holds some; of those drawn anywhere, few do (patches of one
+    voxel show it).
+    """
     made = sampler(cache, foreground=share, patch=(1, 1, 1), batch=1)
     hits = np.mean([made.batch(step).regions[0, 0].any().item() for step in range(300)])
     anywhere = np.mean([(study.truth() > 0).mean() for study in cache])
@@ -87,7 +112,9 @@ def test_regions_are_drawn_evenly(cache):
     """A third of tumour patches each for WT, TC and ET, though ET is a fraction of WT."""
     made = sampler(cache, foreground=1.0, patch=(1, 1, 1), batch=1)
     tissue = Counter(tuple(made.batch(step).regions[0].flatten().tolist()) for step in range(300))
-    parts = np.mean([[((study.truth() >> bit & 1) > 0).sum() for bit in range(3)] for study in cache], axis=0)
+    parts = np.mean(
+        [[((study.truth() >> bit & 1) > 0).sum() for bit in range(3)] for study in cache], axis=0
+    )
     whole, core, enhancing = parts
     expected = (1 + enhancing / core + enhancing / whole) / 3  # chance that the voxel is ET
     assert tissue[(1.0, 1.0, 1.0)] / 300 == pytest.approx(expected, abs=0.1)
@@ -109,7 +136,9 @@ def test_a_patch_larger_than_the_study_is_padded(cache):
     batch, (draw,) = made.batch(0), made.draw(0)
     study = cache.studies[draw.study]
     assert batch.image.shape == (1, 4, 40, 40, 40)
-    assert batch.image.abs().sum().item() == pytest.approx(np.abs(dequantise(study.image())).sum(), rel=1e-4)
+    assert batch.image.abs().sum().item() == pytest.approx(
+        np.abs(dequantise(study.image())).sum(), rel=1e-4
+    )
     assert batch.regions[0, 0].sum().item() == (study.truth() & 1).sum()
 
 
@@ -129,7 +158,10 @@ def test_dropped_sequences_are_0_for_the_student_and_there_for_the_teacher(cache
 
 def test_patches_of_a_batch_may_lose_the_same(cache):
     part = AugmentationPart(**PLAIN, drop_sequence=0.5, keep_all=0.2)
-    alike, each = (sampler(cache, part.model_copy(update={"drop_alike": value}), batch=3) for value in (True, False))
+    alike, each = (
+        sampler(cache, part.model_copy(update={"drop_alike": value}), batch=3)
+        for value in (True, False)
+    )
     kept = [[draw.kept for draw in alike.draw(step)] for step in range(400)]
     assert all(len(set(batch)) == 1 for batch in kept)
     counts = Counter(batch[0] for batch in kept)
@@ -142,14 +174,25 @@ def test_patches_of_a_batch_may_lose_the_same(cache):
 def test_patches_lose_the_same_of_what_all_their_studies_have(cache):
     made = sampler(cache, AugmentationPart(**PLAIN, drop_sequence=0.5, drop_alike=True), batch=3)
     has = [(True, True, False, True), (False, True, True, True), (True,) * 4]
-    made.studies = [replace(study, present=there) for study, there in zip(made.studies, has, strict=True)]
+    made.studies = [
+        replace(study, present=there) for study, there in zip(made.studies, has, strict=True)
+    ]
     kept = {draw.kept for step in range(40) for draw in made.draw(step)}
-    assert kept == {(False, True, False, True), (False, True, False, False), (False, False, False, True)}
+    assert kept == {
+        (False, True, False, True),
+        (False, True, False, False),
+        (False, False, False, True),
+    }
     # With nothing in common each loses its own.
     has = [(True, False, False, False), (False, True, False, False), (False, False, True, True)]
-    made.studies = [replace(study, present=there) for study, there in zip(made.studies, has, strict=True)]
+    made.studies = [
+        replace(study, present=there) for study, there in zip(made.studies, has, strict=True)
+    ]
     for step in range(10):
-        assert all(any(draw.kept) and not np.greater(draw.kept, has[draw.study]).any() for draw in made.draw(step))
+        assert all(
+            any(draw.kept) and not np.greater(draw.kept, has[draw.study]).any()
+            for draw in made.draw(step)
+        )
 
 
 def test_moving_a_batch_keeps_it(cache):
@@ -180,14 +223,19 @@ def test_a_transplanted_tumour_comes_with_its_own_voxels(cache):
     changed = 0
     for step in range(6):
         draws, batch = made.draw(step), made.batch(step)
-        assert [d.study for d in draws] == [d.study for d in plain.draw(step)]  # hosts in the same order
+        assert [d.study for d in draws] == [
+            d.study for d in plain.draw(step)
+        ]  # hosts in the same order
         for item, draw in enumerate(draws):
             assert draw.donor is not None
             assert draw.donor.study != draw.study
             theirs = {}
             for who, where in ((draw.study, draw.centre), (draw.donor.study, draw.donor.centre)):
                 study = made.studies[who]
-                levels, truth = (np.pad(a, [(0, 0)] * (a.ndim - 3) + [(12, 12)] * 3) for a in (study.image(), study.truth()))
+                levels, truth = (
+                    np.pad(a, [(0, 0)] * (a.ndim - 3) + [(12, 12)] * 3)
+                    for a in (study.image(), study.truth())
+                )
                 box = tuple(slice(c + 6, c + 18) for c in where)
                 theirs[who] = dequantise(levels[(slice(None), *box)]), truth[box]
             image, regions = batch.complete[item].numpy(), batch.regions[item].numpy()
@@ -202,7 +250,15 @@ def test_a_transplanted_tumour_comes_with_its_own_voxels(cache):
 
 
 def test_same_seed_same_transplants_and_scanners(cache):
-    wild = AugmentationPart(spatial=1, transplant=0.5, bias=0.5, curve=0.5, thick_slices=0.5, misregistration=0.5, cut_field=0.5)
+    wild = AugmentationPart(
+        spatial=1,
+        transplant=0.5,
+        bias=0.5,
+        curve=0.5,
+        thick_slices=0.5,
+        misregistration=0.5,
+        cut_field=0.5,
+    )
     for step in (0, 5):
         assert same(sampler(cache, wild, 3).batch(step), sampler(cache, wild, 3).batch(step))
 

@@ -33,7 +33,12 @@ def test_nothing_is_drawn_unless_asked_for():
 
 def test_equal_seeds_equal_draws_and_results():
     first, again = (draw_scanner(EVERY, 2, np.random.default_rng(4)) for _ in range(2))
-    torch.testing.assert_close(apply_scanner(values(), INSIDE, first), apply_scanner(values(), INSIDE, again), rtol=0, atol=0)
+    torch.testing.assert_close(
+        apply_scanner(values(), INSIDE, first),
+        apply_scanner(values(), INSIDE, again),
+        rtol=0,
+        atol=0,
+    )
 
 
 @pytest.mark.parametrize("name", ["bias", "curve", "thick_slices", "misregistration", "cut_field"])
@@ -60,7 +65,11 @@ def test_curves_are_numpys_interpolation_and_keep_the_order():
     image = values().clamp(-3, 3)
     result = apply_scanner(image, INSIDE, draw).numpy()
     for channel in range(2):
-        np.testing.assert_allclose(result[channel], np.interp(image[channel].numpy(), KNOTS, draw.curve[channel]), atol=1e-5)
+        np.testing.assert_allclose(
+            result[channel],
+            np.interp(image[channel].numpy(), KNOTS, draw.curve[channel]),
+            atol=1e-5,
+        )
         assert (np.diff(draw.curve[channel]) > 0).all()
 
 
@@ -69,7 +78,9 @@ def test_a_shift_of_whole_voxels_is_a_roll_and_of_half_ones_the_mean():
     moved = apply(shift=np.array([[1.0, 0, 0], [0, 0, -0.5]]))
     np.testing.assert_allclose(moved[0, 1:], plain[0, :-1], atol=1e-6)
     np.testing.assert_allclose(moved[0, 0], plain[0, 0], atol=1e-6)
-    np.testing.assert_allclose(moved[1, ..., :-1], (plain[1, ..., :-1] + plain[1, ..., 1:]) / 2, atol=1e-6)
+    np.testing.assert_allclose(
+        moved[1, ..., :-1], (plain[1, ..., :-1] + plain[1, ..., 1:]) / 2, atol=1e-6
+    )
 
 
 def test_slabs_are_means_and_thin_ones_leave_the_channel():
@@ -78,13 +89,18 @@ def test_slabs_are_means_and_thin_ones_leave_the_channel():
     np.testing.assert_array_equal(result[1], plain[1])
     slabs = plain[0].reshape(9, 10, 4, 3).mean(axis=-1)
     expected = ndimage.map_coordinates(
-        slabs, np.meshgrid(*map(np.arange, (9, 10)), (np.arange(12) + 0.5) / 3 - 0.5, indexing="ij"), order=1, mode="nearest"
+        slabs,
+        np.meshgrid(*map(np.arange, (9, 10)), (np.arange(12) + 0.5) / 3 - 0.5, indexing="ij"),
+        order=1,
+        mode="nearest",
     )
     np.testing.assert_allclose(result[0], expected, atol=1e-5)
 
 
 def test_a_constant_gain_multiplies_intensities():
-    """Intensities are m + z standard deviations, m = mean / deviation: twice as bright, z-scores of the old mean and deviation."""
+    """Intensities are m + z standard deviations, m = mean / deviation: twice as bright, z-scores of
+    the old mean and deviation.
+    """
     gain = np.stack([np.full((3, 3, 3), np.log(2)), np.zeros((3, 3, 3))])
     result, z = apply(bias=gain, zero=np.array([4.0, 3.0])), values().numpy()
     np.testing.assert_allclose(result[0], 2 * (4 + z[0]) - 4, atol=1e-5)

@@ -47,7 +47,8 @@ def test_neither_lists_the_shipped_names():
         find_recipe("nowhere.yaml")
 
 
-# The recipes themselves ------------------------------------------------------------------------------------------
+# The recipes themselves
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -67,28 +68,55 @@ def pseudo(tmp_path_factory):
     for seed in (11, 12):
         tiny_cohort.write_study(root / "unlabelled", f"pool_{seed}", seed, labelled=False)
     ensemble = Ensemble([Predictor(tiny_model.export(root / "model"), threads=1)])
-    write_pseudo_labels(open_cohort(root / "unlabelled").studies, ensemble, root / "out", labels=CONVENTIONS["brats2021"], soft=True)
+    write_pseudo_labels(
+        open_cohort(root / "unlabelled").studies,
+        ensemble,
+        root / "out",
+        labels=CONVENTIONS["brats2021"],
+        soft=True,
+    )
     return root / "out"
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_run_trains(name, cohort, pseudo, tmp_path):
-    """The recipe's own networks, methods, losses and optimiser; tiny studies, the smallest patches that can be normalised, two steps."""
+    """The recipe's own networks, methods, losses and optimiser; tiny studies, the smallest patches
+    that can be normalised, two steps.
+    """
     written = glance(SHIPPED[name])
     with torch.device("meta"):
         side = max(build_network(written, run).divisor for run in written.runs)
-    small = ["data.spacing=null", "data.validation=1", f"sampling.patch=[{side}, {side}, {2 * side}]", "sampling.batch=2"]
+    small = [
+        "data.spacing=null",
+        "data.validation=1",
+        f"sampling.patch=[{side}, {side}, {2 * side}]",
+        "sampling.batch=2",
+    ]
     small += [f"runs.{run}.training={TWO_STEPS}" for run in written.runs]
-    experiment = run_experiment(load_recipe(SHIPPED[name], small), cohort, tmp_path / "run", labels="brats2021", pseudo=pseudo, jobs=1)
+    experiment = run_experiment(
+        load_recipe(SHIPPED[name], small),
+        cohort,
+        tmp_path / "run",
+        labels="brats2021",
+        pseudo=pseudo,
+        jobs=1,
+    )
     for name, run in written.runs.items():
-        first, second = (json.loads(line) for line in (experiment.folder / name / "log.jsonl").read_text().splitlines())
+        first, second = (
+            json.loads(line)
+            for line in (experiment.folder / name / "log.jsonl").read_text().splitlines()
+        )
         assert experiment.summary(name)["steps"] == second["step"] == 2
-        assert set(run.method.options.get("losses", {})) < set(first["loss"])  # each of the recipe's losses, and segmentation
+        assert set(run.method.options.get("losses", {})) < set(
+            first["loss"]
+        )  # each of the recipe's losses, and segmentation
         assert all(math.isfinite(value) and value > 0 for value in first["loss"].values())
 
 
 @pytest.mark.parametrize(("folder", "recipe"), [("pretrained", "subsets"), ("longer", "longer")])
-def test_the_networks_kept_of_pretraining_are_their_recipes_and_see_tumours(folder, recipe, tmp_path):
+def test_the_networks_kept_of_pretraining_are_their_recipes_and_see_tumours(
+    folder, recipe, tmp_path
+):
     """Who has no days to spare starts from one (docs/shipped.md); a study it has not learnt from."""
     experiment, run = find_run(ROOT / "benchmarks" / "results" / "shipped" / folder)
     assert experiment.recipe == load_recipe(ROOT / "recipes" / "shipped" / f"{recipe}.yaml")

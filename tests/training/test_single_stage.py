@@ -22,7 +22,9 @@ from tiny_cohort import STUDENT, recipe, study
 
 DEEP = {"name": "unet", "options": {"widths": [4, 6, 8], "deep_supervision": 1}}
 PAIR = ["T1CE", "FLAIR"]
-SUBSETS = [list(each) for n in (1, 2, 3, 4) for each in combinations(["T1", "T1CE", "T2", "FLAIR"], n)]
+SUBSETS = [
+    list(each) for n in (1, 2, 3, 4) for each in combinations(["T1", "T1CE", "T2", "FLAIR"], n)
+]
 TINY = {"steps": 4, "save_every": 1, "validate_every": 2}
 
 
@@ -35,7 +37,9 @@ def method_and_batch(made, prepared, step=1):
     run = made.runs["single"]
     torch.manual_seed(run.seed)
     method = build_method(made, "single", {}.__getitem__)
-    return method, PatchSampler(prepared, made.sampling, run.augmentation, run.seed, channels_of(made, "single")).batch(step)
+    return method, PatchSampler(
+        prepared, made.sampling, run.augmentation, run.seed, channels_of(made, "single")
+    ).batch(step)
 
 
 def train(made, data, out, **options):
@@ -53,15 +57,26 @@ def latent(network, image):
 
 @pytest.mark.parametrize("dice", [True, False])
 def test_the_loss_is_its_formula(prepared, dice):
-    losses = {"barlow_twins": {"weight": 0.02, "off_diagonal": 0.1, "taps": [["bottleneck", "bottleneck"]]}}
+    losses = {
+        "barlow_twins": {
+            "weight": 0.02,
+            "off_diagonal": 0.1,
+            "taps": [["bottleneck", "bottleneck"]],
+        }
+    }
     method, batch = method_and_batch(recipe(single(DEEP, dice=dice, losses=losses)), prepared)
     terms = method.losses(batch)
-    (ours, z_s), (theirs, z_t) = latent(method.student, batch.image), latent(method.teacher, batch.complete)
+    (ours, z_s), (theirs, z_t) = (
+        latent(method.student, batch.image),
+        latent(method.teacher, batch.complete),
+    )
     assert len(ours) == len(theirs) == 2
     half = torch.nn.functional.avg_pool3d(batch.regions, 2)
     expected = {
-        name: 2 / 3 * segmentation_loss(heads[0], batch.regions, "regions", dice=dice)
-        + 1 / 3 * segmentation_loss(heads[1], half, "regions", dice=dice)
+        name: (
+            2 / 3 * segmentation_loss(heads[0], batch.regions, "regions", dice=dice)
+            + 1 / 3 * segmentation_loss(heads[1], half, "regions", dice=dice)
+        )
         for name, heads in (("segmentation", ours), ("teacher", theirs))
     }
     expected["barlow_twins"] = 0.02 * barlow_twins([z_s], [z_t], off_diagonal=0.1)
@@ -73,14 +88,18 @@ def test_the_loss_is_its_formula(prepared, dice):
 def test_by_default_the_latents_are_the_bottlenecks(prepared):
     method, batch = method_and_batch(recipe(single()), prepared)
     z_s, z_t = latent(method.student, batch.image)[1], latent(method.teacher, batch.complete)[1]
-    torch.testing.assert_close(method.losses(batch)["barlow_twins"], 1e-3 * barlow_twins([z_s], [z_t]))
+    torch.testing.assert_close(
+        method.losses(batch)["barlow_twins"], 1e-3 * barlow_twins([z_s], [z_t])
+    )
 
 
 def test_the_teacher_sees_all_sequences_and_the_student_its_own(prepared):
     method, batch = method_and_batch(recipe(single()), prepared)
     seen = {}
     for role in ("student", "teacher"):
-        getattr(method, role).register_forward_hook(lambda _m, inputs, _o, role=role: seen.setdefault(role, []).append(inputs[0]))
+        getattr(method, role).register_forward_hook(
+            lambda _m, inputs, _o, role=role: seen.setdefault(role, []).append(inputs[0])
+        )
     method.losses(batch)
     assert torch.equal(batch.image, batch.complete[:, [1, 3]])
     assert {role: len(images) for role, images in seen.items()} == {"student": 1, "teacher": 1}
@@ -93,7 +112,10 @@ def test_whom_barlow_twins_moves(prepared, stop):
     losses = {"barlow_twins": {"stop_gradient": stop, "taps": [["bottleneck", "bottleneck"]]}}
     method, batch = method_and_batch(recipe(single(losses=losses)), prepared)
     method.losses(batch)["barlow_twins"].backward()
-    moved = {role: any(p.grad is not None and p.grad.any() for p in getattr(method, role).parameters()) for role in ("student", "teacher")}
+    moved = {
+        role: any(p.grad is not None and p.grad.any() for p in getattr(method, role).parameters())
+        for role in ("student", "teacher")
+    }
     assert moved == {"student": True, "teacher": not stop}
 
 
@@ -101,24 +123,34 @@ def test_every_weight_of_both_learns(prepared):
     method, batch = method_and_batch(recipe(single(DEEP)), prepared)
     sum(method.losses(batch).values()).backward()
     for network in (method.student, method.teacher):
-        assert all(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
+        assert all(
+            parameter.grad is not None and parameter.grad.any()
+            for parameter in network.parameters()
+        )
 
 
 def test_the_student_is_its_twin_but_for_what_draws_it_to_the_teacher(prepared):
     """Same first weights, same patches, same segmentation loss as the student alone."""
-    made = recipe(single() | {"alone": {"network": STUDENT, "sequences": PAIR, "seed": 3}}, augmentation={"spatial": 0.5, "noise": 0.5})
+    made = recipe(
+        single() | {"alone": {"network": STUDENT, "sequences": PAIR, "seed": 3}},
+        augmentation={"spatial": 0.5, "noise": 0.5},
+    )
     method, batch = method_and_batch(made, prepared)
     torch.manual_seed(3)
     alone = build_method(made, "alone", {}.__getitem__)
     assert weights_hash(alone.student.state_dict()) == weights_hash(method.student.state_dict())
-    same = PatchSampler(prepared, made.sampling, made.runs["alone"].augmentation, 3, [1, 3]).batch(1)
+    same = PatchSampler(prepared, made.sampling, made.runs["alone"].augmentation, 3, [1, 3]).batch(
+        1
+    )
     assert torch.equal(same.image, batch.image)
     assert torch.equal(alone.losses(same)["segmentation"], method.losses(batch)["segmentation"])
 
 
 @pytest.mark.parametrize("sequences", SUBSETS, ids="+".join)
 def test_any_of_the_fifteen_subsets_trains(prepared, tmp_path, sequences):
-    made = recipe(single(sequences=sequences), training={"steps": 2, "save_every": 2, "validate_every": 2})
+    made = recipe(
+        single(sequences=sequences), training={"steps": 2, "save_every": 2, "validate_every": 2}
+    )
     experiment = train(made, prepared.folder, tmp_path / "run")
     assert experiment.load_network("single").encoders[0][0][0].in_channels == len(sequences)
     assert experiment.load_network("single", "teacher").encoders[0][0][0].in_channels == 4
@@ -139,7 +171,10 @@ def test_a_student_by_zeroed_channels(prepared, tmp_path):
     assert torch.equal(seen[0], expected)
     assert method.student.network.encoders[0][0][0].in_channels == 4
     experiment = train(recipe(zero_filled(), training=TINY), prepared.folder, tmp_path / "run")
-    assert package_run(experiment.folder, tmp_path / "model").spec.sequences == (Sequence.T1CE, Sequence.FLAIR)
+    assert package_run(experiment.folder, tmp_path / "model").spec.sequences == (
+        Sequence.T1CE,
+        Sequence.FLAIR,
+    )
     with pytest.raises(RecipeError, match=r"runs\.single\.network\.channels.*3 of 0 to 3"):
         recipe(zero_filled(["T1", "T2", "FLAIR"]))
 
@@ -168,9 +203,16 @@ def test_resumed_is_never_stopped_bit_for_bit(finished, prepared, tmp_path):
         torch.manual_seed(1234)
     train(finished.recipe, prepared.folder, tmp_path / "run", resume=True)
     for name in ("last", "best"):
-        whole, parts = (read_tensors(folder / "single" / f"{name}.safetensors")[0] for folder in (finished.folder, tmp_path / "run"))
+        whole, parts = (
+            read_tensors(folder / "single" / f"{name}.safetensors")[0]
+            for folder in (finished.folder, tmp_path / "run")
+        )
         assert weights_hash(whole) == weights_hash(parts)
-        assert {key.split("/")[-1].split(".")[0] for key in whole if "student" in key or "teacher" in key} == {"student", "teacher"}
+        assert {
+            key.split("/")[-1].split(".")[0]
+            for key in whole
+            if "student" in key or "teacher" in key
+        } == {"student", "teacher"}
 
 
 def test_both_networks_can_be_had(finished):
@@ -184,21 +226,29 @@ def test_both_networks_can_be_had(finished):
     torch.manual_seed(3)
     fresh = [build("unet", in_channels=channels, **STUDENT["options"]) for channels in (2, 4)]
     for role, network in zip(("student", "teacher"), fresh, strict=True):
-        assert weights_hash(network.state_dict()) != weights_hash(finished.load_network("single", role).state_dict())
+        assert weights_hash(network.state_dict()) != weights_hash(
+            finished.load_network("single", role).state_dict()
+        )
     with pytest.raises(CheckpointError, match=r"got peer, expected student, teacher"):
         finished.load_network("single", "peer")
 
 
 def test_the_package_is_the_student_and_needs_only_its_sequences(finished, tmp_path):
     package = package_run(finished.folder, tmp_path / "model")
-    assert package.spec.sequences == package.spec.preparation.sequences == (Sequence.T1CE, Sequence.FLAIR)
+    assert (
+        package.spec.sequences
+        == package.spec.preparation.sequences
+        == (Sequence.T1CE, Sequence.FLAIR)
+    )
     assert package.spec.may_lack == ()
     case, whole = study(5, lacking=(Sequence.T1, Sequence.T2)), study(5)
     for runtime in ("torch", "openvino"):
         predictor = Predictor(package, runtime, threads=1)
         answer = predictor.segment(case)
         assert answer.labels.shape == case.grid.shape
-        logits = [predictor.logits(package.spec.preparation.apply(each).image) for each in (case, whole)]
+        logits = [
+            predictor.logits(package.spec.preparation.apply(each).image) for each in (case, whole)
+        ]
         np.testing.assert_array_equal(*logits)
         with pytest.raises(StudyError, match="T1CE"):
             predictor.segment(study(5, lacking=(Sequence.T1CE,)))
@@ -219,13 +269,21 @@ def test_latents_of_unequal_widths_are_refused_at_load():
 @pytest.mark.parametrize(
     ("teacher", "field", "words"),
     [
-        ({"name": "unet", "options": {"widths": [4, 8, 8, 8, 8, 8]}}, "sampling.patch", "multiples of 32"),
+        (
+            {"name": "unet", "options": {"widths": [4, 8, 8, 8, 8, 8]}},
+            "sampling.patch",
+            "multiples of 32",
+        ),
         (
             {"name": "unet", "options": {"widths": [4, 8], "in_channels": 4}},
             "runs.single.method.options.teacher.options.in_channels",
             "remove",
         ),
-        ({"name": "unet", "options": {"width": [4, 8]}}, "runs.single.method.options.teacher.network", "did you mean 'widths'"),
+        (
+            {"name": "unet", "options": {"width": [4, 8]}},
+            "runs.single.method.options.teacher.network",
+            "did you mean 'widths'",
+        ),
         ({"options": {}}, "runs.single.method.options.teacher", "learns beside"),
     ],
 )

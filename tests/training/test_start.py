@@ -24,19 +24,39 @@ def unet(*widths, **options):
 
 
 def tuning(network=None, **changes):
-    return recipe({"tuned": {"network": network or unet(4, 8), "start": GIVEN, "seed": 9, "training": STILL, **changes}}, training=TRAINING)
+    return recipe(
+        {
+            "tuned": {
+                "network": network or unet(4, 8),
+                "start": GIVEN,
+                "seed": 9,
+                "training": STILL,
+                **changes,
+            }
+        },
+        training=TRAINING,
+    )
 
 
 @pytest.fixture(scope="module")
 def pretrained(prepared, tmp_path_factory):
     """Another training, of one finished run."""
     folder = tmp_path_factory.mktemp("other") / "run"
-    return run_experiment(recipe({"network": {"network": unet(4, 8), "seed": 3}}, training=TRAINING), prepared.folder, folder, jobs=1)
+    return run_experiment(
+        recipe({"network": {"network": unet(4, 8), "seed": 3}}, training=TRAINING),
+        prepared.folder,
+        folder,
+        jobs=1,
+    )
 
 
 def test_a_run_starts_from_the_weights_of_another_training(prepared, pretrained, tmp_path):
-    tuned = run_experiment(tuning(), prepared.folder, tmp_path / "run", jobs=1, start=pretrained.folder)
-    assert weights_hash(tuned.load_network("tuned").state_dict()) == weights_hash(pretrained.load_network("network").state_dict())
+    tuned = run_experiment(
+        tuning(), prepared.folder, tmp_path / "run", jobs=1, start=pretrained.folder
+    )
+    assert weights_hash(tuned.load_network("tuned").state_dict()) == weights_hash(
+        pretrained.load_network("network").state_dict()
+    )
     facts = json.loads((tmp_path / "run" / "data.json").read_text())["start"]
     assert facts == {
         "folder": str(pretrained.folder.resolve()),
@@ -51,15 +71,30 @@ def test_a_model_says_what_its_run_went_on_from_and_what_that_had(prepared, pret
     first = {"network": unet(4, 8), "start": GIVEN, "training": STILL}
     made = recipe({"first": first, "then": {**first, "start": "first"}}, training=TRAINING)
     tuned = run_experiment(made, prepared.folder, tmp_path / "run", jobs=1, start=pretrained.folder)
-    data = package_run(tuned.folder / "then", tmp_path / "model", formats=["torch"]).spec.training.data
-    assert data.endswith(f"; it went on from run first; it went on from run network of {pretrained.recipe.name}")
+    data = package_run(
+        tuned.folder / "then", tmp_path / "model", formats=["torch"]
+    ).spec.training.data
+    assert data.endswith(
+        f"; it went on from run first; it went on from run network of {pretrained.recipe.name}"
+    )
 
 
 def test_a_wider_network_grows_from_the_given_one(prepared, pretrained, tmp_path):
-    tuned = run_experiment(tuning(unet(8, 12)), prepared.folder, tmp_path / "run", jobs=1, start=pretrained.folder / "network")
+    tuned = run_experiment(
+        tuning(unet(8, 12)),
+        prepared.folder,
+        tmp_path / "run",
+        jobs=1,
+        start=pretrained.folder / "network",
+    )
     x = torch.randn(2, 4, 8, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        torch.testing.assert_close(tuned.load_network("tuned")(x)[0], pretrained.load_network("network")(x)[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            tuned.load_network("tuned")(x)[0],
+            pretrained.load_network("network")(x)[0],
+            rtol=1e-4,
+            atol=1e-4,
+        )
 
 
 def test_a_stopped_run_goes_on_without_being_told_again(prepared, pretrained, tmp_path):
@@ -70,10 +105,14 @@ def test_a_stopped_run_goes_on_without_being_told_again(prepared, pretrained, tm
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        run_experiment(made, prepared.folder, tmp_path / "parts", jobs=1, start=pretrained.folder, watch=watch)
+        run_experiment(
+            made, prepared.folder, tmp_path / "parts", jobs=1, start=pretrained.folder, watch=watch
+        )
     run_experiment(made, prepared.folder, tmp_path / "parts", jobs=1, resume=True)
     run_experiment(made, prepared.folder, tmp_path / "whole", jobs=1, start=pretrained.folder)
-    parts, whole = (read_tensors(tmp_path / name / "tuned" / LAST)[0] for name in ("parts", "whole"))
+    parts, whole = (
+        read_tensors(tmp_path / name / "tuned" / LAST)[0] for name in ("parts", "whole")
+    )
     assert weights_hash(parts) == weights_hash(whole)
 
 
@@ -91,12 +130,19 @@ def test_other_weights_are_refused_on_resume(prepared, pretrained, tmp_path):
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        run_experiment(made, prepared.folder, tmp_path / "run", jobs=1, start=pretrained.folder, watch=watch)
+        run_experiment(
+            made, prepared.folder, tmp_path / "run", jobs=1, start=pretrained.folder, watch=watch
+        )
     other = run_experiment(
-        recipe({"network": {"network": unet(4, 8), "seed": 4}}, training=TRAINING), prepared.folder, tmp_path / "other", jobs=1
+        recipe({"network": {"network": unet(4, 8), "seed": 4}}, training=TRAINING),
+        prepared.folder,
+        tmp_path / "other",
+        jobs=1,
     )
     with pytest.raises(CheckpointError, match="started from other weights"):
-        run_experiment(made, prepared.folder, tmp_path / "run", jobs=1, start=other.folder, resume=True)
+        run_experiment(
+            made, prepared.folder, tmp_path / "run", jobs=1, start=other.folder, resume=True
+        )
 
 
 @pytest.mark.parametrize(
@@ -107,9 +153,13 @@ def test_other_weights_are_refused_on_resume(prepared, pretrained, tmp_path):
         ({"sequences": ["FLAIR"]}, "other sequences"),
     ],
 )
-def test_a_start_that_does_not_fit_is_refused_before_anything_is_written(prepared, pretrained, tmp_path, changes, words):
+def test_a_start_that_does_not_fit_is_refused_before_anything_is_written(
+    prepared, pretrained, tmp_path, changes, words
+):
     with pytest.raises(RecipeError, match=words):
-        run_experiment(tuning(**changes), prepared.folder, tmp_path / "run", jobs=1, start=pretrained.folder)
+        run_experiment(
+            tuning(**changes), prepared.folder, tmp_path / "run", jobs=1, start=pretrained.folder
+        )
     assert not (tmp_path / "run").exists()
 
 
@@ -119,35 +169,65 @@ def test_no_run_may_be_called_given():
 
 
 def test_what_is_kept_are_shares_of_the_weights_of_others(prepared, pretrained, tmp_path):
-    """Of the given ones and of an earlier run's, in those of its twin that keeps none; that it keeps changes nothing it learns."""
+    """Of the given ones and of an earlier run's, in those of its twin that keeps none; that it
+    keeps changes nothing it learns.
+    """
     network, learning = unet(4, 8, norm="batch"), {"steps": 2, "ema": 0.5}
-    first = run_experiment(recipe({"network": {"network": network}}, training=TRAINING), prepared.folder, tmp_path / "first", jobs=1)
+    first = run_experiment(
+        recipe({"network": {"network": network}}, training=TRAINING),
+        prepared.folder,
+        tmp_path / "first",
+        jobs=1,
+    )
     middle = {"network": network, "start": GIVEN, "seed": 1, "training": learning}
     last = {**middle, "start": "middle", "seed": 2}
-    made = recipe({"middle": middle, "moved": last, "kept": {**last, "keep": {GIVEN: 0.25, "middle": 0.35}}}, training=TRAINING)
+    made = recipe(
+        {"middle": middle, "moved": last, "kept": {**last, "keep": {GIVEN: 0.25, "middle": 0.35}}},
+        training=TRAINING,
+    )
     tuned = run_experiment(made, prepared.folder, tmp_path / "run", jobs=1, start=first.folder)
     runs = ((first, "network"), (tuned, "middle"), (tuned, "moved"), (tuned, "kept"))
     states = [of.load_network(name).state_dict() for of, name in runs]
     for name, head in states[0].items():
         middle, moved, kept = (state[name].double() for state in states[1:])
         if head.is_floating_point():
-            np.testing.assert_allclose(kept, 0.4 * moved + 0.25 * head.double() + 0.35 * middle, rtol=1e-5, atol=1e-7)
+            np.testing.assert_allclose(
+                kept, 0.4 * moved + 0.25 * head.double() + 0.35 * middle, rtol=1e-5, atol=1e-7
+            )
         else:
             assert torch.equal(kept, moved)
     assert len({weights_hash(state) for state in states}) == 4
-    assert tuned.summary("kept")["weights_sha256"] == weights_hash(read_tensors(tuned.folder / "kept" / BEST)[0])
+    assert tuned.summary("kept")["weights_sha256"] == weights_hash(
+        read_tensors(tuned.folder / "kept" / BEST)[0]
+    )
     checkpoints = [read_tensors(tuned.folder / name / LAST)[0] for name in ("moved", "kept")]
     assert all(torch.equal(a, b) for a, b in zip(*(c.values() for c in checkpoints), strict=True))
-    data = package_run(tuned.folder / "kept", tmp_path / "model", formats=["torch"]).spec.training.data
-    assert data.endswith("; of its weights 0.25 are those of run network of tiny, 0.35 are those of run middle")
+    data = package_run(
+        tuned.folder / "kept", tmp_path / "model", formats=["torch"]
+    ).spec.training.data
+    assert data.endswith(
+        "; of its weights 0.25 are those of run network of tiny, 0.35 are those of run middle"
+    )
 
 
 @pytest.mark.parametrize(
     ("runs", "got"),
     [
         ({"kept": {"network": unet(4, 8), "keep": {GIVEN: 0.5}}}, GIVEN),
-        ({"first": {"network": unet(4, 8)}, "kept": {"network": unet(4, 8), "keep": {"first": 0.5}}}, "first"),
-        ({"first": {"network": unet(4, 8)}, "kept": {"network": unet(8, 8), "start": "first", "keep": {"first": 0.5}}}, "first"),
+        (
+            {
+                "first": {"network": unet(4, 8)},
+                "kept": {"network": unet(4, 8), "keep": {"first": 0.5}},
+            },
+            "first",
+        ),
+        (
+            {
+                "first": {"network": unet(4, 8)},
+                "kept": {"network": unet(8, 8), "start": "first", "keep": {"first": 0.5}},
+            },
+            "first",
+        ),
     ],
 )
 def test_only_weights_of_the_same_network_are_kept(runs, got):
@@ -158,13 +238,25 @@ def test_only_weights_of_the_same_network_are_kept(runs, got):
 
 def test_given_weights_that_are_kept_are_of_the_same_network(prepared, pretrained, tmp_path):
     with pytest.raises(RecipeError, match="keeps weights of another network"):
-        run_experiment(tuning(unet(8, 12), keep={GIVEN: 0.5}), prepared.folder, tmp_path / "run", jobs=1, start=pretrained.folder)
+        run_experiment(
+            tuning(unet(8, 12), keep={GIVEN: 0.5}),
+            prepared.folder,
+            tmp_path / "run",
+            jobs=1,
+            start=pretrained.folder,
+        )
     assert not (tmp_path / "run").exists()
 
 
 def test_the_rest_is_the_runs_own():
     first = {"first": {"network": unet(4, 8)}}
     with pytest.raises(RecipeError, match="shares below 1"):
-        recipe({**first, "kept": {"network": unet(4, 8), "start": "first", "keep": {"first": 1.0}}}, training=TRAINING)
+        recipe(
+            {**first, "kept": {"network": unet(4, 8), "start": "first", "keep": {"first": 1.0}}},
+            training=TRAINING,
+        )
     with pytest.raises(RecipeError, match="not an earlier run"):
-        recipe({**first, "kept": {"network": unet(4, 8), "start": "first", "keep": {"later": 0.2}}}, training=TRAINING)
+        recipe(
+            {**first, "kept": {"network": unet(4, 8), "start": "first", "keep": {"later": 0.2}}},
+            training=TRAINING,
+        )

@@ -26,18 +26,36 @@ def around_tumours(made):
 
 
 def test_the_first_norm_has_the_moments_of_what_its_convolution_gives(prepared):
-    """Independently: mean over batches of the mean and of the unbiased variance of float64 convolutions."""
+    """Independently: mean over batches of the mean and of the unbiased variance of float64
+    convolutions.
+    """
     torch.manual_seed(0)
-    network, made = build("unet", **BATCH_NORM["options"]).train(), recipe({"alone": {"network": BATCH_NORM}})
+    network, made = (
+        build("unet", **BATCH_NORM["options"]).train(),
+        recipe({"alone": {"network": BATCH_NORM}}),
+    )
     sampler = PatchSampler(prepared, around_tumours(made), UNCHANGED, 0)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     take_statistics(network, sampler.batches(0, 3, 0))
     convolution = next(module for module in network.modules() if isinstance(module, nn.Conv3d))
     norm = next(module for module in network.modules() if isinstance(module, nn.BatchNorm3d))
     with torch.no_grad():
-        outputs = [convolution.double()(sampler.batch(step).image.double()).transpose(0, 1).flatten(1) for step in range(3)]
-    torch.testing.assert_close(norm.running_mean.double(), torch.stack([o.mean(1) for o in outputs]).mean(0), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(norm.running_var.double(), torch.stack([o.var(1) for o in outputs]).mean(0), rtol=1e-4, atol=1e-5)
+        outputs = [
+            convolution.double()(sampler.batch(step).image.double()).transpose(0, 1).flatten(1)
+            for step in range(3)
+        ]
+    torch.testing.assert_close(
+        norm.running_mean.double(),
+        torch.stack([o.mean(1) for o in outputs]).mean(0),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    torch.testing.assert_close(
+        norm.running_var.double(),
+        torch.stack([o.var(1) for o in outputs]).mean(0),
+        rtol=1e-4,
+        atol=1e-5,
+    )
     assert network.training
     assert norm.momentum == 0.1  # training goes on as before
     for name, value in network.state_dict().items():
@@ -47,10 +65,15 @@ def test_the_first_norm_has_the_moments_of_what_its_convolution_gives(prepared):
 
 def test_norms_of_subsets_take_them_once_for_each_subset(prepared):
     torch.manual_seed(0)
-    network, made = build("unet", widths=[4, 8], norm="subset"), recipe({"alone": {"network": BATCH_NORM}})
+    network, made = (
+        build("unet", widths=[4, 8], norm="subset"),
+        recipe({"alone": {"network": BATCH_NORM}}),
+    )
     sampler = PatchSampler(prepared, around_tumours(made), UNCHANGED, 0)
     take_statistics(network, sampler.batches(0, 2, 0))
-    convolution = next(module for module in network.modules() if isinstance(module, nn.Conv3d)).double()
+    convolution = next(
+        module for module in network.modules() if isinstance(module, nn.Conv3d)
+    ).double()
     norm = next(module for module in network.modules() if isinstance(module, SubsetNorm))
     assert norm.batches_seen.tolist() == [0] + [2] * 15
     for kept in ([0, 1, 2, 3], [1, 3], [3]):
@@ -60,8 +83,18 @@ def test_norms_of_subsets_take_them_once_for_each_subset(prepared):
             image[:, [c for c in range(4) if c not in kept]] = 0
             outputs.append(convolution(image).detach().transpose(0, 1).flatten(1))
         row = sum(2**c for c in kept)
-        torch.testing.assert_close(norm.running_mean[row].double(), torch.stack([o.mean(1) for o in outputs]).mean(0), rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(norm.running_var[row].double(), torch.stack([o.var(1) for o in outputs]).mean(0), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            norm.running_mean[row].double(),
+            torch.stack([o.mean(1) for o in outputs]).mean(0),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+        torch.testing.assert_close(
+            norm.running_var[row].double(),
+            torch.stack([o.var(1) for o in outputs]).mean(0),
+            rtol=1e-4,
+            atol=1e-5,
+        )
 
 
 def test_without_batch_norm_nothing_happens():
@@ -73,7 +106,9 @@ def test_without_batch_norm_nothing_happens():
 
 @pytest.mark.parametrize("validation", [0, 1])
 def test_a_run_exports_them_and_trains_the_same_weights(prepared, tmp_path, validation):
-    """They are those of undropped, unchanged patches with the weights that are exported; everything else is as without."""
+    """They are those of undropped, unchanged patches with the weights that are exported; everything
+    else is as without.
+    """
     experiments = {}
     for batches in (0, 4):
         made = recipe(
@@ -91,8 +126,12 @@ def test_a_run_exports_them_and_trains_the_same_weights(prepared, tmp_path, vali
     experiment = experiments[4]
     network = experiment.load_network("alone")
     training = prepared.select(set(experiment.split["training"]))
-    sampler = PatchSampler(training, around_tumours(experiment.recipe), UNCHANGED, experiment.recipe.runs["alone"].seed)
-    take_statistics(network, sampler.batches(0, 4, 0), getattr(torch, experiment.summary("alone")["precision"]))
+    sampler = PatchSampler(
+        training, around_tumours(experiment.recipe), UNCHANGED, experiment.recipe.runs["alone"].seed
+    )
+    take_statistics(
+        network, sampler.batches(0, 4, 0), getattr(torch, experiment.summary("alone")["precision"])
+    )
     for name, tensor in statistics(network.state_dict()).items():
         torch.testing.assert_close(tensor, anew[f"student.{name}"], rtol=1e-3, atol=1e-4)
     # A finished run is left alone: its weights are those it says it has.

@@ -27,44 +27,76 @@ def compare(
         list[str],
         typer.Argument(
             metavar="MODEL",
-            help="scores.json files, or folders made by evaluate; named by the path, or as NAME=PATH.",
+            help=(
+                "scores.json files, or folders made by evaluate; named by the path, or as"
+                " NAME=PATH."
+            ),
             show_default=False,
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the comparison as one HTML page.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the comparison as one HTML page.",
+            show_default=False,
+        ),
     ] = None,
     metrics: Annotated[
         list[str] | None,
-        typer.Option("--metric", metavar="NAME", help="What to compare (default: dice and hd95_mm). May be repeated.", show_default=False),
+        typer.Option(
+            "--metric",
+            metavar="NAME",
+            help="What to compare (default: dice and hd95_mm). May be repeated.",
+            show_default=False,
+        ),
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option("--against", metavar="NAME", help="Compare each model with this one only (default: all pairs).", show_default=False),
+        typer.Option(
+            "--against",
+            metavar="NAME",
+            help="Compare each model with this one only (default: all pairs).",
+            show_default=False,
+        ),
     ] = None,
     strata: Annotated[
         Path | None,
-        typer.Option("--strata", metavar="FILE", help="CSV with a column id, and others that name groups of studies.", show_default=False),
+        typer.Option(
+            "--strata",
+            metavar="FILE",
+            help="CSV with a column id, and others that name groups of studies.",
+            show_default=False,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Say whether one model is better than another, from their scores on the same studies.
 
-    Paired differences with intervals, tests corrected for their number, effect sizes, a ranking over patients, and the same
-    within kinds of studies.
+    Paired differences with intervals, tests corrected for their number, effect sizes, a ranking
+    over patients, and the same within kinds of studies.
 
-    Example: [cyan]gliodistill compare distilled=scores/student alone=scores/twin -o comparison.html[/cyan]
+    Example: [cyan]gliodistill compare distilled=scores/student alone=scores/twin -o
+    comparison.html[/cyan]
     """
     from gliodistill.evaluation.comparison import DEFAULT_METRICS
     from gliodistill.evaluation.comparison import compare as judge
 
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise OutputError(
-            "cannot write", file=out, field="--output", got="a folder" if out.is_dir() else "no such folder", expected="a file name"
+            "cannot write",
+            file=out,
+            field="--output",
+            got="a folder" if out.is_dir() else "no such folder",
+            expected="a file name",
         )
     wanted = tuple(dict.fromkeys(metrics or DEFAULT_METRICS))
     files = [_named(word) for word in models]
-    comparison = judge(_read(files, wanted, against), metrics=wanted, against=against, strata=strata)
+    comparison = judge(
+        _read(files, wanted, against), metrics=wanted, against=against, strata=strata
+    )
     if out is not None:
         from gliodistill.reports.comparison import write_comparison_report
 
@@ -82,7 +114,9 @@ def _named(word: str) -> tuple[str, Path]:
     return (name if chosen else own), file
 
 
-def _read(files: list[tuple[str, Path]], metrics: tuple[str, ...], against: str | None) -> dict[str, "Scores"]:
+def _read(
+    files: list[tuple[str, Path]], metrics: tuple[str, ...], against: str | None
+) -> dict[str, "Scores"]:
     """The models, or everything that is wrong with them at once."""
     from gliodistill.evaluation.comparison import IncomparableError, why_incomparable
     from gliodistill.evaluation.scores import Scores
@@ -99,7 +133,11 @@ def _read(files: list[tuple[str, Path]], metrics: tuple[str, ...], against: str 
             problems.append(f"{name}: {error}")
     if problems:
         names = {name for name, _ in files}
-        others = why_incomparable(models, metrics=metrics, against=None if against in names else against) if len(models) > 1 else []
+        others = (
+            why_incomparable(models, metrics=metrics, against=None if against in names else against)
+            if len(models) > 1
+            else []
+        )
         raise IncomparableError(problems + others)
     return models
 
@@ -127,11 +165,27 @@ def _show(screen: "Console", comparison: "Comparison", out: Path | None) -> None
                 f"{one.wins}/{one.ties}/{one.losses}",
             ]
         )
-    table(screen, ["difference", "region", "metric", "n", "mean", "95 % interval", "p (Holm)", "effect r", "better/equal/worse"], rows)
+    table(
+        screen,
+        [
+            "difference",
+            "region",
+            "metric",
+            "n",
+            "mean",
+            "95 % interval",
+            "p (Holm)",
+            "effect r",
+            "better/equal/worse",
+        ],
+        rows,
+    )
     for pair in comparison.pairs:
         said = verdict(comparison, pair)
         screen.print(f"{said.sentence} {said.details}".strip())
-    places = ", ".join(f"{one.position}. {one.model} ({one.mean_rank:.2f})" for one in comparison.ranking.standings)
+    places = ", ".join(
+        f"{one.position}. {one.model} ({one.mean_rank:.2f})" for one in comparison.ranking.standings
+    )
     screen.print(f"mean rank over {comparison.ranking.patients} patients: {places}")
     for line in cautions(comparison):
         screen.print(f"caution: {line}")

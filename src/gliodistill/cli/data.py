@@ -24,19 +24,40 @@ def add_to(app: typer.Typer) -> None:
 
 
 def phantom(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the studies: new, or one to continue.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="Folder of the studies: new, or one to continue.",
+            show_default=False,
+        ),
+    ],
     n: Annotated[int, typer.Option("--n", "-n", min=1, metavar="N", help="How many studies.")] = 10,
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="The same seed gives the same studies.")] = 0,
-    spacing: Annotated[float, typer.Option("--spacing", min=0.5, max=6.0, metavar="MM", help="Voxel size in mm.")] = 1.0,
+    seed: Annotated[
+        int,
+        typer.Option("--seed", min=0, metavar="S", help="The same seed gives the same studies."),
+    ] = 0,
+    spacing: Annotated[
+        float, typer.Option("--spacing", min=0.5, max=6.0, metavar="MM", help="Voxel size in mm.")
+    ] = 1.0,
     difficulty: Annotated[
         float,
         typer.Option(
-            "--difficulty", min=0.0, max=2.0, metavar="D", help="0: clean, strong contrast; 1: like real cohorts; 2: noisy, faint."
+            "--difficulty",
+            min=0.0,
+            max=2.0,
+            metavar="D",
+            help="0: clean, strong contrast; 1: like real cohorts; 2: noisy, faint.",
         ),
     ] = 1.0,
     shapes: Annotated[
         Path | None,
-        typer.Option("--shapes", metavar="FOLDER", help="Label maps whose tumours are placed, instead of grown ones.", show_default=False),
+        typer.Option(
+            "--shapes",
+            metavar="FOLDER",
+            help="Label maps whose tumours are placed, instead of grown ones.",
+            show_default=False,
+        ),
     ] = None,
     jobs: Jobs = None,
     as_json: Json = False,
@@ -48,16 +69,29 @@ def phantom(
     from gliodistill.phantom.cohort import write_cohort
 
     with nothing_left(out):
-        made = write_cohort(out, n, seed, spacing=spacing, jobs=jobs, difficulty=difficulty, shapes=shapes)
+        made = write_cohort(
+            out, n, seed, spacing=spacing, jobs=jobs, difficulty=difficulty, shapes=shapes
+        )
         ids = [folder.name for folder in made]
-    emit(as_json, {"folder": str(out), "studies": ids}, lambda screen: screen.print(f"{len(ids)} synthetic studies in {out}"))
+    emit(
+        as_json,
+        {"folder": str(out), "studies": ids},
+        lambda screen: screen.print(f"{len(ids)} synthetic studies in {out}"),
+    )
 
 
 def inspect(
     path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="A folder of studies in any layout, one study, or a manifest.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="PATH",
+            help="A folder of studies in any layout, one study, or a manifest.",
+            show_default=False,
+        ),
     ],
-    deep: Annotated[bool, typer.Option("--deep", help="Read every voxel, not only the headers.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every voxel, not only the headers.")
+    ] = False,
     layout: Layout = None,
     labels: Labels = None,
     as_json: Json = False,
@@ -80,7 +114,10 @@ def inspect(
 def _show_inspection(screen: "Console", facts: dict[str, Any]) -> None:
     studies = facts["studies"]
     patients = len({study["patient"] for study in studies})
-    counted = f"{len(studies)} {'study' if len(studies) == 1 else 'studies'} of {patients} {'patient' if patients == 1 else 'patients'}"
+    counted = (
+        f"{len(studies)} {'study' if len(studies) == 1 else 'studies'} of {patients}"
+        f" {'patient' if patients == 1 else 'patients'}"
+    )
     screen.print(facts["path"], style="bold")
     screen.print(f"layout     {facts['layout']}: {counted}")
     for sequence in ("T1", "T1CE", "T2", "FLAIR"):
@@ -99,45 +136,100 @@ def _show_inspection(screen: "Console", facts: dict[str, Any]) -> None:
         )
     else:
         screen.print("labels     none")
-    table(screen, ["study", "patient", "sequences", "voxels", "mm", "axes", "truth"], [_row(study) for study in studies])
+    table(
+        screen,
+        ["study", "patient", "sequences", "voxels", "mm", "axes", "truth"],
+        [_row(study) for study in studies],
+    )
     for problem in facts["problems"]:
-        place = ": ".join(part for part in (problem["study"], problem["file"] and Path(problem["file"]).name) if part)
+        place = ": ".join(
+            part
+            for part in (problem["study"], problem["file"] and Path(problem["file"]).name)
+            if part
+        )
         line = (
             problem["problem"]
             if problem["file"] and problem["problem"].startswith(problem["file"])
             else f"{place}: {problem['problem']}".lstrip(": ")
         )
-        screen.print("problem: " if problem["blocking"] else "note: ", style="red" if problem["blocking"] else "yellow", end="")
+        screen.print(
+            "problem: " if problem["blocking"] else "note: ",
+            style="red" if problem["blocking"] else "yellow",
+            end="",
+        )
         screen.print(line)
     if not facts["problems"]:
         screen.print("no problems found")
 
 
 def _row(study: dict[str, Any]) -> list[str]:
-    """One study: its geometry is that of its first readable image (others that differ are problems)."""
+    """One study: its geometry is that of its first readable image (others that differ are
+    problems).
+    """
     grid = next((image for image in study["sequences"].values() if image["shape"]), None)
     voxels = "×".join(map(str, grid["shape"])) if grid else "–"
     spacing = "×".join(f"{step:.3g}" for step in grid["spacing"]) if grid else "–"
-    truth = "–" if study["truth"] is None else "yes" if study["codes"] is None else " ".join(map(str, study["codes"])) or "empty"
+    truth = (
+        "–"
+        if study["truth"] is None
+        else "yes"
+        if study["codes"] is None
+        else " ".join(map(str, study["codes"])) or "empty"
+    )
     patient = "same" if study["patient"] == study["id"] else study["patient"]
-    return [study["id"], patient, " ".join(study["sequences"]), voxels, spacing, grid["orientation"] if grid else "–", truth]
+    return [
+        study["id"],
+        patient,
+        " ".join(study["sequences"]),
+        voxels,
+        spacing,
+        grid["orientation"] if grid else "–",
+        truth,
+    ]
 
 
 def prepare(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="Studies in any layout.", show_default=False)],
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="Studies in any layout.", show_default=False)
+    ],
     cache: Annotated[
-        Path, typer.Option("--output", "-o", metavar="CACHE", help="Folder of the cache: new, or one to continue.", show_default=False)
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="CACHE",
+            help="Folder of the cache: new, or one to continue.",
+            show_default=False,
+        ),
     ],
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", metavar="RECIPE", help="Prepare as a recipe wants it (its `data`), to train it on.", show_default=False),
+        typer.Option(
+            "--recipe",
+            metavar="RECIPE",
+            help="Prepare as a recipe wants it (its `data`), to train it on.",
+            show_default=False,
+        ),
     ] = None,
     spacing: Annotated[
         float | None,
-        typer.Option("--spacing", min=0.3, max=8.0, metavar="MM", help="Voxel size in mm (default: each study's own).", show_default=False),
+        typer.Option(
+            "--spacing",
+            min=0.3,
+            max=8.0,
+            metavar="MM",
+            help="Voxel size in mm (default: each study's own).",
+            show_default=False,
+        ),
     ] = None,
     sequences: Annotated[
-        str | None, typer.Option("--sequences", metavar="LIST", help=f"Channels, in order (default: {SEQUENCES}).", show_default=False)
+        str | None,
+        typer.Option(
+            "--sequences",
+            metavar="LIST",
+            help=f"Channels, in order (default: {SEQUENCES}).",
+            show_default=False,
+        ),
     ] = None,
     layout: Layout = None,
     labels: Labels = None,
@@ -156,14 +248,29 @@ def prepare(
     with nothing_left(cache):
         built = build_cache(cohort, preparation, cache, jobs)
     size = sum(file.stat().st_size for study in built for file in study.folder.iterdir())
-    facts = {"cache": str(cache), "studies": [study.id for study in built], "bytes": size, "preparation": preparation.to_dict()}
-    emit(as_json, facts, lambda screen: screen.print(f"{len(built)} studies prepared in {cache} ({size / 1e6:.1f} MB)"))
+    facts = {
+        "cache": str(cache),
+        "studies": [study.id for study in built],
+        "bytes": size,
+        "preparation": preparation.to_dict(),
+    }
+    emit(
+        as_json,
+        facts,
+        lambda screen: screen.print(
+            f"{len(built)} studies prepared in {cache} ({size / 1e6:.1f} MB)"
+        ),
+    )
 
 
 def _preparation(recipe: str | None, spacing: float | None, sequences: str | None) -> "Preparation":
     if recipe is not None:
         if spacing is not None or sequences is not None:
-            raise GliodistillError("two sources of settings", field="--recipe", expected="either --recipe, or --spacing and --sequences")
+            raise GliodistillError(
+                "two sources of settings",
+                field="--recipe",
+                expected="either --recipe, or --spacing and --sequences",
+            )
         from gliodistill.training.recipe_file import load_recipe
         from gliodistill.training.shipped import find_recipe
 
@@ -173,5 +280,10 @@ def _preparation(recipe: str | None, spacing: float | None, sequences: str | Non
 
     channels = tuple(Sequence.parse(name) for name in (sequences or SEQUENCES).split(","))
     if len(set(channels)) < len(channels):
-        raise GliodistillError("a sequence named twice", field="--sequences", got=sequences, expected="each at most once")
+        raise GliodistillError(
+            "a sequence named twice",
+            field="--sequences",
+            got=sequences,
+            expected="each at most once",
+        )
     return Preparation(channels, None if spacing is None else (spacing, spacing, spacing))

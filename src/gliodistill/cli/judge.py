@@ -24,20 +24,54 @@ def add_to(app: typer.Typer) -> None:
 
 def evaluate(
     predictions: Annotated[
-        Path, typer.Argument(metavar="PREDICTIONS", help="Folder of label maps, in any layout, or a manifest.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="PREDICTIONS",
+            help="Folder of label maps, in any layout, or a manifest.",
+            show_default=False,
+        ),
     ],
-    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="Studies with truth, in any layout, or a manifest.", show_default=False)],
+    truth: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TRUTH",
+            help="Studies with truth, in any layout, or a manifest.",
+            show_default=False,
+        ),
+    ],
     out: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="OUT", help="Folder for scores.json, scores.csv and report.html.", show_default=False),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="Folder for scores.json, scores.csv and report.html.",
+            show_default=False,
+        ),
     ] = None,
-    rules: Annotated[str, typer.Option("--rules", metavar="NAME", help="What the numbers mean: plain, brats2023 or brats2026.")] = "plain",
+    rules: Annotated[
+        str,
+        typer.Option(
+            "--rules", metavar="NAME", help="What the numbers mean: plain, brats2023 or brats2026."
+        ),
+    ] = "plain",
     task: Annotated[
-        str, typer.Option("--task", metavar="NAME", help="What was segmented: gli, ssa, men, met, ped or gli-post (after treatment).")
+        str,
+        typer.Option(
+            "--task",
+            metavar="NAME",
+            help="What was segmented: gli, ssa, men, met, ped or gli-post (after treatment).",
+        ),
     ] = "gli",
     tolerance: Annotated[
         float | None,
-        typer.Option("--tolerance", min=0.0, metavar="MM", help="Of the surface Dice (default: the rules' own).", show_default=False),
+        typer.Option(
+            "--tolerance",
+            min=0.0,
+            metavar="MM",
+            help="Of the surface Dice (default: the rules' own).",
+            show_default=False,
+        ),
     ] = None,
     probabilities: Annotated[
         Path | None,
@@ -48,7 +82,12 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    subset: Annotated[bool, typer.Option("--subset", help="Score the predicted studies only; others may lack a prediction.")] = False,
+    subset: Annotated[
+        bool,
+        typer.Option(
+            "--subset", help="Score the predicted studies only; others may lack a prediction."
+        ),
+    ] = False,
     layout: Layout = None,
     labels: Labels = None,
     prediction_labels: Annotated[
@@ -56,22 +95,34 @@ def evaluate(
         typer.Option(
             "--prediction-labels",
             metavar="NAME",
-            help="What the predictions' label codes mean (default: as segment noted beside them, or as the truth's).",
+            help=(
+                "What the predictions' label codes mean (default: as segment noted beside them, or"
+                " as the truth's)."
+            ),
             show_default=False,
         ),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, metavar="N", help="Studies scored at once (default: one per core).", show_default=False)
+        int | None,
+        typer.Option(
+            "--jobs",
+            min=1,
+            metavar="N",
+            help="Studies scored at once (default: one per core).",
+            show_default=False,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Score label maps against the truth, whoever made them, by the rules of a challenge.
 
-    Dice, HD95 (mm), surface Dice, sensitivity, specificity, volumes (ml), lesions found and missed, calibration; per region.
+    Dice, HD95 (mm), surface Dice, sensitivity, specificity, volumes (ml), lesions found and missed,
+    calibration; per region.
 
     A study that fails does not stop the others; exit code 1 then.
 
-    Example: [cyan]gliodistill evaluate segmentations patients/ --rules brats2023 -o evaluation[/cyan]
+    Example: [cyan]gliodistill evaluate segmentations patients/ --rules brats2023 -o
+    evaluation[/cyan]
     """
     from gliodistill.evaluation.evaluate import match_pairs, score_pairs
     from gliodistill.evaluation.rules import get_rules
@@ -96,7 +147,9 @@ def evaluate(
         if out is not None:
             scores.write(out / SCORES)
             write_text(out / TABLE, scores.to_csv())
-            write_evaluation_report(out / REPORT, scores, pairs, title=f"Evaluation of {predictions.resolve().name}")
+            write_evaluation_report(
+                out / REPORT, scores, pairs, title=f"Evaluation of {predictions.resolve().name}"
+            )
     emit(as_json, json.loads(scores.to_json()), lambda screen: _show(screen, scores, out))
     report_failures(dict(scores.failed))
 
@@ -105,12 +158,21 @@ def _show(screen: "Console", scores: "Scores", out: Path | None) -> None:
     from gliodistill.evaluation.metrics import FACTS
 
     rules = scores.rules
-    shown = [metric for metric in rules.metrics if any(scores.summary[region][metric]["n"] for region in rules.regions)]
+    shown = [
+        metric
+        for metric in rules.metrics
+        if any(scores.summary[region][metric]["n"] for region in rules.regions)
+    ]
     rows = []
     for metric in shown:
         fact = FACTS[metric]
         means = (scores.mean(region, metric) for region in rules.regions)
-        rows.append([f"{fact.title} {fact.unit}".strip(), *("–" if mean is None else format(mean, fact.format) for mean in means)])
+        rows.append(
+            [
+                f"{fact.title} {fact.unit}".strip(),
+                *("–" if mean is None else format(mean, fact.format) for mean in means),
+            ]
+        )
     table(screen, ["mean", *rules.regions], rows)
     # The rules in words are a page; where they are written down, a line says where.
     words = rules.text if out is None else f"task {rules.task}, in words in {out / REPORT}"

@@ -21,19 +21,41 @@ def add_to(app: typer.Typer) -> None:
 def train(
     recipe: Annotated[
         str,
-        typer.Argument(metavar="RECIPE", help="A recipe file, or the name of one that comes along, e.g. compression.", show_default=False),
+        typer.Argument(
+            metavar="RECIPE",
+            help="A recipe file, or the name of one that comes along, e.g. compression.",
+            show_default=False,
+        ),
     ],
     data: Annotated[
-        Path, typer.Option("--data", metavar="PATH", help="Studies in any layout, or a cache made by prepare.", show_default=False)
+        Path,
+        typer.Option(
+            "--data",
+            metavar="PATH",
+            help="Studies in any layout, or a cache made by prepare.",
+            show_default=False,
+        ),
     ],
-    out: Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder of the training.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="RUN", help="Folder of the training.", show_default=False
+        ),
+    ],
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue a training that was stopped; the result is as if it never had been.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue a training that was stopped; the result is as if it never had been.",
+        ),
     ] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a key of the recipe, e.g. training.steps=500; may be repeated.", show_default=False
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a key of the recipe, e.g. training.steps=500; may be repeated.",
+            show_default=False,
         ),
     ] = None,
     pseudo: Annotated[
@@ -41,19 +63,30 @@ def train(
         typer.Option(
             "--pseudo",
             metavar="OUT",
-            help="What pseudo-label wrote, synthetic studies, or a cache of them, for runs that learn from it.",
+            help=(
+                "What pseudo-label wrote, synthetic studies, or a cache of them, for runs that"
+                " learn from it."
+            ),
             show_default=False,
         ),
     ] = None,
     start: Annotated[
         Path | None,
         typer.Option(
-            "--start", metavar="RUN", help="A finished run of another training, for runs that start from a given one.", show_default=False
+            "--start",
+            metavar="RUN",
+            help="A finished run of another training, for runs that start from a given one.",
+            show_default=False,
         ),
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="NAME", help="Train this run of the recipe only; may be repeated.", show_default=False),
+        typer.Option(
+            "--only",
+            metavar="NAME",
+            help="Train this run of the recipe only; may be repeated.",
+            show_default=False,
+        ),
     ] = None,
     layout: Layout = None,
     labels: Labels = None,
@@ -61,7 +94,8 @@ def train(
 ) -> None:
     """Train every run of a recipe: teacher, student alone, student taught by the teacher.
 
-    Example: [cyan]gliodistill train compression --data patients/ -o runs/first --set training.steps=500[/cyan]
+    Example: [cyan]gliodistill train compression --data patients/ -o runs/first --set
+    training.steps=500[/cyan]
     """
     from gliodistill.training.recipe_file import load_recipe
     from gliodistill.training.running import run_experiment
@@ -71,67 +105,156 @@ def train(
     parsed = load_recipe(find_recipe(recipe), settings)
     for name in only or []:
         if name not in parsed.runs:
-            raise RecipeError("no such run in the recipe", file=recipe, field="--only", got=name, expected=", ".join(parsed.runs))
+            raise RecipeError(
+                "no such run in the recipe",
+                file=recipe,
+                field="--only",
+                got=name,
+                expected=", ".join(parsed.runs),
+            )
     with watcher(parsed) as watch:
         experiment = run_experiment(
-            parsed, data, out, resume=resume, layout=layout, labels=labels, only=tuple(only or ()), pseudo=pseudo, start=start, watch=watch
+            parsed,
+            data,
+            out,
+            resume=resume,
+            layout=layout,
+            labels=labels,
+            only=tuple(only or ()),
+            pseudo=pseudo,
+            start=start,
+            watch=watch,
         )
-    finished = {name: experiment.summary(name) for name in parsed.runs if experiment.is_finished(name)}
+    finished = {
+        name: experiment.summary(name) for name in parsed.runs if experiment.is_finished(name)
+    }
 
     def show(screen: "Console") -> None:
         rows = [
-            [name, f"{s['parameters']:,}", f"{s['flops'] / 1e9:.3g}", str(s["steps"]), f"{s['seconds']:.0f}", *_dice(s)]
+            [
+                name,
+                f"{s['parameters']:,}",
+                f"{s['flops'] / 1e9:.3g}",
+                str(s["steps"]),
+                f"{s['seconds']:.0f}",
+                *_dice(s),
+            ]
             for name, s in finished.items()
         ]
-        table(screen, ["run", "parameters", "GFLOP a patch", "steps", "seconds", "WT Dice", "TC Dice", "ET Dice"], rows)
-        screen.print(f"Dice of the validation studies as prepared. Next: gliodistill export {out} -o model")
+        table(
+            screen,
+            [
+                "run",
+                "parameters",
+                "GFLOP a patch",
+                "steps",
+                "seconds",
+                "WT Dice",
+                "TC Dice",
+                "ET Dice",
+            ],
+            rows,
+        )
+        screen.print(
+            f"Dice of the validation studies as prepared. Next: gliodistill export {out} -o model"
+        )
 
     emit(as_json, {"folder": str(out), "runs": finished, "split": experiment.split}, show)
 
 
 def _dice(summary: dict[str, Any]) -> list[str]:
     dice = summary.get("dice") or {}
-    return ["–" if dice.get(region) is None else f"{dice[region]:.3f}" for region in ("WT", "TC", "ET")]
+    return [
+        "–" if dice.get(region) is None else f"{dice[region]:.3f}" for region in ("WT", "TC", "ET")
+    ]
 
 
 def export(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder of a training (its last run is taken) or of one of its runs.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="Folder of a training (its last run is taken) or of one of its runs.",
+            show_default=False,
+        ),
     ],
-    model: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="Folder of the model: new.", show_default=False)],
+    model: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="MODEL", help="Folder of the model: new.", show_default=False
+        ),
+    ],
     formats: Annotated[
         str,
-        typer.Option("--format", metavar="NAMES", help="Some of openvino, onnx, torch, with commas between; or monai: a MONAI bundle."),
+        typer.Option(
+            "--format",
+            metavar="NAMES",
+            help="Some of openvino, onnx, torch, with commas between; or monai: a MONAI bundle.",
+        ),
     ] = "openvino,torch",
-    int8: Annotated[bool, typer.Option("--int8", help="Add an int8 OpenVINO graph, calibrated on training studies.")] = False,
-    int8_default: Annotated[bool, typer.Option("--int8-default", help="Add it, and let OpenVINO take it unless told --precision.")] = False,
+    int8: Annotated[
+        bool,
+        typer.Option("--int8", help="Add an int8 OpenVINO graph, calibrated on training studies."),
+    ] = False,
+    int8_default: Annotated[
+        bool,
+        typer.Option(
+            "--int8-default", help="Add it, and let OpenVINO take it unless told --precision."
+        ),
+    ] = False,
     threshold: Annotated[
-        float, typer.Option("--threshold", metavar="P", help="Probability above which segment draws a region, between 0 and 1.")
+        float,
+        typer.Option(
+            "--threshold",
+            metavar="P",
+            help="Probability above which segment draws a region, between 0 and 1.",
+        ),
     ] = 0.5,
     clean_up: Annotated[
         list[str] | None,
-        typer.Option("--clean-up", metavar="RULE=VALUE", help="A rule that segment applies, e.g. drop_small_et=33.", show_default=False),
+        typer.Option(
+            "--clean-up",
+            metavar="RULE=VALUE",
+            help="A rule that segment applies, e.g. drop_small_et=33.",
+            show_default=False,
+        ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", metavar="NAME", help="Name of the model (default: recipe and run).", show_default=False)
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="Name of the model (default: recipe and run).",
+            show_default=False,
+        ),
     ] = None,
     card: Annotated[
         Path | None,
-        typer.Option("--card", metavar="FILE", help="Markdown sections (## …) to add to the model card.", show_default=False),
+        typer.Option(
+            "--card",
+            metavar="FILE",
+            help="Markdown sections (## …) to add to the model card.",
+            show_default=False,
+        ),
     ] = None,
     quality: Annotated[
         Path | None,
         typer.Option(
-            "--quality", metavar="FILE", help="JSON that predicts the Dice of answers, from a cross-validation.", show_default=False
+            "--quality",
+            metavar="FILE",
+            help="JSON that predicts the Dice of answers, from a cross-validation.",
+            show_default=False,
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a model of a finished run: the network in one or more forms, description, checksums, model card.
+    """Make a model of a finished run: the network in one or more forms, description, checksums,
+    model card.
 
     Every form must give the trained network's answers, else nothing is written.
 
-    Example: [cyan]gliodistill export runs/first/distilled -o model --format openvino,onnx --int8[/cyan]
+    Example: [cyan]gliodistill export runs/first/distilled -o model --format openvino,onnx
+    --int8[/cyan]
     """
     from gliodistill.inference.postprocessing import parse_steps
     from gliodistill.models.card import read_sections
@@ -143,11 +266,28 @@ def export(
     predicts = QualityModel.read(quality) if quality else None
     wanted = [word.strip() for word in formats.split(",")]
     if "monai" in wanted:
-        if wanted != ["monai"] or int8 or int8_default or threshold != 0.5 or rules or sections or predicts:
+        if (
+            wanted != ["monai"]
+            or int8
+            or int8_default
+            or threshold != 0.5
+            or rules
+            or sections
+            or predicts
+        ):
             expected = "monai alone, without --int8, --threshold, --clean-up, --card and --quality"
-            raise PackageError("a MONAI bundle is a folder of its own", field="--format", got=formats, expected=expected)
+            raise PackageError(
+                "a MONAI bundle is a folder of its own",
+                field="--format",
+                got=formats,
+                expected=expected,
+            )
         bundle = bundle_run(run, model, name=name)
-        emit(as_json, {"bundle": str(bundle)}, lambda screen: screen.print(f"MONAI bundle in {bundle}"))
+        emit(
+            as_json,
+            {"bundle": str(bundle)},
+            lambda screen: screen.print(f"MONAI bundle in {bundle}"),
+        )
         return
     package = package_run(
         run,
@@ -170,10 +310,27 @@ def export(
             megabytes = sum((model / file).stat().st_size for file in export.files) / 1e6
             worst = f"{export.max_abs_difference:.2g}"
             rows.append(
-                [export.runtime, export.weights, f"{megabytes:.1f}", worst, *(f"{dice[region]:.4f}" for region in ("WT", "TC", "ET"))]
+                [
+                    export.runtime,
+                    export.weights,
+                    f"{megabytes:.1f}",
+                    worst,
+                    *(f"{dice[region]:.4f}" for region in ("WT", "TC", "ET")),
+                ]
             )
-        table(screen, ["runtime", "weights", "MB", "logits within", "WT Dice", "TC Dice", "ET Dice"], rows)
-        screen.print(f"model {package.name} in {model}; compared with the trained network's own answers, not with the truth")
+        table(
+            screen,
+            ["runtime", "weights", "MB", "logits within", "WT Dice", "TC Dice", "ET Dice"],
+            rows,
+        )
+        screen.print(
+            f"model {package.name} in {model}; compared with the trained network's own answers, not"
+            " with the truth"
+        )
 
     exports = [export.to_dict() | {"files": export.files} for export in package.exports]
-    emit(as_json, {"model": package.name, "folder": str(model), "bytes": size, "exports": exports}, show)
+    emit(
+        as_json,
+        {"model": package.name, "folder": str(model), "bytes": size, "exports": exports},
+        show,
+    )

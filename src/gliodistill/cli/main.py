@@ -1,4 +1,6 @@
-"""The program: commands in the order a user meets them, and the one place where errors become exit codes."""
+"""The program: commands in the order a user meets them, and the one place where errors become exit
+codes.
+"""
 
 import json
 import os
@@ -8,7 +10,18 @@ from typing import Annotated
 
 import typer
 
-from gliodistill.cli import compare, data, judge, learn, models, networks, plan, pseudo, recipes, use
+from gliodistill.cli import (
+    compare,
+    data,
+    judge,
+    learn,
+    models,
+    networks,
+    plan,
+    pseudo,
+    recipes,
+    use,
+)
 from gliodistill.cli.output import error_as_dict
 from gliodistill.errors import GliodistillError
 
@@ -20,7 +33,10 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    help="Brain-tumour segmentation made small and fast by knowledge distillation. [dim]Research use, not a medical device.[/dim]",
+    help=(
+        "Brain-tumour segmentation made small and fast by knowledge distillation. [dim]Research"
+        " use, not a medical device.[/dim]"
+    ),
 )
 
 
@@ -28,7 +44,9 @@ app = typer.Typer(
 def _top(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error was raised, for a bug report.")] = False,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show where an error was raised, for a bug report.")
+    ] = False,
 ) -> None:
     if version:
         from gliodistill import __version__
@@ -41,15 +59,16 @@ def _top(
 for _module in (data, recipes, learn, networks, plan, pseudo, models, use, judge, compare):
     _module.add_to(app)
 
-# Typer may carry its own copy of click, so the base of what it raises for a wrong command line is taken from here.
+# Typer may carry its own copy of click, so the base of what it raises for a wrong command line is
+# taken from here.
 _Misuse: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the program.
 
-    A problem is one line on standard error, never a traceback (unless asked); with ``--json`` it is one JSON document
-    on standard output besides.
+    A problem is one line on standard error, never a traceback (unless asked); with ``--json`` it is
+    one JSON document on standard output besides.
 
     Args:
         arguments: instead of those of the process.
@@ -59,7 +78,9 @@ def run(arguments: list[str] | None = None) -> int:
     """
     given = sys.argv[1:] if arguments is None else arguments
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a file name or a terminal outside UTF-8 must not end a run
+        if hasattr(
+            stream, "reconfigure"
+        ):  # a file name or a terminal outside UTF-8 must not end a run
             stream.reconfigure(errors="backslashreplace")
     try:
         code = app(args=given, prog_name="gliodistill", standalone_mode=False)
@@ -77,7 +98,9 @@ def run(arguments: list[str] | None = None) -> int:
             raise
         if isinstance(error, _Misuse):
             return _say(_explain_misuse(error), given, MISUSED)
-        return _say(error if isinstance(error, GliodistillError) else _explain(error), given, FAILED)
+        return _say(
+            error if isinstance(error, GliodistillError) else _explain(error), given, FAILED
+        )
 
 
 def _say(error: GliodistillError, given: list[str], code: int) -> int:
@@ -97,17 +120,31 @@ def _explain_misuse(error: Exception) -> GliodistillError:
 
 def _explain(error: Exception) -> GliodistillError:
     """What nobody foresaw."""
-    if isinstance(error, ModuleNotFoundError) and error.name in {"torch", "safetensors", "jaxtyping", "monai"}:
+    if isinstance(error, ModuleNotFoundError) and error.name in {
+        "torch",
+        "safetensors",
+        "jaxtyping",
+        "monai",
+    }:
         return GliodistillError(
-            "not installed", field=error.name, expected="training and export need it", hint="pip install 'gliodistill[train]'"
+            "not installed",
+            field=error.name,
+            expected="training and export need it",
+            hint="pip install 'gliodistill[train]'",
         )
     if isinstance(error, OSError) and error.filename is not None:
         return GliodistillError(
-            error.strerror or type(error).__name__, file=error.filename, hint="check the path, its permissions and free space"
+            error.strerror or type(error).__name__,
+            file=error.filename,
+            hint="check the path, its permissions and free space",
         )
     words = " ".join(str(error).split())[:200] or None
     if isinstance(error, MemoryError):
-        return GliodistillError("out of memory", got=words, hint="close other programs, or use a machine with more")
+        return GliodistillError(
+            "out of memory", got=words, hint="close other programs, or use a machine with more"
+        )
     return GliodistillError(
-        f"unforeseen {type(error).__name__}", got=words, hint="this is a bug; see where with: gliodistill --traceback …"
+        f"unforeseen {type(error).__name__}",
+        got=words,
+        hint="this is a bug; see where with: gliodistill --traceback …",
     )

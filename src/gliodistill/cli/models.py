@@ -20,11 +20,16 @@ def add_to(app: typer.Typer) -> None:
 def models(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="Print the card of this model, or of the one in this folder.", show_default=False),
+        typer.Argument(
+            metavar="[MODEL]",
+            help="Print the card of this model, or of the one in this folder.",
+            show_default=False,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the models that come along: sequences, regions, parameters, size, formats, Dice; with MODEL print its card.
+    """List the models that come along: sequences, regions, parameters, size, formats, Dice; with
+    MODEL print its card.
 
     Example: [cyan]gliodistill models glioma[/cyan]
     """
@@ -38,7 +43,11 @@ def models(
         return
     package = ModelPackage.open(find_model(name))
     card = (package.folder / CARD).read_text(encoding="utf-8")
-    emit(as_json, {"model": package.name, **_facts(package), "card": card}, lambda screen: _print(screen, card))
+    emit(
+        as_json,
+        {"model": package.name, **_facts(package), "card": card},
+        lambda screen: _print(screen, card),
+    )
 
 
 def _facts(package: "ModelPackage") -> dict[str, Any]:
@@ -60,8 +69,16 @@ def _show(screen: "Console", listed: dict[str, dict[str, Any]]) -> None:
     columns = ["model", "sequences", "gives", "parameters", "MB", "formats", "Dice"]
     rows = []
     for name, facts in listed.items():
-        dice = ", ".join(f"{region} {value:.3f}" for region, value in facts["dice"].items()) or "see its card"
-        cells = [_sequences(facts), " ".join(facts["outputs"]), f"{facts['parameters']:,}", f"{facts['bytes'] / 1e6:.1f}"]
+        dice = (
+            ", ".join(f"{region} {value:.3f}" for region, value in facts["dice"].items())
+            or "see its card"
+        )
+        cells = [
+            _sequences(facts),
+            " ".join(facts["outputs"]),
+            f"{facts['parameters']:,}",
+            f"{facts['bytes'] / 1e6:.1f}",
+        ]
         rows.append([name, *cells, ", ".join(facts["formats"]), dice])
     table(screen, columns, rows)
     screen.print("Next: gliodistill models MODEL; research use, not a medical device")

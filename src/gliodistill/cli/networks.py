@@ -32,14 +32,26 @@ def add_to(app: typer.Typer) -> None:
 
 def networks(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these, with their options (default: all).", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Only these, with their options (default: all).",
+            show_default=False,
+        ),
     ] = None,
-    measure: Annotated[bool, typer.Option("--measure/--no-measure", help="Time a pass on this machine.")] = True,
-    patch: Annotated[int, typer.Option("--patch", min=8, metavar="N", help="Time it on N×N×N voxels.")] = 64,
-    runtime: Annotated[Runtime, typer.Option("--runtime", help="Time it in this runtime.")] = Runtime.torch,
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="Time a pass on this machine.")
+    ] = True,
+    patch: Annotated[
+        int, typer.Option("--patch", min=8, metavar="N", help="Time it on N×N×N voxels.")
+    ] = 64,
+    runtime: Annotated[
+        Runtime, typer.Option("--runtime", help="Time it in this runtime.")
+    ] = Runtime.torch,
     as_json: Json = False,
 ) -> None:
-    """List the networks: parameters, operations at 128³, milliseconds on this machine, paper; with NAMEs also their options.
+    """List the networks: parameters, operations at 128³, milliseconds on this machine, paper; with
+    NAMEs also their options.
 
     Example: [cyan]gliodistill networks unet segresnet[/cyan]
     """
@@ -56,7 +68,13 @@ def networks(
         listed[name] = _facts(name, ghost)
         if measure:
             listed[name] |= _measure(name, _fitting(patch, ghost.divisor), runtime)
-    conditions = {"runtime": runtime.value, "patch": patch, "batch": BATCH, "precision": "float32", "threads": torch.get_num_threads()}
+    conditions = {
+        "runtime": runtime.value,
+        "patch": patch,
+        "batch": BATCH,
+        "precision": "float32",
+        "threads": torch.get_num_threads(),
+    }
     facts = {"networks": listed, "measured": conditions if measure else None}
     emit(as_json, facts, lambda screen: _show(screen, facts, with_options=bool(names)))
 
@@ -79,7 +97,10 @@ def _facts(name: str, network: "Network") -> dict[str, Any]:
         "divisor": network.divisor,
         "flops": flops(network, (1, _channels(name), side, side, side)),
         "flops_side": side,
-        "options": {key: dict(value) if isinstance(value, Mapping) else value for key, value in described.options.items()},
+        "options": {
+            key: dict(value) if isinstance(value, Mapping) else value
+            for key, value in described.options.items()
+        },
     }
 
 
@@ -95,7 +116,11 @@ def _measure(name: str, side: int, runtime: Runtime) -> dict[str, Any]:
     from gliodistill.networks.measure import time_in_torch
 
     network, shape = build(name), (BATCH, _channels(name), side, side, side)
-    timing = time_in_torch(network, shape) if runtime is Runtime.torch else _time_in_openvino(network, shape)
+    timing = (
+        time_in_torch(network, shape)
+        if runtime is Runtime.torch
+        else _time_in_openvino(network, shape)
+    )
     return {"milliseconds": 1000 * timing.seconds / BATCH, "side": side, "passes": timing.passes}
 
 
@@ -110,7 +135,9 @@ def _time_in_openvino(network: "Network", shape: tuple[int, ...]) -> "Timing":
     openvino, image = import_openvino(), torch.randn(shape)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of every shape that Python reads
-        graph = openvino.convert_model(network.eval(), example_input=image, input=[openvino.PartialShape(shape)])
+        graph = openvino.convert_model(
+            network.eval(), example_input=image, input=[openvino.PartialShape(shape)]
+        )
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     compiled = openvino.Core().compile_model(graph, "CPU", settings)
     array = image.numpy()
@@ -119,27 +146,46 @@ def _time_in_openvino(network: "Network", shape: tuple[int, ...]) -> "Timing":
 
 def _show(screen: "Console", facts: dict[str, Any], *, with_options: bool) -> None:
     measured = facts["measured"]
-    columns = ["network", "parameters", f"GFLOP at {COUNTED}³", *([f"ms at {measured['patch']}³"] if measured else []), "paper"]
+    columns = [
+        "network",
+        "parameters",
+        f"GFLOP at {COUNTED}³",
+        *([f"ms at {measured['patch']}³"] if measured else []),
+        "paper",
+    ]
     rows = []
     for name, network in facts["networks"].items():
-        row = [name, f"{network['parameters']:,}", _scaled(network["flops"] / 1e9, network["flops_side"], COUNTED), network["paper"] or "–"]
+        row = [
+            name,
+            f"{network['parameters']:,}",
+            _scaled(network["flops"] / 1e9, network["flops_side"], COUNTED),
+            network["paper"] or "–",
+        ]
         if measured:
             row.insert(3, _scaled(network["milliseconds"], network["side"], measured["patch"]))
         rows.append(row)
     table(screen, columns, rows)
     screen.print("With default options, as exported; a multiply–add counts as two operations.")
     if any(row[cell].endswith("*") for row in rows for cell in range(2, len(row) - 1)):
-        screen.print("*: taken on the next larger patch that the network accepts, and scaled to this number of voxels.")
+        screen.print(
+            "*: taken on the next larger patch that the network accepts, and scaled to this number"
+            " of voxels."
+        )
     if measured:
         screen.print(
-            f"Milliseconds a patch, in batches of {measured['batch']}: {measured['runtime']}, {measured['precision']}, "
-            f"{measured['threads']} {'thread' if measured['threads'] == 1 else 'threads'}; the median of up to 7 passes, "
-            "of one where it takes longer than a second."
+            f"Milliseconds a patch, in batches of {measured['batch']}: {measured['runtime']},"
+            f" {measured['precision']}, {measured['threads']}"
+            f" {'thread' if measured['threads'] == 1 else 'threads'}; the median of up to 7 passes,"
+            " of one where it takes longer than a second."
         )
     for name, network in facts["networks"].items() if with_options else ():
         screen.print(f"\n{name}", style="bold", end="")
         screen.print(f"  {network['summary']}")
-        table(screen, ["option", "default"], [[key, _written(value)] for key, value in network["options"].items()])
+        table(
+            screen,
+            ["option", "default"],
+            [[key, _written(value)] for key, value in network["options"].items()],
+        )
 
 
 def _scaled(value: float, side: int, wanted: int) -> str:

@@ -14,16 +14,28 @@ from gliodistill.errors import GliodistillError
 if TYPE_CHECKING:
     from rich.console import Console
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document, for scripts.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as one JSON document, for scripts.")
+]
 Jobs = Annotated[
-    int | None, typer.Option("--jobs", min=1, metavar="N", help="Processes at work (default: one per core).", show_default=False)
+    int | None,
+    typer.Option(
+        "--jobs",
+        min=1,
+        metavar="N",
+        help="Processes at work (default: one per core).",
+        show_default=False,
+    ),
 ]
 Labels = Annotated[
     str | None,
     typer.Option(
         "--labels",
         metavar="NAME",
-        help="What the label codes mean, where it cannot be told: brats2021, brats2023, brats2024, brats-ped or msd.",
+        help=(
+            "What the label codes mean, where it cannot be told: brats2021, brats2023, brats2024,"
+            " brats-ped or msd."
+        ),
         show_default=False,
     ),
 ]
@@ -32,14 +44,26 @@ Layout = Annotated[
     typer.Option(
         "--layout",
         metavar="NAME",
-        help="How the studies are stored, where it cannot be told: brats, msd, nnunet, bids, manifest or loose.",
+        help=(
+            "How the studies are stored, where it cannot be told: brats, msd, nnunet, bids,"
+            " manifest or loose."
+        ),
         show_default=False,
     ),
 ]
 
-Runtime = Annotated[str, typer.Option("--runtime", metavar="NAME", help="What runs the model: openvino or torch.")]
+Runtime = Annotated[
+    str, typer.Option("--runtime", metavar="NAME", help="What runs the model: openvino or torch.")
+]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, metavar="N", help="Processor threads (default: all cores).", show_default=False)
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        metavar="N",
+        help="Processor threads (default: all cores).",
+        show_default=False,
+    ),
 ]
 
 
@@ -47,7 +71,9 @@ def console() -> "Console":
     """Where results go: standard output, as wide as what is said when that is not a terminal."""
     from rich.console import Console
 
-    return Console(soft_wrap=True, highlight=False, markup=False, width=None if sys.stdout.isatty() else 10_000)
+    return Console(
+        soft_wrap=True, highlight=False, markup=False, width=None if sys.stdout.isatty() else 10_000
+    )
 
 
 def emit(as_json: bool, facts: dict[str, Any], show: Callable[["Console"], None]) -> None:

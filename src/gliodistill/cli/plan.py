@@ -23,7 +23,10 @@ def plan(
     teacher: Annotated[
         str,
         typer.Option(
-            "--teacher", metavar="RUN|NETWORK", help="Folder of a training or of one of its runs, or a network.", show_default=False
+            "--teacher",
+            metavar="RUN|NETWORK",
+            help="Folder of a training or of one of its runs, or a network.",
+            show_default=False,
         ),
     ],
     budget: Annotated[
@@ -31,17 +34,28 @@ def plan(
         typer.Option(
             "--budget",
             metavar="LIMIT",
-            help="params<=11%, flops<=200G, size<=4MB, latency<=300ms; % is of the teacher. May be repeated: all hold.",
+            help=(
+                "params<=11%, flops<=200G, size<=4MB, latency<=300ms; % is of the teacher. May be"
+                " repeated: all hold."
+            ),
             show_default=False,
         ),
     ],
-    out: Annotated[Path | None, typer.Option("--output", "-o", metavar="PLAN", help="Folder of the plan: new.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="PLAN", help="Folder of the plan: new.", show_default=False
+        ),
+    ] = None,
     student: Annotated[
         list[str] | None,
         typer.Option(
             "--student",
             metavar="NETWORK",
-            help="Blocks to build of: unet (default), residual_unet, attention_fused; may be repeated.",
+            help=(
+                "Blocks to build of: unet (default), residual_unet, attention_fused; may be"
+                " repeated."
+            ),
             show_default=False,
         ),
     ] = None,
@@ -50,30 +64,51 @@ def plan(
         typer.Option(
             "--stem-stride",
             metavar="N",
-            help="Grid of the trunk: 1, 2 or 4 times coarser; may be repeated (default: up to 3.7 mm).",
+            help=(
+                "Grid of the trunk: 1, 2 or 4 times coarser; may be repeated (default: up to 3.7"
+                " mm)."
+            ),
             show_default=False,
         ),
     ] = None,
-    runtime: Annotated[str, typer.Option("--runtime", metavar="NAME", help="What will run the student: openvino or torch.")] = "openvino",
+    runtime: Annotated[
+        str,
+        typer.Option(
+            "--runtime", metavar="NAME", help="What will run the student: openvino or torch."
+        ),
+    ] = "openvino",
     precision: Annotated[
-        str | None, typer.Option("--precision", metavar="NAME", help="f32 or bf16 (default: the fastest here).", show_default=False)
+        str | None,
+        typer.Option(
+            "--precision",
+            metavar="NAME",
+            help="f32 or bf16 (default: the fastest here).",
+            show_default=False,
+        ),
     ] = None,
     threads: Threads = None,
     shape: Annotated[
         str | None,
         typer.Option(
-            "--shape", metavar="X,Y,Z", help="Voxels of a brain (default: a typical one, at the recipe's spacing).", show_default=False
+            "--shape",
+            metavar="X,Y,Z",
+            help="Voxels of a brain (default: a typical one, at the recipe's spacing).",
+            show_default=False,
         ),
     ] = None,
-    seconds: Annotated[float, typer.Option("--seconds", min=0, metavar="N", help="How long to repeat timings.")] = 60.0,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0, metavar="N", help="How long to repeat timings.")
+    ] = 60.0,
     as_json: Json = False,
 ) -> None:
-    """Propose the student with the widest trunk inside a budget, counted and timed on this machine, as two runs of a recipe.
+    """Propose the student with the widest trunk inside a budget, counted and timed on this machine,
+    as two runs of a recipe.
 
-    Writes with -o: [bold]student.yaml[/bold] (the runs), [bold]recipe.yaml[/bold] (the teacher's recipe with them), [bold]plan.json[/bold],
-    [bold]plan.html[/bold].
+    Writes with -o: [bold]student.yaml[/bold] (the runs), [bold]recipe.yaml[/bold] (the teacher's
+    recipe with them), [bold]plan.json[/bold], [bold]plan.html[/bold].
 
-    Example: [cyan]gliodistill plan --teacher runs/first/teacher --budget "params<=11%" --budget "latency<=1s" -o plan[/cyan]
+    Example: [cyan]gliodistill plan --teacher runs/first/teacher --budget "params<=11%" --budget
+    "latency<=1s" -o plan[/cyan]
     """
     from gliodistill.planner.output import write_plan
     from gliodistill.planner.planning import plan_student
@@ -97,7 +132,11 @@ def plan(
     def show(screen: "Console") -> None:
         _show(screen, facts)
         screen.print(f"\n{fragment}", end="")
-        screen.print(f"plan in {out}" if out else "Put these runs into the teacher's recipe, or write it all with -o PLAN.")
+        screen.print(
+            f"plan in {out}"
+            if out
+            else "Put these runs into the teacher's recipe, or write it all with -o PLAN."
+        )
 
     emit(as_json, facts | {"folder": out and str(out)}, show)
 
@@ -105,7 +144,12 @@ def plan(
 def _sides(text: str) -> tuple[int, int, int]:
     words = text.replace("x", ",").split(",")
     if len(words) != 3 or not all(word.strip().isdecimal() and int(word) > 0 for word in words):
-        raise BudgetError("not a brain's shape", field="--shape", got=text, expected="three sides in voxels, e.g. 144,178,145")
+        raise BudgetError(
+            "not a brain's shape",
+            field="--shape",
+            got=text,
+            expected="three sides in voxels, e.g. 144,178,145",
+        )
     x, y, z = map(int, words)
     return x, y, z
 
@@ -117,7 +161,15 @@ def _show(screen: "Console", facts: dict[str, Any]) -> None:
     rows = []
     for c in sorted(measured, key=lambda c: float(c["latency_s"]))[:SHOWN]:
         options = c["options"]
-        mark = "proposed" if c["chosen"] else "over budget" if not c["within"] else "front" if c["front"] else ""
+        mark = (
+            "proposed"
+            if c["chosen"]
+            else "over budget"
+            if not c["within"]
+            else "front"
+            if c["front"]
+            else ""
+        )
         rows.append(
             [
                 f"{c['network']} {'-'.join(map(str, options['widths']))}",
@@ -132,14 +184,22 @@ def _show(screen: "Console", facts: dict[str, Any]) -> None:
                 mark,
             ]
         )
-    table(screen, ["student", "stem", "norm", "parameters", "GFLOP", "MB", "ms", "GFLOP/s", "passes", ""], rows)
+    table(
+        screen,
+        ["student", "stem", "norm", "parameters", "GFLOP", "MB", "ms", "GFLOP/s", "passes", ""],
+        rows,
+    )
     conditions, shares = facts["measured"], facts["shares"]
     screen.print(
-        f"One pass over a brain of {' × '.join(map(str, conditions['shape']))} voxels: {conditions['runtime']}, "
-        f"{conditions['precision']}, {conditions['threads']} threads; medians of passes in turns. {len(facts['candidates'])} counted."
+        f"One pass over a brain of {' × '.join(map(str, conditions['shape']))} voxels:"
+        f" {conditions['runtime']}, {conditions['precision']}, {conditions['threads']} threads;"
+        f" medians of passes in turns. {len(facts['candidates'])} counted."
     )
     screen.print(facts["rule"])
     screen.print(facts["alignment"]["explanation"])
     costs = {"params": facts["proposed"]["parameters"], "flops": facts["proposed"]["flops"]}
-    of_teacher = ", ".join(f"{written(name, value)} {name} ({shares[name]:.1%} of the teacher's)" for name, value in costs.items())
+    of_teacher = ", ".join(
+        f"{written(name, value)} {name} ({shares[name]:.1%} of the teacher's)"
+        for name, value in costs.items()
+    )
     screen.print(f"Proposed: {of_teacher}, {written('latency', facts['proposed']['latency_s'])}.")

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gliodistill.cli.output import Json, Layout, Runtime, Threads, emit, error_as_dict, nothing_left, report_failures, table
+from gliodistill.cli.output import (
+    Json,
+    Layout,
+    Runtime,
+    Threads,
+    emit,
+    error_as_dict,
+    nothing_left,
+    report_failures,
+    table,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,21 +27,42 @@ def add_to(app: typer.Typer) -> None:
 
 
 def pseudo_label(
-    studies: Annotated[Path, typer.Argument(metavar="STUDIES", help="Studies without truth, in any layout.", show_default=False)],
+    studies: Annotated[
+        Path,
+        typer.Argument(
+            metavar="STUDIES", help="Studies without truth, in any layout.", show_default=False
+        ),
+    ],
     models: Annotated[
         list[str],
         typer.Option(
-            "--model", "-m", metavar="MODEL", help="Folder of a model, or name of a shipped one; may be repeated.", show_default=False
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="Folder of a model, or name of a shipped one; may be repeated.",
+            show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder of the pseudo-labels.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="OUT", help="Folder of the pseudo-labels.", show_default=False
+        ),
+    ],
     flips: Annotated[
         str,
         typer.Option(
-            "--flips", metavar="AXES", help="Mirrored inputs each model looks at too: none, all (8 looks), or some of x, y, z (xy: 4)."
+            "--flips",
+            metavar="AXES",
+            help=(
+                "Mirrored inputs each model looks at too: none, all (8 looks), or some of x, y, z"
+                " (xy: 4)."
+            ),
         ),
     ] = "none",
-    soft: Annotated[bool, typer.Option("--soft", help="Write probabilities as well, to learn from soft labels.")] = False,
+    soft: Annotated[
+        bool, typer.Option("--soft", help="Write probabilities as well, to learn from soft labels.")
+    ] = False,
     agreement: Annotated[
         float | None,
         typer.Option(
@@ -48,7 +79,10 @@ def pseudo_label(
         typer.Option(
             "--exclude",
             metavar="COHORT",
-            help="Leave out whoever is in this cohort, by patient and by image: labelled and test studies; may be repeated.",
+            help=(
+                "Leave out whoever is in this cohort, by patient and by image: labelled and test"
+                " studies; may be repeated."
+            ),
             show_default=False,
         ),
     ] = None,
@@ -61,17 +95,25 @@ def pseudo_label(
             show_default=False,
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Skip studies that the same models and settings have finished.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Skip studies that the same models and settings have finished."
+        ),
+    ] = False,
     runtime: Runtime = "openvino",
     threads: Threads = None,
     layout: Layout = None,
     as_json: Json = False,
 ) -> None:
-    """Label studies that have no truth by the mean of several models and mirrored looks, for a student to learn from.
+    """Label studies that have no truth by the mean of several models and mirrored looks, for a
+    student to learn from.
 
-    OUT opens as a cohort, and is what train takes as --pseudo. A study that fails does not stop the others; exit code 1 then.
+    OUT opens as a cohort, and is what train takes as --pseudo. A study that fails does not stop the
+    others; exit code 1 then.
 
-    Example: [cyan]gliodistill pseudo-label unlabelled/ -m a -m b -o pseudo --flips xy --exclude patients/[/cyan]
+    Example: [cyan]gliodistill pseudo-label unlabelled/ -m a -m b -o pseudo --flips xy --exclude
+    patients/[/cyan]
     """
     from gliodistill.inference.ensemble import Ensemble
     from gliodistill.inference.flips import parse_flips
@@ -83,13 +125,24 @@ def pseudo_label(
     looks = parse_flips(flips)
     cohort, found = find_cohort(studies, layout)
     known = {record.id for record in cohort.studies}
-    unusable = {p.study: str(p) for p in found.problems if p.blocking and p.study and p.study not in known}
+    unusable = {
+        p.study: str(p) for p in found.problems if p.blocking and p.study and p.study not in known
+    }
     excluded = {str(path): find_cohort(path)[0] for path in exclude or []}
     ensemble = Ensemble([load_model(model, runtime, threads) for model in models], looks)
-    convention = ensemble.models[0].package.convention if labels is None else find_convention(labels)
+    convention = (
+        ensemble.models[0].package.convention if labels is None else find_convention(labels)
+    )
     with nothing_left(out):
         report = write_pseudo_labels(
-            cohort.studies, ensemble, out, labels=convention, soft=soft, agreement=agreement, exclude=excluded, resume=resume
+            cohort.studies,
+            ensemble,
+            out,
+            labels=convention,
+            soft=soft,
+            agreement=agreement,
+            exclude=excluded,
+            resume=resume,
         )
 
     def show(screen: "Console") -> None:
@@ -100,19 +153,34 @@ def pseudo_label(
                 [
                     id,
                     *(f"{facts['volumes_ml'][region]:.1f}" for region in ("WT", "TC", "ET")),
-                    *(f"{agreed[region]:.3f}" if agreed else "–" for region in ("WT", "TC", "ET", "mean")),
+                    *(
+                        f"{agreed[region]:.3f}" if agreed else "–"
+                        for region in ("WT", "TC", "ET", "mean")
+                    ),
                 ]
             )
         if rows:
-            table(screen, ["study", "WT ml", "TC ml", "ET ml", "WT agree", "TC agree", "ET agree", "mean"], rows)
+            table(
+                screen,
+                ["study", "WT ml", "TC ml", "ET ml", "WT agree", "TC agree", "ET agree", "mean"],
+                rows,
+            )
         if report.skipped:
             screen.print(f"{len(report.skipped)} finished before")
         for id, reason in report.left_out.items():
             screen.print(f"left out: {id}: {reason}")
-        screen.print(f"pseudo-labels of {len(ensemble)} members in {out}; research use, not a medical device")
+        screen.print(
+            f"pseudo-labels of {len(ensemble)} members in {out}; research use, not a medical device"
+        )
 
     failures: dict[str, Any] = {id: error_as_dict(error) for id, error in report.failed.items()}
     failures |= {id: {"message": line} for id, line in unusable.items()}
-    facts = {"folder": str(out), "done": report.done, "skipped": report.skipped, "left_out": report.left_out, "failed": failures}
+    facts = {
+        "folder": str(out),
+        "done": report.done,
+        "skipped": report.skipped,
+        "left_out": report.left_out,
+        "failed": failures,
+    }
     emit(as_json, facts, show)
     report_failures({id: failure["message"] for id, failure in failures.items()})

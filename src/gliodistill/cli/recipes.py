@@ -21,10 +21,14 @@ def add_to(app: typer.Typer) -> None:
 
 
 def recipes(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Print this recipe's file.", show_default=False)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Print this recipe's file.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the recipes that come along: runs, paper, expected result, cost; with NAME print one, to start your own from.
+    """List the recipes that come along: runs, paper, expected result, cost; with NAME print one, to
+    start your own from.
 
     Example: [cyan]gliodistill recipes compression > mine.yaml[/cyan]
     """
@@ -48,8 +52,14 @@ def _facts(file: Path) -> dict[str, Any]:
     from gliodistill.training.shipped import glance
 
     recipe = glance(file)
-    runs = {name: {"network": run.network.name, "method": run.method.name} for name, run in recipe.runs.items()}
-    words = {key: " ".join(getattr(recipe, key).split()) for key in ("about", "citation", "expected", "cost")}
+    runs = {
+        name: {"network": run.network.name, "method": run.method.name}
+        for name, run in recipe.runs.items()
+    }
+    words = {
+        key: " ".join(getattr(recipe, key).split())
+        for key in ("about", "citation", "expected", "cost")
+    }
     return {**words, "runs": runs, "file": str(file)}
 
 
@@ -58,9 +68,18 @@ def _show(screen: "Console", listed: dict[str, dict[str, Any]]) -> None:
 
     for name, facts in listed.items():
         screen.print(name, style="bold")
-        rows = {"about": facts["about"], "runs": ", ".join(facts["runs"]), "paper": facts["citation"]}
+        rows = {
+            "about": facts["about"],
+            "runs": ", ".join(facts["runs"]),
+            "paper": facts["citation"],
+        }
         for field, words in {**rows, "expected": facts["expected"], "cost": facts["cost"]}.items():
-            lines = textwrap.wrap(words, screen.width - INDENT, break_long_words=False, break_on_hyphens=False) or ["–"]
+            lines = textwrap.wrap(
+                words, screen.width - INDENT, break_long_words=False, break_on_hyphens=False
+            ) or ["–"]
             screen.print(f"  {field:<{INDENT - 2}}" + f"\n{'':{INDENT}}".join(lines))
         screen.print()
-    screen.print("Print one with: gliodistill recipes NAME > mine.yaml. Train one with: gliodistill train NAME --data patients/ -o run")
+    screen.print(
+        "Print one with: gliodistill recipes NAME > mine.yaml. Train one with: gliodistill train"
+        " NAME --data patients/ -o run"
+    )

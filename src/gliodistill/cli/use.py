@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gliodistill.cli.output import Json, Layout, Runtime, Threads, emit, error_as_dict, nothing_left, report_failures, table
+from gliodistill.cli.output import (
+    Json,
+    Layout,
+    Runtime,
+    Threads,
+    emit,
+    error_as_dict,
+    nothing_left,
+    report_failures,
+    table,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,56 +29,107 @@ def add_to(app: typer.Typer) -> None:
 
 def segment(
     studies: Annotated[
-        list[Path], typer.Argument(metavar="STUDY", help="Studies, or folders of studies, in any layout.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="STUDY",
+            help="Studies, or folders of studies, in any layout.",
+            show_default=False,
+        ),
     ],
-    out: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder of the segmentations.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="OUT", help="Folder of the segmentations.", show_default=False
+        ),
+    ],
     model: Annotated[
         str | None,
         typer.Option(
             "--model",
             "-m",
             metavar="MODEL",
-            help="Folder of a model made by export, or the name of one that comes along (default: glioma).",
+            help=(
+                "Folder of a model made by export, or the name of one that comes along (default:"
+                " glioma)."
+            ),
             show_default=False,
         ),
     ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
-            "--labels", metavar="NAME", help="What the label codes written shall mean (default: as the model learnt).", show_default=False
+            "--labels",
+            metavar="NAME",
+            help="What the label codes written shall mean (default: as the model learnt).",
+            show_default=False,
         ),
     ] = None,
     flips: Annotated[
         str,
-        typer.Option("--flips", metavar="AXES", help="Average mirrored looks: none, all, or some of x, y, z. Each axis doubles the time."),
+        typer.Option(
+            "--flips",
+            metavar="AXES",
+            help=(
+                "Average mirrored looks: none, all, or some of x, y, z. Each axis doubles the time."
+            ),
+        ),
     ] = "none",
     probability: Annotated[
-        bool, typer.Option("--probabilities", help="Write <study>_prob.nii.gz as well: WT, TC, ET from 0 to 1 (4-D).")
+        bool,
+        typer.Option(
+            "--probabilities",
+            help="Write <study>_prob.nii.gz as well: WT, TC, ET from 0 to 1 (4-D).",
+        ),
     ] = False,
-    raw: Annotated[bool, typer.Option("--no-postprocessing", help="Leave out the clean-up rules that the model names.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Skip studies that this model has finished with these settings.")] = False,
+    raw: Annotated[
+        bool,
+        typer.Option(
+            "--no-postprocessing", help="Leave out the clean-up rules that the model names."
+        ),
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Skip studies that this model has finished with these settings."
+        ),
+    ] = False,
     jobs: Annotated[
         int,
-        typer.Option("--jobs", min=1, metavar="N", help="Studies at work at once: one in the network, others read, prepared or written."),
+        typer.Option(
+            "--jobs",
+            min=1,
+            metavar="N",
+            help="Studies at work at once: one in the network, others read, prepared or written.",
+        ),
     ] = 2,
     memory: Annotated[
-        float, typer.Option("--memory", min=0, metavar="GB", help="What a pass over a whole brain may take; above it, windows.")
+        float,
+        typer.Option(
+            "--memory",
+            min=0,
+            metavar="GB",
+            help="What a pass over a whole brain may take; above it, windows.",
+        ),
     ] = 3.0,
     runtime: Runtime = "openvino",
     precision: Annotated[
         str | None,
         typer.Option(
-            "--precision", metavar="NAME", help="f32, bf16, or int8 where the model has it (default: the model's own).", show_default=False
+            "--precision",
+            metavar="NAME",
+            help="f32, bf16, or int8 where the model has it (default: the model's own).",
+            show_default=False,
         ),
     ] = None,
     threads: Threads = None,
     layout: Layout = None,
     as_json: Json = False,
 ) -> None:
-    """Segment studies: a label map on each study's own grid, and a summary with volumes in ml, predicted Dice and reasons for doubt.
+    """Segment studies: a label map on each study's own grid, and a summary with volumes in ml,
+    predicted Dice and reasons for doubt.
 
-    Writes [bold]<study>.nii.gz[/bold], [bold]<study>.json[/bold] and, for all, [bold]volumes.csv[/bold]. A study that fails does not
-    stop the others; exit code 1 then.
+    Writes [bold]<study>.nii.gz[/bold], [bold]<study>.json[/bold] and, for all,
+    [bold]volumes.csv[/bold]. A study that fails does not stop the others; exit code 1 then.
 
     Example: [cyan]gliodistill segment patients/ -o segmentations[/cyan]
     """
@@ -80,10 +141,31 @@ def segment(
     cohorts = [find_cohort(path, layout) for path in studies]
     records = [record for cohort, _ in cohorts for record in cohort.studies]
     known = {record.id for record in records}
-    unusable = {p.study: str(p) for _, found in cohorts for p in found.problems if p.blocking and p.study and p.study not in known}
-    predictor = Predictor(model, runtime, threads, precision=precision, memory_gb=memory, flips=parse_flips(flips), postprocess=not raw)
+    unusable = {
+        p.study: str(p)
+        for _, found in cohorts
+        for p in found.problems
+        if p.blocking and p.study and p.study not in known
+    }
+    predictor = Predictor(
+        model,
+        runtime,
+        threads,
+        precision=precision,
+        memory_gb=memory,
+        flips=parse_flips(flips),
+        postprocess=not raw,
+    )
     with nothing_left(out):
-        report = segment_studies(records, predictor, out, labels=labels, probability=probability, resume=resume, jobs=jobs)
+        report = segment_studies(
+            records,
+            predictor,
+            out,
+            labels=labels,
+            probability=probability,
+            resume=resume,
+            jobs=jobs,
+        )
 
     def show(screen: "Console") -> None:
         rows, flags = [], []
@@ -91,8 +173,17 @@ def segment(
             values: dict[str, Any] = summary
             volumes, seconds, quality = values["volumes_ml"], values["seconds"], values["quality"]
             dice = quality["predicted_dice"] or {}
-            said = " ".join("–" if value is None else f"{value:.2f}" for value in dice.values()) or "–"
-            rows.append([id, *(f"{volumes[region]:.1f}" for region in ("WT", "TC", "ET")), said, f"{sum(seconds.values()):.2f}"])
+            said = (
+                " ".join("–" if value is None else f"{value:.2f}" for value in dice.values()) or "–"
+            )
+            rows.append(
+                [
+                    id,
+                    *(f"{volumes[region]:.1f}" for region in ("WT", "TC", "ET")),
+                    said,
+                    f"{sum(seconds.values()):.2f}",
+                ]
+            )
             flags += [f"{id}: {flag['text']}" for flag in quality["flags"]]
         if rows:
             table(screen, ["study", "WT ml", "TC ml", "ET ml", "predicted Dice", "seconds"], rows)
@@ -105,15 +196,25 @@ def segment(
 
     failures: dict[str, Any] = {id: error_as_dict(error) for id, error in report.failed.items()}
     failures |= {id: {"message": line} for id, line in unusable.items()}
-    emit(as_json, {"folder": str(out), "done": report.done, "skipped": report.skipped, "failed": failures}, show)
+    emit(
+        as_json,
+        {"folder": str(out), "done": report.done, "skipped": report.skipped, "failed": failures},
+        show,
+    )
     report_failures({id: failure["message"] for id, failure in failures.items()})
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder of the demo: new, or one to continue.")] = Path("demo"),
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="OUT", help="Folder of the demo: new, or one to continue."
+        ),
+    ] = Path("demo"),
     as_json: Json = False,
 ) -> None:
-    """The whole road in minutes, on synthetic studies: teacher, student alone, student taught, scores, report.
+    """The whole road in minutes, on synthetic studies: teacher, student alone, student taught,
+    scores, report.
 
     Example: [cyan]gliodistill demo -o demo[/cyan]
     """

@@ -1,4 +1,6 @@
-"""From nothing to a report: phantoms, teacher, student alone and distilled, export, segmentation, scores."""
+"""From nothing to a report: phantoms, teacher, student alone and distilled, export, segmentation,
+scores.
+"""
 
 import os
 import sys
@@ -19,7 +21,9 @@ from gliodistill.training.shipped import find_recipe
 from gliodistill.training.watching import watcher
 
 LEARNING, TESTING = 40, 12
-"""Synthetic studies to learn from (the recipe keeps some for validation), and unseen ones to test on."""
+"""Synthetic studies to learn from (the recipe keeps some for validation), and unseen ones to test
+on.
+"""
 LEARNING_SEED, TESTING_SEED = 1, 2
 DIFFICULTY = 0.3
 """Of the studies, on the phantoms' scale of 0 to 2: minutes of training need clear images."""
@@ -29,8 +33,9 @@ def run_demo(out: str | os.PathLike[str], recipe: str | os.PathLike[str] = "demo
     """Run the demo in ``out``; a demo that was stopped goes on where it was.
 
     Args:
-        out: new folder, or that of a demo. Gets ``learning/`` and ``testing/`` (studies), ``experiment/`` (runs),
-            ``models/``, ``segmentations/``, ``scores/`` and ``report.html``.
+        out: new folder, or that of a demo. Gets ``learning/`` and ``testing/`` (studies),
+            ``experiment/`` (runs), ``models/``, ``segmentations/``, ``scores/`` and
+            ``report.html``.
         recipe: shipped name or file; its last run is the student shown.
 
     Returns:
@@ -40,21 +45,36 @@ def run_demo(out: str | os.PathLike[str], recipe: str | os.PathLike[str] = "demo
         GliodistillError: ``out`` holds something else, or any step fails.
     """
     root = Path(out)
-    if root.exists() and (not root.is_dir() or (any(root.iterdir()) and not (root / "learning").exists())):
-        raise OutputError("output exists and is not a demo", file=root, expected="a new folder", hint="choose another with -o")
+    if root.exists() and (
+        not root.is_dir() or (any(root.iterdir()) and not (root / "learning").exists())
+    ):
+        raise OutputError(
+            "output exists and is not a demo",
+            file=root,
+            expected="a new folder",
+            hint="choose another with -o",
+        )
     parsed = load_recipe(find_recipe(recipe))
     assert parsed.data.spacing is not None
     spacing, began = parsed.data.spacing[0], time.perf_counter()
     names = list(parsed.runs)
     steps = _Steps(4 + len(names))
 
-    steps.next(f"{LEARNING + TESTING} synthetic studies at {spacing:g} mm, difficulty {DIFFICULTY:g}")
+    steps.next(
+        f"{LEARNING + TESTING} synthetic studies at {spacing:g} mm, difficulty {DIFFICULTY:g}"
+    )
     write_cohort(root / "learning", LEARNING, LEARNING_SEED, spacing=spacing, difficulty=DIFFICULTY)
     write_cohort(root / "testing", TESTING, TESTING_SEED, spacing=spacing, difficulty=DIFFICULTY)
 
     steps.next(f"training {', '.join(names)}")
     with watcher(parsed) as watch:
-        experiment = run_experiment(parsed, root / "learning", root / "experiment", resume=(root / "experiment").exists(), watch=watch)
+        experiment = run_experiment(
+            parsed,
+            root / "learning",
+            root / "experiment",
+            resume=(root / "experiment").exists(),
+            watch=watch,
+        )
 
     testing, scores = open_cohort(root / "testing"), {}
     (root / "models").mkdir(exist_ok=True)
@@ -63,7 +83,9 @@ def run_demo(out: str | os.PathLike[str], recipe: str | os.PathLike[str] = "demo
         steps.next(f"{name}: export, segment {TESTING} unseen studies, score")
         model = root / "models" / name
         package = package_run(root / "experiment" / name, model) if not model.exists() else model
-        report = segment_studies(testing.studies, Predictor(package), root / "segmentations" / name, resume=True)
+        report = segment_studies(
+            testing.studies, Predictor(package), root / "segmentations" / name, resume=True
+        )
         for error in report.failed.values():
             raise error
         scores[name] = evaluate(root / "segmentations" / name, root / "testing")

@@ -19,34 +19,43 @@ def barlow_twins(
     off_diagonal: float = 5e-3,
     stop_gradient: bool = False,
 ) -> Float[Tensor, ""]:
-    r"""Distance of the cross-correlation of two latents from the identity, summed over stages (Zbontar et al. 2021, eqs. 1–2).
+    r"""Distance of the cross-correlation of two latents from the identity, summed over stages
+    (Zbontar et al. 2021, eqs. 1–2).
 
-    .. math:: L = \sum_i (1 - C_{ii})^2 + \lambda \sum_{i \ne j} C_{ij}^2, \qquad C = \hat z_S^\top \hat z_T / N
+    .. math:: L = \sum_i (1 - C_{ii})^2 + \lambda \sum_{i \ne j} C_{ij}^2, \qquad C = \hat z_S^\top
+    \hat z_T / N
 
-    with :math:`\hat z` the features of each channel less their mean, over their (biased) standard deviation. The paper's
+    with :math:`\hat z` the features of each channel less their mean, over their (biased) standard
+    deviation. The paper's
     sum over channels, not a mean: at the start the first term is about the number of channels.
 
-    Our reading (Choi et al. 2023 do not say): the samples are the *voxels* of the latent, N = B·X·Y·Z rows. One
-    pooled vector per case would make N the batch size, and with two rows every correlation is ±1. Even two equal latents of C
-    independent channels keep a floor of about :math:`\lambda C (C - 1) / N` from chance correlations: 4 for 320 channels at
-    N = 128, so have N of hundreds or more.
+    Our reading (Choi et al. 2023 do not say): the samples are the *voxels* of the latent, N =
+    B·X·Y·Z rows. One pooled vector per case would make N the batch size, and with two rows every
+    correlation is ±1. Even two equal latents of C independent channels keep a floor of about
+    :math:`\lambda C (C - 1) / N` from chance correlations: 4 for 320 channels at N = 128, so have N
+    of hundreds or more.
 
-    Gradient flows into both networks, as both learn in the single stage; with ``stop_gradient`` the second is left alone.
-    Where grids differ both are average-pooled to the coarser side of each axis. A standard deviation below 1e-4 counts as
-    that. Computed in float32 or better, also under autocast.
+    Gradient flows into both networks, as both learn in the single stage; with ``stop_gradient`` the
+    second is left alone. Where grids differ both are average-pooled to the coarser side of each
+    axis. A standard deviation below 1e-4 counts as that. Computed in float32 or better, also under
+    autocast.
 
     Args:
         student: latents ``B C X Y Z`` of one network, one tensor per stage.
         teacher: latents of the other, same stages in the same order, as many channels.
-        off_diagonal: λ ≥ 0, the weight of redundancy; the default is the Barlow Twins paper's, Choi's is unknown.
+        off_diagonal: λ ≥ 0, the weight of redundancy; the default is the Barlow Twins paper's,
+        Choi's is unknown.
         stop_gradient: whether the teacher's latents are constants.
 
     Raises:
-        RecipeError: no stages, not as many on both sides, channel counts that differ, or a single row.
+        RecipeError: no stages, not as many on both sides, channel counts that differ, or a single
+        row.
     """
     pairs = paired(student, teacher, "Barlow Twins")
     with torch.autocast(student[0].device.type, enabled=False):
-        return torch.stack([_redundancy(s, t.detach() if stop_gradient else t, off_diagonal) for s, t in pairs]).sum()
+        return torch.stack(
+            [_redundancy(s, t.detach() if stop_gradient else t, off_diagonal) for s, t in pairs]
+        ).sum()
 
 
 def check_widths(student: Float[Tensor, "B _ _ _ _"], teacher: Float[Tensor, "B _ _ _ _"]) -> None:
@@ -74,6 +83,11 @@ def _standard(latent: Tensor) -> Tensor:
     """``B C X Y Z`` → N rows of C, each column of mean 0 and standard deviation 1."""
     rows = latent.movedim(1, -1).flatten(0, 3)
     if len(rows) < 2:
-        raise RecipeError("one voxel has no correlations", field="taps", got=f"{len(rows)} row", expected="two or more, better hundreds")
+        raise RecipeError(
+            "one voxel has no correlations",
+            field="taps",
+            got=f"{len(rows)} row",
+            expected="two or more, better hundreds",
+        )
     scale = math.sqrt(len(rows))
     return functional.normalize(rows - rows.mean(0), dim=0, eps=FLOOR * scale) * scale

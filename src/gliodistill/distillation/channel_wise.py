@@ -16,19 +16,23 @@ def channel_wise(
     outputs: Literal["regions", "classes"] = "regions",
     temperature: float = 4.0,
 ) -> Float[Tensor, ""]:
-    r"""T² · KL(teacher ‖ student) of soft-maxes over *space*, mean over channels and batch (CWD, Shu et al. 2021).
+    r"""T² · KL(teacher ‖ student) of soft-maxes over *space*, mean over channels and batch (CWD,
+    Shu et al. 2021).
 
-    Each channel of each sample is one distribution over its V voxels, :math:`\phi = \mathrm{softmax}_v(y_{kv} / T)`:
+    Each channel of each sample is one distribution over its V voxels, :math:`\phi =
+    \mathrm{softmax}_v(y_{kv} / T)`:
 
-    .. math:: L = \frac{T^2}{B K} \sum_{b,k} \sum_{v} \phi^T_{bkv} \log \frac{\phi^T_{bkv}}{\phi^S_{bkv}}
+    .. math:: L = \frac{T^2}{B K} \sum_{b,k} \sum_{v} \phi^T_{bkv} \log
+    \frac{\phi^T_{bkv}}{\phi^S_{bkv}}
 
-    As in the paper and its authors' code: *summed* over voxels, for they share one distribution, divided by the number of
-    channels and samples and by nothing else. It is in nats and the same for a patch and for the same patch tiled. (Divided
-    by V as well, it would be the divergence of a voxel's share, and vanish at 128³.)
+    As in the paper and its authors' code: *summed* over voxels, for they share one distribution,
+    divided by the number of channels and samples and by nothing else. It is in nats and the same
+    for a patch and for the same patch tiled. (Divided by V as well, it would be the divergence of a
+    voxel's share, and vanish at 128³.)
 
-    A constant added to a channel changes nothing: this loss teaches where, not how sure. It wants a loss beside
-    it that fixes the level, as the segmentation loss does. The network's own logits are used for both kinds of
-    outputs; for regions that is our reading, as the paper has classes alone.
+    A constant added to a channel changes nothing: this loss teaches where, not how sure. It wants a
+    loss beside it that fixes the level, as the segmentation loss does. The network's own logits are
+    used for both kinds of outputs; for regions that is our reading, as the paper has classes alone.
 
     Computed in float32 or better, also under autocast. No gradient reaches the teacher.
 
@@ -39,5 +43,7 @@ def channel_wise(
         temperature: T > 0; higher spreads the distribution over more voxels. 4 is ours.
     """
     with torch.autocast(student.device.type, enabled=False):
-        log_q, log_p = ((wide(x).flatten(2) / temperature).log_softmax(2) for x in (student, teacher.detach()))
+        log_q, log_p = (
+            (wide(x).flatten(2) / temperature).log_softmax(2) for x in (student, teacher.detach())
+        )
         return temperature**2 * (log_p.exp() * (log_p - log_q)).sum(2).mean()

@@ -24,14 +24,20 @@ from gliodistill.errors import RecipeError
 from gliodistill.networks import Network
 
 Loss = Callable[..., Tensor]
-LOGIT_LOSSES: dict[str, Loss] = {"soft_target": soft_target, "channel_wise": channel_wise, "dist": dist}
+LOGIT_LOSSES: dict[str, Loss] = {
+    "soft_target": soft_target,
+    "channel_wise": channel_wise,
+    "dist": dist,
+}
 """Compare logits: ``(student, teacher, *, outputs, **options)``."""
 FEATURE_LOSSES: dict[str, Loss] = {
     "attention_transfer": attention_transfer,
     "region_affinity": region_affinity,
     "barlow_twins": barlow_twins,
 }
-"""Compare features, stage by stage: ``(student's, teacher's, **options)``, with ``regions`` for those that ask."""
+"""Compare features, stage by stage: ``(student's, teacher's, **options)``, with ``regions`` for
+those that ask.
+"""
 CHANNEL_BY_CHANNEL = ("barlow_twins",)  # need stages of one width
 GIVEN = ("outputs", "regions")  # by the method, not by the recipe
 
@@ -57,22 +63,45 @@ class Distiller:
         student: learns.
         teacher: is compared with.
         outputs: of both: ``regions`` or ``classes``.
-        losses: name → ``weight`` (1 by default), for features ``taps`` (pairs ``[student's stage, teacher's stage]``;
-            by default every stage that both have under one name), and the loss's own options.
+        losses: name → ``weight`` (1 by default), for features ``taps`` (pairs ``[student's stage,
+            teacher's stage]``; by default every stage that both have under one name), and the
+            loss's own options.
 
     Raises:
         RecipeError: an unknown loss, option or stage; a weight or option out of range.
     """
 
-    def __init__(self, student: Network, teacher: Network, outputs: str, losses: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        student: Network,
+        teacher: Network,
+        outputs: str,
+        losses: Mapping[str, Mapping[str, Any]],
+    ) -> None:
         self.outputs, self._networks = outputs, (student, teacher)
         terms = {name: _term(name, settings, student, teacher) for name, settings in losses.items()}
-        if outputs == "regions" and (term := terms.get("soft_target")) and term.options.get("standardise"):
+        if (
+            outputs == "regions"
+            and (term := terms.get("soft_target"))
+            and term.options.get("standardise")
+        ):
             field = "options.losses.soft_target.standardise"
-            raise RecipeError("regions have no common soft-max to standardise", field=field, got=True, expected="outputs: classes")
+            raise RecipeError(
+                "regions have no common soft-max to standardise",
+                field=field,
+                got=True,
+                expected="outputs: classes",
+            )
         self._terms = {name: term for name, term in terms.items() if term.weight}
         pairs = [pair for term in self._terms.values() for pair in term.taps]
-        self._taps = [FeatureTaps(student, [p[0] for p in pairs]), FeatureTaps(teacher, [p[1] for p in pairs])] if pairs else []
+        self._taps = (
+            [
+                FeatureTaps(student, [p[0] for p in pairs]),
+                FeatureTaps(teacher, [p[1] for p in pairs]),
+            ]
+            if pairs
+            else []
+        )
 
     def __bool__(self) -> bool:
         """Whether any loss has a weight."""
@@ -92,17 +121,26 @@ class Distiller:
             yield
 
     @torch.no_grad()
-    def check(self, student: Float[Tensor, "B C X Y Z"], teacher: Float[Tensor, "B D X Y Z"]) -> None:
-        """Find out what only shapes tell, by one pass of both networks where a loss needs it: milliseconds on the meta device.
+    def check(
+        self, student: Float[Tensor, "B C X Y Z"], teacher: Float[Tensor, "B D X Y Z"]
+    ) -> None:
+        """Find out what only shapes tell, by one pass of both networks where a loss needs it:
+        milliseconds on the meta device.
 
         Args:
             student: what the student will be shown.
             teacher: what the teacher will be shown.
 
         Raises:
-            RecipeError: a loss that compares channel by channel would meet stages of unequal widths.
+            RecipeError: a loss that compares channel by channel would meet stages of unequal
+            widths.
         """
-        pairs = [pair for name, term in self._terms.items() if name in CHANNEL_BY_CHANNEL for pair in term.taps]
+        pairs = [
+            pair
+            for name, term in self._terms.items()
+            if name in CHANNEL_BY_CHANNEL
+            for pair in term.taps
+        ]
         if pairs:
             with self.listening():
                 for network, image in zip(self._networks, (student, teacher), strict=True):
@@ -111,7 +149,10 @@ class Distiller:
                     check_widths(self._taps[0][own], self._taps[1][other])
 
     def terms(
-        self, student: Float[Tensor, "B K X Y Z"], teacher: Float[Tensor, "B K X Y Z"], regions: Float[Tensor, "B 3 X Y Z"]
+        self,
+        student: Float[Tensor, "B K X Y Z"],
+        teacher: Float[Tensor, "B K X Y Z"],
+        regions: Float[Tensor, "B 3 X Y Z"],
     ) -> dict[str, Float[Tensor, ""]]:
         """The weighted losses by name.
 
@@ -123,10 +164,20 @@ class Distiller:
         terms = {}
         for name, term in self._terms.items():
             given = {"outputs": self.outputs, "regions": regions}
-            options = {**term.options, **{key: given[key] for key in inspect.signature(term.loss).parameters if key in given}}
+            options = {
+                **term.options,
+                **{
+                    key: given[key]
+                    for key in inspect.signature(term.loss).parameters
+                    if key in given
+                },
+            }
             if term.taps:
                 ours, theirs = self._taps
-                pair = [ours[own] for own, _ in term.taps], [theirs[other] for _, other in term.taps]
+                pair = (
+                    [ours[own] for own, _ in term.taps],
+                    [theirs[other] for _, other in term.taps],
+                )
                 terms[name] = term.weight * term.loss(*pair, **options)
             else:
                 terms[name] = term.weight * term.loss(student, teacher, **options)
@@ -137,16 +188,33 @@ def _term(name: str, settings: Mapping[str, Any], student: Network, teacher: Net
     loss = {**LOGIT_LOSSES, **FEATURE_LOSSES}.get(name)
     if loss is None:
         valid = [*LOGIT_LOSSES, *FEATURE_LOSSES]
-        raise RecipeError("unknown loss", field="options.losses", got=name, expected=", ".join(valid), hint=nearest(name, valid))
+        raise RecipeError(
+            "unknown loss",
+            field="options.losses",
+            got=name,
+            expected=", ".join(valid),
+            hint=nearest(name, valid),
+        )
     field, keywords = f"options.losses.{name}", inspect.signature(loss).parameters
-    kinds: dict[str, Any] = {key: p.annotation for key, p in keywords.items() if p.kind is p.KEYWORD_ONLY and key not in GIVEN}
+    kinds: dict[str, Any] = {
+        key: p.annotation
+        for key, p in keywords.items()
+        if p.kind is p.KEYWORD_ONLY and key not in GIVEN
+    }
     kinds |= {"weight": float} | ({"taps": list[tuple[str, str]]} if name in FEATURE_LOSSES else {})
     options = fitting(settings, kinds, field)
     weight = options.pop("weight", 1.0)
     for option, value in {"weight": weight, **options}.items():
-        if isinstance(value, float) and not (math.isfinite(value) and value >= 0 and (option != "temperature" or value > 0)):
+        if isinstance(value, float) and not (
+            math.isfinite(value) and value >= 0 and (option != "temperature" or value > 0)
+        ):
             expected = "above 0" if option == "temperature" else "0 or more"
-            raise RecipeError("option of a loss out of range", field=f"{field}.{option}", got=value, expected=expected)
+            raise RecipeError(
+                "option of a loss out of range",
+                field=f"{field}.{option}",
+                got=value,
+                expected=expected,
+            )
     taps: list[tuple[str, str]] = []
     if name in FEATURE_LOSSES:
         shared = [(tap, tap) for tap in student.taps if tap in teacher.taps]
@@ -158,7 +226,13 @@ def _term(name: str, settings: Mapping[str, Any], student: Network, teacher: Net
             try:  # even where the weight is 0: a recipe's mistakes do not wait for their day
                 FeatureTaps(network, names)
             except RecipeError as error:
-                raise RecipeError(error.problem, field=f"{field}.taps", got=error.got, expected=error.expected, hint=error.hint) from None
+                raise RecipeError(
+                    error.problem,
+                    field=f"{field}.taps",
+                    got=error.got,
+                    expected=error.expected,
+                    hint=error.hint,
+                ) from None
     return _Term(loss, weight, tuple(taps), options)
 
 
@@ -172,12 +246,19 @@ def fitting(given: Mapping[str, Any], kinds: Mapping[str, Any], field: str) -> d
     for key, value in given.items():
         if key not in kinds:
             valid = ", ".join(kinds) or "no options"
-            raise RecipeError("unknown option", field=f"{field}.{key}", expected=valid, hint=nearest(key, kinds))
+            raise RecipeError(
+                "unknown option", field=f"{field}.{key}", expected=valid, hint=nearest(key, kinds)
+            )
         try:
-            options[key] = TypeAdapter(kinds[key], config=ConfigDict(allow_inf_nan=False)).validate_python(value)
+            options[key] = TypeAdapter(
+                kinds[key], config=ConfigDict(allow_inf_nan=False)
+            ).validate_python(value)
         except ValidationError as error:
             raise RecipeError(
-                "option does not fit", field=f"{field}.{key}", got=repr(value)[:80], expected=error.errors()[0]["msg"]
+                "option does not fit",
+                field=f"{field}.{key}",
+                got=repr(value)[:80],
+                expected=error.errors()[0]["msg"],
             ) from None
     return options
 

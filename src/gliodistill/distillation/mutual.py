@@ -15,14 +15,16 @@ def mutual(
     outputs: Literal["regions", "classes"] = "regions",
     temperature: float = 1.0,
 ) -> Float[Tensor, ""]:
-    r"""T² · (KL(second ‖ first) + KL(first ‖ second)), each mimicking the other's *detached* output (DML, Zhang et al. 2018).
+    r"""T² · (KL(second ‖ first) + KL(first ‖ second)), each mimicking the other's *detached* output
+    (DML, Zhang et al. 2018).
 
     The sum, because each half moves one network only: the gradient of the first network is that of
-    ``soft_target(first, second)``, of the second that of ``soft_target(second, first)``. The paper updates them in turn, the
-    second seeing the first's new output; here both see the outputs of the same step, in one backward pass. DML has no
-    temperature (T = 1).
+    ``soft_target(first, second)``, of the second that of ``soft_target(second, first)``. The paper
+    updates them in turn, the second seeing the first's new output; here both see the outputs of the
+    same step, in one backward pass. DML has no temperature (T = 1).
 
-    It is no metric loss: it is 0 where both agree, also on what is wrong, so each network needs its own segmentation loss.
+    It is no metric loss: it is 0 where both agree, also on what is wrong, so each network needs its
+    own segmentation loss.
 
     Args:
         first: logits of one learning network.

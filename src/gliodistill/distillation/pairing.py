@@ -12,18 +12,23 @@ from gliodistill.errors import RecipeError
 FLOOR = 1e-4
 """The least size (norm or standard deviation) that a loss divides by.
 
-Correlations and cosines forget the size of what they compare, so that their gradient grows without bound as it tends to 0;
-here it grows to 10⁴. Probabilities and features of a network that learns are far above it.
+Correlations and cosines forget the size of what they compare, so that their gradient grows without
+bound as it tends to 0; here it grows to 10⁴. Probabilities and features of a network that learns
+are far above it.
 """
 
 
 def wide(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """The same numbers in float32 or better: a loss adds up millions of voxels, which bfloat16 cannot."""
+    """The same numbers in float32 or better: a loss adds up millions of voxels, which bfloat16
+    cannot.
+    """
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def paired(
-    student: Sequence[Float[Tensor, "B _ _ _ _"]], teacher: Sequence[Float[Tensor, "B _ _ _ _"]], loss: str
+    student: Sequence[Float[Tensor, "B _ _ _ _"]],
+    teacher: Sequence[Float[Tensor, "B _ _ _ _"]],
+    loss: str,
 ) -> list[tuple[Tensor, Tensor]]:
     """The stages of both networks, one to one, in float32 or better.
 
@@ -36,13 +41,21 @@ def paired(
         RecipeError: no stages, or not as many on both sides.
     """
     if not student or len(student) != len(teacher):
-        raise RecipeError(f"{loss} pairs stages one to one", field="taps", got=f"{len(student)} and {len(teacher)} stages")
+        raise RecipeError(
+            f"{loss} pairs stages one to one",
+            field="taps",
+            got=f"{len(student)} and {len(teacher)} stages",
+        )
     return [(wide(s), wide(t)) for s, t in zip(student, teacher, strict=True)]
 
 
-def on_one_grid(a: Float[Tensor, "B _ _ _ _"], b: Float[Tensor, "B _ _ _ _"]) -> tuple[Tensor, Tensor]:
+def on_one_grid(
+    a: Float[Tensor, "B _ _ _ _"], b: Float[Tensor, "B _ _ _ _"]
+) -> tuple[Tensor, Tensor]:
     """Both, average-pooled to the coarser side of each axis where their grids differ."""
     grid = (min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3]), min(a.shape[4], b.shape[4]))
-    pooled = (x if tuple(x.shape[2:]) == grid else functional.adaptive_avg_pool3d(x, grid) for x in (a, b))
+    pooled = (
+        x if tuple(x.shape[2:]) == grid else functional.adaptive_avg_pool3d(x, grid) for x in (a, b)
+    )
     first, second = pooled
     return first, second

@@ -16,18 +16,22 @@ def region_affinity(
     *,
     regions: Float[Tensor, "B 3 X Y Z"],
 ) -> Float[Tensor, ""]:
-    r"""Squared difference of the cosines between tissues' mean features, mean over pairs of tissues, summed over stages.
+    r"""Squared difference of the cosines between tissues' mean features, mean over pairs of
+    tissues, summed over stages.
 
-    EMKD, Qin et al. 2021 (region affinity distillation): a stage's features, averaged over the voxels of each tissue of
-    the truth, give one vector :math:`m_k` per tissue; the loss of a pair is
-    :math:`(\cos(m^S_i, m^S_j) - \cos(m^T_i, m^T_j))^2`, in [0, 4]. The paper's organs and tumours are two tissues, one
-    pair. Our reading for gliomas: background, NCR, ED and ET, which do not overlap (nested WT, TC, ET would be alike by
-    sharing voxels): six pairs. A tissue with less than one voxel in a sample is left out with its pairs, and the mean is over
-    the pairs that remain in the batch, so that rare tissues neither dilute nor vanish; without any, the loss is 0.
+    EMKD, Qin et al. 2021 (region affinity distillation): a stage's features, averaged over the
+    voxels of each tissue of the truth, give one vector :math:`m_k` per tissue; the loss of a pair
+    is :math:`(\cos(m^S_i, m^S_j) - \cos(m^T_i, m^T_j))^2`, in [0, 4]. The paper's organs and
+    tumours are two tissues, one
+    pair. Our reading for gliomas: background, NCR, ED and ET, which do not overlap (nested WT, TC,
+    ET would be alike by sharing voxels): six pairs. A tissue with less than one voxel in a sample
+    is left out with its pairs, and the mean is over the pairs that remain in the batch, so that
+    rare tissues neither dilute nor vanish; without any, the loss is 0.
 
-    Channel counts and grids may differ: the truth is average-pooled to each network's own grid, where a voxel counts for a
-    tissue by its share (the authors take the nearest voxel, which loses small parts at coarse stages). Norms below 1e-4 count
-    as that. Computed in float32 or better, also under autocast. No gradient reaches the teacher.
+    Channel counts and grids may differ: the truth is average-pooled to each network's own grid,
+    where a voxel counts for a tissue by its share (the authors take the nearest voxel, which loses
+    small parts at coarse stages). Norms below 1e-4 count as that. Computed in float32 or better,
+    also under autocast. No gradient reaches the teacher.
 
     Args:
         student: features ``B C X Y Z`` of the learning network, one tensor per stage.
@@ -42,8 +46,12 @@ def region_affinity(
         tissues = _tissues(wide(regions))
         present = (tissues.sum((2, 3, 4)) >= 1).float()
         counts = torch.triu(present.unsqueeze(2) * present.unsqueeze(1), diagonal=1)
-        differences = [(_affinity(s, tissues) - _affinity(t.detach(), tissues)).square() for s, t in pairs]
-        return torch.stack([(counts * difference).sum() for difference in differences]).sum() / counts.sum().clamp(min=1)
+        differences = [
+            (_affinity(s, tissues) - _affinity(t.detach(), tissues)).square() for s, t in pairs
+        ]
+        return torch.stack(
+            [(counts * difference).sum() for difference in differences]
+        ).sum() / counts.sum().clamp(min=1)
 
 
 def _tissues(regions: Tensor) -> Tensor:

@@ -20,23 +20,25 @@ def soft_target(
     temperature: float = 4.0,
     standardise: bool = False,
 ) -> Float[Tensor, ""]:
-    r"""T² · KL(teacher ‖ student) at temperature T, mean over voxels and batch (Hinton et al. 2015, section 2).
+    r"""T² · KL(teacher ‖ student) at temperature T, mean over voxels and batch (Hinton et al. 2015,
+    section 2).
 
-    * ``classes``: one distribution over the K classes per voxel, :math:`\sum_c p_c \log (p_c / q_c)` of the
-      soft-maxes over dimension 1 of the logits divided by T.
-    * ``regions``: K overlapping regions (sigmoids). Our reading: the K Bernoulli divergences of a voxel are
-      *summed*, which is the divergence of the two joint distributions of independent regions, so that both
-      kinds of output are one KL per voxel, in nats.
+    * ``classes``: one distribution over the K classes per voxel, :math:`\sum_c p_c \log (p_c /
+      q_c)` of the soft-maxes over dimension 1 of the logits divided by T.
+    * ``regions``: K overlapping regions (sigmoids). Our reading: the K Bernoulli divergences of a
+      voxel are *summed*, which is the divergence of the two joint distributions of independent
+      regions, so that both kinds of output are one KL per voxel, in nats.
 
-    T² keeps the size of the gradient about independent of T. Computed in float32 or better, also under
-    autocast. No gradient reaches the teacher.
+    T² keeps the size of the gradient about independent of T. Computed in float32 or better, also
+    under autocast. No gradient reaches the teacher.
 
     Args:
         student: logits of the learning network.
         teacher: logits of the teaching network, on the same grid.
         outputs: what the K channels mean.
         temperature: T > 0; the papers' value is unknown where not given, 4 is ours.
-        standardise: z-score both networks' logits over the classes first (Sun et al. 2024; their recipe: T = 2, weight 9).
+        standardise: z-score both networks' logits over the classes first (Sun et al. 2024; their
+            recipe: T = 2, weight 9).
 
     Raises:
         RecipeError: ``standardise`` with regions.
@@ -47,10 +49,16 @@ def soft_target(
             field="standardise",
             got="outputs regions",
             expected="outputs classes",
-            hint="regions are independent sigmoids: each logit has its own zero, and a z-score across them would move it",
+            hint=(
+                "regions are independent sigmoids: each logit has its own zero, and a z-score"
+                " across them would move it"
+            ),
         )
     with torch.autocast(student.device.type, enabled=False):
-        s, t = (standardised(x, temperature) if standardise else wide(x) / temperature for x in (student, teacher.detach()))
+        s, t = (
+            standardised(x, temperature) if standardise else wide(x) / temperature
+            for x in (student, teacher.detach())
+        )
         if outputs == "classes":
             log_p, log_q = t.log_softmax(1), s.log_softmax(1)
             divergence = (log_p.exp() * (log_p - log_q)).sum(1)

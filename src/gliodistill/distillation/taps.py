@@ -12,13 +12,14 @@ from gliodistill.errors import RecipeError
 class FeatureTaps:
     """Collects what named stages of a network put out, while the context is open.
 
-    A name is one of the network's ``taps`` or the path of any submodule (``encoders.0.1``). Features keep
-    their graph: call the network under ``torch.no_grad()`` to read a teacher. Each call of the network
-    replaces the features of the call before; closing removes every hook and lets the features go.
+    A name is one of the network's ``taps`` or the path of any submodule (``encoders.0.1``).
+    Features keep
+    their graph: call the network under ``torch.no_grad()`` to read a teacher. Each call of the
+    network replaces the features of the call before; closing removes every hook and lets the
+    features go.
 
-        with FeatureTaps(student, ["bottleneck"]) as inner, FeatureTaps(teacher, ["bottleneck"]) as outer:
-            logits = student(x)
-            with torch.no_grad():
+        with FeatureTaps(student, ["bottleneck"]) as inner, FeatureTaps(teacher, ["bottleneck"]) as
+            outer: logits = student(x) with torch.no_grad():
                 teacher(x)
             loss = attention_transfer(inner.values(), outer.values())
 
@@ -38,12 +39,20 @@ class FeatureTaps:
         inner = {path: module for path, module in plain.named_modules() if path}
         valid = {**inner, **taps}
         if not names:
-            raise RecipeError("no feature taps named", field="taps", expected=_listed(taps or inner))
+            raise RecipeError(
+                "no feature taps named", field="taps", expected=_listed(taps or inner)
+            )
         for name in names:
             if name not in valid:
                 close = difflib.get_close_matches(name, list(valid), n=1)
                 hint = f"did you mean {close[0]!r}?" if close else "or the path of any submodule"
-                raise RecipeError("the network has no such feature tap", field="taps", got=name, expected=_listed(taps or inner), hint=hint)
+                raise RecipeError(
+                    "the network has no such feature tap",
+                    field="taps",
+                    got=name,
+                    expected=_listed(taps or inner),
+                    hint=hint,
+                )
         self._modules = {name: valid[name] for name in names}
         self._hooks: list[RemovableHandle] = []
         self._features: dict[str, Tensor] = {}
@@ -62,11 +71,14 @@ class FeatureTaps:
         """The features of one tap, ``B C X Y Z``.
 
         Raises:
-            RecipeError: not a tap of this reader, or the network has not been called since the context opened.
+            RecipeError: not a tap of this reader, or the network has not been called since the
+            context opened.
         """
         if name not in self._features:
             state = "was not reached" if name in self._modules else "is not read here"
-            raise RecipeError(f"the feature tap {state}", field="taps", got=name, expected=_listed(self._modules))
+            raise RecipeError(
+                f"the feature tap {state}", field="taps", got=name, expected=_listed(self._modules)
+            )
         return self._features[name]
 
     def values(self) -> list[Tensor]:

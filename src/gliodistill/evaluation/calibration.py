@@ -10,18 +10,22 @@ from gliodistill.evaluation.metrics import bounding_box
 
 BINS = 15
 MARGIN_MM = 10.0
-"""Voxels further than this outside the box that holds prediction and truth are left out: background, sure and right, hides the rest."""
+"""Voxels further than this outside the box that holds prediction and truth are left out:
+background, sure and right, hides the rest.
+"""
 
 TEXT = (
-    "ECE (Guo et al. 2017, binary form, 15 equal bins of the probability of the region: Σ share of voxels · |observed frequency − mean "
-    f"probability|) and Brier score are over the voxels of the box around prediction and truth of all regions, grown by {MARGIN_MM:g} mm; "
-    "null without probabilities. The reliability curve pools those voxels over studies."
+    "ECE (Guo et al. 2017, binary form, 15 equal bins of the probability of the region: Σ share of"
+    " voxels · |observed frequency − mean probability|) and Brier score are over the voxels of the"
+    f" box around prediction and truth of all regions, grown by {MARGIN_MM:g} mm; null without"
+    " probabilities. The reliability curve pools those voxels over studies."
 )
 
 
 @dataclass(frozen=True)
 class Bin:
-    """One bin of a reliability curve; bin i of 15 holds probabilities from i/15 up to (i + 1)/15 (the last one 1 as well).
+    """One bin of a reliability curve; bin i of 15 holds probabilities from i/15 up to (i + 1)/15
+    (the last one 1 as well).
 
     Attributes:
         voxels: how many fell into it.
@@ -39,8 +43,8 @@ class Reliability:
     """How often what was said with which probability was so; adds up over studies.
 
     Attributes:
-        voxels, probability, observed: float64 on 15, in each bin the number of voxels, the sum of their probabilities and
-            how many of them the truth holds.
+        voxels, probability, observed: float64 on 15, in each bin the number of voxels, the sum of
+            their probabilities and how many of them the truth holds.
         squares: sum over all voxels of (probability − truth)².
     """
 
@@ -59,14 +63,20 @@ class Reliability:
         """
         said, real = probability.ravel().astype(np.float64), truth.ravel()
         which = np.minimum((said * BINS).astype(np.intp), BINS - 1)
-        voxels, sums, hits = (np.bincount(which, weights=w, minlength=BINS).astype(np.float64) for w in (None, said, real))
+        voxels, sums, hits = (
+            np.bincount(which, weights=w, minlength=BINS).astype(np.float64)
+            for w in (None, said, real)
+        )
         return cls(voxels, sums, hits, float(((said - real) ** 2).sum()))
 
     @classmethod
     def total(cls, every: Iterable["Reliability"]) -> "Reliability":
         """All voxels of several studies together."""
         parts = list(every)
-        voxels, sums, hits = (np.sum([getattr(p, name) for p in parts], axis=0) for name in ("voxels", "probability", "observed"))
+        voxels, sums, hits = (
+            np.sum([getattr(p, name) for p in parts], axis=0)
+            for name in ("voxels", "probability", "observed")
+        )
         return cls(voxels, sums, hits, sum(part.squares for part in parts))
 
     @property
@@ -88,8 +98,11 @@ class Reliability:
         )
 
 
-def judged_box(anything: NDArray[np.bool_], spacing: tuple[float, ...]) -> tuple[slice, slice, slice]:
-    """The voxels that calibration is judged on: the box around ``anything`` grown by :data:`MARGIN_MM`, or everything where it is empty.
+def judged_box(
+    anything: NDArray[np.bool_], spacing: tuple[float, ...]
+) -> tuple[slice, slice, slice]:
+    """The voxels that calibration is judged on: the box around ``anything`` grown by
+    :data:`MARGIN_MM`, or everything where it is empty.
 
     Args:
         anything: bool on X Y Z, prediction or truth of any region.
@@ -97,5 +110,8 @@ def judged_box(anything: NDArray[np.bool_], spacing: tuple[float, ...]) -> tuple
     """
     box = bounding_box(anything) or tuple(slice(0, size) for size in anything.shape)
     margins = (round(MARGIN_MM / step) for step in spacing)
-    x, y, z = (slice(max(0, part.start - margin), part.stop + margin) for part, margin in zip(box, margins, strict=True))
+    x, y, z = (
+        slice(max(0, part.start - margin), part.stop + margin)
+        for part, margin in zip(box, margins, strict=True)
+    )
     return x, y, z

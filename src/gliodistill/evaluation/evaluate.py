@@ -1,4 +1,6 @@
-"""A folder of predictions against a cohort's truth: pairs that match, every study scored, probabilities judged."""
+"""A folder of predictions against a cohort's truth: pairs that match, every study scored,
+probabilities judged.
+"""
 
 import os
 from pathlib import Path
@@ -32,22 +34,24 @@ def evaluate(
 ) -> Scores:
     """Score a folder of predicted label maps: :func:`match_pairs`, then :func:`score_pairs`.
 
-    Ids, grids and label codes of all studies are checked, and every problem reported at once, before anything is
-    computed. A study that fails while being scored is recorded in ``failed`` and the others go on: look at
-    :attr:`Scores.ok`.
+    Ids, grids and label codes of all studies are checked, and every problem reported at once,
+    before anything is computed. A study that fails while being scored is recorded in ``failed`` and
+    the others go on: look at :attr:`Scores.ok`.
 
     Args:
         predictions: as in :func:`match_pairs`.
         truth: as in :func:`match_pairs`.
         layout: name of the truth's layout, instead of detecting it.
         labels: name of the truth's label convention, instead of detecting it.
-        prediction_labels: the same of the predictions; without it what ``segment`` noted beside them, or else the truth's.
+        prediction_labels: the same of the predictions; without it what ``segment`` noted beside
+        them, or else the truth's.
         jobs: studies scored at once; default: one per processor.
         rules: name of the rule set.
         task: what was segmented; it decides the regions.
         tolerance_mm: of the surface Dice; default: the rule set's own.
         probabilities: folder of ``<id>_prob….nii.gz``, for calibration.
-        subset: score only the studies that have a prediction, instead of calling the others missing.
+        subset: score only the studies that have a prediction, instead of calling the others
+            missing.
 
     Raises:
         ComparisonError: predictions and truth do not match (``.problems`` lists all).
@@ -77,14 +81,28 @@ def score_pairs(pairs: Pairs, rules: Rules, *, jobs: int | None = None) -> Score
         jobs: studies scored at once; default: one per processor.
     """
     outcomes = each(pairs.pairs, lambda pair: _score(pair, pairs, rules), jobs, "scoring studies")
-    done = {id: outcome for id, outcome in sorted(outcomes.items()) if not isinstance(outcome, Exception)}
-    failed = {id: _one_line(outcome) for id, outcome in sorted(outcomes.items()) if isinstance(outcome, Exception)}
+    done = {
+        id: outcome
+        for id, outcome in sorted(outcomes.items())
+        if not isinstance(outcome, Exception)
+    }
+    failed = {
+        id: _one_line(outcome)
+        for id, outcome in sorted(outcomes.items())
+        if isinstance(outcome, Exception)
+    }
     curves: dict[str, list[Reliability]] = {}
     for _, counts in done.values():
         for region, reliability in counts.items():
             curves.setdefault(region, []).append(reliability)
     calibration = {region: Reliability.total(every).bins for region, every in curves.items()}
-    return Scores(rules, {id: values for id, (values, _) in done.items()}, failed, pairs.provenance, calibration or None)
+    return Scores(
+        rules,
+        {id: values for id, (values, _) in done.items()},
+        failed,
+        pairs.provenance,
+        calibration or None,
+    )
 
 
 def _score(pair: Pair, pairs: Pairs, rules: Rules) -> tuple[StudyScores, dict[str, Reliability]]:
@@ -96,12 +114,16 @@ def _score(pair: Pair, pairs: Pairs, rules: Rules) -> tuple[StudyScores, dict[st
     predicted = region_masks(prediction.data[box], pairs.prediction_labels, regions)
     true = region_masks(truth.data[box], pairs.truth_labels, regions)
     beyond = truth.data.size - true[0].size
-    scores = score_study(predicted, true, truth.spacing, rules, voxel_ml=truth.voxel_ml, beyond=beyond)
+    scores = score_study(
+        predicted, true, truth.spacing, rules, voxel_ml=truth.voxel_ml, beyond=beyond
+    )
     counts: dict[str, Reliability] = {}
     if pair.probabilities is not None:
         judged = judged_box(any_label, truth.spacing)
         real = pairs.truth_labels.to_regions(truth.data[judged])
-        for region, probability, mask in zip(REGIONS, _read_probabilities(pair.probabilities), real, strict=True):
+        for region, probability, mask in zip(
+            REGIONS, _read_probabilities(pair.probabilities), real, strict=True
+        ):
             counts[region] = Reliability.of(probability.data[judged], mask)
             scores[region] |= {"ece": counts[region].ece, "brier": counts[region].brier}
     return scores, counts
@@ -115,7 +137,9 @@ def _read_probabilities(path: Path) -> list[Volume]:
     for volume in maps:
         low, high = float(volume.data.min()), float(volume.data.max())
         if not (low >= 0.0 and high <= 1.0):
-            raise EvaluationError("not probabilities", file=path, got=f"{low:.4g} … {high:.4g}", expected="0 … 1")
+            raise EvaluationError(
+                "not probabilities", file=path, got=f"{low:.4g} … {high:.4g}", expected="0 … 1"
+            )
     return maps
 
 

@@ -1,4 +1,6 @@
-"""Lesions: connected components of truth and prediction, how they are merged, and which meets which."""
+"""Lesions: connected components of truth and prediction, how they are merged, and which meets
+which.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +13,8 @@ Components = NDArray[np.unsignedinteger[Any]]
 
 
 def components(mask: Mask) -> tuple[Components, int]:
-    """Connected components, neighbours by face, edge or corner (26): labels 1 … N on X Y Z, 0 outside, and N.
+    """Connected components, neighbours by face, edge or corner (26): labels 1 … N on X Y Z, 0
+    outside, and N.
 
     Args:
         mask: bool on X Y Z.
@@ -29,7 +32,8 @@ def dilate(mask: Mask, times: int) -> Mask:
         mask: bool on X Y Z; nothing grows beyond the array.
         times: how often.
     """
-    # In one row of all voxels a neighbour is a fixed step away; the border keeps what grows from coming in at the other side.
+    # In one row of all voxels a neighbour is a fixed step away; the border keeps what grows from
+    # coming in at the other side.
     padded = np.pad(np.ascontiguousarray(mask), times)
     grown, (x, y, z) = padded.ravel(), padded.strides
     for _ in range(times):
@@ -74,11 +78,13 @@ class Lesions:
         Args:
             prediction: bool on X Y Z.
             truth: bool on X Y Z.
-            merge: so often the truth is dilated first. Truth components whose dilations touch are one lesion, and
-                predictions that touch the dilation have met it; 0: components as they are, met where a voxel is shared.
+            merge: so often the truth is dilated first. Truth components whose dilations touch are
+                one lesion, and predictions that touch the dilation have met it; 0: components as
+                they are, met where a voxel is shared.
         """
         predicted, predicted_count = components(prediction)
-        # A crop to what both masks hold changes nothing: where two dilations touch, they do so between the two lesions.
+        # A crop to what both masks hold changes nothing: where two dilations touch, they do so
+        # between the two lesions.
         around, count = components(dilate(truth, merge))
         lesions = around * truth if merge else around
         near = _pairs(around, predicted, count, predicted_count)
@@ -95,11 +101,15 @@ class Lesions:
         )
 
 
-def _pairs(first: Components, second: Components, first_count: int, second_count: int) -> NDArray[np.int64]:
+def _pairs(
+    first: Components, second: Components, first_count: int, second_count: int
+) -> NDArray[np.int64]:
     """How many voxels carry each pair of labels other than 0."""
     here = np.flatnonzero((first > 0) & (second > 0))
     flat = first.ravel()[here].astype(np.int64) * (second_count + 1) + second.ravel()[here]
-    return np.bincount(flat, minlength=(first_count + 1) * (second_count + 1)).reshape(first_count + 1, second_count + 1)
+    return np.bincount(flat, minlength=(first_count + 1) * (second_count + 1)).reshape(
+        first_count + 1, second_count + 1
+    )
 
 
 def f1(found: int, false: int, missed: int) -> float | None:

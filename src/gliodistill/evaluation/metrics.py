@@ -1,4 +1,6 @@
-"""What is measured of one region: the facts about each metric, and the plain ones of two boolean masks on one grid."""
+"""What is measured of one region: the facts about each metric, and the plain ones of two boolean
+masks on one grid.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +59,9 @@ FACTS: dict[str, Fact] = {
     "small_tp": Fact("small lesions found", "", "", ".4g"),
     "small_fn": Fact("small lesions missed", "", "lower", ".4g"),
 }
-"""Every metric that any rule set gives, by its name in scores. What each means exactly is in the rule set's text."""
+"""Every metric that any rule set gives, by its name in scores. What each means exactly is in the
+rule set's text.
+"""
 
 
 def dice(prediction: Mask, truth: Mask) -> float | None:
@@ -81,9 +85,11 @@ def sensitivity(prediction: Mask, truth: Mask) -> float | None:
 
 
 def specificity(prediction: Mask, truth: Mask, beyond: int = 0) -> float | None:
-    """Share of the voxels outside the truth, in the whole image, that the prediction leaves out, 0 … 1.
+    """Share of the voxels outside the truth, in the whole image, that the prediction leaves out, 0
+    … 1.
 
-    None where the truth fills the image. A tumour is a small part of a head, so this lies near 1 for any
+    None where the truth fills the image. A tumour is a small part of a head, so this lies near 1
+    for any
     sane prediction: it is reported because tables ask for it, not because it tells models apart.
 
     Args:
@@ -104,11 +110,12 @@ def volume_ml(mask: Mask, voxel_ml: float) -> float:
 def hd95_mm(prediction: Mask, truth: Mask, spacing: Sequence[float]) -> float | None:
     """Robust Hausdorff distance between the surfaces of two masks, in mm.
 
-    The surface of a mask is its voxels with a face neighbour outside (6-neighbour erosion; beyond the image
-    counts as outside). From each surface voxel centre of one mask the distance to the nearest surface voxel
-    centre of the other is taken, in both directions; the result is the larger of the two 95th percentiles
-    (linear interpolation). This is MONAI's ``compute_hausdorff_distance(percentile=95)``; implementations that
-    pool both directions before the percentile (MedPy ``hd95``) give other, mostly smaller, numbers.
+    The surface of a mask is its voxels with a face neighbour outside (6-neighbour erosion; beyond
+    the image counts as outside). From each surface voxel centre of one mask the distance to the
+    nearest surface voxel centre of the other is taken, in both directions; the result is the larger
+    of the two 95th percentiles (linear interpolation). This is MONAI's
+    ``compute_hausdorff_distance(percentile=95)``; implementations that pool both directions before
+    the percentile (MedPy ``hd95``) give other, mostly smaller, numbers.
 
     Args:
         prediction: bool on X Y Z.
@@ -116,15 +123,20 @@ def hd95_mm(prediction: Mask, truth: Mask, spacing: Sequence[float]) -> float | 
         spacing: voxel size along X, Y, Z in mm.
 
     Returns:
-        Millimetres, ≥ 0, exact; None where either mask is empty (a rule set decides what that is worth).
+        Millimetres, ≥ 0, exact; None where either mask is empty (a rule set decides what that is
+        worth).
     """
     if not prediction.any() or not truth.any():
         return None
-    return SurfaceDistances.of(Surface.voxels(prediction), Surface.voxels(truth), spacing).hd95_of_worse_direction()
+    return SurfaceDistances.of(
+        Surface.voxels(prediction), Surface.voxels(truth), spacing
+    ).hd95_of_worse_direction()
 
 
 def bounding_box(mask: Mask) -> Box | None:
-    """The smallest box of slices that holds every true voxel of a mask on X Y Z, or None where there is none."""
+    """The smallest box of slices that holds every true voxel of a mask on X Y Z, or None where
+    there is none.
+    """
     box = [slice(None)] * 3
     # Along the axis of the longest stride first: what it leaves out is never looked at again.
     for axis in sorted(range(3), key=lambda axis: -mask.strides[axis]):

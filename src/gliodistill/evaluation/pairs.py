@@ -1,4 +1,6 @@
-"""Which prediction belongs to which truth, and whether they can be compared at all: everything is checked before anything is scored."""
+"""Which prediction belongs to which truth, and whether they can be compared at all: everything is
+checked before anything is scored.
+"""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +13,11 @@ import numpy as np
 
 from gliodistill.errors import EvaluationError, GliodistillError, LabelError
 from gliodistill.evaluation.metrics import bounding_box
-from gliodistill.evaluation.predictions import find_predictions, find_probabilities, noted_convention
+from gliodistill.evaluation.predictions import (
+    find_predictions,
+    find_probabilities,
+    noted_convention,
+)
 from gliodistill.evaluation.strata import describe_sequences
 from gliodistill.images.volume import Volume
 from gliodistill.progress import track
@@ -33,9 +39,14 @@ class ComparisonError(EvaluationError):
         self.problems = tuple(problems)
         more = f" | … {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         many = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(f"cannot compare with the truth, {many}: {' | '.join(problems[:SHOWN])}{more}", file=predictions)
+        super().__init__(
+            f"cannot compare with the truth, {many}: {' | '.join(problems[:SHOWN])}{more}",
+            file=predictions,
+        )
 
-    def __reduce__(self) -> tuple[type[Self], tuple[object, list[str]]]:  # so that it can leave a worker process
+    def __reduce__(
+        self,
+    ) -> tuple[type[Self], tuple[object, list[str]]]:  # so that it can leave a worker process
         return type(self), (self.file, list(self.problems))
 
 
@@ -47,7 +58,8 @@ class Pair:
         id: of the study.
         prediction: label map.
         truth: label map on the same grid.
-        probabilities: 4-D image with the predicted probability of WT, TC and ET, where there is one.
+        probabilities: 4-D image with the predicted probability of WT, TC and ET, where there is
+        one.
         images: sequence → image of the truth's study (not read for scoring: a report draws them).
     """
 
@@ -89,11 +101,13 @@ def match_pairs(
     """Find the prediction of every study and check that it can be compared; nothing is scored.
 
     Args:
-        predictions: folder of ``<id>.nii.gz`` or ``<id>/<id>_seg.nii.gz``, a cohort in any known layout, or a manifest.
+        predictions: folder of ``<id>.nii.gz`` or ``<id>/<id>_seg.nii.gz``, a cohort in any known
+        layout, or a manifest.
         truth: cohort in any known layout; its studies without truth do not count.
         layout: name of the truth's layout, instead of detecting it.
         labels: name of the truth's label convention, instead of detecting it.
-        prediction_labels: the same of the predictions; without it what ``segment`` noted beside them, or else the truth's.
+        prediction_labels: the same of the predictions; without it what ``segment`` noted beside
+        them, or else the truth's.
         probabilities: folder of ``<id>_prob….nii.gz``, for calibration.
         subset: leave out studies without a prediction, instead of calling it missing.
         jobs: studies checked at once; default: one per processor.
@@ -108,13 +122,19 @@ def match_pairs(
     folder = Path(predictions)
     if prediction_labels is not None and prediction_labels not in CONVENTIONS:
         raise LabelError(
-            "unknown label convention", file=folder, field="prediction-labels", got=prediction_labels, expected=", ".join(CONVENTIONS)
+            "unknown label convention",
+            file=folder,
+            field="prediction-labels",
+            got=prediction_labels,
+            expected=", ".join(CONVENTIONS),
         )
     cohort = open_cohort(truth, layout=layout, labels=labels)
     truths = {record.id: record.truth for record in cohort.studies if record.truth is not None}
     convention = cohort.convention
     if not truths or convention is None:
-        raise EvaluationError("no truth to compare with", file=truth, got=f"{len(cohort)} studies without a label map")
+        raise EvaluationError(
+            "no truth to compare with", file=truth, got=f"{len(cohort)} studies without a label map"
+        )
     found, problems = find_predictions(folder, {record.id for record in cohort.studies})
     for id in sorted(found.keys() - truths.keys()):
         problems.append(f"{id}: prediction without a truth ({found[id].path})")
@@ -125,7 +145,10 @@ def match_pairs(
     if probabilities is not None:
         maps, doubtful = find_probabilities(Path(probabilities), ids)
         problems += doubtful
-    images = {record.id: {str(name): file for name, file in record.images.items()} for record in cohort.studies}
+    images = {
+        record.id: {str(name): file for name, file in record.images.items()}
+        for record in cohort.studies
+    }
     pairs = tuple(Pair(id, found[id], truths[id], maps.get(id), images[id]) for id in ids)
 
     noted = None if prediction_labels else noted_convention(pair.prediction for pair in pairs)
@@ -133,13 +156,20 @@ def match_pairs(
     checked = each(pairs, lambda pair: _check(pair, convention, meant), jobs, "checking studies")
     for id in sorted(checked):
         outcome = checked[id]
-        problems += [f"{id}: {outcome}"] if isinstance(outcome, Exception) else [f"{id}: {line}" for line in outcome]
+        problems += (
+            [f"{id}: {outcome}"]
+            if isinstance(outcome, Exception)
+            else [f"{id}: {line}" for line in outcome]
+        )
     if prediction_labels is None and noted is None and pairs and not problems:
         problems += _contradiction(pairs, convention)
     if problems:
         raise ComparisonError(folder, problems)
     provenance = {
-        "prediction_labels": f"{meant.name} ({'declared' if prediction_labels else 'noted beside them' if noted else 'as the truth'})",
+        "prediction_labels": (
+            f"{meant.name}"
+            f" ({'declared' if prediction_labels else 'noted beside them' if noted else 'as the truth'})"
+        ),
         "truth_labels": f"{convention.name} ({'declared' if labels else 'detected'})",
         "studies": f"{len(pairs)} of {len(truths)} with truth",
         "sequences": describe_sequences({pair.id: pair.images for pair in pairs}),
@@ -147,7 +177,9 @@ def match_pairs(
     return Pairs(pairs, meant, convention, provenance)
 
 
-def each(pairs: Sequence[Pair], work: Callable[[Pair], Result], jobs: int | None, what: str) -> dict[str, Result | Exception]:
+def each(
+    pairs: Sequence[Pair], work: Callable[[Pair], Result], jobs: int | None, what: str
+) -> dict[str, Result | Exception]:
     """What ``work`` gives for each pair, or the exception it raised, by id.
 
     Args:
@@ -157,11 +189,15 @@ def each(pairs: Sequence[Pair], work: Callable[[Pair], Result], jobs: int | None
         what: a verb and noun for the progress bar.
     """
     if jobs is not None and jobs < 1:
-        raise EvaluationError("unusable number of jobs", field="jobs", got=jobs, expected="1 or more")
-    # Threads, not processes: reading, counting and the k-d tree all let go of the interpreter, and nothing has to
-    # be importable, pickled or started anew in a caller's script.
+        raise EvaluationError(
+            "unusable number of jobs", field="jobs", got=jobs, expected="1 or more"
+        )
+    # Threads, not processes: reading, counting and the k-d tree all let go of the interpreter, and
+    # nothing has to be importable, pickled or started anew in a caller's script.
     results: dict[str, Result | Exception] = {}
-    with ThreadPoolExecutor(max_workers=min(jobs or os.cpu_count() or 1, max(len(pairs), 1))) as pool:
+    with ThreadPoolExecutor(
+        max_workers=min(jobs or os.cpu_count() or 1, max(len(pairs), 1))
+    ) as pool:
         futures = {pool.submit(work, pair): pair.id for pair in pairs}
         try:
             for future in track(as_completed(futures), what, total=len(futures)):
@@ -182,7 +218,8 @@ def read_map(file: ImageFile) -> Volume:
     """A label map, its axes in canonical order."""
     from gliodistill.images.nifti import read_labels
 
-    # Two files may store one grid with other axes; canonical order makes them comparable without resampling.
+    # Two files may store one grid with other axes; canonical order makes them comparable without
+    # resampling.
     return read_labels(file.path, file.channel).canonical()
 
 
@@ -192,7 +229,9 @@ def _grid(volume: Volume) -> str:
     return f"{'×'.join(map(str, volume.shape))} of {spacing} mm from ({origin})"
 
 
-def _check(pair: Pair, truth_convention: LabelConvention, prediction_convention: LabelConvention) -> list[str]:
+def _check(
+    pair: Pair, truth_convention: LabelConvention, prediction_convention: LabelConvention
+) -> list[str]:
     """What is wrong with one pair, a line each."""
     problems, volumes = [], []
     for name, file, convention in (
@@ -205,7 +244,13 @@ def _check(pair: Pair, truth_convention: LabelConvention, prediction_convention:
             if box is not None:
                 convention.check(volume.data[box])
         except LabelError as error:
-            error_file = LabelError(error.problem, file=file.path, got=error.got, expected=error.expected, hint=_declare(name))
+            error_file = LabelError(
+                error.problem,
+                file=file.path,
+                got=error.got,
+                expected=error.expected,
+                hint=_declare(name),
+            )
             problems.append(f"{name} {error_file}")
             volumes.append(volume)
         except GliodistillError as error:
@@ -230,14 +275,19 @@ def _check_probabilities(path: Path, truth: Volume) -> list[str]:
     grid = Volume(np.broadcast_to(np.uint8(0), header.shape), header.affine).canonical()
     problems = []
     if header.channels != len(REGIONS):
-        problems.append(f"probabilities {path}: {header.channels or 1} channels instead of {len(REGIONS)} ({', '.join(REGIONS)})")
+        problems.append(
+            f"probabilities {path}: {header.channels or 1} channels instead of {len(REGIONS)}"
+            f" ({', '.join(REGIONS)})"
+        )
     if not grid.same_grid(truth):
         problems.append(f"grids differ: probabilities {_grid(grid)}, truth {_grid(truth)}")
     return problems
 
 
 def _contradiction(pairs: Sequence[Pair], assumed: LabelConvention) -> list[str]:
-    """A line if the predictions themselves say that they follow another convention than ``assumed``."""
+    """A line if the predictions themselves say that they follow another convention than
+    ``assumed``.
+    """
     from gliodistill.studies.label_evidence import detect_convention
 
     records = [StudyRecord(pair.id, pair.id, {}, pair.prediction) for pair in pairs]
@@ -245,7 +295,8 @@ def _contradiction(pairs: Sequence[Pair], assumed: LabelConvention) -> list[str]
         seen = detect_convention(records).convention
     except LabelError:
         return []
-    # Only codes that both know can be mixed up; those that the truth's convention does not know were refused before.
+    # Only codes that both know can be mixed up; those that the truth's convention does not know
+    # were refused before.
     codes = np.array([[sorted(set(seen.codes) & set(assumed.codes))]], dtype=np.uint8)
     if np.array_equal(seen.to_regions(codes), assumed.to_regions(codes)):
         return []
@@ -256,4 +307,8 @@ def _contradiction(pairs: Sequence[Pair], assumed: LabelConvention) -> list[str]
 
 
 def _declare(name: str) -> str:
-    return "declare theirs with --prediction-labels" if name == "prediction" else "declare the right convention with --labels"
+    return (
+        "declare theirs with --prediction-labels"
+        if name == "prediction"
+        else "declare the right convention with --labels"
+    )

@@ -14,16 +14,20 @@ SUFFIXES = ("_seg", "-seg")
 PROBABILITIES = ("_prob", "-prob")
 
 
-def find_predictions(folder: Path, known_ids: Collection[str]) -> tuple[dict[str, ImageFile], list[str]]:
+def find_predictions(
+    folder: Path, known_ids: Collection[str]
+) -> tuple[dict[str, ImageFile], list[str]]:
     """Study id → label map, and the problems noticed.
 
-    Taken, in this order: ``<id>.nii.gz`` or ``<id>_seg.nii.gz`` in the folder itself, ``<id>/<id>_seg.nii.gz`` or
-    ``<id>/<id>.nii.gz`` in sub-folders (``-seg`` and ``.nii`` as well); where there is none of these, the truths
-    of a cohort in any known layout. A manifest (a file) says for itself. Probability maps of known studies are passed over.
+    Taken, in this order: ``<id>.nii.gz`` or ``<id>_seg.nii.gz`` in the folder itself,
+    ``<id>/<id>_seg.nii.gz`` or ``<id>/<id>.nii.gz`` in sub-folders (``-seg`` and ``.nii`` as well);
+    where there is none of these, the truths of a cohort in any known layout. A manifest (a file)
+    says for itself. Probability maps of known studies are passed over.
 
     Args:
         folder: of predictions, or a manifest.
-        known_ids: ids of the truth, which settle whether a name that ends in ``_seg`` is an id itself.
+        known_ids: ids of the truth, which settle whether a name that ends in ``_seg`` is an id
+            itself.
 
     Raises:
         EvaluationError: no such folder, or nothing in it.
@@ -31,25 +35,37 @@ def find_predictions(folder: Path, known_ids: Collection[str]) -> tuple[dict[str
     if folder.is_file():
         return _of_cohort(folder), []
     if not folder.is_dir():
-        raise EvaluationError("no such folder of predictions", file=folder, expected="a folder with <id>.nii.gz or <id>/<id>_seg.nii.gz")
+        raise EvaluationError(
+            "no such folder of predictions",
+            file=folder,
+            expected="a folder with <id>.nii.gz or <id>/<id>_seg.nii.gz",
+        )
     found: dict[str, list[Path]] = defaultdict(list)
     beside = tuple(f"{id}{mark}" for id in known_ids for mark in PROBABILITIES)
     for file in _nifti(folder):
         if _stem(file) in known_ids or not file.name.startswith(beside):
             found[_id_of(file, known_ids)].append(file)
-    for inner in sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
+    for inner in sorted(
+        entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    ):
         for file in _nifti(inner):
-            # In a study's own folder lie images as well: only a label map carries exactly the folder's name.
+            # In a study's own folder lie images as well: only a label map carries exactly the
+            # folder's name.
             if _stem(file) in {inner.name, *(inner.name + suffix for suffix in SUFFIXES)}:
                 found[inner.name].append(file)
     if found:
-        problems = [f"{id}: two predictions: {files[0]} and {files[1]}" for id, files in sorted(found.items()) if len(files) > 1]
+        problems = [
+            f"{id}: two predictions: {files[0]} and {files[1]}"
+            for id, files in sorted(found.items())
+            if len(files) > 1
+        ]
         return {id: ImageFile(files[0]) for id, files in sorted(found.items())}, problems
     return _of_cohort(folder), []
 
 
 def find_probabilities(folder: Path, ids: Collection[str]) -> tuple[dict[str, Path], list[str]]:
-    """Study id → probability map, and the problems noticed: each study must have one, ``<id>_prob….nii.gz`` (or ``-prob…``, ``.nii``).
+    """Study id → probability map, and the problems noticed: each study must have one,
+    ``<id>_prob….nii.gz`` (or ``-prob…``, ``.nii``).
 
     Args:
         folder: of probability maps.
@@ -59,21 +75,34 @@ def find_probabilities(folder: Path, ids: Collection[str]) -> tuple[dict[str, Pa
         EvaluationError: no such folder.
     """
     if not folder.is_dir():
-        raise EvaluationError("no such folder of probabilities", file=folder, expected="a folder with <id>_prob.nii.gz")
+        raise EvaluationError(
+            "no such folder of probabilities",
+            file=folder,
+            expected="a folder with <id>_prob.nii.gz",
+        )
     found: dict[str, Path] = {}
     problems = []
     files = _nifti(folder)
     for id in ids:
-        of_id = [file for file in files if file.name.startswith(tuple(id + mark for mark in PROBABILITIES))]
+        of_id = [
+            file
+            for file in files
+            if file.name.startswith(tuple(id + mark for mark in PROBABILITIES))
+        ]
         if len(of_id) == 1:
             found[id] = of_id[0]
         else:
-            problems.append(f"{id}: two probability maps: {of_id[0]} and {of_id[1]}" if of_id else f"{id}: no probability map in {folder}")
+            problems.append(
+                f"{id}: two probability maps: {of_id[0]} and {of_id[1]}"
+                if of_id
+                else f"{id}: no probability map in {folder}"
+            )
     return found, problems
 
 
 def noted_convention(files: Iterable[ImageFile]) -> LabelConvention | None:
-    """The convention that ``segment`` noted in the ``<id>.json`` beside each map; None where one lacks it or they differ.
+    """The convention that ``segment`` noted in the ``<id>.json`` beside each map; None where one
+    lacks it or they differ.
 
     Args:
         files: label maps.
@@ -81,12 +110,21 @@ def noted_convention(files: Iterable[ImageFile]) -> LabelConvention | None:
     noted = set()
     for file in files:
         try:
-            labels = json.loads((file.path.parent / f"{_stem(file.path)}.json").read_text())["labels"]
+            labels = json.loads((file.path.parent / f"{_stem(file.path)}.json").read_text())[
+                "labels"
+            ]
             noted.add((labels["convention"], *sorted(labels["codes"].items())))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
     conventions = CONVENTIONS.values()
-    return next((c for c in conventions if noted == {(c.name, *sorted((str(code), str(t)) for code, t in c.codes.items()))}), None)
+    return next(
+        (
+            c
+            for c in conventions
+            if noted == {(c.name, *sorted((str(code), str(t)) for code, t in c.codes.items()))}
+        ),
+        None,
+    )
 
 
 def _of_cohort(path: Path) -> dict[str, ImageFile]:
@@ -95,15 +133,26 @@ def _of_cohort(path: Path) -> dict[str, ImageFile]:
     try:
         cohort, _ = find_cohort(path)
     except StudyError as error:
-        raise EvaluationError("no predictions", file=path, got=error.got, expected="<id>.nii.gz or <id>/<id>_seg.nii.gz") from error
+        raise EvaluationError(
+            "no predictions",
+            file=path,
+            got=error.got,
+            expected="<id>.nii.gz or <id>/<id>_seg.nii.gz",
+        ) from error
     labelled = {record.id: record.truth for record in cohort.studies if record.truth is not None}
     if not labelled:
-        raise EvaluationError("no label map among the studies", file=path, got=f"{len(cohort)} studies without one")
+        raise EvaluationError(
+            "no label map among the studies", file=path, got=f"{len(cohort)} studies without one"
+        )
     return labelled
 
 
 def _nifti(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.name.endswith(ENDINGS) and not file.name.startswith(".") and file.is_file())
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.name.endswith(ENDINGS) and not file.name.startswith(".") and file.is_file()
+    )
 
 
 def _stem(file: Path) -> str:

@@ -1,4 +1,6 @@
-"""Which model is best over all patients, regions and metrics: ranks per patient, as the BraTS challenges rank."""
+"""Which model is best over all patients, regions and metrics: ranks per patient, as the BraTS
+challenges rank.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,16 +61,19 @@ class Ranking:
     failed: int
 
 
-def rank_models(models: Sequence[str], values: NDArray[np.float64], failed: NDArray[np.bool_], *, seed: int = 0) -> Ranking:
+def rank_models(
+    models: Sequence[str], values: NDArray[np.float64], failed: NDArray[np.bool_], *, seed: int = 0
+) -> Ranking:
     """Rank models over patients, as the BraTS challenges do since 2017.
 
-    In every cell (patient × region × metric) the models are ranked, 1 for the best, equal values sharing their mean
-    rank. A model's mean rank over all cells orders the models (Bakas et al. 2018, arXiv:1811.02629: "final ranking
-    score"). A model that failed on a patient is last there in every cell. A cell that is undefined in some model that
-    did not fail is left out for all. For each pair, the patients' ranks are exchanged between the two models at random
-    (all ways where there are at most 100 000, else 100 000 of them, the ranking itself counted among them); the
-    p-value is how often the mean ranks then differ at least as much as they do. Here both directions count; the
-    challenge counts only the one observed, about half of it.
+    In every cell (patient × region × metric) the models are ranked, 1 for the best, equal values
+    sharing their mean rank. A model's mean rank over all cells orders the models (Bakas et al.
+    2018, arXiv:1811.02629: "final ranking score"). A model that failed on a patient is last there
+    in every cell. A cell that is undefined in some model that did not fail is left out for all. For
+    each pair, the patients' ranks are exchanged between the two models at random (all ways where
+    there are at most 100 000, else 100 000 of them, the ranking itself counted among them); the
+    p-value is how often the mean ranks then differ at least as much as they do. Here both
+    directions count; the challenge counts only the one observed, about half of it.
 
     Args:
         models: their names.
@@ -82,7 +87,8 @@ def rank_models(models: Sequence[str], values: NDArray[np.float64], failed: NDAr
     from scipy.stats import rankdata
 
     last = np.where(failed[:, :, None], np.inf, values)
-    # A cell that is undefined in one model is NaN in all; where all failed there is nothing to rank.
+    # A cell that is undefined in one model is NaN in all; where all failed there is nothing to
+    # rank.
     ranks: NDArray[np.float64] = rankdata(last, axis=0, nan_policy="propagate")
     scored: NDArray[np.bool_] = np.asarray(~failed.all(axis=0))  # by at least one model
     ranked = ~np.isnan(ranks[0]) & scored[:, None]

@@ -18,8 +18,9 @@ class PairedDifference(NamedTuple):
     Attributes:
         mean: mean difference.
         low, high: ends of the percentile bootstrap interval, 2.5 % and 97.5 %.
-        wilcoxon_p: two-sided Wilcoxon signed-rank p-value over the studies that differ, 1 where none does; exact for up to
-            16 of them, and up to 50 without tied differences, else from the normal distribution.
+        wilcoxon_p: two-sided Wilcoxon signed-rank p-value over the studies that differ, 1 where
+            none does; exact for up to 16 of them, and up to 50 without tied differences, else from
+            the normal distribution.
     """
 
     mean: float
@@ -28,7 +29,9 @@ class PairedDifference(NamedTuple):
     wilcoxon_p: float
 
 
-def paired_difference(a: Sequence[float], b: Sequence[float], seed: int = 0, *, resamples: int = 10_000) -> PairedDifference:
+def paired_difference(
+    a: Sequence[float], b: Sequence[float], seed: int = 0, *, resamples: int = 10_000
+) -> PairedDifference:
     """Compare two models on the same studies.
 
     The interval is :func:`mean_interval` of the differences.
@@ -47,11 +50,14 @@ def paired_difference(a: Sequence[float], b: Sequence[float], seed: int = 0, *, 
     return PairedDifference(float(differences.mean()), low, high, _wilcoxon(differences))
 
 
-def mean_interval(values: Sequence[float] | NDArray[np.float64], seed: int = 0, *, resamples: int = 10_000) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of a mean over studies (Efron & Tibshirani 1993, chapter 13).
+def mean_interval(
+    values: Sequence[float] | NDArray[np.float64], seed: int = 0, *, resamples: int = 10_000
+) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of a mean over studies (Efron & Tibshirani 1993, chapter
+    13).
 
-    Drawn from ``seed``: equal input gives equal output. With fewer than about 10 studies it is too narrow; say so
-    beside it.
+    Drawn from ``seed``: equal input gives equal output. With fewer than about 10 studies it is too
+    narrow; say so beside it.
 
     Args:
         values: one finite value per study, at least two.
@@ -64,7 +70,9 @@ def mean_interval(values: Sequence[float] | NDArray[np.float64], seed: int = 0, 
     step = max(1, 2_000_000 // sample.size)
     for start in range(0, resamples, step):
         stop = min(resamples, start + step)
-        means[start:stop] = sample[generator.integers(0, sample.size, (stop - start, sample.size))].mean(axis=1)
+        means[start:stop] = sample[
+            generator.integers(0, sample.size, (stop - start, sample.size))
+        ].mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 
@@ -72,8 +80,9 @@ def mean_interval(values: Sequence[float] | NDArray[np.float64], seed: int = 0, 
 def rank_biserial(a: Sequence[float], b: Sequence[float]) -> float | None:
     """Matched-pairs rank-biserial correlation, the effect size of the Wilcoxon signed-rank test.
 
-    ``(W⁺ - W⁻) / (W⁺ + W⁻)`` with the rank sums of the positive and the negative differences ``a - b``, equal
-    differences left out and tied ones given their mean rank (Kerby, Comprehensive Psychology 2014, 3:11).
+    ``(W⁺ - W⁻) / (W⁺ + W⁻)`` with the rank sums of the positive and the negative differences ``a -
+    b``, equal differences left out and tied ones given their mean rank (Kerby, Comprehensive
+    Psychology 2014, 3:11).
 
     Args:
         a: one finite value per study.
@@ -98,8 +107,9 @@ def rank_biserial(a: Sequence[float], b: Sequence[float]) -> float | None:
 def cohens_dz(a: Sequence[float], b: Sequence[float]) -> float | None:
     """Cohen's d_z: mean difference ``a - b`` over the sample standard deviation of the differences.
 
-    The standardised effect of a paired design (Lakens, Frontiers in Psychology 2013, 4:863, equation 6); it is
-    larger than the d of two separate groups where the models agree on which studies are hard.
+    The standardised effect of a paired design (Lakens, Frontiers in Psychology 2013, 4:863,
+    equation 6); it is larger than the d of two separate groups where the models agree on which
+    studies are hard.
 
     Returns:
         None where all differences are equal: there is nothing to divide by.
@@ -114,10 +124,11 @@ def cohens_dz(a: Sequence[float], b: Sequence[float]) -> float | None:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: the family-wise error rate of all tests together is kept, whatever their dependence.
+    """Holm's step-down correction: the family-wise error rate of all tests together is kept,
+    whatever their dependence.
 
-    The smallest of m values is multiplied by m, the next by m - 1, …; none may fall below one before it, none exceeds 1
-    (Holm, Scandinavian Journal of Statistics 1979, 6:65-70).
+    The smallest of m values is multiplied by m, the next by m - 1, …; none may fall below one
+    before it, none exceeds 1 (Holm, Scandinavian Journal of Statistics 1979, 6:65-70).
 
     Args:
         p_values: of the whole family, 0 … 1, in any order.
@@ -128,18 +139,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
     values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(values, kind="stable")
     adjusted = np.empty_like(values)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1)))
+    adjusted[order] = np.minimum(
+        1.0, np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1))
+    )
     return [float(value) for value in adjusted]
 
 
 def sign_flip_tests(differences: NDArray[np.float64], seed: int = 0) -> list[float]:
     """Two-sided p-value of "each difference could as well have the other sign", for each column.
 
-    The statistic is a column's sum; p is the share of sign flips of the rows in which it is at least as far from zero. All
-    ways where there are at most 100 000, else 100 000 drawn ones and the observed one besides (Phipson & Smyth 2010).
+    The statistic is a column's sum; p is the share of sign flips of the rows in which it is at
+    least as far from zero. All ways where there are at most 100 000, else 100 000 drawn ones and
+    the observed one besides (Phipson & Smyth 2010).
 
     Args:
-        differences: rows × columns; whole or half numbers, so that sums are exact and no tolerance is needed.
+        differences: rows × columns; whole or half numbers, so that sums are exact and no tolerance
+        is needed.
         seed: of the drawing.
     """
     observed = np.abs(differences.sum(axis=0))
@@ -156,10 +171,15 @@ def _differences(a: Sequence[float], b: Sequence[float]) -> NDArray[np.float64]:
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.shape != second.shape or first.ndim != 1 or first.size < 2:
         got = f"{first.shape} and {second.shape}"
-        raise EvaluationError("values are not paired", got=got, expected="two rows of one length, at least 2")
+        raise EvaluationError(
+            "values are not paired", got=got, expected="two rows of one length, at least 2"
+        )
     differences: NDArray[np.float64] = first - second
     if not np.isfinite(differences).all():
-        raise EvaluationError("values are not finite", got=f"{int((~np.isfinite(differences)).sum())} of {differences.size}")
+        raise EvaluationError(
+            "values are not finite",
+            got=f"{int((~np.isfinite(differences)).sum())} of {differences.size}",
+        )
     return differences
 
 
@@ -170,18 +190,25 @@ def _wilcoxon(differences: NDArray[np.float64]) -> float:
     if differing.size == 0:
         return 1.0
     if 2**differing.size <= FLIPS:
-        # Exact with ties too, for which SciPy would flip signs one by one in Python, or fall back on a normal distribution.
+        # Exact with ties too, for which SciPy would flip signs one by one in Python, or fall back
+        # on a normal distribution.
         return sign_flip_tests((rankdata(np.abs(differing)) * np.sign(differing))[:, None])[0]
     return float(wilcoxon(differing).pvalue)
 
 
 def _flips(rows: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Signs +1 and -1 for each row: every way, or FLIPS drawn ones, a few million numbers at a time."""
+    """Signs +1 and -1 for each row: every way, or FLIPS drawn ones, a few million numbers at a
+    time.
+    """
     every = 2**rows <= FLIPS
     generator = np.random.default_rng(seed)
     total = 2**rows if every else FLIPS
     step = max(1, 4_000_000 // rows)
     for start in range(0, total, step):
         ways = np.arange(start, min(total, start + step))
-        bits = (ways[:, None] >> np.arange(rows)) & 1 if every else generator.integers(0, 2, (ways.size, rows), dtype=np.int8)
+        bits = (
+            (ways[:, None] >> np.arange(rows)) & 1
+            if every
+            else generator.integers(0, 2, (ways.size, rows), dtype=np.int8)
+        )
         yield np.where(bits == 1, 1.0, -1.0)

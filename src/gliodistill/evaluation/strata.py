@@ -29,10 +29,12 @@ class Strata:
 
 
 def truth_strata(truth_ml: Mapping[str, Mapping[str, float]]) -> list[Strata]:
-    """Strata that the truth itself gives: enhancing tumour or none, and thirds by the whole tumour's volume.
+    """Strata that the truth itself gives: enhancing tumour or none, and thirds by the whole
+    tumour's volume.
 
     Args:
-        truth_ml: study → region → volume in ml. Without ET or WT the strata that need it are not made.
+        truth_ml: study → region → volume in ml. Without ET or WT the strata that need it are not
+            made.
 
     Returns:
         those that divide the studies into at least two groups.
@@ -40,7 +42,10 @@ def truth_strata(truth_ml: Mapping[str, Mapping[str, float]]) -> list[Strata]:
     every = list(truth_ml.values())
     strata = []
     if every and all("ET" in regions for regions in every):
-        groups = {"enhancing": _where(truth_ml, "ET", 0.0, np.inf), "not enhancing": _where(truth_ml, "ET", -np.inf, 0.0)}
+        groups = {
+            "enhancing": _where(truth_ml, "ET", 0.0, np.inf),
+            "not enhancing": _where(truth_ml, "ET", -np.inf, 0.0),
+        }
         strata.append(Strata("Enhancing tumour in the truth", _filled(groups)))
     if every and all("WT" in regions for regions in every):
         third, two_thirds = np.quantile([regions["WT"] for regions in every], [1 / 3, 2 / 3])
@@ -54,36 +59,49 @@ def truth_strata(truth_ml: Mapping[str, Mapping[str, float]]) -> list[Strata]:
 
 
 def describe_sequences(studies: Mapping[str, Collection[str]]) -> str:
-    """Which sequences studies have, as the line ``sequences`` of a provenance: ``T1+T2``, or ``T1+T2: a, c; FLAIR: b``.
+    """Which sequences studies have, as the line ``sequences`` of a provenance: ``T1+T2``, or
+    ``T1+T2: a, c; FLAIR: b``.
 
     Args:
         studies: id → its sequences.
     """
     groups: dict[str, list[str]] = {}
     for id in sorted(studies):
-        groups.setdefault("+".join(name for name in MriSequence if name in studies[id]), []).append(id)
-    return next(iter(groups)) if len(groups) == 1 else "; ".join(f"{name}: {', '.join(ids)}" for name, ids in sorted(groups.items()))
+        groups.setdefault("+".join(name for name in MriSequence if name in studies[id]), []).append(
+            id
+        )
+    return (
+        next(iter(groups))
+        if len(groups) == 1
+        else "; ".join(f"{name}: {', '.join(ids)}" for name, ids in sorted(groups.items()))
+    )
 
 
 def sequence_strata(described: str, ids: Collection[str]) -> list[Strata]:
-    """Strata by the sequences that the studies have, from :func:`describe_sequences`; none where all have the same."""
+    """Strata by the sequences that the studies have, from :func:`describe_sequences`; none where
+    all have the same.
+    """
     parts = [part.partition(": ") for part in described.split("; ")]
-    groups = _filled({name: [id for id in listed.split(", ") if id in ids] for name, _, listed in parts})
+    groups = _filled(
+        {name: [id for id in listed.split(", ") if id in ids] for name, _, listed in parts}
+    )
     return [Strata("Sequences of the study", groups)] if len(groups) > 1 else []
 
 
 def read_strata(path: str | PathLike[str], ids: Collection[str]) -> list[Strata]:
-    """Strata from a CSV file: a column ``id``, and one or more columns whose values name the groups.
+    """Strata from a CSV file: a column ``id``, and one or more columns whose values name the
+    groups.
 
-    Rows of other studies are ignored; studies without a row or with an empty cell form the group "not given".
+    Rows of other studies are ignored; studies without a row or with an empty cell form the group
+    "not given".
 
     Args:
         path: the file, UTF-8, its first row naming the columns.
         ids: of the studies to be divided.
 
     Raises:
-        EvaluationError: it cannot be read, lacks ``id`` or any other column, names an id twice or none of ``ids``, or a
-            column has more than 12 groups.
+        EvaluationError: it cannot be read, lacks ``id`` or any other column, names an id twice or
+            none of ``ids``, or a column has more than 12 groups.
     """
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
@@ -91,31 +109,70 @@ def read_strata(path: str | PathLike[str], ids: Collection[str]) -> list[Strata]
             rows = list(reader)
             columns = list(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise EvaluationError("cannot read strata", file=path, got=getattr(error, "strerror", None) or str(error)) from error
+        raise EvaluationError(
+            "cannot read strata", file=path, got=getattr(error, "strerror", None) or str(error)
+        ) from error
     if "id" not in columns or len(columns) < 2:
-        raise EvaluationError("not a table of strata", file=path, got=", ".join(columns) or "nothing", expected="columns id and one more")
+        raise EvaluationError(
+            "not a table of strata",
+            file=path,
+            got=", ".join(columns) or "nothing",
+            expected="columns id and one more",
+        )
     named = [(row["id"] or "").strip() for row in rows]
     twice = sorted({id for id in named if named.count(id) > 1})
     if twice:
-        raise EvaluationError("an id stands twice", file=path, field="id", got=", ".join(twice[:6]), expected="one row a study")
+        raise EvaluationError(
+            "an id stands twice",
+            file=path,
+            field="id",
+            got=", ".join(twice[:6]),
+            expected="one row a study",
+        )
     if not set(named) & set(ids):
         raise EvaluationError(
-            "no id of the studies compared", file=path, field="id", got=", ".join(named[:3]), expected=", ".join(sorted(ids)[:3])
+            "no id of the studies compared",
+            file=path,
+            field="id",
+            got=", ".join(named[:3]),
+            expected=", ".join(sorted(ids)[:3]),
         )
-    cells = {column: [(row[column] or "").strip() for row in rows] for column in columns if column != "id"}
-    return [_column(path, column, dict(zip(named, values, strict=True)), ids) for column, values in cells.items()]
+    cells = {
+        column: [(row[column] or "").strip() for row in rows]
+        for column in columns
+        if column != "id"
+    }
+    return [
+        _column(path, column, dict(zip(named, values, strict=True)), ids)
+        for column, values in cells.items()
+    ]
 
 
-def _column(path: str | PathLike[str], column: str, given: Mapping[str, str], ids: Collection[str]) -> Strata:
+def _column(
+    path: str | PathLike[str], column: str, given: Mapping[str, str], ids: Collection[str]
+) -> Strata:
     names = sorted({value for id, value in given.items() if id in ids and value})
     if len(names) > MOST_GROUPS:
         hint = "divide numbers into a few ranges first"
-        raise EvaluationError("too many groups", file=path, field=column, got=len(names), expected=f"at most {MOST_GROUPS}", hint=hint)
-    groups: dict[str, Sequence[str]] = {name: [id for id in sorted(ids) if given.get(id) == name] for name in names}
-    return Strata(column, _filled(groups | {NOT_GIVEN: [id for id in sorted(ids) if not given.get(id)]}))
+        raise EvaluationError(
+            "too many groups",
+            file=path,
+            field=column,
+            got=len(names),
+            expected=f"at most {MOST_GROUPS}",
+            hint=hint,
+        )
+    groups: dict[str, Sequence[str]] = {
+        name: [id for id in sorted(ids) if given.get(id) == name] for name in names
+    }
+    return Strata(
+        column, _filled(groups | {NOT_GIVEN: [id for id in sorted(ids) if not given.get(id)]})
+    )
 
 
-def _where(truth_ml: Mapping[str, Mapping[str, float]], region: str, above: float, up_to: float) -> list[str]:
+def _where(
+    truth_ml: Mapping[str, Mapping[str, float]], region: str, above: float, up_to: float
+) -> list[str]:
     return [id for id in sorted(truth_ml) if above < truth_ml[id][region] <= up_to]
 
 

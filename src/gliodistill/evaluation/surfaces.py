@@ -1,7 +1,9 @@
-"""Surfaces of masks, the exact distances between them, and what is read off those: HD95 and surface Dice.
+"""Surfaces of masks, the exact distances between them, and what is read off those: HD95 and surface
+Dice.
 
-Two kinds of surface are in use, and their distances differ by up to a voxel: the mask's outermost voxels (MONAI, MedPy, panoptica:
-:meth:`Surface.voxels`), or patches between the voxels, each with its area (DeepMind's surface-distance: :meth:`Surface.patches`).
+Two kinds of surface are in use, and their distances differ by up to a voxel: the mask's outermost
+voxels (MONAI, MedPy, panoptica: :meth:`Surface.voxels`), or patches between the voxels, each with
+its area (DeepMind's surface-distance: :meth:`Surface.patches`).
 """
 
 import itertools
@@ -15,9 +17,10 @@ from numpy.typing import NDArray
 
 Distances = NDArray[np.float64]
 
-# Nikolov et al. 2018 (arXiv 1809.04430): for each way in which the 8 voxels around a corner can be in or out of a mask, the
-# triangles of marching cubes, as the absolute components of their normals in eighths; a normal's length is the area. The 256
-# ways are 14 up to rotation, mirroring and exchange of in and out.
+# Nikolov et al. 2018 (arXiv 1809.04430): for each way in which the 8 voxels around a corner can be
+# in or out of a mask, the triangles of marching cubes, as the absolute components of their normals
+# in eighths; a normal's length is the area. The 256 ways are 14 up to rotation, mirroring and
+# exchange of in and out.
 _TRIANGLES: dict[int, tuple[tuple[int, int, int], ...]] = {
     0b00000001: ((1, 1, 1),),
     0b00000011: ((2, 2, 0), (2, 2, 0)),
@@ -40,8 +43,10 @@ class Surface:
     """Where a mask ends.
 
     Attributes:
-        points: int32 on N 3, indices along X, Y, Z: of voxels, or of corners between them (corner i lies before voxel i).
-        weights: float64 on N, how much of the surface each stands for (area in mm²), or None: all the same.
+        points: int32 on N 3, indices along X, Y, Z: of voxels, or of corners between them (corner i
+        lies before voxel i).
+        weights: float64 on N, how much of the surface each stands for (area in mm²), or None: all
+            the same.
     """
 
     points: NDArray[np.int32]
@@ -53,7 +58,9 @@ class Surface:
 
     def amount(self, chosen: NDArray[np.bool_] | slice = slice(None)) -> float:
         """Area in mm², or number of voxels, of all or of the ``chosen`` part."""
-        return float(len(self.points[chosen]) if self.weights is None else self.weights[chosen].sum())
+        return float(
+            len(self.points[chosen]) if self.weights is None else self.weights[chosen].sum()
+        )
 
     @classmethod
     def voxels(cls, mask: NDArray[np.bool_]) -> "Surface":
@@ -62,7 +69,8 @@ class Surface:
         Args:
             mask: bool on X Y Z.
         """
-        # In one row of all voxels a neighbour is a fixed step away, and the border of zeros is what lies beyond the array.
+        # In one row of all voxels a neighbour is a fixed step away, and the border of zeros is what
+        # lies beyond the array.
         padded = np.pad(np.ascontiguousarray(mask), 1)
         row = padded.ravel()
         inside = row.copy()
@@ -73,13 +81,15 @@ class Surface:
 
     @classmethod
     def patches(cls, mask: NDArray[np.bool_], spacing: Sequence[float]) -> "Surface":
-        """The corners between voxels where the mask ends, each with the area of its patch in mm² (Nikolov et al. 2018).
+        """The corners between voxels where the mask ends, each with the area of its patch in mm²
+        (Nikolov et al. 2018).
 
         Args:
             mask: bool on X Y Z.
             spacing: voxel size along X, Y, Z in mm.
         """
-        # The 8 voxels around a corner as 8 bits, the first voxel along each axis the highest: two, four, eight at a time.
+        # The 8 voxels around a corner as 8 bits, the first voxel along each axis the highest: two,
+        # four, eight at a time.
         padded = np.pad(np.ascontiguousarray(mask), 1)
         bits: NDArray[np.uint8] = padded.view(np.uint8).ravel()
         for shift, step in zip((1, 2, 4), reversed(padded.strides), strict=True):
@@ -87,13 +97,16 @@ class Surface:
             first[:-step] |= bits[step:]
             bits = first
         corners = (bits != 0) & (bits != 255)
-        return cls(_indices(corners, padded.shape), _patch_areas(*map(float, spacing))[bits[corners]])
+        return cls(
+            _indices(corners, padded.shape), _patch_areas(*map(float, spacing))[bits[corners]]
+        )
 
     def labels(self, components: NDArray[Any]) -> NDArray[Any]:
         """Which component each point belongs to; the surface must be that of ``components > 0``.
 
         Args:
-            components: integers on X Y Z, components no two of which share a corner (of patches) or a face (of voxels).
+            components: integers on X Y Z, components no two of which share a corner (of patches) or
+                a face (of voxels).
 
         Returns:
             the labels, N.
@@ -116,7 +129,8 @@ class SurfaceDistances:
         first, second: not empty.
         spacing: voxel size along X, Y, Z in mm.
         forth, back: float64, for each point of first (second) the distance to second (first).
-        forth_nearest, back_nearest: for each point of first (second) which of second (first) is the nearest.
+        forth_nearest, back_nearest: for each point of first (second) which of second (first) is the
+            nearest.
     """
 
     first: Surface
@@ -135,7 +149,8 @@ class SurfaceDistances:
         return cls(first, second, spacing, forth, back, forth_nearest, back_nearest)
 
     def between(self, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> "SurfaceDistances":
-        """The distances between parts of the two surfaces: only where the nearest point is not in its part is there anything to measure.
+        """The distances between parts of the two surfaces: only where the nearest point is not in
+        its part is there anything to measure.
 
         Args:
             first: bool on N, which points of the first surface.
@@ -144,8 +159,12 @@ class SurfaceDistances:
         if first.all() and second.all():
             return self
         a, b = self.first[first], self.second[second]
-        forth, forth_nearest = _among(self.forth[first], self.forth_nearest[first], a, b, second, self.spacing)
-        back, back_nearest = _among(self.back[second], self.back_nearest[second], b, a, first, self.spacing)
+        forth, forth_nearest = _among(
+            self.forth[first], self.forth_nearest[first], a, b, second, self.spacing
+        )
+        back, back_nearest = _among(
+            self.back[second], self.back_nearest[second], b, a, first, self.spacing
+        )
         return SurfaceDistances(a, b, self.spacing, forth, back, forth_nearest, back_nearest)
 
     def hd95_of_worse_direction(self) -> float:
@@ -153,29 +172,43 @@ class SurfaceDistances:
         return float(max(np.percentile(self.forth, 95), np.percentile(self.back, 95)))
 
     def hd95_of_both_directions(self) -> float:
-        """The 95th percentile of both directions pooled, linear between samples, in mm (MedPy, panoptica)."""
+        """The 95th percentile of both directions pooled, linear between samples, in mm (MedPy,
+        panoptica).
+        """
         return float(np.percentile(np.concatenate((self.forth, self.back)), 95))
 
     def hd95_by_area(self) -> float:
-        """The larger of the two distances within which 95 % of a surface's area lies, in mm (Nikolov et al. 2018)."""
-        return max(_percentile_by_area(self.forth, self.first), _percentile_by_area(self.back, self.second))
+        """The larger of the two distances within which 95 % of a surface's area lies, in mm
+        (Nikolov et al. 2018).
+        """
+        return max(
+            _percentile_by_area(self.forth, self.first), _percentile_by_area(self.back, self.second)
+        )
 
     def surface_dice(self, tolerance_mm: float) -> float:
-        """Share of both surfaces, together, that lies within a tolerance of the other, 0 … 1 (Nikolov et al. 2018).
+        """Share of both surfaces, together, that lies within a tolerance of the other, 0 … 1
+        (Nikolov et al. 2018).
 
         By area where the surfaces have one, else by number of voxels (MONAI).
         """
-        near = self.first.amount(self.forth <= tolerance_mm) + self.second.amount(self.back <= tolerance_mm)
+        near = self.first.amount(self.forth <= tolerance_mm) + self.second.amount(
+            self.back <= tolerance_mm
+        )
         return float(near / (self.first.amount() + self.second.amount()))
 
     def surface_dice_of_directions(self, tolerance_mm: float) -> float:
-        """Mean of the two shares of a surface that lie within a tolerance of the other, 0 … 1 (GaNDLF, panoptica)."""
-        return float(np.mean([np.mean(self.forth <= tolerance_mm), np.mean(self.back <= tolerance_mm)]))
+        """Mean of the two shares of a surface that lie within a tolerance of the other, 0 … 1
+        (GaNDLF, panoptica).
+        """
+        return float(
+            np.mean([np.mean(self.forth <= tolerance_mm), np.mean(self.back <= tolerance_mm)])
+        )
 
 
 def _percentile_by_area(distances: Distances, surface: Surface) -> float:
     assert surface.weights is not None
-    # Order and arithmetic of the published code: where a share is 95 % to the last bit, rounding decides.
+    # Order and arithmetic of the published code: where a share is 95 % to the last bit, rounding
+    # decides.
     order = np.lexsort((surface.weights, distances))
     areas = surface.weights[order]
     share = np.cumsum(areas) / np.sum(areas)
@@ -187,20 +220,32 @@ def _indices(row: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.int32
     return np.stack(np.unravel_index(np.flatnonzero(row), shape), axis=1).astype(np.int32)
 
 
-def _nearest(origins: NDArray[np.int32], targets: NDArray[np.int32], spacing: Sequence[float]) -> tuple[Distances, NDArray[np.intp]]:
-    # A k-d tree over surface points is as exact as a distance transform of the box, and needs no map of it.
+def _nearest(
+    origins: NDArray[np.int32], targets: NDArray[np.int32], spacing: Sequence[float]
+) -> tuple[Distances, NDArray[np.intp]]:
+    # A k-d tree over surface points is as exact as a distance transform of the box, and needs no
+    # map of it.
     from scipy.spatial import KDTree
 
     step = np.asarray(spacing, dtype=np.float64)
-    # Boxes that are halved in space are built and searched in half the time of those that halve the points.
-    _, nearest = KDTree(targets * step, leafsize=32, balanced_tree=False, compact_nodes=False).query(origins * step)
-    # Anew from whole steps, as a distance transform has it: equal distances are then equal to the last bit.
+    # Boxes that are halved in space are built and searched in half the time of those that halve the
+    # points.
+    _, nearest = KDTree(
+        targets * step, leafsize=32, balanced_tree=False, compact_nodes=False
+    ).query(origins * step)
+    # Anew from whole steps, as a distance transform has it: equal distances are then equal to the
+    # last bit.
     difference = (origins - targets[nearest]) * step
     return np.sqrt((difference * difference).sum(axis=1)), nearest
 
 
 def _among(
-    distances: Distances, nearest: NDArray[np.intp], origins: Surface, targets: Surface, kept: NDArray[np.bool_], spacing: Sequence[float]
+    distances: Distances,
+    nearest: NDArray[np.intp],
+    origins: Surface,
+    targets: Surface,
+    kept: NDArray[np.bool_],
+    spacing: Sequence[float],
 ) -> tuple[Distances, NDArray[np.intp]]:
     """Distances of ``origins`` to ``targets``, the part ``kept`` of those that ``nearest`` counts."""
     renumbered = np.cumsum(kept) - 1
@@ -213,7 +258,9 @@ def _among(
 
 @lru_cache(maxsize=64)
 def _patch_areas(*spacing: float) -> NDArray[np.float64]:
-    """mm² of the patch at a corner, for each of the 256 ways in which its 8 voxels can be in or out."""
+    """mm² of the patch at a corner, for each of the 256 ways in which its 8 voxels can be in or
+    out.
+    """
     x, y, z = spacing
     scale = np.array([y * z, x * z, x * y])
     areas = np.zeros(256)

@@ -20,13 +20,24 @@ TASKS: dict[str, Regions] = {
     "ssa": _COMMON,
     "men": _COMMON,
     "met": _COMMON,
-    "ped": _COMMON | {"NETC": frozenset({Tissue.NET}), "CC": frozenset({Tissue.CC}), "ED": frozenset({Tissue.ED})},
-    "gli-post": _COMMON | {"NETC": frozenset({Tissue.NCR}), "SNFH": frozenset({Tissue.ED})} | _CAVITY,
+    "ped": (
+        _COMMON
+        | {
+            "NETC": frozenset({Tissue.NET}),
+            "CC": frozenset({Tissue.CC}),
+            "ED": frozenset({Tissue.ED}),
+        }
+    ),
+    "gli-post": (
+        _COMMON | {"NETC": frozenset({Tissue.NCR}), "SNFH": frozenset({Tissue.ED})} | _CAVITY
+    ),
 }
-"""Task → its regions: glioma before treatment, in sub-Saharan Africa, meningioma, metastases, children, glioma after treatment.
+"""Task → its regions: glioma before treatment, in sub-Saharan Africa, meningioma, metastases,
+children, glioma after treatment.
 
-WT, TC and ET are everywhere the same; the rest are single tissues under the names of the challenge: NETC (non-enhancing
-core), SNFH (surrounding non-enhancing FLAIR hyperintensity), RC (resection cavity), CC (cyst), ED (oedema).
+WT, TC and ET are everywhere the same; the rest are single tissues under the names of the challenge:
+NETC (non-enhancing core), SNFH (surrounding non-enhancing FLAIR hyperintensity), RC (resection
+cavity), CC (cyst), ED (oedema).
 """
 
 
@@ -37,11 +48,15 @@ def regions_of(task: str) -> Regions:
         EvaluationError: an unknown task; the valid names are listed.
     """
     if task not in TASKS:
-        raise EvaluationError("unknown task", field="task", got=repr(task), expected=", ".join(TASKS))
+        raise EvaluationError(
+            "unknown task", field="task", got=repr(task), expected=", ".join(TASKS)
+        )
     return TASKS[task]
 
 
-def region_masks(labels: NDArray[Any], convention: LabelConvention, regions: Sequence[frozenset[Tissue]]) -> NDArray[np.bool_]:
+def region_masks(
+    labels: NDArray[Any], convention: LabelConvention, regions: Sequence[frozenset[Tissue]]
+) -> NDArray[np.bool_]:
     """Codes on X Y Z → one mask a region, bool on R X Y Z.
 
     Raises:

@@ -29,25 +29,40 @@ class Verdict(NamedTuple):
 def verdict(comparison: Comparison, pair: tuple[str, str]) -> Verdict:
     """Whether one of two models is better: the answer, and what it rests on.
 
-    Where no difference is found the answer is that none is shown, which does not say that the models are equal.
+    Where no difference is found the answer is that none is shown, which does not say that the
+    models are equal.
     """
     first, second = pair
     contrasts = comparison.of(pair)
-    found = {kind: [one for one in contrasts if one.outcome == kind] for kind in ("first", "second", "unclear", "open")}
+    found = {
+        kind: [one for one in contrasts if one.outcome == kind]
+        for kind in ("first", "second", "unclear", "open")
+    }
     details = []
     if found["first"] and found["second"]:
         word, sentence = "Each in part", f"Neither {first} nor {second} is better throughout."
-        details = [f"{name} is better {_gains(found[kind])}." for name, kind in ((first, "first"), (second, "second"))]
+        details = [
+            f"{name} is better {_gains(found[kind])}."
+            for name, kind in ((first, "first"), (second, "second"))
+        ]
     elif found["first"] or found["second"]:
-        kind, better, worse = ("first", first, second) if found["first"] else ("second", second, first)
+        kind, better, worse = (
+            ("first", first, second) if found["first"] else ("second", second, first)
+        )
         share = "all" if len(found[kind]) == len(contrasts) else f"{len(found[kind])} of"
         word = f"{'Yes' if kind == 'first' else f'No, {second} is'}, in {share} {len(contrasts)}"
-        sentence = f"{better} is better than {worse} in {share} {len(contrasts)} comparisons and worse in none."
+        sentence = (
+            f"{better} is better than {worse} in {share} {len(contrasts)} comparisons and worse in"
+            " none."
+        )
         details = [f"It is better {_gains(found[kind])}."]
     else:
         word, sentence = "Not shown", f"No difference between {first} and {second} is shown."
     if found["unclear"]:
-        details.append(f"In {_names(found['unclear'])} the test finds a difference that the mean, with its interval, does not bear out.")
+        details.append(
+            f"In {_names(found['unclear'])} the test finds a difference that the mean, with its"
+            " interval, does not bear out."
+        )
     if found["open"] and len(found["open"]) < len(contrasts):
         details.append(f"No difference is shown in {_names(found['open'])}.")
     return Verdict(f"Is {first} better than {second}?", word, sentence, " ".join(details))
@@ -58,18 +73,25 @@ def cautions(comparison: Comparison) -> list[str]:
     lines = []
     most = max(contrast.n for contrast in comparison.contrasts)
     if most < FEW:
-        lines.append(f"Only {most} studies: intervals over so few are too narrow, and differences easily missed.")
+        lines.append(
+            f"Only {most} studies: intervals over so few are too narrow, and differences easily"
+            " missed."
+        )
     for name, scores in comparison.models.items():
         if scores.failed:
             lines.append(
-                f"{name} failed on {len(scores.failed)} of {len(comparison.studies)} studies. They are left out of its paired differences, "
-                "which may flatter it; in the ranking it is last on them."
+                f"{name} failed on {len(scores.failed)} of {len(comparison.studies)} studies. They"
+                " are left out of its paired differences, which may flatter it; in the ranking it"
+                " is last on them."
             )
     for metric in comparison.metrics:
-        left_out = max(contrast.undefined for contrast in comparison.contrasts if contrast.metric == metric)
+        left_out = max(
+            contrast.undefined for contrast in comparison.contrasts if contrast.metric == metric
+        )
         if left_out:
             lines.append(
-                f"{FACTS[metric].title} is undefined in up to {left_out} studies of a pair and region; they are left out and counted."
+                f"{FACTS[metric].title} is undefined in up to {left_out} studies of a pair and"
+                " region; they are left out and counted."
             )
     return lines
 
@@ -77,9 +99,10 @@ def cautions(comparison: Comparison) -> list[str]:
 def method(comparison: Comparison) -> str:
     """How the verdict came about."""
     return (
-        "Differences are paired over the same studies; in brackets their 95 % bootstrap intervals. A model is called better where "
-        f"Wilcoxon’s signed-rank test, corrected by Holm over all {comparison.tests} tests made here, gives p < {LEVEL:g}, and the "
-        "interval lies on the same side."
+        "Differences are paired over the same studies; in brackets their 95 % bootstrap intervals."
+        " A model is called better where Wilcoxon’s signed-rank test, corrected by Holm over all"
+        f" {comparison.tests} tests made here, gives p < {LEVEL:g}, and the interval lies on the"
+        " same side."
     )
 
 
@@ -91,7 +114,10 @@ def _gains(contrasts: Sequence[Contrast]) -> str:
 def _gain(contrast: Contrast) -> str:
     assert contrast.difference is not None
     fact, (mean, low, high, _) = FACTS[contrast.metric], contrast.difference
-    ends = (abs(mean), *sorted((abs(low), abs(high))))  # a model is only called better where zero is beyond both ends
+    ends = (
+        abs(mean),
+        *sorted((abs(low), abs(high))),
+    )  # a model is only called better where zero is beyond both ends
     by, least, most = (f"{value:{fact.format.lstrip('+')}}" for value in ends)
     return f"{by}{f' {fact.unit}' if fact.unit else ''} [{least}, {most}]"
 

@@ -1,4 +1,6 @@
-"""Where an image is not empty: most of a head scan without its skull is exact zeros, which need no work."""
+"""Where an image is not empty: most of a head scan without its skull is exact zeros, which need no
+work.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +13,9 @@ Box = tuple[slice, slice, slice]
 
 
 def filled_box(voxels: NDArray[Any]) -> Box | None:
-    """The smallest box (X Y Z, any real dtype, any memory order) with every voxel that is not 0; None where all are 0."""
+    """The smallest box (X Y Z, any real dtype, any memory order) with every voxel that is not 0;
+    None where all are 0.
+    """
     order = sorted(range(3), key=lambda axis: -abs(voxels.strides[axis]))
     outer, middle, inner = order
     planes = _bits(voxels).transpose(order)
@@ -19,7 +23,8 @@ def filled_box(voxels: NDArray[Any]) -> Box | None:
     if ends is None:
         return None
     first, last = ends
-    # One pass over the planes that hold anything: OR keeps what is not 0 and runs at the speed of memory.
+    # One pass over the planes that hold anything: OR keeps what is not 0 and runs at the speed of
+    # memory.
     shadow = np.bitwise_or.reduce(planes[first : last + 1], axis=0)
     box = [slice(0)] * 3
     box[outer] = slice(first, last + 1)
@@ -30,7 +35,9 @@ def filled_box(voxels: NDArray[Any]) -> Box | None:
 
 
 def on_grid(box: Box, shape: tuple[int, ...]) -> tuple[Box, Box]:
-    """The part of a box that lies on a grid of ``shape`` (X Y Z): which voxels of the grid, and which of the box."""
+    """The part of a box that lies on a grid of ``shape`` (X Y Z): which voxels of the grid, and
+    which of the box.
+    """
     taken, put = [], []
     for side, length in zip(box, shape, strict=True):
         first, last = max(side.start, 0), min(side.stop, length)
@@ -41,18 +48,26 @@ def on_grid(box: Box, shape: tuple[int, ...]) -> tuple[Box, Box]:
 
 def union(boxes: list[Box]) -> Box:
     """The smallest box that holds all of one or more boxes."""
-    x, y, z = (slice(min(side.start for side in sides), max(side.stop for side in sides)) for sides in zip(*boxes, strict=True))
+    x, y, z = (
+        slice(min(side.start for side in sides), max(side.stop for side in sides))
+        for sides in zip(*boxes, strict=True)
+    )
     return x, y, z
 
 
 def cut_out(image: NDArray[Any], box: Box, start: Iterable[int] = (0, 0, 0)) -> NDArray[np.float32]:
-    """A new array of what lies in ``box`` of an image that begins at voxel ``start``, 0 where there is no image.
+    """A new array of what lies in ``box`` of an image that begins at voxel ``start``, 0 where there
+    is no image.
 
     In the image's own order of memory: turning it over in memory would cost more than all else.
     """
     order = sorted(range(3), key=lambda axis: -abs(image.strides[axis]))
-    result = np.zeros([box[axis].stop - box[axis].start for axis in order], dtype=np.float32).transpose(np.argsort(order))
-    x, y, z = (slice(side.start - first, side.stop - first) for side, first in zip(box, start, strict=True))
+    result = np.zeros(
+        [box[axis].stop - box[axis].start for axis in order], dtype=np.float32
+    ).transpose(np.argsort(order))
+    x, y, z = (
+        slice(side.start - first, side.stop - first) for side, first in zip(box, start, strict=True)
+    )
     place, part = on_grid((x, y, z), image.shape)
     result[part] = image[place]
     return result

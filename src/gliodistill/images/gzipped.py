@@ -13,10 +13,14 @@ except ImportError:
     import zlib as codec
 
 BLOCK = 1 << 18
-"""Compressed bytes taken from the file at once: little beside an image, and what is left of a block is cheap to keep."""
+"""Compressed bytes taken from the file at once: little beside an image, and what is left of a block
+is cheap to keep.
+"""
 
 MAX_RATIO = 1032
-"""No deflate stream expands more than this (zlib's technical notes), so a small file cannot claim a huge image."""
+"""No deflate stream expands more than this (zlib's technical notes), so a small file cannot claim a
+huge image.
+"""
 
 
 class PlainSource:
@@ -28,19 +32,32 @@ class PlainSource:
         self.size = os.fstat(self._handle.fileno()).st_size
         if self.size == 0:
             self._handle.close()
-            raise ImageError("empty file", file=file, field="size", got="0 bytes", expected="a NIfTI image")
+            raise ImageError(
+                "empty file", file=file, field="size", got="0 bytes", expected="a NIfTI image"
+            )
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._handle.close()
 
     def take(self, count: int) -> bytes:
         """The next bytes: ``count``, or fewer at the end."""
         content = self._handle.read(count)
         if content[:2] == b"\x1f\x8b":
-            raise ImageError("gzip content under a .nii name", file=self.file, field="name", got=self.file.suffix, expected=".nii.gz")
+            raise ImageError(
+                "gzip content under a .nii name",
+                file=self.file,
+                field="name",
+                got=self.file.suffix,
+                expected=".nii.gz",
+            )
         return content
 
     def check_room(self, total: int) -> None:
@@ -79,7 +96,12 @@ class GzipSource(PlainSource):
         self._packed = self._handle.read(BLOCK)
         if first and self._packed[:2] != b"\x1f\x8b":
             raise ImageError(
-                "not gzip", file=self.file, field="magic", got=self._packed[:2].hex(), expected="1f8b", hint="rename it to .nii"
+                "not gzip",
+                file=self.file,
+                field="magic",
+                got=self._packed[:2].hex(),
+                expected="1f8b",
+                hint="rename it to .nii",
             )
         return self._packed
 
@@ -99,7 +121,9 @@ class GzipSource(PlainSource):
             if not more and self._member is None:
                 break
             piece = self._unpack(count + 1 - length)
-            if not (more or piece):  # a codec may still hold what it has unpacked when all of the file is taken
+            if not (
+                more or piece
+            ):  # a codec may still hold what it has unpacked when all of the file is taken
                 break
             if length + len(piece) > count:
                 raise wrong_size(self.file, "more voxels", count)
@@ -107,7 +131,12 @@ class GzipSource(PlainSource):
             length += len(piece)
         if self._member is not None:
             raise ImageError(
-                "truncated gzip", file=self.file, field="gzip", got=f"{length} bytes", expected=f"{count}", hint="copy it again"
+                "truncated gzip",
+                file=self.file,
+                field="gzip",
+                got=f"{length} bytes",
+                expected=f"{count}",
+                hint="copy it again",
             )
         if length < count:
             raise wrong_size(self.file, f"{length} bytes of voxels", count)
@@ -123,14 +152,23 @@ class GzipSource(PlainSource):
                 return b""
             if self._packed[:2] != b"\x1f\x8b":
                 raise ImageError(
-                    "garbage after the gzip data", file=self.file, field="gzip", got=f"{len(self._packed)} bytes", expected="nothing"
+                    "garbage after the gzip data",
+                    file=self.file,
+                    field="gzip",
+                    got=f"{len(self._packed)} bytes",
+                    expected="nothing",
                 )
             self._member = codec.decompressobj(wbits=31)
         try:
             content: bytes = self._member.decompress(self._packed, count)
         except codec.error as error:
             raise ImageError(
-                "corrupt gzip", file=self.file, field="gzip", got=error, expected="matching CRC and length", hint="copy it again"
+                "corrupt gzip",
+                file=self.file,
+                field="gzip",
+                got=error,
+                expected="matching CRC and length",
+                hint="copy it again",
             ) from error
         if self._member.eof:
             self._packed, self._member = self._member.unused_data, None

@@ -18,7 +18,9 @@ from gliodistill.images.header import DATA_OFFSET, Header, build_header, parse_h
 from gliodistill.images.volume import Volume
 
 COMPRESSION = 3
-"""zlib level: label maps shrink as much as at 9, float images within a few per cent, in a fraction of the time."""
+"""zlib level: label maps shrink as much as at 9, float images within a few per cent, in a fraction
+of the time.
+"""
 LABEL_TOLERANCE = 1e-3
 """How far a stored label may lie from an integer (scaled headers round)."""
 
@@ -46,7 +48,8 @@ def read_channels(path: str | os.PathLike[str], channels: Iterable[int | None]) 
 
 @dataclass(frozen=True, eq=False)
 class StoredImage:
-    """A 3-D image as its file holds it: small while its voxels are integers, and scaled only where it is asked for.
+    """A 3-D image as its file holds it: small while its voxels are integers, and scaled only where
+    it is asked for.
 
     Attributes:
         voxels: X Y Z, of the file's type, not scaled and not yet known to be finite.
@@ -60,7 +63,11 @@ class StoredImage:
 
     def box(self) -> Box | None:
         """A box outside of which every voxel is 0 once scaled; None where all are 0."""
-        whole = slice(0, self.voxels.shape[0]), slice(0, self.voxels.shape[1]), slice(0, self.voxels.shape[2])
+        whole = (
+            slice(0, self.voxels.shape[0]),
+            slice(0, self.voxels.shape[1]),
+            slice(0, self.voxels.shape[2]),
+        )
         return filled_box(self.voxels.data) if self.header.inter == 0 else whole
 
     def scaled(self, box: Box | None = None) -> Volume:
@@ -70,17 +77,24 @@ class StoredImage:
             ImageError: voxels of that part that are not finite.
         """
         if box is None:
-            return Volume(_finite(_scaled(self.voxels.data, self.header), self.file), self.header.affine)
+            return Volume(
+                _finite(_scaled(self.voxels.data, self.header), self.file), self.header.affine
+            )
         affine = self.header.affine.copy()
         affine[:3, 3] += affine[:3, :3] @ [side.start for side in box]
         return Volume(_finite(_scaled(self.voxels.data[box], self.header), self.file), affine)
 
 
 def read_stored(path: str | os.PathLike[str], channels: Iterable[int | None]) -> list[StoredImage]:
-    """Read images of one file as it holds them; otherwise as :func:`read_channels`, which scales them."""
+    """Read images of one file as it holds them; otherwise as :func:`read_channels`, which scales
+    them.
+    """
     file = Path(path)
     header, stored = _read(file)
-    return [StoredImage(Volume(_choose(stored, header, channel, file), header.affine), header, file) for channel in channels]
+    return [
+        StoredImage(Volume(_choose(stored, header, channel, file), header.affine), header, file)
+        for channel in channels
+    ]
 
 
 def read_labels(path: str | os.PathLike[str], channel: int | None = None) -> Volume:
@@ -97,11 +111,19 @@ def read_labels(path: str | os.PathLike[str], channel: int | None = None) -> Vol
     header, stored = _read(file)
     chosen = _choose(stored, header, channel, file)
     if chosen.dtype == np.uint8 and (header.slope, header.inter) == (1.0, 0.0):
-        return Volume(chosen.copy(order="K"), header.affine)  # writable, and free of the other channels
+        return Volume(
+            chosen.copy(order="K"), header.affine
+        )  # writable, and free of the other channels
     values = _finite(_scaled(chosen, header), file)
     low, high = float(values.min()), float(values.max())
     if low < -LABEL_TOLERANCE or high > 255 + LABEL_TOLERANCE:
-        raise LabelError("not a label map", file=file, field="labels", got=f"values from {low:g} to {high:g}", expected="0 to 255")
+        raise LabelError(
+            "not a label map",
+            file=file,
+            field="labels",
+            got=f"values from {low:g} to {high:g}",
+            expected="0 to 255",
+        )
     rounded = np.rint(values)
     broken = np.abs(values - rounded) > LABEL_TOLERANCE
     if broken.any():
@@ -132,8 +154,8 @@ def read_header(path: str | os.PathLike[str]) -> Header:
 def write_nifti(volume: Volume, path: str | os.PathLike[str]) -> None:
     """Write ``volume`` whole or not at all; equal volumes give equal bytes.
 
-    Nothing about the patient, the machine or the time is written. bool becomes uint8, float16 float32,
-    64-bit integers int32.
+    Nothing about the patient, the machine or the time is written. bool becomes uint8, float16
+    float32, 64-bit integers int32.
 
     Raises:
         ImageError: NaN or Inf voxels, or an array no NIfTI type holds.
@@ -142,7 +164,9 @@ def write_nifti(volume: Volume, path: str | os.PathLike[str]) -> None:
     _write([volume], path, ())
 
 
-def write_channels(volumes: Sequence[Volume], path: str | os.PathLike[str], slope: float = 1.0) -> None:
+def write_channels(
+    volumes: Sequence[Volume], path: str | os.PathLike[str], slope: float = 1.0
+) -> None:
     """Write volumes of one grid and type as one 4-D file; otherwise as :func:`write_nifti`.
 
     Args:
@@ -153,16 +177,29 @@ def write_channels(volumes: Sequence[Volume], path: str | os.PathLike[str], slop
     _write(volumes, path, (len(volumes),), slope)
 
 
-def _write(volumes: Sequence[Volume], path: str | os.PathLike[str], channels: tuple[int, ...], slope: float = 1.0) -> None:
+def _write(
+    volumes: Sequence[Volume],
+    path: str | os.PathLike[str],
+    channels: tuple[int, ...],
+    slope: float = 1.0,
+) -> None:
     file = Path(path)
     if not file.name.lower().endswith((".nii", ".nii.gz")):
-        raise OutputError("cannot tell the format", file=file, field="name", got=file.name, expected="a name ending in .nii or .nii.gz")
+        raise OutputError(
+            "cannot tell the format",
+            file=file,
+            field="name",
+            got=file.name,
+            expected="a name ending in .nii or .nii.gz",
+        )
     stored = [_storable(volume.data, file) for volume in volumes]
     header = build_header((*volumes[0].shape, *channels), stored[0].dtype, volumes[0].affine, slope)
     with atomic_file(file) as temporary, temporary.open("wb") as handle:
-        # wbits 31 writes a gzip member whose header has no time and no name. Always zlib: what is written must not
-        # depend on what else is installed.
-        packer = zlib.compressobj(COMPRESSION, wbits=31) if file.name.lower().endswith(".gz") else None
+        # wbits 31 writes a gzip member whose header has no time and no name. Always zlib: what is
+        # written must not depend on what else is installed.
+        packer = (
+            zlib.compressobj(COMPRESSION, wbits=31) if file.name.lower().endswith(".gz") else None
+        )
         pack = packer.compress if packer else bytes
         handle.write(pack(header))
         for data in stored:
@@ -178,11 +215,17 @@ def _source(file: Path) -> GzipSource | PlainSource:
         return GzipSource(file)
     if name.endswith(".nii"):
         return PlainSource(file)
-    hint = {".img": "convert the .hdr/.img pair to one .nii.gz", ".hdr": "convert the .hdr/.img pair to one .nii.gz"}.get(
-        file.suffix.lower()
-    )
+    hint = {
+        ".img": "convert the .hdr/.img pair to one .nii.gz",
+        ".hdr": "convert the .hdr/.img pair to one .nii.gz",
+    }.get(file.suffix.lower())
     raise ImageError(
-        "not a NIfTI file name", file=file, field="name", got=file.name, expected="a name ending in .nii or .nii.gz", hint=hint
+        "not a NIfTI file name",
+        file=file,
+        field="name",
+        got=file.name,
+        expected="a name ending in .nii or .nii.gz",
+        hint=hint,
     )
 
 
@@ -197,7 +240,11 @@ class _errors:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError):
             raise ImageError(
-                "cannot read", file=self.file, field="file", got=error.strerror or error, expected="a readable .nii or .nii.gz file"
+                "cannot read",
+                file=self.file,
+                field="file",
+                got=error.strerror or error,
+                expected="a readable .nii or .nii.gz file",
             ) from error
 
 
@@ -217,27 +264,42 @@ def _choose(stored: NDArray[Any], header: Header, channel: int | None, file: Pat
     if channel is None:
         if count > 1:
             raise ImageError(
-                "4-D image", file=file, field="dim", got=(*header.shape, count), expected="a 3-D image", hint="say which channel to read"
+                "4-D image",
+                file=file,
+                field="dim",
+                got=(*header.shape, count),
+                expected="a 3-D image",
+                hint="say which channel to read",
             )
         channel = 0
     if not 0 <= channel < count:
-        raise ImageError("no such channel", file=file, field="channel", got=channel, expected=f"0 to {count - 1}")
+        raise ImageError(
+            "no such channel", file=file, field="channel", got=channel, expected=f"0 to {count - 1}"
+        )
     return stored[..., channel]
 
 
 def _scaled(stored: NDArray[Any], header: Header) -> NDArray[np.float32]:
-    """Apply slope · stored + inter, computed in float64 and rounded to float32; in the file's order of voxels."""
+    """Apply slope · stored + inter, computed in float64 and rounded to float32; in the file's order
+    of voxels.
+    """
     if (header.slope, header.inter) == (1.0, 0.0) and stored.dtype.itemsize <= 4:
         return stored.astype(np.float32, order="F")
     planes = stored.T  # in the order of memory
     values = np.empty(planes.shape, dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        if stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2:  # few values there can be: each is scaled once
+        if (
+            stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2
+        ):  # few values there can be: each is scaled once
             bits = np.dtype(f"u{stored.dtype.itemsize}")
-            every = np.arange(np.iinfo(bits).max + 1).astype(bits).view(stored.dtype.newbyteorder("="))
+            every = (
+                np.arange(np.iinfo(bits).max + 1).astype(bits).view(stored.dtype.newbyteorder("="))
+            )
             table = (every.astype(np.float64) * header.slope + header.inter).astype(np.float32)
             for plane, value in zip(planes, values, strict=True):
-                np.take(table, plane.astype(every.dtype, copy=False).view(bits), out=value, mode="clip")
+                np.take(
+                    table, plane.astype(every.dtype, copy=False).view(bits), out=value, mode="clip"
+                )
         else:
             for plane, value in zip(planes, values, strict=True):
                 value[:] = plane.astype(np.float64) * header.slope + header.inter
@@ -249,14 +311,24 @@ def _finite(values: NDArray[np.float32], file: Path) -> NDArray[np.float32]:
     if not finite.all():
         bad = int(values.size - np.count_nonzero(finite))
         raise ImageError(
-            "voxels that are not numbers", file=file, field="voxels", got=f"{bad} NaN or Inf of {values.size}", expected="none"
+            "voxels that are not numbers",
+            file=file,
+            field="voxels",
+            got=f"{bad} NaN or Inf of {values.size}",
+            expected="none",
         )
     return values
 
 
 def _storable(data: NDArray[Any], file: Path) -> NDArray[Any]:
     if max(data.shape) > 32767:
-        raise ImageError("too large for NIfTI-1", file=file, field="shape", got=data.shape, expected="at most 32767 along each axis")
+        raise ImageError(
+            "too large for NIfTI-1",
+            file=file,
+            field="shape",
+            got=data.shape,
+            expected="at most 32767 along each axis",
+        )
     if data.dtype == np.bool_:
         return data.astype(np.uint8)
     if data.dtype == np.float16:
@@ -264,11 +336,29 @@ def _storable(data: NDArray[Any], file: Path) -> NDArray[Any]:
     if data.dtype in (np.int64, np.uint64):
         limits = np.iinfo(np.int32)
         if data.min() < limits.min or data.max() > limits.max:
-            raise ImageError("values too large", file=file, field="voxels", got=f"up to {data.max()}", expected="32-bit integers")
+            raise ImageError(
+                "values too large",
+                file=file,
+                field="voxels",
+                got=f"up to {data.max()}",
+                expected="32-bit integers",
+            )
         return data.astype(np.int32)
     if data.dtype.kind not in "iuf" or data.dtype.itemsize > 8:
-        raise ImageError("array type that NIfTI cannot hold", file=file, field="dtype", got=data.dtype, expected="integers or floats")
+        raise ImageError(
+            "array type that NIfTI cannot hold",
+            file=file,
+            field="dtype",
+            got=data.dtype,
+            expected="integers or floats",
+        )
     if data.dtype.kind == "f" and not np.isfinite(data).all():
         bad = int(np.count_nonzero(~np.isfinite(data)))
-        raise ImageError("voxels that are not numbers", file=file, field="voxels", got=f"{bad} NaN or Inf", expected="none")
+        raise ImageError(
+            "voxels that are not numbers",
+            file=file,
+            field="voxels",
+            got=f"{bad} NaN or Inf",
+            expected="none",
+        )
     return data.astype(data.dtype.newbyteorder("<"), copy=False)

@@ -15,7 +15,8 @@ class Volume:
 
     Attributes:
         data: voxels on axes X, Y, Z; any real dtype.
-        affine: 4×4 float64, voxel index → mm in RAS+ (x to the patient's right, y to anterior, z to superior).
+        affine: 4×4 float64, voxel index → mm in RAS+ (x to the patient's right, y to anterior, z to
+            superior).
 
     Raises:
         ImageError: data not 3-D, empty or not real; affine not 4×4, not finite or singular.
@@ -26,12 +27,31 @@ class Volume:
 
     def __post_init__(self) -> None:
         if self.data.ndim != 3 or 0 in self.data.shape:
-            raise ImageError("not a volume", field="shape", got=self.data.shape, expected="three axes, none empty")
+            raise ImageError(
+                "not a volume",
+                field="shape",
+                got=self.data.shape,
+                expected="three axes, none empty",
+            )
         if self.data.dtype.kind not in "biuf":
-            raise ImageError("not real numbers", field="dtype", got=self.data.dtype, expected="bool, integers or floats")
+            raise ImageError(
+                "not real numbers",
+                field="dtype",
+                got=self.data.dtype,
+                expected="bool, integers or floats",
+            )
         affine = np.asarray(self.affine, dtype=np.float64)
-        if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-            raise ImageError("unusable affine", field="affine", got=affine.tolist(), expected="4×4, finite, invertible")
+        if (
+            affine.shape != (4, 4)
+            or not np.isfinite(affine).all()
+            or abs(np.linalg.det(affine[:3, :3])) < 1e-9
+        ):
+            raise ImageError(
+                "unusable affine",
+                field="affine",
+                got=affine.tolist(),
+                expected="4×4, finite, invertible",
+            )
         object.__setattr__(self, "affine", affine)
 
     @property
@@ -68,7 +88,9 @@ class Volume:
         return result
 
     def canonical(self) -> "Volume":
-        """The same voxels with axes permuted and flipped to the closest RAS+ (a view; nothing is resampled)."""
+        """The same voxels with axes permuted and flipped to the closest RAS+ (a view; nothing is
+        resampled).
+        """
         axes = self._axes()
         order = [[world for world, _ in axes].index(world) for world in range(3)]
         data = self.data.transpose(order)
@@ -96,9 +118,16 @@ class Volume:
         worlds = [world for world, _ in axes]
         expected = tuple(self.shape[worlds.index(world)] for world in range(3))
         if data.shape[-3:] != expected:
-            raise ImageError("array does not fit the canonical grid", field="shape", got=data.shape, expected=expected)
+            raise ImageError(
+                "array does not fit the canonical grid",
+                field="shape",
+                got=data.shape,
+                expected=expected,
+            )
         lead = data.ndim - 3
-        flipped: NDArray[Any] = np.flip(data, tuple(lead + world for world, sign in axes if sign < 0))
+        flipped: NDArray[Any] = np.flip(
+            data, tuple(lead + world for world, sign in axes if sign < 0)
+        )
         return flipped.transpose([*range(lead), *(lead + world for world in worlds)])
 
     def with_data(self, data: NDArray[Any]) -> "Volume":
@@ -108,12 +137,24 @@ class Volume:
             ImageError: the shape differs.
         """
         if data.shape != self.data.shape:
-            raise ImageError("array does not fit the grid", field="shape", got=data.shape, expected=self.data.shape)
+            raise ImageError(
+                "array does not fit the grid",
+                field="shape",
+                got=data.shape,
+                expected=self.data.shape,
+            )
         return Volume(data, self.affine)
 
     def same_grid(self, other: "Volume", tolerance_mm: float = 0.01) -> bool:
         """Whether both have the same shape and every voxel centre agrees within ``tolerance_mm``."""
         if self.shape != other.shape:
             return False
-        corners = np.array([[x, y, z, 1] for x in (0, self.shape[0] - 1) for y in (0, self.shape[1] - 1) for z in (0, self.shape[2] - 1)])
+        corners = np.array(
+            [
+                [x, y, z, 1]
+                for x in (0, self.shape[0] - 1)
+                for y in (0, self.shape[1] - 1)
+                for z in (0, self.shape[2] - 1)
+            ]
+        )
         return bool(np.abs(corners @ (self.affine - other.affine).T).max() <= tolerance_mm)

@@ -1,4 +1,6 @@
-"""Using a model: package + runtime → segmentation. Nothing here imports torch, save ``runtimes/torch.py``."""
+"""Using a model: package + runtime → segmentation. Nothing here imports torch, save
+``runtimes/torch.py``.
+"""
 
 from gliodistill.inference.batch import BatchReport, segment_studies
 from gliodistill.inference.predictor import Predictor, load_model

@@ -21,7 +21,9 @@ from gliodistill.studies.labels import REGIONS, LabelConvention
 from gliodistill.studies.study import Study, StudyRecord
 
 JOBS = 2
-"""Studies at work at once: while the network has one, another is read, prepared or written. More only cost memory."""
+"""Studies at work at once: while the network has one, another is read, prepared or written. More
+only cost memory.
+"""
 
 VOLUMES = "volumes.csv"
 
@@ -65,13 +67,20 @@ class Batch:
 
     def files(self, id: str) -> tuple[Path, Path, Path]:
         """Where labels, summary and probabilities of a study go."""
-        return self.folder / f"{id}.nii.gz", self.folder / f"{id}.json", self.folder / f"{id}_prob.nii.gz"
+        return (
+            self.folder / f"{id}.nii.gz",
+            self.folder / f"{id}.json",
+            self.folder / f"{id}_prob.nii.gz",
+        )
 
     def summary(self, id: str) -> dict[str, Any] | None:
         """The summary of a study that this batch, or one of the same settings, has finished."""
         image, summary, probabilities = self.files(id)
         wanted = {
-            "model": {"name": self.predictor.package.name, "sha256": self.predictor.package.fingerprint},
+            "model": {
+                "name": self.predictor.package.name,
+                "sha256": self.predictor.package.fingerprint,
+            },
             "precision": self.predictor.precision,
             "flips": self.predictor.looks,
             "postprocessing": [asdict(step) for step in self.predictor.steps],
@@ -79,10 +88,16 @@ class Batch:
         try:
             values: dict[str, Any] = json.loads(summary.read_text())
             same = all(values[key] == value for key, value in wanted.items())
-            same &= values["labels"]["convention"] == self.convention.name and set(values["volumes_ml"]) == set(REGIONS)
+            same &= values["labels"]["convention"] == self.convention.name and set(
+                values["volumes_ml"]
+            ) == set(REGIONS)
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return values if same and image.is_file() and (probabilities.is_file() or not self.probability) else None
+        return (
+            values
+            if same and image.is_file() and (probabilities.is_file() or not self.probability)
+            else None
+        )
 
     def segment(self, record: StudyRecord) -> dict[str, Any]:
         """Read, prepare, segment and write one study; its summary, which is written last."""
@@ -94,7 +109,9 @@ class Batch:
         del study  # of the images only their levels are needed now
         ready = time.perf_counter()
         with self._network:  # one at a time: a pass takes every thread and most of the memory
-            answer = self.predictor.segment_prepared(prepared, labels=self.convention, probability=self.probability)
+            answer = self.predictor.segment_prepared(
+                prepared, labels=self.convention, probability=self.probability
+            )
         restored = time.perf_counter()
         summary.unlink(missing_ok=True)  # of another model: it must not vouch for the new labels
         answer.save(image)
@@ -103,7 +120,12 @@ class Batch:
         else:
             probabilities.unlink(missing_ok=True)  # of another model
         values = answer.summary()
-        seconds = {"read": read - began, "prepare": ready - read, **answer.seconds, "write": time.perf_counter() - restored}
+        seconds = {
+            "read": read - began,
+            "prepare": ready - read,
+            **answer.seconds,
+            "write": time.perf_counter() - restored,
+        }
         values["seconds"] = {stage: round(value, 3) for stage, value in seconds.items()}
         write_text(summary, json.dumps(values, indent=1) + "\n")
         return values
@@ -119,10 +141,11 @@ def segment_studies(
     resume: bool = False,
     jobs: int = JOBS,
 ) -> BatchReport:
-    """Write ``<id>.nii.gz`` and ``<id>.json`` (volumes, seconds, model) into ``out`` for every study, and ``volumes.csv`` of all.
+    """Write ``<id>.nii.gz`` and ``<id>.json`` (volumes, seconds, model) into ``out`` for every
+    study, and ``volumes.csv`` of all.
 
-    The JSON file is written last: where it is, the study is finished. While the network works on one study, the next
-    is read and prepared and the last is written.
+    The JSON file is written last: where it is, the study is finished. While the network works on
+    one study, the next is read and prepared and the last is written.
 
     Args:
         records: the studies; ids must be unique and fit to be file names.
@@ -130,7 +153,8 @@ def segment_studies(
         out: folder; made if need be.
         labels: convention of the output; None = that of the model's training truth.
         probability: write ``<id>_prob.nii.gz`` as well: WT, TC, ET in [0, 1] (4-D).
-        resume: skip studies that this model has finished with these settings; else they are an error.
+        resume: skip studies that this model has finished with these settings; else they are an
+        error.
         jobs: studies at work at once; each takes the memory of one.
 
     Returns:
@@ -141,20 +165,35 @@ def segment_studies(
         OutputError: results exist and ``resume`` is not set, or ``out`` cannot be made.
     """
     convention = predictor.package.convention if labels is None else find_convention(labels)
-    batch, todo, report = Batch(predictor, Path(out), convention, probability), list(records), BatchReport()
+    batch, todo, report = (
+        Batch(predictor, Path(out), convention, probability),
+        list(records),
+        BatchReport(),
+    )
     check_ids(todo)
     try:
         batch.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError("cannot make the folder", file=out, got=error.strerror, hint="choose another") from error
+        raise OutputError(
+            "cannot make the folder", file=out, got=error.strerror, hint="choose another"
+        ) from error
     finished: dict[str, dict[str, Any]] = {}
     if resume:
         remove_leftovers(batch.folder)
-        finished = {record.id: values for record in todo if (values := batch.summary(record.id)) is not None}
+        finished = {
+            record.id: values for record in todo if (values := batch.summary(record.id)) is not None
+        }
         report.skipped = list(finished)
-    elif existing := [record.id for record in todo if any(path.exists() for path in batch.files(record.id))]:
+    elif existing := [
+        record.id for record in todo if any(path.exists() for path in batch.files(record.id))
+    ]:
         hint = "resume to keep what is finished, or choose another folder"
-        raise OutputError("results exist", file=batch.files(existing[0])[0], got=f"{len(existing)} of {len(todo)}", hint=hint)
+        raise OutputError(
+            "results exist",
+            file=batch.files(existing[0])[0],
+            got=f"{len(existing)} of {len(todo)}",
+            hint=hint,
+        )
     left = [record for record in todo if record.id not in finished]
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         working = {pool.submit(batch.segment, record): record.id for record in left}
@@ -164,14 +203,20 @@ def segment_studies(
                     report.done[working[work]] = work.result()
                 except GliodistillError as error:
                     report.failed[working[work]] = error
-                except Exception as error:  # a night of work must not end at one study nobody foresaw
+                except (
+                    Exception
+                ) as error:  # a night of work must not end at one study nobody foresaw
                     text = f"{type(error).__name__}: {error}"
-                    report.failed[working[work]] = GliodistillError("unforeseen failure", file=working[work], got=text)
+                    report.failed[working[work]] = GliodistillError(
+                        "unforeseen failure", file=working[work], got=text
+                    )
         finally:
             pool.shutdown(cancel_futures=True)
     known = finished | report.done
     report.done = {record.id: report.done[record.id] for record in left if record.id in report.done}
-    _write_volumes(batch.folder / VOLUMES, [known[record.id] for record in todo if record.id in known])
+    _write_volumes(
+        batch.folder / VOLUMES, [known[record.id] for record in todo if record.id in known]
+    )
     return report
 
 
@@ -184,7 +229,12 @@ def _write_volumes(path: Path, summaries: list[dict[str, Any]]) -> None:
     rows.writerow(["id", *(f"{region}_ml" for region in REGIONS), "model", "sha256"])
     for values in summaries:
         rows.writerow(
-            [values["id"], *(values["volumes_ml"][region] for region in REGIONS), values["model"]["name"], values["model"]["sha256"]]
+            [
+                values["id"],
+                *(values["volumes_ml"][region] for region in REGIONS),
+                values["model"]["name"],
+                values["model"]["sha256"],
+            ]
         )
     write_text(path, text.getvalue())
 
@@ -198,14 +248,28 @@ def check_ids(records: list[StudyRecord]) -> None:
     seen: set[str] = set()
     for record in records:
         if record.id in seen:
-            raise StudyError("two studies of one id", field="id", got=record.id, hint="segment them into different folders")
+            raise StudyError(
+                "two studies of one id",
+                field="id",
+                got=record.id,
+                hint="segment them into different folders",
+            )
         if not record.id or record.id.startswith(".") or any(mark in record.id for mark in "/\\\0"):
-            raise StudyError("id cannot name a file", field="id", got=repr(record.id), expected="no slash and no leading dot")
+            raise StudyError(
+                "id cannot name a file",
+                field="id",
+                got=repr(record.id),
+                expected="no slash and no leading dot",
+            )
         seen.add(record.id)
 
 
-def read_ahead(records: list[StudyRecord]) -> Iterator[tuple[StudyRecord, "Future[tuple[Study, float]]"]]:
-    """Each record with its study being read in a thread, one ahead: decompression leaves the interpreter free."""
+def read_ahead(
+    records: list[StudyRecord],
+) -> Iterator[tuple[StudyRecord, "Future[tuple[Study, float]]"]]:
+    """Each record with its study being read in a thread, one ahead: decompression leaves the
+    interpreter free.
+    """
     with ThreadPoolExecutor(1) as pool:
         reading = [pool.submit(_read, records[0])] if records else []
         for index, record in enumerate(records):

@@ -1,9 +1,11 @@
-"""Several models, several mirrored looks, one answer: the unweighted mean of probabilities, and how far the members agree.
+"""Several models, several mirrored looks, one answer: the unweighted mean of probabilities, and how
+far the members agree.
 
-The mean over models is that of Lachinov et al. (BrainLes 2019); the mean over mirrored inputs is data distillation
-(Radosavovic et al., CVPR 2018). A *member* is one model looking at one mirrored input; all members weigh the same.
-Theirs averages four classes and takes the arg-max. Here the members' common ground is the probability of WT, TC and
-ET, which models of ``regions`` and of ``classes`` both give, so that they may be mixed (our reading).
+The mean over models is that of Lachinov et al. (BrainLes 2019); the mean over mirrored inputs is
+data distillation (Radosavovic et al., CVPR 2018). A *member* is one model looking at one mirrored
+input; all members weigh the same. Theirs averages four classes and takes the arg-max. Here the
+members' common ground is the probability of WT, TC and ET, which models of ``regions`` and of
+``classes`` both give, so that they may be mixed (our reading).
 """
 
 import time
@@ -28,11 +30,11 @@ class Consensus:
     """What the members say of one study, on the study's own grid.
 
     Attributes:
-        probability: of WT, TC, ET (float32, 3 X Y Z, in [0, 1]); the mean over members, made nested (TC ≤ WT, ET ≤ TC);
-            0 outside the brain.
+        probability: of WT, TC, ET (float32, 3 X Y Z, in [0, 1]); the mean over members, made nested
+            (TC ≤ WT, ET ≤ TC); 0 outside the brain.
         deviation: standard deviation over members (float32, 3 X Y Z, in [0, 0.5]), before that.
-        agreement: region → mean Dice over all pairs of members, each cut at 0.5 (two that draw nothing agree: 1); None
-            where there is one member.
+        agreement: region → mean Dice over all pairs of members, each cut at 0.5 (two that draw
+            nothing agree: 1); None where there is one member.
         grid: any volume on the study's grid.
         seconds: it took.
     """
@@ -49,12 +51,16 @@ class Consensus:
         return self.probability > 0.5
 
     def confidence(self) -> NDArray[np.float32]:
-        """How sure: the smallest |2p − 1| of any region, X Y Z in [0, 1]; 0 where some region is a toss-up."""
+        """How sure: the smallest |2p − 1| of any region, X Y Z in [0, 1]; 0 where some region is a
+        toss-up.
+        """
         sure: NDArray[np.float32] = np.abs(2 * self.probability - 1).min(axis=0)
         return sure
 
     def disagreement(self) -> NDArray[np.float32]:
-        """How split: the largest 2σ of any region, X Y Z in [0, 1]; 1 where half of the members say 0 and half say 1."""
+        """How split: the largest 2σ of any region, X Y Z in [0, 1]; 1 where half of the members say
+        0 and half say 1.
+        """
         split: NDArray[np.float32] = 2 * self.deviation.max(axis=0)
         return split
 
@@ -75,8 +81,15 @@ class Ensemble:
         if not models:
             raise PackageError("no model", field="models", got=0, expected="one or more")
         if len(set(fingerprints)) < len(fingerprints):
-            twice = next(m.package.name for m in models if fingerprints.count(m.package.fingerprint) > 1)
-            raise PackageError("one model twice", field="models", got=twice, expected="each once: all weigh the same")
+            twice = next(
+                m.package.name for m in models if fingerprints.count(m.package.fingerprint) > 1
+            )
+            raise PackageError(
+                "one model twice",
+                field="models",
+                got=twice,
+                expected="each once: all weigh the same",
+            )
         self.models, self.flips = tuple(models), flips
 
     def __len__(self) -> int:
@@ -86,7 +99,8 @@ class Ensemble:
     def ask(self, study: Study) -> Consensus:
         """What the members say of a study.
 
-        Memory: two float32 maps of three regions on the study's grid, and a bit a voxel, region and member.
+        Memory: two float32 maps of three regions on the study's grid, and a bit a voxel, region and
+        member.
 
         Raises:
             StudyError: it lacks a sequence that some model needs, or its images are empty.
@@ -109,14 +123,21 @@ class Ensemble:
                 drawn.append(np.packbits(whole.reshape(len(REGIONS), -1), axis=1))
         mean = total / len(self)
         deviation = np.sqrt(np.maximum(squares / len(self) - mean**2, 0))
-        agreement = {region: _agreement([m[i] for m in drawn]) for i, region in enumerate(REGIONS)} if drawn else None
+        agreement = (
+            {region: _agreement([m[i] for m in drawn]) for i, region in enumerate(REGIONS)}
+            if drawn
+            else None
+        )
         probability, deviation = (
-            np.ascontiguousarray(study.grid.from_canonical(values)) for values in (np.minimum.accumulate(mean, axis=0), deviation)
+            np.ascontiguousarray(study.grid.from_canonical(values))
+            for values in (np.minimum.accumulate(mean, axis=0), deviation)
         )
         return Consensus(probability, deviation, agreement, study.grid, time.perf_counter() - began)
 
     def _prepare(self, study: Study) -> dict[Preparation, Prepared]:
-        """One prepared study for each preparation in use; every model is asked before any of them works."""
+        """One prepared study for each preparation in use; every model is asked before any of them
+        works.
+        """
         prepared: dict[Preparation, Prepared] = {}
         for model in self.models:
             model.check(study)
@@ -125,7 +146,9 @@ class Ensemble:
                 prepared[model.package.preparation] = model.package.preparation.apply(study)
         return prepared
 
-    def _members(self, prepared: dict[Preparation, Prepared]) -> Iterator[tuple[Prepared, NDArray[np.float32]]]:
+    def _members(
+        self, prepared: dict[Preparation, Prepared]
+    ) -> Iterator[tuple[Prepared, NDArray[np.float32]]]:
         """Each member's prepared study and its logits of WT, TC, ET, mirrored back."""
         for model in self.models:
             view = prepared[model.package.preparation]

@@ -1,4 +1,5 @@
-"""Why an answer should not be trusted, as far as the study itself shows it: no truth and no other model is asked.
+"""Why an answer should not be trusted, as far as the study itself shows it: no truth and no other
+model is asked.
 
 A flag is advice. It never changes the segmentation, and a study with flags is not a failure.
 """
@@ -16,10 +17,14 @@ from gliodistill.preparation.look import look_at, thinned
 from gliodistill.preparation.prepared import Prepared
 
 HEAD_ML = 2200.0
-"""More than any brain with its fluid; heads have 2500 ml and more, the more so where the background is not zero."""
+"""More than any brain with its fluid; heads have 2500 ml and more, the more so where the background
+is not zero.
+"""
 
 SAME = 0.98
-"""Correlation above which two sequences are one image, perhaps saved twice. Of training patients no two reach 0.9."""
+"""Correlation above which two sequences are one image, perhaps saved twice. Of training patients no
+two reach 0.9.
+"""
 
 COVERED = 0.95
 """Share of the brain that each sequence should show."""
@@ -45,7 +50,9 @@ class Flag:
 
 
 CODES: Mapping[str, str] = {
-    "not_skull_stripped": "what is not zero is larger than a brain: skull, or a background that is not zero",
+    "not_skull_stripped": (
+        "what is not zero is larger than a brain: skull, or a background that is not zero"
+    ),
     "sequences_exchanged": "images look like other sequences than their names say",
     "same_image": "two sequences are one image",
     "unusual_image": "an image looks like none of the sequences that the model learnt from",
@@ -64,8 +71,14 @@ def study_flags(prepared: Prepared, spec: ModelSpec) -> list[Flag]:
     sequences = [str(s) for s in spec.sequences]
     thin, each = thinned(prepared.image)
     filled: NDArray[np.bool_] = thin > 0
-    flags = list(_size(np.logical_or.reduce(filled), each * float(np.prod(prepared.spacing)) / 1000))
-    flags += _coverage(filled, [name for name, there in zip(sequences, prepared.present, strict=True) if there], prepared.present)
+    flags = list(
+        _size(np.logical_or.reduce(filled), each * float(np.prod(prepared.spacing)) / 1000)
+    )
+    flags += _coverage(
+        filled,
+        [name for name, there in zip(sequences, prepared.present, strict=True) if there],
+        prepared.present,
+    )
     flags += _spacing(prepared.native.spacing, spec.preparation.spacing)
     if spec.reference:
         flags += _sequences(prepared, spec, spec.reference)
@@ -83,7 +96,8 @@ def answer_flags(
     """What the answer shows.
 
     Args:
-        depth: 0 outside, 1 in WT only, 2 in TC, 3 in ET (uint8 X Y Z), the part of the brain's box that is on the grid.
+        depth: 0 outside, 1 in WT only, 2 in TC, 3 in ET (uint8 X Y Z), the part of the brain's box
+        that is on the grid.
         prepared: the study.
         whole_ml: volume of WT, ml.
         dropped: region → ml that the network drew, of regions of which clean-up left nothing.
@@ -91,41 +105,73 @@ def answer_flags(
         quality: what predicted it.
     """
     if whole_ml < LEAST_ML:
-        text = f"no tumour found: the whole tumour drawn is {whole_ml:.2f} ml; expected at least {LEAST_ML:g} ml in a patient with glioma"
+        text = (
+            f"no tumour found: the whole tumour drawn is {whole_ml:.2f} ml; expected at least"
+            f" {LEAST_ML:g} ml in a patient with glioma"
+        )
         return [Flag("no_tumour_found", text)]
     flags = []
     for region, volume in dropped.items():
-        text = f"{volume:.2f} ml of {region} were drawn and dropped by a clean-up rule; --no-postprocessing keeps them, to be looked at"
+        text = (
+            f"{volume:.2f} ml of {region} were drawn and dropped by a clean-up rule;"
+            " --no-postprocessing keeps them, to be looked at"
+        )
         flags.append(Flag("region_dropped", text))
     if ends := ", ".join(_ends(depth, prepared)):
-        flags.append(Flag("tumour_at_edge", f"the tumour reaches the end of the images ({ends}); expected all of it inside"))
-    if quality and (low := {region: dice for region, dice in predicted.items() if dice < quality.low}):
-        said = ", ".join(f"{region} {round(dice, 3):.2f}" for region, dice in low.items())  # rounded as in the summary
-        flags.append(Flag("low_quality", f"predicted Dice is low: {said}; expected {quality.low:g} or more"))
+        flags.append(
+            Flag(
+                "tumour_at_edge",
+                f"the tumour reaches the end of the images ({ends}); expected all of it inside",
+            )
+        )
+    if quality and (
+        low := {region: dice for region, dice in predicted.items() if dice < quality.low}
+    ):
+        said = ", ".join(
+            f"{region} {round(dice, 3):.2f}" for region, dice in low.items()
+        )  # rounded as in the summary
+        flags.append(
+            Flag("low_quality", f"predicted Dice is low: {said}; expected {quality.low:g} or more")
+        )
     return flags
 
 
 def _size(filled: NDArray[np.bool_], voxel_ml: float) -> Iterator[Flag]:
     """``filled``: where any sequence is not zero (X Y Z)."""
     if (volume := np.count_nonzero(filled) * voxel_ml) > HEAD_ML:
-        text = f"not skull-stripped: {volume:.0f} ml are not zero; expected a brain, at most {HEAD_ML:.0f} ml, and zeros around it"
+        text = (
+            f"not skull-stripped: {volume:.0f} ml are not zero; expected a brain, at most"
+            f" {HEAD_ML:.0f} ml, and zeros around it"
+        )
         yield Flag("not_skull_stripped", text)
 
 
-def _coverage(filled: NDArray[np.bool_], names: list[str], present: tuple[bool, ...]) -> Iterator[Flag]:
-    """``filled``: where each channel is not zero (C X Y Z); ``names`` of those that are ``present``."""
+def _coverage(
+    filled: NDArray[np.bool_], names: list[str], present: tuple[bool, ...]
+) -> Iterator[Flag]:
+    """``filled``: where each channel is not zero (C X Y Z); ``names`` of those that are
+    ``present``.
+    """
     there = filled[list(present)]
     brain = max(int(np.count_nonzero(there.any(axis=0))), 1)
     for name, part in zip(names, there, strict=True):
         if (share := np.count_nonzero(part) / brain) < COVERED:
-            text = f"{name} shows {share:.0%} of the brain that the sequences show together; expected {COVERED:.0%} or more"
+            text = (
+                f"{name} shows {share:.0%} of the brain that the sequences show together; expected"
+                f" {COVERED:.0%} or more"
+            )
             yield Flag("field_of_view_cut", text)
 
 
-def _spacing(native: tuple[float, float, float], model: tuple[float, float, float] | None) -> Iterator[Flag]:
+def _spacing(
+    native: tuple[float, float, float], model: tuple[float, float, float] | None
+) -> Iterator[Flag]:
     if model and max(native) > COARSE * max(model):
         got, learnt = (" × ".join(f"{side:.3g}" for side in sides) for sides in (native, model))
-        text = f"thick slices: voxels of {got} mm; the model learnt on {learnt} mm, expected at most {COARSE * max(model):g} mm"
+        text = (
+            f"thick slices: voxels of {got} mm; the model learnt on {learnt} mm, expected at most"
+            f" {COARSE * max(model):g} mm"
+        )
         yield Flag("thick_slices", text)
 
 
@@ -133,12 +179,22 @@ def _sequences(prepared: Prepared, spec: ModelSpec, reference: Reference) -> Ite
     look = look_at(prepared.image, spec.sequences)
     same = {pair: facts[0] for pair, facts in look.pairs.items() if facts[0] > SAME}
     for (one, other), correlation in same.items():
-        yield Flag("same_image", f"{one} and {other} are the same image (correlation {correlation:.3f}); expected two sequences")
+        yield Flag(
+            "same_image",
+            f"{one} and {other} are the same image (correlation {correlation:.3f}); expected two"
+            " sequences",
+        )
     if not same and (names := reference.exchanged(look)):
         said = ", ".join(f"{given} looks like {likely}" for given, likely in names.items())
-        yield Flag("sequences_exchanged", f"{said}; expected each image under its own name: check which file is which")
+        yield Flag(
+            "sequences_exchanged",
+            f"{said}; expected each image under its own name: check which file is which",
+        )
     for name, distance in reference.unusual(look).items():
-        text = f"{name} looks like none of the sequences that the model learnt from (distance {distance:.0f}; expected at most "
+        text = (
+            f"{name} looks like none of the sequences that the model learnt from (distance"
+            f" {distance:.0f}; expected at most "
+        )
         yield Flag("unusual_image", f"{text}{reference.farthest:.0f})")
 
 

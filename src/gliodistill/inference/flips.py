@@ -24,14 +24,20 @@ _NEVER = 1e-7  # least probability that a logit is made of, for the same reason
 
 
 def parse_flips(text: str) -> tuple[Flip, ...]:
-    """Every combination of the axes named: ``none`` → 1, ``x`` → 2, ``xy`` → 4, ``all`` (= ``xyz``) → 8.
+    """Every combination of the axes named: ``none`` → 1, ``x`` → 2, ``xy`` → 4, ``all`` (= ``xyz``)
+    → 8.
 
     Raises:
         PackageError: anything else.
     """
     axes = {"none": "", "all": AXES}.get(text, text)
     if not set(axes) <= set(AXES) or len(set(axes)) < len(axes) or not text:
-        raise PackageError("no such flips", field="flips", got=text, expected="none, all, or some of x, y, z, e.g. xy")
+        raise PackageError(
+            "no such flips",
+            field="flips",
+            got=text,
+            expected="none, all, or some of x, y, z, e.g. xy",
+        )
     numbers = sorted(AXES.index(axis) for axis in axes)
     return tuple(flip for count in range(len(numbers) + 1) for flip in combinations(numbers, count))
 
@@ -47,10 +53,11 @@ def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 def mirrored(
     network: Callable[[NDArray[np.uint8]], NDArray[np.float32]], flips: tuple[Flip, ...]
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """A network that looks at each image (levels, B C X Y Z) in every mirroring: logits of the mean probability.
+    """A network that looks at each image (levels, B C X Y Z) in every mirroring: logits of the mean
+    probability.
 
-    Every pass of the network is mirrored by itself, be it the whole brain or a window, as nnU-Net does it (Isensee et
-    al. 2021): the memory is that of one look and one more map.
+    Every pass of the network is mirrored by itself, be it the whole brain or a window, as nnU-Net
+    does it (Isensee et al. 2021): the memory is that of one look and one more map.
 
     Args:
         network: levels → logits of independent regions (B K X Y Z).

@@ -23,23 +23,29 @@ from gliodistill.studies.labels import REGIONS, LabelConvention
 from gliodistill.studies.study import Study
 
 MEMORY_GB = 3.0
-"""Memory a whole-brain pass may take before windows are used instead; fixed, so that answers do not depend on the load."""
+"""Memory a whole-brain pass may take before windows are used instead; fixed, so that answers do not
+depend on the load.
+"""
 
 
 class Predictor:
     """A model ready to segment studies.
 
     Args:
-        package: an opened package, the folder of one, or the name of a shipped model; None = the default of the shipped ones.
+        package: an opened package, the folder of one, or the name of a shipped model; None = the
+        default of the shipped ones.
         runtime: ``"openvino"``, ``"onnx"`` or ``"torch"``.
         threads: processor threads; None = all cores.
-        precision: what the runtime computes in (:func:`~gliodistill.inference.runtimes.open_runtime`); None = the package's own way.
-        memory_gb: a brain whose one-pass estimate is larger is segmented by windows; 0 always uses windows.
+        precision: what the runtime computes in
+        (:func:`~gliodistill.inference.runtimes.open_runtime`); None = the package's own way.
+        memory_gb: a brain whose one-pass estimate is larger is segmented by windows; 0 always uses
+        windows.
         flips: mirrored looks to average (:func:`~gliodistill.inference.flips.parse_flips`).
         postprocess: whether the package's clean-up steps are applied.
 
     Raises:
-        PackageError: the package is damaged, a clean-up step unknown, or the runtime unknown or not installed.
+        PackageError: the package is damaged, a clean-up step unknown, or the runtime unknown or not
+        installed.
     """
 
     def __init__(
@@ -53,7 +59,9 @@ class Predictor:
         flips: tuple[Flip, ...] = UNFLIPPED,
         postprocess: bool = True,
     ) -> None:
-        self.package = package if isinstance(package, ModelPackage) else ModelPackage.open(find_model(package))
+        self.package = (
+            package if isinstance(package, ModelPackage) else ModelPackage.open(find_model(package))
+        )
         self.steps = self.package.spec.inference.postprocessing if postprocess else ()
         check_steps(self.steps)
         self.runtime = open_runtime(runtime, self.package, threads, precision)
@@ -61,11 +69,17 @@ class Predictor:
         self.memory_gb = memory_gb
         self.flips = flips
 
-    def segment(self, study: Study, *, labels: LabelConvention | str | None = None, probability: bool = False) -> Segmentation:
+    def segment(
+        self,
+        study: Study,
+        *,
+        labels: LabelConvention | str | None = None,
+        probability: bool = False,
+    ) -> Segmentation:
         """Segment one study.
 
-        No float map of the whole study is made: scores are brought back to the study's grid a few planes at a time,
-        and, without ``probability``, only around what exceeds the threshold.
+        No float map of the whole study is made: scores are brought back to the study's grid a few
+        planes at a time, and, without ``probability``, only around what exceeds the threshold.
 
         Args:
             study: sequences the model does not take are ignored.
@@ -79,7 +93,13 @@ class Predictor:
         began = time.perf_counter()
         prepared = self.prepare(study)
         answer = self.segment_prepared(prepared, labels=labels, probability=probability)
-        return replace(answer, seconds={"prepare": time.perf_counter() - began - sum(answer.seconds.values()), **answer.seconds})
+        return replace(
+            answer,
+            seconds={
+                "prepare": time.perf_counter() - began - sum(answer.seconds.values()),
+                **answer.seconds,
+            },
+        )
 
     def prepare(self, study: Study) -> Prepared:
         """What the network sees of a study, once it is known to have what the model needs.
@@ -91,7 +111,11 @@ class Predictor:
         return self.package.preparation.apply(study)
 
     def segment_prepared(
-        self, prepared: Prepared, *, labels: LabelConvention | str | None = None, probability: bool = False
+        self,
+        prepared: Prepared,
+        *,
+        labels: LabelConvention | str | None = None,
+        probability: bool = False,
     ) -> Segmentation:
         """As :meth:`segment`; the images of the study need not be in memory any more."""
         convention = self.package.convention if labels is None else find_convention(labels)
@@ -119,11 +143,18 @@ class Predictor:
                 drawn &= channel > threshold
                 depth[place] += drawn
             if kept is not None:
-                kept[:, *place] = np.rint(np.minimum.accumulate(probabilities(values), axis=0) * 255)
+                kept[:, *place] = np.rint(
+                    np.minimum.accumulate(probabilities(values), axis=0) * 255
+                )
         part = prepared.on_grid[1]
-        depth = clean(depth[part], self.steps, Known(grid.voxel_ml * 1000, evidence.expected_dice()))
+        depth = clean(
+            depth[part], self.steps, Known(grid.voxel_ml * 1000, evidence.expected_dice())
+        )
         counts = np.bincount(depth.ravel(), minlength=len(REGIONS) + 1)[::-1].cumsum()[::-1]
-        volumes = {region: float(voxels) * grid.voxel_ml for region, voxels in zip(REGIONS, counts[1:], strict=True)}
+        volumes = {
+            region: float(voxels) * grid.voxel_ml
+            for region, voxels in zip(REGIONS, counts[1:], strict=True)
+        }
         return Segmentation(
             id=prepared.id,
             labels=grid.with_data(_on_grid(prepared, _codes(convention)[depth])),
@@ -136,7 +167,11 @@ class Predictor:
             flips=self.looks,
             postprocessing=self.steps,
             seconds={"infer": inferring, "restore": time.perf_counter() - began - inferring},
-            probabilities=None if kept is None else np.stack([_on_grid(prepared, region[part]) for region in kept]),
+            probabilities=(
+                None
+                if kept is None
+                else np.stack([_on_grid(prepared, region[part]) for region in kept])
+            ),
         )
 
     @property
@@ -145,11 +180,15 @@ class Predictor:
         return ["".join(AXES[axis] for axis in flip) for flip in self.flips]
 
     def region_logits(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Logits of WT, TC, ET (3 X Y Z, float32) of a prepared image (levels, uint8 C X Y Z), whatever the network's outputs are."""
+        """Logits of WT, TC, ET (3 X Y Z, float32) of a prepared image (levels, uint8 C X Y Z),
+        whatever the network's outputs are.
+        """
         return self.package.spec.outputs.region_logits(self.logits(image))
 
     def logits(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The network's own logits (K X Y Z, float32) of a prepared image (levels, uint8 C X Y Z), in one pass or by windows."""
+        """The network's own logits (K X Y Z, float32) of a prepared image (levels, uint8 C X Y Z),
+        in one pass or by windows.
+        """
         slabs = list(self._slabs(image, self.runtime))
         return slabs[0] if len(slabs) == 1 else np.concatenate(slabs, axis=1)
 
@@ -158,10 +197,20 @@ class Predictor:
         outputs = self.package.spec.outputs
         if self.flips == UNFLIPPED:
             slabs = (outputs.region_logits(slab) for slab in self._slabs(image, self.runtime))
-            return slabs if outputs.kind == "regions" else (np.maximum(slab, FLOOR) for slab in slabs)
-        return self._slabs(image, mirrored(lambda levels: np.stack([outputs.region_logits(k) for k in self.runtime(levels)]), self.flips))
+            return (
+                slabs if outputs.kind == "regions" else (np.maximum(slab, FLOOR) for slab in slabs)
+            )
+        return self._slabs(
+            image,
+            mirrored(
+                lambda levels: np.stack([outputs.region_logits(k) for k in self.runtime(levels)]),
+                self.flips,
+            ),
+        )
 
-    def _slabs(self, image: NDArray[np.uint8], network: Runtime | tiling.Network) -> Iterator[NDArray[np.float32]]:
+    def _slabs(
+        self, image: NDArray[np.uint8], network: Runtime | tiling.Network
+    ) -> Iterator[NDArray[np.float32]]:
         settings, divisor = self.package.spec.inference, self.package.runtime.divisor
         if self._whole(image.shape[1:]):
             return iter([tiling.whole(image, network, divisor)])
@@ -173,14 +222,20 @@ class Predictor:
     def memory_of(self, shape: tuple[int, ...]) -> float:
         """Estimated memory of a whole-brain pass over ``shape`` (X Y Z), in GB."""
         x, y, z = shape
-        return float(np.prod(tiling.padded_sides((x, y, z), self.package.runtime.divisor))) * self.package.runtime.bytes_per_voxel / 1e9
+        return (
+            float(np.prod(tiling.padded_sides((x, y, z), self.package.runtime.divisor)))
+            * self.package.runtime.bytes_per_voxel
+            / 1e9
+        )
 
     def check(self, study: Study) -> None:
         """Raise StudyError if the study lacks a sequence that the model needs."""
         spec = self.package.spec
         missing = [s for s in spec.sequences if s not in study.images and s not in spec.may_lack]
         if missing:
-            takes = ", ".join(f"{s} (optional)" if s in spec.may_lack else str(s) for s in spec.sequences)
+            takes = ", ".join(
+                f"{s} (optional)" if s in spec.may_lack else str(s) for s in spec.sequences
+            )
             raise StudyError(
                 f"model {spec.name} needs {' and '.join(missing)}, which the study lacks",
                 file=study.id,
@@ -191,16 +246,22 @@ class Predictor:
             )
 
 
-def load_model(model: str | os.PathLike[str] | None = None, runtime: str = "openvino", threads: int | None = None) -> Predictor:
+def load_model(
+    model: str | os.PathLike[str] | None = None,
+    runtime: str = "openvino",
+    threads: int | None = None,
+) -> Predictor:
     """Open a model for use: ``load_model().segment(Study.open(folder)).save("labels.nii.gz")``.
 
     Args:
-        model: the package's folder, or the name of a shipped model; None = the default of the shipped ones.
+        model: the package's folder, or the name of a shipped model; None = the default of the
+        shipped ones.
         runtime: ``"openvino"``, ``"onnx"`` or ``"torch"``.
         threads: processor threads; None = all cores.
 
     Raises:
-        PackageError: there is no such model, the package is damaged, or the runtime unknown or not installed.
+        PackageError: there is no such model, the package is damaged, or the runtime unknown or not
+        installed.
     """
     return Predictor(model, runtime, threads)
 
@@ -212,7 +273,11 @@ def _codes(convention: LabelConvention) -> NDArray[np.uint8]:
 
 
 def _on_grid(prepared: Prepared, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What lies in the brain's box and on the grid (X Y Z, canonical axes) on the study's own grid, in files' order; 0 elsewhere."""
+    """What lies in the brain's box and on the grid (X Y Z, canonical axes) on the study's own grid,
+    in files' order; 0 elsewhere.
+    """
     result = np.zeros(prepared.native.shape, dtype=np.uint8, order="F")
-    prepared.native.with_data(result).canonical().data[prepared.on_grid[0]] = values  # a view: this fills the result
+    prepared.native.with_data(result).canonical().data[prepared.on_grid[0]] = (
+        values  # a view: this fills the result
+    )
     return result

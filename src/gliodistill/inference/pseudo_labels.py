@@ -1,4 +1,5 @@
-"""Pseudo-labels: what an ensemble says of studies that no expert has drawn, written so that it opens as a cohort.
+"""Pseudo-labels: what an ensemble says of studies that no expert has drawn, written so that it
+opens as a cohort.
 
 | in the folder | what |
 |---|---|
@@ -9,8 +10,8 @@
 | ``<id>/confidence.nii.gz``, ``disagreement.nii.gz`` | · 255; see :class:`Consensus` |
 | ``<id>/study.json`` | agreement, volumes, what made it |
 
-A study's folder is written whole or not at all. The two tables are written last and taken away first: a folder that
-has them is complete.
+A study's folder is written whole or not at all. The two tables are written last and taken away
+first: a folder that has them is complete.
 """
 
 import hashlib
@@ -42,9 +43,10 @@ from gliodistill.studies.study import ImageFile, Study, StudyRecord
 FORMAT = 1
 INDEX, STUDY, LABELS = "pseudo.json", "study.json", "labels.nii.gz"
 RULE = (
-    "mean probability of WT, TC and ET over models × flips, all members alike; a region where it is above 0.5, TC only inside WT and ET "
-    "only inside TC; agreement = mean Dice over all pairs of members; confidence = smallest |2p − 1| and disagreement = largest 2σ of any "
-    "region; maps are stored · 255"
+    "mean probability of WT, TC and ET over models × flips, all members alike; a region where it is"
+    " above 0.5, TC only inside WT and ET only inside TC; agreement = mean Dice over all pairs of"
+    " members; confidence = smallest |2p − 1| and disagreement = largest 2σ of any region; maps are"
+    " stored · 255"
 )
 
 
@@ -84,15 +86,17 @@ def write_pseudo_labels(
         out: new, or with ``resume`` a folder that was left.
         labels: convention of the codes written.
         soft: write the probabilities as well, for soft labels.
-        agreement: select a study only if the members' mean Dice, averaged over WT, TC and ET, is at least this.
-        exclude: name → cohort whose patients must not be among the studies: the labelled ones, those that validate or
-            test. They are told by patient id, and by the images themselves where ids differ.
+        agreement: select a study only if the members' mean Dice, averaged over WT, TC and ET, is at
+        least this.
+        exclude: name → cohort whose patients must not be among the studies: the labelled ones,
+            those that validate or test. They are told by patient id, and by the images themselves
+            where ids differ.
         resume: keep what the same settings have finished.
 
     Raises:
         GliodistillError: an agreement that one member cannot have, or out of range.
-        StudyError: two studies of one id, an id that is not a file name, or an excluded study that cannot be read
-            (it could hide a patient on two sides).
+        StudyError: two studies of one id, an id that is not a file name, or an excluded study that
+            cannot be read (it could hide a patient on two sides).
         OutputError: something is at ``out`` without ``resume``, or it cannot be written.
     """
     folder, pool, cohorts, report = Path(out), list(records), exclude or {}, PseudoReport()
@@ -101,9 +105,21 @@ def write_pseudo_labels(
     _claim(folder, resume)
     settings = _settings(ensemble, labels, soft, cohorts)
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    known = {record.patient: f"{record.id} of {name}" for name, cohort in cohorts.items() for record in cohort.studies}
-    report.left_out = {r.id: f"patient {r.patient} is that of {known[r.patient]}" for r in pool if r.patient in known}
-    report.skipped = [r.id for r in pool if r.id not in report.left_out and _facts(folder / r.id).get("key") == key]
+    known = {
+        record.patient: f"{record.id} of {name}"
+        for name, cohort in cohorts.items()
+        for record in cohort.studies
+    }
+    report.left_out = {
+        r.id: f"patient {r.patient} is that of {known[r.patient]}"
+        for r in pool
+        if r.patient in known
+    }
+    report.skipped = [
+        r.id
+        for r in pool
+        if r.id not in report.left_out and _facts(folder / r.id).get("key") == key
+    ]
     todo = [r for r in pool if r.id not in report.left_out and r.id not in set(report.skipped)]
     strangers = _signatures(cohorts) if todo else {}
     for name in (INDEX, MANIFEST):
@@ -112,20 +128,27 @@ def write_pseudo_labels(
         try:
             study, _ = reading.result()
             if twin := most_alike(signature_of(study), strangers):
-                report.left_out[record.id] = f"the same images as {twin[0]} (correlation {twin[1]:.3f})"
+                report.left_out[record.id] = (
+                    f"the same images as {twin[0]} (correlation {twin[1]:.3f})"
+                )
             else:
-                report.done[record.id] = _write_study(study, ensemble.ask(study), folder, labels, soft, key)
+                report.done[record.id] = _write_study(
+                    study, ensemble.ask(study), folder, labels, soft, key
+                )
         except GliodistillError as error:
             report.failed[record.id] = error
         except Exception as error:  # a night of work must not end at one study nobody foresaw
-            report.failed[record.id] = GliodistillError("unforeseen failure", file=record.id, got=f"{type(error).__name__}: {error}")
+            report.failed[record.id] = GliodistillError(
+                "unforeseen failure", file=record.id, got=f"{type(error).__name__}: {error}"
+            )
     _write_tables(folder, pool, settings, labels, agreement, report)
     return report
 
 
 @dataclass(frozen=True, eq=False)
 class PseudoLabels:
-    """Studies with labels that no expert drew: an ensemble's, or those that synthetic studies were made with.
+    """Studies with labels that no expert drew: an ensemble's, or those that synthetic studies were
+    made with.
 
     Attributes:
         folder: where they lie.
@@ -150,14 +173,31 @@ class PseudoLabels:
         try:
             facts = json.loads((root / INDEX).read_text())
             if facts["format"] != FORMAT:
-                raise StudyError("pseudo-labels of another format", file=root, got=facts["format"], expected=FORMAT, hint="make them again")
+                raise StudyError(
+                    "pseudo-labels of another format",
+                    file=root,
+                    got=facts["format"],
+                    expected=FORMAT,
+                    hint="make them again",
+                )
             convention = str(facts["labels"]["convention"])
             selected = sum(study["selected"] for study in facts["studies"].values())
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             hint = "make or finish it with: gliodistill pseudo-label … --resume"
-            raise StudyError("not a folder of pseudo-labels", file=root, got=error, expected=f"a folder with {INDEX}", hint=hint) from error
+            raise StudyError(
+                "not a folder of pseudo-labels",
+                file=root,
+                got=error,
+                expected=f"a folder with {INDEX}",
+                hint=hint,
+            ) from error
         if not selected:
-            raise StudyError("no pseudo-label was selected", file=root, field="agreement", got=f"0 of {len(facts['studies'])}")
+            raise StudyError(
+                "no pseudo-label was selected",
+                file=root,
+                field="agreement",
+                got=f"0 of {len(facts['studies'])}",
+            )
         return cls(root, open_cohort(root, layout="manifest", labels=convention), facts)
 
     @property
@@ -172,12 +212,18 @@ class PseudoLabels:
             StudyError: only hard labels were written.
         """
         if not self.soft:
-            raise StudyError("pseudo-labels are hard", file=self.folder, hint="make them with gliodistill pseudo-label --soft")
+            raise StudyError(
+                "pseudo-labels are hard",
+                file=self.folder,
+                hint="make them with gliodistill pseudo-label --soft",
+            )
         return tuple(self.folder / id / f"{region}.nii.gz" for region in REGIONS)
 
 
 def _with_truth(folder: Path) -> Cohort | None:
-    """The labelled studies of a cohort in any layout, or None where there is none (or pseudo-labels that were not finished)."""
+    """The labelled studies of a cohort in any layout, or None where there is none (or pseudo-labels
+    that were not finished).
+    """
     if any(folder.glob(f"*/{STUDY}")):
         return None
     try:
@@ -189,31 +235,53 @@ def _with_truth(folder: Path) -> Cohort | None:
 
 def _check_agreement(agreement: float | None, ensemble: Ensemble) -> None:
     if agreement is not None and not 0 <= agreement <= 1:
-        raise GliodistillError("agreement out of range", field="agreement", got=agreement, expected="0 to 1")
+        raise GliodistillError(
+            "agreement out of range", field="agreement", got=agreement, expected="0 to 1"
+        )
     if agreement is not None and len(ensemble) < 2:
-        raise GliodistillError("one member cannot agree", field="agreement", got=agreement, hint="add models, or flips")
+        raise GliodistillError(
+            "one member cannot agree", field="agreement", got=agreement, hint="add models, or flips"
+        )
 
 
 def _claim(folder: Path, resume: bool) -> None:
     if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError("output exists", file=folder, expected="a new folder", hint="continue with --resume, or choose another")
+        raise OutputError(
+            "output exists",
+            file=folder,
+            expected="a new folder",
+            hint="continue with --resume, or choose another",
+        )
     make_folder(folder)
     remove_leftovers(folder)
 
 
-def _settings(ensemble: Ensemble, labels: LabelConvention, soft: bool, cohorts: Mapping[str, Cohort]) -> dict[str, Any]:
+def _settings(
+    ensemble: Ensemble, labels: LabelConvention, soft: bool, cohorts: Mapping[str, Cohort]
+) -> dict[str, Any]:
     """Everything that decides what is written for a study."""
     return {
         "format": FORMAT,
         "models": [
-            {"name": m.package.name, "sha256": m.package.fingerprint, "weights_sha256": m.package.weights_sha256} for m in ensemble.models
+            {
+                "name": m.package.name,
+                "sha256": m.package.fingerprint,
+                "weights_sha256": m.package.weights_sha256,
+            }
+            for m in ensemble.models
         ],
         "runtimes": [type(model.runtime).__name__ for model in ensemble.models],
         "flips": ["".join(AXES[axis] for axis in flip) for flip in ensemble.flips],
         "rule": RULE,
-        "labels": {"convention": labels.name, "codes": {str(code): str(tissue) for code, tissue in labels.codes.items()}},
+        "labels": {
+            "convention": labels.name,
+            "codes": {str(code): str(tissue) for code, tissue in labels.codes.items()},
+        },
         "soft": soft,
-        "excluded": {name: {record.id: record.patient for record in cohort.studies} for name, cohort in cohorts.items()},
+        "excluded": {
+            name: {record.id: record.patient for record in cohort.studies}
+            for name, cohort in cohorts.items()
+        },
     }
 
 
@@ -222,24 +290,43 @@ def _signatures(cohorts: Mapping[str, Cohort]) -> dict[str, Signature]:
     found = {}
     records = [(name, record) for name, cohort in cohorts.items() for record in cohort.studies]
     reading = read_ahead([record for _, record in records])
-    for (name, record), (_, study) in zip(records, track(reading, "reading excluded studies", total=len(records)), strict=True):
+    for (name, record), (_, study) in zip(
+        records, track(reading, "reading excluded studies", total=len(records)), strict=True
+    ):
         try:
             found[f"{record.id} of {name}"] = signature_of(study.result()[0])
         except GliodistillError as error:
-            hint = "repair it, or take it out of that cohort: it may be one of the patients to be labelled"
-            raise StudyError("excluded study cannot be compared", file=f"{name}: {record.id}", got=error.problem, hint=hint) from error
+            hint = (
+                "repair it, or take it out of that cohort: it may be one of the patients to be"
+                " labelled"
+            )
+            raise StudyError(
+                "excluded study cannot be compared",
+                file=f"{name}: {record.id}",
+                got=error.problem,
+                hint=hint,
+            ) from error
     return found
 
 
-def _write_study(study: Study, said: Consensus, folder: Path, labels: LabelConvention, soft: bool, key: str) -> dict[str, Any]:
+def _write_study(
+    study: Study, said: Consensus, folder: Path, labels: LabelConvention, soft: bool, key: str
+) -> dict[str, Any]:
     """The study's folder, in place of one of other settings."""
     target, grid, regions = folder / study.id, study.grid, said.regions
     facts = {
         "key": key,
         "id": study.id,
         "patient": study.patient,
-        "agreement": None if said.agreement is None else {**said.agreement, "mean": float(np.mean([*said.agreement.values()]))},
-        "volumes_ml": {region: round(float(mask.sum()) * grid.voxel_ml, 4) for region, mask in zip(REGIONS, regions, strict=True)},
+        "agreement": (
+            None
+            if said.agreement is None
+            else {**said.agreement, "mean": float(np.mean([*said.agreement.values()]))}
+        ),
+        "volumes_ml": {
+            region: round(float(mask.sum()) * grid.voxel_ml, 4)
+            for region, mask in zip(REGIONS, regions, strict=True)
+        },
         "seconds": round(said.seconds, 3),
     }
     maps = {"confidence": said.confidence(), "disagreement": said.disagreement()}
@@ -283,12 +370,25 @@ def _write_tables(
             continue
         facts = _facts(folder / record.id)
         selected = agreement is None or (facts["agreement"] or {}).get("mean", 0.0) >= agreement
-        studies[record.id] = {name: facts[name] for name in ("patient", "agreement", "volumes_ml")} | {"selected": selected}
+        studies[record.id] = {
+            name: facts[name] for name in ("patient", "agreement", "volumes_ml")
+        } | {"selected": selected}
         if selected:
-            images = {str(sequence): _relative(image, folder) for sequence, image in record.images.items()}
-            rows.append({"id": record.id, "patient": record.patient, **images, "truth": f"{record.id}/{LABELS}"})
+            images = {
+                str(sequence): _relative(image, folder) for sequence, image in record.images.items()
+            }
+            rows.append(
+                {
+                    "id": record.id,
+                    "patient": record.patient,
+                    **images,
+                    "truth": f"{record.id}/{LABELS}",
+                }
+            )
         else:
-            report.left_out[record.id] = f"agreement {facts['agreement']['mean']:.3f} is below {agreement}"
+            report.left_out[record.id] = (
+                f"agreement {facts['agreement']['mean']:.3f} is below {agreement}"
+            )
     codes = {"0": "background"} | {str(code): str(tissue) for code, tissue in labels.codes.items()}
     index = settings | {
         "notice": NOTICE,
@@ -298,12 +398,17 @@ def _write_tables(
         "left_out": report.left_out,
         "failed": {id: str(error) for id, error in report.failed.items()},
     }
-    write_text(folder / MANIFEST, json.dumps({"labels": codes, "studies": rows}, indent=1, ensure_ascii=False) + "\n")
+    write_text(
+        folder / MANIFEST,
+        json.dumps({"labels": codes, "studies": rows}, indent=1, ensure_ascii=False) + "\n",
+    )
     write_text(folder / INDEX, json.dumps(index, indent=1, ensure_ascii=False) + "\n")
 
 
 def _relative(image: ImageFile, folder: Path) -> str:
-    """Where an image lies as seen from ``folder``, so that both may move together; from the root where there is no such way."""
+    """Where an image lies as seen from ``folder``, so that both may move together; from the root
+    where there is no such way.
+    """
     path = image.path.resolve()
     try:
         text = Path(os.path.relpath(path, folder.resolve())).as_posix()

@@ -29,9 +29,11 @@ class Quality:
     """What is known of an answer without the truth.
 
     Attributes:
-        features: region → name → value, what the Dice is predicted from; without a region of which nothing was drawn.
-        predicted_dice: region → predicted Dice with the truth, 0 to 1; None for a region of which nothing was drawn, or that the
-            model's cross-validation had too few of. None altogether where the model brings no :class:`QualityModel` along.
+        features: region → name → value, what the Dice is predicted from; without a region of which
+        nothing was drawn.
+        predicted_dice: region → predicted Dice with the truth, 0 to 1; None for a region of which
+            nothing was drawn, or that the model's cross-validation had too few of. None altogether
+            where the model brings no :class:`QualityModel` along.
         flags: reasons for doubt.
     """
 
@@ -42,15 +44,18 @@ class Quality:
     def summary(self) -> dict[str, Any]:
         """As JSON: predicted Dice and flags."""
         dice = self.predicted_dice
-        rounded = dice and {region: None if value is None else round(value, 3) for region, value in dice.items()}
+        rounded = dice and {
+            region: None if value is None else round(value, 3) for region, value in dice.items()
+        }
         return {"predicted_dice": rounded, "flags": [asdict(flag) for flag in self.flags]}
 
 
 class Evidence:
     """Sums over the probabilities of an answer, gathered slab by slab: no map is kept.
 
-    Of each region, on the prepared grid, nested as the answer is, with p its probability and m what was drawn:
-    Σp, Σp inside m, voxels of m, voxels with p above 0.2, and of those the ones below 0.8.
+    Of each region, on the prepared grid, nested as the answer is, with p its probability and m what
+    was drawn: Σp, Σp inside m, voxels of m, voxels with p above 0.2, and of those the ones below
+    0.8.
 
     Args:
         threshold: logit above which a region is drawn.
@@ -72,13 +77,19 @@ class Evidence:
                 region = region[region > faint]
                 p, drawn = probabilities(region).astype(np.float64), region > self._threshold
                 likely = p > low
-                sums += p.sum(), p[drawn].sum(), drawn.sum(), likely.sum(), (likely & (p < high)).sum()
+                sums += (
+                    p.sum(),
+                    p[drawn].sum(),
+                    drawn.sum(),
+                    likely.sum(),
+                    (likely & (p < high)).sum(),
+                )
 
     def features(self, voxel_ml: float) -> dict[str, dict[str, float]]:
         """Region → features, of those regions of which anything was drawn.
 
-        :meth:`expected_dice`; ``doubtful``: share of what is likelier than 0.2 that is not likelier than 0.8; ``log_ml``: ln of the
-        volume in ml.
+        :meth:`expected_dice`; ``doubtful``: share of what is likelier than 0.2 that is not likelier
+        than 0.8; ``log_ml``: ln of the volume in ml.
         """
         found = {}
         for region, dice in self.expected_dice().items():
@@ -88,26 +99,51 @@ class Evidence:
         return found
 
     def expected_dice(self) -> dict[str, float]:
-        """2 Σ_m p / (Σp + |m|): the Dice with the truth were every voxel right with its own probability; of regions that were drawn."""
+        """2 Σ_m p / (Σp + |m|): the Dice with the truth were every voxel right with its own
+        probability; of regions that were drawn.
+        """
         sums = zip(REGIONS, self._sums, strict=True)
-        return {region: float(2 * inside / (total + drawn)) for region, (total, inside, drawn, *_) in sums if drawn}
+        return {
+            region: float(2 * inside / (total + drawn))
+            for region, (total, inside, drawn, *_) in sums
+            if drawn
+        }
 
 
-def assess(prepared: Prepared, spec: ModelSpec, evidence: Evidence, depth: NDArray[np.uint8], volumes_ml: Mapping[str, float]) -> Quality:
+def assess(
+    prepared: Prepared,
+    spec: ModelSpec,
+    evidence: Evidence,
+    depth: NDArray[np.uint8],
+    volumes_ml: Mapping[str, float],
+) -> Quality:
     """What is known of an answer.
 
     Args:
         prepared: the study.
         spec: of the model.
         evidence: of the network's answer.
-        depth: what was drawn in the end (uint8 X Y Z), the part of the brain's box that is on the grid.
+        depth: what was drawn in the end (uint8 X Y Z), the part of the brain's box that is on the
+        grid.
         volumes_ml: region → ml, in the end.
     """
     names = feature_names(spec.sequences)[len(FEATURES) :]
     lacking = {name: float(not there) for name, there in zip(names, prepared.present, strict=True)}
     found = evidence.features(float(np.prod(prepared.spacing)) / 1000)
-    features = {region: {**values, **lacking} for region, values in found.items() if volumes_ml[region] > 0}
+    features = {
+        region: {**values, **lacking} for region, values in found.items() if volumes_ml[region] > 0
+    }
     predicted = spec.quality.predict(features) if spec.quality else {}
-    dropped = {region: float(np.exp(values["log_ml"])) for region, values in found.items() if volumes_ml[region] == 0}
-    flags = study_flags(prepared, spec) + answer_flags(depth, prepared, volumes_ml["WT"], dropped, predicted, spec.quality)
-    return Quality(features, {region: predicted.get(region) for region in REGIONS} if spec.quality else None, tuple(flags))
+    dropped = {
+        region: float(np.exp(values["log_ml"]))
+        for region, values in found.items()
+        if volumes_ml[region] == 0
+    }
+    flags = study_flags(prepared, spec) + answer_flags(
+        depth, prepared, volumes_ml["WT"], dropped, predicted, spec.quality
+    )
+    return Quality(
+        features,
+        {region: predicted.get(region) for region in REGIONS} if spec.quality else None,
+        tuple(flags),
+    )

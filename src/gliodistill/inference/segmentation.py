@@ -30,8 +30,8 @@ class Segmentation:
         flips: mirrored looks that were averaged, by axes (``""`` is the image as it is).
         postprocessing: clean-up steps that were applied.
         seconds: stage → seconds it took.
-        probabilities: · 255 of WT, TC, ET (uint8, 3 X Y Z) on the study's own grid, nested, before any clean-up; None
-            unless asked for.
+        probabilities: · 255 of WT, TC, ET (uint8, 3 X Y Z) on the study's own grid, nested, before
+            any clean-up; None unless asked for.
     """
 
     id: str
@@ -53,7 +53,8 @@ class Segmentation:
         return self.convention.to_regions(self.labels.data)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the labels as NIfTI, whole or not at all. The header carries geometry and nothing about the patient.
+        """Write the labels as NIfTI, whole or not at all. The header carries geometry and nothing
+        about the patient.
 
         Raises:
             OutputError: it cannot be written.
@@ -63,20 +64,29 @@ class Segmentation:
         write_nifti(self.labels, path)
 
     def save_probabilities(self, path: str | os.PathLike[str]) -> None:
-        """Write the probabilities as one 4-D NIfTI of WT, TC, ET (stored · 255, scaled back by the header), as :meth:`save`."""
+        """Write the probabilities as one 4-D NIfTI of WT, TC, ET (stored · 255, scaled back by the
+        header), as :meth:`save`.
+        """
         from gliodistill.images.nifti import write_channels
 
         assert self.probabilities is not None
-        write_channels([self.labels.with_data(region) for region in self.probabilities], path, slope=1 / 255)
+        write_channels(
+            [self.labels.with_data(region) for region in self.probabilities], path, slope=1 / 255
+        )
 
     def summary(self) -> dict[str, Any]:
-        """As JSON: volumes (ml), predicted Dice and flags, seconds, the model, how it was applied, and the label convention."""
+        """As JSON: volumes (ml), predicted Dice and flags, seconds, the model, how it was applied,
+        and the label convention.
+        """
         return {
             "id": self.id,
             "volumes_ml": {region: round(volume, 4) for region, volume in self.volumes_ml.items()},
             "quality": self.quality.summary(),
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
-            "labels": {"convention": self.convention.name, "codes": {str(c): str(t) for c, t in self.convention.codes.items()}},
+            "labels": {
+                "convention": self.convention.name,
+                "codes": {str(c): str(t) for c, t in self.convention.codes.items()},
+            },
             "model": {"name": self.model, "sha256": self.fingerprint},
             "precision": self.precision,
             "flips": list(self.flips),

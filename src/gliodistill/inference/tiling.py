@@ -1,7 +1,9 @@
-"""From a prepared image to logits: the whole brain at once where it fits, else by overlapping windows.
+"""From a prepared image to logits: the whole brain at once where it fits, else by overlapping
+windows.
 
-Windows are weighted by a Gaussian of σ = 1/8 of the window and summed (Isensee et al. 2021, nnU-Net); positions
-and weights are those of MONAI's ``SlidingWindowInferer(mode="gaussian")``, which the tests hold it to.
+Windows are weighted by a Gaussian of σ = 1/8 of the window and summed (Isensee et al. 2021,
+nnU-Net); positions and weights are those of MONAI's ``SlidingWindowInferer(mode="gaussian")``,
+which the tests hold it to.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +19,8 @@ SIGMA = 0.125
 """Standard deviation of the window's weight, as a share of its side."""
 
 FLOOR = 1e-3
-"""Smallest weight (of 1 in the middle), so that corners seen by one window alone stay well defined."""
+"""Smallest weight (of 1 in the middle), so that corners seen by one window alone stay well defined.
+"""
 
 
 def padded_sides(shape: Sides, divisor: int) -> Sides:
@@ -34,11 +37,16 @@ def whole(image: NDArray[np.uint8], network: Network, divisor: int) -> NDArray[n
     x, y, z = image.shape[1:]
     sides = padded_sides((x, y, z), divisor)
     if sides != (x, y, z):
-        image = np.pad(image, [(0, 0), *((0, padded - side) for padded, side in zip(sides, (x, y, z), strict=True))])
+        image = np.pad(
+            image,
+            [(0, 0), *((0, padded - side) for padded, side in zip(sides, (x, y, z), strict=True))],
+        )
     return np.ascontiguousarray(network(image[None])[0][:, :x, :y, :z])
 
 
-def by_windows(image: NDArray[np.uint8], network: Network, patch: Sides, overlap: float, divisor: int = 1) -> Iterator[NDArray[np.float32]]:
+def by_windows(
+    image: NDArray[np.uint8], network: Network, patch: Sides, overlap: float, divisor: int = 1
+) -> Iterator[NDArray[np.float32]]:
     """Logits of an image (uint8 C X Y Z) from overlapping windows, a slab at a time along X.
 
     Args:
@@ -59,7 +67,12 @@ def by_windows(image: NDArray[np.uint8], network: Network, patch: Sides, overlap
     weight = gaussian(window)
     total = np.zeros((window[0], y, z), dtype=np.float32)
     logits: NDArray[np.float32] | None = None
-    columns = [list(places) for _, places in groupby(positions((x, y, z), window, overlap), key=lambda place: place[0].start)]
+    columns = [
+        list(places)
+        for _, places in groupby(
+            positions((x, y, z), window, overlap), key=lambda place: place[0].start
+        )
+    ]
     starts = [places[0][0].start for places in columns] + [x]
     for places, start, following in zip(columns, starts, starts[1:], strict=False):
         for place in places:
@@ -73,14 +86,20 @@ def by_windows(image: NDArray[np.uint8], network: Network, patch: Sides, overlap
         done = following - start  # no later window reaches these planes
         wanted = slice(max(inner_x.start - start, 0), max(min(inner_x.stop - start, done), 0))
         if wanted.start < wanted.stop:
-            yield np.divide(logits[:, wanted, inner_y, inner_z], total[wanted, inner_y, inner_z], dtype=np.float32)
+            yield np.divide(
+                logits[:, wanted, inner_y, inner_z],
+                total[wanted, inner_y, inner_z],
+                dtype=np.float32,
+            )
         for held in (logits, total[None]):
             held[:, :-done] = held[:, done:] if done < window[0] else 0
             held[:, -done:] = 0
 
 
 def gaussian(window: Sides) -> NDArray[np.float32]:
-    """Weight of each voxel of a window (X Y Z, float32): a separable Gaussian, 1 in the middle, at least ``FLOOR``."""
+    """Weight of each voxel of a window (X Y Z, float32): a separable Gaussian, 1 in the middle, at
+    least ``FLOOR``.
+    """
     lines = []
     for side in window:
         offset = np.arange(side) - (side - 1) / 2
@@ -92,7 +111,9 @@ def gaussian(window: Sides) -> NDArray[np.float32]:
 
 
 def positions(shape: Sides, window: Sides, overlap: float) -> Iterator[tuple[slice, slice, slice]]:
-    """Windows that cover ``shape``: steps of ``window · (1 − overlap)``, the last one flush with the far side."""
+    """Windows that cover ``shape``: steps of ``window · (1 − overlap)``, the last one flush with
+    the far side.
+    """
     starts = []
     for side, length in zip(shape, window, strict=True):
         step = max(1, int(length * (1 - overlap)))
@@ -105,7 +126,10 @@ def positions(shape: Sides, window: Sides, overlap: float) -> Iterator[tuple[sli
 def _pad(image: NDArray[np.uint8], sides: Sides) -> tuple[NDArray[np.uint8], tuple[slice, ...]]:
     """The image in the middle of zeros, and where it lies."""
     before = [(side - old) // 2 for side, old in zip(sides, image.shape[1:], strict=True)]
-    inner = (slice(None), *(slice(b, b + old) for b, old in zip(before, image.shape[1:], strict=True)))
+    inner = (
+        slice(None),
+        *(slice(b, b + old) for b, old in zip(before, image.shape[1:], strict=True)),
+    )
     if sides == image.shape[1:]:
         return image, inner
     padded = np.zeros((len(image), *sides), dtype=np.uint8)

@@ -12,7 +12,8 @@ def read_sections(path: str | os.PathLike[str]) -> str:
     """What the author of a model adds to its card: the sections of a Markdown file.
 
     Raises:
-        PackageError: no such file, not UTF-8, or it does not start with a section (``## …``): the title is the model's name.
+        PackageError: no such file, not UTF-8, or it does not start with a section (``## …``): the
+        title is the model's name.
     """
     try:
         text = Path(path).read_text(encoding="utf-8").strip()
@@ -20,23 +21,44 @@ def read_sections(path: str | os.PathLike[str]) -> str:
         raise PackageError("card cannot be read", file=path, field="--card", got=error) from error
     if not text.startswith("## "):
         start = text.partition("\n")[0][:60] or "nothing"
-        raise PackageError("card without sections", file=path, field="--card", got=start, expected="## Intended use, or another section")
+        raise PackageError(
+            "card without sections",
+            file=path,
+            field="--card",
+            got=start,
+            expected="## Intended use, or another section",
+        )
     return text
 
 
 def write_card(values: Mapping[str, Any], sections: str = "") -> str:
     """Markdown from the contents of ``model.json``, and the author's ``sections``."""
-    training, outputs, preparation, inference = (values[key] for key in ("training", "outputs", "preparation", "inference"))
+    training, outputs, preparation, inference = (
+        values[key] for key in ("training", "outputs", "preparation", "inference")
+    )
     may_lack = ", ".join(values["may_lack"]) or "none"
     spacing = preparation["spacing"]
-    grid = "the study's own grid" if spacing is None else " × ".join(f"{s:g}" for s in spacing) + " mm"
-    bias = f", bias fields taken off (smooth over {preparation['bias_mm']:g} mm)" if "bias_mm" in preparation else ""
-    dice = ", ".join(f"{region} {value:.3f}" for region, value in training["validation_dice"].items()) or "not measured"
-    codes = ", ".join(f"{code} = {tissue}" for code, tissue in values["convention"]["codes"].items())
+    grid = (
+        "the study's own grid" if spacing is None else " × ".join(f"{s:g}" for s in spacing) + " mm"
+    )
+    bias = (
+        f", bias fields taken off (smooth over {preparation['bias_mm']:g} mm)"
+        if "bias_mm" in preparation
+        else ""
+    )
+    dice = (
+        ", ".join(f"{region} {value:.3f}" for region, value in training["validation_dice"].items())
+        or "not measured"
+    )
+    codes = ", ".join(
+        f"{code} = {tissue}" for code, tissue in values["convention"]["codes"].items()
+    )
     cleaning = "; ".join(map(_rule, inference["postprocessing"])) or "none"
     exports = "\n".join(_row(export) for export in values["exports"])
     runtime = values["exports"][0]["runtime"]
-    option, argument = ("", "") if runtime == "openvino" else (f" --runtime {runtime}", f', "{runtime}"')
+    option, argument = (
+        ("", "") if runtime == "openvino" else (f" --runtime {runtime}", f', "{runtime}"')
+    )
     versions = ", ".join(f"{name} {version}" for name, version in values["versions"].items())
     added = f"{sections}\n\n" if sections else ""
     shares = any(export["weights"].startswith("shared") for export in values["exports"])
@@ -83,10 +105,24 @@ def _rule(step: Mapping[str, Any]) -> str:
 def _row(export: Mapping[str, Any]) -> str:
     random, studies = export["random"], export["studies"]
     both = [agreement for agreement in (random, studies) if agreement]
-    difference, logit = (max(agreement[key] for agreement in both) for key in ("max_abs_difference", "max_abs_logit"))
+    difference, logit = (
+        max(agreement[key] for agreement in both) for key in ("max_abs_difference", "max_abs_logit")
+    )
     dice = ", ".join(f"{region} {dice:.4f}" for region, dice in (studies or random)["dice"].items())
-    images = f"{random['images']} random" + (f", {studies['images']} studies (their Dice)" if studies else "")
+    images = f"{random['images']} random" + (
+        f", {studies['images']} studies (their Dice)" if studies else ""
+    )
     if calibrated := export["calibration"]:
-        images += f"; calibrated on {calibrated['patches']} patches of {calibrated['studies']} other studies"
-        images += f", {calibrated['float_layers']} layers at either end in float" if calibrated["float_layers"] else ""
-    return f"| {export['runtime']} | {export['weights']} | {difference:.2g} (logits to ±{logit:.1f}) | {dice} | {images} |"
+        images += (
+            f"; calibrated on {calibrated['patches']} patches of {calibrated['studies']} other"
+            " studies"
+        )
+        images += (
+            f", {calibrated['float_layers']} layers at either end in float"
+            if calibrated["float_layers"]
+            else ""
+        )
+    return (
+        f"| {export['runtime']} | {export['weights']} | {difference:.2g} (logits to ±{logit:.1f}) |"
+        f" {dice} | {images} |"
+    )

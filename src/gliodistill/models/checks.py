@@ -8,19 +8,38 @@ from gliodistill.errors import PackageError
 Result = TypeVar("Result")
 
 
-def check_keys(values: object, expected: Collection[str], where: str, optional: Collection[str] = ()) -> Mapping[str, Any]:
-    """``values`` as a mapping with exactly the ``expected`` keys, and ``optional`` ones where they are there.
+def check_keys(
+    values: object, expected: Collection[str], where: str, optional: Collection[str] = ()
+) -> Mapping[str, Any]:
+    """``values`` as a mapping with exactly the ``expected`` keys, and ``optional`` ones where they
+    are there.
 
     Raises:
         PackageError: not a mapping, or keys missing or unknown (they are named).
     """
     if not isinstance(values, Mapping):
-        raise PackageError("damaged model description", field=where, got=type(values).__name__, expected="an object")
-    missing, unknown = sorted(set(expected) - set(values)), sorted(set(values) - set(expected) - set(optional))
+        raise PackageError(
+            "damaged model description",
+            field=where,
+            got=type(values).__name__,
+            expected="an object",
+        )
+    missing, unknown = (
+        sorted(set(expected) - set(values)),
+        sorted(set(values) - set(expected) - set(optional)),
+    )
     if missing:
-        raise PackageError("key missing from the model description", field=_join(where, missing[0]), expected=", ".join(sorted(expected)))
+        raise PackageError(
+            "key missing from the model description",
+            field=_join(where, missing[0]),
+            expected=", ".join(sorted(expected)),
+        )
     if unknown:
-        raise PackageError("unknown key in the model description", field=_join(where, unknown[0]), expected=", ".join(sorted(expected)))
+        raise PackageError(
+            "unknown key in the model description",
+            field=_join(where, unknown[0]),
+            expected=", ".join(sorted(expected)),
+        )
     return values
 
 
@@ -35,7 +54,9 @@ def checked(where: str, make: Callable[[], Result]) -> Result:
 def require(condition: bool, field: str, got: object, expected: str) -> None:
     """Raise PackageError about ``field`` unless ``condition``."""
     if not condition:
-        raise PackageError("model description out of range", field=field, got=got, expected=expected)
+        raise PackageError(
+            "model description out of range", field=field, got=got, expected=expected
+        )
 
 
 def _join(where: str, key: str) -> str:

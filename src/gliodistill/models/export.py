@@ -20,7 +20,13 @@ from gliodistill.models.exports import FILES, Calibration, Export
 from gliodistill.models.int8 import FLOAT_LAYERS, quantised
 from gliodistill.models.onnx_graph import save_onnx
 from gliodistill.models.package import ModelPackage, RuntimeNeeds, seal, versions_in_use
-from gliodistill.models.proof import MAX_RELATIVE_DIFFERENCE, MIN_DICE, Proof, Run, require_equal_logits
+from gliodistill.models.proof import (
+    MAX_RELATIVE_DIFFERENCE,
+    MIN_DICE,
+    Proof,
+    Run,
+    require_equal_logits,
+)
 from gliodistill.models.quantised import QuantisedInput
 from gliodistill.models.quiet import import_onnxruntime, import_openvino
 from gliodistill.models.spec import ModelSpec
@@ -38,7 +44,8 @@ class Int8:
     """A wish for an int8 OpenVINO graph, and what to calibrate it on.
 
     Attributes:
-        patches: prepared patches (uint8 C X Y Z) of training studies; those that parity is measured on must be others.
+        patches: prepared patches (uint8 C X Y Z) of training studies; those that parity is measured
+        on must be others.
         studies: how many studies the patches are from.
         default: whether OpenVINO takes this graph unless told otherwise.
         min_dice: least Dice of each region with the network's own answers.
@@ -61,7 +68,8 @@ def export_package(
     limit: float = MAX_RELATIVE_DIFFERENCE,
     card: str = "",
 ) -> ModelPackage:
-    """Write a model package: the network in one or more forms, card and description, whole or not at all.
+    """Write a model package: the network in one or more forms, card and description, whole or not
+    at all.
 
     Args:
         network: trained; not changed. ``spec.network`` must build its twin.
@@ -69,13 +77,15 @@ def export_package(
         out: new or empty folder.
         formats: some of ``FORMATS``.
         int8: adds a quantised OpenVINO graph.
-        samples: prepared images (uint8 C X Y Z), a few, to compare the exports on beside random ones; int8 needs them.
-        limit: largest logit difference allowed to a float export, relative to the largest logit (at least 1).
+        samples: prepared images (uint8 C X Y Z), a few, to compare the exports on beside random
+        ones; int8 needs them.
+        limit: largest logit difference allowed to a float export, relative to the largest logit (at
+        least 1).
         card: more sections of the model card (:func:`~gliodistill.models.card.read_sections`).
 
     Raises:
-        PackageError: an export and the network disagree, ``spec`` does not fit the network, weights are not finite,
-            or no such format.
+        PackageError: an export and the network disagree, ``spec`` does not fit the network, weights
+            are not finite, or no such format.
         OutputError: ``out`` exists or cannot be written.
     """
     formats = check_formats(formats, int8 is not None)
@@ -99,7 +109,13 @@ def export_package(
                 save_graph(wrapped, channels, network.divisor, path)
             elif name == "onnx":
                 shared = FILES["openvino", "float16"][1]
-                if save_onnx(wrapped, channels, network.divisor, path, folder / shared if "openvino" in formats else None):
+                if save_onnx(
+                    wrapped,
+                    channels,
+                    network.divisor,
+                    path,
+                    folder / shared if "openvino" in formats else None,
+                ):
                     weighed = f"shared-{weighed}"
             else:
                 path.write_bytes(weights)
@@ -108,9 +124,19 @@ def export_package(
             exports.append(Export(name, weighed, random, studies))
         if int8 is not None:
             graph = convert(wrapped, channels, network.divisor)
-            exports.insert(0 if int8.default else len(exports), _save_int8(graph, int8, proof, folder))
-        needs = RuntimeNeeds(network.divisor, bytes_per_voxel(twin, channels), count_parameters(twin))
-        versions = versions_in_use("gliodistill", "torch", "openvino", *["onnx"] * ("onnx" in formats), *["nncf"] * (int8 is not None))
+            exports.insert(
+                0 if int8.default else len(exports), _save_int8(graph, int8, proof, folder)
+            )
+        needs = RuntimeNeeds(
+            network.divisor, bytes_per_voxel(twin, channels), count_parameters(twin)
+        )
+        versions = versions_in_use(
+            "gliodistill",
+            "torch",
+            "openvino",
+            *["onnx"] * ("onnx" in formats),
+            *["nncf"] * (int8 is not None),
+        )
         seal(folder, spec, needs, tuple(exports), digest(weights), versions, card)
         ModelPackage.open(folder)
     return ModelPackage.open(out)
@@ -125,28 +151,48 @@ def check_formats(formats: Iterable[str], int8: bool = False) -> tuple[str, ...]
     wanted = set(formats)
     if not wanted or wanted - set(FORMATS):
         got = ", ".join(sorted(wanted - set(FORMATS))) or "none"
-        raise PackageError("unknown format", field="--format", got=got, expected=f"some of {', '.join(FORMATS)}")
+        raise PackageError(
+            "unknown format", field="--format", got=got, expected=f"some of {', '.join(FORMATS)}"
+        )
     if int8 and "openvino" not in wanted:
-        raise PackageError("int8 is a form of the OpenVINO graph", field="--int8", expected="openvino among --format")
+        raise PackageError(
+            "int8 is a form of the OpenVINO graph",
+            field="--int8",
+            expected="openvino among --format",
+        )
     return tuple(name for name in FORMATS if name in wanted)
 
 
 def _check_installed(formats: Collection[str], int8: bool) -> None:
-    needed = [*(("onnxscript", "onnxruntime") if "onnx" in formats else ()), *(("nncf",) if int8 else ())]
+    needed = [
+        *(("onnxscript", "onnxruntime") if "onnx" in formats else ()),
+        *(("nncf",) if int8 else ()),
+    ]
     for name in needed:
         if find_spec(name) is None:
-            raise PackageError("not installed", field=name, expected="onnx and int8 need it", hint="pip install 'gliodistill[export]'")
+            raise PackageError(
+                "not installed",
+                field=name,
+                expected="onnx and int8 need it",
+                hint="pip install 'gliodistill[export]'",
+            )
 
 
 def bytes_per_voxel(network: nn.Module, channels: int) -> int:
-    """Memory of one pass in float32 per input voxel, from the sizes of the layers' outputs; an estimate on the high side.
+    """Memory of one pass in float32 per input voxel, from the sizes of the layers' outputs; an
+    estimate on the high side.
 
-    The peak lies where the finest maps are joined: six of the largest output, and four float copies of the image.
-    Measured beside OpenVINO's own peak: 160 against 123 bytes for ``fast``, 832 against about 830 for ``nnunet``.
+    The peak lies where the finest maps are joined: six of the largest output, and four float copies
+    of the image. Measured beside OpenVINO's own peak: 160 against 123 bytes for ``fast``, 832
+    against about 830 for ``nnunet``.
     """
     sizes: list[int] = []
     hooks = [
-        module.register_forward_hook(lambda _m, _i, output: sizes.append(output.numel()) if isinstance(output, torch.Tensor) else None)
+        module.register_forward_hook(
+            lambda _m, _i, output: (
+                sizes.append(output.numel()) if isinstance(output, torch.Tensor) else None
+            )
+        )
         for module in network.modules()
         if not list(module.children())
     ]
@@ -163,10 +209,12 @@ def bytes_per_voxel(network: nn.Module, channels: int) -> int:
 def convert(wrapped: QuantisedInput, channels: int, divisor: int) -> Any:
     """The network as an ``openvino.Model`` with float32 weights, for images of any sides."""
     openvino = import_openvino()
-    # A cube: images of other shapes then prove in the parity that no side was frozen into the graph.
+    # A cube: images of other shapes then prove in the parity that no side was frozen into the
+    # graph.
     example = torch.full((1, channels, *[2 * divisor] * 3), 128, dtype=torch.uint8)
     with warnings.catch_warnings():
-        # The tracer warns of every shape that Python reads; the parity on other shapes is what counts.
+        # The tracer warns of every shape that Python reads; the parity on other shapes is what
+        # counts.
         warnings.simplefilter("ignore")
         shape = openvino.PartialShape([-1, channels, -1, -1, -1])
         graph = openvino.convert_model(wrapped, example_input=example, input=[shape])
@@ -176,21 +224,37 @@ def convert(wrapped: QuantisedInput, channels: int, divisor: int) -> Any:
 
 
 def save_graph(wrapped: QuantisedInput, channels: int, divisor: int, path: Path) -> None:
-    """Write the OpenVINO graph of a network, weights in float16, for images of any sides, without comparing the two."""
+    """Write the OpenVINO graph of a network, weights in float16, for images of any sides, without
+    comparing the two.
+    """
     import_openvino().save_model(convert(wrapped, channels, divisor), path, compress_to_fp16=True)
 
 
 def _save_int8(graph: Any, wish: Int8, proof: Proof, folder: Path) -> Export:
-    """Write the first int8 graph that keeps the answers: all layers quantised, else with the ends of the network in float."""
+    """Write the first int8 graph that keeps the answers: all layers quantised, else with the ends
+    of the network in float.
+    """
     path, worst = folder / FILES["openvino", "int8"][0], 0.0
     for float_layers in track(FLOAT_LAYERS, "quantising"):
-        import_openvino().save_model(quantised(graph, wish.patches, float_layers), path, compress_to_fp16=True)
+        import_openvino().save_model(
+            quantised(graph, wish.patches, float_layers), path, compress_to_fp16=True
+        )
         random, studies = proof.examine(_runner("openvino", path))
         if studies is None:
-            raise PackageError("no studies to compare the int8 graph on", field="--int8", hint="keep the cache of the run until the export")
+            raise PackageError(
+                "no studies to compare the int8 graph on",
+                field="--int8",
+                hint="keep the cache of the run until the export",
+            )
         worst = max(worst, min(studies.dice.values()))
         if min(studies.dice.values()) >= wish.min_dice:
-            return Export("openvino", "int8", random, studies, Calibration(wish.studies, len(wish.patches), float_layers))
+            return Export(
+                "openvino",
+                "int8",
+                random,
+                studies,
+                Calibration(wish.studies, len(wish.patches), float_layers),
+            )
     raise PackageError(
         "int8 changes the answers too much",
         field="--int8",
@@ -201,9 +265,13 @@ def _save_int8(graph: Any, wish: Int8, proof: Proof, folder: Path) -> Export:
 
 
 def _runner(name: str, path: Path, spec: ModelSpec | None = None) -> Run:
-    """What runs a file just written: float32 arithmetic, so that what differs is the graph and the rounding of its weights."""
+    """What runs a file just written: float32 arithmetic, so that what differs is the graph and the
+    rounding of its weights.
+    """
     if name == "openvino":
-        model = import_openvino().Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        model = (
+            import_openvino().Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        )
         return lambda image: model(image, share_outputs=False)[0]
     if name == "onnx":
         session = import_onnxruntime().InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -222,4 +290,8 @@ def _runner(name: str, path: Path, spec: ModelSpec | None = None) -> Run:
 def _check_weights(network: nn.Module) -> None:
     for name, tensor in network.state_dict().items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise PackageError("weights are not finite", field=name, hint="the training diverged: export an earlier checkpoint")
+            raise PackageError(
+                "weights are not finite",
+                field=name,
+                hint="the training diverged: export an earlier checkpoint",
+            )

@@ -1,4 +1,6 @@
-"""What a package's exports are, and how each was shown to compute what the trained network computes."""
+"""What a package's exports are, and how each was shown to compute what the trained network
+computes.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -17,7 +19,8 @@ FILES: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 """Runtime and how the weights are stored → the files of that export; a runtime opens the first.
 
-Shared weights lie in the file of the OpenVINO graph. ONNX with float32 weights is read, and written no more.
+Shared weights lie in the file of the OpenVINO graph. ONNX with float32 weights is read, and written
+no more.
 """
 
 
@@ -79,7 +82,8 @@ class Export:
 
     Attributes:
         runtime: what runs it: ``"openvino"``, ``"onnx"`` or ``"torch"``.
-        weights: how it stores them: ``"float32"``, ``"float16"``, ``"shared-float16"`` or ``"int8"``.
+        weights: how it stores them: ``"float32"``, ``"float16"``, ``"shared-float16"`` or
+        ``"int8"``.
         random: how it agrees with the network on images made of noise.
         studies: the same on prepared training studies; None where there were none at hand.
         calibration: of an int8 graph.
@@ -97,7 +101,12 @@ class Export:
     def __post_init__(self) -> None:
         if (self.runtime, self.weights) not in FILES:
             known = ", ".join(f"{runtime} {weights}" for runtime, weights in FILES)
-            raise PackageError("unknown export", field="exports", got=f"{self.runtime} {self.weights}", expected=known)
+            raise PackageError(
+                "unknown export",
+                field="exports",
+                got=f"{self.runtime} {self.weights}",
+                expected=known,
+            )
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -107,7 +116,9 @@ class Export:
     @property
     def max_abs_difference(self) -> float:
         """Largest difference of any logit on any image."""
-        return max(agreement.max_abs_difference for agreement in (self.random, self.studies) if agreement)
+        return max(
+            agreement.max_abs_difference for agreement in (self.random, self.studies) if agreement
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -126,5 +137,9 @@ class Export:
             str(v["weights"]),
             Agreement.from_dict(v["random"], f"{where}.random"),
             None if v["studies"] is None else Agreement.from_dict(v["studies"], f"{where}.studies"),
-            None if v["calibration"] is None else Calibration.from_dict(v["calibration"], f"{where}.calibration"),
+            (
+                None
+                if v["calibration"] is None
+                else Calibration.from_dict(v["calibration"], f"{where}.calibration")
+            ),
         )

@@ -1,12 +1,13 @@
 """Post-training quantisation of the OpenVINO graph to int8 by NNCF.
 
-Weights and activations of the convolutions become bytes; ranges of the activations are learnt on prepared patches.
-Choices that mattered on U-Nets of this project (``benchmarks/parity.py`` shows the outcome):
+Weights and activations of the convolutions become bytes; ranges of the activations are learnt on
+prepared patches. Choices that mattered on U-Nets of this project (``benchmarks/parity.py`` shows
+the outcome):
 
 * Exact bias correction. NNCF's fast one made the answers worse than none.
 * The layers at the ends matter most: the finest ones, with the fewest channels.
-* Weights in half their range (NNCF's overflow fix): without VNNI, sums of two products overflow 16 bits, and the
-  package would answer differently from one processor to the next.
+* Weights in half their range (NNCF's overflow fix): without VNNI, sums of two products overflow 16
+  bits, and the package would answer differently from one processor to the next.
 """
 
 import contextlib
@@ -20,9 +21,16 @@ from numpy.typing import NDArray
 from gliodistill.models.quiet import import_nncf
 
 FLOAT_LAYERS = (0, 1, 2, 4)
-"""Convolutions to leave in float at either end, in the order tried: the first that keeps the answers is taken."""
+"""Convolutions to leave in float at either end, in the order tried: the first that keeps the
+answers is taken.
+"""
 
-_CONVOLUTIONS = {"Convolution", "ConvolutionBackpropData", "GroupConvolution", "GroupConvolutionBackpropData"}
+_CONVOLUTIONS = {
+    "Convolution",
+    "ConvolutionBackpropData",
+    "GroupConvolution",
+    "GroupConvolutionBackpropData",
+}
 
 
 def quantised(graph: Any, patches: Sequence[NDArray[np.uint8]], float_layers: int) -> Any:
@@ -34,7 +42,11 @@ def quantised(graph: Any, patches: Sequence[NDArray[np.uint8]], float_layers: in
         float_layers: convolutions left in float at either end of the network.
     """
     nncf = import_nncf()
-    names = [node.get_friendly_name() for node in graph.get_ordered_ops() if node.get_type_name() in _CONVOLUTIONS]
+    names = [
+        node.get_friendly_name()
+        for node in graph.get_ordered_ops()
+        if node.get_type_name() in _CONVOLUTIONS
+    ]
     ends = [*names[:float_layers], *names[len(names) - float_layers :]]
     # NNCF draws progress bars on standard output and has no switch for it.
     with contextlib.redirect_stdout(io.StringIO()):
@@ -45,5 +57,7 @@ def quantised(graph: Any, patches: Sequence[NDArray[np.uint8]], float_layers: in
             preset=nncf.QuantizationPreset.MIXED,
             fast_bias_correction=False,
             ignored_scope=nncf.IgnoredScope(names=sorted(set(ends))),
-            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=nncf.OverflowFix.ENABLE
+            ),
         )

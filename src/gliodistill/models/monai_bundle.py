@@ -1,4 +1,5 @@
-"""A trained network as a MONAI bundle (MONAI bundle specification): for those whose tools speak MONAI.
+"""A trained network as a MONAI bundle (MONAI bundle specification): for those whose tools speak
+MONAI.
 
 | file | what |
 |---|---|
@@ -7,8 +8,9 @@
 | ``models/model.pt`` | the weights: a plain state dict, which ``torch.load(weights_only=True)`` reads |
 | ``docs/README.md`` | the model card |
 
-MONAI wants its weights in ``torch.save``'s form; nothing of this project reads them. The network and the preprocessing
-are this project's own, so gliodistill must be installed where the bundle is used.
+MONAI wants its weights in ``torch.save``'s form; nothing of this project reads them. The network
+and the preprocessing are this project's own, so gliodistill must be installed where the bundle is
+used.
 """
 
 import copy
@@ -62,7 +64,8 @@ class PrepareStudy:
         self.preparation = Preparation.from_dict(dict(preparation))
 
     def __call__(self, study: str | os.PathLike[str]) -> Tensor:
-        """Folder of a study in any layout → z-scores (MONAI ``MetaTensor``, float32 C X Y Z) with their affine (RAS+, mm).
+        """Folder of a study in any layout → z-scores (MONAI ``MetaTensor``, float32 C X Y Z) with
+        their affine (RAS+, mm).
 
         Raises:
             StudyError: it cannot be read, or lacks every sequence.
@@ -70,7 +73,9 @@ class PrepareStudy:
         from monai.data.meta_tensor import MetaTensor
 
         prepared = self.preparation.apply(Study.open(study))
-        tensor: Tensor = MetaTensor(torch.from_numpy(prepared.values()), affine=torch.from_numpy(prepared.affine))
+        tensor: Tensor = MetaTensor(
+            torch.from_numpy(prepared.values()), affine=torch.from_numpy(prepared.affine)
+        )
         return tensor
 
 
@@ -93,8 +98,13 @@ def write_bundle(network: Network, spec: ModelSpec, out: str | os.PathLike[str])
         for name in ("configs", "models", "docs"):
             (folder / name).mkdir()
         torch.save(wrapped.state_dict(), folder / "models" / "model.pt")
-        for name, content in (("metadata", _metadata(spec, network.divisor)), ("inference", _inference(spec))):
-            (folder / "configs" / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        for name, content in (
+            ("metadata", _metadata(spec, network.divisor)),
+            ("inference", _inference(spec)),
+        ):
+            (folder / "configs" / f"{name}.json").write_text(
+                json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
         (folder / "docs" / "README.md").write_text(_readme(spec, network.divisor), encoding="utf-8")
     return Path(out)
 
@@ -104,7 +114,10 @@ def _metadata(spec: ModelSpec, divisor: int) -> dict[str, Any]:
     sides = [f"{divisor}*n"] * 3
     channels = {str(i): str(sequence) for i, sequence in enumerate(spec.sequences)}
     meanings = {str(i): name for i, name in enumerate(spec.outputs.names)}
-    dice = {f"validation_dice_{region}": value for region, value in spec.training.validation_dice.items()}
+    dice = {
+        f"validation_dice_{region}": value
+        for region, value in spec.training.validation_dice.items()
+    }
     return {
         "version": versions["gliodistill"],
         "changelog": {versions["gliodistill"]: "exported"},
@@ -114,7 +127,9 @@ def _metadata(spec: ModelSpec, divisor: int) -> dict[str, Any]:
         "required_packages_version": {"gliodistill": versions["gliodistill"]},
         "name": spec.name,
         "task": "brain tumour segmentation",
-        "description": f"Outlines {', '.join(spec.outputs.names)} of glioma on {', '.join(spec.sequences)}.",
+        "description": (
+            f"Outlines {', '.join(spec.outputs.names)} of glioma on {', '.join(spec.sequences)}."
+        ),
         "intended_use": NOTICE,
         "data_source": spec.training.data,
         "data_type": "nifti",
@@ -163,12 +178,19 @@ def _inference(spec: ModelSpec) -> dict[str, Any]:
         "imports": ["$import torch"],
         "bundle_root": ".",
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
-        "network_def": {"_target_": f"{_ROOM}.BundleNetwork", "name": spec.network.name, "options": dict(spec.network.options)},
+        "network_def": {
+            "_target_": f"{_ROOM}.BundleNetwork",
+            "name": spec.network.name,
+            "options": dict(spec.network.options),
+        },
         "checkpoint": "$@bundle_root + '/models/model.pt'",
         "weights": "$torch.load(@checkpoint, map_location=@device, weights_only=True)",
         "loaded": "$@network_def.load_state_dict(@weights)",
         "network": "$(@loaded, @network_def.to(@device).eval())[1]",
-        "preprocessing": {"_target_": f"{_ROOM}.PrepareStudy", "preparation": spec.preparation.to_dict()},
+        "preprocessing": {
+            "_target_": f"{_ROOM}.PrepareStudy",
+            "preparation": spec.preparation.to_dict(),
+        },
         "inferer": {
             "_target_": "SlidingWindowInferer",
             "roi_size": list(settings.patch),
@@ -176,7 +198,10 @@ def _inference(spec: ModelSpec) -> dict[str, Any]:
             "overlap": settings.overlap,
             "mode": "gaussian",
         },
-        "postprocessing": {"_target_": "Compose", "transforms": regions if spec.outputs.kind == "regions" else classes},
+        "postprocessing": {
+            "_target_": "Compose",
+            "transforms": regions if spec.outputs.kind == "regions" else classes,
+        },
     }
 
 
@@ -184,7 +209,10 @@ def _readme(spec: ModelSpec, divisor: int) -> str:
     drawn = (
         "`postprocessing` draws the regions, which overlap (WT holds TC, TC holds ET)."
         if spec.outputs.kind == "regions"
-        else "`postprocessing` takes the likeliest class; gliodistill draws a region where its tissues together are likelier than not."
+        else (
+            "`postprocessing` takes the likeliest class; gliodistill draws a region where its"
+            " tissues together are likelier than not."
+        )
     )
     return f"""# {spec.name}
 

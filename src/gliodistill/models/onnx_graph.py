@@ -1,4 +1,6 @@
-"""The network as ONNX, with sides of any length, its weights in half precision and, where possible, in the file of another graph."""
+"""The network as ONNX, with sides of any length, its weights in half precision and, where possible,
+in the file of another graph.
+"""
 
 import logging
 import warnings
@@ -12,21 +14,27 @@ from gliodistill.errors import PackageError
 from gliodistill.models.quantised import QuantisedInput
 
 HALVED = 512
-"""Numbers in a tensor from which on it is stored as float16: smaller ones (norms, biases, constants) save nothing."""
+"""Numbers in a tensor from which on it is stored as float16: smaller ones (norms, biases,
+constants) save nothing.
+"""
 
 
-def save_onnx(wrapped: QuantisedInput, channels: int, divisor: int, path: Path, shared: Path | None = None) -> bool:
-    """Write the ONNX graph of a network: float16 weights that are float32 once loaded, batch and sides dynamic.
+def save_onnx(
+    wrapped: QuantisedInput, channels: int, divisor: int, path: Path, shared: Path | None = None
+) -> bool:
+    """Write the ONNX graph of a network: float16 weights that are float32 once loaded, batch and
+    sides dynamic.
 
-    Tracing with symbolic sides takes from ten seconds to minutes, as it does for every network of this size.
+    Tracing with symbolic sides takes from ten seconds to minutes, as it does for every network of
+    this size.
 
     Args:
         wrapped: the network, in evaluation mode.
         channels: of its input.
         divisor: of its sides.
         path: of the graph.
-        shared: a file in the same folder, of the OpenVINO graph: weights whose bytes it holds are not written again but
-            read from there, as ONNX's external data.
+        shared: a file in the same folder, of the OpenVINO graph: weights whose bytes it holds are
+            not written again but read from there, as ONNX's external data.
 
     Returns:
         whether any weights are read from ``shared``.
@@ -38,7 +46,9 @@ def save_onnx(wrapped: QuantisedInput, channels: int, divisor: int, path: Path, 
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
     # Unequal sides and a batch of two, lest sizes that happen to be equal be taken for one.
-    example = torch.full((2, channels, 2 * divisor, 3 * divisor, 4 * divisor), 128, dtype=torch.uint8)
+    example = torch.full(
+        (2, channels, 2 * divisor, 3 * divisor, 4 * divisor), 128, dtype=torch.uint8
+    )
     free = dict.fromkeys((0, 2, 3, 4), torch.export.Dim.DYNAMIC)
     logger = logging.getLogger("torch.onnx")
     level = logger.level
@@ -47,7 +57,13 @@ def save_onnx(wrapped: QuantisedInput, channels: int, divisor: int, path: Path, 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                wrapped, (example,), dynamo=True, dynamic_shapes=(free,), input_names=["image"], output_names=["logits"], verbose=False
+                wrapped,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=(free,),
+                input_names=["image"],
+                output_names=["logits"],
+                verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise PackageError(
@@ -66,7 +82,9 @@ def save_onnx(wrapped: QuantisedInput, channels: int, divisor: int, path: Path, 
 
 
 def _halve(graph: Any, shared: Path | None) -> bool:
-    """Store the large weights of an ``onnx_ir.Graph`` as float16, cast back where they are used; runtimes do that once, at load."""
+    """Store the large weights of an ``onnx_ir.Graph`` as float16, cast back where they are used;
+    runtimes do that once, at load.
+    """
     import onnx_ir
 
     content, found = shared.read_bytes() if shared else b"", False
@@ -79,11 +97,23 @@ def _halve(graph: Any, shared: Path | None) -> bool:
         if shared and offset >= 0:
             found = True
             tensor = onnx_ir.ExternalTensor(
-                shared.name, offset, half.nbytes, tensor.dtype, shape=onnx_ir.Shape(half.shape), name=name, base_dir=shared.parent
+                shared.name,
+                offset,
+                half.nbytes,
+                tensor.dtype,
+                shape=onnx_ir.Shape(half.shape),
+                name=name,
+                base_dir=shared.parent,
             )
-        full = onnx_ir.Value(name=f"{name}.float32", type=onnx_ir.TensorType(weight.dtype), shape=weight.shape)
+        full = onnx_ir.Value(
+            name=f"{name}.float32", type=onnx_ir.TensorType(weight.dtype), shape=weight.shape
+        )
         weight.replace_all_uses_with(full)
-        casts.append(onnx_ir.node("Cast", [weight], attributes={"to": onnx_ir.DataType.FLOAT}, outputs=[full]))
+        casts.append(
+            onnx_ir.node(
+                "Cast", [weight], attributes={"to": onnx_ir.DataType.FLOAT}, outputs=[full]
+            )
+        )
         weight.const_value, weight.dtype = tensor, tensor.dtype
     graph.insert_before(graph[0], casts)
     return found

@@ -63,7 +63,8 @@ class ModelPackage:
         folder: where it lies.
         spec: what the model is.
         runtime: what a runtime must know.
-        exports: the forms in which it holds the network, each proven; where a runtime has two, the first is its default.
+        exports: the forms in which it holds the network, each proven; where a runtime has two, the
+        first is its default.
         weights_sha256: of the trained weights that all exports were made from.
         versions: what exported it.
         fingerprint: SHA-256 that stands for the whole package.
@@ -82,8 +83,8 @@ class ModelPackage:
         """Open a package and verify every file's SHA-256.
 
         Raises:
-            PackageError: no package there, of another format, a key missing or unknown, or a file missing or
-                changed by as little as one byte (it is named).
+            PackageError: no package there, of another format, a key missing or unknown, or a file
+                missing or changed by as little as one byte (it is named).
         """
         folder = Path(path)
         description = folder / DESCRIPTION
@@ -92,18 +93,30 @@ class ModelPackage:
             values = json.loads(text)
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             hint = "a package is a folder written by: gliodistill export RUN -o MODEL"
-            raise PackageError("not a model package", file=description, got=error, hint=hint) from error
+            raise PackageError(
+                "not a model package", file=description, got=error, hint=hint
+            ) from error
         try:
             package, files = _parse(folder, values)
         except PackageError as error:
-            raise PackageError(error.problem, file=description, field=error.field, got=error.got, expected=error.expected) from error
+            raise PackageError(
+                error.problem,
+                file=description,
+                field=error.field,
+                got=error.got,
+                expected=error.expected,
+            ) from error
         own = hashlib.sha256(text.replace(package.fingerprint, _BLANK).encode()).hexdigest()
         if own != package.fingerprint:
             raise _changed(description, own, package.fingerprint)
         for name, digest in files.items():
             file = folder / name
             if not file.is_file():
-                raise PackageError("file missing from the model package", file=file, hint="copy the package again, whole")
+                raise PackageError(
+                    "file missing from the model package",
+                    file=file,
+                    hint="copy the package again, whole",
+                )
             if (got := sha256(file)) != digest:
                 raise _changed(file, got, digest)
         return package
@@ -136,8 +149,16 @@ class ModelPackage:
                 return export
         wanted = f"{runtime} with {' or '.join(weights)} weights" if weights else runtime
         held = ", ".join(f"{export.runtime} ({export.weights})" for export in self.exports)
-        hint = "choose another runtime or precision, or export the run again: see --format and --int8"
-        raise PackageError(f"the package has no export for {wanted}", file=self.folder, field="exports", got=held, hint=hint)
+        hint = (
+            "choose another runtime or precision, or export the run again: see --format and --int8"
+        )
+        raise PackageError(
+            f"the package has no export for {wanted}",
+            file=self.folder,
+            field="exports",
+            got=held,
+            hint=hint,
+        )
 
     @property
     def name(self) -> str:
@@ -169,7 +190,8 @@ def seal(
     versions: Mapping[str, str],
     sections: str = "",
 ) -> None:
-    """Write the card, with more ``sections`` if there are any, and the description of a folder that already holds the exports.
+    """Write the card, with more ``sections`` if there are any, and the description of a folder that
+    already holds the exports.
 
     The description's own digest is that of its text with the digest's place filled by zeros.
     """
@@ -182,7 +204,9 @@ def seal(
         "exports": [export.to_dict() for export in exports],
     }
     (folder / CARD).write_text(write_card(values, sections), encoding="utf-8")
-    values["files"] = {DESCRIPTION: _BLANK} | {name: sha256(folder / name) for name in (CARD, *_files(exports))}
+    values["files"] = {DESCRIPTION: _BLANK} | {
+        name: sha256(folder / name) for name in (CARD, *_files(exports))
+    }
     text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
     digest = hashlib.sha256(text.encode()).hexdigest()
     (folder / DESCRIPTION).write_text(text.replace(_BLANK, digest), encoding="utf-8")
@@ -208,41 +232,87 @@ def _files(exports: Iterable[Export]) -> list[str]:
 
 def _changed(file: Path, got: str, expected: str) -> PackageError:
     hint = "the file is damaged or was edited: export or copy the package again"
-    return PackageError("file does not match its SHA-256", file=file, got=got[:16] + "…", expected=expected[:16] + "…", hint=hint)
+    return PackageError(
+        "file does not match its SHA-256",
+        file=file,
+        got=got[:16] + "…",
+        expected=expected[:16] + "…",
+        hint=hint,
+    )
 
 
 def _parse(folder: Path, values: object) -> tuple[ModelPackage, dict[str, str]]:
     values = _upgraded(values)
     if isinstance(values, Mapping) and values.get("format", FORMAT) != FORMAT:
-        raise PackageError("model package of another format", field="format", got=values["format"], expected=FORMAT)
-    described = [f.name for f in fields(ModelSpec) if f.name not in OPTIONAL or (isinstance(values, Mapping) and f.name in values)]
+        raise PackageError(
+            "model package of another format", field="format", got=values["format"], expected=FORMAT
+        )
+    described = [
+        f.name
+        for f in fields(ModelSpec)
+        if f.name not in OPTIONAL or (isinstance(values, Mapping) and f.name in values)
+    ]
     v = check_keys(values, (*_OWN_KEYS, *described), DESCRIPTION)
     spec = ModelSpec.from_dict({name: v[name] for name in described})
     needs = check_keys(v["runtime"], [f.name for f in fields(RuntimeNeeds)], "runtime")
-    runtime = checked("runtime", lambda: RuntimeNeeds(**{name: int(n) for name, n in needs.items()}))
+    runtime = checked(
+        "runtime", lambda: RuntimeNeeds(**{name: int(n) for name, n in needs.items()})
+    )
     if min(runtime.divisor, runtime.bytes_per_voxel) < 1:
-        raise PackageError("model description out of range", field="runtime", got=dict(needs), expected="numbers ≥ 1")
+        raise PackageError(
+            "model description out of range",
+            field="runtime",
+            got=dict(needs),
+            expected="numbers ≥ 1",
+        )
     exports = _parse_exports(v["exports"])
-    versions = checked("versions", lambda: {str(name): str(version) for name, version in v["versions"].items()})
+    versions = checked(
+        "versions", lambda: {str(name): str(version) for name, version in v["versions"].items()}
+    )
     digests = check_keys(v["files"], (DESCRIPTION, CARD, *_files(exports)), "files")
-    for name, digest in {**{f"files.{name}": digest for name, digest in digests.items()}, "weights_sha256": v["weights_sha256"]}.items():
+    for name, digest in {
+        **{f"files.{name}": digest for name, digest in digests.items()},
+        "weights_sha256": v["weights_sha256"],
+    }.items():
         if not (isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest)):
-            raise PackageError("damaged model description", field=name, got=digest, expected="a SHA-256 in hexadecimal")
+            raise PackageError(
+                "damaged model description",
+                field=name,
+                got=digest,
+                expected="a SHA-256 in hexadecimal",
+            )
     files = {name: digest for name, digest in digests.items() if name != DESCRIPTION}
-    return ModelPackage(folder, spec, runtime, exports, v["weights_sha256"], versions, digests[DESCRIPTION]), files
+    return (
+        ModelPackage(
+            folder, spec, runtime, exports, v["weights_sha256"], versions, digests[DESCRIPTION]
+        ),
+        files,
+    )
 
 
 def _parse_exports(values: object) -> tuple[Export, ...]:
     if not isinstance(values, list) or not values:
-        raise PackageError("damaged model description", field="exports", got=values, expected="a list of one or more")
+        raise PackageError(
+            "damaged model description",
+            field="exports",
+            got=values,
+            expected="a list of one or more",
+        )
     exports = tuple(Export.from_dict(value, f"exports.{i}") for i, value in enumerate(values))
     if len({export.files[0] for export in exports}) < len(exports):
-        raise PackageError("damaged model description", field="exports", got="an export twice", expected="each once")
+        raise PackageError(
+            "damaged model description",
+            field="exports",
+            got="an export twice",
+            expected="each once",
+        )
     return exports
 
 
 def _upgraded(values: object) -> object:
-    """A description of format 1 (one OpenVINO graph beside the weights) as one of format 2; anything else as it is."""
+    """A description of format 1 (one OpenVINO graph beside the weights) as one of format 2;
+    anything else as it is.
+    """
     if not (isinstance(values, Mapping) and values.get("format") == 1):
         return values
 
@@ -250,15 +320,27 @@ def _upgraded(values: object) -> object:
         old = dict(values)
         parity = dict(old.pop("parity")["openvino"])
         weights, images = parity.pop("weights"), parity.pop("inputs")
-        # Format 1 took the stored weights at their word, and counted random images and studies together.
+        # Format 1 took the stored weights at their word, and counted random images and studies
+        # together.
         unmeasured = {"images": 0, "max_abs_difference": 0.0, "max_abs_logit": 0.0, "dice": {}}
         rest = {"studies": None, "calibration": None}
         exports = [
-            {"runtime": "openvino", "weights": weights, "random": {"images": images, **parity}, **rest},
+            {
+                "runtime": "openvino",
+                "weights": weights,
+                "random": {"images": images, **parity},
+                **rest,
+            },
             {"runtime": "torch", "weights": "float32", "random": unmeasured, **rest},
         ]
         inference = {**old["inference"], "postprocessing": []}
         digest = old["files"]["model.safetensors"]
-        return {**old, "format": FORMAT, "inference": inference, "exports": exports, "weights_sha256": digest}
+        return {
+            **old,
+            "format": FORMAT,
+            "inference": inference,
+            "exports": exports,
+            "weights_sha256": digest,
+        }
 
     return checked("format", upgrade)

@@ -1,4 +1,6 @@
-"""The proof every export must give before it is written: on the same images it answers as the trained network does."""
+"""The proof every export must give before it is written: on the same images it answers as the
+trained network does.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -14,10 +16,14 @@ from gliodistill.preparation.quantise import quantise
 from gliodistill.studies.labels import REGIONS
 
 MAX_RELATIVE_DIFFERENCE = 0.02
-"""Largest logit difference allowed to a float export, relative to the largest logit (at least 1). Half-precision weights cost ~0.001."""
+"""Largest logit difference allowed to a float export, relative to the largest logit (at least 1).
+Half-precision weights cost ~0.001.
+"""
 
 MIN_DICE = 0.99
-"""Least Dice of each region between an int8 export's segmentations of studies it was not calibrated on and the network's own."""
+"""Least Dice of each region between an int8 export's segmentations of studies it was not calibrated
+on and the network's own.
+"""
 
 MAX_SIDE = 128
 """Longest side of the images compared, voxels: of a larger study the middle."""
@@ -39,33 +45,56 @@ class Proof:
         PackageError: the network's logits are not what ``spec`` says.
     """
 
-    def __init__(self, network: QuantisedInput, spec: ModelSpec, divisor: int, studies: Sequence[NDArray[np.uint8]]) -> None:
+    def __init__(
+        self,
+        network: QuantisedInput,
+        spec: ModelSpec,
+        divisor: int,
+        studies: Sequence[NDArray[np.uint8]],
+    ) -> None:
         self._spec = spec
         random = [_random_image(len(spec.sequences), divisor, seed) for seed in range(3)]
         random[2][::2] = 0  # a study that lacks sequences, where the network takes more than one
         random = random[: 2 if len(spec.sequences) == 1 else 3]
         self._random = [(image, _expected(network, image, spec)) for image in random]
-        self._studies = [(image, _expected(network, image, spec)) for image in (_fitted(study, divisor) for study in studies)]
+        self._studies = [
+            (image, _expected(network, image, spec))
+            for image in (_fitted(study, divisor) for study in studies)
+        ]
 
     def examine(self, run: Run) -> tuple[Agreement, Agreement | None]:
-        """Compare a runtime with the network: on the random images, and on the studies if there are any."""
-        return self._compare(run, self._random), self._compare(run, self._studies) if self._studies else None
+        """Compare a runtime with the network: on the random images, and on the studies if there are
+        any.
+        """
+        return self._compare(run, self._random), (
+            self._compare(run, self._studies) if self._studies else None
+        )
 
-    def _compare(self, run: Run, pairs: list[tuple[NDArray[np.uint8], NDArray[np.float32]]]) -> Agreement:
+    def _compare(
+        self, run: Run, pairs: list[tuple[NDArray[np.uint8], NDArray[np.float32]]]
+    ) -> Agreement:
         difference = largest = 0.0
         common, total = np.zeros(len(REGIONS)), np.zeros(len(REGIONS))
         for image, expected in pairs:
             got = run(image[None])[0]
             difference = float(np.maximum(difference, np.abs(got - expected).max()))  # keeps NaN
             largest = max(largest, float(np.abs(expected).max()))
-            ours, theirs = (self._spec.outputs.region_logits(logits) > self._spec.inference.logit_threshold for logits in (got, expected))
+            ours, theirs = (
+                self._spec.outputs.region_logits(logits) > self._spec.inference.logit_threshold
+                for logits in (got, expected)
+            )
             common += (ours & theirs).sum(axis=(1, 2, 3))
             total += ours.sum(axis=(1, 2, 3)) + theirs.sum(axis=(1, 2, 3))
-        dice = {region: float(2 * c / t) if t else 1.0 for region, c, t in zip(REGIONS, common, total, strict=True)}
+        dice = {
+            region: float(2 * c / t) if t else 1.0
+            for region, c, t in zip(REGIONS, common, total, strict=True)
+        }
         return Agreement(len(pairs), difference, largest, dice)
 
 
-def require_equal_logits(runtime: str, *agreements: Agreement | None, limit: float = MAX_RELATIVE_DIFFERENCE) -> None:
+def require_equal_logits(
+    runtime: str, *agreements: Agreement | None, limit: float = MAX_RELATIVE_DIFFERENCE
+) -> None:
     """Raise PackageError where logits differ by more than ``limit`` of the largest (at least 1)."""
     measured = [agreement for agreement in agreements if agreement]
     allowed = limit * max(1.0, *(agreement.max_abs_logit for agreement in measured))
@@ -80,24 +109,42 @@ def require_equal_logits(runtime: str, *agreements: Agreement | None, limit: flo
         )
 
 
-def _expected(network: QuantisedInput, image: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:
+def _expected(
+    network: QuantisedInput, image: NDArray[np.uint8], spec: ModelSpec
+) -> NDArray[np.float32]:
     with torch.inference_mode():
         logits: NDArray[np.float32] = network(torch.from_numpy(image)[None])[0].numpy()
     if len(logits) != len(spec.outputs.names) or logits.shape[1:] != image.shape[1:]:
-        expected = f"{len(spec.outputs.names)} channels ({', '.join(spec.outputs.names)}) on {image.shape[1:]}"
-        raise PackageError("network does not fit its description", field="outputs", got=logits.shape, expected=expected)
+        expected = (
+            f"{len(spec.outputs.names)} channels ({', '.join(spec.outputs.names)}) on"
+            f" {image.shape[1:]}"
+        )
+        raise PackageError(
+            "network does not fit its description",
+            field="outputs",
+            got=logits.shape,
+            expected=expected,
+        )
     return logits
 
 
 def _random_image(channels: int, divisor: int, seed: int) -> NDArray[np.uint8]:
-    """Levels with structure at the network's scales: noise in an ellipsoid on an empty background. Sides differ by seed."""
+    """Levels with structure at the network's scales: noise in an ellipsoid on an empty background.
+    Sides differ by seed.
+    """
     rng = np.random.default_rng(seed)
     sides = np.roll([3, 2, 2], seed) * divisor
     axes = np.meshgrid(*(np.linspace(-1, 1, side) for side in sides), indexing="ij")
     inside = sum(axis**2 for axis in axes) < 0.9
     coarse = rng.normal(size=(channels, *(side // divisor + 1 for side in sides)))
-    smooth = coarse.repeat(divisor, 1).repeat(divisor, 2).repeat(divisor, 3)[:, : sides[0], : sides[1], : sides[2]]
-    return quantise(smooth + 0.5 * rng.normal(size=smooth.shape), np.broadcast_to(inside, smooth.shape))
+    smooth = (
+        coarse.repeat(divisor, 1)
+        .repeat(divisor, 2)
+        .repeat(divisor, 3)[:, : sides[0], : sides[1], : sides[2]]
+    )
+    return quantise(
+        smooth + 0.5 * rng.normal(size=smooth.shape), np.broadcast_to(inside, smooth.shape)
+    )
 
 
 def _fitted(image: NDArray[np.uint8], divisor: int) -> NDArray[np.uint8]:

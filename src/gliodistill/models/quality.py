@@ -1,7 +1,8 @@
-"""From what a model's own probabilities say of an answer to the Dice it may have: a small ridge regression, one a region.
+"""From what a model's own probabilities say of an answer to the Dice it may have: a small ridge
+regression, one a region.
 
-Fitted on answers for patients that the model (or its twins of a cross-validation) had not seen, and judged by leaving each
-patient out in turn.
+Fitted on answers for patients that the model (or its twins of a cross-validation) had not seen, and
+judged by leaving each patient out in turn.
 """
 
 import json
@@ -30,7 +31,9 @@ LOW = 0.6
 
 
 def feature_names(sequences: Iterable[Sequence]) -> tuple[str, ...]:
-    """The features of a model's answers: :data:`FEATURES`, and for each of its sequences whether the study lacks it (0 or 1)."""
+    """The features of a model's answers: :data:`FEATURES`, and for each of its sequences whether
+    the study lacks it (0 or 1).
+    """
     return (*FEATURES, *(f"lacks_{sequence}" for sequence in sequences))
 
 
@@ -60,7 +63,8 @@ class RegionQuality:
         patients, rows: fitted on.
         mae: mean absolute error over rows, each predicted without its patient.
         mae_of_mean: the same of predicting the mean Dice of the other patients.
-        spearman: rank correlation of predicted, so, and true Dice; 0 where one of them does not vary.
+        spearman: rank correlation of predicted, so, and true Dice; 0 where one of them does not
+            vary.
     """
 
     intercept: float
@@ -73,7 +77,9 @@ class RegionQuality:
 
     def predict(self, features: Mapping[str, float]) -> float:
         """Predicted Dice, 0 to 1."""
-        dice = self.intercept + sum(value * features[name] for name, value in self.coefficients.items())
+        dice = self.intercept + sum(
+            value * features[name] for name, value in self.coefficients.items()
+        )
         return min(max(dice, 0.0), 1.0)
 
     @classmethod
@@ -92,7 +98,12 @@ class RegionQuality:
                 float(v["spearman"]),
             ),
         )
-        require(bool(np.isfinite([made.intercept, *made.coefficients.values()]).all()), where, made.coefficients, "finite numbers")
+        require(
+            bool(np.isfinite([made.intercept, *made.coefficients.values()]).all()),
+            where,
+            made.coefficients,
+            "finite numbers",
+        )
         return made
 
 
@@ -115,11 +126,20 @@ class QualityModel:
 
     def __post_init__(self) -> None:
         require(0 <= self.low <= 1, "quality.low", self.low, "0 to 1")
-        require(bool(self.regions) and set(self.regions) <= set(REGIONS), "quality.regions", list(self.regions), f"some of {REGIONS}")
+        require(
+            bool(self.regions) and set(self.regions) <= set(REGIONS),
+            "quality.regions",
+            list(self.regions),
+            f"some of {REGIONS}",
+        )
 
     def predict(self, features: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         """Region → predicted Dice, of those regions that have features and that were fitted."""
-        return {region: self.regions[region].predict(values) for region, values in features.items() if region in self.regions}
+        return {
+            region: self.regions[region].predict(values)
+            for region, values in features.items()
+            if region in self.regions
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -134,7 +154,10 @@ class QualityModel:
         """
         v = check_keys(values, [f.name for f in fields(cls)], "quality")
         regions = checked("quality.regions", lambda: dict(v["regions"]))
-        made = {region: RegionQuality.from_dict(value, f"quality.regions.{region}") for region, value in regions.items()}
+        made = {
+            region: RegionQuality.from_dict(value, f"quality.regions.{region}")
+            for region, value in regions.items()
+        }
         return checked("quality", lambda: cls(str(v["fitted_on"]), float(v["low"]), made))
 
     @classmethod
@@ -147,27 +170,45 @@ class QualityModel:
         try:
             return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
-            raise PackageError("cannot read the quality model", file=path, got=error, expected="what fit_quality made, as JSON") from error
+            raise PackageError(
+                "cannot read the quality model",
+                file=path,
+                got=error,
+                expected="what fit_quality made, as JSON",
+            ) from error
 
 
 def fit_quality(rows: Iterable[QualityRow], fitted_on: str, low: float = LOW) -> QualityModel:
     """Learn to predict Dice from rows of a cross-validation.
 
     Args:
-        rows: answers for patients unseen in training, several a patient if need be (subsets of its sequences).
+        rows: answers for patients unseen in training, several a patient if need be (subsets of its
+        sequences).
         fitted_on: what the rows are, in words.
         low: a predicted Dice below it will be flagged.
 
     Raises:
-        EvaluationError: no region with :data:`LEAST_PATIENTS`, rows of different features, or a value that is not finite.
+        EvaluationError: no region with :data:`LEAST_PATIENTS`, rows of different features, or a
+        value that is not finite.
     """
     by_region: dict[str, list[QualityRow]] = {region: [] for region in REGIONS}
     for row in rows:
         by_region[row.region].append(row)
-    regions = {region: _fit(part) for region, part in by_region.items() if len({row.patient for row in part}) >= LEAST_PATIENTS}
+    regions = {
+        region: _fit(part)
+        for region, part in by_region.items()
+        if len({row.patient for row in part}) >= LEAST_PATIENTS
+    }
     if not regions:
-        got = ", ".join(f"{region} {len({row.patient for row in part})}" for region, part in by_region.items())
-        raise EvaluationError("too few patients to learn from", field="rows", got=got, expected=f"{LEAST_PATIENTS} or more of a region")
+        got = ", ".join(
+            f"{region} {len({row.patient for row in part})}" for region, part in by_region.items()
+        )
+        raise EvaluationError(
+            "too few patients to learn from",
+            field="rows",
+            got=got,
+            expected=f"{LEAST_PATIENTS} or more of a region",
+        )
     return QualityModel(fitted_on, low, regions)
 
 
@@ -179,7 +220,9 @@ def _fit(rows: list[QualityRow]) -> RegionQuality:
     dice = np.array([row.dice for row in rows], dtype=np.float64)
     if not (np.isfinite(features).all() and np.isfinite(dice).all()):
         raise EvaluationError("values are not finite", field="rows", expected="numbers")
-    patients, whose, counts = np.unique([row.patient for row in rows], return_inverse=True, return_counts=True)
+    patients, whose, counts = np.unique(
+        [row.patient for row in rows], return_inverse=True, return_counts=True
+    )
     weights = 1 / counts[whose]
     predicted, means = np.empty(len(rows)), np.empty(len(rows))
     for patient in range(len(patients)):
@@ -199,15 +242,21 @@ def _fit(rows: list[QualityRow]) -> RegionQuality:
     )
 
 
-def _ridge(features: NDArray[np.float64], dice: NDArray[np.float64], weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-    """Intercept and coefficients of the weighted ridge regression; a feature that does not vary has none."""
+def _ridge(
+    features: NDArray[np.float64], dice: NDArray[np.float64], weights: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64]]:
+    """Intercept and coefficients of the weighted ridge regression; a feature that does not vary has
+    none.
+    """
     share = weights / weights.sum()
     middle, mean = share @ features, float(share @ dice)
     spread = np.sqrt(share @ (features - middle) ** 2)
     scale = np.where(spread > 1e-9, spread, np.inf)
     standard = (features - middle) / scale
     gram = (standard * weights[:, None]).T @ standard + RIDGE * np.eye(features.shape[1])
-    coefficients: NDArray[np.float64] = np.linalg.solve(gram, (standard * weights[:, None]).T @ (dice - mean)) / scale
+    coefficients: NDArray[np.float64] = (
+        np.linalg.solve(gram, (standard * weights[:, None]).T @ (dice - mean)) / scale
+    )
     return mean - float(middle @ coefficients), coefficients
 
 

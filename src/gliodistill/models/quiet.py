@@ -8,11 +8,13 @@ from types import ModuleType
 def import_openvino() -> ModuleType:
     """The ``openvino`` module, imported so that it reports to nobody.
 
-    ``import openvino`` alone sends an event over the network and leaves an identifier in the home folder wherever
-    the package ``openvino_telemetry`` is installed, which OpenVINO's wheel requires. Without that package OpenVINO
-    uses a stub, so here it is made to look absent. Always import OpenVINO through this function.
+    ``import openvino`` alone sends an event over the network and leaves an identifier in the home
+    folder wherever the package ``openvino_telemetry`` is installed, which OpenVINO's wheel
+    requires. Without that package OpenVINO uses a stub, so here it is made to look absent. Always
+    import OpenVINO through this function.
     """
-    # None in sys.modules makes an import fail as if nothing were installed (Python reference, 5.3.1).
+    # None in sys.modules makes an import fail as if nothing were installed (Python reference,
+    # 5.3.1).
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
 

@@ -1,4 +1,5 @@
-"""What a model is, in words and numbers: the part of ``model.json`` that whoever trained it supplies.
+"""What a model is, in words and numbers: the part of ``model.json`` that whoever trained it
+supplies.
 
 Plain dataclasses with explicit checks, so that reading a package costs nothing to import.
 """
@@ -38,7 +39,12 @@ class NetworkSpec:
         """From JSON, strictly."""
         values = check_keys(values, ("name", "options"), "network")
         require(isinstance(values["name"], str), "network.name", values["name"], "a name")
-        require(isinstance(values["options"], Mapping), "network.options", values["options"], "an object")
+        require(
+            isinstance(values["options"], Mapping),
+            "network.options",
+            values["options"],
+            "an object",
+        )
         return cls(values["name"], dict(values["options"]))
 
 
@@ -47,7 +53,8 @@ class Outputs:
     """What the channels of the logits are.
 
     Attributes:
-        kind: ``"regions"`` (independent sigmoids, exactly WT, TC, ET) or ``"classes"`` (softmax over tissues).
+        kind: ``"regions"`` (independent sigmoids, exactly WT, TC, ET) or ``"classes"`` (softmax
+        over tissues).
         names: the regions; or ``"background"`` followed by tissues (ED, NCR, ET, …).
 
     Raises:
@@ -58,23 +65,38 @@ class Outputs:
     names: tuple[str, ...] = REGIONS
 
     def __post_init__(self) -> None:
-        require(self.kind in ("regions", "classes"), "outputs.kind", self.kind, "regions or classes")
+        require(
+            self.kind in ("regions", "classes"), "outputs.kind", self.kind, "regions or classes"
+        )
         if self.kind == "regions":
             require(self.names == REGIONS, "outputs.names", self.names, str(REGIONS))
         else:
             tissues = {str(tissue) for tissue in Tissue}
-            proper = self.names[:1] == (BACKGROUND,) and set(self.names[1:]) <= tissues and len(set(self.names)) == len(self.names) > 1
-            require(proper, "outputs.names", self.names, f"{BACKGROUND}, then some of {', '.join(sorted(tissues))}")
+            proper = (
+                self.names[:1] == (BACKGROUND,)
+                and set(self.names[1:]) <= tissues
+                and len(set(self.names)) == len(self.names) > 1
+            )
+            require(
+                proper,
+                "outputs.names",
+                self.names,
+                f"{BACKGROUND}, then some of {', '.join(sorted(tissues))}",
+            )
 
     def members(self, region: str) -> list[int]:
         """Channels of a ``classes`` model whose tissue belongs to ``region``."""
-        return [i for i, name in enumerate(self.names) if i and Tissue(name) in REGION_TISSUES[region]]
+        return [
+            i for i, name in enumerate(self.names) if i and Tissue(name) in REGION_TISSUES[region]
+        ]
 
     def region_logits(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits (K X Y Z) → logits of WT, TC, ET (3 X Y Z, float32): log(p / (1 − p)) of each region's probability p.
+        """Logits (K X Y Z) → logits of WT, TC, ET (3 X Y Z, float32): log(p / (1 − p)) of each
+        region's probability p.
 
-        Of ``classes`` p is the sum of the softmax over the tissues of the region, so one threshold means the same
-        for both kinds, the regions are nested, and what is returned is smooth enough to be interpolated.
+        Of ``classes`` p is the sum of the softmax over the tissues of the region, so one threshold
+        means the same for both kinds, the regions are nested, and what is returned is smooth enough
+        to be interpolated.
         """
         if self.kind == "regions":
             return logits
@@ -82,19 +104,26 @@ class Outputs:
         for score, region in zip(scores, REGIONS, strict=True):
             if members := self.members(region):
                 others = [i for i in range(len(logits)) if i not in members]
-                np.subtract(np.logaddexp.reduce(logits[members]), np.logaddexp.reduce(logits[others]), out=score)
+                np.subtract(
+                    np.logaddexp.reduce(logits[members]),
+                    np.logaddexp.reduce(logits[others]),
+                    out=score,
+                )
         return scores
 
     @classmethod
     def from_dict(cls, values: object) -> "Outputs":
         """From JSON, strictly."""
         values = check_keys(values, ("kind", "names"), "outputs")
-        return checked("outputs", lambda: cls(values["kind"], tuple(str(n) for n in values["names"])))
+        return checked(
+            "outputs", lambda: cls(values["kind"], tuple(str(n) for n in values["names"]))
+        )
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of post-processing: a name of the registry in :mod:`gliodistill.inference.postprocessing` and its options, numbers.
+    """One step of post-processing: a name of the registry in
+    :mod:`gliodistill.inference.postprocessing` and its options, numbers.
 
     Raises:
         PackageError: no name, or an option that is not a finite number.
@@ -104,16 +133,31 @@ class Step:
     options: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        require(isinstance(self.name, str) and bool(self.name), "inference.postprocessing", self.name, "a name")
+        require(
+            isinstance(self.name, str) and bool(self.name),
+            "inference.postprocessing",
+            self.name,
+            "a name",
+        )
         for option, value in self.options.items():
             number = type(value) in (int, float) and math.isfinite(value)
-            require(isinstance(option, str) and number, f"inference.postprocessing.{self.name}.{option}", value, "a finite number")
+            require(
+                isinstance(option, str) and number,
+                f"inference.postprocessing.{self.name}.{option}",
+                value,
+                "a finite number",
+            )
 
     @classmethod
     def from_dict(cls, values: object) -> "Step":
         """From JSON, strictly."""
         v = check_keys(values, ("name", "options"), "inference.postprocessing")
-        require(isinstance(v["options"], Mapping), "inference.postprocessing", v["options"], "an object of numbers")
+        require(
+            isinstance(v["options"], Mapping),
+            "inference.postprocessing",
+            v["options"],
+            "an object of numbers",
+        )
         return cls(v["name"], dict(v["options"]))
 
 
@@ -139,7 +183,12 @@ class InferenceSettings:
     postprocessing: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
-        require(len(self.patch) == 3 and all(type(n) is int and n > 0 for n in self.patch), "inference.patch", self.patch, "3 sides > 0")
+        require(
+            len(self.patch) == 3 and all(type(n) is int and n > 0 for n in self.patch),
+            "inference.patch",
+            self.patch,
+            "3 sides > 0",
+        )
         require(0 <= self.overlap < 1, "inference.overlap", self.overlap, "[0, 1)")
         require(0 < self.threshold < 1, "inference.threshold", self.threshold, "(0, 1)")
         require(isinstance(self.whole, bool), "inference.whole", self.whole, "true or false")
@@ -156,7 +205,12 @@ class InferenceSettings:
         steps = v["postprocessing"]
         require(isinstance(steps, list), "inference.postprocessing", steps, "a list of steps")
         cleaning = tuple(Step.from_dict(step) for step in steps)
-        return checked("inference", lambda: cls(tuple(v["patch"]), float(v["overlap"]), float(v["threshold"]), v["whole"], cleaning))
+        return checked(
+            "inference",
+            lambda: cls(
+                tuple(v["patch"]), float(v["overlap"]), float(v["threshold"]), v["whole"], cleaning
+            ),
+        )
 
 
 @dataclass(frozen=True)
@@ -212,8 +266,8 @@ class ModelSpec:
         reference: what its training studies look like; None where there were too few.
 
     Raises:
-        PackageError: ``may_lack`` names a sequence the model does not take, ``quality`` asks for features that its answers do not
-            have, or ``reference`` does not know all its sequences.
+        PackageError: ``may_lack`` names a sequence the model does not take, ``quality`` asks for
+            features that its answers do not have, or ``reference`` does not know all its sequences.
     """
 
     name: str
@@ -229,13 +283,25 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         strangers = [str(s) for s in self.may_lack if s not in self.sequences]
-        require(not strangers, "may_lack", ", ".join(strangers), f"some of {', '.join(self.sequences)}")
+        require(
+            not strangers, "may_lack", ", ".join(strangers), f"some of {', '.join(self.sequences)}"
+        )
         for region, part in (self.quality.regions if self.quality else {}).items():
             names = feature_names(self.sequences)
-            require(set(part.coefficients) <= set(names), f"quality.regions.{region}", ", ".join(part.coefficients), ", ".join(names))
+            require(
+                set(part.coefficients) <= set(names),
+                f"quality.regions.{region}",
+                ", ".join(part.coefficients),
+                ", ".join(names),
+            )
         if self.reference:
             known = self.reference.sequences
-            require(set(self.sequences) <= set(known), "reference.sequences", ", ".join(known), ", ".join(self.sequences))
+            require(
+                set(self.sequences) <= set(known),
+                "reference.sequences",
+                ", ".join(known),
+                ", ".join(self.sequences),
+            )
 
     @property
     def sequences(self) -> tuple[Sequence, ...]:
@@ -245,7 +311,9 @@ class ModelSpec:
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         settings, training = self.inference, self.training
-        optional = {name: part.to_dict() for name in OPTIONAL if (part := getattr(self, name)) is not None}
+        optional = {
+            name: part.to_dict() for name in OPTIONAL if (part := getattr(self, name)) is not None
+        }
         return {
             "name": self.name,
             "preparation": self.preparation.to_dict(),
@@ -258,9 +326,15 @@ class ModelSpec:
                 "overlap": settings.overlap,
                 "threshold": settings.threshold,
                 "whole": settings.whole,
-                "postprocessing": [{"name": step.name, "options": dict(step.options)} for step in settings.postprocessing],
+                "postprocessing": [
+                    {"name": step.name, "options": dict(step.options)}
+                    for step in settings.postprocessing
+                ],
             },
-            "training": {f.name: getattr(training, f.name) for f in fields(training)} | {"validation_dice": dict(training.validation_dice)},
+            "training": (
+                {f.name: getattr(training, f.name) for f in fields(training)}
+                | {"validation_dice": dict(training.validation_dice)}
+            ),
         } | optional
 
     @classmethod
@@ -270,9 +344,13 @@ class ModelSpec:
         Raises:
             PackageError: a key missing or unknown, or a value out of range; it is named.
         """
-        v = check_keys(values, [f.name for f in fields(cls) if f.name not in OPTIONAL], "model.json", OPTIONAL)
+        v = check_keys(
+            values, [f.name for f in fields(cls) if f.name not in OPTIONAL], "model.json", OPTIONAL
+        )
         require(isinstance(v["name"], str) and bool(v["name"]), "name", v["name"], "a name")
-        preparation = check_keys(v["preparation"], Preparation().to_dict(), "preparation", PREPARATION_OPTIONAL)
+        preparation = check_keys(
+            v["preparation"], Preparation().to_dict(), "preparation", PREPARATION_OPTIONAL
+        )
         return cls(
             name=v["name"],
             preparation=Preparation.from_dict(dict(preparation)),
@@ -288,7 +366,9 @@ class ModelSpec:
 
 
 def convention_to_dict(convention: LabelConvention) -> dict[str, Any]:
-    """A label convention as JSON, with its codes: a package must not depend on a name meaning the same for ever."""
+    """A label convention as JSON, with its codes: a package must not depend on a name meaning the
+    same for ever.
+    """
     codes = {str(code): str(tissue) for code, tissue in convention.codes.items()}
     return {"name": convention.name, "source": convention.source, "codes": codes}
 
@@ -315,5 +395,7 @@ def find_convention(labels: LabelConvention | str) -> LabelConvention:
     if isinstance(labels, LabelConvention):
         return labels
     if labels not in CONVENTIONS:
-        raise LabelError("unknown label convention", field="labels", got=labels, expected=", ".join(CONVENTIONS))
+        raise LabelError(
+            "unknown label convention", field="labels", got=labels, expected=", ".join(CONVENTIONS)
+        )
     return CONVENTIONS[labels]

@@ -14,7 +14,9 @@ from gliodistill.networks import Network, build
 
 def weights_as_bytes(network: nn.Module) -> bytes:
     """The weights in safetensors' form; equal weights give equal bytes."""
-    return save({name: tensor.contiguous().clone() for name, tensor in network.state_dict().items()})
+    return save(
+        {name: tensor.contiguous().clone() for name, tensor in network.state_dict().items()}
+    )
 
 
 def digest(content: bytes) -> str:
@@ -23,7 +25,8 @@ def digest(content: bytes) -> str:
 
 
 def load_network(path: Path, described: NetworkSpec) -> Network:
-    """The network of that description with the weights of a safetensors file, stripped as export does, in evaluation mode.
+    """The network of that description with the weights of a safetensors file, stripped as export
+    does, in evaluation mode.
 
     Raises:
         PackageError: the network is not known here, or the weights do not fit it.
@@ -33,5 +36,7 @@ def load_network(path: Path, described: NetworkSpec) -> Network:
         network.strip()
         network.load_state_dict(load_file(path))
     except (GliodistillError, SafetensorError, RuntimeError) as error:
-        raise PackageError("weights do not fit the network", file=path.parent, field="network", got=error) from error
+        raise PackageError(
+            "weights do not fit the network", file=path.parent, field="network", got=error
+        ) from error
     return network.eval()

@@ -8,17 +8,24 @@ from gliodistill.networks.pointwise import Pointwise
 
 
 class ChannelGate(nn.Module):
-    """A weight in (0, 1) per channel of each sample, from the channels' means (squeeze and excitation, Hu et al. 2018).
+    """A weight in (0, 1) per channel of each sample, from the channels' means (squeeze and
+    excitation, Hu et al. 2018).
 
-    mean over voxels → linear to C/reduction (at least 1) → LeakyReLU 0.01 → linear to C → sigmoid. It sees means alone, so
-    it does not change when voxels change places. The slope is ours: after an instance norm the means hardly differ between
-    samples, so that with a plain ReLU a hidden unit is either always on or, for half of all seeds, dead for ever.
+    mean over voxels → linear to C/reduction (at least 1) → LeakyReLU 0.01 → linear to C → sigmoid.
+    It sees means alone, so it does not change when voxels change places. The slope is ours: after
+    an instance norm the means hardly differ between samples, so that with a plain ReLU a hidden
+    unit is either always on or, for half of all seeds, dead for ever.
     """
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
         hidden = max(1, channels // reduction)
-        self.layers = nn.Sequential(nn.Linear(channels, hidden), nn.LeakyReLU(SLOPE), nn.Linear(hidden, channels), nn.Sigmoid())
+        self.layers = nn.Sequential(
+            nn.Linear(channels, hidden),
+            nn.LeakyReLU(SLOPE),
+            nn.Linear(hidden, channels),
+            nn.Sigmoid(),
+        )
 
     def forward(self, x: Float[Tensor, "B C X Y Z"]) -> Float[Tensor, "B C 1 1 1"]:
         """The weights, to be multiplied with ``x``."""
@@ -27,7 +34,9 @@ class ChannelGate(nn.Module):
 
 
 class SpatialGate(nn.Module):
-    """A weight in (0, 1) per voxel: a sigmoid of a learned mix of its channels (no bias, as in Islam et al.'s code)."""
+    """A weight in (0, 1) per voxel: a sigmoid of a learned mix of its channels (no bias, as in
+    Islam et al.'s code).
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -42,9 +51,10 @@ class SpatialGate(nn.Module):
 class ChannelSpatialAttention(nn.Module):
     """Features plus their channel-gated and their voxel-gated selves: x·(1 + channel + spatial).
 
-    Islam et al. 2020 (arXiv 2104.00985), as in the authors' public code and the many copies of it: gates side by side,
-    both added to the features, reduction 16. In that code it stands before the convolutions of a decoder stage, on
-    the joined features; where it stands in a network is that network's affair. Keeps the memory format.
+    Islam et al. 2020 (arXiv 2104.00985), as in the authors' public code and the many copies of it:
+    gates side by side, both added to the features, reduction 16. In that code it stands before the
+    convolutions of a decoder stage, on the joined features; where it stands in a network is that
+    network's affair. Keeps the memory format.
 
     Args:
         channels: of the features.

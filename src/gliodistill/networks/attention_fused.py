@@ -1,4 +1,6 @@
-"""The attention-fused U-Net of Xu et al. 2022: convolutions, a transformer connection, attention in the decoder."""
+"""The attention-fused U-Net of Xu et al. 2022: convolutions, a transformer connection, attention in
+the decoder.
+"""
 
 from collections.abc import Sequence
 
@@ -16,15 +18,19 @@ from gliodistill.networks.unet import UNet
 POSITIONS = 4  # side of the reference grid of positions: the bottleneck of a 128³ patch in the default network
 FEED_FORWARD = 4  # width of a feed-forward's inner layer over the embedding, ViT's
 REDUCTION = 4  # of the channel gates: the usual 16 leaves the finest levels one hidden unit
-SMALL = 0.1  # size of the connection's part at the start, over that of a linear layer as torch draws it
+SMALL = (
+    0.1  # size of the connection's part at the start, over that of a linear layer as torch draws it
+)
 
 
 class TransformerConnection(nn.Module):
-    """Features plus what a transformer over the whole volume adds to them: x + up(back(LN(transformer(in(pool x))))).
+    """Features plus what a transformer over the whole volume adds to them: x +
+    up(back(LN(transformer(in(pool x))))).
 
-    The features are averaged over blocks of ``stride``³ voxels, projected to the embedding, exchanged, projected back
-    and interpolated trilinearly to their grid. The last projection starts ten times smaller than usual: an
-    untrained connection is nearly the identity, yet every weight of it gets a gradient from the first step.
+    The features are averaged over blocks of ``stride``³ voxels, projected to the embedding,
+    exchanged, projected back and interpolated trilinearly to their grid. The last projection starts
+    ten times smaller than usual: an untrained connection is nearly the identity, yet every weight
+    of it gets a gradient from the first step.
 
     Args:
         channels: of the features.
@@ -34,10 +40,14 @@ class TransformerConnection(nn.Module):
         stride: voxels per token along an axis.
     """
 
-    def __init__(self, channels: int, *, embedding: int, layers: int, heads: int, stride: int = 1) -> None:
+    def __init__(
+        self, channels: int, *, embedding: int, layers: int, heads: int, stride: int = 1
+    ) -> None:
         super().__init__()
         self.stride = stride
-        self.transformer = VolumetricTransformer(embedding, layers=layers, heads=heads, hidden=FEED_FORWARD * embedding, grid=POSITIONS)
+        self.transformer = VolumetricTransformer(
+            embedding, layers=layers, heads=heads, hidden=FEED_FORWARD * embedding, grid=POSITIONS
+        )
         self.embed = nn.Linear(channels, embedding)
         self.back = nn.Sequential(nn.LayerNorm(embedding), nn.Linear(embedding, channels))
         with torch.no_grad():
@@ -61,7 +71,9 @@ class AttentiveDecoder(nn.Module):
         super().__init__()
         self.decoder, self.connection, self.attention = decoder, connection, attention
 
-    def forward(self, x: Float[Tensor, "B C _ _ _"], skip: Float[Tensor, "B D X Y Z"]) -> Float[Tensor, "B D X Y Z"]:
+    def forward(
+        self, x: Float[Tensor, "B C _ _ _"], skip: Float[Tensor, "B D X Y Z"]
+    ) -> Float[Tensor, "B D X Y Z"]:
         """Features of the finer level."""
         attended: Tensor = self.attention(self.decoder(x, self.connection(skip)))
         return attended
@@ -69,16 +81,20 @@ class AttentiveDecoder(nn.Module):
 
 @register("attention_fused")
 class AttentionFused(UNet):
-    """The attention-fused U-Net: a transformer at the bottleneck, channel and spatial attention in the decoder.
+    """The attention-fused U-Net: a transformer at the bottleneck, channel and spatial attention in
+    the decoder.
 
-    Xu et al. 2022 (doi 10.1007/978-3-031-12053-4_25) fuse attention blocks and a CNN by a "transformer connection";
-    the abstract gives no sizes, so all of this is OUR READING. The trunk is :class:`UNet`. The connection is after
-    TransBTS (Wang et al. 2021): projection, learned positions, pre-norm layers, projection back; ours are the
-    residual path around it, its small start, 1³ projections, and sizes. Attention is Islam et al.'s (2020), put after
-    the convolutions of each decoder stage. With ``connection="skips"`` every skip has a transformer of its own beside
-    the bottleneck's; it sees averages over blocks, as many tokens as the bottleneck has voxels.
+    Xu et al. 2022 (doi 10.1007/978-3-031-12053-4_25) fuse attention blocks and a CNN by a
+    "transformer connection"; the abstract gives no sizes, so all of this is OUR READING. The trunk
+    is :class:`UNet`. The connection is after TransBTS (Wang et al. 2021): projection, learned
+    positions, pre-norm layers, projection back; ours are the residual path around it, its small
+    start, 1³ projections, and sizes. Attention is Islam et al.'s (2020), put after the convolutions
+    of each decoder stage. With ``connection="skips"`` every skip has a transformer of its own
+    beside the bottleneck's; it sees averages over blocks, as many tokens as the bottleneck has
+    voxels.
 
-    Taps: ``encoder…`` before the connection on the skip, ``bottleneck`` after the transformer, ``decoder…`` after attention.
+    Taps: ``encoder…`` before the connection on the skip, ``bottleneck`` after the transformer,
+    ``decoder…`` after attention.
 
     Args:
         in_channels: image sequences C.
@@ -91,7 +107,8 @@ class AttentionFused(UNet):
         layers: of each transformer.
         heads: of each transformer layer; must divide the embedding.
         connection: where transformers are: ``bottleneck``, or ``skips`` (on the skips too).
-        deep_supervision: how many coarser decoder levels also give logits while training, at most ``len(widths) - 2``.
+        deep_supervision: how many coarser decoder levels also give logits while training, at most
+            ``len(widths) - 2``.
 
     Raises:
         RecipeError: an option out of range.
@@ -111,25 +128,41 @@ class AttentionFused(UNet):
         connection: str = "bottleneck",
         deep_supervision: int = 0,
     ) -> None:
-        super().__init__(in_channels, out_channels, widths, stem_stride, convs_per_stage, norm, deep_supervision)
-        check_option("connection", connection, connection in ("bottleneck", "skips"), "bottleneck or skips")
+        super().__init__(
+            in_channels, out_channels, widths, stem_stride, convs_per_stage, norm, deep_supervision
+        )
+        check_option(
+            "connection", connection, connection in ("bottleneck", "skips"), "bottleneck or skips"
+        )
 
         def connect(level: int) -> TransformerConnection:
             stride = 2 ** (len(widths) - 1 - level)
-            return TransformerConnection(widths[level], embedding=embedding, layers=layers, heads=heads, stride=stride)
+            return TransformerConnection(
+                widths[level], embedding=embedding, layers=layers, heads=heads, stride=stride
+            )
 
         self.encoders[-1] = nn.Sequential(self.encoders[-1], connect(len(widths) - 1))
         self.decoders = nn.ModuleList(
-            AttentiveDecoder(decoder, connect(level) if connection == "skips" else nn.Identity(), ChannelSpatialAttention(width, REDUCTION))
+            AttentiveDecoder(
+                decoder,
+                connect(level) if connection == "skips" else nn.Identity(),
+                ChannelSpatialAttention(width, REDUCTION),
+            )
             for level, (decoder, width) in enumerate(zip(self.decoders, widths, strict=False))
         )
 
 
 @register("attention_fused_third")
 def attention_fused_third(
-    in_channels: int = 4, out_channels: int = 3, norm: str = "instance", connection: str = "bottleneck", deep_supervision: int = 0
+    in_channels: int = 4,
+    out_channels: int = 3,
+    norm: str = "instance",
+    connection: str = "bottleneck",
+    deep_supervision: int = 0,
 ) -> AttentionFused:
-    """``attention_fused`` with every width and the embedding divided by 3: about 11 % of its parameters (Xu et al. 2022)."""
+    """``attention_fused`` with every width and the embedding divided by 3: about 11 % of its
+    parameters (Xu et al. 2022).
+    """
     return AttentionFused(
         in_channels,
         out_channels,

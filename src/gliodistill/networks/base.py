@@ -14,14 +14,14 @@ from gliodistill.errors import RecipeError
 class Network(nn.Module):
     """A segmentation network: image patches in, logits out, feature stages by name.
 
-    ``forward(x: B C X Y Z)`` returns a tuple of logits ``B K x y z``, finest first. The first lies on the
-    grid of the input; while training with deep supervision, coarser ones follow, each on its own grid;
-    in evaluation mode there is exactly one.
+    ``forward(x: B C X Y Z)`` returns a tuple of logits ``B K x y z``, finest first. The first lies
+    on the grid of the input; while training with deep supervision, coarser ones follow, each on its
+    own grid; in evaluation mode there is exactly one.
 
     Attributes:
         divisor: every side of the input must be a multiple of this number of voxels.
-        penalty: a loss of the network's own (a scalar) that training adds to the others, set by a forward pass in
-            training mode; None in evaluation mode and for most networks.
+        penalty: a loss of the network's own (a scalar) that training adds to the others, set by a
+            forward pass in training mode; None in evaluation mode and for most networks.
     """
 
     divisor: int = 1
@@ -29,7 +29,9 @@ class Network(nn.Module):
 
     @property
     def taps(self) -> dict[str, nn.Module]:
-        """The feature stages by name, e.g. ``encoder0`` (finest), ``bottleneck``, ``decoder0`` (finest)."""
+        """The feature stages by name, e.g. ``encoder0`` (finest), ``bottleneck``, ``decoder0``
+        (finest).
+        """
         return {}
 
     def forward(self, x: Float[Tensor, "B C X Y Z"]) -> tuple[Float[Tensor, "B K _ _ _"], ...]:
@@ -37,9 +39,11 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def strip(self) -> None:
-        """Drop, for good, what only training needs (a reconstruction branch, heads of deep supervision): export does so.
+        """Drop, for good, what only training needs (a reconstruction branch, heads of deep
+        supervision): export does so.
 
-        What the network computes in evaluation mode stays the same. Most networks have nothing to drop.
+        What the network computes in evaluation mode stays the same. Most networks have nothing to
+        drop.
         """
 
     def __getstate__(self) -> dict[str, object]:
@@ -64,7 +68,9 @@ class Network(nn.Module):
 def check_option(field: str, got: object, fits: bool, expected: str) -> None:
     """Raise RecipeError where an option of a network is out of range."""
     if not fits:
-        raise RecipeError("a network option is out of range", field=field, got=got, expected=expected)
+        raise RecipeError(
+            "a network option is out of range", field=field, got=got, expected=expected
+        )
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -75,8 +81,9 @@ def count_parameters(network: nn.Module) -> int:
 def flops(network: nn.Module, shape: Sequence[int]) -> int:
     """Floating-point operations of one forward pass in evaluation mode.
 
-    A multiply–add counts as two. Convolutions and matrix products are counted, norms and activations are
-    not (a percent or so). Runs on shapes alone, so a whole-brain count takes milliseconds and no memory.
+    A multiply–add counts as two. Convolutions and matrix products are counted, norms and
+    activations are not (a percent or so). Runs on shapes alone, so a whole-brain count takes
+    milliseconds and no memory.
 
     Args:
         network: any module; left as it is.

@@ -14,11 +14,12 @@ EPSILON = 1e-5  # added to variances, torch's and MONAI's default
 class InstanceNorm(nn.Module):
     r"""Instance normalisation with a learned scale and offset per channel (Ulyanov et al. 2016).
 
-    Each channel of each sample gets mean 0 and (biased) variance 1 over its voxels, in training and in
+    Each channel of each sample gets mean 0 and (biased) variance 1 over its voxels, in training and
+    in
     evaluation alike: :math:`y = \gamma (x - \mu) / \sqrt{\sigma^2 + 10^{-5}} + \beta`.
 
-    The same numbers as ``torch.nn.InstanceNorm3d`` by the fastest road that keeps the memory format: torch's own
-    kernel gives up channels-last and pays two copies a layer.
+    The same numbers as ``torch.nn.InstanceNorm3d`` by the fastest road that keeps the memory
+    format: torch's own kernel gives up channels-last and pays two copies a layer.
     """
 
     def __init__(self, channels: int) -> None:
@@ -37,18 +38,22 @@ class InstanceNorm(nn.Module):
             return _native(x, weight, bias)
         if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
             return ChannelsLastNorm.apply(x, weight, bias)  # type: ignore[no-any-return,no-untyped-call]
-        # Batch norm over one sample is instance norm. Its channels-last kernel on a processor sums naively, wrong by
-        # up to 1e-3: below the rounding of bfloat16, but not of float32.
-        samples = [functional.batch_norm(sample, None, None, weight, bias, training=True, eps=EPSILON) for sample in torch.split(x, 1)]
+        # Batch norm over one sample is instance norm. Its channels-last kernel on a processor sums
+        # naively, wrong by up to 1e-3: below the rounding of bfloat16, but not of float32.
+        samples = [
+            functional.batch_norm(sample, None, None, weight, bias, training=True, eps=EPSILON)
+            for sample in torch.split(x, 1)
+        ]
         return samples[0] if len(samples) == 1 else torch.cat(samples)
 
 
 class ChannelsLastNorm(torch.autograd.Function):
     """Instance norm of a channels-last tensor, its sums over voxels taken as matrix products.
 
-    torch reduces over the voxels of a channels-last tensor either slowly (``var_mean``) or inexactly (its batch
-    and group norms, which add up a million values one by one); a matrix product is fast and blocked. The diagonal of
-    dᵀd costs C times too many multiplications, still only a twenty-seventh of the convolution before it.
+    torch reduces over the voxels of a channels-last tensor either slowly (``var_mean``) or
+    inexactly (its batch and group norms, which add up a million values one by one); a matrix
+    product is fast and blocked. The diagonal of dᵀd costs C times too many multiplications, still
+    only a twenty-seventh of the convolution before it.
     """
 
     @staticmethod
@@ -67,7 +72,10 @@ class ChannelsLastNorm(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The gradients of x, weight and bias."""
         centred, rstd, weight = ctx.saved_tensors
-        rows, voxels = _rows(gradient.contiguous(memory_format=torch.channels_last_3d)), gradient[0, 0].numel()
+        rows, voxels = (
+            _rows(gradient.contiguous(memory_format=torch.channels_last_3d)),
+            gradient[0, 0].numel(),
+        )
         total, along, scale = _sum(rows), _dot(rows, centred), rstd * weight
         out = torch.empty_like(gradient, memory_format=torch.channels_last_3d)
         torch.addcmul(-scale * total / voxels, rows, scale, out=_rows(out))
@@ -76,7 +84,9 @@ class ChannelsLastNorm(torch.autograd.Function):
 
 
 def _rows(x: Tensor) -> Tensor:
-    """A view ``B X N C`` of a channels-last ``B C X Y Z``: slabs of N = Y·Z voxels, so that no sum runs over too many."""
+    """A view ``B X N C`` of a channels-last ``B C X Y Z``: slabs of N = Y·Z voxels, so that no sum
+    runs over too many.
+    """
     return x.permute(0, 2, 3, 4, 1).flatten(2, 3)
 
 

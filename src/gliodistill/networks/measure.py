@@ -27,7 +27,8 @@ class Timing:
 
 
 def time_passes(run: Callable[[], object]) -> Timing:
-    """The median of seven calls of ``run`` after one to warm up; of fewer, where they add up to more than a second.
+    """The median of seven calls of ``run`` after one to warm up; of fewer, where they add up to
+    more than a second.
 
     A first call that already takes longer than a second is itself the measurement.
     """
@@ -41,12 +42,13 @@ def time_passes(run: Callable[[], object]) -> Timing:
 
 
 def time_in_torch(network: Network, shape: Sequence[int]) -> Timing:
-    """Seconds of one pass as the torch runtime makes it: evaluation mode, float32, channels-last, torch's current threads.
+    """Seconds of one pass as the torch runtime makes it: evaluation mode, float32, channels-last,
+    torch's current threads.
 
     Args:
         network: put into evaluation mode and channels-last.
-        shape: of the input, ``(B, C, X, Y, Z)``. A batch of one small patch would be no fair measure: torch sends its
-            convolutions down a path many times slower.
+        shape: of the input, ``(B, C, X, Y, Z)``. A batch of one small patch would be no fair
+            measure: torch sends its convolutions down a path many times slower.
     """
     network.eval().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     image = torch.randn(tuple(shape)).to(memory_format=torch.channels_last_3d)

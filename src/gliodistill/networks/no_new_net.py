@@ -1,4 +1,6 @@
-"""No New-Net: the well-trained plain U-Net that came second in BraTS 2018, before it grew into nnU-Net."""
+"""No New-Net: the well-trained plain U-Net that came second in BraTS 2018, before it grew into
+nnU-Net.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -20,7 +22,9 @@ class Decoder(nn.Module):
         self.up = nn.Upsample(scale_factor=2, mode="trilinear", align_corners=False)
         self.stage = nn.Sequential(*_blocks(joined, widths, norm))
 
-    def forward(self, x: Float[Tensor, "B D _ _ _"], skip: Float[Tensor, "B D X Y Z"]) -> Float[Tensor, "B E X Y Z"]:
+    def forward(
+        self, x: Float[Tensor, "B D _ _ _"], skip: Float[Tensor, "B D X Y Z"]
+    ) -> Float[Tensor, "B E X Y Z"]:
         """Features of the finer level."""
         features: Tensor = self.stage(torch.cat((self.up(x), skip), dim=1))
         return features
@@ -28,12 +32,15 @@ class Decoder(nn.Module):
 
 @register("no_new_net")
 class NoNewNet(EncoderDecoder):
-    """Plain U-Net with max-pooling down and trilinear doubling up: "No New-Net", Isensee et al. 2018.
+    """Plain U-Net with max-pooling down and trilinear doubling up: "No New-Net", Isensee et al.
+    2018.
 
-    F. Isensee et al., *No New-Net*, BrainLes 2018, arXiv 1809.10483: five levels of two padded 3³ convolutions, 30
-    channels at the finest, instance norm, LeakyReLU, features narrowed before they are doubled in size without learned
-    weights. Our reading: slope 0.01, no biases before a norm, He initialisation, and that the second convolution of a
-    stage is the one that narrows (as in NiftyNet's port). Ours: the folded grid.
+    F. Isensee et al., *No New-Net*, BrainLes 2018, arXiv 1809.10483: five levels of two padded 3³
+    convolutions, 30 channels at the finest, instance norm, LeakyReLU, features narrowed before they
+    are doubled in size without learned
+    weights. Our reading: slope 0.01, no biases before a norm, He initialisation, and that the
+    second convolution of a stage is the one that narrows (as in NiftyNet's port). Ours: the folded
+    grid.
 
     Taps as in ``unet``; ``bottleneck`` and ``decoder…`` are already narrowed for the next level.
 
@@ -41,7 +48,8 @@ class NoNewNet(EncoderDecoder):
         in_channels: image sequences C.
         out_channels: logits K per voxel.
         widths: channels of each level, finest first; every level after the first halves the grid.
-        stem_stride: voxels of the input per voxel of the finest level along an axis: 1, 2 or 4, as in ``unet``.
+        stem_stride: voxels of the input per voxel of the finest level along an axis: 1, 2 or 4, as
+        in ``unet``.
         norm: ``instance``, ``group``, ``batch`` or ``subset``.
 
     Raises:
@@ -62,7 +70,13 @@ class NoNewNet(EncoderDecoder):
         down = [(i, (o, o)) for i, o in pairwise(fine)] + [(fine[-1], (coarsest, fine[-1]))]
         up = [(2 * width, (width, finer)) for finer, width in pairwise((fine[0], *fine))]
         super().__init__(
-            [first, *(nn.Sequential(nn.MaxPool3d(2), *_blocks(joined, pair, norm)) for joined, pair in down)],
+            [
+                first,
+                *(
+                    nn.Sequential(nn.MaxPool3d(2), *_blocks(joined, pair, norm))
+                    for joined, pair in down
+                ),
+            ],
             [Decoder(joined, pair, norm=norm) for joined, pair in up],
             widths=widths,
             out_channels=out_channels,

@@ -8,7 +8,8 @@ from gliodistill.networks.subset_norm import SubsetNorm
 
 
 def normalisation(kind: str, channels: int) -> nn.Module:
-    """A norm over ``channels``: ``instance``, ``group`` (8 groups, or the most below 8 that divide), ``batch`` or ``subset``.
+    """A norm over ``channels``: ``instance``, ``group`` (8 groups, or the most below 8 that
+    divide), ``batch`` or ``subset``.
 
     Raises:
         RecipeError: another kind.
@@ -16,9 +17,13 @@ def normalisation(kind: str, channels: int) -> nn.Module:
     if kind == "instance":
         return InstanceNorm(channels)
     if kind == "group":
-        return nn.GroupNorm(max(groups for groups in range(1, 9) if channels % groups == 0), channels)
+        return nn.GroupNorm(
+            max(groups for groups in range(1, 9) if channels % groups == 0), channels
+        )
     if kind == "batch":
         return nn.BatchNorm3d(channels)
     if kind == "subset":
         return SubsetNorm(channels)
-    raise RecipeError("unknown norm", field="norm", got=kind, expected="instance, group, batch or subset")
+    raise RecipeError(
+        "unknown norm", field="norm", got=kind, expected="instance, group, batch or subset"
+    )

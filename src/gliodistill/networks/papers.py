@@ -9,8 +9,10 @@ class Paper:
 
     Attributes:
         citation: who, when, where to find it.
-        parameters: of the network, in millions, as stated there or of the authors' own code; None where neither is known.
-        gflops: 10⁹ operations of a pass over 4×128³ voxels, a multiply–add counted as two, likewise.
+        parameters: of the network, in millions, as stated there or of the authors' own code; None
+        where neither is known.
+        gflops: 10⁹ operations of a pass over 4×128³ voxels, a multiply–add counted as two,
+            likewise.
     """
 
     citation: str
@@ -25,7 +27,9 @@ PAPERS: dict[str, Paper] = {
     "attention_fused": Paper(XU),
     "attention_fused_third": Paper(XU),
     "attention_unet": Paper("Islam et al. 2020, arXiv 2104.00985"),
-    "cascaded_unet": Paper("Lachinov et al. 2018, arXiv 1810.04008", parameters=38.192, gflops=410.0),
+    "cascaded_unet": Paper(
+        "Lachinov et al. 2018, arXiv 1810.04008", parameters=38.192, gflops=410.0
+    ),
     "deepmedic": Paper("Kamnitsas et al. 2017, arXiv 1603.05959"),
     "fast": Paper("this toolkit"),
     "nnunet": Paper(NNUNET),

@@ -10,7 +10,8 @@ SLOPE = 0.01  # of LeakyReLU, nnU-Net's
 
 
 class Head(nn.Conv3d):
-    """Features → logits by one convolution, unfolded s times finer (sub-pixel convolution, Shi et al. 2016).
+    """Features → logits by one convolution, unfolded s times finer (sub-pixel convolution, Shi et
+    al. 2016).
 
     Args:
         channels: of the features.
@@ -19,7 +20,9 @@ class Head(nn.Conv3d):
         kernel: side of the convolution, odd.
     """
 
-    def __init__(self, channels: int, out_channels: int, *, unfold: int = 1, kernel: int = 1) -> None:
+    def __init__(
+        self, channels: int, out_channels: int, *, unfold: int = 1, kernel: int = 1
+    ) -> None:
         super().__init__(channels, out_channels * unfold**3, kernel, padding=kernel // 2)
         self.unfold = unfold
 
@@ -30,7 +33,8 @@ class Head(nn.Conv3d):
 
 
 def initialise(module: nn.Module) -> None:
-    """He initialisation of convolutions, zero biases, heads that show no checkerboard; for ``network.apply(initialise)``.
+    """He initialisation of convolutions, zero biases, heads that show no checkerboard; for
+    ``network.apply(initialise)``.
 
     The s³ filters of a class in a folded head start equal (Aitken et al. 2017).
     """

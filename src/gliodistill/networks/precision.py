@@ -8,12 +8,14 @@ import torch
 def default_precision(device: str | torch.device = "cpu") -> torch.dtype:
     """``torch.bfloat16`` where ``device`` multiplies it in hardware, else ``torch.float32``.
 
-    On a processor this asks for AMX or AVX-512 BF16 instructions: without them bfloat16 convolutions run in a
-    reference path a hundred times slower than float32. Other devices than CUDA and CPU get float32.
+    On a processor this asks for AMX or AVX-512 BF16 instructions: without them bfloat16
+    convolutions run in a reference path a hundred times slower than float32. Other devices than
+    CUDA and CPU get float32.
     """
     kind = torch.device(device).type
     if kind == "cuda":
-        # The hardware, not an emulation: compute capability 8.0 (Ampere) is the first with bfloat16 units.
+        # The hardware, not an emulation: compute capability 8.0 (Ampere) is the first with bfloat16
+        # units.
         return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float32
     if kind == "cpu" and processor_flags() & {"amx_bf16", "avx512_bf16"}:
         return torch.bfloat16
@@ -21,9 +23,13 @@ def default_precision(device: str | torch.device = "cpu") -> torch.dtype:
 
 
 def processor_flags() -> frozenset[str]:
-    """The processor's instruction sets as Linux names them (``avx2``, ``amx_bf16``, …); empty elsewhere."""
+    """The processor's instruction sets as Linux names them (``avx2``, ``amx_bf16``, …); empty
+    elsewhere.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return frozenset()
-    return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
+    return frozenset(
+        next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split()
+    )

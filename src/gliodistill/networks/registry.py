@@ -15,7 +15,9 @@ _builders: dict[str, Callable[..., Network]] = {}
 
 @dataclass(frozen=True)
 class Description:
-    """What ``describe`` says of a network: its name, one line about it, and its options with their defaults."""
+    """What ``describe`` says of a network: its name, one line about it, and its options with their
+    defaults.
+    """
 
     name: str
     summary: str
@@ -28,13 +30,18 @@ def register(name: str) -> Callable[[Builder], Builder]:
     Every parameter of the builder must have a default: it becomes an option of the recipe.
 
     Raises:
-        ValueError: if ``name`` is taken, or a parameter has no default (a programming error, not a user's).
+        ValueError: if ``name`` is taken, or a parameter has no default (a programming error, not a
+        user's).
     """
 
     def keep(builder: Builder) -> Builder:
         if name in _builders:
-            raise ValueError(f"network {name!r} is registered twice: {_builders[name]!r} and {builder!r}")
-        required = [key for key, value in _options(builder).items() if value is inspect.Parameter.empty]
+            raise ValueError(
+                f"network {name!r} is registered twice: {_builders[name]!r} and {builder!r}"
+            )
+        required = [
+            key for key, value in _options(builder).items() if value is inspect.Parameter.empty
+        ]
         if required:
             raise ValueError(f"network {name!r}: options without a default: {', '.join(required)}")
         _builders[name] = builder
@@ -49,17 +56,23 @@ def names() -> tuple[str, ...]:
 
 
 def build(name: str, **options: object) -> Network:
-    """The network ``name`` with ``options`` over its defaults, freshly initialised from torch's generator.
+    """The network ``name`` with ``options`` over its defaults, freshly initialised from torch's
+    generator.
 
     Raises:
-        RecipeError: unknown name or option (lists the valid ones), or an option's value of another kind or out of range.
+        RecipeError: unknown name or option (lists the valid ones), or an option's value of another
+        kind or out of range.
     """
     builder = _find(name)
     valid = _options(builder)
     for key in options:
         if key not in valid:
             raise RecipeError(
-                f"network {name!r} has no option {key!r}", field="network", got=key, expected=_listed(valid), hint=_closest(key, valid)
+                f"network {name!r} has no option {key!r}",
+                field="network",
+                got=key,
+                expected=_listed(valid),
+                hint=_closest(key, valid),
             )
         _check_kind(key, options[key], valid[key])
     return builder(**options)
@@ -78,25 +91,38 @@ def describe(name: str) -> Description:
 
 def _find(name: str) -> Callable[..., Network]:
     if name not in _builders:
-        raise RecipeError("unknown network", field="network", got=name, expected=_listed(names()), hint=_closest(name, names()))
+        raise RecipeError(
+            "unknown network",
+            field="network",
+            got=name,
+            expected=_listed(names()),
+            hint=_closest(name, names()),
+        )
     return _builders[name]
 
 
 def _options(builder: Callable[..., Network]) -> dict[str, object]:
-    return {parameter.name: parameter.default for parameter in inspect.signature(builder).parameters.values()}
+    return {
+        parameter.name: parameter.default
+        for parameter in inspect.signature(builder).parameters.values()
+    }
 
 
 def _check_kind(key: str, got: object, default: object) -> None:
     """A recipe is written by hand: hold each value against the kind of its default."""
     if isinstance(default, tuple):
-        fits = isinstance(got, list | tuple) and all(type(value) is type(default[0]) for value in got)
+        fits = isinstance(got, list | tuple) and all(
+            type(value) is type(default[0]) for value in got
+        )
         expected = f"a list like {list(default)}"
     elif isinstance(default, Mapping):
         fits, expected = isinstance(got, Mapping), "a mapping of options"
     else:
         fits, expected = type(got) is type(default), f"a value like {default!r}"
     if not fits:
-        raise RecipeError("a network option is of the wrong kind", field=key, got=repr(got), expected=expected)
+        raise RecipeError(
+            "a network option is of the wrong kind", field=key, got=repr(got), expected=expected
+        )
 
 
 def _listed(valid: Iterable[str]) -> str:

@@ -1,4 +1,6 @@
-"""The residual U-Net that Lachinov, Shipunova and Turlapov distil an ensemble into (BrainLes 2019, arXiv 2002.03688)."""
+"""The residual U-Net that Lachinov, Shipunova and Turlapov distil an ensemble into (BrainLes 2019,
+arXiv 2002.03688).
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -20,7 +22,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, *, norm: str) -> None:
         super().__init__()
-        self.branch = nn.Sequential(*(ConvBlock(channels, channels, stride=1, norm=norm) for _ in range(2)))
+        self.branch = nn.Sequential(
+            *(ConvBlock(channels, channels, stride=1, norm=norm) for _ in range(2))
+        )
 
     def forward(self, x: Float[Tensor, "B C X Y Z"]) -> Float[Tensor, "B C X Y Z"]:
         """The sum of the input and its branch."""
@@ -28,28 +32,35 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualDecoder(nn.Module):
-    """Double the grid by trilinear interpolation, join the encoder's features by a 1³ convolution, residual blocks."""
+    """Double the grid by trilinear interpolation, join the encoder's features by a 1³ convolution,
+    residual blocks.
+    """
 
     def __init__(self, coarse: int, fine: int, *, blocks: int, norm: str) -> None:
         super().__init__()
         self.up = nn.Sequential(
-            nn.Upsample(scale_factor=2, mode="trilinear"), nn.Conv3d(coarse, fine, 1, bias=False), nn.LeakyReLU(SLOPE, inplace=True)
+            nn.Upsample(scale_factor=2, mode="trilinear"),
+            nn.Conv3d(coarse, fine, 1, bias=False),
+            nn.LeakyReLU(SLOPE, inplace=True),
         )
         self.join = nn.Conv3d(2 * fine, fine, 1, bias=False)
         self.blocks = nn.Sequential(*(ResidualBlock(fine, norm=norm) for _ in range(blocks)))
 
-    def forward(self, x: Float[Tensor, "B C _ _ _"], skip: Float[Tensor, "B D X Y Z"]) -> Float[Tensor, "B D X Y Z"]:
+    def forward(
+        self, x: Float[Tensor, "B C _ _ _"], skip: Float[Tensor, "B D X Y Z"]
+    ) -> Float[Tensor, "B D X Y Z"]:
         """Features of the finer level."""
         return self.blocks(self.join(torch.cat((skip, self.up(x)), dim=1)))  # type: ignore[no-any-return]
 
 
 @register("residual_unet")
 class ResidualUNet(EncoderDecoder):
-    """The distilled student of Lachinov et al. 2019: a residual U-Net, 4.5 M parameters, 299 GFLOP at 4×128³.
+    """The distilled student of Lachinov et al. 2019: a residual U-Net, 4.5 M parameters, 299 GFLOP
+    at 4×128³.
 
-    Layer for layer the authors' public code (github.com/lachinov/brats2019), less a 128-wide decoder block that it
-    builds and never runs (918 016 parameters). Ours are the options: a folded grid (see :class:`~gliodistill.networks.UNet`),
-    heads for deep supervision and other norms.
+    Layer for layer the authors' public code (github.com/lachinov/brats2019), less a 128-wide
+    decoder block that it builds and never runs (918 016 parameters). Ours are the options: a folded
+    grid (see :class:`~gliodistill.networks.UNet`), heads for deep supervision and other norms.
 
     Args:
         in_channels: image sequences C.
@@ -59,7 +70,8 @@ class ResidualUNet(EncoderDecoder):
         decoder_blocks: residual blocks of every decoder level.
         stem_stride: voxels of the input per trunk voxel along an axis: 1, 2 or 4.
         norm: ``instance``, ``group``, ``batch`` or ``subset``.
-        deep_supervision: how many coarser decoder levels also give logits while training, at most ``len(widths) - 2``.
+        deep_supervision: how many coarser decoder levels also give logits while training, at most
+            ``len(widths) - 2``.
 
     Raises:
         RecipeError: an option out of range.
@@ -78,17 +90,28 @@ class ResidualUNet(EncoderDecoder):
     ) -> None:
         check_shape(in_channels, out_channels, widths, stem_stride, deep_supervision)
         fits = len(encoder_blocks) == len(widths) and min(encoder_blocks) >= 1
-        check_option("encoder_blocks", encoder_blocks, fits, f"{len(widths)} positive numbers, one for each width")
+        check_option(
+            "encoder_blocks",
+            encoder_blocks,
+            fits,
+            f"{len(widths)} positive numbers, one for each width",
+        )
         check_option("decoder_blocks", decoder_blocks, decoder_blocks >= 1, "at least 1")
         stem = nn.Conv3d(in_channels * stem_stride**3, widths[0], 3, padding=1, bias=False)
         starts = [nn.Sequential(stem, normalisation(norm, widths[0]))]
-        starts += [nn.Sequential(nn.Conv3d(fine, coarse, 2, stride=2, bias=False)) for fine, coarse in pairwise(widths)]
+        starts += [
+            nn.Sequential(nn.Conv3d(fine, coarse, 2, stride=2, bias=False))
+            for fine, coarse in pairwise(widths)
+        ]
         super().__init__(
             (
                 nn.Sequential(*start, *(ResidualBlock(width, norm=norm) for _ in range(blocks)))
                 for start, width, blocks in zip(starts, widths, encoder_blocks, strict=True)
             ),
-            (ResidualDecoder(coarse, fine, blocks=decoder_blocks, norm=norm) for fine, coarse in pairwise(widths)),
+            (
+                ResidualDecoder(coarse, fine, blocks=decoder_blocks, norm=norm)
+                for fine, coarse in pairwise(widths)
+            ),
             widths=widths,
             out_channels=out_channels,
             stem_stride=stem_stride,

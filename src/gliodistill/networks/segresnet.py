@@ -1,4 +1,6 @@
-"""Myronenko's residual encoder–decoder, winner of BraTS 2018, without and with its variational autoencoder."""
+"""Myronenko's residual encoder–decoder, winner of BraTS 2018, without and with its variational
+autoencoder.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,21 +30,31 @@ class SegResNet(Network):
 
     @property
     def taps(self) -> dict[str, nn.Module]:
-        """``encoder0`` (finest) to ``encoder2``, ``bottleneck``, ``decoder2`` to ``decoder0``: sums that close the residual blocks."""
+        """``encoder0`` (finest) to ``encoder2``, ``bottleneck``, ``decoder2`` to ``decoder0``: sums
+        that close the residual blocks.
+        """
         down, up = self.body.down_layers, self.body.up_layers
         encoder = {f"encoder{level}": down[level] for level in range(3)}
-        return encoder | {"bottleneck": down[3]} | {f"decoder{2 - step}": up[step] for step in range(3)}
+        return (
+            encoder
+            | {"bottleneck": down[3]}
+            | {f"decoder{2 - step}": up[step] for step in range(3)}
+        )
 
     def forward(self, x: Float[Tensor, "B C X Y Z"]) -> tuple[Float[Tensor, "B K X Y Z"], ...]:
         """Logits on the grid of the input."""
         self.check_sides(x)
         coarse, (*skips, _) = self.body.encode(x)
         self.penalise(x, coarse)
-        for up, stage, skip in zip(self.body.up_samples, self.body.up_layers, reversed(skips), strict=True):
+        for up, stage, skip in zip(
+            self.body.up_samples, self.body.up_layers, reversed(skips), strict=True
+        ):
             coarse = stage(skip + up(coarse))  # in this order the sum stays channels-last
         return (self.body.conv_final(coarse),)
 
-    def penalise(self, image: Float[Tensor, "B C X Y Z"], coarse: Float[Tensor, "B D _ _ _"]) -> None:
+    def penalise(
+        self, image: Float[Tensor, "B C X Y Z"], coarse: Float[Tensor, "B D _ _ _"]
+    ) -> None:
         """Set ``penalty`` from the coarsest features; here there is none."""
 
 
@@ -59,11 +71,15 @@ class SegResNetVAE(SegResNet):
         self.patch, self.weight = tuple(self.body.input_image_size), weight
         self.body.vae_down.append(nn.Flatten())  # MONAI takes a view of what may be channels-last
 
-    def penalise(self, image: Float[Tensor, "B C X Y Z"], coarse: Float[Tensor, "B D _ _ _"]) -> None:
-        """Set ``penalty`` while training. Called before the decoder, so that taps on it keep the features of the segmentation.
+    def penalise(
+        self, image: Float[Tensor, "B C X Y Z"], coarse: Float[Tensor, "B D _ _ _"]
+    ) -> None:
+        """Set ``penalty`` while training. Called before the decoder, so that taps on it keep the
+        features of the segmentation.
 
         Raises:
-            RecipeError: the patch has other sides than those the branch's dense layers were made for.
+            RecipeError: the patch has other sides than those the branch's dense layers were made
+            for.
         """
         self.penalty = None
         if not self.training:
@@ -85,18 +101,24 @@ class SegResNetVAE(SegResNet):
 
 
 @register("segresnet")
-def segresnet(in_channels: int = 4, out_channels: int = 3, width: int = 32, dropout: float = 0.2) -> SegResNet:
-    """Residual encoder–decoder with group norm, its encoder the deeper side: Myronenko 2018 without the autoencoder.
+def segresnet(
+    in_channels: int = 4, out_channels: int = 3, width: int = 32, dropout: float = 0.2
+) -> SegResNet:
+    """Residual encoder–decoder with group norm, its encoder the deeper side: Myronenko 2018 without
+    the autoencoder.
 
-    A. Myronenko, *3D MRI brain tumor segmentation using autoencoder regularization*, BrainLes 2018, arXiv 1810.11654,
-    on MONAI's ``SegResNet``: pre-activation residual blocks 1-2-2-4 down and 1-1-1 up, stride-2 convolutions down, 1³
-    convolution and trilinear doubling up, skips added. The defaults are the paper's.
+    A. Myronenko, *3D MRI brain tumor segmentation using autoencoder regularization*, BrainLes 2018,
+    arXiv 1810.11654, on MONAI's ``SegResNet``: pre-activation residual blocks 1-2-2-4 down and
+    1-1-1 up, stride-2 convolutions down, 1³ convolution and trilinear doubling up, skips added. The
+    defaults are the paper's.
 
     Args:
         in_channels: image sequences C.
         out_channels: logits K per voxel.
-        width: channels of the finest level, doubled at each coarser one; a multiple of 8, the groups of the norm.
-        dropout: probability with which a channel of the first convolution is dropped while training.
+        width: channels of the finest level, doubled at each coarser one; a multiple of 8, the
+        groups of the norm.
+        dropout: probability with which a channel of the first convolution is dropped while
+            training.
 
     Raises:
         RecipeError: an option out of range.
@@ -115,14 +137,17 @@ def segresnet_vae(
     patch: Sequence[int] = (128, 128, 128),
     vae_weight: float = 0.1,
 ) -> SegResNetVAE:
-    """``segresnet`` that reconstructs its input through an autoencoder while training: Myronenko 2018 in full.
+    """``segresnet`` that reconstructs its input through an autoencoder while training: Myronenko
+    2018 in full.
 
-    On MONAI's ``SegResNetVAE``. A branch estimates means and deviations of 128 numbers from the coarsest features, draws
-    them and decodes them into the input; ``penalty`` is ``vae_weight`` · (mean squared error + Kullback–Leibler divergence
-    from the normal distribution). In evaluation mode the network is ``segresnet``; export drops the branch.
+    On MONAI's ``SegResNetVAE``. A branch estimates means and deviations of 128 numbers from the
+    coarsest features, draws them and decodes them into the input; ``penalty`` is ``vae_weight`` ·
+    (mean squared error + Kullback–Leibler divergence from the normal distribution). In evaluation
+    mode the network is ``segresnet``; export drops the branch.
 
-    The paper's: the branch's widths, 0.1 for both terms. MONAI's reading: the branch goes through the segmentation's own
-    decoder (without skips), and the divergence is half a mean over the latent numbers, where the paper divides a sum by
+    The paper's: the branch's widths, 0.1 for both terms. MONAI's reading: the branch goes through
+    the segmentation's own decoder (without skips), and the divergence is half a mean over the
+    latent numbers, where the paper divides a sum by
     the number of voxels. Ours: the default patch; the paper's is 160×192×128.
 
     Args:
@@ -142,7 +167,9 @@ def segresnet_vae(
     check_option("patch", patch, fits, "three multiples of 16")
     check_option("vae_weight", vae_weight, vae_weight >= 0, "0 or more")
     settings = _settings(in_channels, out_channels, width, dropout)
-    return SegResNetVAE(Body(tuple(patch), vae_estimate_std=True, vae_nz=LATENT, **settings), vae_weight)
+    return SegResNetVAE(
+        Body(tuple(patch), vae_estimate_std=True, vae_nz=LATENT, **settings), vae_weight
+    )
 
 
 def _settings(in_channels: int, out_channels: int, width: int, dropout: float) -> dict[str, Any]:
@@ -151,4 +178,9 @@ def _settings(in_channels: int, out_channels: int, width: int, dropout: float) -
     check_option("width", width, width >= 8 and width % 8 == 0, "a multiple of 8")
     check_option("dropout", dropout, 0 <= dropout < 1, "from 0 to below 1")
     channels = {"in_channels": in_channels, "out_channels": out_channels, "init_filters": width}
-    return {**channels, "dropout_prob": dropout, "blocks_down": (1, 2, 2, 4), "blocks_up": (1, 1, 1)}
+    return {
+        **channels,
+        "dropout_prob": dropout,
+        "blocks_down": (1, 2, 2, 4),
+        "blocks_up": (1, 1, 1),
+    }

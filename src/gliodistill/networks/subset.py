@@ -37,7 +37,8 @@ class _Around(Network):
 
 @register("zero_filled")
 class ZeroFilled(_Around):
-    """Any network that takes all sequences, its missing ones filled with 0: the alternative to fewer input channels.
+    """Any network that takes all sequences, its missing ones filled with 0: the alternative to
+    fewer input channels.
 
     Args:
         in_channels: sequences there are, C.
@@ -63,13 +64,19 @@ class ZeroFilled(_Around):
         super().__init__(build(network, in_channels=of, out_channels=out_channels, **options))
         if len(channels) != in_channels or list(channels) != sorted(set(channels) & set(range(of))):
             expected = f"{in_channels} of 0 to {of - 1}, ascending: one a sequence of the run"
-            raise RecipeError("channels do not fit", field="channels", got=list(channels), expected=expected)
-        self.places = [list(channels).index(channel) if channel in channels else -1 for channel in range(of)]
+            raise RecipeError(
+                "channels do not fit", field="channels", got=list(channels), expected=expected
+            )
+        self.places = [
+            list(channels).index(channel) if channel in channels else -1 for channel in range(of)
+        ]
 
     def forward(self, x: Float[Tensor, "B C X Y Z"]) -> tuple[Float[Tensor, "B K _ _ _"], ...]:
         """Logits from the channels there are."""
         zero = torch.zeros_like(x[:, :1])
-        full = torch.cat([x[:, place : place + 1] if place >= 0 else zero for place in self.places], dim=1)
+        full = torch.cat(
+            [x[:, place : place + 1] if place >= 0 else zero for place in self.places], dim=1
+        )
         return self.network(full)  # type: ignore[no-any-return]
 
 

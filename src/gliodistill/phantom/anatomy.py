@@ -1,4 +1,6 @@
-"""A healthy brain of its own shape: the atlas under a random affine and elastic map, its tissues made crisp."""
+"""A healthy brain of its own shape: the atlas under a random affine and elastic map, its tissues
+made crisp.
+"""
 
 from dataclasses import dataclass
 
@@ -46,15 +48,21 @@ def rotation(degrees: tuple[float, float, float]) -> NDArray[np.float64]:
     return matrix
 
 
-def affine_to_atlas(parameters: AnatomyParameters) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def affine_to_atlas(
+    parameters: AnatomyParameters,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Matrix and offset that take mm in the field of view to MNI mm, without the elastic part."""
     matrix = np.diag(1 / np.array(parameters.scale)) @ rotation(parameters.rotation_deg)
     middle = (np.array(FIELD_MM) - 1) / 2 + parameters.shift_mm
     return matrix, load_atlas(2).centre_mm - matrix @ middle
 
 
-def brain_box(parameters: AnatomyParameters, grid: Grid, margin_mm: float = 12.0) -> tuple[slice, slice, slice]:
-    """The part of ``grid`` that can hold brain: the atlas's corners, mapped, and a margin for the elastic map."""
+def brain_box(
+    parameters: AnatomyParameters, grid: Grid, margin_mm: float = 12.0
+) -> tuple[slice, slice, slice]:
+    """The part of ``grid`` that can hold brain: the atlas's corners, mapped, and a margin for the
+    elastic map.
+    """
     matrix, offset = affine_to_atlas(parameters)
     atlas = load_atlas(2)
     low, high = atlas.corner_mm, 2 * atlas.centre_mm - atlas.corner_mm
@@ -75,15 +83,19 @@ def make_anatomy(
     Args:
         parameters: the brain.
         grid: where; :func:`brain_box` gives the useful part of the field of view.
-        displacement: mm by which a tumour has pushed the tissue at each voxel away from where it was, on X Y Z.
-        effacement: 0 to 1, how far pressure has emptied the sulci, a number or on X Y Z; full ventricles withstand it.
+        displacement: mm by which a tumour has pushed the tissue at each voxel away from where it
+        was, on X Y Z.
+        effacement: 0 to 1, how far pressure has emptied the sulci, a number or on X Y Z; full
+            ventricles withstand it.
     """
     from scipy import ndimage
 
     atlas = load_atlas(2 if grid.spacing >= 1.9 else 1)
     position = _atlas_voxels(parameters, grid, displacement, atlas)
 
-    hull = ndimage.map_coordinates(atlas.hull, position, order=1, output=np.float32, mode="constant")
+    hull = ndimage.map_coordinates(
+        atlas.hull, position, order=1, output=np.float32, mode="constant"
+    )
     ragged = smooth_noise(parameters.seed + 1, 7.0, grid)
     brain = hull + np.float32(0.04) * ragged > parameters.outline
     inside = position[:, brain]
@@ -91,17 +103,27 @@ def make_anatomy(
     def sample(values: Array) -> Array:
         """Only in the brain: it fills a third of its box."""
         result = np.zeros(grid.shape, np.float32)
-        result[brain] = ndimage.map_coordinates(values, inside, order=1, output=np.float32, mode="constant")
+        result[brain] = ndimage.map_coordinates(
+            values, inside, order=1, output=np.float32, mode="constant"
+        )
         return result
 
     grey, white, depth = sample(atlas.grey), sample(atlas.white), sample(atlas.depth)
     fluid = np.maximum(1 - grey - white, 0)
-    # The atlas is an average of 152 brains; noise on the log-odds and a power turn its blur into one person's folds.
-    fold = [np.float32(parameters.folding) * smooth_noise(parameters.seed + 2 + n, length, grid) for n, length in enumerate((5.5, 4.0))]
+    # The atlas is an average of 152 brains; noise on the log-odds and a power turn its blur into
+    # one person's folds.
+    fold = [
+        np.float32(parameters.folding) * smooth_noise(parameters.seed + 2 + n, length, grid)
+        for n, length in enumerate((5.5, 4.0))
+    ]
     power = np.float32(parameters.sharpness)
-    # Sulci open towards the surface; there the average of 152 brains has washed their fluid out most.
+    # Sulci open towards the surface; there the average of 152 brains has washed their fluid out
+    # most.
     surface = np.clip(1 - depth / 14, 0, 1)
-    fluid = np.exp(np.float32(parameters.atrophy) + 2.5 * surface - np.float32(EFFACEMENT) * effacement) * (fluid + 0.01) ** power
+    fluid = (
+        np.exp(np.float32(parameters.atrophy) + 2.5 * surface - np.float32(EFFACEMENT) * effacement)
+        * (fluid + 0.01) ** power
+    )
     grey = (grey + 0.01) ** power * np.exp(0.5 * fold[0])
     white = (white + 0.01) ** power * np.exp(-0.5 * fold[0])
     fluid *= np.exp(np.float32(1.6) * fold[1])
@@ -111,7 +133,12 @@ def make_anatomy(
     return Anatomy(grid, brain, grey * scale, white * scale, fluid * scale, depth, midline)
 
 
-def _atlas_voxels(parameters: AnatomyParameters, grid: Grid, displacement: tuple[Array, Array, Array] | None, atlas: Atlas) -> Array:
+def _atlas_voxels(
+    parameters: AnatomyParameters,
+    grid: Grid,
+    displacement: tuple[Array, Array, Array] | None,
+    atlas: Atlas,
+) -> Array:
     """Atlas voxel coordinates of every voxel of ``grid``: float32 on 3 X Y Z."""
     matrix, offset = affine_to_atlas(parameters)
     matrix, offset = matrix / atlas.step_mm, (offset - atlas.corner_mm) / atlas.step_mm
@@ -123,6 +150,10 @@ def _atlas_voxels(parameters: AnatomyParameters, grid: Grid, displacement: tuple
         if displacement is not None:
             for weight, moved in zip((a, b, c), displacement, strict=True):
                 result[row] -= weight * moved
-        for number, (length, size) in enumerate(zip((45.0, 15.0), parameters.elastic_mm, strict=True)):
-            result[row] += smooth_noise(parameters.seed + 10 + 3 * number + row, length, grid) * np.float32(size / atlas.step_mm)
+        for number, (length, size) in enumerate(
+            zip((45.0, 15.0), parameters.elastic_mm, strict=True)
+        ):
+            result[row] += smooth_noise(
+                parameters.seed + 10 + 3 * number + row, length, grid
+            ) * np.float32(size / atlas.step_mm)
     return result

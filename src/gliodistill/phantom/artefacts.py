@@ -1,4 +1,6 @@
-"""What scanner and preprocessing do to a clean image: misregistration, blur, thick slices, bias, noise, a cut field of view."""
+"""What scanner and preprocessing do to a clean image: misregistration, blur, thick slices, bias,
+noise, a cut field of view.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,9 @@ from gliodistill.phantom.parameters import ArtefactParameters
 Array = NDArray[np.float32]
 
 
-def degrade(parameters: ArtefactParameters, image: Array, brain: NDArray[np.bool_], grid: Grid, channel: int) -> Array:
+def degrade(
+    parameters: ArtefactParameters, image: Array, brain: NDArray[np.bool_], grid: Grid, channel: int
+) -> Array:
     """One sequence as scanned, stripped and co-registered.
 
     Args:
@@ -21,26 +25,43 @@ def degrade(parameters: ArtefactParameters, image: Array, brain: NDArray[np.bool
         channel: which sequence, in canonical order.
 
     Returns:
-        float32 on X Y Z; exactly 0 outside the brain and where the field is cut, positive elsewhere.
+        float32 on X Y Z; exactly 0 outside the brain and where the field is cut, positive
+        elsewhere.
     """
     from scipy import ndimage
 
-    # Filters must not draw the background's 0 into the brain's edge: outside stands something like scalp and fluid.
+    # Filters must not draw the background's 0 into the brain's edge: outside stands something like
+    # scalp and fluid.
     result = np.where(brain, image, np.float32(0.8) * np.median(image[brain])).astype(np.float32)
-    result = _move(result, brain, grid, parameters.shift_mm[channel], parameters.rotation_deg[channel])
-    result = ndimage.gaussian_filter(result, parameters.blur_mm[channel] / grid.spacing, truncate=3.0)
+    result = _move(
+        result, brain, grid, parameters.shift_mm[channel], parameters.rotation_deg[channel]
+    )
+    result = ndimage.gaussian_filter(
+        result, parameters.blur_mm[channel] / grid.spacing, truncate=3.0
+    )
     if parameters.slice_mm[channel] > grid.spacing:
-        result = thick_slices(result, parameters.slice_axis[channel], parameters.slice_mm[channel] / grid.spacing)
-    result *= np.exp(np.float32(parameters.bias[channel]) * smooth_noise(parameters.seed + channel, 70.0, grid))
+        result = thick_slices(
+            result, parameters.slice_axis[channel], parameters.slice_mm[channel] / grid.spacing
+        )
+    result *= np.exp(
+        np.float32(parameters.bias[channel]) * smooth_noise(parameters.seed + channel, 70.0, grid)
+    )
     rng = np.random.default_rng([parameters.seed, channel])
     amount = np.float32(parameters.noise[channel])
-    result = np.hypot(result + amount * _grain(rng, grid), amount * rng.standard_normal(grid.shape, dtype=np.float32))
+    result = np.hypot(
+        result + amount * _grain(rng, grid),
+        amount * rng.standard_normal(grid.shape, dtype=np.float32),
+    )
     keep = brain & _field_of_view(brain, parameters.cut[channel], parameters.cut_axis[channel])
     return np.where(keep, np.maximum(result, np.float32(0.005)), np.float32(0))
 
 
 def _move(
-    image: Array, brain: NDArray[np.bool_], grid: Grid, shift_mm: tuple[float, float, float], rotation_deg: tuple[float, float, float]
+    image: Array,
+    brain: NDArray[np.bool_],
+    grid: Grid,
+    shift_mm: tuple[float, float, float],
+    rotation_deg: tuple[float, float, float],
 ) -> Array:
     """Turn about the grid's middle and shift, by linear interpolation, inside the brain."""
     from scipy import ndimage
@@ -49,19 +70,28 @@ def _move(
         return image
     middle = (np.array(image.shape) - 1) / 2
     position = np.argwhere(brain).T - middle[:, None]
-    position = rotation(rotation_deg) @ position + (middle + np.array(shift_mm) / grid.spacing)[:, None]
+    position = (
+        rotation(rotation_deg) @ position + (middle + np.array(shift_mm) / grid.spacing)[:, None]
+    )
     moved = image.copy()
-    moved[brain] = ndimage.map_coordinates(image, position, order=1, mode="nearest", output=np.float32)
+    moved[brain] = ndimage.map_coordinates(
+        image, position, order=1, mode="nearest", output=np.float32
+    )
     return moved
 
 
 def thick_slices(image: Array, axis: int, thickness: float) -> Array:
-    """Average slabs of ``thickness`` voxels along ``axis`` and interpolate linearly between their middles."""
+    """Average slabs of ``thickness`` voxels along ``axis`` and interpolate linearly between their
+    middles.
+    """
     size = image.shape[axis]
     count = max(2, round(size / thickness))
     edges = np.linspace(0, size, count + 1)
     # The running sum, read between voxels, gives means of slabs with fractional edges.
-    total = np.concatenate([np.zeros_like(image.take([0], axis)), np.cumsum(image, axis=axis, dtype=np.float32)], axis=axis)
+    total = np.concatenate(
+        [np.zeros_like(image.take([0], axis)), np.cumsum(image, axis=axis, dtype=np.float32)],
+        axis=axis,
+    )
     slabs = np.diff(_at(total, axis, edges), axis=axis) / np.float32(size / count)
     return _at(slabs, axis, (np.arange(size) + 0.5) / (size / count) - 0.5)
 
@@ -93,6 +123,8 @@ def _field_of_view(brain: NDArray[np.bool_], cut: float, axis: int) -> NDArray[n
         extent = np.flatnonzero(brain.any(axis=other))
         edge = int(extent[0] + abs(cut) * (extent[-1] - extent[0]))
         side: list[slice] = [slice(None)] * 3
-        side[axis] = slice(0, edge) if cut > 0 else slice(int(extent[0] + extent[-1]) - edge + 1, None)
+        side[axis] = (
+            slice(0, edge) if cut > 0 else slice(int(extent[0] + extent[-1]) - edge + 1, None)
+        )
         keep[tuple(side)] = False
     return keep

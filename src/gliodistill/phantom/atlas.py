@@ -1,4 +1,6 @@
-"""The tissue atlas the package carries: where grey matter, white matter and fluid lie in an average brain."""
+"""The tissue atlas the package carries: where grey matter, white matter and fluid lie in an average
+brain.
+"""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +22,8 @@ class Atlas:
 
     Attributes:
         grey, white, fluid: float32 on X Y Z in [0, 1]; they sum to the brain mask.
-        hull: float32 on X Y Z, the brain mask blurred by 3 mm: a level set of it is a brain outline, 0.5 the atlas's own.
+        hull: float32 on X Y Z, the brain mask blurred by 3 mm: a level set of it is a brain
+        outline, 0.5 the atlas's own.
         depth: float32 on X Y Z, mm from the brain's surface (0 outside).
         corner_mm: MNI coordinate of the centre of voxel (0, 0, 0).
         step_mm: voxel size.
@@ -45,7 +48,8 @@ def load_atlas(step_mm: int = 1) -> Atlas:
     """Read the atlas.
 
     Args:
-        step_mm: 1, or an integer to average blocks of that many voxels (for coarse grids: faster, and free of aliasing).
+        step_mm: 1, or an integer to average blocks of that many voxels (for coarse grids: faster,
+            and free of aliasing).
     """
     from scipy import ndimage
 
@@ -64,10 +68,14 @@ def load_atlas(step_mm: int = 1) -> Atlas:
     coarse = _block_mean(brain, max(1, 4 // step_mm))
     # Padding: the grid is cropped to the brain, whose surface must be seen from every side.
     distance = ndimage.distance_transform_edt(np.pad(coarse > 0.5, 1))[1:-1, 1:-1, 1:-1] * 4.0
-    depth = ndimage.zoom(distance, [n / m for n, m in zip(brain.shape, distance.shape, strict=True)], order=1)
+    depth = ndimage.zoom(
+        distance, [n / m for n, m in zip(brain.shape, distance.shape, strict=True)], order=1
+    )
     hull = ndimage.gaussian_filter(brain, HULL_BLUR_MM / step_mm, mode="constant")
     centred = corner + (step_mm - 1) / 2
-    return Atlas(grey, white, brain - grey - white, hull, depth.astype(np.float32), centred, float(step_mm))
+    return Atlas(
+        grey, white, brain - grey - white, hull, depth.astype(np.float32), centred, float(step_mm)
+    )
 
 
 def _block_mean(values: NDArray[np.float32], block: int) -> NDArray[np.float32]:

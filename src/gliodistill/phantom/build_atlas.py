@@ -1,4 +1,6 @@
-"""Rebuild the tissue atlas from the ICBM 152 maps that nilearn ships: ``python -m gliodistill.phantom.build_atlas FOLDER``."""
+"""Rebuild the tissue atlas from the ICBM 152 maps that nilearn ships: ``python -m
+gliodistill.phantom.build_atlas FOLDER``.
+"""
 
 import sys
 from pathlib import Path
@@ -15,13 +17,17 @@ def build(folder: Path, target: Path = ATLAS_FILE) -> None:
     """Crop, halve and quantise the maps.
 
     Args:
-        folder: ``nilearn/datasets/data`` of an installed or unpacked nilearn, with the T1, GM and WM maps (uint8, 1 mm).
+        folder: ``nilearn/datasets/data`` of an installed or unpacked nilearn, with the T1, GM and
+        WM maps (uint8, 1 mm).
         target: the ``.npz`` to write.
     """
     import nibabel as nib
     from scipy import ndimage
 
-    images = {name: nib.Nifti1Image.from_filename(folder / MAPS.format(name)) for name in ("t1", "gm", "wm")}
+    images = {
+        name: nib.Nifti1Image.from_filename(folder / MAPS.format(name))
+        for name in ("t1", "gm", "wm")
+    }
     t1, grey, white = (np.asarray(image.dataobj) for image in images.values())
     (box,) = ndimage.find_objects((t1 > 0).astype(np.uint8))
     affine = images["t1"].affine
@@ -30,7 +36,9 @@ def build(folder: Path, target: Path = ATLAS_FILE) -> None:
     if not (np.array_equal(grey, grey[::-1]) and np.array_equal(white, white[::-1])):
         raise SystemExit("the maps are not mirror-symmetric: half of them would not do")
     half = slice(0, t1.shape[0] // 2 + 1)
-    quantised = [np.round(tissue[half] / 255.0 * (LEVELS - 1)).astype(np.uint8) for tissue in (grey, white)]
+    quantised = [
+        np.round(tissue[half] / 255.0 * (LEVELS - 1)).astype(np.uint8) for tissue in (grey, white)
+    ]
     with atomic_file(target) as temporary:
         np.savez_compressed(
             temporary,

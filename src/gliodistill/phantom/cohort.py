@@ -40,7 +40,11 @@ def case_name(seed: int, index: int) -> str:
 
 
 def make_phantom(
-    seed: int, index: int, spacing: float = 1.0, difficulty: float = 1.0, shapes: str | os.PathLike[str] | None = None
+    seed: int,
+    index: int,
+    spacing: float = 1.0,
+    difficulty: float = 1.0,
+    shapes: str | os.PathLike[str] | None = None,
 ) -> Study:
     """One synthetic study, with truth.
 
@@ -52,32 +56,51 @@ def make_phantom(
         shapes: folder of label maps whose tumours are placed (:mod:`.shapes`); None grows them.
 
     Returns:
-        Four sequences, float32 with integer values, exactly 0 outside the brain; truth uint8 in BraTS ≤ 2021 codes.
+        Four sequences, float32 with integer values, exactly 0 outside the brain; truth uint8 in
+        BraTS ≤ 2021 codes.
 
     Raises:
         GliodistillError: an argument out of range.
     """
     folder = None if shapes is None else Path(shapes)
-    return render(draw_parameters(seed, index, difficulty, find_shapes(folder) if folder else ()), spacing, folder)
+    return render(
+        draw_parameters(seed, index, difficulty, find_shapes(folder) if folder else ()),
+        spacing,
+        folder,
+    )
 
 
-def render(parameters: PhantomParameters, spacing: float = 1.0, shapes: Path | None = None) -> Study:
-    """The study that ``parameters`` describe: same parameters and spacing (and shapes, where they name one), same voxels."""
+def render(
+    parameters: PhantomParameters, spacing: float = 1.0, shapes: Path | None = None
+) -> Study:
+    """The study that ``parameters`` describe: same parameters and spacing (and shapes, where they
+    name one), same voxels.
+    """
     if not SPACING_MM[0] <= spacing <= SPACING_MM[1]:
-        raise GliodistillError("no such spacing", field="spacing", got=spacing, expected=f"{SPACING_MM[0]} to {SPACING_MM[1]} mm")
+        raise GliodistillError(
+            "no such spacing",
+            field="spacing",
+            got=spacing,
+            expected=f"{SPACING_MM[0]} to {SPACING_MM[1]} mm",
+        )
     field = Grid.field(spacing)
     box = brain_box(parameters.anatomy, field)
     grid = field.crop(box)
     anatomy, tumour = _with_tumour(parameters, grid, shapes)
     truth = np.zeros(field.shape, np.uint8)
-    truth[box][tumour.box] = BRATS2021.from_regions(np.stack([tumour.whole, tumour.core, tumour.enhancing]))
+    truth[box][tumour.box] = BRATS2021.from_regions(
+        np.stack([tumour.whole, tumour.core, tumour.enhancing])
+    )
     affine = _affine(spacing)
     images = {}
     for sequence, clean in paint(parameters.contrast, anatomy, tumour).items():
         channel = CHANNELS[sequence]
         seen = degrade(parameters.artefacts, clean, anatomy.brain, grid, channel)
-        # Brain voxels stay positive when rounded: 0 means "no brain here" to everyone who reads BraTS.
-        scaled = np.where(seen > 0, np.clip(np.rint(seen * parameters.contrast.scale[channel]), 1, 32767), 0)
+        # Brain voxels stay positive when rounded: 0 means "no brain here" to everyone who reads
+        # BraTS.
+        scaled = np.where(
+            seen > 0, np.clip(np.rint(seen * parameters.contrast.scale[channel]), 1, 32767), 0
+        )
         whole = np.zeros(field.shape, np.float32)
         whole[box] = scaled
         images[sequence] = Volume(_to_lps(whole), affine)
@@ -85,12 +108,19 @@ def render(parameters: PhantomParameters, spacing: float = 1.0, shapes: Path | N
     return Study(name, name, images, Volume(_to_lps(truth), affine), BRATS2021)
 
 
-def _with_tumour(parameters: PhantomParameters, grid: Grid, shapes: Path | None) -> tuple[Anatomy, Tumour]:
+def _with_tumour(
+    parameters: PhantomParameters, grid: Grid, shapes: Path | None
+) -> tuple[Anatomy, Tumour]:
     """The brain and the tumour that pushes it aside."""
     wanted = parameters.tumour
     if isinstance(wanted, ShapeParameters):
         if shapes is None:
-            raise GliodistillError("a phantom of a given shape needs the folder of shapes", field="shapes", got=None, expected=wanted.shape)
+            raise GliodistillError(
+                "a phantom of a given shape needs the folder of shapes",
+                field="shapes",
+                got=None,
+                expected=wanted.shape,
+            )
         shape, coarse = read_shape(shapes / wanted.shape), Grid.field(GROWTH_MM)
         rough, part = place(wanted, shape, coarse)
         pushed = push(wanted, rough[1], coarse.crop(part), grid)
@@ -108,11 +138,17 @@ def _to_lps(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _affine(spacing: float) -> NDArray[np.float64]:
-    """The BraTS affine (X and Y flipped, last row at y = 239), scaled so that the field of view stays."""
+    """The BraTS affine (X and Y flipped, last row at y = 239), scaled so that the field of view
+    stays.
+    """
     shape = Grid.field(spacing).shape
     affine = np.diag([-spacing, -spacing, spacing, 1.0])
     first = 0.5 * spacing - 0.5
-    affine[:3, 3] = (first + (shape[0] - 1) * spacing - (FIELD_MM[0] - 1), first + (shape[1] - 1) * spacing, first)
+    affine[:3, 3] = (
+        first + (shape[0] - 1) * spacing - (FIELD_MM[0] - 1),
+        first + (shape[1] - 1) * spacing,
+        first,
+    )
     return affine
 
 
@@ -125,10 +161,11 @@ def write_cohort(
     difficulty: float = 1.0,
     shapes: str | os.PathLike[str] | None = None,
 ) -> list[Path]:
-    """Write studies 0 to ``n − 1`` of cohort ``seed``; those already there are kept, so a stopped run goes on.
+    """Write studies 0 to ``n − 1`` of cohort ``seed``; those already there are kept, so a stopped
+    run goes on.
 
-    Each study is a folder ``<case>/`` with ``<case>_{t1,t1ce,t2,flair,seg}.nii.gz`` (int16; labels uint8 0/1/2/4) and
-    ``<case>_phantom.json``, its parameters; it appears whole or not at all.
+    Each study is a folder ``<case>/`` with ``<case>_{t1,t1ce,t2,flair,seg}.nii.gz`` (int16; labels
+    uint8 0/1/2/4) and ``<case>_phantom.json``, its parameters; it appears whole or not at all.
 
     Args:
         out: folder of the cohort; made if missing.
@@ -143,24 +180,32 @@ def write_cohort(
         The study folders, in order.
 
     Raises:
-        GliodistillError: an argument out of range, or a study already there that was made with other settings.
+        GliodistillError: an argument out of range, or a study already there that was made with
+        other settings.
         OutputError: the folder cannot be written.
     """
     if n < 1:
-        raise GliodistillError("a cohort needs studies", field="n", got=n, expected="an integer ≥ 1")
+        raise GliodistillError(
+            "a cohort needs studies", field="n", got=n, expected="an integer ≥ 1"
+        )
     root = Path(out)
     root.mkdir(parents=True, exist_ok=True)
     folders = [root / case_name(seed, index) for index in range(n)]
     given = None if shapes is None else Path(shapes)
     names = frozenset(file.name for file in find_shapes(given)) if given else frozenset[str]()
-    missing = [index for index, folder in enumerate(folders) if not _is_done(folder, spacing, difficulty, names)]
+    missing = [
+        index
+        for index, folder in enumerate(folders)
+        if not _is_done(folder, spacing, difficulty, names)
+    ]
     work = [(folders[index], seed, index, spacing, difficulty, given) for index in missing]
     workers = min(len(work), jobs if jobs is not None else os.cpu_count() or 1)
     if workers <= 1:
         for task in track(work, "making phantoms"):
             _write_one(*task)
         return folders
-    # Spawned, not forked: the caller may run threads (torch, BLAS) that a fork would leave half-way.
+    # Spawned, not forked: the caller may run threads (torch, BLAS) that a fork would leave
+    # half-way.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         with _ignoring_interrupts():
             running = [pool.submit(_write_one_in_process, *task) for task in work]
@@ -168,14 +213,18 @@ def write_cohort(
             for finished in track(as_completed(running), "making phantoms", total=len(running)):
                 finished.result()
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # else Ctrl-C would wait for every study that is left
+            pool.shutdown(
+                cancel_futures=True
+            )  # else Ctrl-C would wait for every study that is left
             raise
     return folders
 
 
 @contextmanager
 def _ignoring_interrupts() -> Iterator[None]:
-    """Processes started here ignore Ctrl-C, so that they do not print where it met them while starting or idle."""
+    """Processes started here ignore Ctrl-C, so that they do not print where it met them while
+    starting or idle.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's affair
         return
@@ -186,7 +235,9 @@ def _ignoring_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _write_one_in_process(folder: Path, seed: int, index: int, spacing: float, difficulty: float, shapes: Path | None) -> None:
+def _write_one_in_process(
+    folder: Path, seed: int, index: int, spacing: float, difficulty: float, shapes: Path | None
+) -> None:
     """Ctrl-C ends a study that is being made (and takes away what is half-written)."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -201,10 +252,21 @@ def _is_done(folder: Path, spacing: float, difficulty: float, shapes: frozenset[
     record = folder / f"{folder.name}_phantom.json"
     try:
         made = json.loads(record.read_text())
-        settings = (made["spacing"], made["parameters"]["difficulty"], made["parameters"]["tumour"].get("shape"))
+        settings = (
+            made["spacing"],
+            made["parameters"]["difficulty"],
+            made["parameters"]["tumour"].get("shape"),
+        )
     except (OSError, ValueError, KeyError) as error:
-        raise GliodistillError("folder is no phantom", file=record, got=error, hint="remove it or choose another folder") from error
-    if settings[:2] != (spacing, difficulty) or (settings[2] not in shapes if shapes else settings[2] is not None):
+        raise GliodistillError(
+            "folder is no phantom",
+            file=record,
+            got=error,
+            hint="remove it or choose another folder",
+        ) from error
+    if settings[:2] != (spacing, difficulty) or (
+        settings[2] not in shapes if shapes else settings[2] is not None
+    ):
         raise GliodistillError(
             "phantom of other settings",
             file=folder,
@@ -216,14 +278,19 @@ def _is_done(folder: Path, spacing: float, difficulty: float, shapes: frozenset[
     return True
 
 
-def _write_one(folder: Path, seed: int, index: int, spacing: float, difficulty: float, shapes: Path | None) -> None:
+def _write_one(
+    folder: Path, seed: int, index: int, spacing: float, difficulty: float, shapes: Path | None
+) -> None:
     from gliodistill.images import write_nifti
 
     parameters = draw_parameters(seed, index, difficulty, find_shapes(shapes) if shapes else ())
     study = render(parameters, spacing, shapes)
     with atomic_folder(folder) as temporary:
         for sequence, image in study.images.items():
-            write_nifti(image.with_data(image.data.astype(np.int16)), temporary / f"{study.id}_{sequence.lower()}.nii.gz")
+            write_nifti(
+                image.with_data(image.data.astype(np.int16)),
+                temporary / f"{study.id}_{sequence.lower()}.nii.gz",
+            )
         assert study.truth is not None
         write_nifti(study.truth, temporary / f"{study.id}_seg.nii.gz")
         record = {"spacing": spacing, "parameters": parameters.as_dict()}

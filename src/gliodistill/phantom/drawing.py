@@ -1,4 +1,6 @@
-"""Draw the parameters of a phantom. The ranges are centred on what `benchmarks/phantom_realism.py` measures on real cases."""
+"""Draw the parameters of a phantom. The ranges are centred on what `benchmarks/phantom_realism.py`
+measures on real cases.
+"""
 
 from collections.abc import Sequence as Ordered
 from functools import lru_cache
@@ -23,7 +25,9 @@ from gliodistill.phantom.parameters import (
 Rng = np.random.Generator
 
 
-def draw_parameters(seed: int, index: int, difficulty: float = 1.0, shapes: Ordered[Path] = ()) -> PhantomParameters:
+def draw_parameters(
+    seed: int, index: int, difficulty: float = 1.0, shapes: Ordered[Path] = ()
+) -> PhantomParameters:
     """The parameters of study ``index`` of cohort ``seed``; no study depends on another.
 
     Args:
@@ -37,12 +41,22 @@ def draw_parameters(seed: int, index: int, difficulty: float = 1.0, shapes: Orde
     """
     for name, value in (("seed", seed), ("index", index)):
         if value < 0:
-            raise GliodistillError("phantoms are numbered from 0", field=name, got=value, expected="an integer ≥ 0")
+            raise GliodistillError(
+                "phantoms are numbered from 0", field=name, got=value, expected="an integer ≥ 0"
+            )
     if not 0 <= difficulty <= 2:
-        raise GliodistillError("no such difficulty", field="difficulty", got=difficulty, expected="0 to 2")
+        raise GliodistillError(
+            "no such difficulty", field="difficulty", got=difficulty, expected="0 to 2"
+        )
     # One stream per part, so that a change in how one is drawn leaves the others as they were.
-    anatomy, tumour, contrast, artefacts = (np.random.default_rng(s) for s in np.random.SeedSequence([seed, index]).spawn(4))
-    drawn = draw_shape(tumour, shapes[_turn(seed, index, len(shapes))]) if shapes else draw_tumour(tumour)
+    anatomy, tumour, contrast, artefacts = (
+        np.random.default_rng(s) for s in np.random.SeedSequence([seed, index]).spawn(4)
+    )
+    drawn = (
+        draw_shape(tumour, shapes[_turn(seed, index, len(shapes))])
+        if shapes
+        else draw_tumour(tumour)
+    )
     return PhantomParameters(
         seed,
         index,
@@ -78,13 +92,26 @@ def _seed(rng: Rng) -> int:
 
 
 def draw_anatomy(rng: Rng) -> AnatomyParameters:
-    """A brain: BraTS brains (SRI24 space) measure about 138×172×139 mm where the atlas measures 145×181×155."""
+    """A brain: BraTS brains (SRI24 space) measure about 138×172×139 mm where the atlas measures
+    145×181×155.
+    """
     size = _normal(rng, 1.0, 0.03, 0.92, 1.07)
-    scale = tuple(round(size * base * _normal(rng, 1.0, 0.02, 0.93, 1.06), 4) for base in (0.945, 0.945, 0.925))
+    scale = tuple(
+        round(size * base * _normal(rng, 1.0, 0.02, 0.93, 1.06), 4)
+        for base in (0.945, 0.945, 0.925)
+    )
     return AnatomyParameters(
         scale=(scale[0], scale[1], scale[2]),
-        rotation_deg=(_normal(rng, 0, 4, -10, 10), _normal(rng, 0, 2.5, -8, 8), _normal(rng, 0, 2.5, -8, 8)),
-        shift_mm=(_normal(rng, 0, 2, -6, 6), _normal(rng, 0, 3, -8, 8), _normal(rng, -4, 3, -12, 4)),
+        rotation_deg=(
+            _normal(rng, 0, 4, -10, 10),
+            _normal(rng, 0, 2.5, -8, 8),
+            _normal(rng, 0, 2.5, -8, 8),
+        ),
+        shift_mm=(
+            _normal(rng, 0, 2, -6, 6),
+            _normal(rng, 0, 3, -8, 8),
+            _normal(rng, -4, 3, -12, 4),
+        ),
         elastic_mm=(_uniform(rng, 1.5, 3.6), _uniform(rng, 0.5, 1.5)),
         folding=_uniform(rng, 0.5, 1.3),
         sharpness=_uniform(rng, 2.0, 3.8),
@@ -95,7 +122,9 @@ def draw_anatomy(rng: Rng) -> AnatomyParameters:
 
 
 def draw_tumour(rng: Rng) -> TumourParameters:
-    """A tumour: volumes as in 360 BraTS 2020 patients (WT median 90 ml; TC/WT median 0.39; ET/TC median 0.62, none in 7 %)."""
+    """A tumour: volumes as in 360 BraTS 2020 patients (WT median 90 ml; TC/WT median 0.39; ET/TC
+    median 0.62, none in 7 %).
+    """
     kind = str(rng.choice(("ring", "patchy", "nodule", "nonenhancing"), p=(0.49, 0.3, 0.06, 0.15)))
     wt = float(np.clip(106 * rng.weibull(1.75), 6, 260))
     core = float(np.clip(rng.beta(1.9, 3.2), 0.03, 0.96))
@@ -127,7 +156,9 @@ def draw_tumour(rng: Rng) -> TumourParameters:
 
 
 def draw_shape(rng: Rng, file: Path) -> ShapeParameters:
-    """How a real tumour's shape is moved: enough to be another tumour, little enough to stay where gliomas lie."""
+    """How a real tumour's shape is moved: enough to be another tumour, little enough to stay where
+    gliomas lie.
+    """
     from gliodistill.phantom.shapes import read_shape
 
     wt, tc, et = read_shape(file).volumes_ml
@@ -155,7 +186,9 @@ def _turn(seed: int, index: int, count: int) -> int:
 
 
 def _draw_foci(rng: Rng, count: int) -> tuple[Triple, ...]:
-    """Points in supratentorial white (mostly) or grey matter; further foci within 60 mm of the first."""
+    """Points in supratentorial white (mostly) or grey matter; further foci within 60 mm of the
+    first.
+    """
     places, likely = _tumour_sites()
     points: list[Triple] = []
     for _ in range(count):
@@ -171,9 +204,14 @@ def _draw_foci(rng: Rng, count: int) -> tuple[Triple, ...]:
 
 @lru_cache(maxsize=1)
 def _tumour_sites() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Points in MNI mm (N 3) where gliomas of adults start, and how likely (N): not brain stem nor cerebellum."""
+    """Points in MNI mm (N 3) where gliomas of adults start, and how likely (N): not brain stem nor
+    cerebellum.
+    """
     atlas = load_atlas(2)
-    x, y, z = (corner + np.arange(n) * atlas.step_mm for corner, n in zip(atlas.corner_mm, atlas.grey.shape, strict=True))
+    x, y, z = (
+        corner + np.arange(n) * atlas.step_mm
+        for corner, n in zip(atlas.corner_mm, atlas.grey.shape, strict=True)
+    )
     below = (y[:, None] < -28) & (z[None, :] < -12 - 0.25 * (y[:, None] + 28))
     stem = (np.abs(x)[:, None, None] < 16) & (y[None, :, None] < -8) & (z[None, None, :] < -2)
     likely = (atlas.white + 0.4 * atlas.grey) * (atlas.depth > 6) * ~below[None] * ~stem
@@ -182,7 +220,9 @@ def _tumour_sites() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def draw_contrast(rng: Rng, difficulty: float) -> ContrastParameters:
-    """Contrasts relative to white matter. Oedema and tumour water shift T1 down and T2 up together, as physics has it."""
+    """Contrasts relative to white matter. Oedema and tumour water shift T1 down and T2 up together,
+    as physics has it.
+    """
     keep = 1 - 0.25 * (difficulty - 1)
     """Fainter or stronger tumour."""
     t1_grey = _uniform(rng, 0.67, 0.91)
@@ -195,7 +235,9 @@ def draw_contrast(rng: Rng, difficulty: float) -> ContrastParameters:
     water = float(rng.random())
     t1_oedema = 1 - keep * (0.02 + 0.2 * water + _uniform(rng, -0.03, 0.07))
     t2_oedema = max(1 + keep * (0.32 + 0.6 * water + _uniform(rng, -0.08, 0.2)), t2_grey * 1.08)
-    flair_oedema = max(1 + keep * (0.25 + 0.5 * water + _uniform(rng, -0.05, 0.6)), flair_grey + 0.12)
+    flair_oedema = max(
+        1 + keep * (0.25 + 0.5 * water + _uniform(rng, -0.05, 0.6)), flair_grey + 0.12
+    )
     solid_t1 = 1 - keep * _uniform(rng, 0.08, 0.34)
     solid_t2 = max(1 + keep * _uniform(rng, 0.45, 1.25), t2_grey * 1.1)
     solid_flair = max(1 + keep * _uniform(rng, 0.25, 1.35), flair_grey + 0.1)
@@ -214,11 +256,23 @@ def draw_contrast(rng: Rng, difficulty: float) -> ContrastParameters:
         "GM": four(t1_grey, ce_grey, t2_grey, flair_grey),
         "CSF": four(t1_fluid, ce_fluid, t2_fluid, flair_fluid),
         "ED": four(t1_oedema, t1_oedema + shift[0], min(t2_oedema, t2_fluid - 0.1), flair_oedema),
-        "NET": four(solid_t1, solid_t1 + shift[1] + 0.01, min(solid_t2, t2_fluid - 0.1), solid_flair),
-        "NCR": four(necrosis_t1, necrosis_t1 + shift[2] + 0.01, min(necrosis_t2, t2_fluid), necrosis_flair),
-        "ET": four(rim_t1, rim_ce, 1 + keep * _uniform(rng, 0.4, 1.5), max(1 + keep * _uniform(rng, 0.2, 1.3), flair_grey + 0.05)),
+        "NET": four(
+            solid_t1, solid_t1 + shift[1] + 0.01, min(solid_t2, t2_fluid - 0.1), solid_flair
+        ),
+        "NCR": four(
+            necrosis_t1, necrosis_t1 + shift[2] + 0.01, min(necrosis_t2, t2_fluid), necrosis_flair
+        ),
+        "ET": four(
+            rim_t1,
+            rim_ce,
+            1 + keep * _uniform(rng, 0.4, 1.5),
+            max(1 + keep * _uniform(rng, 0.2, 1.3), flair_grey + 0.05),
+        ),
     }
-    texture = tuple(_uniform(rng, low, high) for low, high in ((0.02, 0.06), (0.02, 0.06), (0.03, 0.09), (0.03, 0.08)))
+    texture = tuple(
+        _uniform(rng, low, high)
+        for low, high in ((0.02, 0.06), (0.02, 0.06), (0.03, 0.09), (0.03, 0.08))
+    )
     scale = tuple(round(float(np.exp(rng.uniform(np.log(150), np.log(1200)))), 1) for _ in range(4))
     return ContrastParameters(
         means=means,
@@ -255,7 +309,10 @@ def draw_artefacts(rng: Rng, difficulty: float) -> ArtefactParameters:
 
     thick = (0.3, 0.1, 0.3, 0.4)
     slices = tuple(_maybe(rng, min(1.0, p * difficulty), 2.5, 6.5) for p in thick)
-    cut_sequence, cut_share = int(rng.integers(4)), _maybe(rng, 0.07 * difficulty, 0.08, 0.35) * float(rng.choice((-1, 1)))
+    cut_sequence, cut_share = (
+        int(rng.integers(4)),
+        _maybe(rng, 0.07 * difficulty, 0.08, 0.35) * float(rng.choice((-1, 1))),
+    )
     cut = tuple(cut_share if number == cut_sequence else 0.0 for number in range(4))
     blur = tuple(_uniform(rng, 0.35, 0.9) for _ in range(4))
     return ArtefactParameters(

@@ -1,4 +1,6 @@
-"""Smooth random fields that do not depend on the voxel size: the same seed gives the same field at 1 mm and at 3 mm."""
+"""Smooth random fields that do not depend on the voxel size: the same seed gives the same field at
+1 mm and at 3 mm.
+"""
 
 from dataclasses import dataclass
 
@@ -13,7 +15,8 @@ Box = tuple[slice, slice, slice]
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Voxel centres of a regular grid on the field of view, in mm along X Y Z (RAS+, 0 at the first 1-mm voxel centre).
+    """Voxel centres of a regular grid on the field of view, in mm along X Y Z (RAS+, 0 at the first
+    1-mm voxel centre).
 
     Attributes:
         axes: three increasing float64 coordinate vectors, in mm.
@@ -26,7 +29,10 @@ class Grid:
     @classmethod
     def field(cls, spacing: float) -> "Grid":
         """The whole field of view, 240×240×155 voxels at 1 mm."""
-        x, y, z = ((np.arange(max(1, round(extent / spacing)), dtype=np.float64) + 0.5) * spacing - 0.5 for extent in FIELD_MM)
+        x, y, z = (
+            (np.arange(max(1, round(extent / spacing)), dtype=np.float64) + 0.5) * spacing - 0.5
+            for extent in FIELD_MM
+        )
         return cls((x, y, z), spacing)
 
     @property
@@ -50,25 +56,32 @@ class Grid:
 
 
 def smooth_noise(seed: int, length_mm: float, grid: Grid) -> NDArray[np.float32]:
-    """Gaussian noise with zero mean, unit variance and a correlation length of about ``length_mm``, on X Y Z.
+    """Gaussian noise with zero mean, unit variance and a correlation length of about ``length_mm``,
+    on X Y Z.
 
-    White noise on knots ``length_mm`` apart, spread by cubic B-splines: cheap at any resolution, and without BLAS, whose
-    sums may depend on the number of threads.
+    White noise on knots ``length_mm`` apart, spread by cubic B-splines: cheap at any resolution,
+    and without BLAS, whose sums may depend on the number of threads.
     """
     rng = np.random.default_rng(seed)
-    values = rng.standard_normal([int(np.ceil(extent / length_mm)) + 6 for extent in FIELD_MM], dtype=np.float32)
+    values = rng.standard_normal(
+        [int(np.ceil(extent / length_mm)) + 6 for extent in FIELD_MM], dtype=np.float32
+    )
     for axis in (2, 1, 0):
         position = np.clip(grid.axes[axis] / length_mm + 2, 1, values.shape[axis] - 3)
         base = np.floor(position).astype(np.intp)
         t = (position - base).astype(np.float32)
         weights = [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]
-        values = _spread(values, axis, base - 1, [(weight / 6).astype(np.float32) for weight in weights])
+        values = _spread(
+            values, axis, base - 1, [(weight / 6).astype(np.float32) for weight in weights]
+        )
     # 151/315 is the mean of the sum of the squared weights, per axis.
     return values * np.float32((151 / 315) ** -1.5)
 
 
 def resample(values: NDArray[np.float32], source: Grid, target: Grid) -> NDArray[np.float32]:
-    """Trilinear interpolation from one grid to another, X Y Z to X Y Z; the border value continues outside."""
+    """Trilinear interpolation from one grid to another, X Y Z to X Y Z; the border value continues
+    outside.
+    """
     for axis in (2, 1, 0):
         start, size = source.axes[axis][0], values.shape[axis]
         position = np.clip((target.axes[axis] - start) / source.spacing, 0, size - 1)
@@ -78,7 +91,12 @@ def resample(values: NDArray[np.float32], source: Grid, target: Grid) -> NDArray
     return values
 
 
-def _spread(values: NDArray[np.float32], axis: int, base: NDArray[np.intp], weights: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+def _spread(
+    values: NDArray[np.float32],
+    axis: int,
+    base: NDArray[np.intp],
+    weights: list[NDArray[np.float32]],
+) -> NDArray[np.float32]:
     """Sum over k of ``weights[k]`` times the slices ``base + k`` along ``axis``."""
     shape = [1, 1, 1]
     shape[axis] = len(base)

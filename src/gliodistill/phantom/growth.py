@@ -1,7 +1,9 @@
-"""Tumour growth by reaction and diffusion, after Swanson: ∂u/∂t = ∇·(D ∇u) + ρ u (1 − u), D larger in white matter.
+"""Tumour growth by reaction and diffusion, after Swanson: ∂u/∂t = ∇·(D ∇u) + ρ u (1 − u), D larger
+in white matter.
 
-Source: K. R. Swanson, E. C. Alvord, J. D. Murray, "A quantitative model for differential motility of gliomas in grey and
-white matter", Cell Proliferation 33 (2000) 317-329. Fisher's equation: in one dimension its front runs at 2 √(D ρ).
+Source: K. R. Swanson, E. C. Alvord, J. D. Murray, "A quantitative model for differential motility
+of gliomas in grey and white matter", Cell Proliferation 33 (2000) 317-329. Fisher's equation: in
+one dimension its front runs at 2 √(D ρ).
 """
 
 from dataclasses import dataclass
@@ -24,7 +26,9 @@ PROLIFERATION = 0.12
 GREY_PACE = 0.25
 """Speed-up of oedema in grey matter relative to white: it spares the cortex."""
 MARGIN = 1.3
-"""Grow this much beyond the volume asked for, so that the border is a level set and not the end of the simulation."""
+"""Grow this much beyond the volume asked for, so that the border is a level set and not the end of
+the simulation.
+"""
 MAX_STEPS = 400
 CHECK_EVERY = 10
 """Steps between two looks at how far the front has come."""
@@ -52,7 +56,9 @@ class Front:
         self._window: Box = (slice(None), slice(None), slice(None))
 
     def step(self) -> None:
-        """Advance by one time step; voxels whose density passes 1/2 get the (interpolated) time of passing."""
+        """Advance by one time step; voxels whose density passes 1/2 get the (interpolated) time of
+        passing.
+        """
         if self.steps % CHECK_EVERY == 0:
             self._window = self._around()
         u, arrival = self.density[self._window], self.arrival[self._window]
@@ -75,7 +81,9 @@ class Front:
         u[...] = new
 
     def _around(self) -> Box:
-        """The voxels the front can touch before the next look: what lies ahead of it by more is as good as empty."""
+        """The voxels the front can touch before the next look: what lies ahead of it by more is as
+        good as empty.
+        """
         sides = []
         for axis, size in enumerate(self.density.shape):
             other = tuple(a for a in range(3) if a != axis)
@@ -85,13 +93,17 @@ class Front:
         return sides[0], sides[1], sides[2]
 
     def run(self, voxels: float, max_steps: int = MAX_STEPS) -> None:
-        """Step until the front has passed ``voxels`` voxels, has no room left, or ``max_steps`` are over."""
+        """Step until the front has passed ``voxels`` voxels, has no room left, or ``max_steps`` are
+        over.
+        """
         reached = checked = 0
         while self.steps < max_steps:
             self.step()
             if self.steps % CHECK_EVERY == 0:
                 reached = int(np.isfinite(self.arrival).sum())
-                if reached >= voxels or (self.steps >= 100 and reached - checked <= 0.002 * checked):
+                if reached >= voxels or (
+                    self.steps >= 100 and reached - checked <= 0.002 * checked
+                ):
                     return
                 checked = reached
 
@@ -122,16 +134,20 @@ class Growth:
 
 
 def diffusivity(anatomy: Anatomy, ratio: float) -> Array:
-    """D·dt/h² of each voxel: full in white matter, ``ratio`` times less in grey, none in fluid and outside; float32 on X Y Z."""
+    """D·dt/h² of each voxel: full in white matter, ``ratio`` times less in grey, none in fluid and
+    outside; float32 on X Y Z.
+    """
     solid = anatomy.white + anatomy.grey / np.float32(ratio)
     return np.where(anatomy.brain & (anatomy.fluid < 0.5), DIFFUSION * solid, 0).astype(np.float32)
 
 
-def grow(parameters: TumourParameters, anatomy: Anatomy, foci: list[tuple[int, int, int]]) -> Growth:
+def grow(
+    parameters: TumourParameters, anatomy: Anatomy, foci: list[tuple[int, int, int]]
+) -> Growth:
     """Grow core and oedema one after the other.
 
-    The core grows at moderate anisotropy to the volume asked for; then the front runs on from it, led by white matter, as
-    vasogenic oedema and infiltration do.
+    The core grows at moderate anisotropy to the volume asked for; then the front runs on from it,
+    led by white matter, as vasogenic oedema and infiltration do.
 
     Args:
         parameters: of the tumour.
@@ -154,8 +170,13 @@ def grow(parameters: TumourParameters, anatomy: Anatomy, foci: list[tuple[int, i
 
     reached = np.sort(core.arrival[np.isfinite(core.arrival)])
     end = reached[min(reached.size - 1, int(parameters.tc_ml / voxel_ml))] if reached.size else 0.0
-    # Oedema is no shell: it runs far along some tracts and leaves others out, so speed itself varies over centimetres.
-    spread = np.clip(np.exp(parameters.lopsidedness * smooth_noise(parameters.seed + 1, 22.0, anatomy.grid)), 0.02, 1.0).astype(np.float32)
+    # Oedema is no shell: it runs far along some tracts and leaves others out, so speed itself
+    # varies over centimetres.
+    spread = np.clip(
+        np.exp(parameters.lopsidedness * smooth_noise(parameters.seed + 1, 22.0, anatomy.grid)),
+        0.02,
+        1.0,
+    ).astype(np.float32)
     leading = diffusivity(anatomy, parameters.white_matter_ratio[1]) * spread
     led = anatomy.white + np.float32(GREY_PACE) * (1 - anatomy.white)
     oedema = Front((core.arrival <= end).astype(np.float32), leading, pace * np.sqrt(spread) * led)

@@ -1,4 +1,6 @@
-"""Everything random about one phantom, drawn before anything is rendered, so that a study can be recorded and replayed."""
+"""Everything random about one phantom, drawn before anything is rendered, so that a study can be
+recorded and replayed.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,7 +12,9 @@ Four = tuple[float, float, float, float]
 
 KINDS = ("ring", "patchy", "nodule", "nonenhancing")
 TISSUES = ("WM", "GM", "CSF", "ED", "NET", "NCR", "ET")
-"""Tissues with a mean of their own: NET is solid non-enhancing core, NCR fluid necrosis; both carry one label."""
+"""Tissues with a mean of their own: NET is solid non-enhancing core, NCR fluid necrosis; both carry
+one label.
+"""
 
 
 @dataclass(frozen=True)
@@ -22,10 +26,12 @@ class AnatomyParameters:
         rotation_deg: turns about X, Y, Z.
         shift_mm: where the brain's middle lies from the middle of the field of view.
         elastic_mm: standard deviation of the displacement at 45 mm and at 15 mm correlation length.
-        folding: standard deviation of the noise on the tissues' log-odds; gives each brain its own gyri.
+        folding: standard deviation of the noise on the tissues' log-odds; gives each brain its own
+        gyri.
         sharpness: how crisp the tissues are (exponent on the probabilities).
         atrophy: log-odds added to fluid: wider sulci and ventricles.
-        outline: level of the blurred brain mask at which the brain is stripped; 0.5 is the atlas's own surface, more is tighter.
+        outline: level of the blurred brain mask at which the brain is stripped; 0.5 is the atlas's
+        own surface, more is tighter.
         seed: of the random fields.
     """
 
@@ -48,10 +54,11 @@ class TumourParameters:
         kind: one of ``KINDS``: how enhancement lies in the core.
         wt_ml, tc_ml, et_ml: volumes to reach of the nested regions, where the brain has room.
         foci_mm: seed points in MNI mm; the first is the main one.
-        white_matter_ratio: how many times faster than in grey matter cells diffuse in white matter, while the core grows
-            and while the oedema spreads.
+        white_matter_ratio: how many times faster than in grey matter cells diffuse in white matter,
+            while the core grows and while the oedema spreads.
         unevenness: standard deviation of the log proliferation rate.
-        lopsidedness: standard deviation of the log speed at which oedema spreads in different directions.
+        lopsidedness: standard deviation of the log speed at which oedema spreads in different
+        directions.
         roughness_mm: noise on the borders of core and whole tumour.
         patchiness: 0 is a clean rim around the necrosis, 1 is all noise.
         mass_effect_mm: largest displacement of the surroundings.
@@ -113,8 +120,10 @@ class ContrastParameters:
         oedema_fade: how much fainter the oedema is at its border than at the core (0 to 1).
         infiltration: share of normal anatomy seen through the solid core.
         bleed: T1 brightening of blood products in parts of the core (0: none).
-        vessels, meninges, choroid: enhancement of normal structures in T1CE, relative to white matter (0: none).
-        hyperintensities: amount of white-matter hyperintensities that are no tumour (0: none, 1: many).
+        vessels, meninges, choroid: enhancement of normal structures in T1CE, relative to white
+        matter (0: none).
+        hyperintensities: amount of white-matter hyperintensities that are no tumour (0: none, 1:
+        many).
         shade: darkness of dura and bone left at the surface (0: none).
         residue: brightness of what skull stripping left at the surface (0: none).
         scale: intensity of white matter per sequence, in scanner units.
@@ -149,7 +158,8 @@ class ArtefactParameters:
         slice_axis: 0, 1 or 2.
         shift_mm, rotation_deg: misregistration against the truth.
         noise: Rician noise, relative to white matter.
-        cut: share of the field lost, along ``cut_axis`` (0: none), from its low end or, if negative, its high end.
+        cut: share of the field lost, along ``cut_axis`` (0: none), from its low end or, if
+        negative, its high end.
         cut_axis: 0, 1 or 2.
         seed: of bias fields and noise.
     """
@@ -197,7 +207,10 @@ class PhantomParameters:
             "contrast": ContrastParameters,
             "artefacts": ArtefactParameters,
         }
-        built = {name: part(**{key: _tuples(value) for key, value in plain[name].items()}) for name, part in parts.items()}
+        built = {
+            name: part(**{key: _tuples(value) for key, value in plain[name].items()})
+            for name, part in parts.items()
+        }
         return cls(plain["seed"], plain["index"], plain["difficulty"], **built)
 
 

@@ -1,7 +1,9 @@
-"""Tumours of real patients' shapes: a label map placed in a brain that never was, instead of a tumour grown there.
+"""Tumours of real patients' shapes: a label map placed in a brain that never was, instead of a
+tumour grown there.
 
-A label map carries no image: brain, contrasts and scanner are drawn as for any phantom. Real shapes have what a growth model lacks:
-how compartments lie in each other, satellites, cysts, cores with many chambers.
+A label map carries no image: brain, contrasts and scanner are drawn as for any phantom. Real shapes
+have what a growth model lacks: how compartments lie in each other, satellites, cysts, cores with
+many chambers.
 """
 
 from dataclasses import dataclass
@@ -42,13 +44,17 @@ class Shape:
     @property
     def middle_mm(self) -> NDArray[np.float64]:
         """Middle of the crop."""
-        middle: NDArray[np.float64] = self.origin_mm + (np.array(self.regions.shape[1:]) - 1) / 2 * self.spacing_mm
+        middle: NDArray[np.float64] = (
+            self.origin_mm + (np.array(self.regions.shape[1:]) - 1) / 2 * self.spacing_mm
+        )
         return middle
 
     @property
     def volumes_ml(self) -> tuple[float, float, float]:
         """Of WT, TC, ET."""
-        wt, tc, et = (round(float(region.sum() * self.spacing_mm.prod() / 1000), 3) for region in self.regions)
+        wt, tc, et = (
+            round(float(region.sum() * self.spacing_mm.prod() / 1000), 3) for region in self.regions
+        )
         return wt, tc, et
 
 
@@ -58,9 +64,17 @@ def find_shapes(folder: Path) -> list[Path]:
     Raises:
         StudyError: there is none.
     """
-    found = sorted(file for file in folder.glob("*") if file.name.endswith(ENDINGS)) if folder.is_dir() else []
+    found = (
+        sorted(file for file in folder.glob("*") if file.name.endswith(ENDINGS))
+        if folder.is_dir()
+        else []
+    )
     if not found:
-        raise StudyError("no tumour shapes", file=folder, expected="a folder of label maps, *.nii.gz, codes 0/1/2/4 in the BraTS frame")
+        raise StudyError(
+            "no tumour shapes",
+            file=folder,
+            expected="a folder of label maps, *.nii.gz, codes 0/1/2/4 in the BraTS frame",
+        )
     return found
 
 
@@ -71,7 +85,8 @@ def read_shape(file: Path) -> Shape:
     Raises:
         ImageError: it cannot be read.
         LabelError: other codes.
-        StudyError: no tumour, or another frame than that of BraTS, where a tumour would lie elsewhere.
+        StudyError: no tumour, or another frame than that of BraTS, where a tumour would lie
+        elsewhere.
     """
     volume = read_labels(file).canonical()
     BRATS2021.check(volume.data)
@@ -81,7 +96,13 @@ def read_shape(file: Path) -> Shape:
     ends = np.stack([first - spacing / 2, first + (np.array(volume.shape) - 0.5) * spacing])
     if np.abs(ends - np.array([[-0.5] * 3, np.array(FIELD_MM) - 0.5])).max() > 5:
         got = " to ".join(str(tuple(round(float(v)) for v in end)) for end in ends)
-        raise StudyError("label map in another frame", file=file, field="affine", got=got, expected="240×240×155 mm, as BraTS has it")
+        raise StudyError(
+            "label map in another frame",
+            file=file,
+            field="affine",
+            got=got,
+            expected="240×240×155 mm, as BraTS has it",
+        )
     inside = np.argwhere(volume.data > 0)
     if not len(inside):
         raise StudyError("label map without a tumour", file=file)
@@ -90,11 +111,14 @@ def read_shape(file: Path) -> Shape:
     return Shape(BRATS2021.to_regions(volume.data[box]), first + low * spacing, spacing)
 
 
-def place(parameters: ShapeParameters, shape: Shape, grid: Grid) -> tuple[NDArray[np.bool_], tuple[slice, slice, slice]]:
+def place(
+    parameters: ShapeParameters, shape: Shape, grid: Grid
+) -> tuple[NDArray[np.bool_], tuple[slice, slice, slice]]:
     """The shape, mirrored, turned, scaled, moved and roughened, on a grid.
 
     Returns:
-        WT, TC, ET (bool, nested, 3 X Y Z) on the part of ``grid`` that can hold them, and that part.
+        WT, TC, ET (bool, nested, 3 X Y Z) on the part of ``grid`` that can hold them, and that
+        part.
     """
     from scipy import ndimage
 
@@ -103,34 +127,58 @@ def place(parameters: ShapeParameters, shape: Shape, grid: Grid) -> tuple[NDArra
     if parameters.mirror:
         target[0] = FIELD_MM[0] - 1 - target[0]
     target += parameters.shift_mm
-    reach = np.linalg.norm(np.array(shape.regions.shape[1:]) * shape.spacing_mm) / 2 * max(parameters.scale) + 3 * parameters.roughness_mm
+    reach = (
+        np.linalg.norm(np.array(shape.regions.shape[1:]) * shape.spacing_mm)
+        / 2
+        * max(parameters.scale)
+        + 3 * parameters.roughness_mm
+    )
     box = grid.box_around(target - reach, target + reach)
     part = grid.crop(box)
     offset = np.stack(np.broadcast_arrays(*np.ix_(*part.axes))).astype(np.float32) - _column(target)
     for axis in range(3):
-        offset[axis] += np.float32(parameters.roughness_mm) * smooth_noise(parameters.seed + axis, 9.0, part)
+        offset[axis] += np.float32(parameters.roughness_mm) * smooth_noise(
+            parameters.seed + axis, 9.0, part
+        )
     back = rotation(parameters.rotation_deg) / np.array(parameters.scale)[:, None]
     if parameters.mirror:
         back[0] *= -1
-    position = np.einsum("ij,jxyz->ixyz", back.astype(np.float32), offset) + _column(middle - shape.origin_mm)
+    position = np.einsum("ij,jxyz->ixyz", back.astype(np.float32), offset) + _column(
+        middle - shape.origin_mm
+    )
     position = position / _column(shape.spacing_mm) + PAD
     regions = []
     for region, volume in zip(shape.regions, shape.volumes_ml, strict=True):
         soft = ndimage.gaussian_filter(np.pad(region, PAD).astype(np.float32), 0.5)
         soft = ndimage.map_coordinates(soft, position, order=1, mode="constant", output=np.float32)
-        # The level that keeps the volume: at one half, thin rims would break and small balls shrink.
-        wanted = min(round(volume * 1000 * float(np.prod(parameters.scale)) / grid.spacing**3), soft.size)
-        regions.append((soft >= np.partition(soft.ravel(), -wanted)[-wanted]) & (soft > 0) if wanted else np.zeros(part.shape, bool))
+        # The level that keeps the volume: at one half, thin rims would break and small balls
+        # shrink.
+        wanted = min(
+            round(volume * 1000 * float(np.prod(parameters.scale)) / grid.spacing**3), soft.size
+        )
+        regions.append(
+            (soft >= np.partition(soft.ravel(), -wanted)[-wanted]) & (soft > 0)
+            if wanted
+            else np.zeros(part.shape, bool)
+        )
     return np.logical_and.accumulate(np.stack(regions), axis=0), box
 
 
-def outline(regions: NDArray[np.bool_], box: tuple[slice, slice, slice], anatomy: Anatomy) -> Tumour:
-    """The tumour in its brain: what lies beyond the brain is cut off, and fluid inside becomes tissue (``anatomy`` is changed)."""
+def outline(
+    regions: NDArray[np.bool_], box: tuple[slice, slice, slice], anatomy: Anatomy
+) -> Tumour:
+    """The tumour in its brain: what lies beyond the brain is cut off, and fluid inside becomes
+    tissue (``anatomy`` is changed).
+    """
     from scipy import ndimage
 
     whole, core, enhancing = regions & anatomy.brain[box]
     if not whole.any():
-        raise StudyError("tumour outside the brain", got="no voxel left", hint="the shape is tiny and the jitter large: another seed")
+        raise StudyError(
+            "tumour outside the brain",
+            got="no voxel left",
+            hint="the shape is tiny and the jitter large: another seed",
+        )
     fluid = np.where(whole, anatomy.fluid[box], 0)
     anatomy.white[box] += fluid
     anatomy.fluid[box] -= fluid

@@ -12,7 +12,9 @@ from gliodistill.phantom.parameters import AnatomyParameters, ShapeParameters, T
 
 Array = NDArray[np.float32]
 MM_PER_STEP = 0.65
-"""About how far a front runs in white matter in a step: turns roughness in mm into roughness in time."""
+"""About how far a front runs in white matter in a step: turns roughness in mm into roughness in
+time.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +47,8 @@ def grow_in(tumour: TumourParameters, brain: AnatomyParameters) -> Growth:
     where = np.stack([axis[room[:, number]] for number, axis in enumerate(grid.axes)], axis=1)
     voxels = []
     for focus in foci:
-        # The elastic map has moved the tissue: the nearest solid voxel stands for the point drawn in the atlas.
+        # The elastic map has moved the tissue: the nearest solid voxel stands for the point drawn
+        # in the atlas.
         i, j, k = room[np.argmin(((where - focus) ** 2).sum(axis=1))]
         voxels.append((int(i), int(j), int(k)))
     return grow(tumour, anatomy, voxels)
@@ -71,11 +74,16 @@ def grown_core(parameters: TumourParameters, growth: Growth) -> NDArray[np.bool_
     return result
 
 
-def push(parameters: TumourParameters | ShapeParameters, seen: NDArray[np.bool_], coarse: Grid, grid: Grid) -> Push:
+def push(
+    parameters: TumourParameters | ShapeParameters,
+    seen: NDArray[np.bool_],
+    coarse: Grid,
+    grid: Grid,
+) -> Push:
     """Mass effect: displacement along the gradient of the blurred core.
 
-    So it points outwards, is largest near the core's border and fades with distance; the skull is felt only through that
-    fading. Sulci near the core are emptied.
+    So it points outwards, is largest near the core's border and fades with distance; the skull is
+    felt only through that fading. Sulci near the core are emptied.
 
     Args:
         parameters: of the tumour.
@@ -91,14 +99,25 @@ def push(parameters: TumourParameters | ShapeParameters, seen: NDArray[np.bool_]
     potential = ndimage.gaussian_filter(core, (radius * 0.5 + 7) / spacing, mode="constant")
     gradient = [-np.gradient(potential, axis=axis) for axis in range(3)]
     largest = max(float(np.sqrt(sum(g**2 for g in gradient)).max()), 1e-9)
-    x, y, z = (axis[0] + np.arange(-pad, len(axis) + pad, dtype=np.float64) * spacing for axis in coarse.axes)
+    x, y, z = (
+        axis[0] + np.arange(-pad, len(axis) + pad, dtype=np.float64) * spacing
+        for axis in coarse.axes
+    )
     wide = Grid((x, y, z), spacing)
-    right, front, up = (resample((g * (parameters.mass_effect_mm / largest)).astype(np.float32), wide, grid) for g in gradient)
+    right, front, up = (
+        resample((g * (parameters.mass_effect_mm / largest)).astype(np.float32), wide, grid)
+        for g in gradient
+    )
     pressure = np.clip(2 * ndimage.gaussian_filter(core, 6.0 / spacing, mode="constant"), 0, 1)
     return Push((right, front, up), resample(pressure, wide, grid))
 
 
-def delineate(parameters: TumourParameters, growth: Growth, anatomy: Anatomy, displacement: tuple[Array, Array, Array]) -> Tumour:
+def delineate(
+    parameters: TumourParameters,
+    growth: Growth,
+    anatomy: Anatomy,
+    displacement: tuple[Array, Array, Array],
+) -> Tumour:
     """Draw the regions on the grid of ``anatomy``, as large as asked for where the brain has room.
 
     Args:
@@ -111,7 +130,10 @@ def delineate(parameters: TumourParameters, growth: Growth, anatomy: Anatomy, di
 
     grid, voxel_ml = anatomy.grid, anatomy.grid.spacing**3 / 1000
     reached = np.argwhere(growth.oedema < growth.late)
-    low, high = ([axis[index] for axis, index in zip(growth.grid.axes, ends(0), strict=True)] for ends in (reached.min, reached.max))
+    low, high = (
+        [axis[index] for axis, index in zip(growth.grid.axes, ends(0), strict=True)]
+        for ends in (reached.min, reached.max)
+    )
     margin = parameters.mass_effect_mm + 4
     box = grid.box_around(np.array(low) - margin, np.array(high) + margin)
     part = grid.crop(box)
@@ -123,11 +145,17 @@ def delineate(parameters: TumourParameters, growth: Growth, anatomy: Anatomy, di
         ]
     ).astype(np.float32)
     core_time, oedema_time = (
-        ndimage.map_coordinates(times, position, order=1, output=np.float32, mode="nearest") for times in (growth.core, growth.oedema)
+        ndimage.map_coordinates(times, position, order=1, output=np.float32, mode="nearest")
+        for times in (growth.core, growth.oedema)
     )
-    noise = [smooth_noise(parameters.seed + 10 + number, length, part) for number, length in enumerate((5.0, 6.0, 4.0, 9.0, 3.0))]
+    noise = [
+        smooth_noise(parameters.seed + 10 + number, length, part)
+        for number, length in enumerate((5.0, 6.0, 4.0, 9.0, 3.0))
+    ]
     core_time += (noise[0] + 0.5 * noise[4]) * np.float32(parameters.roughness_mm[0] / MM_PER_STEP)
-    oedema_time += (noise[1] + 0.7 * noise[4]) * np.float32(parameters.roughness_mm[1] / MM_PER_STEP)
+    oedema_time += (noise[1] + 0.7 * noise[4]) * np.float32(
+        parameters.roughness_mm[1] / MM_PER_STEP
+    )
 
     room = anatomy.brain[box] & (anatomy.fluid[box] < 0.5)
     core_time[~room], oedema_time[~room] = growth.late, growth.late
@@ -147,9 +175,16 @@ def delineate(parameters: TumourParameters, growth: Growth, anatomy: Anatomy, di
 
 
 def _enhancing(
-    parameters: TumourParameters, core: NDArray[np.bool_], fine: Array, coarse: Array, grid: Grid, voxel_ml: float
+    parameters: TumourParameters,
+    core: NDArray[np.bool_],
+    fine: Array,
+    coarse: Array,
+    grid: Grid,
+    voxel_ml: float,
 ) -> NDArray[np.bool_]:
-    """The share of the core that takes up contrast: outer rim (ring), patches, or one nodule; exactly the volume asked for."""
+    """The share of the core that takes up contrast: outer rim (ring), patches, or one nodule;
+    exactly the volume asked for.
+    """
     from scipy import ndimage
 
     wanted = min(round(parameters.et_ml / voxel_ml), int(core.sum()))

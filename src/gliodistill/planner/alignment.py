@@ -27,7 +27,8 @@ class Alignment:
 def alignment(precision: str, flags: frozenset[str]) -> Alignment:
     """The block of a processor with these instruction sets (as Linux names them) in that precision.
 
-    AMX: a tile row of 64 bytes is 32 channels of bfloat16 (64 of int8); vectors of AVX-512 and AVX2 hold 16 and 8 of float32.
+    AMX: a tile row of 64 bytes is 32 channels of bfloat16 (64 of int8); vectors of AVX-512 and AVX2
+    hold 16 and 8 of float32.
     """
     if precision == "bf16" and "amx_bf16" in flags:
         return Alignment(32, "AMX tiles, bfloat16")
@@ -38,8 +39,12 @@ def alignment(precision: str, flags: frozenset[str]) -> Alignment:
     return Alignment(4, "vectors of 128 bits, float32")
 
 
-def neighbours(chosen: Candidate, candidates: Sequence[Candidate], block: Alignment) -> list[Candidate]:
-    """The shapes like the chosen one whose trunk is the next whole number of blocks below and above; what there is of them."""
+def neighbours(
+    chosen: Candidate, candidates: Sequence[Candidate], block: Alignment
+) -> list[Candidate]:
+    """The shapes like the chosen one whose trunk is the next whole number of blocks below and
+    above; what there is of them.
+    """
     own = chosen.shape
     kin = {
         c.shape.trunk: c
@@ -47,7 +52,10 @@ def neighbours(chosen: Candidate, candidates: Sequence[Candidate], block: Alignm
         if (c.shape.network, c.shape.stem_stride, len(c.shape.widths), c.shape.norm)
         == (own.network, own.stem_stride, len(own.widths), own.norm)
     }
-    below, above = own.trunk // block.channels * block.channels, -(-own.trunk // block.channels) * block.channels
+    below, above = (
+        own.trunk // block.channels * block.channels,
+        -(-own.trunk // block.channels) * block.channels,
+    )
     return [kin[trunk] for trunk in (below, above) if trunk != own.trunk and trunk in kin]
 
 
@@ -59,10 +67,16 @@ def explain(chosen: Candidate, aligned: Sequence[Candidate], block: Alignment) -
         said.append(f"The proposed trunk of {trunk} fills its blocks.")
     else:
         blocks = -(-trunk // size)
-        said.append(f"The proposed trunk of {trunk} fills {block.filled(trunk):.0%} of {blocks} block{'s' * (blocks > 1)} of {size}.")
+        said.append(
+            f"The proposed trunk of {trunk} fills {block.filled(trunk):.0%} of {blocks}"
+            f" block{'s' * (blocks > 1)} of {size}."
+        )
     rows = [(c, c.latency) for c in sorted([chosen, *aligned], key=lambda c: c.shape.trunk)]
     figures = [
-        f"{c.shape.trunk} channels {written('latency', seconds)}, {c.flops / seconds / 1e9:.0f} GFLOP/s" for c, seconds in rows if seconds
+        f"{c.shape.trunk} channels {written('latency', seconds)}, {c.flops / seconds / 1e9:.0f}"
+        " GFLOP/s"
+        for c, seconds in rows
+        if seconds
     ]
     if len(figures) > 1:
         said.append(f"Measured here: {'; '.join(figures)}.")

@@ -1,4 +1,6 @@
-"""What a student may cost, as a person writes it: ``params<=11%``, ``latency<=300ms``, ``size<=4MB``, ``flops<=200G``."""
+"""What a student may cost, as a person writes it: ``params<=11%``, ``latency<=300ms``,
+``size<=4MB``, ``flops<=200G``.
+"""
 
 import difflib
 import re
@@ -17,7 +19,9 @@ UNITS: Mapping[str, Mapping[str, float]] = {
 """Quantity → unit → how many parameters, operations, bytes or seconds it is."""
 
 EXAMPLES = "params<=11%, params<=1.2M, flops<=200G, size<=4MB or latency<=300ms"
-_FORM = re.compile(r"\s*(?P<quantity>[a-z]+)\s*(?:<=|≤)\s*(?P<number>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>%|[A-Za-z]*)\s*")
+_FORM = re.compile(
+    r"\s*(?P<quantity>[a-z]+)\s*(?:<=|≤)\s*(?P<number>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>%|[A-Za-z]*)\s*"
+)
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class Budget:
     """A limit on one quantity.
 
     Attributes:
-        quantity: ``params``, ``flops`` (of one pass over a brain), ``size`` (bytes of the weights) or ``latency`` (seconds of a pass).
+        quantity: ``params``, ``flops`` (of one pass over a brain), ``size`` (bytes of the weights)
+        or ``latency`` (seconds of a pass).
         limit: the largest value allowed; of a ``relative`` budget, a share of the teacher's.
         relative: whether the limit is a share of the teacher's.
     """
@@ -39,7 +44,11 @@ class Budget:
         return replace(self, limit=self.limit * teacher, relative=False) if self.relative else self
 
     def __str__(self) -> str:
-        return f"{self.quantity}<={100 * self.limit:g}%" if self.relative else f"{self.quantity}<={written(self.quantity, self.limit)}"
+        return (
+            f"{self.quantity}<={100 * self.limit:g}%"
+            if self.relative
+            else f"{self.quantity}<={written(self.quantity, self.limit)}"
+        )
 
 
 def parse_budget(text: str) -> Budget:
@@ -55,19 +64,28 @@ def parse_budget(text: str) -> Budget:
     if quantity not in UNITS:
         near = difflib.get_close_matches(quantity, UNITS, n=1)
         hint = f"did you mean {near[0]}?" if near else None
-        raise BudgetError("unknown quantity in a budget", field="--budget", got=text, expected=", ".join(UNITS), hint=hint)
+        raise BudgetError(
+            "unknown quantity in a budget",
+            field="--budget",
+            got=text,
+            expected=", ".join(UNITS),
+            hint=hint,
+        )
     if number == 0:
         raise BudgetError("budget out of range", field="--budget", got=text, expected="more than 0")
     if unit == "%":
         return Budget(quantity, number / 100, relative=True)
     if unit not in UNITS[quantity]:
         valid = ", ".join(["%", *(name or "none" for name in UNITS[quantity])])
-        raise BudgetError(f"{quantity} has no such unit", field="--budget", got=text, expected=valid)
+        raise BudgetError(
+            f"{quantity} has no such unit", field="--budget", got=text, expected=valid
+        )
     return Budget(quantity, number * UNITS[quantity][unit])
 
 
 def exceeded(values: Mapping[str, float | None], budgets: Iterable[Budget]) -> float:
-    """The largest ratio of a value to its limit; at most 1 where all known values are within their budgets.
+    """The largest ratio of a value to its limit; at most 1 where all known values are within their
+    budgets.
 
     Args:
         values: quantity → value; None, or lacking, where it is not known yet.
@@ -81,8 +99,16 @@ def written(quantity: str, value: float) -> str:
     """A value in the unit that reads best: ``1.24 M``, ``3.6 MB``, ``284 ms``."""
     units = UNITS[quantity]
     name, size = max(
-        ((name, size) for name, size in units.items() if size <= value * 1.0005), key=lambda unit: unit[1], default=min(units.items())
+        ((name, size) for name, size in units.items() if size <= value * 1.0005),
+        key=lambda unit: unit[1],
+        default=min(units.items()),
     )
     figure = value / size
-    digits = f"{figure:.2f}" if figure < 9.995 and name else f"{figure:.1f}" if figure < 99.95 and name else f"{figure:.0f}"
+    digits = (
+        f"{figure:.2f}"
+        if figure < 9.995 and name
+        else f"{figure:.1f}"
+        if figure < 99.95 and name
+        else f"{figure:.0f}"
+    )
     return f"{digits} {name}".strip()

@@ -9,8 +9,9 @@ from gliodistill.planner.budgets import Budget, exceeded
 from gliodistill.planner.shapes import Shape
 
 RULE = (
-    "Of the students within every budget: the widest trunk (channels of the finest level); of equals the finest grid, then the fewest "
-    "levels that see the whole patch, then the norm of the teacher, then batch, instance, group norm."
+    "Of the students within every budget: the widest trunk (channels of the finest level); of"
+    " equals the finest grid, then the fewest levels that see the whole patch, then the norm of the"
+    " teacher, then batch, instance, group norm."
 )
 
 
@@ -40,12 +41,21 @@ class Candidate:
         return statistics.median(self.seconds) if self.seconds else None
 
     def costs(self, *, guess: bool = False) -> dict[str, float | None]:
-        """Quantity → value; latency is None where it was not measured, or its prediction with ``guess``."""
+        """Quantity → value; latency is None where it was not measured, or its prediction with
+        ``guess``.
+        """
         latency = self.predicted if guess and self.latency is None else self.latency
-        return {"params": self.parameters, "flops": self.flops, "size": self.size, "latency": latency}
+        return {
+            "params": self.parameters,
+            "flops": self.flops,
+            "size": self.size,
+            "latency": latency,
+        }
 
     def excess(self, budgets: Sequence[Budget], *, guess: bool = False) -> float:
-        """The largest ratio of a cost to its budget: at most 1 where the candidate is within all that are known."""
+        """The largest ratio of a cost to its budget: at most 1 where the candidate is within all
+        that are known.
+        """
         return exceeded(self.costs(guess=guess), budgets)
 
     def as_dict(self) -> dict[str, Any]:
@@ -64,14 +74,28 @@ class Candidate:
 
 
 def ranked(candidates: Sequence[Candidate], norms: Sequence[str]) -> list[Candidate]:
-    """Candidates from the one to be preferred (``RULE``) to the last; equals stay as they were enumerated."""
-    return sorted(candidates, key=lambda c: (-c.shape.trunk, c.shape.stem_stride, len(c.shape.widths), norms.index(c.shape.norm)))
+    """Candidates from the one to be preferred (``RULE``) to the last; equals stay as they were
+    enumerated.
+    """
+    return sorted(
+        candidates,
+        key=lambda c: (
+            -c.shape.trunk,
+            c.shape.stem_stride,
+            len(c.shape.widths),
+            norms.index(c.shape.norm),
+        ),
+    )
 
 
 def pareto_front(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Measured candidates that no other beats: none has as many parameters in less time. Fastest first."""
+    """Measured candidates that no other beats: none has as many parameters in less time. Fastest
+    first.
+    """
     front: list[Candidate] = []
-    for candidate in sorted((c for c in candidates if c.latency is not None), key=lambda c: (c.latency, -c.parameters)):
+    for candidate in sorted(
+        (c for c in candidates if c.latency is not None), key=lambda c: (c.latency, -c.parameters)
+    ):
         if not front or candidate.parameters > front[-1].parameters:
             front.append(candidate)
     return front

@@ -1,4 +1,6 @@
-"""What a shape costs on paper: parameters, operations and bytes, from the network on the meta device."""
+"""What a shape costs on paper: parameters, operations and bytes, from the network on the meta
+device.
+"""
 
 import copy
 from collections.abc import Iterable, Sequence
@@ -14,7 +16,9 @@ from gliodistill.planner.candidate import Candidate
 from gliodistill.planner.shapes import Shape
 
 BYTES = {"openvino": 2, "torch": 4}
-"""Runtime → bytes that its file takes for a weight: OpenVINO's are float16, safetensors are float32."""
+"""Runtime → bytes that its file takes for a weight: OpenVINO's are float16, safetensors are
+float32.
+"""
 
 COUNTED = (4, 8, 12)
 """Trunks that are built and counted."""
@@ -37,23 +41,35 @@ class Setting:
     runtime: str
 
     def sides(self, divisor: int) -> tuple[int, int, int]:
-        """The brain as a network takes it: padded up to multiples of its divisor, and to two voxels of the coarsest grid."""
+        """The brain as a network takes it: padded up to multiples of its divisor, and to two voxels
+        of the coarsest grid.
+        """
         x, y, z = (max(2, -(-side // divisor)) * divisor for side in self.shape)
         return x, y, z
 
     def costs(self, network: Network) -> dict[str, float]:
-        """``params``, ``flops`` of a pass over the brain, and ``size`` of a network as it is exported."""
+        """``params``, ``flops`` of a pass over the brain, and ``size`` of a network as it is
+        exported.
+        """
         network = copy.deepcopy(network)
         network.strip()
         values = sum(tensor.numel() for tensor in network.state_dict().values())
         shape = (1, self.in_channels, *self.sides(network.divisor))
-        return {"params": count_parameters(network), "flops": flops(network, shape), "size": BYTES[self.runtime] * values}
+        return {
+            "params": count_parameters(network),
+            "flops": flops(network, shape),
+            "size": BYTES[self.runtime] * values,
+        }
 
 
-def count(shapes: Iterable[Shape], setting: Setting, budgets: Sequence[Budget], teacher: dict[str, float]) -> list[Candidate]:
-    """The shapes with their costs, as long as they are smaller than the teacher and within the budgets that need no timing.
+def count(
+    shapes: Iterable[Shape], setting: Setting, budgets: Sequence[Budget], teacher: dict[str, float]
+) -> list[Candidate]:
+    """The shapes with their costs, as long as they are smaller than the teacher and within the
+    budgets that need no timing.
 
-    Of shapes that differ in trunk alone, ever wider, the first beyond is the last that is counted; it is among what is given.
+    Of shapes that differ in trunk alone, ever wider, the first beyond is the last that is counted;
+    it is among what is given.
 
     Args:
         shapes: in the order of ``enumerate_shapes``.
@@ -71,26 +87,43 @@ def count(shapes: Iterable[Shape], setting: Setting, budgets: Sequence[Budget], 
         costs = _costs(shape, setting)
         if exceeded(costs, limits) > 1:
             closed[chain] = shape.trunk
-        found.append(Candidate(shape, int(costs["params"]), int(costs["flops"]), int(costs["size"])))
+        found.append(
+            Candidate(shape, int(costs["params"]), int(costs["flops"]), int(costs["size"]))
+        )
     return found
 
 
 def _costs(shape: Shape, setting: Setting) -> dict[str, float]:
-    """What a shape costs. All is quadratic in the trunk, for every width is in proportion to it: exact from three that are counted."""
+    """What a shape costs. All is quadratic in the trunk, for every width is in proportion to it:
+    exact from three that are counted.
+    """
     w, (first, second, third) = shape.trunk, COUNTED
     known = [
-        _counted(shape.network, tuple(width * counted // w for width in shape.widths), shape.stem_stride, setting) for counted in COUNTED
+        _counted(
+            shape.network,
+            tuple(width * counted // w for width in shape.widths),
+            shape.stem_stride,
+            setting,
+        )
+        for counted in COUNTED
     ]
     weights = (
         Fraction((w - second) * (w - third), (first - second) * (first - third)),
         Fraction((w - first) * (w - third), (second - first) * (second - third)),
         Fraction((w - first) * (w - second), (third - first) * (third - second)),
     )
-    return {key: int(sum(weight * int(costs[key]) for weight, costs in zip(weights, known, strict=True))) for key in known[0]}
+    return {
+        key: int(
+            sum(weight * int(costs[key]) for weight, costs in zip(weights, known, strict=True))
+        )
+        for key in known[0]
+    }
 
 
 @lru_cache(maxsize=256)
-def _counted(network: str, widths: tuple[int, ...], stem_stride: int, setting: Setting) -> dict[str, float]:
+def _counted(
+    network: str, widths: tuple[int, ...], stem_stride: int, setting: Setting
+) -> dict[str, float]:
     """With batch norm, whose running statistics are the most that any norm stores."""
     with torch.device("meta"):
         return setting.costs(make(Shape(network, widths, stem_stride, "batch"), setting))
@@ -98,4 +131,9 @@ def _counted(network: str, widths: tuple[int, ...], stem_stride: int, setting: S
 
 def make(shape: Shape, setting: Setting) -> Network:
     """The network of that shape."""
-    return build(shape.network, in_channels=setting.in_channels, out_channels=setting.out_channels, **shape.options)
+    return build(
+        shape.network,
+        in_channels=setting.in_channels,
+        out_channels=setting.out_channels,
+        **shape.options,
+    )

@@ -14,16 +14,22 @@ INHERITED = ("sequences", "outputs", "augmentation", "training")
 
 
 def student_runs(teacher: Teacher, shape: Shape) -> dict[str, Any]:
-    """Run name → run: the untaught twin and the student taught by soft targets, under names that the recipe has free.
+    """Run name → run: the untaught twin and the student taught by soft targets, under names that
+    the recipe has free.
 
-    Of a training, both say what its teacher's run says of sequences, outputs, augmentation and schedule; where the recipe says it
-    once for all runs, they leave it out.
+    Of a training, both say what its teacher's run says of sequences, outputs, augmentation and
+    schedule; where the recipe says it once for all runs, they leave it out.
     """
     own: dict[str, Any] = {}
     if teacher.trained:
-        said = RunPart.model_validate(teacher.values["runs"][teacher.run]).model_dump(mode="json", exclude_defaults=True)
+        said = RunPart.model_validate(teacher.values["runs"][teacher.run]).model_dump(
+            mode="json", exclude_defaults=True
+        )
         own = {key: said[key] for key in INHERITED if key in said}
-    alone, taught = ({"network": {"name": shape.network, "options": shape.options}, **copy.deepcopy(own)} for _ in range(2))
+    alone, taught = (
+        {"network": {"name": shape.network, "options": shape.options}, **copy.deepcopy(own)}
+        for _ in range(2)
+    )
     method = {"name": "compression", "options": {"teacher": teacher.run}}
     name, number = "planned", 2
     while {name, f"{name}_alone"} & teacher.recipe.runs.keys():

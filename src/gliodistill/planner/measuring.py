@@ -46,7 +46,9 @@ class Bench:
 
     def visit(self, candidate: Candidate) -> None:
         """Load the candidate's graph, warm up, time two passes (one of a slow one), let go."""
-        candidate.seconds += self.time(str(candidate.shape), lambda: make(candidate.shape, self.setting))
+        candidate.seconds += self.time(
+            str(candidate.shape), lambda: make(candidate.shape, self.setting)
+        )
 
     def time(self, name: str, build: Callable[[], Network]) -> list[float]:
         """Seconds of each timed pass of a network; its graph is kept under ``name``."""
@@ -66,7 +68,10 @@ class Bench:
         graph = self.folder / f"{name}.xml"
         if not graph.exists():
             save_graph(QuantisedInput(network), self.setting.in_channels, network.divisor, graph)
-        return OpenVINORuntime(graph, threads=self.threads, precision=self.precision), network.divisor
+        return (
+            OpenVINORuntime(graph, threads=self.threads, precision=self.precision),
+            network.divisor,
+        )
 
     def _in_torch(self, network: Network) -> Pass:
         wrapped = QuantisedInput(network).eval().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -88,11 +93,17 @@ def open_bench(setting: Setting, precision: str | None, threads: int | None) -> 
         threads: processor threads; None = all cores.
 
     Raises:
-        BudgetError: a runtime or a precision that does not exist, or that this processor does not have.
+        BudgetError: a runtime or a precision that does not exist, or that this processor does not
+        have.
     """
     runtime, valid = setting.runtime, precisions(setting.runtime)
     if precision is not None and precision not in valid:
-        raise BudgetError(f"{runtime} has no such precision here", field="--precision", got=precision, expected=" or ".join(valid))
+        raise BudgetError(
+            f"{runtime} has no such precision here",
+            field="--precision",
+            got=precision,
+            expected=" or ".join(valid),
+        )
     before, count = torch.get_num_threads(), threads or os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
         torch.set_num_threads(count)
@@ -109,7 +120,9 @@ def precisions(runtime: str) -> list[str]:
         BudgetError: no such runtime.
     """
     if runtime not in BYTES:
-        raise BudgetError("unknown runtime", field="--runtime", got=runtime, expected=" or ".join(BYTES))
+        raise BudgetError(
+            "unknown runtime", field="--runtime", got=runtime, expected=" or ".join(BYTES)
+        )
     if runtime == "torch":
         return ["f32"]
     capabilities = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -117,10 +130,12 @@ def precisions(runtime: str) -> list[str]:
 
 
 def predict(candidates: Sequence[Candidate]) -> None:
-    """Predict what was not measured yet: seconds over operations as a power law between the nearest that were.
+    """Predict what was not measured yet: seconds over operations as a power law between the nearest
+    that were.
 
-    Beyond the measured ones of its network and stem, time is taken to be in proportion to the operations. A shape of
-    which no kin was measured stays without a prediction, and one that was measured keeps the last before it.
+    Beyond the measured ones of its network and stem, time is taken to be in proportion to the
+    operations. A shape of which no kin was measured stays without a prediction, and one that was
+    measured keeps the last before it.
     """
     for candidate in candidates:
         kin = [c for c in candidates if c.seconds and _chain(c) == _chain(candidate)]

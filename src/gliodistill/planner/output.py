@@ -9,7 +9,8 @@ from gliodistill.reports.plan import write_plan_report
 
 
 def write_plan(plan: Plan, out: str | os.PathLike[str]) -> None:
-    """Write ``student.yaml``, ``recipe.yaml``, ``plan.json`` and ``plan.html``, whole or not at all.
+    """Write ``student.yaml``, ``recipe.yaml``, ``plan.json`` and ``plan.html``, whole or not at
+    all.
 
     Raises:
         OutputError: ``out`` exists or cannot be written.
@@ -18,5 +19,7 @@ def write_plan(plan: Plan, out: str | os.PathLike[str]) -> None:
     with atomic_folder(out) as folder:
         (folder / "student.yaml").write_text(plan.fragment(), encoding="utf-8")
         (folder / "recipe.yaml").write_text(plan.recipe(), encoding="utf-8")
-        (folder / "plan.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
+        (folder / "plan.json").write_text(
+            json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8"
+        )
         write_plan_report(folder / "plan.html", facts, plan.fragment())

@@ -1,4 +1,6 @@
-"""From a teacher and budgets to one proposed student: count, probe, predict, measure in turns, choose."""
+"""From a teacher and budgets to one proposed student: count, probe, predict, measure in turns,
+choose.
+"""
 
 import math
 import time
@@ -25,9 +27,13 @@ from gliodistill.planner.teacher import Teacher, find_teacher
 from gliodistill.progress import track
 
 BRAIN_MM = (144, 178, 145)
-"""A prepared brain: the median box of 25 patients of BraTS, 138 × 172 × 139 mm, and the preparation's margin of 3 mm around it."""
+"""A prepared brain: the median box of 25 patients of BraTS, 138 × 172 × 139 mm, and the
+preparation's margin of 3 mm around it.
+"""
 PROBES = (8, 16, 32, 64, 128)
-"""Trunks that are timed first: whole blocks of every processor's vectors, and the ones that predictions start from."""
+"""Trunks that are timed first: whole blocks of every processor's vectors, and the ones that
+predictions start from.
+"""
 DOUBT = 1.25
 """How far a prediction may lie beyond the budget for the candidate to be measured all the same."""
 PATIENCE = 0.1
@@ -45,7 +51,8 @@ class Plan:
         asked: the budgets as they were written.
         candidates: counted, in the order they were enumerated.
         chosen: the proposed one.
-        costs: the teacher's ``params``, ``flops``, ``size``, and ``latency`` (seconds) where it was measured.
+        costs: the teacher's ``params``, ``flops``, ``size``, and ``latency`` (seconds) where it was
+        measured.
         bench: where and how the timings were made.
         block: of channels on this processor.
     """
@@ -70,24 +77,39 @@ class Plan:
 
     def recipe(self) -> str:
         """The teacher's recipe with the fragment in it, as YAML."""
-        return yaml.safe_dump(extended(self.teacher, self.runs), sort_keys=False, default_flow_style=None)
+        return yaml.safe_dump(
+            extended(self.teacher, self.runs), sort_keys=False, default_flow_style=None
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
         front = pareto_front(self.candidates)
         aligned = neighbours(self.chosen, [c for c in self.candidates if c.seconds], self.block)
         rows = [
-            c.as_dict() | {"within": c.excess(self.budgets, guess=True) <= 1, "front": c in front, "chosen": c is self.chosen}
+            c.as_dict()
+            | {
+                "within": c.excess(self.budgets, guess=True) <= 1,
+                "front": c in front,
+                "chosen": c is self.chosen,
+            }
             for c in self.candidates
         ]
         return {
-            "teacher": {"run": self.teacher.run, "network": self.teacher.network, "recipe": self.teacher.recipe.name, **self.costs},
+            "teacher": {
+                "run": self.teacher.run,
+                "network": self.teacher.network,
+                "recipe": self.teacher.recipe.name,
+                **self.costs,
+            },
             "budgets": [
-                {"asked": asked, "quantity": b.quantity, "limit": b.limit} for asked, b in zip(self.asked, self.budgets, strict=True)
+                {"asked": asked, "quantity": b.quantity, "limit": b.limit}
+                for asked, b in zip(self.asked, self.budgets, strict=True)
             ],
             "rule": RULE,
             "proposed": self.chosen.as_dict(),
-            "shares": {quantity: value / self.costs[quantity] for quantity, value in self._shared().items()},
+            "shares": {
+                quantity: value / self.costs[quantity] for quantity, value in self._shared().items()
+            },
             "runs": self.runs,
             "alignment": {
                 "channels": self.block.channels,
@@ -105,7 +127,11 @@ class Plan:
         }
 
     def _shared(self) -> dict[str, float]:
-        return {name: value for name, value in self.chosen.costs().items() if value is not None and name in self.costs}
+        return {
+            name: value
+            for name, value in self.chosen.costs().items()
+            if value is not None and name in self.costs
+        }
 
 
 def plan_student(
@@ -126,7 +152,8 @@ def plan_student(
         teacher: folder of a training or of one of its runs, or the name of a network.
         budgets: e.g. ``params<=11%``, ``latency<=300ms``; all of them hold.
         networks: families to look among (``FAMILIES``), i.e. types of block.
-        strides: stem strides to look among; by default those whose trunk voxel is no larger than 3.7 mm.
+        strides: stem strides to look among; by default those whose trunk voxel is no larger than
+        3.7 mm.
         runtime: what will run the student: ``openvino`` or ``torch``.
         precision: of its arithmetic; None = the fastest this processor has.
         threads: processor threads; None = all cores.
@@ -134,7 +161,8 @@ def plan_student(
         seconds: how long to repeat the timings of what was measured once.
 
     Raises:
-        BudgetError: a budget that is not understood, or that nothing meets (names the nearest candidate); an option out of range.
+        BudgetError: a budget that is not understood, or that nothing meets (names the nearest
+        candidate); an option out of range.
         RecipeError, CheckpointError: no such teacher.
     """
     wanted = [parse_budget(budget) for budget in budgets]
@@ -144,7 +172,9 @@ def plan_student(
     _check("--stem-stride", strides, STRIDES)
     master = find_teacher(teacher)
     spacing = master.recipe.data.spacing or (1.0, 1.0, 1.0)
-    x, y, z = shape or (math.ceil(side / step) for side, step in zip(BRAIN_MM, spacing, strict=True))
+    x, y, z = shape or (
+        math.ceil(side / step) for side, step in zip(BRAIN_MM, spacing, strict=True)
+    )
     with open_bench(Setting(*master.channels, (x, y, z), runtime), precision, threads) as bench:
         with torch.device("meta"):
             costs = bench.setting.costs(master.build())
@@ -152,36 +182,67 @@ def plan_student(
             costs["latency"] = min(bench.time("teacher", master.build))
         limits = [budget.against(costs.get(budget.quantity, 0.0)) for budget in wanted]
         norms = sorted(NORMS, key=lambda norm: norm != master.norm)
-        shapes = enumerate_shapes(networks, strides or strides_for(spacing), norms, master.recipe.sampling.patch)
-        candidates = count(shapes, bench.setting, [limit for limit in limits if limit.quantity != "latency"], costs)
+        shapes = enumerate_shapes(
+            networks, strides or strides_for(spacing), norms, master.recipe.sampling.patch
+        )
+        candidates = count(
+            shapes, bench.setting, [limit for limit in limits if limit.quantity != "latency"], costs
+        )
         if not candidates:
             patch = list(master.recipe.sampling.patch)
-            raise BudgetError("no student's grid divides the patch", field="sampling.patch", got=patch, expected="multiples of 4 or more")
+            raise BudgetError(
+                "no student's grid divides the patch",
+                field="sampling.patch",
+                got=patch,
+                expected="multiples of 4 or more",
+            )
         block = alignment(bench.precision, processor_flags())
         smaller = [Budget(quantity, costs[quantity]) for quantity in ("params", "flops")]
         chosen = _choose(bench, candidates, [*limits, *smaller], norms, block, seconds)
-    return Plan(master, limits, list(budgets), candidates, chosen, costs, replace(bench, folder=Path()), block)
+    return Plan(
+        master,
+        limits,
+        list(budgets),
+        candidates,
+        chosen,
+        costs,
+        replace(bench, folder=Path()),
+        block,
+    )
 
 
 def _check(field: str, got: Sequence[Any], valid: Sequence[Any] | dict[str, Any]) -> None:
     for value in got:
         if value not in valid:
-            raise BudgetError("no such choice", field=field, got=value, expected=", ".join(map(str, valid)))
+            raise BudgetError(
+                "no such choice", field=field, got=value, expected=", ".join(map(str, valid))
+            )
 
 
 def _choose(
-    bench: Bench, candidates: list[Candidate], limits: list[Budget], norms: Sequence[str], block: Alignment, seconds: float
+    bench: Bench,
+    candidates: list[Candidate],
+    limits: list[Budget],
+    norms: Sequence[str],
+    block: Alignment,
+    seconds: float,
 ) -> Candidate:
     """The first in rank that is within the limits when all that matter have been measured in turns."""
-    fitting = [candidate for candidate in ranked(candidates, norms) if candidate.excess(limits) <= 1]
-    allowed = min((limit.limit for limit in limits if limit.quantity == "latency"), default=math.inf)
+    fitting = [
+        candidate for candidate in ranked(candidates, norms) if candidate.excess(limits) <= 1
+    ]
+    allowed = min(
+        (limit.limit for limit in limits if limit.quantity == "latency"), default=math.inf
+    )
     patience = min(2 * allowed, PATIENCE * seconds)
     for candidate in track(_probes(fitting, patience), "probing"):
         bench.visit(candidate)
         predict(candidates)
     while contender := _contender(bench, candidates, fitting, allowed):
         others = [c for c in neighbours(contender, candidates, block) if not c.seconds]
-        for candidate in track(_turns(candidates, others, min(2 * allowed, patience), seconds), "measuring"):
+        for candidate in track(
+            _turns(candidates, others, min(2 * allowed, patience), seconds), "measuring"
+        ):
             bench.visit(candidate)
         predict(candidates)
         for candidate in fitting:
@@ -191,13 +252,16 @@ def _choose(
 
 
 def _probes(fitting: Sequence[Candidate], patience: float) -> Iterator[Candidate]:
-    """Of each network and stem stride the narrowest and some wider ones, as long as the next is expected to take no longer.
+    """Of each network and stem stride the narrowest and some wider ones, as long as the next is
+    expected to take no longer.
 
     Whoever iterates must measure each before asking for the next.
     """
     chains: dict[tuple[str, int], dict[int, Candidate]] = {}
     for candidate in fitting:  # the first of a trunk has the levels and the norm that rank first
-        chains.setdefault((candidate.shape.network, candidate.shape.stem_stride), {}).setdefault(candidate.shape.trunk, candidate)
+        chains.setdefault((candidate.shape.network, candidate.shape.stem_stride), {}).setdefault(
+            candidate.shape.trunk, candidate
+        )
     for chain in chains.values():
         trunks = [trunk for trunk in sorted(chain) if trunk in (min(chain), *PROBES)]
         for trunk in trunks:
@@ -206,8 +270,12 @@ def _probes(fitting: Sequence[Candidate], patience: float) -> Iterator[Candidate
             yield chain[trunk]
 
 
-def _contender(bench: Bench, candidates: Sequence[Candidate], fitting: Sequence[Candidate], allowed: float) -> Candidate | None:
-    """The first in rank that a first look finds within the latency allowed, of those not looked at and not expected far beyond it."""
+def _contender(
+    bench: Bench, candidates: Sequence[Candidate], fitting: Sequence[Candidate], allowed: float
+) -> Candidate | None:
+    """The first in rank that a first look finds within the latency allowed, of those not looked at
+    and not expected far beyond it.
+    """
     for candidate in fitting:
         if not candidate.seconds and (candidate.predicted or 0.0) <= DOUBT * allowed:
             bench.visit(candidate)
@@ -219,8 +287,12 @@ def _contender(bench: Bench, candidates: Sequence[Candidate], fitting: Sequence[
     return None
 
 
-def _turns(candidates: Sequence[Candidate], others: Sequence[Candidate], patience: float, seconds: float) -> Iterator[Candidate]:
-    """The others once, then all that were measured and are not slow, round after round: one whole round, then until time is up."""
+def _turns(
+    candidates: Sequence[Candidate], others: Sequence[Candidate], patience: float, seconds: float
+) -> Iterator[Candidate]:
+    """The others once, then all that were measured and are not slow, round after round: one whole
+    round, then until time is up.
+    """
     yield from (other for other in others if (other.predicted or 0.0) <= patience)
     end, rounds = time.perf_counter() + seconds, 0
     while rounds == 0 or time.perf_counter() < end:
@@ -237,8 +309,12 @@ def _impossible(candidates: Sequence[Candidate], limits: Sequence[Budget]) -> Bu
     excess = partial(Candidate.excess, budgets=limits, guess=True)
     nearest = min(candidates, key=excess)
     costs = nearest.costs(guess=True)
-    missed = {limit.quantity: limit for limit in limits if (costs[limit.quantity] or 0.0) > limit.limit}
-    has = ", ".join(f"{quantity} {written(quantity, costs[quantity] or 0.0)}" for quantity in missed)
+    missed = {
+        limit.quantity: limit for limit in limits if (costs[limit.quantity] or 0.0) > limit.limit
+    }
+    has = ", ".join(
+        f"{quantity} {written(quantity, costs[quantity] or 0.0)}" for quantity in missed
+    )
     return BudgetError(
         "no student meets the budget",
         field=", ".join(missed),

@@ -21,9 +21,10 @@ class Family:
 
     Attributes:
         step: trunks are multiples of it.
-        options: of the network beside ``widths``, ``stem_stride`` and ``norm``, for the widths given.
-        encoder: how many 3³ convolutions each level has before its skip, those of stem and head among the finest's, for a
-            number of levels.
+        options: of the network beside ``widths``, ``stem_stride`` and ``norm``, for the widths
+        given.
+        encoder: how many 3³ convolutions each level has before its skip, those of stem and head
+            among the finest's, for a number of levels.
         halving: side of the convolution that halves the grid; of 3 it is the first of its level.
     """
 
@@ -47,8 +48,8 @@ FAMILIES = {
         lambda levels: [4, *(2 * blocks for blocks in _residual_blocks(levels)[1:])],
         2,
     ),
-    # Steps of 4 for the hidden layers of its channel gates. Tokens as in the recipe `compression`; that they see the whole
-    # volume is not counted as seen by convolutions.
+    # Steps of 4 for the hidden layers of its channel gates. Tokens as in the recipe `compression`;
+    # that they see the whole volume is not counted as seen by convolutions.
     "attention_fused": Family(
         4, lambda widths: {"embedding": 4 * widths[0], "layers": 4, "heads": 4}, lambda levels: [2] * levels, 3
     ),
@@ -90,20 +91,30 @@ class Shape:
         return own | FAMILIES[self.network].options(self.widths)
 
     def __str__(self) -> str:
-        return f"{self.network} {'-'.join(map(str, self.widths))}, stem stride {self.stem_stride}, {self.norm} norm"
+        return (
+            f"{self.network} {'-'.join(map(str, self.widths))}, stem stride {self.stem_stride},"
+            f" {self.norm} norm"
+        )
 
 
 def strides_for(spacing: Sequence[float]) -> tuple[int, ...]:
-    """The stem strides at which a trunk voxel is no larger than the smallest lesion that counts (an edge of 3.7 mm); 1 at least.
+    """The stem strides at which a trunk voxel is no larger than the smallest lesion that counts (an
+    edge of 3.7 mm); 1 at least.
 
     Args:
         spacing: mm.
     """
-    return tuple(stride for stride in STRIDES if stride == 1 or stride * max(spacing) <= SMALLEST_LESION_MM3 ** (1 / 3))
+    return tuple(
+        stride
+        for stride in STRIDES
+        if stride == 1 or stride * max(spacing) <= SMALLEST_LESION_MM3 ** (1 / 3)
+    )
 
 
 def receptive_field(network: str, levels: int, stem_stride: int) -> int:
-    """Voxels along an axis that a logit sees through convolutions: s + Σ (kernel − 1)·grid (Araujo et al. 2019, eq. 2)."""
+    """Voxels along an axis that a logit sees through convolutions: s + Σ (kernel − 1)·grid (Araujo
+    et al. 2019, eq. 2).
+    """
     family = FAMILIES[network]
     seen = stem_stride
     for level, convolutions in enumerate(family.encoder(levels)):
@@ -117,11 +128,15 @@ def receptive_field(network: str, levels: int, stem_stride: int) -> int:
     return seen
 
 
-def enumerate_shapes(networks: Sequence[str], strides: Sequence[int], norms: Sequence[str], patch: Sequence[int]) -> Iterator[Shape]:
-    """Every shape whose grid divides the patch and that sees all of it, in an order that depends on the arguments alone.
+def enumerate_shapes(
+    networks: Sequence[str], strides: Sequence[int], norms: Sequence[str], patch: Sequence[int]
+) -> Iterator[Shape]:
+    """Every shape whose grid divides the patch and that sees all of it, in an order that depends on
+    the arguments alone.
 
-    By network, stride, number of levels (fewest first), trunk (narrowest first), norm. Widths double from level to level,
-    up to ten times the trunk. Where no number of levels sees the whole patch, the largest that the patch allows stands in.
+    By network, stride, number of levels (fewest first), trunk (narrowest first), norm. Widths
+    double from level to level, up to ten times the trunk. Where no number of levels sees the whole
+    patch, the largest that the patch allows stands in.
 
     Args:
         networks: some of ``FAMILIES``.
@@ -130,8 +145,17 @@ def enumerate_shapes(networks: Sequence[str], strides: Sequence[int], norms: Seq
         patch: sides that the student is trained on, voxels.
     """
     for network, stride in product(networks, strides):
-        allowed = [n for n in range(2, MAX_LEVELS + 1) if not any(side % (stride << (n - 1)) for side in patch)]
+        allowed = [
+            n
+            for n in range(2, MAX_LEVELS + 1)
+            if not any(side % (stride << (n - 1)) for side in patch)
+        ]
         seeing = [n for n in allowed if receptive_field(network, n, stride) >= max(patch)]
         trunks = [trunk for trunk in TRUNKS if trunk % FAMILIES[network].step == 0]
         for levels, trunk, norm in product(seeing or allowed[-1:], trunks, norms):
-            yield Shape(network, tuple(min(2**level, WIDEST) * trunk for level in range(levels)), stride, norm)
+            yield Shape(
+                network,
+                tuple(min(2**level, WIDEST) * trunk for level in range(levels)),
+                stride,
+                norm,
+            )

@@ -45,7 +45,9 @@ class Teacher:
     @property
     def norm(self) -> str | None:
         """The norm of its network, where that is an option."""
-        norm = self.recipe.runs[self.run].network.options.get("norm", describe(self.network).options.get("norm"))
+        norm = self.recipe.runs[self.run].network.options.get(
+            "norm", describe(self.network).options.get("norm")
+        )
         return None if norm is None else str(norm)
 
     @property
@@ -59,10 +61,11 @@ class Teacher:
 
 
 def find_teacher(text: str) -> Teacher:
-    """The teacher meant by the folder of a training, by that of one of its runs, or by the name of a network.
+    """The teacher meant by the folder of a training, by that of one of its runs, or by the name of
+    a network.
 
-    Of a training, the run that others learn from (its only run, if no run teaches). A network stands in the recipe
-    ``compression`` (1 mm, its patch rounded up to what the network takes).
+    Of a training, the run that others learn from (its only run, if no run teaches). A network
+    stands in the recipe ``compression`` (1 mm, its patch rounded up to what the network takes).
 
     Raises:
         RecipeError: nothing of these, or a training with several teachers.
@@ -86,16 +89,31 @@ def _of_run(folder: Path) -> Teacher:
     if (folder / RECIPE).exists() or not (folder.parent / RECIPE).exists():
         experiment = Experiment.open(folder)
         recipe = experiment.recipe
-        teaching = list(dict.fromkeys(teacher for run in recipe.runs for teacher in needs(recipe, run))) or list(recipe.runs)
+        teaching = list(
+            dict.fromkeys(teacher for run in recipe.runs for teacher in needs(recipe, run))
+        ) or list(recipe.runs)
         if len(teaching) > 1:
             hint = f"give one of its runs, e.g. {folder / teaching[0]}"
-            raise RecipeError("not one teacher", file=folder, field="--teacher", got=", ".join(teaching), expected="one", hint=hint)
+            raise RecipeError(
+                "not one teacher",
+                file=folder,
+                field="--teacher",
+                got=", ".join(teaching),
+                expected="one",
+                hint=hint,
+            )
         run = teaching[0]
     else:
         experiment, run = Experiment.open(folder.parent), folder.name
         recipe = experiment.recipe
         if run not in recipe.runs:
-            raise RecipeError("no such run", file=folder.parent, field="--teacher", got=run, expected=", ".join(recipe.runs))
+            raise RecipeError(
+                "no such run",
+                file=folder.parent,
+                field="--teacher",
+                got=run,
+                expected=", ".join(recipe.runs),
+            )
     return Teacher(run, recipe, recipe.model_dump(mode="json"), trained=True)
 
 
@@ -103,7 +121,18 @@ def _of_network(name: str) -> Teacher:
     values = yaml.safe_load(shipped_recipes()[FRAME].read_text())
     with torch.device("meta"):
         divisor = build(name).divisor
-    patch = [math.lcm(16, divisor) * -(-side // math.lcm(16, divisor)) for side in values["sampling"]["patch"]]
-    values = {key: value for key, value in values.items() if key not in ("about", "citation", "expected", "cost")}
-    values |= {"name": f"plan-{name}", "sampling": values["sampling"] | {"patch": patch}, "runs": {"teacher": {"network": {"name": name}}}}
+    patch = [
+        math.lcm(16, divisor) * -(-side // math.lcm(16, divisor))
+        for side in values["sampling"]["patch"]
+    ]
+    values = {
+        key: value
+        for key, value in values.items()
+        if key not in ("about", "citation", "expected", "cost")
+    }
+    values |= {
+        "name": f"plan-{name}",
+        "sampling": values["sampling"] | {"patch": patch},
+        "runs": {"teacher": {"network": {"name": name}}},
+    }
     return Teacher("teacher", validate_recipe(values, Path(f"{FRAME}.yaml")), values, trained=False)

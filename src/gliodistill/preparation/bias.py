@@ -1,12 +1,14 @@
 """Takes the receiver coil's bias field off the sequences of a study, all at once.
 
-A bias field brightens healthy tissue where oedema is bright too, by a factor that changes slowly over centimetres. Wells et
-al. (IEEE TMI 1996, "Adaptive segmentation of MRI data") find it by expectation maximisation: with the field so far, each place
-is more or less of each of a few tissues; with the tissues, what is left of its logarithm, smoothed, is the field. As there,
-the sequences share the tissues and each has a field of its own: what is bright on FLAIR and T2 at once is a tissue, what is
-bright on one alone may be the field. Each sequence by itself would lose half of its oedema. Ours: tissues are learned from
-the study, begun by quantiles along the axis on which the sequences differ most, and one class of anything else takes tumour.
-It all happens on blocks of :data:`BLOCK_MM`, for a field has no detail.
+A bias field brightens healthy tissue where oedema is bright too, by a factor that changes slowly
+over centimetres. Wells et al. (IEEE TMI 1996, "Adaptive segmentation of MRI data") find it by
+expectation maximisation: with the field so far, each place is more or less of each of a few
+tissues; with the tissues, what is left of its logarithm, smoothed, is the field. As there, the
+sequences share the tissues and each has a field of its own: what is bright on FLAIR and T2 at once
+is a tissue, what is bright on one alone may be the field. Each sequence by itself would lose half
+of its oedema. Ours: tissues are learned from the study, begun by quantiles along the axis on which
+the sequences differ most, and one class of anything else takes tumour. It all happens on blocks of
+:data:`BLOCK_MM`, for a field has no detail.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -32,14 +34,17 @@ DEVIATION = 0.03
 """Least standard deviation of a tissue's logarithm, so that none shrinks to a point."""
 
 STRONG = 0.09
-"""Standard deviation of a field's logarithm from which what is left is looked at again: smoothing takes a share of a field only.
-A weak one is better left alone, for tumour looks like it. The fields of the labelled patients that we have are all weaker (tested)."""
+"""Standard deviation of a field's logarithm from which what is left is looked at again: smoothing
+takes a share of a field only. A weak one is better left alone, for tumour looks like it. The fields
+of the labelled patients that we have are all weaker (tested)."""
 
 PASSES = 5
 """Looks at most."""
 
 DARKEST = 0.05
-"""Of the brain's mean: what is darker counts as this dark, or a few voxels of air would weigh more than all the brain."""
+"""Of the brain's mean: what is darker counts as this dark, or a few voxels of air would weigh more
+than all the brain.
+"""
 
 LEAST = 50
 """Blocks of brain below which a study is left as it is."""
@@ -47,28 +52,43 @@ LEAST = 50
 Floats = NDArray[np.float64]
 
 
-def take_off_bias(images: list[NDArray[np.float32]], inside: list[NDArray[np.bool_]], spacing: tuple[float, ...], width_mm: float) -> None:
+def take_off_bias(
+    images: list[NDArray[np.float32]],
+    inside: list[NDArray[np.bool_]],
+    spacing: tuple[float, ...],
+    width_mm: float,
+) -> None:
     """Divide images by their bias fields, in place.
 
     Args:
-        images: one of each sequence, scanner units (float32 X Y Z, all of one shape), 0 outside the brain. One that is not
-            positive all over its brain is left as it is, for it is not in scanner units; all are where the brain has fewer
-            than :data:`LEAST` blocks.
+        images: one of each sequence, scanner units (float32 X Y Z, all of one shape), 0 outside the
+            brain. One that is not positive all over its brain is left as it is, for it is not in
+            scanner units; all are where the brain has fewer than :data:`LEAST` blocks.
         inside: where the brain is, of each image; work is saved where some share one array.
         spacing: voxel size in mm.
         width_mm: standard deviation of the Gaussian that smooths the fields.
     """
     factors = [max(1.0, BLOCK_MM / step) for step in spacing]
-    sides = [(side, int(np.ceil(side / factor)), factor) for side, factor in zip(images[0].shape, factors, strict=True)]
+    sides = [
+        (side, int(np.ceil(side / factor)), factor)
+        for side, factor in zip(images[0].shape, factors, strict=True)
+    ]
     down, up = (
         tuple(Taps.of(axis_matrix(*way)) for way in ways)
         for ways in (sides, [(blocks, side, 1 / factor) for side, blocks, factor in sides])
     )
     with ThreadPoolExecutor(len(images)) as pool:  # NumPy lets go of the interpreter
-        # Sequences that were skull-stripped together share their mask. In one order of memory, so that no sum depends on the file's axes.
+        # Sequences that were skull-stripped together share their mask. In one order of memory, so
+        # that no sum depends on the file's axes.
         masks = list({id(mask): mask for mask in inside}.values())
-        blocks = [np.ascontiguousarray(means) for means in pool.map(resample_by, (*images, *masks), repeat(down))]
-        sums, share = np.stack(blocks[: len(images)]), dict(zip(map(id, masks), blocks[len(images) :], strict=True))
+        blocks = [
+            np.ascontiguousarray(means)
+            for means in pool.map(resample_by, (*images, *masks), repeat(down))
+        ]
+        sums, share = (
+            np.stack(blocks[: len(images)]),
+            dict(zip(map(id, masks), blocks[len(images) :], strict=True)),
+        )
         shares = np.stack([share[id(mask)] for mask in inside])
         usable = np.array(list(pool.map(_is_positive, images, inside)))
         known = (shares > FILLED) & usable[:, None, None, None]
@@ -78,11 +98,23 @@ def take_off_bias(images: list[NDArray[np.float32]], inside: list[NDArray[np.boo
         fields = _in_passes(sums.astype(np.float64) / np.maximum(shares, 1e-6), known, reach)
 
         def divide(image: NDArray[np.float32], field: Floats) -> None:
-            order = sorted(range(3), key=lambda axis: -abs(image.strides[axis]))  # in the image's own: across it is slow
-            factor = np.ascontiguousarray(np.exp(-field).transpose(order)).transpose(np.argsort(order))
+            order = sorted(
+                range(3), key=lambda axis: -abs(image.strides[axis])
+            )  # in the image's own: across it is slow
+            factor = np.ascontiguousarray(np.exp(-field).transpose(order)).transpose(
+                np.argsort(order)
+            )
             image *= resample_by(factor, up)
 
-        list(pool.map(divide, *zip(*((i, f) for i, f, use in zip(images, fields, usable, strict=True) if use), strict=True)))
+        list(
+            pool.map(
+                divide,
+                *zip(
+                    *((i, f) for i, f, use in zip(images, fields, usable, strict=True) if use),
+                    strict=True,
+                ),
+            )
+        )
 
 
 def _in_passes(mean: Floats, known: NDArray[np.bool_], reach: list[float]) -> Floats:
@@ -91,13 +123,19 @@ def _in_passes(mean: Floats, known: NDArray[np.bool_], reach: list[float]) -> Fl
     for _ in range(PASSES):
         found = log_fields(mean * np.exp(-total), known, reach)
         total += found
-        if max(field[place].std() for field, place in zip(found, known, strict=True) if place.any()) < STRONG:
+        if (
+            max(
+                field[place].std() for field, place in zip(found, known, strict=True) if place.any()
+            )
+            < STRONG
+        ):
             break
     return total
 
 
 def log_fields(mean: Floats, known: NDArray[np.bool_], reach: list[float]) -> Floats:
-    """Logarithms of the fields of blocks of brain (float64 C X Y Z), of mean 0 over the known blocks.
+    """Logarithms of the fields of blocks of brain (float64 C X Y Z), of mean 0 over the known
+    blocks.
 
     Args:
         mean: intensity of each block (float64 C X Y Z).
@@ -108,7 +146,9 @@ def log_fields(mean: Floats, known: NDArray[np.bool_], reach: list[float]) -> Fl
     seen = known[:, somewhere].astype(np.float64)  # C N
     logs = np.zeros_like(seen)
     for log, values, weight in zip(logs, mean[:, somewhere], seen, strict=True):
-        if weight.any():  # relative to its own mean: in which units the scanner counts does not matter
+        if (
+            weight.any()
+        ):  # relative to its own mean: in which units the scanner counts does not matter
             values = values / values[weight > 0].mean()
             log[:] = np.log(np.maximum(values, DARKEST)) * weight
             log -= np.median(log[weight > 0]) * weight
@@ -124,7 +164,9 @@ def log_fields(mean: Floats, known: NDArray[np.bool_], reach: list[float]) -> Fl
         centres = posterior @ left.T / count
         variances = np.maximum(posterior @ (left**2).T / count - centres**2, 0) + DEVIATION**2
         shares = posterior.sum(axis=1) / posterior.sum()
-        precision = (1 / variances).T @ posterior * seen  # C N: how sure each block is of what it should look like
+        precision = (
+            (1 / variances).T @ posterior * seen
+        )  # C N: how sure each block is of what it should look like
         expected = (centres / variances).T @ posterior * seen
         sums = np.zeros((2, *mean.shape))
         sums[:, :, somewhere] = precision * logs - expected, precision
@@ -137,7 +179,8 @@ def log_fields(mean: Floats, known: NDArray[np.bool_], reach: list[float]) -> Fl
 
 
 def _begin(logs: Floats, seen: Floats) -> tuple[Floats, Floats, Floats]:
-    """Tissues to begin with: centres and variances (K C) and shares (K), of equal parts of the blocks in order of brightness.
+    """Tissues to begin with: centres and variances (K C) and shares (K), of equal parts of the
+    blocks in order of brightness.
 
     Brightness is measured along the first principal axis of the sequences.
     """
@@ -151,9 +194,15 @@ def _begin(logs: Floats, seen: Floats) -> tuple[Floats, Floats, Floats]:
     return centres, variances, np.full(TISSUES, 1 / TISSUES)
 
 
-def _posterior(left: Floats, seen: Floats, centres: Floats, variances: Floats, shares: Floats, anything: Floats) -> Floats:
-    """Probability of each tissue in each block (K N); what is missing of 1 is anything else. Sequences not seen say nothing."""
-    distance = (left[None] - centres[:, :, None]) ** 2 / variances[:, :, None] + np.log(2 * np.pi * variances)[:, :, None]
+def _posterior(
+    left: Floats, seen: Floats, centres: Floats, variances: Floats, shares: Floats, anything: Floats
+) -> Floats:
+    """Probability of each tissue in each block (K N); what is missing of 1 is anything else.
+    Sequences not seen say nothing.
+    """
+    distance = (left[None] - centres[:, :, None]) ** 2 / variances[:, :, None] + np.log(
+        2 * np.pi * variances
+    )[:, :, None]
     score = np.log(np.maximum(shares, 1e-12))[:, None] - (distance * seen).sum(axis=1) / 2
     top = np.maximum(score.max(axis=0), anything)
     tissue = np.exp(score - top)
@@ -162,7 +211,9 @@ def _posterior(left: Floats, seen: Floats, centres: Floats, variances: Floats, s
 
 
 def _gaussian(side: int, sigma: float) -> Floats:
-    """Weights of every block for every other along an axis (side × side). Only ratios of sums by them are used: no norm."""
+    """Weights of every block for every other along an axis (side × side). Only ratios of sums by
+    them are used: no norm.
+    """
     apart = np.arange(side)[:, None] - np.arange(side)[None]
     weights: Floats = np.exp(-(apart**2) / (2 * sigma**2))
     return weights

@@ -1,6 +1,8 @@
-"""Prepared studies on disk for training: one folder a study, memory-mapped, keyed by content and settings.
+"""Prepared studies on disk for training: one folder a study, memory-mapped, keyed by content and
+settings.
 
-``cache.json`` is written last and taken away first where settings change, so a folder that has it is of one piece.
+``cache.json`` is written last and taken away first where settings change, so a folder that has it
+is of one piece.
 """
 
 import hashlib
@@ -36,8 +38,8 @@ class CachedStudy:
 
     Attributes:
         id, patient: as in the cohort.
-        folder: holds ``image.npy`` (uint8 C X Y Z) and, with a truth, ``truth.npy`` (uint8 X Y Z bit mask); with soft
-            labels ``soft.npy`` (uint8 3 X Y Z).
+        folder: holds ``image.npy`` (uint8 C X Y Z) and, with a truth, ``truth.npy`` (uint8 X Y Z
+            bit mask); with soft labels ``soft.npy`` (uint8 3 X Y Z).
         present: which channels the study has.
         labelled: whether it has a truth.
         shape: voxels along X, Y, Z.
@@ -81,7 +83,13 @@ class CachedStudy:
         except (OSError, ValueError, EOFError) as error:
             raise CacheError("damaged cache", file=file, got=error, hint=hint) from error
         if array.dtype != np.uint8 or array.shape != shape:
-            raise CacheError("damaged cache", file=file, got=f"{array.dtype} {array.shape}", expected=f"uint8 {shape}", hint=hint)
+            raise CacheError(
+                "damaged cache",
+                file=file,
+                got=f"{array.dtype} {array.shape}",
+                expected=f"uint8 {shape}",
+                hint=hint,
+            )
         return array
 
 
@@ -106,19 +114,30 @@ class Cache:
         """Open a folder written by :func:`build_cache`.
 
         Raises:
-            CacheError: no cache there, of another format or other settings than those ``wanted``, or a study is missing.
+            CacheError: no cache there, of another format or other settings than those ``wanted``,
+            or a study is missing.
         """
         root = Path(folder)
         try:
             index = json.loads((root / _INDEX).read_text())
             if index["format"] != FORMAT:
-                raise CacheError("cache of another format", file=root, got=index["format"], expected=FORMAT, hint="prepare again")
+                raise CacheError(
+                    "cache of another format",
+                    file=root,
+                    got=index["format"],
+                    expected=FORMAT,
+                    hint="prepare again",
+                )
             convention = None if index["convention"] is None else CONVENTIONS[index["convention"]]
             studies = tuple(_read_study(root / id) for id in index["studies"])
             cache = cls(root, Preparation.from_dict(index["preparation"]), convention, studies)
         except (OSError, ValueError, KeyError, TypeError, PackageError) as error:
             raise CacheError(
-                "not a preparation cache", file=root, got=error, expected=f"a folder with {_INDEX}", hint="run: gliodistill prepare"
+                "not a preparation cache",
+                file=root,
+                got=error,
+                expected=f"a folder with {_INDEX}",
+                hint="run: gliodistill prepare",
             ) from error
         if wanted is not None and wanted != cache.preparation:
             raise CacheError(
@@ -149,8 +168,18 @@ class Cache:
         """
         unknown = sorted(ids - {study.id for study in self.studies})
         if unknown:
-            raise CacheError("studies not in the cache", file=self.folder, got=", ".join(unknown[:5]), hint="prepare them first")
-        return Cache(self.folder, self.preparation, self.convention, tuple(s for s in self.studies if s.id in ids))
+            raise CacheError(
+                "studies not in the cache",
+                file=self.folder,
+                got=", ".join(unknown[:5]),
+                hint="prepare them first",
+            )
+        return Cache(
+            self.folder,
+            self.preparation,
+            self.convention,
+            tuple(s for s in self.studies if s.id in ids),
+        )
 
 
 def is_cache(folder: str | os.PathLike[str]) -> bool:
@@ -159,13 +188,20 @@ def is_cache(folder: str | os.PathLike[str]) -> bool:
 
 
 SoftFiles = Callable[[str], tuple[Path, ...]]
-"""Id of a study → files of its soft labels: probabilities · 255 of WT, TC, ET, on the grid of its images."""
+"""Id of a study → files of its soft labels: probabilities · 255 of WT, TC, ET, on the grid of its
+images.
+"""
 
 
 def build_cache(
-    cohort: Cohort, preparation: Preparation, folder: str | os.PathLike[str], jobs: int | None = None, soft: SoftFiles | None = None
+    cohort: Cohort,
+    preparation: Preparation,
+    folder: str | os.PathLike[str],
+    jobs: int | None = None,
+    soft: SoftFiles | None = None,
 ) -> Cache:
-    """Prepare every study of ``cohort`` into ``folder``, in parallel; what is there already and unchanged is kept.
+    """Prepare every study of ``cohort`` into ``folder``, in parallel; what is there already and
+    unchanged is kept.
 
     Args:
         cohort: the studies; with a truth, the cohort's label convention must be known.
@@ -190,10 +226,13 @@ def build_cache(
         indent=1,
     )
     _claim(root, index)
-    # Threads: gunzip, hashing and NumPy let go of the interpreter, nothing is copied between processes, and nobody
-    # is left behind by a kill.
+    # Threads: gunzip, hashing and NumPy let go of the interpreter, nothing is copied between
+    # processes, and nobody is left behind by a kill.
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        pending = [pool.submit(_prepare_one, record, cohort.convention, preparation, root, soft) for record in cohort.studies]
+        pending = [
+            pool.submit(_prepare_one, record, cohort.convention, preparation, root, soft)
+            for record in cohort.studies
+        ]
         try:
             for done in track(as_completed(pending), "preparing studies", total=len(pending)):
                 done.result()
@@ -205,32 +244,51 @@ def build_cache(
 
 
 def _claim(root: Path, index: str) -> None:
-    """Make ``root`` ready to be written: ours or empty, no leftovers, and no index that will not be true."""
+    """Make ``root`` ready to be written: ours or empty, no leftovers, and no index that will not be
+    true.
+    """
     make_folder(root)
     remove_leftovers(root)
-    ours = [root / _INDEX, *(file.parent for name in (_STUDY, "image.npy") for file in root.glob(f"*/{name}"))]
+    ours = [
+        root / _INDEX,
+        *(file.parent for name in (_STUDY, "image.npy") for file in root.glob(f"*/{name}")),
+    ]
     strangers = [path.name for path in root.iterdir() if path not in ours]
     if strangers:
         raise CacheError(
-            "folder holds something else", file=root, got=", ".join(sorted(strangers)[:4]), expected="a new folder, or a cache to continue"
+            "folder holds something else",
+            file=root,
+            got=", ".join(sorted(strangers)[:4]),
+            expected="a new folder, or a cache to continue",
         )
     if is_cache(root) and (root / _INDEX).read_text() != index:
         (root / _INDEX).unlink()
 
 
-def _key(record: StudyRecord, convention: LabelConvention | None, preparation: Preparation, soft: tuple[Path, ...] = ()) -> str:
+def _key(
+    record: StudyRecord,
+    convention: LabelConvention | None,
+    preparation: Preparation,
+    soft: tuple[Path, ...] = (),
+) -> str:
     """Content and settings in one digest: files' bytes, channels, convention, preparation, format."""
     files = {str(s): (sha256(f.path), f.channel) for s, f in record.images.items()}
     files |= {f"soft {path.name}": (sha256(path), None) for path in soft}
     if record.truth is not None:
         files["truth"] = (sha256(record.truth.path), record.truth.channel)
     name = None if convention is None else convention.name
-    text = json.dumps([FORMAT, record.id, record.patient, files, name, preparation.to_dict()], sort_keys=True)
+    text = json.dumps(
+        [FORMAT, record.id, record.patient, files, name, preparation.to_dict()], sort_keys=True
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _prepare_one(
-    record: StudyRecord, convention: LabelConvention | None, preparation: Preparation, root: Path, soft: SoftFiles | None
+    record: StudyRecord,
+    convention: LabelConvention | None,
+    preparation: Preparation,
+    root: Path,
+    soft: SoftFiles | None,
 ) -> None:
     maps = () if soft is None else soft(record.id)
     folder, key = root / record.id, _key(record, convention, preparation, maps)
@@ -261,8 +319,15 @@ def _soft(files: tuple[Path, ...], prepared: Prepared) -> NDArray[np.uint8]:
     maps = [read_labels(file) for file in files]
     for file, volume in zip(files, maps, strict=True):
         if not volume.same_grid(prepared.native):
-            raise StudyError("soft label on another grid", file=file, got=volume.shape, expected=f"the images' {prepared.native.shape}")
-    return np.rint(prepared.from_native(np.stack([volume.data for volume in maps]))).astype(np.uint8)
+            raise StudyError(
+                "soft label on another grid",
+                file=file,
+                got=volume.shape,
+                expected=f"the images' {prepared.native.shape}",
+            )
+    return np.rint(prepared.from_native(np.stack([volume.data for volume in maps]))).astype(
+        np.uint8
+    )
 
 
 def _meta(folder: Path) -> dict[str, Any]:
@@ -276,6 +341,12 @@ def _meta(folder: Path) -> dict[str, Any]:
 def _read_study(folder: Path) -> CachedStudy:
     meta = _meta(folder)
     if not meta:
-        raise CacheError("study missing from the cache", file=folder, hint="run gliodistill prepare again: it fills what is missing")
+        raise CacheError(
+            "study missing from the cache",
+            file=folder,
+            hint="run gliodistill prepare again: it fills what is missing",
+        )
     x, y, z = meta["shape"]
-    return CachedStudy(folder.name, meta["patient"], folder, tuple(meta["present"]), meta["labelled"], (x, y, z))
+    return CachedStudy(
+        folder.name, meta["patient"], folder, tuple(meta["present"]), meta["labelled"], (x, y, z)
+    )

@@ -1,8 +1,9 @@
 """What the images of a study look like, in a few numbers that tell one sequence from another.
 
-Of each image: percentiles of its z-scores and medians from the middle of the brain outwards. Of each two images: how
-alike they are, and which of the two has the brighter extremes (blood vessels and enhancing tumour make T1CE − T1 lean one
-way, fluid T2 − FLAIR). Scanners change all of this less than the sequence does. Which numbers to take is ours.
+Of each image: percentiles of its z-scores and medians from the middle of the brain outwards. Of
+each two images: how alike they are, and which of the two has the brighter extremes (blood vessels
+and enhancing tumour make T1CE − T1 lean one way, fluid T2 − FLAIR). Scanners change all of this
+less than the sequence does. Which numbers to take is ours.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,9 @@ from gliodistill.preparation.quantise import dequantise
 from gliodistill.studies.sequence import Sequence
 
 SIDE = 40
-"""About so many voxels are looked at along each axis, evenly spaced: a few thousand of brain say as much as millions."""
+"""About so many voxels are looked at along each axis, evenly spaced: a few thousand of brain say as
+much as millions.
+"""
 
 LEAST = 100
 """Voxels of brain below which nothing is said."""
@@ -40,8 +43,9 @@ class Look:
 
     Attributes:
         images: sequence → :data:`FACTS` numbers (float64).
-        pairs: two sequences, in canonical order → correlation; skewness of the difference by its outer and its inner
-            tails, and the width of the outer ones, in its standard deviations (float64, 4).
+        pairs: two sequences, in canonical order → correlation; skewness of the difference by its
+            outer and its inner tails, and the width of the outer ones, in its standard deviations
+            (float64, 4).
     """
 
     images: Mapping[Sequence, NDArray[np.float64]]
@@ -49,7 +53,9 @@ class Look:
 
 
 def thinned(image: Levels) -> tuple[Levels, int]:
-    """Evenly spaced voxels of an image (levels, uint8 C X Y Z; a view), and how many voxels each of them stands for."""
+    """Evenly spaced voxels of an image (levels, uint8 C X Y Z; a view), and how many voxels each of
+    them stands for.
+    """
     steps = [max(1, round(side / SIDE)) for side in image.shape[1:]]
     return image[(slice(None), *(slice(None, None, step) for step in steps))], int(np.prod(steps))
 
@@ -58,7 +64,8 @@ def look_at(image: Levels, sequences: tuple[Sequence, ...]) -> Look:
     """The look of a prepared study.
 
     Args:
-        image: levels, uint8 C X Y Z; a channel without :data:`LEAST` voxels of brain is passed over.
+        image: levels, uint8 C X Y Z; a channel without :data:`LEAST` voxels of brain is passed
+        over.
         sequences: of the channels.
     """
     thin = np.ascontiguousarray(thinned(image)[0])
@@ -68,16 +75,24 @@ def look_at(image: Levels, sequences: tuple[Sequence, ...]) -> Look:
     shared = {pair: filled[pair[0]] & filled[pair[1]] for pair in combinations(seen, 2)}
     return Look(
         {s: _image(scores[s], filled[s]) for s in seen},
-        {(a, b): _pair(scores[a][both], scores[b][both]) for (a, b), both in shared.items() if np.count_nonzero(both) >= LEAST},
+        {
+            (a, b): _pair(scores[a][both], scores[b][both])
+            for (a, b), both in shared.items()
+            if np.count_nonzero(both) >= LEAST
+        },
     )
 
 
 def _image(scores: NDArray[np.float32], filled: NDArray[np.bool_]) -> NDArray[np.float64]:
     values = scores[filled].astype(np.float64)
     places = np.argwhere(filled)
-    away = (((places - places.mean(axis=0)) / np.maximum(places.std(axis=0), 1e-6)) ** 2).sum(axis=1)
+    away = (((places - places.mean(axis=0)) / np.maximum(places.std(axis=0), 1e-6)) ** 2).sum(
+        axis=1
+    )
     shells = np.array_split(values[np.argsort(away, kind="stable")], SHELLS)
-    return np.concatenate([np.percentile(values, PERCENTILES), [np.median(shell) for shell in shells]])
+    return np.concatenate(
+        [np.percentile(values, PERCENTILES), [np.median(shell) for shell in shells]]
+    )
 
 
 def _pair(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -85,4 +100,6 @@ def _pair(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]
     scale = np.sqrt((first**2).sum() * (second**2).sum())
     difference = first - second
     low, below, above, high = np.percentile(difference, TAILS) / max(difference.std(), 1e-6)
-    return np.array([(first * second).sum() / max(scale, 1e-12), low + high, below + above, high - low])
+    return np.array(
+        [(first * second).sum() / max(scale, 1e-12), low + high, below + above, high - low]
+    )

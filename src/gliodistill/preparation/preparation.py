@@ -1,4 +1,6 @@
-"""The invertible preparation: canonical orientation, crop to the brain, resample, normalise per sequence."""
+"""The invertible preparation: canonical orientation, crop to the brain, resample, normalise per
+sequence.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +20,9 @@ from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Study
 
 OPTIONAL = ("bias_mm",)
-"""Settings that are written only where they are set: packages from before there was one are read as they were."""
+"""Settings that are written only where they are set: packages from before there was one are read as
+they were.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,14 @@ class Preparation:
         sequences: channel order of the image.
         spacing: voxel size in mm along R, A, S; None keeps each study's own.
         margin_mm: kept around the brain's box.
-        percentiles: intensities of the brain beyond these are not used for mean and standard deviation.
-        bias_mm: smoothness of the bias field that is taken off (:mod:`gliodistill.preparation.bias`); None leaves it in.
+        percentiles: intensities of the brain beyond these are not used for mean and standard
+        deviation.
+        bias_mm: smoothness of the bias field that is taken off
+            (:mod:`gliodistill.preparation.bias`); None leaves it in.
 
     Raises:
-        PackageError: no sequence or one twice, a size that is not positive, percentiles out of order.
+        PackageError: no sequence or one twice, a size that is not positive, percentiles out of
+        order.
     """
 
     sequences: tuple[Sequence, ...] = tuple(Sequence)
@@ -45,14 +52,34 @@ class Preparation:
     def __post_init__(self) -> None:
         low, high = self.percentiles
         for field, got, fits, expected in (
-            ("sequences", [str(s) for s in self.sequences], 0 < len(set(self.sequences)) == len(self.sequences), "one or more, each once"),
-            ("spacing", self.spacing, self.spacing is None or all(0 < s < np.inf for s in self.spacing), "mm along R, A, S, each above 0"),
+            (
+                "sequences",
+                [str(s) for s in self.sequences],
+                0 < len(set(self.sequences)) == len(self.sequences),
+                "one or more, each once",
+            ),
+            (
+                "spacing",
+                self.spacing,
+                self.spacing is None or all(0 < s < np.inf for s in self.spacing),
+                "mm along R, A, S, each above 0",
+            ),
             ("margin_mm", self.margin_mm, 0 <= self.margin_mm < np.inf, "0 or more"),
             ("percentiles", self.percentiles, 0 <= low < high <= 100, "0 ≤ low < high ≤ 100"),
-            ("bias_mm", self.bias_mm, self.bias_mm is None or 0 < self.bias_mm < np.inf, "mm above 0, or none"),
+            (
+                "bias_mm",
+                self.bias_mm,
+                self.bias_mm is None or 0 < self.bias_mm < np.inf,
+                "mm above 0, or none",
+            ),
         ):
             if not fits:
-                raise PackageError("preparation does not fit", field=f"preparation.{field}", got=got, expected=expected)
+                raise PackageError(
+                    "preparation does not fit",
+                    field=f"preparation.{field}",
+                    got=got,
+                    expected=expected,
+                )
 
     def apply(self, study: Study) -> Prepared:
         """Prepare a study.
@@ -69,7 +96,8 @@ class Preparation:
                 expected=" or ".join(self.sequences),
             )
         grid, part = study.grid.canonical(), next(iter(study.images.values())).canonical()
-        # Where the images begin on the study's grid: at 0, unless empty space was cut off when they were read.
+        # Where the images begin on the study's grid: at 0, unless empty space was cut off when they
+        # were read.
         cut = np.rint(np.linalg.solve(grid.affine, part.affine[:, 3])[:3]).astype(int)
         there = [channel for channel, is_there in enumerate(present) if is_there]
         images = [study.images[self.sequences[channel]].canonical().data for channel in there]
@@ -77,26 +105,48 @@ class Preparation:
         spacing = self.spacing or grid.spacing
         factors = [target / source for target, source in zip(spacing, grid.spacing, strict=True)]
         extent = [s.stop - s.start for s in box]
-        shape = tuple(max(1, int(np.ceil(e / f - 1e-6))) for e, f in zip(extent, factors, strict=True))
-        taps = tuple(Taps.of(axis_matrix(e, n, f)) for e, n, f in zip(extent, shape, factors, strict=True))
+        shape = tuple(
+            max(1, int(np.ceil(e / f - 1e-6))) for e, f in zip(extent, factors, strict=True)
+        )
+        taps = tuple(
+            Taps.of(axis_matrix(e, n, f)) for e, n, f in zip(extent, shape, factors, strict=True)
+        )
 
         levels = np.zeros((len(self.sequences), *shape), dtype=np.uint8)
         with ThreadPoolExecutor(max_workers=len(there)) as pool:  # NumPy lets go of the interpreter
             boxed = list(pool.map(lambda image: cut_out(image, box, cut.tolist()), images))
             inside = list(pool.map(lambda image: image != 0, boxed))
-            # Skull-stripped together, all sequences have one brain: its share of each voxel is worked out once.
-            alike = [next(other for other in range(len(inside)) if np.array_equal(inside[other], mask)) for mask in inside]
+            # Skull-stripped together, all sequences have one brain: its share of each voxel is
+            # worked out once.
+            alike = [
+                next(other for other in range(len(inside)) if np.array_equal(inside[other], mask))
+                for mask in inside
+            ]
             if self.bias_mm is not None:
                 take_off_bias(boxed, [inside[one] for one in alike], grid.spacing, self.bias_mm)
-            shares = dict(zip(sorted(set(alike)), pool.map(lambda one: resample_by(inside[one], taps), sorted(set(alike))), strict=True))
-            found = pool.map(self._levels, boxed, inside, (shares[one] for one in alike), repeat(taps))
+            shares = dict(
+                zip(
+                    sorted(set(alike)),
+                    pool.map(lambda one: resample_by(inside[one], taps), sorted(set(alike))),
+                    strict=True,
+                )
+            )
+            found = pool.map(
+                self._levels, boxed, inside, (shares[one] for one in alike), repeat(taps)
+            )
             for channel, filled in zip(there, found, strict=True):
                 levels[channel] = filled
         truth = None
         if study.truth is not None:
             if study.convention is None:
-                raise StudyError("truth without a label convention", file=study.id, hint="declare it with --labels")
-            regions = study.convention.to_regions(cut_out(study.truth.canonical().data, box).astype(np.uint8))
+                raise StudyError(
+                    "truth without a label convention",
+                    file=study.id,
+                    hint="declare it with --labels",
+                )
+            regions = study.convention.to_regions(
+                cut_out(study.truth.canonical().data, box).astype(np.uint8)
+            )
             truth = np.zeros(shape, dtype=np.uint8)
             for bit, region in enumerate(regions):
                 truth |= (resample_by(region, taps) > 0.5).astype(np.uint8) << bit
@@ -107,9 +157,14 @@ class Preparation:
         return Prepared(study.id, study.patient, levels, present, truth, affine, study.grid, box)
 
     def _levels(
-        self, image: NDArray[np.float32], inside: NDArray[np.bool_], share: NDArray[np.float32], taps: tuple[Taps, ...]
+        self,
+        image: NDArray[np.float32],
+        inside: NDArray[np.bool_],
+        share: NDArray[np.float32],
+        taps: tuple[Taps, ...],
     ) -> NDArray[np.uint8]:
-        """One sequence in the brain's box (X Y Z, scanner units; overwritten) → levels on the prepared grid.
+        """One sequence in the brain's box (X Y Z, scanner units; overwritten) → levels on the
+        prepared grid.
 
         ``inside``: where it is not 0; ``share``: of each prepared voxel that is inside.
         """
@@ -117,24 +172,45 @@ class Preparation:
             return np.zeros(share.shape, dtype=np.uint8)
         brain = image.ravel(order="K")[inside.ravel(order="K")]
         places = [_place(len(brain), percent) for percent in self.percentiles]
-        ordered = np.partition(brain, sorted({side for below, above, _ in places for side in (below, above)}))
-        low, high = (_between(ordered[below], ordered[above], step) for below, above, step in places)
+        ordered = np.partition(
+            brain, sorted({side for below, above, _ in places for side in (below, above)})
+        )
+        low, high = (
+            _between(ordered[below], ordered[above], step) for below, above, step in places
+        )
         kept = brain[(brain >= low) & (brain <= high)]
-        # In float32 in the end, so that the order of float64 sums, which is that of the file's axes, does not show.
-        mean, deviation = (np.float32(value) for value in (kept.mean(dtype=np.float64), kept.std(dtype=np.float64)))
+        # In float32 in the end, so that the order of float64 sums, which is that of the file's
+        # axes, does not show.
+        mean, deviation = (
+            np.float32(value) for value in (kept.mean(dtype=np.float64), kept.std(dtype=np.float64))
+        )
         image -= mean
         image /= deviation or np.float32(1)
         image *= inside
         if all(along.identity for along in taps):
             return quantise(image, inside)
-        # Averaging over the brain's part of each coarse voxel keeps its rim as bright as its middle.
+        # Averaging over the brain's part of each coarse voxel keeps its rim as bright as its
+        # middle.
         return quantise(resample_by(image, taps) / np.maximum(share, 1e-6), share > 0.5)
 
-    def _brain_box(self, id: str, images: list[NDArray[Any]], cut: NDArray[Any], spacing: tuple[float, float, float]) -> Box:
-        """The brain and a margin, in voxels of the study's canonical grid, beyond whose border it may reach."""
+    def _brain_box(
+        self,
+        id: str,
+        images: list[NDArray[Any]],
+        cut: NDArray[Any],
+        spacing: tuple[float, float, float],
+    ) -> Box:
+        """The brain and a margin, in voxels of the study's canonical grid, beyond whose border it
+        may reach.
+        """
         filled = [box for image in images if (box := filled_box(image)) is not None]
         if not filled:
-            raise StudyError("images are empty", file=id, got="all voxels 0", expected="a brain on a background of 0")
+            raise StudyError(
+                "images are empty",
+                file=id,
+                got="all voxels 0",
+                expected="a brain on a background of 0",
+            )
         margins = [round(self.margin_mm / step) for step in spacing]
         x, y, z = (
             slice(side.start + start - margin, side.stop + start + margin)
@@ -160,7 +236,12 @@ class Preparation:
         """
         expected = {"sequences", "spacing", "margin_mm", "percentiles"}
         if set(values) - set(OPTIONAL) != expected:
-            raise PackageError("preparation does not fit", field="preparation", got=sorted(values), expected=sorted(expected))
+            raise PackageError(
+                "preparation does not fit",
+                field="preparation",
+                got=sorted(values),
+                expected=sorted(expected),
+            )
         try:
             spacing = None
             if values["spacing"] is not None:
@@ -168,13 +249,23 @@ class Preparation:
                 spacing = x, y, z
             low, high = (float(v) for v in values["percentiles"])
             bias_mm = float(values["bias_mm"]) if "bias_mm" in values else None
-            return cls(tuple(Sequence(s) for s in values["sequences"]), spacing, float(values["margin_mm"]), (low, high), bias_mm)
+            return cls(
+                tuple(Sequence(s) for s in values["sequences"]),
+                spacing,
+                float(values["margin_mm"]),
+                (low, high),
+                bias_mm,
+            )
         except (TypeError, ValueError) as error:
-            raise PackageError("preparation does not fit", field="preparation", got=values) from error
+            raise PackageError(
+                "preparation does not fit", field="preparation", got=values
+            ) from error
 
 
 def _place(count: int, percent: float) -> tuple[int, int, float]:
-    """Where a percentile lies among ``count`` values in order: between which two, and how far from the lower one (0 to 1)."""
+    """Where a percentile lies among ``count`` values in order: between which two, and how far from
+    the lower one (0 to 1).
+    """
     position = (count - 1) * (percent / 100)
     below = int(position)
     return below, min(below + 1, count - 1), position - below

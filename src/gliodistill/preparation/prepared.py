@@ -28,8 +28,9 @@ class Prepared:
         truth: uint8 X Y Z, bit 0 = WT, 1 = TC, 2 = ET; or None.
         affine: of the prepared grid, voxel → RAS+ mm.
         native: any volume on the study's own grid (only shape and affine are used on the way back).
-        box: the brain's box on the study's canonical grid. It reaches beyond that grid where the margin does, so that a brain
-            that touches the border of its image looks the same as on a larger grid.
+        box: the brain's box on the study's canonical grid. It reaches beyond that grid where the
+            margin does, so that a brain that touches the border of its image looks the same as on a
+            larger grid.
     """
 
     id: str
@@ -70,7 +71,8 @@ class Prepared:
         """Scores above a threshold, on the study's own grid.
 
         Args:
-            scores: K X Y Z on the prepared grid (logits or probabilities); interpolated linearly inside the brain's box.
+            scores: K X Y Z on the prepared grid (logits or probabilities); interpolated linearly
+            inside the brain's box.
             threshold: in the unit of the scores.
 
         Returns:
@@ -83,19 +85,27 @@ class Prepared:
 
     @property
     def on_grid(self) -> tuple[Box, Box]:
-        """The part of :attr:`box` that lies on the study's canonical grid: its voxels on that grid, and in the box."""
+        """The part of :attr:`box` that lies on the study's canonical grid: its voxels on that grid,
+        and in the box.
+        """
         return on_grid(self.box, self.native.canonical().shape)
 
     def in_box(self, scores: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """Scores (… X Y Z on the prepared grid) interpolated linearly to the voxels of :attr:`box`, float32 … X Y Z."""
+        """Scores (… X Y Z on the prepared grid) interpolated linearly to the voxels of :attr:`box`,
+        float32 … X Y Z.
+        """
         return np.ascontiguousarray(resample_by(scores, self._way_back()))
 
-    def slabs_in_box(self, slabs: Iterable[NDArray[np.float32]], above: float | None = None) -> Iterator[tuple[Box, NDArray[np.float32]]]:
+    def slabs_in_box(
+        self, slabs: Iterable[NDArray[np.float32]], above: float | None = None
+    ) -> Iterator[tuple[Box, NDArray[np.float32]]]:
         """:meth:`in_box` a few planes at a time, so that no map of the whole box is ever in memory.
 
         Args:
-            slabs: scores K x Y Z on the prepared grid: parts that follow one another along X and make up the grid.
-            above: where given, only the voxels that the first channel may exceed this in are interpolated.
+            slabs: scores K x Y Z on the prepared grid: parts that follow one another along X and
+            make up the grid.
+            above: where given, only the voxels that the first channel may exceed this in are
+                interpolated.
 
         Yields:
             a part of the box (voxels from its corner) and the scores there (K x y z, float32).
@@ -108,10 +118,15 @@ class Prepared:
             ready = int(np.searchsorted(along_x.last, start + held.shape[1]))
             for first in range(done, ready, SLAB):
                 rows = slice(first, min(first + SLAB, ready))
-                low, high = along_x.first[rows.start] - start, along_x.last[rows.stop - 1] - start + 1
+                low, high = (
+                    along_x.first[rows.start] - start,
+                    along_x.last[rows.stop - 1] - start + 1,
+                )
                 values = held[:, low:high]
                 columns, lines = slice(0, len(along_y.first)), slice(0, len(along_z.first))
-                if above is not None:  # what lies between values that do not exceed it does not exceed it
+                if (
+                    above is not None
+                ):  # what lies between values that do not exceed it does not exceed it
                     shadow = (values[0] > above).any(axis=0)
                     if not shadow.any():
                         continue
@@ -130,9 +145,16 @@ class Prepared:
         return tuple(Taps.of(axis_matrix(n, e, 1 / factor)) for n, e, factor in sizes)
 
     def from_native(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """What lies on the study's own grid (K X Y Z) on the prepared grid, resampled as the images are (float32)."""
-        inside = np.stack([cut_out(self.native.with_data(value).canonical().data, self.box) for value in values])
-        matrices = tuple(axis_matrix(e, n, f) for e, n, f in zip(self._extent(), self.shape, self._factors(), strict=True))
+        """What lies on the study's own grid (K X Y Z) on the prepared grid, resampled as the images
+        are (float32).
+        """
+        inside = np.stack(
+            [cut_out(self.native.with_data(value).canonical().data, self.box) for value in values]
+        )
+        matrices = tuple(
+            axis_matrix(e, n, f)
+            for e, n, f in zip(self._extent(), self.shape, self._factors(), strict=True)
+        )
         return resample(inside, matrices)
 
     def _extent(self) -> list[int]:
@@ -140,7 +162,10 @@ class Prepared:
 
     def _factors(self) -> list[float]:
         """Prepared voxel size in native ones, along each canonical axis."""
-        return [target / source for target, source in zip(self.spacing, self.native.canonical().spacing, strict=True)]
+        return [
+            target / source
+            for target, source in zip(self.spacing, self.native.canonical().spacing, strict=True)
+        ]
 
 
 def regions_of(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -1,7 +1,9 @@
-"""Normalised intensities in one byte: the same numbers in training and in use, at a quarter of the memory.
+"""Normalised intensities in one byte: the same numbers in training and in use, at a quarter of the
+memory.
 
-A brain voxel's z-score is clipped to ±``CLIP`` and stored in 255 levels of 0.039 standard deviations, far below
-the noise of any scanner. Level 0 is kept for "outside the brain, or sequence missing" and reads back as 0.0.
+A brain voxel's z-score is clipped to ±``CLIP`` and stored in 255 levels of 0.039 standard
+deviations, far below the noise of any scanner. Level 0 is kept for "outside the brain, or sequence
+missing" and reads back as 0.0.
 """
 
 from typing import Any
@@ -20,7 +22,9 @@ OFFSET = -CLIP - STEP
 
 
 def quantise(z: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """z-scores (any shape, float) → levels (uint8): 0 where not ``inside``, else 1..255 for z in [−5, 5]."""
+    """z-scores (any shape, float) → levels (uint8): 0 where not ``inside``, else 1..255 for z in
+    [−5, 5].
+    """
     levels = np.clip(z, -CLIP, CLIP)
     levels -= OFFSET
     levels /= STEP

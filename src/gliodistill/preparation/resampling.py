@@ -1,8 +1,9 @@
 """Separable linear resampling between two grids that share axes: a few weighted voxels per axis.
 
-Down-sampling widens the triangle to the coarse voxel, which is linear interpolation and anti-aliasing in one.
-Every value is a sum of products taken in one fixed order, so it depends neither on the number of threads, nor on the
-processor's matrix library, nor on how an image lies in memory: the same numbers in training and in use, bit for bit.
+Down-sampling widens the triangle to the coarse voxel, which is linear interpolation and
+anti-aliasing in one. Every value is a sum of products taken in one fixed order, so it depends
+neither on the number of threads, nor on the processor's matrix library, nor on how an image lies in
+memory: the same numbers in training and in use, bit for bit.
 """
 
 from dataclasses import dataclass
@@ -12,17 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def axis_matrix(source: int, target: int, factor: float, offset: float = 0.0) -> NDArray[np.float32]:
+def axis_matrix(
+    source: int, target: int, factor: float, offset: float = 0.0
+) -> NDArray[np.float32]:
     """Weights (target × source, float32, rows sum to 1) of a linear resampling along one axis.
 
     Args:
         source: number of voxels there are.
         target: number of voxels wanted.
         factor: target voxel size in source voxels.
-        offset: position of the lower *edge* of the first target voxel, in source voxels from the lower edge of the first.
+        offset: position of the lower *edge* of the first target voxel, in source voxels from the
+            lower edge of the first.
 
-    Target voxel i is centred at ``offset + (i + ½)·factor − ½`` in source indices. Positions beyond the last
-    source voxel take its value.
+    Target voxel i is centred at ``offset + (i + ½)·factor − ½`` in source indices. Positions beyond
+    the last source voxel take its value.
     """
     centres = offset + (np.arange(target) + 0.5) * factor - 0.5
     width = max(1.0, factor)
@@ -38,7 +42,8 @@ BLOCK = 1 << 18
 
 @dataclass(frozen=True, eq=False)
 class Taps:
-    """The part of an axis matrix that is not zero: T targets, each from K neighbours that follow one another.
+    """The part of an axis matrix that is not zero: T targets, each from K neighbours that follow
+    one another.
 
     Attributes:
         first: first neighbour of each target (T, does not fall).
@@ -58,8 +63,12 @@ class Taps:
         width = int((last - first).max()) + 1
         first = np.minimum(first, source - width)
         columns = first[:, None] + np.arange(width)
-        identity = len(matrix) == source and np.array_equal(matrix, np.eye(source, dtype=np.float32))
-        return cls(first, np.ascontiguousarray(np.take_along_axis(matrix, columns, axis=1).T), identity)
+        identity = len(matrix) == source and np.array_equal(
+            matrix, np.eye(source, dtype=np.float32)
+        )
+        return cls(
+            first, np.ascontiguousarray(np.take_along_axis(matrix, columns, axis=1).T), identity
+        )
 
     @property
     def last(self) -> NDArray[np.intp]:
@@ -71,16 +80,25 @@ class Taps:
         return Taps(self.first[targets] - offset, self.weights[:, targets])
 
     def touched(self, low: int, high: int) -> slice:
-        """The targets that any source voxel from ``low`` to ``high``, both included, has a share in."""
-        return slice(int(np.searchsorted(self.last, low)), int(np.searchsorted(self.first, high, side="right")))
+        """The targets that any source voxel from ``low`` to ``high``, both included, has a share
+        in.
+        """
+        return slice(
+            int(np.searchsorted(self.last, low)),
+            int(np.searchsorted(self.first, high, side="right")),
+        )
 
     def apply(self, image: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-        """Resample one axis (of S) of an image of any memory order; the result (T along it) keeps that order."""
+        """Resample one axis (of S) of an image of any memory order; the result (T along it) keeps
+        that order.
+        """
         axis %= image.ndim
         order = sorted(range(image.ndim), key=lambda a: -abs(image.strides[a]))
         lying = np.ascontiguousarray(image.transpose(order))
         place = order.index(axis)
-        result = np.empty([*lying.shape[:place], len(self.first), *lying.shape[place + 1 :]], dtype=np.float32)
+        result = np.empty(
+            [*lying.shape[:place], len(self.first), *lying.shape[place + 1 :]], dtype=np.float32
+        )
         rows = max(1, BLOCK // result[0].size)
         for start in range(0, len(result), rows):
             part = slice(start, start + rows)
@@ -101,7 +119,9 @@ class Taps:
 
 
 def resample(image: NDArray[Any], matrices: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
-    """Apply one matrix per axis to the last three axes of ``image`` (… X Y Z) → float32 (… X' Y' Z')."""
+    """Apply one matrix per axis to the last three axes of ``image`` (… X Y Z) → float32 (… X' Y'
+    Z').
+    """
     return resample_by(image, tuple(Taps.of(matrix) for matrix in matrices))
 
 

@@ -1,4 +1,6 @@
-"""What every chart is built from: axes with round ticks, the frame, the legend, the figure around a drawing."""
+"""What every chart is built from: axes with round ticks, the frame, the legend, the figure around a
+drawing.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -21,14 +23,19 @@ class Axis:
         round_out: move the ends outwards to ticks.
     """
 
-    def __init__(self, low: float, high: float, start: float, end: float, *, round_out: bool = False) -> None:
+    def __init__(
+        self, low: float, high: float, start: float, end: float, *, round_out: bool = False
+    ) -> None:
         if high <= low:
             low, high = low - 0.5, high + 0.5
         raw = (high - low) / 5
         power = 10.0 ** math.floor(math.log10(raw))
         self.step = power * min((1, 2, 5, 10), key=lambda nice: (nice * power < raw * 0.999, nice))
         if round_out:
-            low, high = math.floor(low / self.step + 1e-9) * self.step, math.ceil(high / self.step - 1e-9) * self.step
+            low, high = (
+                math.floor(low / self.step + 1e-9) * self.step,
+                math.ceil(high / self.step - 1e-9) * self.step,
+            )
         self.low, self.high, self.start, self.end = low, high, start, end
 
     def place(self, value: float) -> float:
@@ -49,17 +56,24 @@ class Axis:
     @property
     def ticks(self) -> list[float]:
         """Round values on the axis, ascending."""
-        first, last = math.ceil(self.low / self.step - 1e-9), math.floor(self.high / self.step + 1e-9)
+        first, last = (
+            math.ceil(self.low / self.step - 1e-9),
+            math.floor(self.high / self.step + 1e-9),
+        )
         return [index * self.step for index in range(first, last + 1)]
 
 
 def frame(x_axis: Axis | None, y_axis: Axis, x_label: str) -> Html:
-    """Grid lines and labels of a chart ``WIDTH`` × ``HEIGHT``; without an x axis, its base line alone."""
+    """Grid lines and labels of a chart ``WIDTH`` × ``HEIGHT``; without an x axis, its base line
+    alone.
+    """
     parts = []
     for value in y_axis.ticks:
         y = f"{y_axis.place(value):.1f}"
         parts.append(tag("line", class_="grid", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y))
-        parts.append(tag("text", y_axis.text(value), x=LEFT - 7, y=f"{float(y) + 4:.1f}", text_anchor="end"))
+        parts.append(
+            tag("text", y_axis.text(value), x=LEFT - 7, y=f"{float(y) + 4:.1f}", text_anchor="end")
+        )
     base = HEIGHT - BOTTOM
     if x_axis is not None:
         for value in x_axis.ticks:
@@ -67,14 +81,27 @@ def frame(x_axis: Axis | None, y_axis: Axis, x_label: str) -> Html:
             parts.append(tag("line", class_="axis", x1=x, x2=x, y1=base, y2=base + 4))
             parts.append(tag("text", x_axis.text(value), x=x, y=base + 18, text_anchor="middle"))
     parts.append(tag("line", class_="axis", x1=LEFT, x2=WIDTH - RIGHT, y1=base, y2=base))
-    parts.append(tag("text", x_label, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 8, text_anchor="middle", class_="label"))
+    parts.append(
+        tag(
+            "text",
+            x_label,
+            x=(LEFT + WIDTH - RIGHT) / 2,
+            y=HEIGHT - 8,
+            text_anchor="middle",
+            class_="label",
+        )
+    )
     return join(*parts)
 
 
-def drawing(title: str, parts: Iterable[Html], *, described: str = "", height: int = HEIGHT) -> Html:
+def drawing(
+    title: str, parts: Iterable[Html], *, described: str = "", height: int = HEIGHT
+) -> Html:
     """The SVG itself, ``WIDTH`` wide, with its accessible name and description."""
     description = tag("desc", described) if described else ""
-    return tag("svg", tag("title", title), description, *parts, viewBox=f"0 0 {WIDTH} {height}", role="img")
+    return tag(
+        "svg", tag("title", title), description, *parts, viewBox=f"0 0 {WIDTH} {height}", role="img"
+    )
 
 
 def legend(names: Sequence[str], *, dots: bool = False) -> Html:
@@ -84,16 +111,42 @@ def legend(names: Sequence[str], *, dots: bool = False) -> Html:
         mark = (
             tag("circle", class_=f"spot c{index % COLOURS}", cx=8, cy=6, r=4)
             if dots
-            else tag("line", class_=f"line c{index % COLOURS}", x1=0, x2=26, y1=6, y2=6, stroke_dasharray=DASHES[index % COLOURS] or None)
+            else tag(
+                "line",
+                class_=f"line c{index % COLOURS}",
+                x1=0,
+                x2=26,
+                y1=6,
+                y2=6,
+                stroke_dasharray=DASHES[index % COLOURS] or None,
+            )
         )
         width = 16 if dots else 26
-        entries.append(tag("li", tag("svg", mark, viewBox=f"0 0 {width} 12", width=width, height=12, aria_hidden="true"), name))
+        entries.append(
+            tag(
+                "li",
+                tag(
+                    "svg",
+                    mark,
+                    viewBox=f"0 0 {width} 12",
+                    width=width,
+                    height=12,
+                    aria_hidden="true",
+                ),
+                name,
+            )
+        )
     return tag("ul", *entries, class_="legend")
 
 
 def chart(title: str, y_label: str, *content: object) -> Html:
     """A figure: heading, what its y axis shows, the drawing and what stands below it."""
-    return tag("figure", tag("figcaption", tag("b", title), tag("span", y_label, class_="quiet")), *content, class_="chart")
+    return tag(
+        "figure",
+        tag("figcaption", tag("b", title), tag("span", y_label, class_="quiet")),
+        *content,
+        class_="chart",
+    )
 
 
 def no_data(title: str, y_label: str) -> Html:

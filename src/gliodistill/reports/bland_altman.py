@@ -5,12 +5,26 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gliodistill.reports.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, chart, drawing, frame, minus, no_data
+from gliodistill.reports.axes import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Axis,
+    chart,
+    drawing,
+    frame,
+    minus,
+    no_data,
+)
 from gliodistill.reports.markup import Html, tag
 
 
 class Agreement(NamedTuple):
-    """Bias and 95 % limits of agreement (Bland & Altman 1986): mean ± 1.96 sample standard deviations.
+    """Bias and 95 % limits of agreement (Bland & Altman 1986): mean ± 1.96 sample standard
+    deviations.
 
     Attributes:
         bias: mean of ``measured - reference``.
@@ -64,23 +78,40 @@ def bland_altman_chart(
     ends = [0.0, *(value for _, value in lines), *(difference for _, _, difference in pairs)]
     x_axis = Axis(0.0, 1.04 * max(max(mean for _, mean, _ in pairs), 1e-3), LEFT, WIDTH - RIGHT)
     y_axis = Axis(min(ends), max(ends), HEIGHT - BOTTOM, TOP, round_out=True)
-    parts = [frame(x_axis, y_axis, f"mean of {labels[0]} and {labels[1]}, {unit}"), _level(y_axis, 0.0, "axis")]
-    parts += [_level(y_axis, value, "bias c0" if name == "mean" else "limit c1") for name, value in lines]
+    parts = [
+        frame(x_axis, y_axis, f"mean of {labels[0]} and {labels[1]}, {unit}"),
+        _level(y_axis, 0.0, "axis"),
+    ]
+    parts += [
+        _level(y_axis, value, "bias c0" if name == "mean" else "limit c1") for name, value in lines
+    ]
     for order, mean, difference in pairs:
         name = f"{studies[order]}: " if studies else ""
         text = f"{name}{labels[0]} {measured[order]:.1f}, {labels[1]} {reference[order]:.1f} {unit}"
         place = {"cx": f"{x_axis.place(mean):.1f}", "cy": f"{y_axis.place(difference):.1f}"}
         parts.append(tag("circle", tag("title", text), class_="strip c0", r=3, **place))
     for name, value in lines:
-        # Limits are named on their inner side, for outside may be no room; the mean on its side away from zero.
+        # Limits are named on their inner side, for outside may be no room; the mean on its side
+        # away from zero.
         below = value == found.high or (name == "mean" and value < 0)
         height = f"{y_axis.place(value) + (13 if below else -5):.1f}"
-        parts.append(tag("text", f"{name} {_signed(value)}", x=WIDTH - RIGHT, y=height, text_anchor="end", class_="level"))
+        parts.append(
+            tag(
+                "text",
+                f"{name} {_signed(value)}",
+                x=WIDTH - RIGHT,
+                y=height,
+                text_anchor="end",
+                class_="level",
+            )
+        )
     words = f"Bias {_signed(found.bias)} {unit}"
     if found.low is not None and found.high is not None:
         words += f", 95 % limits of agreement {_signed(found.low)} to {_signed(found.high)} {unit}"
     words += f", n = {len(pairs)}."
-    return chart(title, y_label, drawing(title, parts, described=words), tag("p", words, class_="quiet"))
+    return chart(
+        title, y_label, drawing(title, parts, described=words), tag("p", words, class_="quiet")
+    )
 
 
 def _level(axis: Axis, value: float, kind: str) -> Html:

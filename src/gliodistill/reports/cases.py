@@ -1,4 +1,6 @@
-"""The worst and the best studies of an evaluation, with what was predicted and what is true outlined."""
+"""The worst and the best studies of an evaluation, with what was predicted and what is true
+outlined.
+"""
 
 from dataclasses import dataclass
 from statistics import fmean
@@ -18,7 +20,9 @@ from gliodistill.studies.sequence import Sequence
 
 WORST, BEST = 4, 2
 PREFERRED = (Sequence.T1CE, Sequence.FLAIR, Sequence.T2, Sequence.T1)
-"""The first two that a study has are drawn: one shows the enhancing core best, the other the whole tumour."""
+"""The first two that a study has are drawn: one shows the enhancing core best, the other the whole
+tumour.
+"""
 ROWS = ("dice", "hd95_mm", "prediction_ml", "truth_ml")
 
 
@@ -44,7 +48,11 @@ def rank_studies(scores: Scores) -> list[tuple[str, float]]:
     means = {
         study: fmean(values)
         for study, regions in scores.studies.items()
-        if (values := [value for region in regions.values() if (value := region["dice"]) is not None])
+        if (
+            values := [
+                value for region in regions.values() if (value := region["dice"]) is not None
+            ]
+        )
     }
     return sorted(means.items(), key=lambda item: (item[1], item[0]))
 
@@ -52,7 +60,8 @@ def rank_studies(scores: Scores) -> list[tuple[str, float]]:
 def case_figures(scores: Scores, pairs: Pairs) -> list[Case]:
     """Figures of the worst and the best studies, one study in memory at a time.
 
-    A study whose files can no longer be read is shown as far as it goes: without its images, or as a line that says so.
+    A study whose files can no longer be read is shown as far as it goes: without its images, or as
+    a line that says so.
 
     Args:
         scores: of ``pairs``.
@@ -66,7 +75,9 @@ def case_figures(scores: Scores, pairs: Pairs) -> list[Case]:
     cases = []
     for kind, place, study, mean in track(chosen, "drawing cases"):
         anchor = f"{kind.lower()}-{place}"
-        figure = _figure(by_id[study], pairs, scores, f"{kind} {place}: {study}", f"mean Dice {mean:.3f}", anchor)
+        figure = _figure(
+            by_id[study], pairs, scores, f"{kind} {place}: {study}", f"mean Dice {mean:.3f}", anchor
+        )
         cases.append(Case(study, kind, anchor, figure))
     return cases
 
@@ -76,13 +87,29 @@ def _figure(pair: Pair, pairs: Pairs, scores: Scores, title: str, note: str, anc
     try:
         truth = read_labels(pair.truth.path, pair.truth.channel).canonical()
         prediction = read_labels(pair.prediction.path, pair.prediction.channel).canonical()
-        layers = {TRUTH: pairs.truth_labels.to_regions(truth.data), "Prediction": pairs.prediction_labels.to_regions(prediction.data)}
+        layers = {
+            TRUTH: pairs.truth_labels.to_regions(truth.data),
+            "Prediction": pairs.prediction_labels.to_regions(prediction.data),
+        }
         images, lacking = _images(pair, truth)
-        figure = outlined_figure(images or _label_picture(truth, layers), layers, title, note=note, below=[lacking, table], id=anchor)
+        figure = outlined_figure(
+            images or _label_picture(truth, layers),
+            layers,
+            title,
+            note=note,
+            below=[lacking, table],
+            id=anchor,
+        )
     except GliodistillError:
         # The reason would name a folder; what was scored stays true all the same.
         note = f"{note}; its label maps can no longer be read"
-        return tag("figure", tag("figcaption", tag("b", title), tag("span", note, class_="quiet")), table, class_="study", id=anchor)
+        return tag(
+            "figure",
+            tag("figcaption", tag("b", title), tag("span", note, class_="quiet")),
+            table,
+            class_="study",
+            id=anchor,
+        )
     return figure
 
 
@@ -97,20 +124,34 @@ def _images(pair: Pair, truth: Volume) -> tuple[dict[str, Volume], Html]:
             continue
         if image.same_grid(truth):
             images[str(sequence)] = image
-    return images, Html("") if images else tag("p", "No image can be read: outlines on the label maps.", class_="quiet")
+    return images, (
+        Html("")
+        if images
+        else tag("p", "No image can be read: outlines on the label maps.", class_="quiet")
+    )
 
 
 def _label_picture(truth: Volume, layers: dict[str, Regions]) -> dict[str, Volume]:
-    """A grey picture of the labels themselves: the more regions hold a voxel, the brighter; what is only predicted is darkest."""
+    """A grey picture of the labels themselves: the more regions hold a voxel, the brighter; what is
+    only predicted is darkest.
+    """
     grey = 2.0 * layers[TRUTH].sum(axis=0, dtype=np.float32) + layers["Prediction"].any(axis=0)
     return {"labels": truth.with_data(grey)}
 
 
 def _measures(scores: Scores, study: str) -> Html:
     regions = scores.studies[study]
-    head = tag("tr", tag("td"), *(tag("th", region, scope="col", class_="number") for region in regions))
+    head = tag(
+        "tr", tag("td"), *(tag("th", region, scope="col", class_="number") for region in regions)
+    )
     rows = []
     for metric in ROWS:
-        cells = [tag("td", shown(metric, values[metric]), class_="number") for values in regions.values()]
+        cells = [
+            tag("td", shown(metric, values[metric]), class_="number") for values in regions.values()
+        ]
         rows.append(tag("tr", tag("th", heading(metric), scope="row"), *cells))
-    return tag("div", tag("table", tag("thead", head), tag("tbody", *rows), class_="measures"), class_="wide")
+    return tag(
+        "div",
+        tag("table", tag("thead", head), tag("tbody", *rows), class_="measures"),
+        class_="wide",
+    )

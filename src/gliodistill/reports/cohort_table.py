@@ -8,7 +8,8 @@ from gliodistill.reports.sorting import Column, share, sortable_table
 from gliodistill.reports.summary import heading, measured, shown
 
 OVERVIEW = ("dice", "hd95_mm", "truth_ml")
-"""Of each region, side by side in the first view; every other view is one region with all metrics."""
+"""Of each region, side by side in the first view; every other view is one region with all metrics.
+"""
 FEW_REGIONS = 3
 """With more of them the overview leaves the volume out: it has to fit on paper."""
 
@@ -31,9 +32,24 @@ def cohort_table(scores: Scores, cases: Mapping[str, str] | None = None) -> Html
     for study in sorted(scores.studies):
         anchor = (cases or {}).get(study)
         name = tag("a", study, href=f"#{anchor}") if anchor else study
-        rows.append([name, *(_cell(metric, scores.studies[study][region][metric]) for region, metric in places)])
+        rows.append(
+            [
+                name,
+                *(
+                    _cell(metric, scores.studies[study][region][metric])
+                    for region, metric in places
+                ),
+            ]
+        )
     failed = [(study, f"failed: {scores.failed[study]}") for study in sorted(scores.failed)]
-    return sortable_table(columns, rows, views=("Overview", *regions), pinned=failed, caption="Scores of every study", id="cohort")
+    return sortable_table(
+        columns,
+        rows,
+        views=("Overview", *regions),
+        pinned=failed,
+        caption="Scores of every study",
+        id="cohort",
+    )
 
 
 def _cell(metric: str, value: float | None) -> Html | str:

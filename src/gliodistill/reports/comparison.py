@@ -19,14 +19,18 @@ from gliodistill.reports.sorting import SORTING, Column, sortable_table
 from gliodistill.reports.tables import settings_table, tiles
 
 MOST_PAIRS = 6
-"""Above so many pairs the verdicts are a table, and strata are shown for the pairs of the best-ranked model alone."""
+"""Above so many pairs the verdicts are a table, and strata are shown for the pairs of the
+best-ranked model alone.
+"""
 LONG = 200
 """Letters of one line of provenance; the scores hold the rest."""
 MIN_FOR_INTERVAL = 5
 """Below so many studies a stratum's interval is not shown."""
 
 
-def write_comparison_report(path: str | PathLike[str], comparison: Comparison, sources: Mapping[str, str]) -> None:
+def write_comparison_report(
+    path: str | PathLike[str], comparison: Comparison, sources: Mapping[str, str]
+) -> None:
     """Write the page: one HTML file without anything around it.
 
     Args:
@@ -65,24 +69,44 @@ def _verdicts(comparison: Comparison) -> list[object]:
     counted = [_counted(contrasts) for _, contrasts in verdicts]
     warnings = [tag("p", tag("b", line)) for line in cautions(comparison)]
     if len(verdicts) > MOST_PAIRS:
-        columns = [Column("Question", number=False), Column("Answer", number=False), Column("Where", number=False)]
-        rows = [(said.question, said.word, count) for (said, _), count in zip(verdicts, counted, strict=True)]
-        return [sortable_table(columns, rows, caption="Verdicts", id="verdicts"), *warnings, method(comparison)]
-    answers = [(said.question, said.word, count) for (said, _), count in zip(verdicts, counted, strict=True)]
+        columns = [
+            Column("Question", number=False),
+            Column("Answer", number=False),
+            Column("Where", number=False),
+        ]
+        rows = [
+            (said.question, said.word, count)
+            for (said, _), count in zip(verdicts, counted, strict=True)
+        ]
+        return [
+            sortable_table(columns, rows, caption="Verdicts", id="verdicts"),
+            *warnings,
+            method(comparison),
+        ]
+    answers = [
+        (said.question, said.word, count)
+        for (said, _), count in zip(verdicts, counted, strict=True)
+    ]
     words = [tag("p", tag("b", said.sentence), " ", said.details) for said, _ in verdicts]
     return [tiles(answers), *words, *warnings, tag("p", method(comparison), class_="quiet")]
 
 
 def _counted(contrasts: Sequence[Contrast]) -> str:
-    words = {"first": "better in", "second": "worse in", "unclear": "unclear in", "open": "no difference shown in"}
+    words = {
+        "first": "better in",
+        "second": "worse in",
+        "unclear": "unclear in",
+        "open": "no difference shown in",
+    }
     counts = {kind: sum(one.outcome == kind for one in contrasts) for kind in words}
     return ", ".join(f"{words[kind]} {count}" for kind, count in counts.items() if count)
 
 
 def _differences(comparison: Comparison) -> list[object]:
     parts: list[object] = [
-        "First less second model: mean over the studies that both have, with its 95 % bootstrap interval; filled where the interval "
-        "leaves zero out. Right is better for the first. p: Wilcoxon, corrected."
+        "First less second model: mean over the studies that both have, with its 95 % bootstrap"
+        " interval; filled where the interval leaves zero out. Right is better for the first. p:"
+        " Wilcoxon, corrected."
     ]
     several = len(comparison.pairs) > 1
     for metric in comparison.metrics:
@@ -117,23 +141,35 @@ def _ranking(comparison: Comparison) -> list[object]:
         for one in ranking.standings
     ]
     words = (
-        f"As in the BraTS challenges since 2017: on each of {ranking.patients} patients the models are ranked in every region and metric "
-        f"({ranking.cells} rankings; 1 is best, equal values share their mean rank), and the mean rank decides. Intervals and positions "
-        "over 10 000 bootstrap resamples of the patients."
+        f"As in the BraTS challenges since 2017: on each of {ranking.patients} patients the models"
+        f" are ranked in every region and metric ({ranking.cells} rankings; 1 is best, equal values"
+        " share their mean rank), and the mean rank decides. Intervals and positions over 10 000"
+        " bootstrap resamples of the patients."
     )
     if ranking.failed:
-        words += f" A model that failed on a patient is last there: {ranking.failed} of the rankings."
+        words += (
+            f" A model that failed on a patient is last there: {ranking.failed} of the rankings."
+        )
     if ranking.left_out:
         words += f" {ranking.left_out} rankings are left out, being undefined in some model."
     tested = [
-        f"{a} and {b}: p {p_words(p)}" + (f", corrected {p_words(ranking.holm_p[a, b])}" if len(ranking.p_values) > 1 else "")
+        f"{a} and {b}: p {p_words(p)}"
+        + (f", corrected {p_words(ranking.holm_p[a, b])}" if len(ranking.p_values) > 1 else "")
         for (a, b), p in ranking.p_values.items()
     ]
-    listed = tag("ul", *(tag("li", line) for line in tested)) if len(tested) > 1 else tag("p", f"{tested[0]}.")
+    listed = (
+        tag("ul", *(tag("li", line) for line in tested))
+        if len(tested) > 1
+        else tag("p", f"{tested[0]}.")
+    )
     return [
         sortable_table(columns, rows, caption="Ranking", id="ranking"),
         tag("p", words, class_="quiet"),
-        tag("p", tag("b", "Equal mean ranks?"), " Patients’ ranks exchanged between two models at random; two-sided."),
+        tag(
+            "p",
+            tag("b", "Equal mean ranks?"),
+            " Patients’ ranks exchanged between two models at random; two-sided.",
+        ),
         listed,
     ]
 
@@ -144,11 +180,17 @@ def _studies(comparison: Comparison) -> list[object]:
         fact = FACTS[metric]
         for region in comparison.regions:
             found = {
-                id: {name: value for name in comparison.models if (value := comparison.value(name, id, region, metric)) is not None}
+                id: {
+                    name: value
+                    for name in comparison.models
+                    if (value := comparison.value(name, id, region, metric)) is not None
+                }
                 for id in comparison.studies
             }
             whole = {id: row for id, row in found.items() if len(row) == len(comparison.models)}
-            share = not fact.unit and all(0 <= value <= 1 for row in whole.values() for value in row.values())
+            share = not fact.unit and all(
+                0 <= value <= 1 for row in whole.values() for value in row.values()
+            )
             charts.append(
                 paired_chart(
                     {name: [row[name] for row in whole.values()] for name in comparison.models},
@@ -167,10 +209,15 @@ def _strata(comparison: Comparison) -> list[object]:
     if not comparison.strata:
         return []
     best = comparison.ranking.standings[0].model
-    pairs = comparison.pairs if len(comparison.pairs) <= MOST_PAIRS else tuple(pair for pair in comparison.pairs if best in pair)
+    pairs = (
+        comparison.pairs
+        if len(comparison.pairs) <= MOST_PAIRS
+        else tuple(pair for pair in comparison.pairs if best in pair)
+    )
     words = (
-        "Differences within kinds of studies, without tests: of many groups one would differ by chance. "
-        f"Below {FEW} studies intervals are too narrow; below {MIN_FOR_INTERVAL} none is shown."
+        "Differences within kinds of studies, without tests: of many groups one would differ by"
+        f" chance. Below {FEW} studies intervals are too narrow; below {MIN_FOR_INTERVAL} none is"
+        " shown."
     )
     if pairs != comparison.pairs:
         words += f" Pairs with {best} alone; all are in the JSON."
@@ -188,26 +235,48 @@ def _strata(comparison: Comparison) -> list[object]:
                 if (one.first, one.second, one.region, one.metric) == (*pair, region, metric)
             ]
             rows = [
-                (f"{one.region}: {pair_name(one)}" if len(pairs) > 1 else one.region, name, one, str(one.n))
+                (
+                    f"{one.region}: {pair_name(one)}" if len(pairs) > 1 else one.region,
+                    name,
+                    one,
+                    str(one.n),
+                )
                 for name, one in cells
                 if one.n >= MIN_FOR_INTERVAL
             ]
             few = sorted({f"{name} ({one.n})" for name, one in cells if one.n < MIN_FOR_INTERVAL})
             figure = contrast_forest(metric, rows, _sides(comparison), "n")
-            figures.append(join(figure, tag("p", f"Too few studies: {', '.join(few)}.", class_="quiet") if few else ""))
-        parts += [tag("h3", title), tag("div", *(tag("div", figure) for figure in figures), class_="columns")]
+            figures.append(
+                join(
+                    figure,
+                    tag("p", f"Too few studies: {', '.join(few)}.", class_="quiet") if few else "",
+                )
+            )
+        parts += [
+            tag("h3", title),
+            tag("div", *(tag("div", figure) for figure in figures), class_="columns"),
+        ]
     return parts
 
 
 def _counting(comparison: Comparison) -> list[object]:
-    rows = [(name, id, reason) for name, scores in comparison.models.items() for id, reason in sorted(scores.failed.items())]
+    rows = [
+        (name, id, reason)
+        for name, scores in comparison.models.items()
+        for id, reason in sorted(scores.failed.items())
+    ]
     parts: list[object] = [
-        "A study that a model failed on is left out of its paired differences; in the ranking the model is last on it. A value that is "
-        "undefined under the rules in either of two models is left out of their difference. Both are counted beside all numbers."
+        "A study that a model failed on is left out of its paired differences; in the ranking the"
+        " model is last on it. A value that is undefined under the rules in either of two models is"
+        " left out of their difference. Both are counted beside all numbers."
     ]
     if not rows:
         return [*parts, f"Here every model has scores for all {len(comparison.studies)} studies."]
-    columns = [Column("Model", number=False), Column("Study", number=False), Column("Why it failed", number=False)]
+    columns = [
+        Column("Model", number=False),
+        Column("Study", number=False),
+        Column("Why it failed", number=False),
+    ]
     return [*parts, sortable_table(columns, rows, caption="Failed studies", id="failed")]
 
 
@@ -217,13 +286,26 @@ def _settings(comparison: Comparison, sources: Mapping[str, str]) -> list[object
         "rules": f"{rules.name} for {rules.task}",
         "what they mean": rules.text,
         "metrics": ", ".join(FACTS[metric].title for metric in comparison.metrics),
-        "interval": "percentile bootstrap of the mean difference over studies, 10 000 resamples, 95 %",
-        "test": "Wilcoxon signed-rank, two-sided, equal pairs left out; exact where few studies differ",
+        "interval": (
+            "percentile bootstrap of the mean difference over studies, 10 000 resamples, 95 %"
+        ),
+        "test": (
+            "Wilcoxon signed-rank, two-sided, equal pairs left out; exact where few studies differ"
+        ),
         "correction": f"Holm over {comparison.tests} tests: every pair, region and metric",
-        "ranking test": "exchange of patients’ ranks between two models, two-sided: all ways, or 100 000 drawn ones",
-        "versions": f"gliodistill {__version__}, python {platform.python_version()}, numpy {np.__version__}, scipy {_scipy()}",
+        "ranking test": (
+            "exchange of patients’ ranks between two models, two-sided: all ways, or 100 000 drawn"
+            " ones"
+        ),
+        "versions": (
+            f"gliodistill {__version__}, python {platform.python_version()}, numpy"
+            f" {np.__version__}, scipy {_scipy()}"
+        ),
     }
-    origins = {name: "; ".join([sources[name], *_provenance(comparison, name)]) for name in comparison.models}
+    origins = {
+        name: "; ".join([sources[name], *_provenance(comparison, name)])
+        for name in comparison.models
+    }
     return [settings_table(settings, "Method"), settings_table(origins, "Models")]
 
 

@@ -23,7 +23,9 @@ COLUMNS = (
     Column("r", hint="matched-pairs rank-biserial correlation"),
     Column("d_z", hint="Cohen’s d of paired differences"),
     Column("Better / equal / worse", hint="studies, for the first model"),
-    Column("Left out", number=False, hint="studies that one of the two failed on or has no value for"),
+    Column(
+        "Left out", number=False, hint="studies that one of the two failed on or has no value for"
+    ),
 )
 
 
@@ -32,18 +34,23 @@ def numbers_table(contrasts: Iterable[Contrast]) -> Html:
     rows = sorted((_row(one) for one in contrasts), key=lambda row: row[0])
     same = 1 if len({row[0] for row in rows}) == 1 else 0  # one pair needs no column that names it
     return join(
-        sortable_table(COLUMNS[same:], [row[same:] for row in rows], caption="All comparisons", id="numbers"),
+        sortable_table(
+            COLUMNS[same:], [row[same:] for row in rows], caption="All comparisons", id="numbers"
+        ),
         tag(
             "p",
-            "r: matched-pairs rank-biserial correlation, −1 to 1; d_z: mean difference over the standard deviation of the differences. "
-            "Both carry the sign of the difference. Better, equal, worse: studies, for the first model. Left out: studies that one of "
-            "the two failed on or has no value for.",
+            "r: matched-pairs rank-biserial correlation, −1 to 1; d_z: mean difference over the"
+            " standard deviation of the differences. Both carry the sign of the difference. Better,"
+            " equal, worse: studies, for the first model. Left out: studies that one of the two"
+            " failed on or has no value for.",
             class_="quiet",
         ),
     )
 
 
-def contrast_forest(metric: str, rows: Sequence[tuple[str, str, Contrast, str]], sides: tuple[str, str], note: str) -> Html:
+def contrast_forest(
+    metric: str, rows: Sequence[tuple[str, str, Contrast, str]], sides: tuple[str, str], note: str
+) -> Html:
     """Differences in one metric with their intervals; right is better for the first model.
 
     Args:
@@ -54,11 +61,14 @@ def contrast_forest(metric: str, rows: Sequence[tuple[str, str, Contrast, str]],
     """
     fact = FACTS[metric]
     estimates = [
-        Estimate(name, *one.difference[:3], note=text, group=group) for group, name, one, text in rows if one.difference is not None
+        Estimate(name, *one.difference[:3], note=text, group=group)
+        for group, name, one, text in rows
+        if one.difference is not None
     ]
     return forest_table(
         estimates,
-        f"{fact.title[0].upper()}{fact.title[1:]}{f', {fact.unit}' if fact.unit else ''}, {fact.better} is better",
+        f"{fact.title[0].upper()}{fact.title[1:]}{f', {fact.unit}' if fact.unit else ''},"
+        f" {fact.better} is better",
         estimate="Difference [95 %]",
         note=note,
         decimals=_decimals(metric),
@@ -89,8 +99,14 @@ def _row(one: Contrast) -> list[str]:
             "–" if one.rank_biserial is None else minus(f"{one.rank_biserial:+.2f}"),
             "–" if one.dz is None else minus(f"{one.dz:+.2f}"),
         ]
-    means = ["–" if mean is None else f"{mean:{form}}" for mean in (one.first_mean, one.second_mean)]
-    left_out = [f"{count} {why}" for count, why in ((one.failed, "failed"), (one.undefined, "undefined")) if count]
+    means = [
+        "–" if mean is None else f"{mean:{form}}" for mean in (one.first_mean, one.second_mean)
+    ]
+    left_out = [
+        f"{count} {why}"
+        for count, why in ((one.failed, "failed"), (one.undefined, "undefined"))
+        if count
+    ]
     return [
         pair_name(one),
         one.region,

@@ -36,7 +36,8 @@ class Box:
 
     Attributes:
         median, low, high: median and quartiles (linear interpolation).
-        whisker_low, whisker_high: the outermost values within 1.5 interquartile ranges of the quartiles.
+        whisker_low, whisker_high: the outermost values within 1.5 interquartile ranges of the
+        quartiles.
         mean: arithmetic mean.
         fence: three interquartile ranges above the upper quartile: what lies beyond is "far out".
     """
@@ -55,22 +56,36 @@ class Box:
         low, median, high = (float(v) for v in np.percentile(values, (25, 50, 75)))
         reach = 1.5 * (high - low)
         within = [value for value in values if low - reach <= value <= high + reach]
-        return cls(median, low, high, min(within), max(within), math.fsum(values) / len(values), high + 2 * reach)
+        return cls(
+            median,
+            low,
+            high,
+            min(within),
+            max(within),
+            math.fsum(values) / len(values),
+            high + 2 * reach,
+        )
 
 
 def distribution_chart(
-    groups: Groups, title: str, y_label: str, *, y_range: tuple[float, float] | None = None, studies: Sequence[str] = ()
+    groups: Groups,
+    title: str,
+    y_label: str,
+    *,
+    y_range: tuple[float, float] | None = None,
+    studies: Sequence[str] = (),
 ) -> Html:
     """Box and strip plots side by side, e.g. per region, or per region and model.
 
-    The box spans the quartiles, its line is the median, the diamond the mean; whiskers as Tukey's. Below five
-    values there is no box. Above 300 only the dots beyond the whiskers are drawn (the description says so).
-    Without ``y_range`` the axis ends at the largest value that is not far out of every group; what lies beyond is
-    a triangle at the edge, and counted below: one penalty of 374 mm must not flatten everything else.
+    The box spans the quartiles, its line is the median, the diamond the mean; whiskers as Tukey's.
+    Below five values there is no box. Above 300 only the dots beyond the whiskers are drawn (the
+    description says so). Without ``y_range`` the axis ends at the largest value that is not far out
+    of every group; what lies beyond is a triangle at the edge, and counted below: one penalty of
+    374 mm must not flatten everything else.
 
     Args:
-        groups: (group, [(name, values), …]), every group with the same names in the same order; values that are
-            not finite are left out.
+        groups: (group, [(name, values), …]), every group with the same names in the same order;
+            values that are not finite are left out.
         title: above the chart.
         y_label: what the axis shows, with the unit.
         y_range: fixed ends of the axis.
@@ -92,18 +107,41 @@ def distribution_chart(
     for position, (group, series) in enumerate(groups):
         shown = max(sum(map(math.isfinite, values)) for _, values in series)
         middle = f"{LEFT + (position + 0.5) * slot:.1f}"
-        parts.append(tag("text", group, x=middle, y=HEIGHT - BOTTOM + 19, text_anchor="middle", class_="label"))
-        parts.append(tag("text", f"n = {shown}", x=middle, y=HEIGHT - BOTTOM + 35, text_anchor="middle"))
+        parts.append(
+            tag(
+                "text",
+                group,
+                x=middle,
+                y=HEIGHT - BOTTOM + 19,
+                text_anchor="middle",
+                class_="label",
+            )
+        )
+        parts.append(
+            tag("text", f"n = {shown}", x=middle, y=HEIGHT - BOTTOM + 35, text_anchor="middle")
+        )
     for order, ((group, index, found), box) in enumerate(zip(members, boxes, strict=True)):
         if box is None:
             continue
         centre = LEFT + (order // len(names) + 0.5) * slot + (index - (len(names) - 1) / 2) * step
         if len(found) >= MIN_FOR_BOX:
             parts.append(_box(box, y_axis, centre, half, index))
-        drawn = [(v, at) for v, at in found if len(found) <= MAX_DOTS or not box.whisker_low <= v <= box.whisker_high]
+        drawn = [
+            (v, at)
+            for v, at in found
+            if len(found) <= MAX_DOTS or not box.whisker_low <= v <= box.whisker_high
+        ]
         places = _swarm([y_axis.place(value) for value, _ in drawn], half)
         for (value, at), offset in zip(drawn, places, strict=True):
-            name = ", ".join(word for word in (studies[at] if studies else "", names[index] if len(names) > 1 else "", group) if word)
+            name = ", ".join(
+                word
+                for word in (
+                    studies[at] if studies else "",
+                    names[index] if len(names) > 1 else "",
+                    group,
+                )
+                if word
+            )
             parts.append(_dot(f"{name}: {number(value)}", centre + offset, value, y_axis, index))
     notes = _notes(members, names, y_axis)
     return chart(
@@ -124,7 +162,9 @@ def _ends(values: Sequence[float], boxes: Sequence[Box]) -> tuple[float, float]:
 def _box(box: Box, axis: Axis, centre: float, half: float, index: int) -> Html:
     def level(value: float, reach: float, kind: str | None = None) -> Html:
         y = f"{axis.place(value):.1f}"
-        return tag("line", class_=kind, x1=f"{centre - reach:.1f}", x2=f"{centre + reach:.1f}", y1=y, y2=y)
+        return tag(
+            "line", class_=kind, x1=f"{centre - reach:.1f}", x2=f"{centre + reach:.1f}", y1=y, y2=y
+        )
 
     def upright(start: float, end: float) -> Html:
         x = f"{centre:.1f}"
@@ -138,7 +178,14 @@ def _box(box: Box, axis: Axis, centre: float, half: float, index: int) -> Html:
         upright(box.low, box.whisker_low),
         level(box.whisker_high, half * 0.4),
         level(box.whisker_low, half * 0.4),
-        tag("rect", x=f"{centre - half:.1f}", y=f"{top:.1f}", width=f"{2 * half:.1f}", height=f"{max(bottom - top, 0.5):.1f}", rx=2),
+        tag(
+            "rect",
+            x=f"{centre - half:.1f}",
+            y=f"{top:.1f}",
+            width=f"{2 * half:.1f}",
+            height=f"{max(bottom - top, 0.5):.1f}",
+            rx=2,
+        ),
         level(box.median, half, "median"),
         tag("path", d=diamond, class_="diamond"),
         class_=f"box c{index % COLOURS}",
@@ -150,7 +197,9 @@ def _dot(name: str, x: float, value: float, axis: Axis, index: int) -> Html:
     if axis.holds(value):
         return tag("circle", tag("title", name), class_=colour, r=DOT, cx=f"{x:.1f}", cy=f"{y:.1f}")
     tip = -8 if value > axis.high else 8
-    return tag("path", tag("title", name), class_=f"{colour} beyond", d=f"M{x - 4:.1f} {y:.1f}h8l-4 {tip}z")
+    return tag(
+        "path", tag("title", name), class_=f"{colour} beyond", d=f"M{x - 4:.1f} {y:.1f}h8l-4 {tip}z"
+    )
 
 
 def _swarm(heights: Sequence[float], half: float) -> list[float]:
@@ -158,12 +207,16 @@ def _swarm(heights: Sequence[float], half: float) -> list[float]:
     placed: list[tuple[float, float]] = []
     offsets = [0.0] * len(heights)
     width = 2 * DOT + 0.4
-    tries = [sign * step * width / 2 for step in range(int(2 * half / width) + 1) for sign in (1, -1)]
+    tries = [
+        sign * step * width / 2 for step in range(int(2 * half / width) + 1) for sign in (1, -1)
+    ]
     for order in sorted(range(len(heights)), key=lambda i: (heights[i], i)):
         y = heights[order]
         near = [(x, other) for x, other in placed if abs(other - y) < width]
         # Where a row is full, dots lie over each other: in the middle, as the first one does.
-        offsets[order] = next((x for x in tries if all(math.hypot(x - a, y - b) >= width for a, b in near)), 0.0)
+        offsets[order] = next(
+            (x for x in tries if all(math.hypot(x - a, y - b) >= width for a, b in near)), 0.0
+        )
         placed.append((offsets[order], y))
     return offsets
 
@@ -177,7 +230,11 @@ def _notes(members: Members, names: Sequence[str], axis: Axis) -> str:
         outside = [value for value, _ in found if not axis.holds(value)]
         if outside:
             name = f"{group}, {names[index]}" if len(names) > 1 else group
-            span = number(min(outside)) if min(outside) == max(outside) else f"{number(min(outside))} to {number(max(outside))}"
+            span = (
+                number(min(outside))
+                if min(outside) == max(outside)
+                else f"{number(min(outside))} to {number(max(outside))}"
+            )
             beyond.append(f"{name} {len(outside)} ({span})")
     return f"Beyond the axis: {'; '.join(beyond)}." if beyond else ""
 
@@ -185,7 +242,12 @@ def _notes(members: Members, names: Sequence[str], axis: Axis) -> str:
 def _described(members: Members, boxes: Sequence[Box | None], names: Sequence[str]) -> str:
     words = [
         f"{group}{', ' + names[index] if len(names) > 1 else ''}: "
-        + (f"n {len(found)}, median {number(box.median)}, quartiles {number(box.low)} to {number(box.high)}" if box else "no value")
+        + (
+            f"n {len(found)}, median {number(box.median)}, quartiles {number(box.low)} to"
+            f" {number(box.high)}"
+            if box
+            else "no value"
+        )
         for (group, index, found), box in zip(members, boxes, strict=True)
     ]
     if any(len(found) > MAX_DOTS for _, _, found in members):

@@ -36,8 +36,9 @@ BOUNDED = ("dice", "nsd", "sensitivity", "f1")
 """Endings of the metrics that are drawn on an axis from 0 to 1."""
 
 CALIBRATION = (
-    "A network that is right as often as it claims lies on the dashed diagonal; below it, it is too sure of the region. The area of a dot "
-    "grows with its bin’s share of the voxels. Which voxels count is said with the rules."
+    "A network that is right as often as it claims lies on the dashed diagonal; below it, it is too"
+    " sure of the region. The area of a dot grows with its bin’s share of the voxels. Which voxels"
+    " count is said with the rules."
 )
 
 
@@ -51,12 +52,14 @@ def write_evaluation_report(
 ) -> None:
     """Write one self-contained HTML page; equal input gives equal bytes.
 
-    Study ids are the only thing on it that speaks of a patient; nothing of an image's header is shown.
+    Study ids are the only thing on it that speaks of a patient; nothing of an image's header is
+    shown.
 
     Args:
         path: of the HTML file.
         scores: of one set of predictions.
-        pairs: where predictions, truths and images lie, to draw the worst and best studies; None: no pictures.
+        pairs: where predictions, truths and images lie, to draw the worst and best studies; None:
+        no pictures.
         title: heading, e.g. the model's name.
         settings: more to say about how the scores came about, besides their own provenance.
 
@@ -76,7 +79,10 @@ def write_evaluation_report(
 
 def _subtitle(scores: Scores) -> str:
     count = len(scores.studies) + len(scores.failed)
-    return f"{count} {'study' if count == 1 else 'studies'} · rules {scores.rules.name} · task {scores.rules.task}"
+    return (
+        f"{count} {'study' if count == 1 else 'studies'} · rules {scores.rules.name} · task"
+        f" {scores.rules.task}"
+    )
 
 
 def _sections(scores: Scores, pairs: Pairs | None, settings: Mapping[str, str]) -> list[Section]:
@@ -96,7 +102,9 @@ def _sections(scores: Scores, pairs: Pairs | None, settings: Mapping[str, str]) 
             sections.append(Section(f"{kind} cases", shown, columns=True))
     return [
         *sections,
-        Section("Every study", [cohort_table(replace(scores, failed=_reasons(scores, pairs)), cases)]),
+        Section(
+            "Every study", [cohort_table(replace(scores, failed=_reasons(scores, pairs)), cases)]
+        ),
         Section("Rules", [*_sentences(scores.rules.text), *_method()]),
         Section("Settings and versions", [settings_table(_settings(scores, settings))]),
     ]
@@ -106,7 +114,11 @@ def _reasons(scores: Scores, pairs: Pairs | None) -> dict[str, str]:
     """Why studies failed, without the folders of their files: their names may say more than an id."""
     reasons = dict(scores.failed)
     for pair in pairs.pairs if pairs is not None else ():
-        files = [pair.prediction.path, pair.truth.path, *([pair.probabilities] if pair.probabilities else [])]
+        files = [
+            pair.prediction.path,
+            pair.truth.path,
+            *([pair.probabilities] if pair.probabilities else []),
+        ]
         for file in files if pair.id in reasons else ():
             reasons[pair.id] = reasons[pair.id].replace(str(file), file.name)
     return reasons
@@ -114,27 +126,40 @@ def _reasons(scores: Scores, pairs: Pairs | None) -> dict[str, str]:
 
 def _few(scores: Scores) -> list[str]:
     count = len(scores.studies)
-    return [f"Only {count} studies: intervals over so few are too narrow."] if 1 < count < FEW else []
+    return (
+        [f"Only {count} studies: intervals over so few are too narrow."] if 1 < count < FEW else []
+    )
 
 
 def _distributions(scores: Scores) -> list[Html]:
     charts = []
     for metric in measured(scores):
         fact = FACTS[metric]
-        # Nearly all voxels of a head are outside every tumour: specificity is near 1 for any sane prediction.
+        # Nearly all voxels of a head are outside every tumour: specificity is near 1 for any sane
+        # prediction.
         if not fact.better or is_count(metric) or metric == "specificity":
             continue
-        groups = [(region, [("", per_study(scores, region, metric))]) for region in scores.rules.regions]
+        groups = [
+            (region, [("", per_study(scores, region, metric))]) for region in scores.rules.regions
+        ]
         label = f"{fact.better} is better"
         y_range = (0.0, 1.0) if metric.endswith(BOUNDED) else None
-        charts.append(distribution_chart(groups, heading(metric), label, y_range=y_range, studies=sorted(scores.studies)))
+        charts.append(
+            distribution_chart(
+                groups, heading(metric), label, y_range=y_range, studies=sorted(scores.studies)
+            )
+        )
     return charts
 
 
 def _volumes(scores: Scores) -> list[Html]:
     return [
         bland_altman_chart(
-            per_study(scores, region, "prediction_ml"), per_study(scores, region, "truth_ml"), region, "ml", studies=sorted(scores.studies)
+            per_study(scores, region, "prediction_ml"),
+            per_study(scores, region, "truth_ml"),
+            region,
+            "ml",
+            studies=sorted(scores.studies),
         )
         for region in scores.rules.regions
     ]
@@ -153,10 +178,12 @@ def _sentences(text: str) -> list[str]:
 
 def _method() -> list[str]:
     return [
-        "On this page: intervals of means are 95 % percentile bootstrap intervals over studies (10 000 resamples, fixed seed). "
-        "Boxes span the quartiles, whiskers reach to the outermost value within 1.5 interquartile ranges, the diamond is the mean. "
-        "Limits of agreement are mean ± 1.96 sample standard deviations of the differences (Bland and Altman 1986). "
-        "A study whose value is undefined under the rules is left out of that mean or plot, and counted by n."
+        "On this page: intervals of means are 95 % percentile bootstrap intervals over studies (10"
+        " 000 resamples, fixed seed). Boxes span the quartiles, whiskers reach to the outermost"
+        " value within 1.5 interquartile ranges, the diamond is the mean. Limits of agreement are"
+        " mean ± 1.96 sample standard deviations of the differences (Bland and Altman 1986). A"
+        " study whose value is undefined under the rules is left out of that mean or plot, and"
+        " counted by n."
     ]
 
 

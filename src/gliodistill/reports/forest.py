@@ -1,4 +1,6 @@
-"""Forest plot: estimates with their intervals against a line of no difference, as a table one can read."""
+"""Forest plot: estimates with their intervals against a line of no difference, as a table one can
+read.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +39,8 @@ def forest_table(
     worse_better: tuple[str, str] | None = None,
     lower_is_better: bool = False,
 ) -> Html:
-    """Rows of name, picture, numbers; all pictures on one scale. Intervals that leave the reference out are filled.
+    """Rows of name, picture, numbers; all pictures on one scale. Intervals that leave the reference
+    out are filled.
 
     Args:
         rows: from top to bottom.
@@ -46,7 +49,8 @@ def forest_table(
         note: heading of the rows' notes.
         reference: the value of no difference.
         decimals: of the numbers.
-        worse_better: words for the left and right side of the reference, e.g. ``("A better", "B better")``.
+        worse_better: words for the left and right side of the reference, e.g. ``("A better", "B
+        better")``.
         lower_is_better: let low values lie on the right, so that better is always there.
     """
     if not rows:
@@ -55,7 +59,11 @@ def forest_table(
     sides_at = (97.0, 3.0) if lower_is_better else (3.0, 97.0)
     axis = Axis(min(ends), max(ends), *sides_at, round_out=True)
     notes = any(row.note for row in rows)
-    sides = tag("span", *(tag("span", word) for word in worse_better), class_="sides") if worse_better else ""
+    sides = (
+        tag("span", *(tag("span", word) for word in worse_better), class_="sides")
+        if worse_better
+        else ""
+    )
     head = tag(
         "tr",
         tag("td"),
@@ -67,10 +75,21 @@ def forest_table(
     for row in rows:
         if row.group != group:
             group = row.group
-            body.append(tag("tr", tag("th", group, scope="rowgroup", colspan=3 + notes), class_="group"))
+            body.append(
+                tag("tr", tag("th", group, scope="rowgroup", colspan=3 + notes), class_="group")
+            )
         body.append(_row(row, axis, reference, decimals, notes))
-    foot = tag("tr", tag("td"), tag("td", _scale(axis), class_="plot"), tag("td"), tag("td") if notes else "", aria_hidden="true")
-    table = tag("table", tag("thead", head), tag("tbody", *body), tag("tfoot", foot), class_="forest")
+    foot = tag(
+        "tr",
+        tag("td"),
+        tag("td", _scale(axis), class_="plot"),
+        tag("td"),
+        tag("td") if notes else "",
+        aria_hidden="true",
+    )
+    table = tag(
+        "table", tag("thead", head), tag("tbody", *body), tag("tfoot", foot), class_="forest"
+    )
     return tag("figure", tag("figcaption", tag("b", title)), tag("div", table, class_="wide"))
 
 
@@ -84,8 +103,21 @@ def _row(row: Estimate, axis: Axis, reference: float, decimals: int, notes: bool
     picture = tag(
         "svg",
         _upright(axis, reference, "axis"),
-        tag("line", class_="interval", x1=f"{axis.place(row.low):.2f}%", x2=f"{axis.place(row.high):.2f}%", y1="50%", y2="50%"),
-        tag("circle", class_=f"estimate{' clear' if clear else ''}", cx=f"{axis.place(row.value):.2f}%", cy="50%", r=5),
+        tag(
+            "line",
+            class_="interval",
+            x1=f"{axis.place(row.low):.2f}%",
+            x2=f"{axis.place(row.high):.2f}%",
+            y1="50%",
+            y2="50%",
+        ),
+        tag(
+            "circle",
+            class_=f"estimate{' clear' if clear else ''}",
+            cx=f"{axis.place(row.value):.2f}%",
+            cy="50%",
+            r=5,
+        ),
         aria_hidden="true",
     )
     return tag(

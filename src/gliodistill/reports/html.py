@@ -11,8 +11,13 @@ from gliodistill.reports.markup import Html, join, tag
 from gliodistill.reports.style import STYLE
 
 NOTICE = "Research use, not a medical device"
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-"""What the page may load: nothing but the pictures and the style inside it (and scripts named by their hash)."""
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action"
+    " 'none'"
+)
+"""What the page may load: nothing but the pictures and the style inside it (and scripts named by
+their hash).
+"""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ def page(
         sections: from top to bottom.
         subtitle: below the heading, e.g. the data, the date.
         footer: beside the notice at the end, e.g. the versions.
-        scripts: the page's own scripts; the browser refuses any other, and markup that slipped in as well.
+        scripts: the page's own scripts; the browser refuses any other, and markup that slipped in
+        as well.
         contents: links to the titled sections below the heading.
     """
     head = tag(
@@ -61,9 +67,17 @@ def page(
     below = tag("p", subtitle, class_="subtitle") if subtitle else ""
     links = _contents(sections) if contents else ""
     top = tag("header", tag("h1", title), below, tag("p", f"{NOTICE}.", class_="research"), links)
-    bottom = tag("footer", tag("div", f"{NOTICE}. Made by gliodistill."), tag("div", footer) if footer else "")
+    bottom = tag(
+        "footer",
+        tag("div", f"{NOTICE}. Made by gliodistill."),
+        tag("div", footer) if footer else "",
+    )
     body = tag(
-        "body", top, tag("main", *(_section(section) for section in sections)), bottom, *(tag("script", Html(script)) for script in scripts)
+        "body",
+        top,
+        tag("main", *(_section(section) for section in sections)),
+        bottom,
+        *(tag("script", Html(script)) for script in scripts),
     )
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
@@ -83,24 +97,43 @@ def write_report(
     Raises:
         OutputError: it cannot be written.
     """
-    write_text(path, page(title, sections, subtitle=subtitle, footer=footer, scripts=scripts, contents=contents))
+    write_text(
+        path,
+        page(title, sections, subtitle=subtitle, footer=footer, scripts=scripts, contents=contents),
+    )
 
 
 def _section(section: Section) -> Html:
     parts = [part if isinstance(part, Html) else tag("p", part) for part in section.parts]
     content = tag("div", *parts, class_="columns") if section.columns else join(*parts)
-    return tag("section", tag("h2", section.title) if section.title else "", content, id=_anchor(section.title) or None)
+    return tag(
+        "section",
+        tag("h2", section.title) if section.title else "",
+        content,
+        id=_anchor(section.title) or None,
+    )
 
 
 def _contents(sections: Sequence[Section]) -> Html:
-    links = [tag("a", section.title, href=f"#{_anchor(section.title)}") for section in sections if section.title]
+    links = [
+        tag("a", section.title, href=f"#{_anchor(section.title)}")
+        for section in sections
+        if section.title
+    ]
     return tag("nav", *links, aria_label="Contents")
 
 
 def _anchor(title: str) -> str:
-    return "-".join("".join(letter if letter.isalnum() else " " for letter in title.lower()).split())
+    return "-".join(
+        "".join(letter if letter.isalnum() else " " for letter in title.lower()).split()
+    )
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii") for script in scripts]
-    return POLICY + ("; script-src " + " ".join(f"'sha256-{one}'" for one in hashes) if hashes else "")
+    hashes = [
+        base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+        for script in scripts
+    ]
+    return POLICY + (
+        "; script-src " + " ".join(f"'sha256-{one}'" for one in hashes) if hashes else ""
+    )

@@ -20,8 +20,8 @@ def tag(name: str, /, *content: object, **attributes: object) -> Html:
     Args:
         name: the element's name.
         content: children; escaped unless :class:`Html`.
-        attributes: escaped values; a trailing ``_`` is dropped, other ``_`` become ``-``; True gives a bare
-            attribute; None and False leave it out.
+        attributes: escaped values; a trailing ``_`` is dropped, other ``_`` become ``-``; True
+            gives a bare attribute; None and False leave it out.
     """
     written = "".join(
         f" {key.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{safe(value)}"')

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 
 def outline_path(mask: NDArray[np.bool_]) -> str:
-    """SVG path data around a mask, bool on rows × columns; one unit is one pixel, (0, 0) the top left corner.
+    """SVG path data around a mask, bool on rows × columns; one unit is one pixel, (0, 0) the top
+    left corner.
 
-    Boundaries run with the mask on their right hand; at pixels that touch by a corner only, they stay apart.
-    The path is empty where the mask is.
+    Boundaries run with the mask on their right hand; at pixels that touch by a corner only, they
+    stay apart. The path is empty where the mask is.
     """
     path = []
     for loop in boundary_loops(mask):
@@ -24,7 +25,9 @@ def outline_path(mask: NDArray[np.bool_]) -> str:
 
 
 def boundary_loops(mask: NDArray[np.bool_]) -> list[list[tuple[int, int]]]:
-    """Closed loops of unit steps between pixel corners, (row, column) each, the first not repeated at the end."""
+    """Closed loops of unit steps between pixel corners, (row, column) each, the first not repeated
+    at the end.
+    """
     padded = np.pad(mask.astype(bool), 1)
     centre = padded[1:-1, 1:-1]
     # One directed edge for each side of a pixel that has no neighbour there (rows grow downwards).
@@ -37,7 +40,9 @@ def boundary_loops(mask: NDArray[np.bool_]) -> list[list[tuple[int, int]]]:
     following: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for outside, start, end in sides:
         for row, column in np.argwhere(centre & outside).tolist():
-            following.setdefault((row + start[0], column + start[1]), []).append((row + end[0], column + end[1]))
+            following.setdefault((row + start[0], column + start[1]), []).append(
+                (row + end[0], column + end[1])
+            )
     loops = []
     for start in sorted(following):
         while following.get(start):
@@ -45,7 +50,8 @@ def boundary_loops(mask: NDArray[np.bool_]) -> list[list[tuple[int, int]]]:
             while here != start:
                 before = loop[-1]
                 loop.append(here)
-                # Where two pixels meet at a corner two ways lead on; turning right stays with the same pixel.
+                # Where two pixels meet at a corner two ways lead on; turning right stays with the
+                # same pixel.
                 ahead = max(following[here], key=partial(_turn, before, here))
                 following[here].remove(ahead)
                 here = ahead
@@ -55,7 +61,9 @@ def boundary_loops(mask: NDArray[np.bool_]) -> list[list[tuple[int, int]]]:
 
 def _turn(before: tuple[int, int], here: tuple[int, int], ahead: tuple[int, int]) -> int:
     """1 for a right turn, 0 straight on, −1 left, in pictures whose rows grow downwards."""
-    return (here[1] - before[1]) * (ahead[0] - here[0]) - (here[0] - before[0]) * (ahead[1] - here[1])
+    return (here[1] - before[1]) * (ahead[0] - here[0]) - (here[0] - before[0]) * (
+        ahead[1] - here[1]
+    )
 
 
 def _corners(loop: list[tuple[int, int]]) -> list[tuple[int, int]]:

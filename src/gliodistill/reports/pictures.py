@@ -1,4 +1,6 @@
-"""Pictures of a study: every sequence in three planes, truth and predictions outlined as layers one can switch."""
+"""Pictures of a study: every sequence in three planes, truth and predictions outlined as layers one
+can switch.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -41,13 +43,18 @@ class Plane:
 
     def cut(self, array: NDArray[Any], index: int) -> NDArray[Any]:
         """The slice as rows (from the top) × columns (from the left)."""
-        # Axes left after the cut grow to the right/anterior and anterior/superior; the patient's right and
-        # anterior belong on the left of the picture, anterior and superior at its top: both flipped.
+        # Axes left after the cut grow to the right/anterior and anterior/superior; the patient's
+        # right and anterior belong on the left of the picture, anterior and superior at its top:
+        # both flipped.
         cut: NDArray[Any] = array.take(index, axis=self.axis).T[::-1, ::-1]
         return cut
 
 
-PLANES = (Plane("Axial", 2, "R", "L"), Plane("Coronal", 1, "R", "L"), Plane("Sagittal", 0, "A", "P"))
+PLANES = (
+    Plane("Axial", 2, "R", "L"),
+    Plane("Coronal", 1, "R", "L"),
+    Plane("Sagittal", 0, "A", "P"),
+)
 
 
 def study_figure(
@@ -58,11 +65,13 @@ def study_figure(
     *,
     note: str = "",
 ) -> Html:
-    """One study with all its sequences, as :func:`outlined_figure`; below: volume and Dice of each layer and region.
+    """One study with all its sequences, as :func:`outlined_figure`; below: volume and Dice of each
+    layer and region.
 
     Args:
         study: its images; any orientation.
-        prediction_regions: WT, TC, ET as bool on 3 X Y Z of the study's grid; or several by name; or None.
+        prediction_regions: WT, TC, ET as bool on 3 X Y Z of the study's grid; or several by name;
+        or None.
         truth_regions: the same of the truth, or None where there is none.
         title: heading.
         note: a line below it.
@@ -83,7 +92,11 @@ def study_figure(
         title,
         note=note,
         below=[
-            tag("p", f"Not acquired: {', '.join(missing)}.", class_="quiet") if missing else Html(""),
+            (
+                tag("p", f"Not acquired: {', '.join(missing)}.", class_="quiet")
+                if missing
+                else Html("")
+            ),
             _measures(study, layers, truth_regions),
         ],
     )
@@ -100,12 +113,13 @@ def outlined_figure(
 ) -> Html:
     """Images × planes through the largest tumour cross-section of the first layer, with outlines.
 
-    Truth is drawn solid, predictions dashed; the boxes above the picture switch layers (no script). Where there are
-    several predictions only the last one is on at first.
+    Truth is drawn solid, predictions dashed; the boxes above the picture switch layers (no script).
+    Where there are several predictions only the last one is on at first.
 
     Args:
         images: by name, at least one, all on one grid of any orientation.
-        layers: WT, TC, ET as bool on 3 X Y Z of that grid, by name; the truth is called :data:`TRUTH`, and first.
+        layers: WT, TC, ET as bool on 3 X Y Z of that grid, by name; the truth is called
+        :data:`TRUTH`, and first.
         title: heading.
         note: a line below it.
         below: what follows the pictures.
@@ -116,14 +130,25 @@ def outlined_figure(
     """
     grid = next(iter(images.values()))
     if len(layers) > MAX_LAYERS:
-        raise EvaluationError("too many layers for one picture", field=title, got=len(layers), expected=f"at most {MAX_LAYERS}")
+        raise EvaluationError(
+            "too many layers for one picture",
+            field=title,
+            got=len(layers),
+            expected=f"at most {MAX_LAYERS}",
+        )
     for name, regions in layers.items():
         if regions.shape != (len(REGIONS), *grid.shape):
             raise EvaluationError(
-                "regions do not fit the images", field=f"{title}, {name}", got=regions.shape, expected=(len(REGIONS), *grid.shape)
+                "regions do not fit the images",
+                field=f"{title}, {name}",
+                got=regions.shape,
+                expected=(len(REGIONS), *grid.shape),
             )
     upright = {
-        name: np.stack([grid.with_data(channel.astype(bool)).canonical().data for channel in regions]) for name, regions in layers.items()
+        name: np.stack(
+            [grid.with_data(channel.astype(bool)).canonical().data for channel in regions]
+        )
+        for name, regions in layers.items()
     }
     canonical = {name: image.canonical() for name, image in images.items()}
     rows = [_row(plane, canonical, upright) for plane in PLANES]
@@ -140,7 +165,8 @@ def outlined_figure(
 
 
 def largest_section(mask: NDArray[np.bool_], axis: int) -> int:
-    """Index along ``axis`` of a mask on X Y Z where its cross-section is largest; of ties, the middle one.
+    """Index along ``axis`` of a mask on X Y Z where its cross-section is largest; of ties, the
+    middle one.
 
     The middle of the volume where the mask is empty.
     """
@@ -155,8 +181,14 @@ def _row(plane: Plane, images: Mapping[str, Volume], layers: Mapping[str, Region
     for image in images.values():
         head |= image.data > image.data.min()
     # Truth is the first layer, so it chooses the slice where it can.
-    index = largest_section(next((regions[0] for regions in layers.values() if regions[0].any()), head), plane.axis)
-    window = _window(head | np.any([regions[0] for regions in layers.values()], axis=0) if layers else head, plane, index)
+    index = largest_section(
+        next((regions[0] for regions in layers.values() if regions[0].any()), head), plane.axis
+    )
+    window = _window(
+        head | np.any([regions[0] for regions in layers.values()], axis=0) if layers else head,
+        plane,
+        index,
+    )
     steps = [step for axis, step in enumerate(first.spacing) if axis != plane.axis]
     paths = [
         tag(
@@ -170,45 +202,81 @@ def _row(plane: Plane, images: Mapping[str, Volume], layers: Mapping[str, Region
     cells = []
     for sequence, image in images.items():
         values = image.data[head]
-        low, high = (float(v) for v in np.percentile(values, (0.5, 99.7))) if values.size else (0.0, 1.0)
-        # The window starts below the darkest tissue, so that CSF stays apart from the black outside the head.
+        low, high = (
+            (float(v) for v in np.percentile(values, (0.5, 99.7))) if values.size else (0.0, 1.0)
+        )
+        # The window starts below the darkest tissue, so that CSF stays apart from the black outside
+        # the head.
         picture = grey(plane.cut(image.data, index)[window], low - 0.08 * (high - low), high)
         picture[~plane.cut(head, index)[window]] = 0
-        name = f"{plane.name} {sequence}, slice {index}, with outlines of {', '.join(layers) or 'nothing'}"
+        name = (
+            f"{plane.name} {sequence}, slice {index}, with outlines of"
+            f" {', '.join(layers) or 'nothing'}"
+        )
         cells.append(_cell(picture, (steps[0], steps[1]), paths, name, plane, sequence))
     where = tag("span", tag("b", plane.name), f" slice {index}", class_="where")
     return tag("div", where, *cells, class_="plane")
 
 
-def _cell(picture: NDArray[np.uint8], steps: tuple[float, float], paths: list[Html], name: str, plane: Plane, sequence: str) -> Html:
+def _cell(
+    picture: NDArray[np.uint8],
+    steps: tuple[float, float],
+    paths: list[Html],
+    name: str,
+    plane: Plane,
+    sequence: str,
+) -> Html:
     rows, columns = picture.shape
     width, height = columns * steps[0], rows * steps[1]
     uri = png_data_uri(picture)
     drawing = tag(
         "svg",
         tag("title", name),
-        tag("image", href=uri, width=f"{width:.4g}", height=f"{height:.4g}", preserveAspectRatio="none"),
+        tag(
+            "image",
+            href=uri,
+            width=f"{width:.4g}",
+            height=f"{height:.4g}",
+            preserveAspectRatio="none",
+        ),
         tag("g", *paths, transform=f"scale({steps[0]:.6g} {steps[1]:.6g})"),
         viewBox=f"0 0 {width:.4g} {height:.4g}",
         role="img",
     )
     left = tag("i", plane.left, class_="side left", aria_hidden="true")
     right = tag("i", plane.right, class_="side right", aria_hidden="true")
-    return tag("div", drawing, left, right, tag("span", sequence, class_="name", aria_hidden="true"), class_="cell")
+    return tag(
+        "div",
+        drawing,
+        left,
+        right,
+        tag("span", sequence, class_="name", aria_hidden="true"),
+        class_="cell",
+    )
 
 
 def _window(content: NDArray[np.bool_], plane: Plane, index: int) -> tuple[slice, slice]:
-    """Rows and columns to show: rows around what is on the slice, columns around the whole, so that one plane has one scale."""
-    shadow = plane.cut(np.broadcast_to(content.any(axis=plane.axis, keepdims=True), content.shape), 0)
+    """Rows and columns to show: rows around what is on the slice, columns around the whole, so that
+    one plane has one scale.
+    """
+    shadow = plane.cut(
+        np.broadcast_to(content.any(axis=plane.axis, keepdims=True), content.shape), 0
+    )
     here = plane.cut(content, index)
     shown = here if here.any() else shadow
     return _around(shown, 0), _around(shadow, 1)
 
 
 def _around(picture: NDArray[np.bool_], axis: int) -> slice:
-    """From the first to the last place along ``axis`` where a picture holds anything, with a margin."""
+    """From the first to the last place along ``axis`` where a picture holds anything, with a
+    margin.
+    """
     filled = np.flatnonzero(picture.any(axis=1 - axis))
-    return slice(max(int(filled[0]) - MARGIN, 0), int(filled[-1]) + 1 + MARGIN) if filled.size else slice(0, picture.shape[axis])
+    return (
+        slice(max(int(filled[0]) - MARGIN, 0), int(filled[-1]) + 1 + MARGIN)
+        if filled.size
+        else slice(0, picture.shape[axis])
+    )
 
 
 def _switches(names: list[str], shown: list[str]) -> Html:
@@ -227,19 +295,34 @@ def _switches(names: list[str], shown: list[str]) -> Html:
 
 def _region_key() -> Html:
     words = {"WT": "whole tumour", "TC": "tumour core", "ET": "enhancing tumour"}
-    entries = [tag("li", tag("i", class_=f"swatch {region}"), tag("b", region), f" {words[region]}") for region in REGIONS]
+    entries = [
+        tag("li", tag("i", class_=f"swatch {region}"), tag("b", region), f" {words[region]}")
+        for region in REGIONS
+    ]
     return tag("ul", *entries, class_="regions")
 
 
 def _measures(study: Study, layers: Mapping[str, Regions], truth: Regions | None) -> Html:
-    head = tag("tr", tag("th", "Outline", scope="col"), *(tag("th", f"{region}", scope="col") for region in REGIONS))
+    head = tag(
+        "tr",
+        tag("th", "Outline", scope="col"),
+        *(tag("th", f"{region}", scope="col") for region in REGIONS),
+    )
     rows = []
     for name, regions in layers.items():
         cells = []
         for channel, region in enumerate(REGIONS):
             volume = f"{metrics.volume_ml(regions[channel], study.grid.voxel_ml):.1f} ml"
-            overlap = metrics.dice(regions[channel], truth[channel]) if truth is not None and name != TRUTH else None
+            overlap = (
+                metrics.dice(regions[channel], truth[channel])
+                if truth is not None and name != TRUTH
+                else None
+            )
             small = "" if overlap is None else tag("small", f"Dice {overlap:.3f}")
             cells.append(tag("td", volume, small, data_label=region))
         rows.append(tag("tr", tag("th", name, scope="row"), *cells))
-    return tag("table", tag("thead", head), tag("tbody", *rows), class_="measures") if rows else Html("")
+    return (
+        tag("table", tag("thead", head), tag("tbody", *rows), class_="measures")
+        if rows
+        else Html("")
+    )

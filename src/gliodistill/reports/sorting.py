@@ -1,4 +1,6 @@
-"""A table that sorts by any column: by mouse or keyboard with its script, a plain readable table without."""
+"""A table that sorts by any column: by mouse or keyboard with its script, a plain readable table
+without.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +36,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 """
-"""The script of :func:`sortable_table`: pass it to the page (``page(…, scripts=[SORTING])``). Undefined values stay last."""
+"""The script of :func:`sortable_table`: pass it to the page (``page(…, scripts=[SORTING])``).
+Undefined values stay last.
+"""
 
 MANY_ROWS = 40
 
@@ -72,8 +76,10 @@ def sortable_table(
     Args:
         columns: the first one names the row.
         rows: sorted by the first column; one cell a column: markup, or text; ``"–"`` for undefined.
-        views: names of the table's views, of which the reader picks one (no script); the first is shown at first.
-        pinned: (name, text across all other columns) of rows that stay on top, e.g. what failed and why.
+        views: names of the table's views, of which the reader picks one (no script); the first is
+        shown at first.
+        pinned: (name, text across all other columns) of rows that stay on top, e.g. what failed and
+        why.
         caption: read out with the table.
         id: keeps the views of one table apart from those of another on the page.
     """
@@ -84,7 +90,12 @@ def sortable_table(
         for position, (column, kind) in enumerate(zip(columns, classes, strict=True))
     ]  # fmt: skip
     held = [
-        tag("tr", tag("th", name, scope="row"), tag("td", tag("span", text), colspan=len(columns) - 1), class_="pinned")
+        tag(
+            "tr",
+            tag("th", name, scope="row"),
+            tag("td", tag("span", text), colspan=len(columns) - 1),
+            class_="pinned",
+        )
         for name, text in pinned
     ]
     body = [
@@ -100,21 +111,35 @@ def sortable_table(
         tag("tbody", *body),
         class_="sortable",
     )
-    kind = "wide tall" if len(rows) > MANY_ROWS else "wide"  # tall: it scrolls by itself, below headings that stay
-    scroller = tag("div", table, class_=kind, tabindex="0", role="region", aria_label=caption or None)
+    kind = (
+        "wide tall" if len(rows) > MANY_ROWS else "wide"
+    )  # tall: it scrolls by itself, below headings that stay
+    scroller = tag(
+        "div", table, class_=kind, tabindex="0", role="region", aria_label=caption or None
+    )
     return tag("div", _picker(views, id), scroller, class_="views")
 
 
 def share(text: str, value: float | None) -> Html:
     """A value from 0 to 1 with a bar that shows it."""
-    return tag("span", text, class_="share", style=f"--share:{value:.3f}") if value is not None else safe(text)
+    return (
+        tag("span", text, class_="share", style=f"--share:{value:.3f}")
+        if value is not None
+        else safe(text)
+    )
 
 
 def _picker(views: Sequence[str], id: str) -> Html:
     if len(views) < 2:
         return Html("")
     choices = [
-        tag("label", tag("input", type="radio", name=f"{id}-view", class_=f"view{order}", checked=order == 0), name)
+        tag(
+            "label",
+            tag(
+                "input", type="radio", name=f"{id}-view", class_=f"view{order}", checked=order == 0
+            ),
+            name,
+        )
         for order, name in enumerate(views)
     ]
     return tag("div", *choices, class_="picker", role="radiogroup", aria_label="Columns shown")

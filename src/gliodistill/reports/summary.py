@@ -41,8 +41,14 @@ def is_count(metric: str) -> bool:
 
 
 def measured(scores: Scores) -> list[str]:
-    """The metrics that have a value in any study and region (calibration has none without probabilities)."""
-    return [metric for metric in scores.rules.metrics if any(scores.values(region, metric) for region in scores.rules.regions)]
+    """The metrics that have a value in any study and region (calibration has none without
+    probabilities).
+    """
+    return [
+        metric
+        for metric in scores.rules.metrics
+        if any(scores.values(region, metric) for region in scores.rules.regions)
+    ]
 
 
 def per_study(scores: Scores, region: str, metric: str) -> list[float]:
@@ -71,41 +77,91 @@ def headline(scores: Scores) -> Html:
 
 def region_words(scores: Scores) -> Html:
     """What the regions' letters stand for."""
-    return tag("p", "; ".join(f"{region} {WORDS[region]}" for region in scores.rules.regions if region in WORDS) + ".", class_="quiet")
+    return tag(
+        "p",
+        "; ".join(f"{region} {WORDS[region]}" for region in scores.rules.regions if region in WORDS)
+        + ".",
+        class_="quiet",
+    )
 
 
 def summary_table(scores: Scores) -> Html:
-    """Metrics × regions: mean with its bootstrap interval, median with quartiles; n where it is not every study."""
+    """Metrics × regions: mean with its bootstrap interval, median with quartiles; n where it is not
+    every study.
+    """
     regions = scores.rules.regions
-    head = tag("tr", tag("th", "Metric", scope="col"), *(tag("th", region, scope="col", class_="number") for region in regions))
+    head = tag(
+        "tr",
+        tag("th", "Metric", scope="col"),
+        *(tag("th", region, scope="col", class_="number") for region in regions),
+    )
     body = []
     for metric in measured(scores):
         if is_count(metric):
             continue
         better = FACTS[metric].better
         cells = [
-            tag("td", _summary(scores.values(region, metric), metric, len(scores.studies)), class_="number", data_label=region)
+            tag(
+                "td",
+                _summary(scores.values(region, metric), metric, len(scores.studies)),
+                class_="number",
+                data_label=region,
+            )
             for region in regions
         ]
-        body.append(tag("tr", tag("th", heading(metric), tag("small", f"{better} is better") if better else "", scope="row"), *cells))
+        body.append(
+            tag(
+                "tr",
+                tag(
+                    "th",
+                    heading(metric),
+                    tag("small", f"{better} is better") if better else "",
+                    scope="row",
+                ),
+                *cells,
+            )
+        )
     table = tag("table", tag("thead", head), tag("tbody", *body), class_="scores stack summary")
-    note = "Mean, and its 95 % bootstrap interval over studies; below, the median and the quartiles. n: studies with a value, if not all."
+    note = (
+        "Mean, and its 95 % bootstrap interval over studies; below, the median and the quartiles."
+        " n: studies with a value, if not all."
+    )
     return join(tag("div", table, class_="wide"), tag("p", note, class_="quiet"))
 
 
 def lesion_table(scores: Scores) -> Html:
     """Lesions of all studies together: found, missed, false, and the rates that follow."""
     labels = ("In the truth", "Found", "Missed", "False", "Sensitivity", "Precision", "F1")
-    head = tag("tr", tag("th", "Region", scope="col"), *(tag("th", label, scope="col", class_="number") for label in labels))
+    head = tag(
+        "tr",
+        tag("th", "Region", scope="col"),
+        *(tag("th", label, scope="col", class_="number") for label in labels),
+    )
     body = []
     for region in scores.rules.regions:
-        found, false, missed = (sum(scores.values(region, f"lesion_{kind}")) for kind in ("tp", "fp", "fn"))
-        rates = (_share(found, found + missed), _share(found, found + false), _share(2 * found, 2 * found + false + missed))
+        found, false, missed = (
+            sum(scores.values(region, f"lesion_{kind}")) for kind in ("tp", "fp", "fn")
+        )
+        rates = (
+            _share(found, found + missed),
+            _share(found, found + false),
+            _share(2 * found, 2 * found + false + missed),
+        )
         values = [*(f"{count:.0f}" for count in (found + missed, found, missed, false)), *rates]
-        cells = [tag("td", value, class_="number", data_label=label) for label, value in zip(labels, values, strict=True)]
+        cells = [
+            tag("td", value, class_="number", data_label=label)
+            for label, value in zip(labels, values, strict=True)
+        ]
         body.append(tag("tr", tag("th", region, scope="row"), *cells))
     table = tag("table", tag("thead", head), tag("tbody", *body), class_="scores stack")
-    return join(table, tag("p", "Counted over all studies; the rules below say what a lesion is and when it is found.", class_="quiet"))
+    return join(
+        table,
+        tag(
+            "p",
+            "Counted over all studies; the rules below say what a lesion is and when it is found.",
+            class_="quiet",
+        ),
+    )
 
 
 def _summary(values: Sequence[float], metric: str, studies: int) -> Html:
@@ -115,10 +171,14 @@ def _summary(values: Sequence[float], metric: str, studies: int) -> Html:
     if len(values) > 1:
         low, high = mean_interval(values)
         interval = tag("span", f"[{shown(metric, low)}, {shown(metric, high)}]", class_="quiet")
-    quarter, median, three = (shown(metric, float(value)) for value in np.percentile(values, (25, 50, 75)))
+    quarter, median, three = (
+        shown(metric, float(value)) for value in np.percentile(values, (25, 50, 75))
+    )
     count = f", n = {len(values)}" if len(values) < studies else ""
     mean = tag("b", shown(metric, math.fsum(values) / len(values)))
-    return join(tag("span", mean, " ", interval), tag("small", f"{median} ({quarter} to {three}){count}"))
+    return join(
+        tag("span", mean, " ", interval), tag("small", f"{median} ({quarter} to {three}){count}")
+    )
 
 
 def _share(part: float, whole: float) -> str:

@@ -40,11 +40,19 @@ class Series:
     y: Sequence[float]
 
 
-def line_chart(series: Sequence[Series], title: str, x_label: str, y_label: str, *, y_range: tuple[float, float] | None = None) -> Html:
+def line_chart(
+    series: Sequence[Series],
+    title: str,
+    x_label: str,
+    y_label: str,
+    *,
+    y_range: tuple[float, float] | None = None,
+) -> Html:
     """A line chart with axes, grid and legend.
 
-    Series with more than 300 points are drawn as means of equal bins (a training loss per step would be a smear);
-    the description in the SVG says so. Each line has its own dash as well as its own colour.
+    Series with more than 300 points are drawn as means of equal bins (a training loss per step
+    would be a smear); the description in the SVG says so. Each line has its own dash as well as its
+    own colour.
 
     Args:
         series: lines, drawn in this order.
@@ -58,7 +66,9 @@ def line_chart(series: Sequence[Series], title: str, x_label: str, y_label: str,
     if not points:
         return no_data(title, y_label)
     ys = [y for _, y in points]
-    every_x = [float(x) for one in series for x in one.x if math.isfinite(x)]  # before thinning: the axis starts where the data do
+    every_x = [
+        float(x) for one in series for x in one.x if math.isfinite(x)
+    ]  # before thinning: the axis starts where the data do
     x_axis = Axis(min(every_x), max(every_x), LEFT, WIDTH - RIGHT)
     low, high = y_range or (min(ys), max(ys))
     y_axis = Axis(low, high, HEIGHT - BOTTOM, TOP, round_out=y_range is None)
@@ -66,7 +76,10 @@ def line_chart(series: Sequence[Series], title: str, x_label: str, y_label: str,
     for index, runs in enumerate(lines):
         for run in runs:
             path = " ".join(f"{x_axis.place(x):.1f},{y_axis.place(y):.1f}" for x, y in run)
-            style = {"class_": f"line c{index % COLOURS}", "stroke_dasharray": DASHES[index % COLOURS] or None}
+            style = {
+                "class_": f"line c{index % COLOURS}",
+                "stroke_dasharray": DASHES[index % COLOURS] or None,
+            }
             parts.append(tag("polyline", points=path, **style))
         if sum(map(len, runs)) <= 40:
             parts += [
@@ -74,10 +87,19 @@ def line_chart(series: Sequence[Series], title: str, x_label: str, y_label: str,
                     cx=f"{x_axis.place(x):.1f}", cy=f"{y_axis.place(y):.1f}")
                 for run in runs for x, y in run
             ]  # fmt: skip
-    described = "; ".join(f"{one.name}: last {number(runs[-1][-1][1])}" for one, runs in zip(series, lines, strict=True) if runs)
+    described = "; ".join(
+        f"{one.name}: last {number(runs[-1][-1][1])}"
+        for one, runs in zip(series, lines, strict=True)
+        if runs
+    )
     if any(len(one.x) > MAX_POINTS for one in series):
         described += f"; drawn as means of at most {MAX_POINTS} bins"
-    return chart(title, y_label, drawing(title, parts, described=described), legend([one.name for one in series]))
+    return chart(
+        title,
+        y_label,
+        drawing(title, parts, described=described),
+        legend([one.name for one in series]),
+    )
 
 
 def _finite_runs(one: Series) -> list[list[tuple[float, float]]]:
@@ -95,4 +117,7 @@ def _thin(runs: list[list[tuple[float, float]]]) -> list[list[tuple[float, float
     if size <= 1:
         return runs
     bins = [[run[at : at + size] for at in range(0, len(run), size)] for run in runs]
-    return [[(math.fsum(x for x, _ in b) / len(b), math.fsum(y for _, y in b) / len(b)) for b in run] for run in bins]
+    return [
+        [(math.fsum(x for x, _ in b) / len(b), math.fsum(y for _, y in b) / len(b)) for b in run]
+        for run in bins
+    ]

@@ -39,30 +39,61 @@ def score_table(rows: Sequence[ModelRow], *, note: str = "") -> Html:
     """Models with their size, cost and Dice (mean ± sample standard deviation over studies).
 
     Args:
-        rows: in the order shown. The share of the teacher's parameters needs a row marked ``teacher``.
+        rows: in the order shown. The share of the teacher's parameters needs a row marked
+        ``teacher``.
         note: below the table, e.g. which studies and how FLOPs were counted.
     """
     teacher = next((row for row in rows if row.teacher), None)
-    named = ["Model", "Parameters", "FLOPs / study", "Time / study", *(f"Dice {region}" for region in REGIONS)]
-    head = tag("tr", *(tag("th", label, scope="col", class_=None if label == "Model" else "number") for label in named))
-    best = {region: max((_mean(row.dice.get(region, ())) for row in rows), default=-1.0) for region in REGIONS}
+    named = [
+        "Model",
+        "Parameters",
+        "FLOPs / study",
+        "Time / study",
+        *(f"Dice {region}" for region in REGIONS),
+    ]
+    head = tag(
+        "tr",
+        *(
+            tag("th", label, scope="col", class_=None if label == "Model" else "number")
+            for label in named
+        ),
+    )
+    best = {
+        region: max((_mean(row.dice.get(region, ())) for row in rows), default=-1.0)
+        for region in REGIONS
+    }
     body = []
     for row in rows:
         share = ""
         if teacher is not None and row is not teacher:
-            share = tag("small", f"{_percent(row.parameters / teacher.parameters)} of the teacher’s")
+            share = tag(
+                "small", f"{_percent(row.parameters / teacher.parameters)} of the teacher’s"
+            )
         cells = [
             tag("th", row.name, tag("small", row.note) if row.note else "", scope="row"),
             tag("td", count(row.parameters), share, class_="number", data_label="Parameters"),
-            tag("td", "–" if row.flops is None else count(row.flops), class_="number", data_label="FLOPs / study"),
-            tag("td", "–" if row.seconds is None else duration(row.seconds), class_="number", data_label="Time / study"),
+            tag(
+                "td",
+                "–" if row.flops is None else count(row.flops),
+                class_="number",
+                data_label="FLOPs / study",
+            ),
+            tag(
+                "td",
+                "–" if row.seconds is None else duration(row.seconds),
+                class_="number",
+                data_label="Time / study",
+            ),
             *(_dice_cell(row, region, best[region]) for region in REGIONS),
         ]
         body.append(tag("tr", *cells))
     table = tag("table", tag("thead", head), tag("tbody", *body), class_="scores stack")
     notes = ["Mean ± sample standard deviation over studies; the best mean of a column is bold."]
     if any(row.difference for row in rows):
-        notes.append("Δ: paired difference to the same network trained alone, with its 95 % bootstrap interval over studies.")
+        notes.append(
+            "Δ: paired difference to the same network trained alone, with its 95 % bootstrap"
+            " interval over studies."
+        )
     return join(table, tag("p", " ".join([*notes, note]).strip(), class_="quiet"))
 
 
@@ -70,15 +101,24 @@ def tiles(entries: Sequence[tuple[str, str, str]]) -> Html:
     """The verdict at a glance: (label, value, detail) each."""
     return tag(
         "div",
-        *(tag("div", tag("span", label), tag("strong", value), tag("small", detail), class_="tile") for label, value, detail in entries),
+        *(
+            tag(
+                "div", tag("span", label), tag("strong", value), tag("small", detail), class_="tile"
+            )
+            for label, value, detail in entries
+        ),
         class_="tiles",
     )
 
 
 def settings_table(settings: Mapping[str, object], title: str = "") -> Html:
     """Names and values, e.g. a recipe's settings or the versions used."""
-    rows = [tag("tr", tag("th", key, scope="row"), tag("td", value)) for key, value in settings.items()]
-    return tag("table", tag("caption", title) if title else "", tag("tbody", *rows), class_="settings")
+    rows = [
+        tag("tr", tag("th", key, scope="row"), tag("td", value)) for key, value in settings.items()
+    ]
+    return tag(
+        "table", tag("caption", title) if title else "", tag("tbody", *rows), class_="settings"
+    )
 
 
 def count(number: float) -> str:
@@ -100,7 +140,13 @@ def duration(seconds: float) -> str:
 
 
 def _three(number: float) -> str:
-    return f"{number:.2f}" if number < 9.995 else f"{number:.1f}" if number < 99.95 else f"{number:.0f}"
+    return (
+        f"{number:.2f}"
+        if number < 9.995
+        else f"{number:.1f}"
+        if number < 99.95
+        else f"{number:.0f}"
+    )
 
 
 def _percent(share: float) -> str:
@@ -121,14 +167,21 @@ def _dice_cell(row: ModelRow, region: str, best: float) -> Html:
     if not values:
         return tag("td", "–", class_="number", data_label=f"Dice {region}")
     mean = f"{statistics.fmean(values):.3f}"
-    spread = tag("span", f" ± {statistics.stdev(values):.3f}", class_="quiet") if len(values) > 1 else ""
+    spread = (
+        tag("span", f" ± {statistics.stdev(values):.3f}", class_="quiet") if len(values) > 1 else ""
+    )
     difference = row.difference.get(region)
     change = ""
     if difference is not None:
-        change = tag("small", f"Δ {_signed(difference.mean)} [{_signed(difference.low)}, {_signed(difference.high)}]")
+        change = tag(
+            "small",
+            f"Δ {_signed(difference.mean)} [{_signed(difference.low)}, {_signed(difference.high)}]",
+        )
     # Bold is by the figure shown, so that two models that print alike look alike.
     shown = tag("b", mean) if mean == f"{best:.3f}" else mean
-    return tag("td", tag("span", shown, spread), change, class_="number", data_label=f"Dice {region}")
+    return tag(
+        "td", tag("span", shown, spread), change, class_="number", data_label=f"Dice {region}"
+    )
 
 
 def _signed(value: float) -> str:

@@ -33,10 +33,22 @@ class Cohort:
     problems: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        twice = sorted(id for id, count in Counter(record.id for record in self.studies).items() if count > 1)
+        twice = sorted(
+            id for id, count in Counter(record.id for record in self.studies).items() if count > 1
+        )
         if twice:
-            places = [str(next(iter(record.images.values())).path.parent) for record in self.studies if record.id == twice[0]]
-            raise StudyError("two studies of one id", file=places[0], field="id", got=twice[0], expected=f"once, also in {places[-1]}")
+            places = [
+                str(next(iter(record.images.values())).path.parent)
+                for record in self.studies
+                if record.id == twice[0]
+            ]
+            raise StudyError(
+                "two studies of one id",
+                file=places[0],
+                field="id",
+                got=twice[0],
+                expected=f"once, also in {places[-1]}",
+            )
 
     def __len__(self) -> int:
         return len(self.studies)
@@ -48,7 +60,9 @@ class Cohort:
 
     def labelled(self) -> "Cohort":
         """The studies that have a truth."""
-        return replace(self, studies=tuple(record for record in self.studies if record.truth is not None))
+        return replace(
+            self, studies=tuple(record for record in self.studies if record.truth is not None)
+        )
 
     def select(self, ids: Iterable[str]) -> "Cohort":
         """The studies of these ids, in this order.
@@ -61,13 +75,23 @@ class Cohort:
         strangers = [id for id in wanted if id not in known]
         if strangers:
             raise StudyError(
-                "no such study", file=self.layout, field="id", got=", ".join(strangers[:4]), expected=_some(sorted(known), "an id like ")
+                "no such study",
+                file=self.layout,
+                field="id",
+                got=", ".join(strangers[:4]),
+                expected=_some(sorted(known), "an id like "),
             )
         return replace(self, studies=tuple(known[id] for id in wanted))
 
-    def split(self, validation: int | float | str | Sequence[str], seed: int = 0) -> dict[str, "Cohort"]:
-        """Two sides, ``"training"`` and ``"validation"``, with no patient on both: see :func:`split_patients`."""
-        training, held_out = split_patients({record.id: record.patient for record in self.studies}, validation, seed)
+    def split(
+        self, validation: int | float | str | Sequence[str], seed: int = 0
+    ) -> dict[str, "Cohort"]:
+        """Two sides, ``"training"`` and ``"validation"``, with no patient on both: see
+        :func:`split_patients`.
+        """
+        training, held_out = split_patients(
+            {record.id: record.patient for record in self.studies}, validation, seed
+        )
         sides = {"training": self.select(training), "validation": self.select(held_out)}
         check_disjoint(sides)
         return sides
@@ -78,33 +102,53 @@ def split_patients(
 ) -> tuple[list[str], list[str]]:
     """Study ids for training and for validation, with no patient on both sides.
 
-    The order of patients comes from a hash of seed and patient, so it is the same everywhere and for ever, and a
-    patient who joins later moves few others.
+    The order of patients comes from a hash of seed and patient, so it is the same everywhere and
+    for ever, and a patient who joins later moves few others.
 
     Args:
         patients: study id → patient.
-        validation: how many patients (int), which share of them (float between 0 and 1), which fold of a cross-validation
-            (``"2/5"``: the second of five; each patient is in one of them), or the ids of studies (every study of their
-            patients comes along). The number 0 leaves everyone to training.
+        validation: how many patients (int), which share of them (float between 0 and 1), which fold
+            of a cross-validation (``"2/5"``: the second of five; each patient is in one of them),
+            or the ids of studies (every study of their patients comes along). The number 0 leaves
+            everyone to training.
         seed: another seed, another split.
 
     Raises:
         StudyError: a side would be empty, or a named study does not exist.
     """
-    everyone = sorted(set(patients.values()), key=lambda patient: hashlib.sha256(f"{seed}:{patient}".encode()).digest())
+    everyone = sorted(
+        set(patients.values()),
+        key=lambda patient: hashlib.sha256(f"{seed}:{patient}".encode()).digest(),
+    )
     if isinstance(validation, int | float):
         share = 0.0 < validation < 1.0 and not isinstance(validation, int)
-        count = round(validation * len(everyone)) if share else validation if isinstance(validation, int) else 0
+        count = (
+            round(validation * len(everyone))
+            if share
+            else validation
+            if isinstance(validation, int)
+            else 0
+        )
         held_out = set(everyone[: max(0, count)])
     elif isinstance(validation, str):
         fold, _, folds = validation.partition("/")
         if not (fold.isdecimal() and folds.isdecimal() and 1 <= int(fold) <= int(folds)):
-            raise StudyError("no such fold", field="validation", got=validation, expected="1/5 to 5/5, for five folds")
+            raise StudyError(
+                "no such fold",
+                field="validation",
+                got=validation,
+                expected="1/5 to 5/5, for five folds",
+            )
         held_out = set(everyone[int(fold) - 1 :: int(folds)])
     else:
         strangers = [id for id in validation if id not in patients]
         if strangers:
-            raise StudyError("no such study", field="validation", got=_some(strangers), expected=_some(sorted(patients), "an id like "))
+            raise StudyError(
+                "no such study",
+                field="validation",
+                got=_some(strangers),
+                expected=_some(sorted(patients), "an id like "),
+            )
         held_out = {patients[id] for id in validation}
     nobody = isinstance(validation, int) and validation == 0
     if not (nobody or held_out) or len(held_out) == len(everyone):
@@ -112,10 +156,15 @@ def split_patients(
             "cannot split",
             field="validation",
             got=f"{validation} of {len(everyone)} patients",
-            expected="a number of patients, a share between 0 and 1 or a fold, that leaves both sides one",
+            expected=(
+                "a number of patients, a share between 0 and 1 or a fold, that leaves both"
+                " sides one"
+            ),
         )
     ids = sorted(patients)
-    return [id for id in ids if patients[id] not in held_out], [id for id in ids if patients[id] in held_out]
+    return [id for id in ids if patients[id] not in held_out], [
+        id for id in ids if patients[id] in held_out
+    ]
 
 
 def check_disjoint(sides: Mapping[str, Cohort]) -> None:
@@ -136,8 +185,11 @@ def check_disjoint(sides: Mapping[str, Cohort]) -> None:
         )
 
 
-def open_cohort(path: str | PathLike[str], *, layout: str | None = None, labels: str | None = None) -> Cohort:
-    """Find the studies under ``path`` and what their labels mean; no image is read but a few label maps.
+def open_cohort(
+    path: str | PathLike[str], *, layout: str | None = None, labels: str | None = None
+) -> Cohort:
+    """Find the studies under ``path`` and what their labels mean; no image is read but a few label
+    maps.
 
     Args:
         path: a folder in any known layout, or a manifest.
@@ -155,14 +207,27 @@ def open_cohort(path: str | PathLike[str], *, layout: str | None = None, labels:
 def find_cohort(path: Path, layout: str | None = None) -> tuple[Cohort, Found]:
     """The studies under ``path`` with the convention left open."""
     found = find_studies(path, layout)
-    return Cohort(found.layout, None, found.studies, tuple(str(problem) for problem in found.problems)), found
+    return (
+        Cohort(
+            found.layout, None, found.studies, tuple(str(problem) for problem in found.problems)
+        ),
+        found,
+    )
 
 
-def resolve_convention(records: Sequence[StudyRecord], found: Found, labels: str | None) -> LabelConvention | None:
+def resolve_convention(
+    records: Sequence[StudyRecord], found: Found, labels: str | None
+) -> LabelConvention | None:
     """The declared convention, or the detected one, or None where there is nothing to tell it for."""
     if labels is not None:
         if labels not in CONVENTIONS:
-            raise LabelError("unknown label convention", file=found.layout, field="labels", got=labels, expected=", ".join(CONVENTIONS))
+            raise LabelError(
+                "unknown label convention",
+                file=found.layout,
+                field="labels",
+                got=labels,
+                expected=", ".join(CONVENTIONS),
+            )
         return CONVENTIONS[labels]
     if all(record.truth is None for record in records):
         return None

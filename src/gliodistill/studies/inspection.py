@@ -1,4 +1,6 @@
-"""A look at a data set before anything is done with it: what was understood, why, and everything that is wrong."""
+"""A look at a data set before anything is done with it: what was understood, why, and everything
+that is wrong.
+"""
 
 import os
 from collections.abc import Mapping
@@ -63,7 +65,8 @@ class Inspection:
     """What was found at ``path``.
 
     Attributes:
-        convention: its name; None where there is no truth or it cannot be told (then ``problems`` says why).
+        convention: its name; None where there is no truth or it cannot be told (then ``problems``
+        says why).
         evidence: what the convention was told from, one line each.
         problems: each with the study and file it belongs to; ``blocking`` ones forbid loading.
     """
@@ -79,12 +82,24 @@ class Inspection:
         """Plain types, for JSON."""
         content: dict[str, Any] = asdict(replace(self, problems=()))
         content["problems"] = [
-            {"study": p.study, "file": str(p.file) if p.file else None, "problem": p.problem, "blocking": p.blocking} for p in self.problems
+            {
+                "study": p.study,
+                "file": str(p.file) if p.file else None,
+                "problem": p.problem,
+                "blocking": p.blocking,
+            }
+            for p in self.problems
         ]
         return content
 
 
-def inspect(path: str | os.PathLike[str], *, layout: str | None = None, labels: str | None = None, deep: bool = False) -> Inspection:
+def inspect(
+    path: str | os.PathLike[str],
+    *,
+    layout: str | None = None,
+    labels: str | None = None,
+    deep: bool = False,
+) -> Inspection:
     """Look at every study under ``path``.
 
     Args:
@@ -94,14 +109,25 @@ def inspect(path: str | os.PathLike[str], *, layout: str | None = None, labels: 
         deep: read every voxel (checksums, NaN, label codes) instead of headers only.
 
     Raises:
-        StudyError: nothing found, several layouts fit, two studies of one id. All else is listed in ``problems``.
+        StudyError: nothing found, several layouts fit, two studies of one id. All else is listed in
+        ``problems``.
     """
     root = Path(path)
     cohort, found = find_cohort(root, layout)
     problems = list(found.problems)
     convention, evidence = _convention(cohort, found, labels, problems)
-    studies = tuple(_study(record, root, convention, deep, problems) for record in track(cohort.studies, "inspecting studies"))
-    return Inspection(str(root), cohort.layout, studies, convention.name if convention else None, evidence, tuple(problems))
+    studies = tuple(
+        _study(record, root, convention, deep, problems)
+        for record in track(cohort.studies, "inspecting studies")
+    )
+    return Inspection(
+        str(root),
+        cohort.layout,
+        studies,
+        convention.name if convention else None,
+        evidence,
+        tuple(problems),
+    )
 
 
 def _convention(
@@ -109,7 +135,13 @@ def _convention(
 ) -> tuple[LabelConvention | None, tuple[str, ...]]:
     if labels is not None:
         if labels not in CONVENTIONS:
-            raise LabelError("unknown label convention", file=found.layout, field="labels", got=labels, expected=", ".join(CONVENTIONS))
+            raise LabelError(
+                "unknown label convention",
+                file=found.layout,
+                field="labels",
+                got=labels,
+                expected=", ".join(CONVENTIONS),
+            )
         return CONVENTIONS[labels], ("declared",)
     if not cohort.labelled().studies:
         return None, ()
@@ -121,15 +153,28 @@ def _convention(
     return detection.convention, detection.evidence
 
 
-def _study(record: StudyRecord, root: Path, convention: LabelConvention | None, deep: bool, problems: list[Problem]) -> InspectedStudy:
+def _study(
+    record: StudyRecord,
+    root: Path,
+    convention: LabelConvention | None,
+    deep: bool,
+    problems: list[Problem],
+) -> InspectedStudy:
     sequences: dict[str, InspectedImage] = {}
     grids: dict[str, Volume] = {}
     codes: tuple[int, ...] | None = None
     for sequence, image in record.images.items():
         name = str(sequence)
-        sequences[name] = _image(image, record, root, record.spellings.get(sequence), problems, grids, name)
+        sequences[name] = _image(
+            image, record, root, record.spellings.get(sequence), problems, grids, name
+        )
         if deep:
-            _attempt(problems, record, image.path, lambda image=image: read_nifti(image.path, image.channel))
+            _attempt(
+                problems,
+                record,
+                image.path,
+                lambda image=image: read_nifti(image.path, image.channel),
+            )
     truth = None
     if record.truth is not None:
         truth = _image(record.truth, record, root, None, problems, grids, "truth")
@@ -138,7 +183,13 @@ def _study(record: StudyRecord, root: Path, convention: LabelConvention | None, 
     first = next(iter(grids), None)
     for name, grid in grids.items():
         if first is not None and not grid.same_grid(grids[first]):
-            problems.append(Problem(f"{name} lies on another grid than {first}: co-register first", record.id, blocking=True))
+            problems.append(
+                Problem(
+                    f"{name} lies on another grid than {first}: co-register first",
+                    record.id,
+                    blocking=True,
+                )
+            )
     return InspectedStudy(record.id, record.patient, sequences, truth, codes)
 
 
@@ -151,21 +202,40 @@ def _image(
     grids: dict[str, Volume],
     name: str,
 ) -> InspectedImage:
-    shown = str(image.path.relative_to(root)) if image.path.is_relative_to(root) else str(image.path)
+    shown = (
+        str(image.path.relative_to(root)) if image.path.is_relative_to(root) else str(image.path)
+    )
     try:
         header = read_header(image.path)
     except GliodistillError as error:
         _add(problems, Problem(str(error), record.id, image.path, blocking=True))
         return InspectedImage(shown, image.channel, spelling)
-    if (image.channel or 0) >= (header.channels or 1) or (image.channel is None and header.channels is not None):
+    if (image.channel or 0) >= (header.channels or 1) or (
+        image.channel is None and header.channels is not None
+    ):
         wanted = "one 3-D image" if image.channel is None else f"channel {image.channel}"
-        _add(problems, Problem(f"{header.channels or 1} channel(s), but {wanted} is wanted", record.id, image.path, blocking=True))
+        _add(
+            problems,
+            Problem(
+                f"{header.channels or 1} channel(s), but {wanted} is wanted",
+                record.id,
+                image.path,
+                blocking=True,
+            ),
+        )
     # A view that takes no memory, for its geometry alone.
     grid = grids[name] = Volume(np.broadcast_to(np.uint8(0), header.shape), header.affine)
-    return InspectedImage(shown, image.channel, spelling, grid.shape, grid.spacing, grid.orientation)
+    return InspectedImage(
+        shown, image.channel, spelling, grid.shape, grid.spacing, grid.orientation
+    )
 
 
-def _codes(record: StudyRecord, truth: ImageFile, convention: LabelConvention | None, problems: list[Problem]) -> tuple[int, ...] | None:
+def _codes(
+    record: StudyRecord,
+    truth: ImageFile,
+    convention: LabelConvention | None,
+    problems: list[Problem],
+) -> tuple[int, ...] | None:
     labels = _attempt(problems, record, truth.path, lambda: read_labels(truth.path, truth.channel))
     if labels is None:
         return None
@@ -184,5 +254,7 @@ def _attempt(problems: list[Problem], record: StudyRecord, file: Path, action: A
 
 
 def _add(problems: list[Problem], problem: Problem) -> None:
-    if problem not in problems:  # the header and the voxels may fail alike, and so may the channels of one file
+    if (
+        problem not in problems
+    ):  # the header and the voxels may fail alike, and so may the channels of one file
         problems.append(problem)

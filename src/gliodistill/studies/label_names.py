@@ -1,6 +1,7 @@
 """Conventions told by the ``labels`` of a ``dataset.json``, in the forms the world writes them.
 
-MSD and nnU-Net 1: ``{"1": "edema", …}``; nnU-Net 2: ``{"edema": 1, …}`` or, for regions, ``{"whole tumor": [1, 2, 3], …}``.
+MSD and nnU-Net 1: ``{"1": "edema", …}``; nnU-Net 2: ``{"edema": 1, …}`` or, for regions, ``{"whole
+tumor": [1, 2, 3], …}``.
 """
 
 import re
@@ -34,18 +35,27 @@ def by_names(labels: Mapping[str, Any], place: str) -> LabelConvention:
     Raises:
         LabelError: a name that is not understood, or codes that fit no convention.
     """
-    pairs = [(str(value), key) if str(key).isdigit() else (str(key), value) for key, value in labels.items()]
+    pairs = [
+        (str(value), key) if str(key).isdigit() else (str(key), value)
+        for key, value in labels.items()
+    ]
     pairs = [(re.sub(r"[^a-z0-9]+", " ", name.lower()).strip(), codes) for name, codes in pairs]
     pairs = [(name, codes) for name, codes in pairs if name not in ("background", "ignore")]
     try:
         if any(isinstance(codes, list) for _, codes in pairs):
             regions = {
-                _match(name, _REGIONS): {int(code) for code in (codes if isinstance(codes, list) else [codes])} for name, codes in pairs
+                _match(name, _REGIONS): {
+                    int(code) for code in (codes if isinstance(codes, list) else [codes])
+                }
+                for name, codes in pairs
             }
             if len(regions) < len(pairs):
                 raise ValueError("one region named twice")
             every = set().union(*regions.values())
-            told = {code: frozenset(r for r, codes in regions.items() if code in codes and r != "none") for code in every}
+            told = {
+                code: frozenset(r for r, codes in regions.items() if code in codes and r != "none")
+                for code in every
+            }
         else:
             told = {int(code): _regions_of(_match(name, _TISSUES)) for name, code in pairs}
     except (KeyError, TypeError, ValueError) as error:
@@ -65,7 +75,10 @@ def by_names(labels: Mapping[str, Any], place: str) -> LabelConvention:
         file=place,
         field="dataset.json labels",
         got=dict(labels),
-        expected="; ".join(f"{c.name}: {', '.join(f'{code} {tissue}' for code, tissue in c.codes.items())}" for c in CONVENTIONS.values()),
+        expected="; ".join(
+            f"{c.name}: {', '.join(f'{code} {tissue}' for code, tissue in c.codes.items())}"
+            for c in CONVENTIONS.values()
+        ),
         hint="renumber the label maps, or declare the convention with --labels NAME",
     )
 

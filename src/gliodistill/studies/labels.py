@@ -61,7 +61,9 @@ class LabelConvention:
         return table[:, labels.astype(np.uint8)]
 
     def from_regions(self, regions: NDArray[Any]) -> NDArray[np.uint8]:
-        """WT, TC, ET on 3 X Y Z (truthy; made nested, TC and ET only inside their parents) → codes on X Y Z."""
+        """WT, TC, ET on 3 X Y Z (truthy; made nested, TC and ET only inside their parents) → codes
+        on X Y Z.
+        """
         whole, core, enhancing = (regions[channel].astype(bool) for channel in range(3))
         core = core & whole
         labels = np.zeros(whole.shape, dtype=np.uint8)
@@ -76,12 +78,21 @@ class LabelConvention:
             for code, drawn in self.codes.items():
                 if drawn is tissue:
                     return code
-        raise LabelError("convention draws none of these tissues", field=self.name, got=tissues, expected=sorted(set(self.codes.values())))
+        raise LabelError(
+            "convention draws none of these tissues",
+            field=self.name,
+            got=tissues,
+            expected=sorted(set(self.codes.values())),
+        )
 
     def check(self, labels: NDArray[Any]) -> None:
         """Raise LabelError if ``labels`` holds a code that this convention does not know."""
         # Counting is about twice as fast as the sort inside np.unique.
-        found = np.flatnonzero(np.bincount(labels.ravel(order="K"))) if labels.dtype == np.uint8 else np.unique(labels)
+        found = (
+            np.flatnonzero(np.bincount(labels.ravel(order="K")))
+            if labels.dtype == np.uint8
+            else np.unique(labels)
+        )
         strangers = sorted(set(found.tolist()) - {0, *self.codes})
         if strangers:
             raise LabelError(
@@ -93,10 +104,24 @@ class LabelConvention:
             )
 
 
-BRATS2021 = LabelConvention("brats2021", "BraTS 2012–2021", {1: Tissue.NCR, 2: Tissue.ED, 4: Tissue.ET})
-BRATS2023 = LabelConvention("brats2023", "BraTS 2023 GLI/MEN/MET", {1: Tissue.NCR, 2: Tissue.ED, 3: Tissue.ET})
-BRATS2024 = LabelConvention("brats2024", "BraTS 2024+ post-treatment", {1: Tissue.NCR, 2: Tissue.ED, 3: Tissue.ET, 4: Tissue.RC})
-BRATS_PED = LabelConvention("brats-ped", "BraTS-PED", {1: Tissue.ET, 2: Tissue.NET, 3: Tissue.CC, 4: Tissue.ED})
-MSD = LabelConvention("msd", "MSD Task01, nnU-Net Dataset137", {1: Tissue.ED, 2: Tissue.NCR, 3: Tissue.ET})
+BRATS2021 = LabelConvention(
+    "brats2021", "BraTS 2012–2021", {1: Tissue.NCR, 2: Tissue.ED, 4: Tissue.ET}
+)
+BRATS2023 = LabelConvention(
+    "brats2023", "BraTS 2023 GLI/MEN/MET", {1: Tissue.NCR, 2: Tissue.ED, 3: Tissue.ET}
+)
+BRATS2024 = LabelConvention(
+    "brats2024",
+    "BraTS 2024+ post-treatment",
+    {1: Tissue.NCR, 2: Tissue.ED, 3: Tissue.ET, 4: Tissue.RC},
+)
+BRATS_PED = LabelConvention(
+    "brats-ped", "BraTS-PED", {1: Tissue.ET, 2: Tissue.NET, 3: Tissue.CC, 4: Tissue.ED}
+)
+MSD = LabelConvention(
+    "msd", "MSD Task01, nnU-Net Dataset137", {1: Tissue.ED, 2: Tissue.NCR, 3: Tissue.ET}
+)
 
-CONVENTIONS: dict[str, LabelConvention] = {c.name: c for c in (BRATS2021, BRATS2023, BRATS2024, BRATS_PED, MSD)}
+CONVENTIONS: dict[str, LabelConvention] = {
+    c.name: c for c in (BRATS2021, BRATS2023, BRATS2024, BRATS_PED, MSD)
+}

@@ -21,5 +21,7 @@ class Problem:
     blocking: bool = False
 
     def __str__(self) -> str:
-        place = ": ".join(str(part) for part in (self.study, self.file.name if self.file else None) if part)
+        place = ": ".join(
+            str(part) for part in (self.study, self.file.name if self.file else None) if part
+        )
         return f"{place}: {self.problem}" if place else self.problem

@@ -17,7 +17,8 @@ from gliodistill.studies.study import Study, StudyRecord
 
 
 def load_study(record: StudyRecord, convention: LabelConvention | None = None) -> Study:
-    """Read every image of ``record`` (in parallel: unpacking lets go of the interpreter) and its truth.
+    """Read every image of ``record`` (in parallel: unpacking lets go of the interpreter) and its
+    truth.
 
     Raises:
         StudyError: the layout noticed a problem that forbids loading, or the grids differ.
@@ -25,7 +26,11 @@ def load_study(record: StudyRecord, convention: LabelConvention | None = None) -
         LabelError: codes that ``convention`` does not know.
     """
     with ThreadPoolExecutor(max_workers=4) as pool:
-        truth = pool.submit(read_labels, record.truth.path, record.truth.channel) if record.truth and not record.problems else None
+        truth = (
+            pool.submit(read_labels, record.truth.path, record.truth.channel)
+            if record.truth and not record.problems
+            else None
+        )
         stored = _read_images(record, pool)
         images = dict(zip(stored, pool.map(StoredImage.scaled, stored.values()), strict=True))
         labels = truth.result() if truth else None
@@ -34,31 +39,52 @@ def load_study(record: StudyRecord, convention: LabelConvention | None = None) -
             convention.check(labels.data)
         except LabelError as error:
             raise LabelError(
-                error.problem, file=record.truth.path, field=error.field, got=error.got, expected=error.expected, hint=error.hint
+                error.problem,
+                file=record.truth.path,
+                field=error.field,
+                got=error.got,
+                expected=error.expected,
+                hint=error.hint,
             ) from error
-    return Study(record.id, record.patient, images, labels, convention if labels is not None else None)
+    return Study(
+        record.id, record.patient, images, labels, convention if labels is not None else None
+    )
 
 
 def load_brain(record: StudyRecord) -> Study:
     """Read the part of the images that is not empty, and no truth.
 
-    The empty space is cut away before anything is scaled to float32, which for a BraTS study leaves a third of the
-    voxels. Nothing is lost: what is cut is 0 in every sequence. An empty study keeps its whole grid.
+    The empty space is cut away before anything is scaled to float32, which for a BraTS study leaves
+    a third of the
+    voxels. Nothing is lost: what is cut is 0 in every sequence. An empty study keeps its whole
+    grid.
 
     Raises:
         StudyError, ImageError: as :func:`load_study`.
     """
     with ThreadPoolExecutor(max_workers=4) as pool:
         stored = _read_images(record, pool)
-        study = Study(record.id, record.patient, {sequence: image.voxels for sequence, image in stored.items()})  # one grid?
+        study = Study(
+            record.id,
+            record.patient,
+            {sequence: image.voxels for sequence, image in stored.items()},
+        )  # one grid?
         filled = [box for box in pool.map(StoredImage.box, stored.values()) if box is not None]
         box = union(filled) if filled else None
-        images = dict(zip(stored, pool.map(lambda image: image.scaled(box), stored.values()), strict=True))
-    return replace(study, images=images, whole=Volume(np.broadcast_to(np.uint8(0), study.grid.shape), study.grid.affine))
+        images = dict(
+            zip(stored, pool.map(lambda image: image.scaled(box), stored.values()), strict=True)
+        )
+    return replace(
+        study,
+        images=images,
+        whole=Volume(np.broadcast_to(np.uint8(0), study.grid.shape), study.grid.affine),
+    )
 
 
 def _read_images(record: StudyRecord, pool: ThreadPoolExecutor) -> dict[Sequence, StoredImage]:
-    """The images as they are stored, in canonical order of the sequences; a 4-D file is unpacked once."""
+    """The images as they are stored, in canonical order of the sequences; a 4-D file is unpacked
+    once.
+    """
     if record.problems:
         raise StudyError(
             record.problems[0],
@@ -76,7 +102,9 @@ def _read_images(record: StudyRecord, pool: ThreadPoolExecutor) -> dict[Sequence
         return read_stored(path, [record.images[sequence].channel for sequence in files[path]])
 
     found = {
-        s: image for path, images in zip(files, pool.map(read, files), strict=True) for s, image in zip(files[path], images, strict=True)
+        s: image
+        for path, images in zip(files, pool.map(read, files), strict=True)
+        for s, image in zip(files[path], images, strict=True)
     }
     return {sequence: found[sequence] for sequence in Sequence if sequence in found}
 
@@ -84,7 +112,8 @@ def _read_images(record: StudyRecord, pool: ThreadPoolExecutor) -> dict[Sequence
 def open_study(path: Path, id: str | None = None) -> Study:
     """Read the one study at ``path``, in any known layout.
 
-    A truth whose convention cannot be told is kept with ``convention=None``: segmenting does not need it.
+    A truth whose convention cannot be told is kept with ``convention=None``: segmenting does not
+    need it.
 
     Raises:
         StudyError: no study, several without an ``id``, or an unknown ``id``.
@@ -98,7 +127,9 @@ def open_study(path: Path, id: str | None = None) -> Study:
             "several studies",
             file=path,
             field="id",
-            got=f"{len(cohort.studies)}: {', '.join(record.id for record in cohort.studies[:4])}, …",
+            got=(
+                f"{len(cohort.studies)}: {', '.join(record.id for record in cohort.studies[:4])}, …"
+            ),
             expected="one",
             hint="choose one by its id",
         )

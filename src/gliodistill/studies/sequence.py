@@ -16,7 +16,8 @@ class Sequence(StrEnum):
 
     @classmethod
     def parse(cls, spelling: str) -> "Sequence":
-        """The sequence meant by ``spelling`` (case, ``-``, ``_``, blanks and a trailing ``w`` do not count).
+        """The sequence meant by ``spelling`` (case, ``-``, ``_``, blanks and a trailing ``w`` do
+        not count).
 
         Raises:
             StudyError: no such spelling is known.
@@ -35,7 +36,21 @@ class Sequence(StrEnum):
 
 SPELLINGS: dict[Sequence, tuple[str, ...]] = {
     Sequence.T1: ("t1", "t1w", "t1n", "t1native", "t1wi", "t1pre", "t1weighted"),
-    Sequence.T1CE: ("t1ce", "t1c", "t1gd", "t1wgd", "t1gdw", "t1wce", "t1post", "t1wpost", "t1km", "cet1", "cet1w", "t1contrast", "gdt1w"),
+    Sequence.T1CE: (
+        "t1ce",
+        "t1c",
+        "t1gd",
+        "t1wgd",
+        "t1gdw",
+        "t1wce",
+        "t1post",
+        "t1wpost",
+        "t1km",
+        "cet1",
+        "cet1w",
+        "t1contrast",
+        "gdt1w",
+    ),
     Sequence.T2: ("t2", "t2w", "t2wi", "t2weighted"),
     Sequence.FLAIR: ("flair", "fla", "fl", "t2f", "t2flair", "t2wflair", "flairw"),
 }

@@ -40,7 +40,8 @@ class StudyRecord:
     problems: tuple[str, ...] = ()
 
     def load(self, convention: LabelConvention | None = None) -> "Study":
-        """Read every image, check that they share one grid, and (with a ``convention``) the truth's codes.
+        """Read every image, check that they share one grid, and (with a ``convention``) the truth's
+        codes.
 
         Raises:
             ImageError, StudyError, LabelError: see :class:`Study`.
@@ -50,7 +51,8 @@ class StudyRecord:
         return load_study(self, convention)
 
     def load_brain(self) -> "Study":
-        """Read the images without the empty space around the brain, and no truth: what segmenting needs, at less memory.
+        """Read the images without the empty space around the brain, and no truth: what segmenting
+        needs, at less memory.
 
         Raises:
             ImageError, StudyError: as :meth:`load`.
@@ -69,8 +71,8 @@ class Study:
         images: sequence → float32 volume, all on one grid; any non-empty subset of the four.
         truth: integer codes of ``convention`` on the same grid, or None.
         convention: what the codes of ``truth`` mean.
-        whole: where only the part of the images that is not empty was read: the grid they were cut from (its voxels
-            do not count); else None.
+        whole: where only the part of the images that is not empty was read: the grid they were cut
+            from (its voxels do not count); else None.
 
     Raises:
         StudyError: no sequence, or grids that differ (names the two and how they differ).
@@ -85,7 +87,11 @@ class Study:
 
     def __post_init__(self) -> None:
         if not self.images:
-            raise StudyError("study has no sequence", file=self.id, expected="at least one of T1, T1CE, T2, FLAIR")
+            raise StudyError(
+                "study has no sequence",
+                file=self.id,
+                expected="at least one of T1, T1CE, T2, FLAIR",
+            )
         named = {str(sequence): image for sequence, image in self.images.items()}
         if self.truth is not None:
             named["truth"] = self.truth
@@ -97,7 +103,9 @@ class Study:
                     file=self.id,
                     field=other,
                     got=f"{named[other].shape} at {_millimetres(named[other])}",
-                    expected=f"the grid of {first}, {named[first].shape} at {_millimetres(named[first])}",
+                    expected=(
+                        f"the grid of {first}, {named[first].shape} at {_millimetres(named[first])}"
+                    ),
                     hint="co-register the sequences first",
                 )
 

@@ -1,1 +1,3 @@
-"""Learning: a recipe read top to bottom, patches, augmentation, the loop, checkpoints, and one file per method."""
+"""Learning: a recipe read top to bottom, patches, augmentation, the loop, checkpoints, and one file
+per method.
+"""

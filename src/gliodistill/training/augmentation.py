@@ -1,7 +1,9 @@
-"""Augmentation, drawn first and applied after: a teacher and a student see the same patch, and a run can be replayed.
+"""Augmentation, drawn first and applied after: a teacher and a student see the same patch, and a
+run can be replayed.
 
-All of space is one interpolation: rotation, scale and elastic displacement move the points where the patch is read
-in the study, so nothing is cut off at the patch's border and nothing is smoothed twice.
+All of space is one interpolation: rotation, scale and elastic displacement move the points where
+the patch is read in the study, so nothing is cut off at the patch's border and nothing is smoothed
+twice.
 """
 
 from dataclasses import dataclass
@@ -63,22 +65,31 @@ def draw_spatial(part: AugmentationPart, random: np.random.Generator) -> Spatial
     return SpatialDraw((flips[0], flips[1], flips[2]), matrix, elastic)
 
 
-def draw_intensity(part: AugmentationPart, channels: int, random: np.random.Generator) -> IntensityDraw:
+def draw_intensity(
+    part: AugmentationPart, channels: int, random: np.random.Generator
+) -> IntensityDraw:
     """Draw what happens to the intensities of a patch."""
     multiply = _maybe(part.contrast, 0.75, 1.25, channels, random)
     add = _maybe(part.brightness, -0.3, 0.3, channels, random)
     gamma = _maybe(part.gamma, 0.7, 1.5, channels, random)
-    noise = (float(random.uniform(0.0, 0.25)), int(random.integers(2**31))) if random.random() < part.noise else None
+    noise = (
+        (float(random.uniform(0.0, 0.25)), int(random.integers(2**31)))
+        if random.random() < part.noise
+        else None
+    )
     blur = _maybe(part.blur, 0.3, 1.0, channels, random)
     zoom = _maybe(part.low_resolution, 0.5, 1.0, channels, random)
     return IntensityDraw(multiply, add, gamma, noise, blur, zoom)
 
 
-def draw_kept(part: AugmentationPart, present: tuple[bool, ...], random: np.random.Generator) -> tuple[bool, ...]:
-    """Draw which of the ``present`` sequences a patch keeps: each is dropped alike, but never all of them.
+def draw_kept(
+    part: AugmentationPart, present: tuple[bool, ...], random: np.random.Generator
+) -> tuple[bool, ...]:
+    """Draw which of the ``present`` sequences a patch keeps: each is dropped alike, but never all
+    of them.
 
-    A draw without any is thrown away, so with ``drop_sequence: 0.5`` every subset is as likely as any other, but for the
-    patches that ``keep_all`` spares.
+    A draw without any is thrown away, so with ``drop_sequence: 0.5`` every subset is as likely as
+    any other, but for the patches that ``keep_all`` spares.
     """
     if part.keep_all and random.random() < part.keep_all:
         return present
@@ -91,30 +102,44 @@ def draw_kept(part: AugmentationPart, present: tuple[bool, ...], random: np.rand
     return tuple(channel in kept for channel in range(len(present)))
 
 
-def _maybe(probability: float, low: float, high: float, channels: int, random: np.random.Generator) -> NDArray[np.float64] | None:
+def _maybe(
+    probability: float, low: float, high: float, channels: int, random: np.random.Generator
+) -> NDArray[np.float64] | None:
     return random.uniform(low, high, channels) if random.random() < probability else None
 
 
 def read_patch(
-    image: NDArray[np.uint8], truth: NDArray[np.uint8] | None, centre: NDArray[np.int64], patch: tuple[int, int, int], draw: SpatialDraw
+    image: NDArray[np.uint8],
+    truth: NDArray[np.uint8] | None,
+    centre: NDArray[np.int64],
+    patch: tuple[int, int, int],
+    draw: SpatialDraw,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """Cut a patch around ``centre`` out of a study as ``draw`` says.
 
     Args:
         image: levels, uint8 C X Y Z.
         truth: bit mask, uint8 X Y Z; or shares of 255, uint8 K X Y Z; or None.
-        centre: voxel index of the patch's centre; a patch of even sides has it just above its middle.
+        centre: voxel index of the patch's centre; a patch of even sides has it just above its
+        middle.
         patch: sides in voxels.
         draw: of :func:`draw_spatial`.
 
     Returns:
-        levels, uint8 C x y z, and the truth in the form it was given; 0 beyond the study. Images are interpolated linearly
-        among brain voxels, shares linearly, bit masks by the nearest voxel.
+        levels, uint8 C x y z, and the truth in the form it was given; 0 beyond the study. Images
+        are interpolated linearly among brain voxels, shares linearly, bit masks by the nearest
+        voxel.
     """
     if draw.matrix is None and draw.elastic is None:
         start = centre - np.asarray(patch) // 2
         levels = _cut(image, start, patch)
-        mask = None if truth is None else _cut(truth.reshape(-1, *truth.shape[-3:]), start, patch).reshape(*truth.shape[:-3], *patch)
+        mask = (
+            None
+            if truth is None
+            else _cut(truth.reshape(-1, *truth.shape[-3:]), start, patch).reshape(
+                *truth.shape[:-3], *patch
+            )
+        )
     else:
         levels, mask = _read_warped(image, truth, centre, patch, draw)
     axes = tuple(axis for axis in range(3) if draw.flips[axis])
@@ -124,7 +149,9 @@ def read_patch(
     return np.ascontiguousarray(levels), None if mask is None else np.ascontiguousarray(mask)
 
 
-def _cut(array: NDArray[np.uint8], start: NDArray[np.int64], patch: tuple[int, ...]) -> NDArray[np.uint8]:
+def _cut(
+    array: NDArray[np.uint8], start: NDArray[np.int64], patch: tuple[int, ...]
+) -> NDArray[np.uint8]:
     result = np.zeros((len(array), *patch), dtype=np.uint8)
     low = np.maximum(start, 0)
     high = np.minimum(start + patch, array.shape[1:])
@@ -136,15 +163,28 @@ def _cut(array: NDArray[np.uint8], start: NDArray[np.int64], patch: tuple[int, .
 
 
 def _read_warped(
-    image: NDArray[np.uint8], truth: NDArray[np.uint8] | None, centre: NDArray[np.int64], patch: tuple[int, int, int], draw: SpatialDraw
+    image: NDArray[np.uint8],
+    truth: NDArray[np.uint8] | None,
+    centre: NDArray[np.int64],
+    patch: tuple[int, int, int],
+    draw: SpatialDraw,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    offsets = torch.stack(torch.meshgrid(*(torch.arange(p, dtype=torch.float32) - (p - 1) / 2 for p in patch), indexing="ij"))
+    offsets = torch.stack(
+        torch.meshgrid(
+            *(torch.arange(p, dtype=torch.float32) - (p - 1) / 2 for p in patch), indexing="ij"
+        )
+    )
     if draw.elastic is not None:
         field = torch.from_numpy(draw.elastic.astype(np.float32))[None]
-        offsets = offsets + F.interpolate(field, size=patch, mode="trilinear", align_corners=True)[0]
+        offsets = (
+            offsets + F.interpolate(field, size=patch, mode="trilinear", align_corners=True)[0]
+        )
     if draw.matrix is not None:
-        offsets = torch.einsum("ij,jxyz->ixyz", torch.from_numpy(draw.matrix.astype(np.float32)), offsets)
-    # The middle of a patch of even sides lies half a voxel below ``centre``, as where nothing is warped.
+        offsets = torch.einsum(
+            "ij,jxyz->ixyz", torch.from_numpy(draw.matrix.astype(np.float32)), offsets
+        )
+    # The middle of a patch of even sides lies half a voxel below ``centre``, as where nothing is
+    # warped.
     offsets = offsets - torch.tensor([0.0 if p % 2 else 0.5 for p in patch])[:, None, None, None]
     # Read a box just large enough, so that grid_sample never sees the whole study.
     reach = offsets.abs().amax(dim=(1, 2, 3)).ceil().to(torch.int64).numpy() + 1
@@ -153,34 +193,49 @@ def _read_warped(
     unit = offsets / torch.from_numpy(reach.astype(np.float32))[:, None, None, None]
     grid = unit.permute(1, 2, 3, 0).flip(-1)[None]  # grid_sample wants Z, Y, X
     inside = (levels > 0).float()
-    moved = F.grid_sample(torch.cat([levels, inside])[None], grid, mode="bilinear", align_corners=True)[0]
+    moved = F.grid_sample(
+        torch.cat([levels, inside])[None], grid, mode="bilinear", align_corners=True
+    )[0]
     value, share = moved.chunk(2)
     # Level 0 means "not brain", not "dark": interpolate among brain voxels only.
-    warped = torch.where(share > 0.5, (value / share.clamp_min(1e-3)).round().clamp(1, 255), 0.0).to(torch.uint8).numpy()
+    warped = (
+        torch.where(share > 0.5, (value / share.clamp_min(1e-3)).round().clamp(1, 255), 0.0)
+        .to(torch.uint8)
+        .numpy()
+    )
     if truth is None:
         return warped, None
     shares = truth.ndim == 4
     codes = torch.from_numpy(_cut(truth if shares else truth[None], centre - reach, box)).float()
-    mask = F.grid_sample(codes[None], grid, mode="bilinear" if shares else "nearest", align_corners=True)[0].round()
+    mask = F.grid_sample(
+        codes[None], grid, mode="bilinear" if shares else "nearest", align_corners=True
+    )[0].round()
     return warped, (mask if shares else mask[0]).to(torch.uint8).numpy()
 
 
-def apply_intensity(values: Float[Tensor, "C X Y Z"], inside: Bool[Tensor, "C X Y Z"], draw: IntensityDraw) -> Float[Tensor, "C X Y Z"]:
+def apply_intensity(
+    values: Float[Tensor, "C X Y Z"], inside: Bool[Tensor, "C X Y Z"], draw: IntensityDraw
+) -> Float[Tensor, "C X Y Z"]:
     """Change z-scores as ``draw`` says; sequences are not dropped here.
 
     Args:
         values: z-scores.
-        inside: where there is brain (a z-score of 0.0 alone does not tell); elsewhere the result is 0.0.
+        inside: where there is brain (a z-score of 0.0 alone does not tell); elsewhere the result is
+        0.0.
         draw: of :func:`draw_intensity`.
     """
     result = values
     if draw.zoom is not None:
-        result = torch.stack([_low_resolution(c, float(z)) for c, z in zip(result, draw.zoom, strict=True)])
+        result = torch.stack(
+            [_low_resolution(c, float(z)) for c, z in zip(result, draw.zoom, strict=True)]
+        )
     if draw.blur is not None:
         result = torch.stack([_blur(c, float(s)) for c, s in zip(result, draw.blur, strict=True)])
     if draw.noise is not None:
         deviation, seed = draw.noise
-        noise = np.random.Generator(np.random.SFC64(seed)).standard_normal(tuple(result.shape), dtype=np.float32)
+        noise = np.random.Generator(np.random.SFC64(seed)).standard_normal(
+            tuple(result.shape), dtype=np.float32
+        )
         result = result + deviation * torch.from_numpy(noise)
     if draw.gamma is not None:
         result = torch.stack([_gamma(c, float(g)) for c, g in zip(result, draw.gamma, strict=True)])

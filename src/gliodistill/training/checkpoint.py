@@ -1,8 +1,9 @@
-"""Checkpoints: one safetensors file, whole or absent, that holds everything a run needs to go on bitwise.
+"""Checkpoints: one safetensors file, whole or absent, that holds everything a run needs to go on
+bitwise.
 
-Patches are a function of seed and step, so the state is: weights and buffers, the optimiser's moments, the moving
-average, torch's generators, and a few numbers. Nothing is pickled. Digests of the tensors and of the numbers are in
-the header.
+Patches are a function of seed and step, so the state is: weights and buffers, the optimiser's
+moments, the moving average, torch's generators, and a few numbers. Nothing is pickled. Digests of
+the tensors and of the numbers are in the header.
 """
 
 import hashlib
@@ -40,12 +41,22 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
     """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(facts)
-    header = {"format": FORMAT, "sha256": weights_hash(plain), "facts": text, "facts_sha256": _digest(text)}
+    header = {
+        "format": FORMAT,
+        "sha256": weights_hash(plain),
+        "facts": text,
+        "facts_sha256": _digest(text),
+    }
     with atomic_file(path) as temporary:
         try:
             save_file(plain, temporary, metadata=header)
         except SafetensorError as error:  # its writer's name for what the system refused
-            raise OutputError("cannot write", file=path, got=error, hint="check the folder, its permissions and free space") from error
+            raise OutputError(
+                "cannot write",
+                file=path,
+                got=error,
+                hint="check the folder, its permissions and free space",
+            ) from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -59,18 +70,39 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             header = handle.metadata() or {}
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (a handle, not a mapping)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError("cannot read the checkpoint", file=path, got=error, hint="train the run again") from error
+        raise CheckpointError(
+            "cannot read the checkpoint", file=path, got=error, hint="train the run again"
+        ) from error
     if header.get("format") != FORMAT:
-        raise CheckpointError("not a checkpoint of this version", file=path, got=header.get("format"), expected=FORMAT)
+        raise CheckpointError(
+            "not a checkpoint of this version", file=path, got=header.get("format"), expected=FORMAT
+        )
     if header.get("sha256") != weights_hash(tensors):
-        raise CheckpointError("checkpoint bytes changed", file=path, expected=f"sha256 {header.get('sha256')}", hint="train the run again")
+        raise CheckpointError(
+            "checkpoint bytes changed",
+            file=path,
+            expected=f"sha256 {header.get('sha256')}",
+            hint="train the run again",
+        )
     text = header.get("facts", "")
     if header.get("facts_sha256") != _digest(text):
-        raise CheckpointError("checkpoint bytes changed", file=path, field="facts", got=text[:80], hint="train the run again")
+        raise CheckpointError(
+            "checkpoint bytes changed",
+            file=path,
+            field="facts",
+            got=text[:80],
+            hint="train the run again",
+        )
     try:
         facts: dict[str, Any] = json.loads(text)
     except ValueError as error:
-        raise CheckpointError("checkpoint bytes changed", file=path, field="facts", got=text[:80], hint="train the run again") from error
+        raise CheckpointError(
+            "checkpoint bytes changed",
+            file=path,
+            field="facts",
+            got=text[:80],
+            hint="train the run again",
+        ) from error
     return tensors, facts
 
 
@@ -79,7 +111,11 @@ def _digest(text: str) -> str:
 
 
 def write_checkpoint(
-    path: Path, network: nn.Module, average: Mapping[str, Tensor], optimiser: torch.optim.Optimizer, facts: Mapping[str, Any]
+    path: Path,
+    network: nn.Module,
+    average: Mapping[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    facts: Mapping[str, Any],
 ) -> None:
     """Write the whole state of a run.
 
@@ -96,21 +132,33 @@ def write_checkpoint(
     tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"average/{name}": tensor for name, tensor in average.items()}
     for index, moments in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser/{index}/{name}": tensor for name, tensor in moments.items() if isinstance(tensor, Tensor)}
+        tensors |= {
+            f"optimiser/{index}/{name}": tensor
+            for name, tensor in moments.items()
+            if isinstance(tensor, Tensor)
+        }
     tensors["random/cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
     write_tensors(path, tensors, facts)
 
 
-def read_checkpoint(path: Path, network: nn.Module, average: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+def read_checkpoint(
+    path: Path, network: nn.Module, average: dict[str, Tensor], optimiser: torch.optim.Optimizer
+) -> dict[str, Any]:
     """Put a run's state back in place, torch's generators too; returns its facts.
 
     Raises:
-        CheckpointError: as :func:`read_tensors`, or the checkpoint is of another network or optimiser.
+        CheckpointError: as :func:`read_tensors`, or the checkpoint is of another network or
+        optimiser.
     """
     tensors, facts = read_tensors(path)
-    groups: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}, "random": {}}
+    groups: dict[str, dict[str, Tensor]] = {
+        "network": {},
+        "average": {},
+        "optimiser": {},
+        "random": {},
+    }
     for name, tensor in tensors.items():
         group, _, rest = name.partition("/")
         groups.get(group, {})[rest] = tensor
@@ -124,12 +172,22 @@ def read_checkpoint(path: Path, network: nn.Module, average: dict[str, Tensor], 
     for name, tensor in groups["optimiser"].items():
         index, _, key = name.partition("/")
         if not 0 <= int(index) < len(parameters):
-            raise CheckpointError("optimiser of another network", file=path, field=name, expected=f"{len(parameters)} parameters")
-        # In the parameter's own memory format: another order of memory is slower, and may round differently.
+            raise CheckpointError(
+                "optimiser of another network",
+                file=path,
+                field=name,
+                expected=f"{len(parameters)} parameters",
+            )
+        # In the parameter's own memory format: another order of memory is slower, and may round
+        # differently.
         like = parameters[int(index)]
         same = tensor.shape == like.shape
-        moments.setdefault(int(index), {})[key] = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor) if same else tensor
-    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+        moments.setdefault(int(index), {})[key] = (
+            torch.empty_like(like, dtype=tensor.dtype).copy_(tensor) if same else tensor
+        )
+    optimiser.load_state_dict(
+        {"state": moments, "param_groups": optimiser.state_dict()["param_groups"]}
+    )
     torch.set_rng_state(groups["random"]["cpu"])
     if "cuda" in groups["random"] and torch.cuda.is_available():
         torch.cuda.set_rng_state(groups["random"]["cuda"])
@@ -143,7 +201,14 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) 
         CheckpointError: a weight is missing, unknown or of another shape.
     """
     own = network.state_dict()
-    differing = sorted(set(own) ^ set(weights)) or [n for n in own if own[n].shape != weights[n].shape]
+    differing = sorted(set(own) ^ set(weights)) or [
+        n for n in own if own[n].shape != weights[n].shape
+    ]
     if differing:
-        raise CheckpointError("weights of another network", file=path, field=differing[0], got=f"{len(differing)} weights that differ")
+        raise CheckpointError(
+            "weights of another network",
+            file=path,
+            field=differing[0],
+            got=f"{len(differing)} weights that differ",
+        )
     network.load_state_dict(dict(weights))

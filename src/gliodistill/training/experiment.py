@@ -26,14 +26,17 @@ class Experiment:
     """A folder with a recipe, a split and trained runs.
 
     Attributes:
-        folder: ``recipe.yaml``, ``data.json``, ``cache/`` (unless one was given) and one folder a run.
+        folder: ``recipe.yaml``, ``data.json``, ``cache/`` (unless one was given) and one folder a
+        run.
         recipe: complete.
         split: ``training`` and ``validation`` → study ids.
         convention: label convention of the truth.
         cache: folder of the prepared studies.
-        pseudo: which pseudo-labelled studies its runs learn from, if any does: ``folder``, ``sha256``, ``studies`` and those of
-            them that are ``transductive`` (their patients validate).
-        start: the run of another training that its ``given`` runs start from, if any does: ``folder``, ``run``, ``weights_sha256``.
+        pseudo: which pseudo-labelled studies its runs learn from, if any does: ``folder``,
+            ``sha256``, ``studies`` and those of them that are ``transductive`` (their patients
+            validate).
+        start: the run of another training that its ``given`` runs start from, if any does:
+            ``folder``, ``run``, ``weights_sha256``.
     """
 
     folder: Path
@@ -56,14 +59,26 @@ class Experiment:
             data = json.loads((root / DATA).read_text())
             convention = None if data["convention"] is None else CONVENTIONS[data["convention"]]
             recipe, cache = load_recipe(root / RECIPE), root / data["cache"]
-            return cls(root, recipe, data["split"], convention, cache, data.get("pseudo"), data.get("start"))
+            return cls(
+                root,
+                recipe,
+                data["split"],
+                convention,
+                cache,
+                data.get("pseudo"),
+                data.get("start"),
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
-                "not a run folder", file=root, expected=f"{RECIPE} and {DATA}", hint="give the folder of gliodistill train -o"
+                "not a run folder",
+                file=root,
+                expected=f"{RECIPE} and {DATA}",
+                hint="give the folder of gliodistill train -o",
             ) from error
 
     def summary(self, run: str) -> dict[str, Any]:
-        """What a finished run wrote: steps, seconds, best Dice, parameters, FLOPs, hash of the last moving average.
+        """What a finished run wrote: steps, seconds, best Dice, parameters, FLOPs, hash of the last
+        moving average.
 
         Raises:
             CheckpointError: the run is not finished.
@@ -72,7 +87,9 @@ class Experiment:
             summary: dict[str, Any] = json.loads((self.folder / run / SUMMARY).read_text())
             return summary
         except (OSError, ValueError) as error:
-            raise CheckpointError("run is not finished", file=self.folder / run, hint="continue it with --resume") from error
+            raise CheckpointError(
+                "run is not finished", file=self.folder / run, hint="continue it with --resume"
+            ) from error
 
     def is_finished(self, run: str) -> bool:
         """Whether the run trained to its last step."""
@@ -89,22 +106,36 @@ class Experiment:
             CheckpointError: no such run or role, or its weights are missing or damaged.
         """
         if run not in self.recipe.runs:
-            raise CheckpointError("no such run", file=self.folder, got=run, expected=", ".join(self.recipe.runs))
-        with torch.random.fork_rng(devices=[]):  # a fresh network draws weights: not from the generator of a training
+            raise CheckpointError(
+                "no such run", file=self.folder, got=run, expected=", ".join(self.recipe.runs)
+            )
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # a fresh network draws weights: not from the generator of a training
             if role == "student":
                 network = build_network(self.recipe, run)
             else:
                 learners = learners_of(build_method(self.recipe, run, self.load_network))
                 if role not in learners:
-                    raise CheckpointError("nobody of that role learnt", file=self.folder / run, got=role, expected=", ".join(learners))
+                    raise CheckpointError(
+                        "nobody of that role learnt",
+                        file=self.folder / run,
+                        got=role,
+                        expected=", ".join(learners),
+                    )
                 network = learners[role]
         weights, _ = read_tensors(self.folder / run / BEST)
-        own = {name.removeprefix(f"{role}."): tensor for name, tensor in weights.items() if name.startswith(f"{role}.")}
+        own = {
+            name.removeprefix(f"{role}."): tensor
+            for name, tensor in weights.items()
+            if name.startswith(f"{role}.")
+        }
         load_weights(network, own, self.folder / run / BEST)
         return network.eval()
 
     def starting(self, name: str) -> Network:
-        """The network of an earlier run, or the ``given`` one: what a run starts from, or keeps a share of.
+        """The network of an earlier run, or the ``given`` one: what a run starts from, or keeps a
+        share of.
 
         Raises:
             CheckpointError: it is gone, or its weights are others now.
@@ -114,7 +145,9 @@ class Experiment:
         assert self.start is not None  # asked for before anything was written
         other = Experiment.open(self.start["folder"])
         if other.summary(self.start["run"])["weights_sha256"] != self.start["weights_sha256"]:
-            raise CheckpointError("the run to start from was trained anew", file=other.folder / self.start["run"])
+            raise CheckpointError(
+                "the run to start from was trained anew", file=other.folder / self.start["run"]
+            )
         return other.load_network(self.start["run"])
 
     def called(self, name: str) -> str:
@@ -141,7 +174,8 @@ class Experiment:
 
 
 def find_run(path: str | os.PathLike[str], run: str | None = None) -> tuple[Experiment, str]:
-    """The experiment and run meant by the folder of an experiment (its last run: the student) or of one of its runs.
+    """The experiment and run meant by the folder of an experiment (its last run: the student) or of
+    one of its runs.
 
     Raises:
         CheckpointError: neither.
@@ -152,5 +186,7 @@ def find_run(path: str | os.PathLike[str], run: str | None = None) -> tuple[Expe
     experiment = Experiment.open(folder)
     name = run or list(experiment.recipe.runs)[-1]
     if name not in experiment.recipe.runs:
-        raise CheckpointError("no such run", file=folder, got=name, expected=", ".join(experiment.recipe.runs))
+        raise CheckpointError(
+            "no such run", file=folder, got=name, expected=", ".join(experiment.recipe.runs)
+        )
     return experiment, name

@@ -1,9 +1,10 @@
 """The training loop, top to bottom.
 
-One step: cut patches (ahead, in a thread) → losses of the method → backward → clip → optimiser → moving average.
-Everything that decides the next step is in the checkpoint, so a run that is killed goes on as if it never was: bitwise
-on a processor with the same number of threads and the same versions. With other thread counts (``OMP_NUM_THREADS``,
-another machine) or on a GPU sums are added up in another order, and the run goes on equally well but not bit for bit.
+One step: cut patches (ahead, in a thread) → losses of the method → backward → clip → optimiser →
+moving average. Everything that decides the next step is in the checkpoint, so a run that is killed
+goes on as if it never was: bitwise on a processor with the same number of threads and the same
+versions. With other thread counts (``OMP_NUM_THREADS``, another machine) or on a GPU sums are added
+up in another order, and the run goes on equally well but not bit for bit.
 """
 
 import json
@@ -23,7 +24,13 @@ from gliodistill.errors import CheckpointError, GliodistillError
 from gliodistill.files import make_folder, remove_leftovers, write_text, writing
 from gliodistill.networks import Network, default_precision
 from gliodistill.preparation.cache import CachedStudy
-from gliodistill.training.checkpoint import read_checkpoint, read_tensors, weights_hash, write_checkpoint, write_tensors
+from gliodistill.training.checkpoint import (
+    read_checkpoint,
+    read_tensors,
+    weights_hash,
+    write_checkpoint,
+    write_tensors,
+)
 from gliodistill.training.losses import Outputs
 from gliodistill.training.methods import Method, frozen_in, learners_of
 from gliodistill.training.recipe import TrainingPart
@@ -60,7 +67,9 @@ def run_device(part: TrainingPart) -> torch.device:
 
 
 def run_precision(part: TrainingPart, device: torch.device) -> torch.dtype:
-    """The arithmetic of convolutions: bfloat16 where the device multiplies it in hardware, unless the recipe says."""
+    """The arithmetic of convolutions: bfloat16 where the device multiplies it in hardware, unless
+    the recipe says.
+    """
     return default_precision(device) if part.precision == "auto" else getattr(torch, part.precision)
 
 
@@ -74,7 +83,13 @@ def build_optimiser(part: TrainingPart, network: nn.Module) -> torch.optim.Optim
     """AdamW or SGD with Nesterov momentum."""
     o = part.optimiser
     if o.name == "sgd":
-        return torch.optim.SGD(network.parameters(), o.rate, momentum=o.momentum, nesterov=o.momentum > 0, weight_decay=o.weight_decay)
+        return torch.optim.SGD(
+            network.parameters(),
+            o.rate,
+            momentum=o.momentum,
+            nesterov=o.momentum > 0,
+            weight_decay=o.weight_decay,
+        )
     return torch.optim.AdamW(network.parameters(), o.rate, weight_decay=o.weight_decay)
 
 
@@ -95,18 +110,21 @@ def train_run(
     Args:
         method: owns the student (already built), whoever learns beside it, and the losses.
         sampler: batches by step number.
-        validation: labelled studies for the whole-volume Dice; may be empty (then the last weights are the best).
+        validation: labelled studies for the whole-volume Dice; may be empty (then the last weights
+        are the best).
         part: schedule and arithmetic.
         outputs: what the logits mean.
         channels: of the studies' sequences, those that the student takes.
-        folder: gets ``last.safetensors``, ``best.safetensors`` (the moving averages where the student validated best; the
-            student's is exported) and ``log.jsonl``.
+        folder: gets ``last.safetensors``, ``best.safetensors`` (the moving averages where the
+            student validated best; the student's is exported) and ``log.jsonl``.
         watch: called after each step.
-        kept: shares, below 1 in all, and networks like the student whose weights have them in what is validated and exported.
+        kept: shares, below 1 in all, and networks like the student whose weights have them in what
+        is validated and exported.
         plain: patches for ``part.statistics``.
 
     Returns:
-        the summary: steps, seconds, best validation Dice and its step, hash of the last moving average with what is kept.
+        the summary: steps, seconds, best validation Dice and its step, hash of the last moving
+            average with what is kept.
 
     Raises:
         GliodistillError: the loss or its gradient is not finite; the last checkpoint stays.
@@ -129,7 +147,10 @@ def train_run(
         progress = Progress(facts["step"], facts["best"], facts["seconds"])
         if progress.step > part.steps:
             raise CheckpointError(
-                "checkpoint is beyond the recipe", file=folder / LAST, got=progress.step, expected=f"at most {part.steps} steps"
+                "checkpoint is beyond the recipe",
+                file=folder / LAST,
+                got=progress.step,
+                expected=f"at most {part.steps} steps",
             )
     if part.compile:
         for network in learners.values():
@@ -137,9 +158,17 @@ def train_run(
 
     @lru_cache(maxsize=1)
     def settled(step: int) -> dict[str, Tensor]:
-        """What is validated and exported of the moving average after ``step``; statistics are taken once."""
+        """What is validated and exported of the moving average after ``step``; statistics are taken
+        once.
+        """
         weights = _share(average, kept)
-        return weights if plain is None else _with_statistics(method.student, weights, plain.batches(0, part.statistics, 0), dtype)
+        return (
+            weights
+            if plain is None
+            else _with_statistics(
+                method.student, weights, plain.batches(0, part.statistics, 0), dtype
+            )
+        )
 
     with _Log(folder, progress.step, part.tensorboard) as log:
         clock = time.perf_counter()
@@ -150,23 +179,40 @@ def train_run(
             batch = batch.to(device)
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 terms = method.losses(batch)
-            terms |= {f"{role}_penalty": network.penalty for role, network in learners.items() if network.penalty is not None}
+            terms |= {
+                f"{role}_penalty": network.penalty
+                for role, network in learners.items()
+                if network.penalty is not None
+            }
             loss = torch.stack([term.float() for term in terms.values()]).sum()
             _check_finite("loss", loss, terms, folder, progress.step + 1)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            # Each network by itself: a teacher that learns beside the student must not shorten its step.
-            norms = {role: torch.nn.utils.clip_grad_norm_(network.parameters(), part.clip) for role, network in learners.items()}
+            # Each network by itself: a teacher that learns beside the student must not shorten its
+            # step.
+            norms = {
+                role: torch.nn.utils.clip_grad_norm_(network.parameters(), part.clip)
+                for role, network in learners.items()
+            }
             norm = torch.stack(list(norms.values())).norm()
             _check_finite("gradient", norm, terms, folder, progress.step + 1)
             optimiser.step()
             progress.step += 1
             _follow(average, learning, min(part.ema, progress.step / (progress.step + 9)))
 
-            line: dict[str, Any] = {"step": progress.step, "rate": rate, "loss": _floats(terms), "gradient_norm": float(norms["student"])}
+            line: dict[str, Any] = {
+                "step": progress.step,
+                "rate": rate,
+                "loss": _floats(terms),
+                "gradient_norm": float(norms["student"]),
+            }
             last = progress.step == part.steps
             if validation and (last or progress.step % part.validate_every == 0):
-                line["dice"] = mean_dice(_validate_average(method.student, settled(progress.step), validation, outputs, dtype, channels))
+                line["dice"] = mean_dice(
+                    _validate_average(
+                        method.student, settled(progress.step), validation, outputs, dtype, channels
+                    )
+                )
             progress.loss = float(loss.detach())
             before, clock = clock, time.perf_counter()
             progress.seconds += clock - before
@@ -175,7 +221,11 @@ def train_run(
             better = "dice" in line and line["dice"]["mean"] > progress.best
             if better or (last and not validation):
                 progress.best = line["dice"]["mean"] if better else progress.best
-                write_tensors(folder / BEST, settled(progress.step), {"step": progress.step, "dice": line.get("dice")})
+                write_tensors(
+                    folder / BEST,
+                    settled(progress.step),
+                    {"step": progress.step, "dice": line.get("dice")},
+                )
             if last or progress.step % part.save_every == 0:
                 facts = {"step": progress.step, "best": progress.best, "seconds": progress.seconds}
                 write_checkpoint(folder / LAST, learning, average, optimiser, facts)
@@ -197,16 +247,24 @@ def _ready(network: Net, device: torch.device) -> Net:
     return network.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
 
 
-def _check_finite(what: str, value: Tensor, terms: dict[str, Tensor], folder: Path, step: int) -> None:
+def _check_finite(
+    what: str, value: Tensor, terms: dict[str, Tensor], folder: Path, step: int
+) -> None:
     if not torch.isfinite(value):
         raise GliodistillError(
-            f"{what} is not finite", file=folder, field=f"step {step}", got=_floats(terms), hint="lower the rate, or clip more"
+            f"{what} is not finite",
+            file=folder,
+            field=f"step {step}",
+            got=_floats(terms),
+            hint="lower the rate, or clip more",
         )
 
 
 @torch.no_grad()
 def _follow(average: dict[str, Tensor], network: nn.Module, decay: float) -> None:
-    """Move the average towards the weights, and its running statistics (those of ten batches) towards theirs; counters are copied."""
+    """Move the average towards the weights, and its running statistics (those of ten batches)
+    towards theirs; counters are copied.
+    """
     state = network.state_dict()
     names = [name for name in average if state[name].is_floating_point()]
     torch._foreach_lerp_([average[n] for n in names], [state[n] for n in names], 1 - decay)
@@ -215,10 +273,12 @@ def _follow(average: dict[str, Tensor], network: nn.Module, decay: float) -> Non
 
 
 def _share(average: dict[str, Tensor], kept: Ordered[tuple[float, Network]]) -> dict[str, Tensor]:
-    """The average, the student's weights and running statistics with shares of those of other networks.
+    """The average, the student's weights and running statistics with shares of those of other
+    networks.
 
-    Between a network and what it becomes by going on from its weights lies no hill of the loss, nor between two that went on from the
-    same; on the way, what is learnt anew outweighs what is forgotten (Wortsman et al. 2022, arXiv:2109.01903 and arXiv:2203.05482).
+    Between a network and what it becomes by going on from its weights lies no hill of the loss, nor
+    between two that went on from the same; on the way, what is learnt anew outweighs what is
+    forgotten (Wortsman et al. 2022, arXiv:2109.01903 and arXiv:2203.05482).
     """
     result = dict(average)
     own = 1 - sum(share for share, _ in kept)
@@ -226,7 +286,9 @@ def _share(average: dict[str, Tensor], kept: Ordered[tuple[float, Network]]) -> 
     if states:
         for name, tensor in average.items():
             if name.startswith("student.") and tensor.is_floating_point():
-                result[name] = sum((share * state[name].to(tensor) for share, state in states), own * tensor)
+                result[name] = sum(
+                    (share * state[name].to(tensor) for share, state in states), own * tensor
+                )
     return result
 
 
@@ -243,11 +305,16 @@ def _validate_average(
         return validate(student, studies, outputs, dtype, channels)
 
 
-def _with_statistics(student: Network, average: dict[str, Tensor], batches: Iterable[Batch], dtype: torch.dtype) -> dict[str, Tensor]:
+def _with_statistics(
+    student: Network, average: dict[str, Tensor], batches: Iterable[Batch], dtype: torch.dtype
+) -> dict[str, Tensor]:
     """The average with the statistics that its batch norms take of ``batches``."""
     with _wearing(student, average):
         take_statistics(student, batches, dtype)
-        taken = {f"student.{name}": tensor.detach().clone() for name, tensor in student.state_dict().items()}
+        taken = {
+            f"student.{name}": tensor.detach().clone()
+            for name, tensor in student.state_dict().items()
+        }
     return {**average, **taken}
 
 
@@ -315,6 +382,8 @@ def _tensorboard(folder: Path, step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise GliodistillError(
-            "TensorBoard is not installed", field="training.tensorboard", hint="pip install tensorboard, or leave it off"
+            "TensorBoard is not installed",
+            field="training.tensorboard",
+            hint="pip install tensorboard, or leave it off",
         ) from error
     return SummaryWriter(folder / "tensorboard", purge_step=step + 1)

@@ -17,7 +17,9 @@ def regions_to_classes(regions: Float[Tensor, "B 3 X Y Z"]) -> Float[Tensor, "B 
 
 
 def class_logits_to_region_logits(logits: Float[Tensor, "B 4 X Y Z"]) -> Float[Tensor, "B 3 X Y Z"]:
-    """Soft-max logits over background, NCR, ED, ET → logits of WT, TC, ET with the same probabilities."""
+    """Soft-max logits over background, NCR, ED, ET → logits of WT, TC, ET with the same
+    probabilities.
+    """
     background, necrosis, oedema, enhancing = logits.unbind(dim=1)
     whole = _log_odds([necrosis, oedema, enhancing], [background])
     core = _log_odds([necrosis, enhancing], [background, oedema])
@@ -28,16 +30,23 @@ def _log_odds(inside: list[Tensor], outside: list[Tensor]) -> Tensor:
     return torch.logsumexp(torch.stack(inside), 0) - torch.logsumexp(torch.stack(outside), 0)
 
 
-def region_logits(logits: Float[Tensor, "B K X Y Z"], outputs: Outputs) -> Float[Tensor, "B 3 X Y Z"]:
+def region_logits(
+    logits: Float[Tensor, "B K X Y Z"], outputs: Outputs
+) -> Float[Tensor, "B 3 X Y Z"]:
     """Logits of WT, TC, ET whatever the network's outputs are."""
     return logits if outputs == "regions" else class_logits_to_region_logits(logits)
 
 
-def soft_dice(probability: Float[Tensor, "B K X Y Z"], target: Float[Tensor, "B K X Y Z"], smooth: float = 1e-5) -> Float[Tensor, ""]:
+def soft_dice(
+    probability: Float[Tensor, "B K X Y Z"],
+    target: Float[Tensor, "B K X Y Z"],
+    smooth: float = 1e-5,
+) -> Float[Tensor, ""]:
     """1 − mean over channels of the batch-joint soft Dice, (2·Σpt + ε) / (Σp + Σt + ε).
 
-    Milletari et al. 2016 with p and t in the sizes not squared, joint over the batch as in nnU-Net (Isensee et al. 2021):
-    joint sums keep an absent region in one patch from asking for its all-or-nothing Dice.
+    Milletari et al. 2016 with p and t in the sizes not squared, joint over the batch as in nnU-Net
+    (Isensee et al. 2021): joint sums keep an absent region in one patch from asking for its
+    all-or-nothing Dice.
 
     Args:
         probability: in [0, 1].
@@ -51,14 +60,19 @@ def soft_dice(probability: Float[Tensor, "B K X Y Z"], target: Float[Tensor, "B 
 
 
 def segmentation_loss(
-    logits: Float[Tensor, "B K X Y Z"], regions: Float[Tensor, "B 3 X Y Z"], outputs: Outputs, *, dice: bool = True
+    logits: Float[Tensor, "B K X Y Z"],
+    regions: Float[Tensor, "B 3 X Y Z"],
+    outputs: Outputs,
+    *,
+    dice: bool = True,
 ) -> Float[Tensor, ""]:
     """Soft Dice + cross-entropy (binary per region, or over classes), in float32 or better.
 
     Args:
         logits: of the network's outputs.
         regions: truth, shares in [0, 1].
-        outputs: ``regions`` (K = 3 sigmoids) or ``classes`` (K = 4 soft-max; Dice over the three tissues).
+        outputs: ``regions`` (K = 3 sigmoids) or ``classes`` (K = 4 soft-max; Dice over the three
+        tissues).
         dice: whether Dice stands beside the cross-entropy.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -77,12 +91,20 @@ def deep_supervision_weights(heads: int) -> list[float]:
 
 
 def deeply_supervised(
-    heads: Ordered[Float[Tensor, "B K _ _ _"]], regions: Float[Tensor, "B 3 X Y Z"], outputs: Outputs, *, dice: bool = True
+    heads: Ordered[Float[Tensor, "B K _ _ _"]],
+    regions: Float[Tensor, "B 3 X Y Z"],
+    outputs: Outputs,
+    *,
+    dice: bool = True,
 ) -> Float[Tensor, ""]:
-    """Σ wᵢ · segmentation loss of head i; coarse truths are area averages, so small parts become shares instead of vanishing."""
+    """Σ wᵢ · segmentation loss of head i; coarse truths are area averages, so small parts become
+    shares instead of vanishing.
+    """
     total = torch.zeros((), device=heads[0].device)
     for weight, logits in zip(deep_supervision_weights(len(heads)), heads, strict=True):
         x, y, z = logits.shape[2:]
-        truth = regions if regions.shape[2:] == (x, y, z) else F.adaptive_avg_pool3d(regions, (x, y, z))
+        truth = (
+            regions if regions.shape[2:] == (x, y, z) else F.adaptive_avg_pool3d(regions, (x, y, z))
+        )
         total = total + weight * segmentation_loss(logits, truth, outputs, dice=dice)
     return total

@@ -15,7 +15,14 @@ from gliodistill.models.monai_bundle import write_bundle
 from gliodistill.models.package import ModelPackage
 from gliodistill.models.quality import QualityModel
 from gliodistill.models.reference import Reference, fit_reference
-from gliodistill.models.spec import InferenceSettings, ModelSpec, NetworkSpec, Outputs, Step, TrainingSummary
+from gliodistill.models.spec import (
+    InferenceSettings,
+    ModelSpec,
+    NetworkSpec,
+    Outputs,
+    Step,
+    TrainingSummary,
+)
 from gliodistill.networks import Network
 from gliodistill.preparation.cache import Cache, CachedStudy, is_cache
 from gliodistill.studies.labels import BRATS2021, REGIONS
@@ -49,7 +56,8 @@ def package_run(
 ) -> ModelPackage:
     """Write the model package of a finished run.
 
-    What its training studies look like goes along where the run's cache is at hand (:func:`~gliodistill.models.reference.fit_reference`).
+    What its training studies look like goes along where the run's cache is at hand
+    (:func:`~gliodistill.models.reference.fit_reference`).
 
     Args:
         path: folder of an experiment or of one of its runs.
@@ -66,8 +74,8 @@ def package_run(
 
     Raises:
         CheckpointError: not a finished run.
-        PackageError: an exported graph disagrees with the network, no such format, a threshold out of range, or nothing to calibrate
-            int8 on.
+        PackageError: an exported graph disagrees with the network, no such format, a threshold out
+            of range, or nothing to calibrate int8 on.
         OutputError: ``out`` cannot be written.
     """
     formats = check_formats(formats, int8 or int8_default)
@@ -84,16 +92,28 @@ def package_run(
                 expected="2 or more, in the cache of the run",
                 hint="export without --int8, or prepare the data again where the cache was",
             )
-        sides = [-(-side // finished.network.divisor) * finished.network.divisor for side in finished.spec.inference.patch]
+        sides = [
+            -(-side // finished.network.divisor) * finished.network.divisor
+            for side in finished.spec.inference.patch
+        ]
         patches = [patch for study in calibrating for patch in finished.patches(study, sides)]
         wish = Int8(patches, len(calibrating), default=int8_default)
     samples = [finished.image(study) for study in compared]
     inference = replace(finished.spec.inference, threshold=threshold, postprocessing=postprocessing)
-    spec = replace(finished.spec, inference=inference, quality=quality, reference=finished.reference())
-    return export_package(finished.network, spec, out, formats=formats, int8=wish, samples=samples, card=card)
+    spec = replace(
+        finished.spec, inference=inference, quality=quality, reference=finished.reference()
+    )
+    return export_package(
+        finished.network, spec, out, formats=formats, int8=wish, samples=samples, card=card
+    )
 
 
-def bundle_run(path: str | os.PathLike[str], out: str | os.PathLike[str], run: str | None = None, name: str | None = None) -> Path:
+def bundle_run(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    run: str | None = None,
+    name: str | None = None,
+) -> Path:
     """Write the MONAI bundle of a finished run; arguments and errors as of :func:`package_run`."""
     finished = _Finished.open(path, run, name)
     return write_bundle(finished.network, finished.spec, out)
@@ -118,21 +138,39 @@ class _Finished:
         dice = facts.get("dice") or {}
         channels = channels_of(recipe, run)
         sequences = tuple(recipe.data.sequences[channel] for channel in channels)
-        options = {**part.network.options, "in_channels": len(sequences), "out_channels": part.channels}
+        options = {
+            **part.network.options,
+            "in_channels": len(sequences),
+            "out_channels": part.channels,
+        }
         counts = {side: len(ids) for side, ids in experiment.split.items()}
-        data = f"{counts['training']} labelled studies to train on and {counts['validation']} to validate on, no patient on both sides"
+        data = (
+            f"{counts['training']} labelled studies to train on and {counts['validation']} to"
+            " validate on, no patient on both sides"
+        )
         if learnt := summary.get("pseudo"):
-            seen = f", {learnt['transductive']} of them of validation patients (transductive)" if learnt["transductive"] else ""
+            seen = (
+                f", {learnt['transductive']} of them of validation patients (transductive)"
+                if learnt["transductive"]
+                else ""
+            )
             data += f"; {learnt['studies']} pseudo-labelled or synthetic studies{seen}"
         for start in recipe.starts(run):
             data += f"; it went on from {experiment.called(start)}"
         if part.keep:
-            data += "; of its weights " + ", ".join(f"{share:g} are those of {experiment.called(run)}" for run, share in part.keep.items())
+            data += "; of its weights " + ", ".join(
+                f"{share:g} are those of {experiment.called(run)}"
+                for run, share in part.keep.items()
+            )
         spec = ModelSpec(
             name=name or f"{recipe.name}-{run}",
             preparation=replace(recipe.data.preparation_in_use(), sequences=sequences),
             network=NetworkSpec(part.network.name, options),
-            outputs=Outputs("regions", REGIONS) if part.outputs == "regions" else Outputs("classes", CLASSES),
+            outputs=(
+                Outputs("regions", REGIONS)
+                if part.outputs == "regions"
+                else Outputs("classes", CLASSES)
+            ),
             convention=experiment.convention or BRATS2021,
             inference=InferenceSettings(recipe.sampling.patch),
             training=TrainingSummary(
@@ -140,7 +178,9 @@ class _Finished:
                 method=part.method.name,
                 seed=part.seed,
                 steps=int(summary["steps"]),
-                validation_dice={region: float(dice[region]) for region in REGIONS if region in dice},
+                validation_dice={
+                    region: float(dice[region]) for region in REGIONS if region in dice
+                },
                 data=data,
             ),
             # A network that learnt with sequences dropped can do without any of them.
@@ -149,7 +189,9 @@ class _Finished:
         return cls(experiment, channels, network, spec)
 
     def studies(self) -> tuple[list[CachedStudy], list[CachedStudy]]:
-        """Training studies to compare exports on, and others to calibrate int8 on; none where the cache is gone."""
+        """Training studies to compare exports on, and others to calibrate int8 on; none where the
+        cache is gone.
+        """
         found = list(self.training or ())
         compared = min(COMPARED, -(-len(found) // 2))
         return found[:compared], found[compared : compared + CALIBRATING]
@@ -159,7 +201,9 @@ class _Finished:
         if self.training is None:
             return None
         try:
-            return fit_reference((study.image() for study in self.training), self.training.preparation.sequences)
+            return fit_reference(
+                (study.image() for study in self.training), self.training.preparation.sequences
+            )
         except EvaluationError:
             return None
 
@@ -176,11 +220,26 @@ class _Finished:
         return np.asarray(study.image()[self.channels])
 
     def patches(self, study: CachedStudy, sides: list[int]) -> Iterable[NDArray[np.uint8]]:
-        """Patches of a study, uint8 C and ``sides``: around voxels of the tumour and anywhere, by turns; the same ones every time."""
+        """Patches of a study, uint8 C and ``sides``: around voxels of the tumour and anywhere, by
+        turns; the same ones every time.
+        """
         image, tumour = self.image(study), np.argwhere(study.truth())
         rng = np.random.default_rng(0)
-        padded = np.pad(image, [(0, 0), *((0, max(0, side - old)) for side, old in zip(sides, image.shape[1:], strict=True))])
+        padded = np.pad(
+            image,
+            [
+                (0, 0),
+                *(
+                    (0, max(0, side - old))
+                    for side, old in zip(sides, image.shape[1:], strict=True)
+                ),
+            ],
+        )
         for i in range(PATCHES):
             middle = rng.choice(tumour) if i % 2 and len(tumour) else rng.integers(image.shape[1:])
             starts = np.clip(middle - np.array(sides) // 2, 0, np.array(padded.shape[1:]) - sides)
-            yield np.ascontiguousarray(padded[(slice(None), *(slice(a, a + n) for a, n in zip(starts, sides, strict=True)))])
+            yield np.ascontiguousarray(
+                padded[
+                    (slice(None), *(slice(a, a + n) for a, n in zip(starts, sides, strict=True)))
+                ]
+            )

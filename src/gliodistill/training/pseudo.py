@@ -27,18 +27,22 @@ class Pool:
 
     Attributes:
         cache: where they lie.
-        facts: for ``data.json``: folder, fingerprint of the labels, ids, and the ``transductive`` ones (their patients validate).
+        facts: for ``data.json``: folder, fingerprint of the labels, ids, and the ``transductive``
+            ones (their patients validate).
     """
 
     cache: Cache
     facts: dict[str, Any]
 
 
-def open_labels(recipe: Recipe, runs: list[str], folder: str | os.PathLike[str] | None, patients: Patients) -> PseudoLabels | Cache | None:
+def open_labels(
+    recipe: Recipe, runs: list[str], folder: str | os.PathLike[str] | None, patients: Patients
+) -> PseudoLabels | Cache | None:
     """The pseudo-labels that ``runs`` learn from, if any of them does; nothing is written.
 
     Raises:
-        StudyError: there are none, they are not what a run wants, or a labelled patient is among them.
+        StudyError: there are none, they are not what a run wants, or a labelled patient is among
+        them.
         CacheError: ``folder`` is a cache of other settings, or not one.
     """
     learning = [name for name in runs if recipe.runs[name].pseudo.share]
@@ -46,7 +50,12 @@ def open_labels(recipe: Recipe, runs: list[str], folder: str | os.PathLike[str] 
         return None
     if folder is None:
         hint = "give --pseudo OUT, made by: gliodistill pseudo-label"
-        raise StudyError(f"run {learning[0]} learns from pseudo-labels", field=f"runs.{learning[0]}.pseudo", got="none", hint=hint)
+        raise StudyError(
+            f"run {learning[0]} learns from pseudo-labels",
+            field=f"runs.{learning[0]}.pseudo",
+            got="none",
+            hint=hint,
+        )
     soft = any(recipe.runs[name].pseudo.labels == "soft" for name in learning)
     labels: PseudoLabels | Cache
     if is_cache(folder):
@@ -57,7 +66,12 @@ def open_labels(recipe: Recipe, runs: list[str], folder: str | os.PathLike[str] 
         pool = {record.id: record.patient for record in labels.cohort.studies}
     for side, studies in patients.items():
         ids = {patient: id for id, patient in studies.items()}
-        _refuse(labels.folder, side, {id: ids[patient] for id, patient in pool.items() if patient in ids}, recipe.data.transductive)
+        _refuse(
+            labels.folder,
+            side,
+            {id: ids[patient] for id, patient in pool.items() if patient in ids},
+            recipe.data.transductive,
+        )
     return labels
 
 
@@ -65,9 +79,18 @@ def _prepared(folder: str | os.PathLike[str], recipe: Recipe, soft: bool) -> Cac
     """The labelled studies of a cache that fits the recipe."""
     cache = Cache.open(folder, recipe.data.preparation()).labelled()
     if not len(cache):
-        raise StudyError("no labelled study", file=cache.folder, got="no truth", expected="studies with a label map each")
+        raise StudyError(
+            "no labelled study",
+            file=cache.folder,
+            got="no truth",
+            expected="studies with a label map each",
+        )
     if soft and not all((study.folder / "soft.npy").exists() for study in cache):
-        raise StudyError("pseudo-labels are hard", file=cache.folder, hint="give those of gliodistill pseudo-label --soft themselves")
+        raise StudyError(
+            "pseudo-labels are hard",
+            file=cache.folder,
+            hint="give those of gliodistill pseudo-label --soft themselves",
+        )
     return cache
 
 
@@ -77,14 +100,24 @@ def _as_files(folder: str | os.PathLike[str], recipe: Recipe, soft: bool) -> Pse
     for record in labels.cohort.studies:
         if record.problems or not set(record.images) & set(recipe.data.sequences):
             problem = record.problems[0] if record.problems else "no sequence that the recipe takes"
-            raise StudyError(problem, file=f"{labels.folder}: {record.id}", hint="make the pseudo-labels again")
+            raise StudyError(
+                problem, file=f"{labels.folder}: {record.id}", hint="make the pseudo-labels again"
+            )
         if soft:
             labels.soft_files(record.id)  # refuses hard ones
     return labels
 
 
-def build_pool(recipe: Recipe, labels: PseudoLabels | Cache, cache: Cache, patients: Patients, root: Path, jobs: int | None) -> Pool:
-    """Prepare the pseudo-labelled studies if they are not, and look whether labelled ones are among them under other names.
+def build_pool(
+    recipe: Recipe,
+    labels: PseudoLabels | Cache,
+    cache: Cache,
+    patients: Patients,
+    root: Path,
+    jobs: int | None,
+) -> Pool:
+    """Prepare the pseudo-labelled studies if they are not, and look whether labelled ones are among
+    them under other names.
 
     Raises:
         StudyError: a pseudo-labelled study has the images of a labelled one.
@@ -95,13 +128,22 @@ def build_pool(recipe: Recipe, labels: PseudoLabels | Cache, cache: Cache, patie
     else:
         soft = labels.soft_files if labels.soft else None
         pool = build_cache(labels.cohort, recipe.data.preparation(), root / FOLDER, jobs, soft)
-        truths = {record.id: record.truth.path for record in labels.cohort.studies if record.truth is not None}
+        truths = {
+            record.id: record.truth.path
+            for record in labels.cohort.studies
+            if record.truth is not None
+        }
     sequences = recipe.data.sequences
-    known = {study.id: signature_of_cached(study, sequences) for study in track(cache.studies, "comparing studies")}
+    known = {
+        study.id: signature_of_cached(study, sequences)
+        for study in track(cache.studies, "comparing studies")
+    }
     twins = {study.id: most_alike(signature_of_cached(study, sequences), known) for study in pool}
     transductive = {s.id for s in pool if s.patient in set(patients["validation"].values())}
     for side, studies in patients.items():
-        both = {id: twin[0] for id, twin in twins.items() if twin is not None and twin[0] in studies}
+        both = {
+            id: twin[0] for id, twin in twins.items() if twin is not None and twin[0] in studies
+        }
         _refuse(labels.folder, side, both, recipe.data.transductive)
         transductive |= set(both)
     ids = [study.id for study in pool]
@@ -129,14 +171,18 @@ def check_same(there: dict[str, Any] | None, here: dict[str, Any], file: Path) -
 
 
 def _refuse(folder: Path, side: str, both: Mapping[str, str], transductive: bool) -> None:
-    """A patient may not be labelled twice; who validates may be pseudo-labelled only where the recipe says so."""
+    """A patient may not be labelled twice; who validates may be pseudo-labelled only where the
+    recipe says so.
+    """
     if both and not (side == "validation" and transductive):
         (id, known), *others = both.items()
         raise StudyError(
             "a patient on two sides" if side == "validation" else "a patient labelled twice",
             file=folder,
             field="patient",
-            got=f"{id}, which is {known} of {side}" + (f", and {len(others)} more" if others else ""),
+            got=f"{id}, which is {known} of {side}"
+            + (f", and {len(others)} more" if others else ""),
             expected="pseudo-labels of patients who are not labelled",
-            hint="make them with --exclude and the labelled studies" + (", or set data.transductive: true" if side == "validation" else ""),
+            hint="make them with --exclude and the labelled studies"
+            + (", or set data.transductive: true" if side == "validation" else ""),
         )

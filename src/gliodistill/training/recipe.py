@@ -1,8 +1,9 @@
 """A recipe: one validated YAML file that is an experiment.
 
-A recipe names one or more *runs* trained in order on one split of one cohort: typically the teacher, the student
-alone and the student distilled, so that the undistilled twin on the same budget is part of every experiment.
-Networks and methods are registry names with options; nothing in a recipe is ever imported or executed.
+A recipe names one or more *runs* trained in order on one split of one cohort: typically the
+teacher, the student alone and the student distilled, so that the undistilled twin on the same
+budget is part of every experiment. Networks and methods are registry names with options; nothing in
+a recipe is ever imported or executed.
 """
 
 from dataclasses import replace
@@ -35,12 +36,17 @@ class DataPart(_Part):
     bias_mm: Positive | None = None
     """Smoothness of the bias field that the preparation takes off, in mm; null leaves it in."""
     learn_bias: bool = False
-    """Whether it stays in for training all the same, as augmentation by real scanners: only what is exported takes it off."""
+    """Whether it stays in for training all the same, as augmentation by real scanners: only what is
+    exported takes it off.
+    """
     validation: int | float | Annotated[str, Field(pattern=r"^\d+/\d+$")] | tuple[str, ...] = 0.2
-    """Patients kept for validation: a number (0: nobody; the last weights are taken), a share, a fold (``2/5``: second of five), or ids."""
+    """Patients kept for validation: a number (0: nobody; the last weights are taken), a share, a
+    fold (``2/5``: second of five), or ids.
+    """
     split_seed: int = 0
     transductive: bool = False
-    """Whether patients who validate may be among the pseudo-labelled ones; what comes out says so."""
+    """Whether patients who validate may be among the pseudo-labelled ones; what comes out says so.
+    """
 
     @field_validator("sequences")
     @classmethod
@@ -57,7 +63,11 @@ class DataPart(_Part):
 
     def preparation(self) -> Preparation:
         """The preparation of studies to learn from."""
-        return replace(self.preparation_in_use(), bias_mm=None) if self.learn_bias else self.preparation_in_use()
+        return (
+            replace(self.preparation_in_use(), bias_mm=None)
+            if self.learn_bias
+            else self.preparation_in_use()
+        )
 
     def preparation_in_use(self) -> Preparation:
         """The preparation of what is exported."""
@@ -69,10 +79,13 @@ class SamplingPart(_Part):
 
     patch: Sides = (64, 64, 64)
     batch: Annotated[int, Field(gt=0)] = 2
-    """Patches a step. On a processor take 2 or more: for one patch with channels·X·Y ≤ 20480 torch leaves its fast
-    convolutions for ``slow_conv3d`` (8 times slower in float32, far more in bfloat16)."""
+    """Patches a step. On a processor take 2 or more: for one patch with channels·X·Y ≤ 20480 torch
+    leaves its fast convolutions for ``slow_conv3d`` (8 times slower in float32, far more in
+    bfloat16)."""
     foreground: Probability = 0.67
-    """Share of patches centred on a tumour voxel, its region drawn evenly from those the patient has."""
+    """Share of patches centred on a tumour voxel, its region drawn evenly from those the patient
+    has.
+    """
 
 
 class AugmentationPart(_Part):
@@ -106,9 +119,13 @@ class AugmentationPart(_Part):
     drop_sequence: Probability = 0.0
     """Probability that each sequence is removed (one always stays)."""
     keep_all: Probability = 0.0
-    """Of a patch that ``drop_sequence`` spares: a network that may lack any sequence should meet all of them often."""
+    """Of a patch that ``drop_sequence`` spares: a network that may lack any sequence should meet
+    all of them often.
+    """
     drop_alike: bool = False
-    """Whether all patches of a batch lose the same: then a batch norm sees in training what it sees of a study."""
+    """Whether all patches of a batch lose the same: then a batch norm sees in training what it sees
+    of a study.
+    """
 
     @field_validator("scale")
     @classmethod
@@ -140,8 +157,9 @@ class TrainingPart(_Part):
     clip: Positive = 12.0
     """Largest gradient norm."""
     statistics: Annotated[int, Field(ge=0)] = 0
-    """Batches over which batch norms take their statistics anew for what is validated and exported: unchanged patches around tumours, with
-    every sequence that the student takes. 0: the running mean of the batches trained on, whatever they lack."""
+    """Batches over which batch norms take their statistics anew for what is validated and exported:
+    unchanged patches around tumours, with every sequence that the student takes. 0: the running
+    mean of the batches trained on, whatever they lack."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compile: bool = False
@@ -181,7 +199,8 @@ class MethodPart(_Part):
 
 Outputs = Literal["regions", "classes"]
 GIVEN = "given"
-"""In place of an earlier run: the run of another training that ``gliodistill train --start`` names."""
+"""In place of an earlier run: the run of another training that ``gliodistill train --start`` names.
+"""
 
 
 class RunPart(_Part):
@@ -190,15 +209,21 @@ class RunPart(_Part):
     network: NetworkPart
     method: MethodPart = MethodPart()
     start: Name | None = None
-    """An earlier run whose weights this one starts from, widened where this network is wider; ``given``: that of ``--start``."""
+    """An earlier run whose weights this one starts from, widened where this network is wider;
+    ``given``: that of ``--start``.
+    """
     keep: dict[Name, Probability] = {}
-    """Shares of the weights of others, ``given`` or earlier runs that started alike, in what is validated and exported."""
+    """Shares of the weights of others, ``given`` or earlier runs that started alike, in what is
+    validated and exported.
+    """
     sequences: Annotated[tuple[Sequence, ...], Field(min_length=1)] | None = None
     """The sequences that the network takes, some of the data's; null for all of them."""
     outputs: Outputs = "regions"
     """``regions``: sigmoids WT, TC, ET. ``classes``: soft-max over background, NCR, ED, ET."""
     seed: Seed = 0
-    """Of the first weights and of every patch; runs with one seed see the same patches in the same order."""
+    """Of the first weights and of every patch; runs with one seed see the same patches in the same
+    order.
+    """
     pseudo: PseudoPart = PseudoPart()
     augmentation: AugmentationPart = AugmentationPart()
     training: TrainingPart = TrainingPart()
@@ -247,12 +272,17 @@ class Recipe(_Part):
     @model_validator(mode="before")
     @classmethod
     def _share(cls, values: Any) -> Any:
-        """The top-level ``SHARED`` keys are every run's defaults: merged in here, so that each run is complete."""
+        """The top-level ``SHARED`` keys are every run's defaults: merged in here, so that each run
+        is complete.
+        """
         if not isinstance(values, dict) or not isinstance(values.get("runs"), dict):
             return values
         shared = {key: values[key] for key in SHARED if values.get(key) is not None}
         # What is no mapping goes on as it is, for the schema to name it.
-        runs = {name: merge(shared, run) if isinstance(run, dict) else run for name, run in values["runs"].items()}
+        runs = {
+            name: merge(shared, run) if isinstance(run, dict) else run
+            for name, run in values["runs"].items()
+        }
         return {**{key: value for key, value in values.items() if key not in SHARED}, "runs": runs}
 
     def head(self, name: str) -> str:
@@ -260,7 +290,9 @@ class Recipe(_Part):
         return name if name == GIVEN else [name, *self.starts(name)][-1]
 
     def starts(self, name: str) -> list[str]:
-        """What a run starts from, what that started from, and so on to the head: a run that starts from none, or ``given``."""
+        """What a run starts from, what that started from, and so on to the head: a run that starts
+        from none, or ``given``.
+        """
         chain: list[str] = []
         start = self.runs[name].start
         while start is not None:
@@ -277,5 +309,9 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """``over`` laid on ``base``, mapping by mapping."""
     result = dict(base)
     for key, value in over.items():
-        result[key] = merge(result[key], value) if isinstance(value, dict) and isinstance(result.get(key), dict) else value
+        result[key] = (
+            merge(result[key], value)
+            if isinstance(value, dict) and isinstance(result.get(key), dict)
+            else value
+        )
     return result

@@ -1,4 +1,6 @@
-"""Reading recipes: a file and ``key=value`` settings to a :class:`Recipe`, or one error that names the key as the user wrote it."""
+"""Reading recipes: a file and ``key=value`` settings to a :class:`Recipe`, or one error that names
+the key as the user wrote it.
+"""
 
 import difflib
 import os
@@ -17,8 +19,8 @@ def load_recipe(path: str | os.PathLike[str], settings: list[str] | None = None)
     """Read a recipe, lay ``a.b=c`` settings over it, validate all of it.
 
     Raises:
-        RecipeError: not YAML, an unknown key (with the nearest valid one), a bad value, a network, method or
-            teacher that does not exist.
+        RecipeError: not YAML, an unknown key (with the nearest valid one), a bad value, a network,
+            method or teacher that does not exist.
     """
     file = Path(path)
     try:
@@ -28,7 +30,12 @@ def load_recipe(path: str | os.PathLike[str], settings: list[str] | None = None)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError("recipe is not YAML", file=file, got=str(error)) from error
     if not isinstance(values, dict):
-        raise RecipeError("recipe is not a mapping", file=file, got=type(values).__name__, expected="name, data, training, runs, …")
+        raise RecipeError(
+            "recipe is not a mapping",
+            file=file,
+            got=type(values).__name__,
+            expected="name, data, training, runs, …",
+        )
     for setting in settings or []:
         values = merge(values, _parse_setting(setting))
     return validate_recipe(values, file)
@@ -49,25 +56,46 @@ def validate_recipe(values: dict[str, Any], file: Path) -> Recipe:
             valid = _valid_keys(values, first["loc"])
             near = difflib.get_close_matches(str(first["loc"][-1]), valid, n=1)
             hint = f"did you mean {near[0]}?" if near else None
-            raise RecipeError("unknown key in recipe", file=file, field=field, expected=", ".join(valid), hint=hint) from None
+            raise RecipeError(
+                "unknown key in recipe",
+                file=file,
+                field=field,
+                expected=", ".join(valid),
+                hint=hint,
+            ) from None
         got = None if first["type"] == "missing" else repr(first.get("input"))[:80]
         expected = first["msg"].removeprefix("Value error, ")
-        raise RecipeError("recipe does not validate", file=file, field=field, got=got, expected=expected) from None
+        raise RecipeError(
+            "recipe does not validate", file=file, field=field, got=got, expected=expected
+        ) from None
     try:
         check_recipe(recipe)
     except RecipeError as error:
-        raise RecipeError(error.problem, file=file, field=error.field, got=error.got, expected=error.expected, hint=error.hint) from None
+        raise RecipeError(
+            error.problem,
+            file=file,
+            field=error.field,
+            got=error.got,
+            expected=error.expected,
+            hint=error.hint,
+        ) from None
     return recipe
 
 
 def _as_written(values: dict[str, Any], location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Where the user wrote the key: ``training.…`` for what a run took over from there; no further down than what was written."""
+    """Where the user wrote the key: ``training.…`` for what a run took over from there; no further
+    down than what was written.
+    """
     value: Any = values
     for depth, part in enumerate(location):
         if not isinstance(value, dict | list):
             location = location[:depth]  # beyond lie the kinds that the value could have had
             break
-        known = part in value if isinstance(value, dict) else isinstance(part, int) and part < len(value)
+        known = (
+            part in value
+            if isinstance(value, dict)
+            else isinstance(part, int) and part < len(value)
+        )
         value = value[part] if known else {}  # type: ignore[index]
     if location[:1] != ("runs",) or location[2:3] not in [(key,) for key in SHARED]:
         return location
@@ -88,7 +116,11 @@ def _valid_keys(values: dict[str, Any], location: tuple[int | str, ...]) -> list
         elif model is dict:
             model = RunPart
         else:
-            model = model.model_fields[part].annotation if isinstance(part, str) and part in model.model_fields else model
+            model = (
+                model.model_fields[part].annotation
+                if isinstance(part, str) and part in model.model_fields
+                else model
+            )
     keys = list(model.model_fields) if hasattr(model, "model_fields") else []
     return [*keys, *SHARED] if model is Recipe else keys
 
@@ -96,11 +128,18 @@ def _valid_keys(values: dict[str, Any], location: tuple[int | str, ...]) -> list
 def _parse_setting(setting: str) -> dict[str, Any]:
     key, equals, text = setting.partition("=")
     if not equals or not key.strip():
-        raise RecipeError("bad setting", field="--set", got=setting, expected="key.key=value, e.g. training.steps=500")
+        raise RecipeError(
+            "bad setting",
+            field="--set",
+            got=setting,
+            expected="key.key=value, e.g. training.steps=500",
+        )
     try:
         value: Any = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise RecipeError("bad setting", field="--set", got=setting, expected="a YAML value after =") from error
+        raise RecipeError(
+            "bad setting", field="--set", got=setting, expected="a YAML value after ="
+        ) from error
     for part in reversed(key.strip().split(".")):
         value = {part: value}
     return dict(value)

@@ -1,4 +1,6 @@
-"""Patches: cut where the tumour is, augmented, batched; a pure function of seed and step, so a run can stop anywhere."""
+"""Patches: cut where the tumour is, augmented, batched; a pure function of seed and step, so a run
+can stop anywhere.
+"""
 
 from collections.abc import Iterator
 from collections.abc import Sequence as Ordered
@@ -86,7 +88,11 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """On ``device``, images channels-last (what makes 3-D convolutions fast)."""
         image = self.image.to(device, memory_format=torch.channels_last_3d)
-        complete = image if self.complete is self.image else self.complete.to(device, memory_format=torch.channels_last_3d)
+        complete = (
+            image
+            if self.complete is self.image
+            else self.complete.to(device, memory_format=torch.channels_last_3d)
+        )
         others = {name: getattr(self, name).to(device) for name in ("regions", "present", "pseudo")}
         return replace(self, image=image, complete=complete, **others)
 
@@ -94,8 +100,9 @@ class Batch:
 class PatchSampler:
     """Batches of augmented patches from a cache.
 
-    Batch number ``step`` depends on ``seed`` and ``step`` alone: there is no state to save, and two runs with the
-    same seed (a student and its undistilled twin) see the same patches in the same order.
+    Batch number ``step`` depends on ``seed`` and ``step`` alone: there is no state to save, and two
+    runs with the same seed (a student and its undistilled twin) see the same patches in the same
+    order.
 
     Args:
         cache: labelled studies.
@@ -103,11 +110,13 @@ class PatchSampler:
         augmentation: of the recipe.
         seed: of the run.
         channels: of the cache's sequences, those that the student takes; None = all.
-        pseudo: pseudo-labelled studies of the same preparation, and how much of a batch they are. They come last in a
-            batch; the patches before them are the first of those that a run without pseudo-labels sees at that step.
+        pseudo: pseudo-labelled studies of the same preparation, and how much of a batch they are.
+            They come last in a batch; the patches before them are the first of those that a run
+            without pseudo-labels sees at that step.
 
     Raises:
-        StudyError: the cache has no labelled study, or one of them has none of the student's sequences.
+        StudyError: the cache has no labelled study, or one of them has none of the student's
+        sequences.
     """
 
     def __init__(
@@ -121,7 +130,11 @@ class PatchSampler:
     ) -> None:
         self.studies = [study for study in cache if study.labelled]
         if not self.studies:
-            raise StudyError("no labelled study to train on", file=cache.folder, expected="at least one study with a truth")
+            raise StudyError(
+                "no labelled study to train on",
+                file=cache.folder,
+                expected="at least one study with a truth",
+            )
         self._labelled, self._pseudo, soft = len(self.studies), 0, False
         if pseudo is not None:
             pool, part = pseudo
@@ -132,47 +145,80 @@ class PatchSampler:
         for study in self.studies:
             if not any(study.present[channel] for channel in self.channels):
                 wanted = ", ".join(sequences[channel] for channel in self.channels)
-                raise StudyError("study has no sequence that the student takes", file=study.id, expected=wanted)
+                raise StudyError(
+                    "study has no sequence that the student takes", file=study.id, expected=wanted
+                )
         self.sampling, self.augmentation, self.seed = sampling, augmentation, seed
         self._images = [study.image() for study in self.studies]
         self._truths = [study.truth() for study in self.studies]
-        self._foreground = [_foreground(study, truth) for study, truth in zip(self.studies, self._truths, strict=True)]
+        self._foreground = [
+            _foreground(study, truth)
+            for study, truth in zip(self.studies, self._truths, strict=True)
+        ]
         if soft:
-            self._truths[self._labelled :] = [study.soft() for study in self.studies[self._labelled :]]
+            self._truths[self._labelled :] = [
+                study.soft() for study in self.studies[self._labelled :]
+            ]
 
     def draw(self, step: int) -> list[PatchDraw]:
-        """Everything random about batch ``step`` (0 is the first), one draw a patch; pseudo-labelled ones come last."""
+        """Everything random about batch ``step`` (0 is the first), one draw a patch;
+        pseudo-labelled ones come last.
+        """
         drawn = self._draw(step, range(self._labelled), self.sampling.batch, 0)
         if self._pseudo:
             pool = range(self._labelled, len(self.studies))
-            drawn = drawn[: self.sampling.batch - self._pseudo] + self._draw(step, pool, self._pseudo, _PSEUDO)
+            drawn = drawn[: self.sampling.batch - self._pseudo] + self._draw(
+                step, pool, self._pseudo, _PSEUDO
+            )
         return self._alike(step, drawn) if self.augmentation.drop_alike else drawn
 
     def _alike(self, step: int, drawn: list[PatchDraw]) -> list[PatchDraw]:
-        """The patches with one draw of what they keep, of what all their studies have; unchanged where those have nothing in common."""
-        there = tuple(all(has) for has in zip(*(self._present(draw.study) for draw in drawn), strict=True))
+        """The patches with one draw of what they keep, of what all their studies have; unchanged
+        where those have nothing in common.
+        """
+        there = tuple(
+            all(has) for has in zip(*(self._present(draw.study) for draw in drawn), strict=True)
+        )
         if not any(there):
             return drawn
-        kept = draw_kept(self.augmentation, there, np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, step, _ALIKE]))))
+        kept = draw_kept(
+            self.augmentation,
+            there,
+            np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, step, _ALIKE]))),
+        )
         return [replace(draw, kept=kept) for draw in drawn]
 
     def _draw(self, step: int, pool: range, count: int, stream: int) -> list[PatchDraw]:
         """Draws of studies in ``pool`` from a stream of random numbers of its own."""
-        random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, step, *([stream] if stream else [])])))
+        random = np.random.Generator(
+            np.random.PCG64(
+                np.random.SeedSequence([self.seed, step, *([stream] if stream else [])])
+            )
+        )
         drawn = []
         for item in range(count):
             study = pool[self._turn(step * count + item, len(pool), stream + 1)]
             centre = self._centre(study, random)
             spatial = draw_spatial(self.augmentation, random)
             intensity = draw_intensity(self.augmentation, len(self.studies[study].present), random)
-            scanner, donor = draw_scanner(self.augmentation, len(self.studies[study].present), random), None
-            if self.augmentation.transplant and random.random() < self.augmentation.transplant and (found := self._donors(study)):
+            scanner, donor = (
+                draw_scanner(self.augmentation, len(self.studies[study].present), random),
+                None,
+            )
+            if (
+                self.augmentation.transplant
+                and random.random() < self.augmentation.transplant
+                and (found := self._donors(study))
+            ):
                 donor = self._donor(found[int(random.integers(len(found)))], random)
                 # Where it lay in its own brain it lies in this one.
                 centre = self._same_place(donor, study)
             drawn.append((study, centre, spatial, intensity, scanner, donor))
         # Last, so that runs that drop sequences and runs that do not see the same patches.
-        return [PatchDraw(*draw, draw_kept(self.augmentation, self._present(draw[0]), random)) for draw in drawn]
+        return [
+            PatchDraw(*draw, draw_kept(self.augmentation, self._present(draw[0]), random))
+            for draw in drawn
+        ]
 
     def batch(self, step: int) -> Batch:
         """Batch ``step`` (0 is the first), on the CPU.
@@ -183,7 +229,13 @@ class PatchSampler:
         images, completes, truths, keeps = [], [], [], []
         for draw in self.draw(step):
             centre = np.asarray(draw.centre)
-            levels, mask = read_patch(self._images[draw.study], self._truths[draw.study], centre, self.sampling.patch, draw.spatial)
+            levels, mask = read_patch(
+                self._images[draw.study],
+                self._truths[draw.study],
+                centre,
+                self.sampling.patch,
+                draw.spatial,
+            )
             assert mask is not None  # a truth was given
             if draw.donor is not None:
                 self._transplant(levels, mask, draw.donor)
@@ -192,22 +244,35 @@ class PatchSampler:
             complete = apply_scanner(complete, inside, draw.scanner)
             keep = torch.tensor(draw.kept)
             completes.append(complete)
-            images.append(torch.where(keep[:, None, None, None], complete[list(self.channels)], 0.0))
-            truths.append(torch.from_numpy(regions_of(mask)).float() if mask.ndim == 3 else torch.from_numpy(mask) / 255)
+            images.append(
+                torch.where(keep[:, None, None, None], complete[list(self.channels)], 0.0)
+            )
+            truths.append(
+                torch.from_numpy(regions_of(mask)).float()
+                if mask.ndim == 3
+                else torch.from_numpy(mask) / 255
+            )
             keeps.append(keep)
         complete = torch.stack(completes)
-        whole = self.augmentation.drop_sequence == 0 and self.channels == tuple(range(complete.shape[1]))
+        whole = self.augmentation.drop_sequence == 0 and self.channels == tuple(
+            range(complete.shape[1])
+        )
         image = complete if whole else torch.stack(images)
         pseudo = torch.arange(self.sampling.batch) >= self.sampling.batch - self._pseudo
         return Batch(image, complete, torch.stack(truths), torch.stack(keeps), pseudo)
 
     def batches(self, first: int, last: int, prefetch: int) -> Iterator[Batch]:
-        """Batches ``first`` … ``last`` − 1, cut by ``prefetch`` threads ahead of the loop (NumPy and torch release the GIL)."""
+        """Batches ``first`` … ``last`` − 1, cut by ``prefetch`` threads ahead of the loop (NumPy
+        and torch release the GIL).
+        """
         if prefetch == 0:
             yield from (self.batch(step) for step in range(first, last))
             return
         with ThreadPoolExecutor(prefetch) as pool:
-            waiting = [pool.submit(self.batch, step) for step in range(first, min(first + prefetch + 1, last))]
+            waiting = [
+                pool.submit(self.batch, step)
+                for step in range(first, min(first + prefetch + 1, last))
+            ]
             for step in range(first, last):
                 done = waiting.pop(0)
                 if step + prefetch + 1 < last:
@@ -215,28 +280,44 @@ class PatchSampler:
                 yield done.result()
 
     def _donors(self, host: int) -> list[int]:
-        """Labelled studies with a tumour and every sequence that the host has; none for a pseudo-labelled host."""
+        """Labelled studies with a tumour and every sequence that the host has; none for a
+        pseudo-labelled host.
+        """
         if host >= self._labelled:
             return []
         has = np.array(self.studies[host].present)
-        others = (study for study in range(self._labelled) if study != host and len(self._foreground[study][0]))
-        return [study for study in others if not (has & ~np.array(self.studies[study].present)).any()]
+        others = (
+            study
+            for study in range(self._labelled)
+            if study != host and len(self._foreground[study][0])
+        )
+        return [
+            study for study in others if not (has & ~np.array(self.studies[study].present)).any()
+        ]
 
     def _donor(self, study: int, random: np.random.Generator) -> Donor:
         voxels = self._foreground[study][0]
         x, y, z = (int(v) for v in voxels[int(random.integers(len(voxels)))])
-        return Donor(study, (x, y, z), draw_spatial(self.augmentation, random), int(random.integers(3)))
+        return Donor(
+            study, (x, y, z), draw_spatial(self.augmentation, random), int(random.integers(3))
+        )
 
     def _same_place(self, donor: Donor, host: int) -> tuple[int, int, int]:
-        """The donor's centre in the host: brains are cropped alike, so shares of the sides correspond."""
+        """The donor's centre in the host: brains are cropped alike, so shares of the sides
+        correspond.
+        """
         shapes = self._images[donor.study].shape[1:], self._images[host].shape[1:]
         x, y, z = (int(c * to / of) for c, of, to in zip(donor.centre, *shapes, strict=True))
         return x, y, z
 
     def _transplant(self, levels: NDArray[np.uint8], mask: NDArray[np.uint8], donor: Donor) -> None:
-        """Put the donor's tumour, and a rim of what is around it, into a patch (C X Y Z, X Y Z); in place (CarveMix, Zhang et al. 2021)."""
+        """Put the donor's tumour, and a rim of what is around it, into a patch (C X Y Z, X Y Z); in
+        place (CarveMix, Zhang et al. 2021).
+        """
         images, truth = self._images[donor.study], self._truths[donor.study]
-        theirs, tumour = read_patch(images, truth, np.asarray(donor.centre), self.sampling.patch, donor.spatial)
+        theirs, tumour = read_patch(
+            images, truth, np.asarray(donor.centre), self.sampling.patch, donor.spatial
+        )
         assert tumour is not None
         whole = torch.from_numpy(tumour & 1).float()[None, None]
         near = F.max_pool3d(whole, 2 * donor.rim + 1, 1, donor.rim)[0, 0].bool().numpy()
@@ -253,7 +334,9 @@ class PatchSampler:
     def _turn(self, position: int, studies: int, stream: int) -> int:
         """Each of ``studies`` once per round, in an order shuffled anew each round."""
         round_, place = divmod(position, studies)
-        order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, stream << 32, round_]))).permutation(studies)
+        order = np.random.Generator(
+            np.random.PCG64(np.random.SeedSequence([self.seed, stream << 32, round_]))
+        ).permutation(studies)
         return int(order[place])
 
     def _centre(self, study: int, random: np.random.Generator) -> tuple[int, int, int]:
@@ -262,14 +345,19 @@ class PatchSampler:
         if regions and random.random() < self.sampling.foreground:
             voxels = regions[int(random.integers(len(regions)))]
             centre = voxels[int(random.integers(len(voxels)))].astype(np.int64)
-            # A tumour voxel in the patch, not always in its middle: shift by up to a quarter of the side.
-            centre += np.array([random.integers(-(p // 4), p // 4 + 1) for p in self.sampling.patch])
+            # A tumour voxel in the patch, not always in its middle: shift by up to a quarter of the
+            # side.
+            centre += np.array(
+                [random.integers(-(p // 4), p // 4 + 1) for p in self.sampling.patch]
+            )
         else:
             centre = np.array([random.integers(s) for s in shape])
         # Keep the patch over the brain as far as it fits.
         half = np.asarray(self.sampling.patch) // 2
         low = np.minimum(half, np.asarray(shape) // 2)
-        high = np.maximum(np.asarray(shape) - np.asarray(self.sampling.patch) + half, np.asarray(shape) // 2)
+        high = np.maximum(
+            np.asarray(shape) - np.asarray(self.sampling.patch) + half, np.asarray(shape) // 2
+        )
         x, y, z = np.clip(centre, low, high)
         return int(x), int(y), int(z)
 

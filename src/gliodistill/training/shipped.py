@@ -34,9 +34,13 @@ def find_recipe(name: str | os.PathLike[str]) -> Path:
     shipped = shipped_recipes()
     if str(name) in shipped:
         return shipped[str(name)]
-    raise RecipeError("no such recipe", file=path, expected=f"a file, or one of {', '.join(shipped)}")
+    raise RecipeError(
+        "no such recipe", file=path, expected=f"a file, or one of {', '.join(shipped)}"
+    )
 
 
 def glance(file: Path) -> Recipe:
-    """What a shipped recipe says, held against the schema alone: no network is built, so torch stays out."""
+    """What a shipped recipe says, held against the schema alone: no network is built, so torch
+    stays out.
+    """
     return Recipe.model_validate(yaml.safe_load(file.read_text()))

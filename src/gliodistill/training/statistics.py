@@ -1,9 +1,10 @@
 """Batch norm statistics taken anew, of patches that lack nothing.
 
-A batch norm learns on the statistics of each batch and is applied with their running mean. Where sequences are dropped, or half of the
-patches are synthetic, that mean is of no study it will ever see; and a mean of weights (a moving average, a share of another network's) has
-activations of its own. So the statistics are taken once more at the end, with the weights that are exported (Izmailov et al. 2018,
-arXiv:1803.05407, section 3.2; for another domain: Li et al. 2016, arXiv:1603.04779).
+A batch norm learns on the statistics of each batch and is applied with their running mean. Where
+sequences are dropped, or half of the patches are synthetic, that mean is of no study it will ever
+see; and a mean of weights (a moving average, a share of another network's) has activations of its
+own. So the statistics are taken once more at the end, with the weights that are exported (Izmailov
+et al. 2018, arXiv:1803.05407, section 3.2; for another domain: Li et al. 2016, arXiv:1603.04779).
 """
 
 from collections.abc import Iterable
@@ -16,17 +17,25 @@ from gliodistill.networks.subset_norm import SubsetNorm
 from gliodistill.training.recipe import AugmentationPart
 from gliodistill.training.sampling import Batch
 
-UNCHANGED = AugmentationPart(spatial=0, gamma=0, brightness=0, contrast=0, noise=0, blur=0, low_resolution=0)
+UNCHANGED = AugmentationPart(
+    spatial=0, gamma=0, brightness=0, contrast=0, noise=0, blur=0, low_resolution=0
+)
 """Mirrored at most."""
 
 
 @torch.no_grad()
-def take_statistics(network: Network, batches: Iterable[Batch], dtype: torch.dtype = torch.float32) -> None:
-    """Give the network's batch norms the mean statistics of ``batches``; its weights and its mode stay. Without batch norms, do nothing.
+def take_statistics(
+    network: Network, batches: Iterable[Batch], dtype: torch.dtype = torch.float32
+) -> None:
+    """Give the network's batch norms the mean statistics of ``batches``; its weights and its mode
+    stay. Without batch norms, do nothing.
 
-    Norms with statistics for each subset of the channels take them of the same patches once for each subset.
+    Norms with statistics for each subset of the channels take them of the same patches once for
+    each subset.
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm3d | SubsetNorm)]
+    norms = [
+        module for module in network.modules() if isinstance(module, nn.BatchNorm3d | SubsetNorm)
+    ]
     if not norms:
         return
     was_training, momenta = network.training, [norm.momentum for norm in norms]

@@ -20,11 +20,15 @@ from gliodistill.training.losses import Outputs, region_logits
 
 @torch.no_grad()
 def whole_volume_logits(
-    network: Network, image: Float[Tensor, "C X Y Z"], outputs: Outputs, dtype: torch.dtype = torch.float32
+    network: Network,
+    image: Float[Tensor, "C X Y Z"],
+    outputs: Outputs,
+    dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "3 X Y Z"]:
     """Logits of WT, TC, ET for a whole prepared study in one pass, padded to the network's divisor.
 
-    The network must be in evaluation mode. Memory grows with the volume; a brain at 1 mm needs about 4 GB.
+    The network must be in evaluation mode. Memory grows with the volume; a brain at 1 mm needs
+    about 4 GB.
     """
     device = next(network.parameters()).device
     sides = image.shape[1:]
@@ -43,7 +47,8 @@ def validate(
     dtype: torch.dtype = torch.float32,
     channels: Ordered[int] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Dice of WT, TC, ET per labelled study on the prepared grid (both empty: 1); leaves the network's mode as it was.
+    """Dice of WT, TC, ET per labelled study on the prepared grid (both empty: 1); leaves the
+    network's mode as it was.
 
     ``channels`` are those of the studies' sequences that the network takes; None = all.
     """
@@ -56,7 +61,9 @@ def validate(
         predicted, truth = (logits > 0).numpy(), np.asarray(study.truth())
         masks = zip(REGIONS, predicted, regions_of(truth), strict=True)
         # The rule set "plain": a region absent from both scores 1.
-        scores[study.id] = {region: 1.0 if (d := dice(p, t)) is None else d for region, p, t in masks}
+        scores[study.id] = {
+            region: 1.0 if (d := dice(p, t)) is None else d for region, p, t in masks
+        }
     network.train(was_training)
     return scores
 

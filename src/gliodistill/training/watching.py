@@ -11,12 +11,20 @@ from gliodistill.training.running import Watch
 
 @contextmanager
 def watcher(recipe: Recipe) -> Iterator[Watch]:
-    """A function to give to ``run_experiment``: draws one bar a run on a terminal, else writes nothing."""
+    """A function to give to ``run_experiment``: draws one bar a run on a terminal, else writes
+    nothing.
+    """
     if not sys.stderr.isatty():
         yield lambda run, steps, progress: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bars
 
     columns = (
@@ -28,7 +36,10 @@ def watcher(recipe: Recipe) -> Iterator[Watch]:
         TextColumn("{task.fields[note]}"),
     )
     with Bars(*columns, console=Console(stderr=True)) as bars:
-        tasks = {name: bars.add_task(name, total=run.training.steps, note="", start=False) for name, run in recipe.runs.items()}
+        tasks = {
+            name: bars.add_task(name, total=run.training.steps, note="", start=False)
+            for name, run in recipe.runs.items()
+        }
         started: set[str] = set()
 
         def watch(run: str, steps: int, progress: Progress) -> None:

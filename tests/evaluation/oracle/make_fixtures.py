@@ -1,17 +1,18 @@
 """Ask an official package for the scores of the cases, and keep its numbers in ``<package>.json``.
 
-    pip install brats-evaluation==0.0.10                                    # in an environment of its own, then there
-    python tests/evaluation/oracle/make_fixtures.py brats2026
+    pip install brats-evaluation==0.0.10                                    # in an environment of
+    its own, then there python tests/evaluation/oracle/make_fixtures.py brats2026
 
-    git clone https://github.com/rachitsaluja/BraTS-2023-Metrics            # and what its requirements.txt pins, in another
-    python tests/evaluation/oracle/make_fixtures.py brats2023 --checkout BraTS-2023-Metrics
-    pip install surface-distance==0.1                                       # in the same
-    python tests/evaluation/oracle/make_fixtures.py surface_distance
+    git clone https://github.com/rachitsaluja/BraTS-2023-Metrics            # and what its
+    requirements.txt pins, in another python tests/evaluation/oracle/make_fixtures.py brats2023
+    --checkout BraTS-2023-Metrics pip install surface-distance==0.1
+    # in the same python tests/evaluation/oracle/make_fixtures.py surface_distance
 
-Nothing of ours is imported but the cases. Every number is what the package's own entry point prints for label maps read
-from NIfTI files. With ``--data ../shared/data`` also real truths (BraTS layout, codes 0/1/2/4), each with a prediction
-derived from it; on file goes a hash of the two arrays, nothing else of a patient. Cases already on file with the same
-arrays are left, so that a run that was stopped goes on.
+Nothing of ours is imported but the cases. Every number is what the package's own entry point prints
+for label maps read from NIfTI files. With ``--data ../shared/data`` also real truths (BraTS layout,
+codes 0/1/2/4), each with a prediction derived from it; on file goes a hash of the two arrays,
+nothing else of a patient. Cases already on file with the same arrays are left, so that a run that
+was stopped goes on.
 """
 
 import argparse
@@ -37,7 +38,16 @@ sys.path.insert(0, str(HERE))
 
 from cases import TOLERANCES_MM, Case, known_to, maps, masks, real  # noqa: E402
 
-PACKAGES = ("BraTS-evaluation", "panoptica", "surface-distance", "connected-components-3d", "numpy", "scipy", "nibabel", "pandas")
+PACKAGES = (
+    "BraTS-evaluation",
+    "panoptica",
+    "surface-distance",
+    "connected-components-3d",
+    "numpy",
+    "scipy",
+    "nibabel",
+    "pandas",
+)
 Number = float | int | str | None
 Answer = dict[str, dict[str, dict[str, Number]]]
 """Task → region → name as the package spells it → number."""
@@ -69,21 +79,35 @@ class BraTS2023:
         sys.path.insert(0, str(checkout))
         from brats_2023_metrics.surface_distance import brats_metrics
 
-        # It puts arrays into cells of a table and then looks for infinity there, which only its pandas 1.3 bears: lists do as well.
+        # It puts arrays into cells of a table and then looks for infinity there, which only its
+        # pandas 1.3 bears: lists do as well.
         lesion_wise_score = brats_metrics.get_lesion_wise_score
         brats_metrics.get_lesion_wise_score = lambda **given: with_lists(lesion_wise_score(**given))
         self._metrics = brats_metrics
 
     def ask(self, prediction: str, truth: str, task: str) -> dict[str, dict[str, Number]]:
         """Region → the row of the script's table."""
-        table = self._metrics.get_lesion_wise_results(prediction, truth, f"BraTS-{task.upper()}").set_index("Labels")
-        return {region: {name: number(value) for name, value in row.items()} for region, row in table.iterrows()}
+        table = self._metrics.get_lesion_wise_results(
+            prediction, truth, f"BraTS-{task.upper()}"
+        ).set_index("Labels")
+        return {
+            region: {name: number(value) for name, value in row.items()}
+            for region, row in table.iterrows()
+        }
 
 
 class BraTS2026:
-    """brats-evaluation: the configurations it ships and the parser that makes the challenge's table."""
+    """brats-evaluation: the configurations it ships and the parser that makes the challenge's
+    table.
+    """
 
-    configurations: Mapping[str, str] = {"gli": "GoAT", "gli-post": "gli", "ped": "ped", "men": "MenPre", "met": "mets"}
+    configurations: Mapping[str, str] = {
+        "gli": "GoAT",
+        "gli-post": "gli",
+        "ped": "ped",
+        "men": "MenPre",
+        "met": "mets",
+    }
     tasks = tuple(configurations)
     mask_tasks = ("gli", "met")
 
@@ -97,7 +121,9 @@ class BraTS2026:
         }
 
     def ask(self, prediction: str, truth: str, task: str) -> dict[str, dict[str, Number]]:
-        """Region → the columns of the parser's table: for segmentation, or for detection as well (met)."""
+        """Region → the columns of the parser's table: for segmentation, or for detection as well
+        (met).
+        """
         from brats_evaluation.evaluation import evaluate_single_exam
         from brats_evaluation.metrics_parser import parse_mets_results, parse_seg_results
 
@@ -116,7 +142,9 @@ class BraTS2026:
         found: dict[str, dict[str, Number]] = {}
         for column, value in row.items():
             name, _, region = column.rpartition("_")
-            if region in self._evaluators[task].segmentation_class_groups_names and not re.search("_std|_prec|_rec", name):
+            if region in self._evaluators[task].segmentation_class_groups_names and not re.search(
+                "_std|_prec|_rec", name
+            ):
                 found.setdefault(region.upper(), {})[name] = number(value)
         return found
 
@@ -133,9 +161,16 @@ class SurfaceDistance:
 
         images = [nib.load(path) for path in (truth, prediction)]
         spacing = images[0].header.get_zooms()
-        found = surface_distance.compute_surface_distances(*(np.asarray(image.dataobj) > 0 for image in images), spacing)
+        found = surface_distance.compute_surface_distances(
+            *(np.asarray(image.dataobj) > 0 for image in images), spacing
+        )
         dice = surface_distance.compute_surface_dice_at_tolerance
-        return {"ET": {f"surface_dice_{tolerance:g}": number(dice(found, tolerance)) for tolerance in TOLERANCES_MM}}
+        return {
+            "ET": {
+                f"surface_dice_{tolerance:g}": number(dice(found, tolerance))
+                for tolerance in TOLERANCES_MM
+            }
+        }
 
 
 ORACLES = {"brats2023": BraTS2023, "brats2026": BraTS2026, "surface_distance": SurfaceDistance}
@@ -143,7 +178,9 @@ ORACLES = {"brats2023": BraTS2023, "brats2026": BraTS2026, "surface_distance": S
 
 def with_lists(scores: dict[str, Any]) -> dict[str, Any]:
     """The same scores, the predicted lesions of every pair as a list."""
-    return scores | {"metric_pairs": [(list(lesions), *rest) for lesions, *rest in scores["metric_pairs"]]}
+    return scores | {
+        "metric_pairs": [(list(lesions), *rest) for lesions, *rest in scores["metric_pairs"]]
+    }
 
 
 def number(value: Any) -> Number:
@@ -164,24 +201,40 @@ def answer(oracle: Oracle, case: Case, tasks: Sequence[str]) -> Answer:
             pair = []
             for name, labels in (("prediction", case.prediction), ("truth", case.truth)):
                 pair.append(str(Path(folder) / f"{name}.nii.gz"))
-                nib.save(nib.Nifti1Image(known_to(task, labels), np.diag([*case.spacing, 1.0])), pair[-1])
+                nib.save(
+                    nib.Nifti1Image(known_to(task, labels), np.diag([*case.spacing, 1.0])), pair[-1]
+                )
             answers[task] = oracle.ask(*pair, task)
     return answers
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("oracle", choices=ORACLES)
     parser.add_argument("--checkout", type=Path, metavar="FOLDER", help="of BraTS-2023-Metrics")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="real patients, instead of the synthetic cases")
-    parser.add_argument("--limit", type=int, default=12, metavar="N", help="real patients to ask about [12]")
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="real patients, instead of the synthetic cases"
+    )
+    parser.add_argument(
+        "--limit", type=int, default=12, metavar="N", help="real patients to ask about [12]"
+    )
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    oracle: Oracle = BraTS2023(arguments.checkout) if arguments.oracle == "brats2023" else ORACLES[arguments.oracle]()
+    oracle: Oracle = (
+        BraTS2023(arguments.checkout)
+        if arguments.oracle == "brats2023"
+        else ORACLES[arguments.oracle]()
+    )
     file = HERE / f"{arguments.oracle}.json"
-    content: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"cases": {}, "real": {}}
+    content: dict[str, Any] = (
+        json.loads(file.read_text()) if file.exists() else {"cases": {}, "real": {}}
+    )
     if arguments.data:
-        for case in real(arguments.data, lambda path: np.asarray(nib.load(path).dataobj), arguments.limit):
+        for case in real(
+            arguments.data, lambda path: np.asarray(nib.load(path).dataobj), arguments.limit
+        ):
             if case.digest not in content["real"]:
                 content["real"][case.digest] = answer(oracle, case, ["gli"])
                 write(file, content)
@@ -191,7 +244,9 @@ def main() -> None:
         for case in masks():
             if known.get(case.name, {}).get("digest") != case.digest:
                 found = answer(oracle, case, oracle.mask_tasks)
-                known[case.name] = {"digest": case.digest} | {task: {"ET": regions["ET"]} for task, regions in found.items()}
+                known[case.name] = {"digest": case.digest} | {
+                    task: {"ET": regions["ET"]} for task, regions in found.items()
+                }
             content["cases"][case.name] = known[case.name]
         for case in maps() if oracle.tasks else ():
             if known.get(case.name, {}).get("digest") != case.digest:
@@ -210,7 +265,9 @@ def write(file: Path, content: dict[str, Any]) -> None:
             continue
     parts = [f'"versions": {json.dumps(versions)}']
     for part in ("cases", "real"):
-        lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in content[part].items())
+        lines = ",\n".join(
+            f"{json.dumps(key)}: {json.dumps(value)}" for key, value in content[part].items()
+        )
         parts.append(f'"{part}": {{\n{lines}\n}}')
     file.write_text("{" + ",\n".join(parts) + "}\n")
 

@@ -1,6 +1,8 @@
-"""Every rule set gives the numbers of the package it follows: frozen by ``make_fixtures.py``, or MONAI and SciPy asked here.
+"""Every rule set gives the numbers of the package it follows: frozen by ``make_fixtures.py``, or
+MONAI and SciPy asked here.
 
-Where the packages' numbers are not followed, :func:`expected` and :func:`as_the_package_reads` say why, and so does docs/metrics.md.
+Where the packages' numbers are not followed, :func:`expected` and :func:`as_the_package_reads` say
+why, and so does docs/metrics.md.
 """
 
 import json
@@ -14,7 +16,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluation.oracle.cases import REGIONS, TOLERANCES_MM, Case, known_to, maps, masks, real, region
+from evaluation.oracle.cases import (
+    REGIONS,
+    TOLERANCES_MM,
+    Case,
+    known_to,
+    maps,
+    masks,
+    real,
+    region,
+)
 from gliodistill.evaluation.rules import get_rules
 from gliodistill.evaluation.scores import score_study
 from gliodistill.evaluation.tasks import TASKS, region_masks
@@ -53,7 +64,11 @@ NAMES: dict[str, dict[str, str]] = {
     },
 }
 """Rule set → metric → its name in the package."""
-SIZED = {f"{size}_{count}": f"{size}_instance_{count}" for size in ("large", "small") for count in ("tp", "fn", "f1")}
+SIZED = {
+    f"{size}_{count}": f"{size}_instance_{count}"
+    for size in ("large", "small")
+    for count in ("tp", "fn", "f1")
+}
 """The same of metastases under ``brats2026``."""
 
 
@@ -64,30 +79,41 @@ def answers(oracle: str) -> dict[str, Any]:
     return content
 
 
-def ours(case: Case, rules: str, task: str, tolerance_mm: float | None = None) -> dict[str, dict[str, float | None]]:
+def ours(
+    case: Case, rules: str, task: str, tolerance_mm: float | None = None
+) -> dict[str, dict[str, float | None]]:
     """Region → metric → value, by the program."""
     rule_set = get_rules(rules, task, tolerance_mm)
     codes = REGIONS.get(task if rules == "brats2026" else "gli", REGIONS["gli"])
     pair = (known_to(task, labels) for labels in (case.prediction, case.truth))
-    prediction, truth = (np.stack([region(labels, codes[name]) for name in rule_set.regions]) for labels in pair)
+    prediction, truth = (
+        np.stack([region(labels, codes[name]) for name in rule_set.regions]) for labels in pair
+    )
     return score_study(prediction, truth, case.spacing, rule_set)
 
 
 @cache
-def scored(name: str, rules: str, task: str, tolerance_mm: float | None = None) -> dict[str, dict[str, float | None]]:
+def scored(
+    name: str, rules: str, task: str, tolerance_mm: float | None = None
+) -> dict[str, dict[str, float | None]]:
     """The same of a case by its name."""
     return ours(CASES[name], rules, task, tolerance_mm)
 
 
 def as_the_package_reads(case: Case, task: str) -> dict[str, dict[str, float | None]]:
-    """What ``brats2026`` gives once the two slips of brats-evaluation 0.0.10 with voxels that are no cubes of 1 mm are made here.
+    """What ``brats2026`` gives once the two slips of brats-evaluation 0.0.10 with voxels that are
+    no cubes of 1 mm are made here.
 
-    It hands no voxel size to the metrics of whole regions: their distances are in voxels. And it reads arrays as Z Y X but
+    It hands no voxel size to the metrics of whole regions: their distances are in voxels. And it
+    reads arrays as Z Y X but
     the voxel size as X Y Z: between lesions the sides are mistaken for each other.
     """
     whole = ours(replace(case, spacing=(1.0, 1.0, 1.0)), "brats2026", task)
     pairs = ours(replace(case, spacing=case.spacing[::-1]), "brats2026", task)
-    return {name: pairs[name] | {metric: whole[name][metric] for metric in ("dice", "hd95_mm", "nsd")} for name in pairs}
+    return {
+        name: pairs[name] | {metric: whole[name][metric] for metric in ("dice", "hd95_mm", "nsd")}
+        for name in pairs
+    }
 
 
 def expected(rules: str, numbers: Mapping[str, Any]) -> dict[str, float | None]:
@@ -96,7 +122,9 @@ def expected(rules: str, numbers: Mapping[str, Any]) -> dict[str, float | None]:
     found = {ours: numbers[theirs] for ours, theirs in names.items()}
     if rules == "brats2023":
         found["truth_ml"] /= 1000.0
-    if found.get("lesion_hd95_mm") == "inf":  # There is no pair: infinite in the package's table, the penalty here.
+    if (
+        found.get("lesion_hd95_mm") == "inf"
+    ):  # There is no pair: infinite in the package's table, the penalty here.
         found["lesion_hd95_mm"] = 373.0
     return found
 
@@ -108,7 +136,9 @@ def differences(got: Mapping[str, float | None], want: Mapping[str, float | None
         if metric == "specificity" and got[metric] is None:
             continue  # The truth fills the image: undefined here, 0 in the script.
         mine, tolerance = got[metric], 1e-4 if metric.endswith("_mm") else 1e-6
-        if (value is None) != (mine is None) or (value is not None and mine is not None and abs(value - mine) > tolerance):
+        if (value is None) != (mine is None) or (
+            value is not None and mine is not None and abs(value - mine) > tolerance
+        ):
             told.append(f"{metric}: {mine}, expected {value}")
     return told
 
@@ -116,7 +146,10 @@ def differences(got: Mapping[str, float | None], want: Mapping[str, float | None
 @pytest.mark.parametrize("oracle", ["brats2023", "brats2026", "surface_distance"])
 def test_the_numbers_on_file_are_of_these_cases(oracle: str) -> None:
     on_file = {name: entry["digest"] for name, entry in answers(oracle)["cases"].items()}
-    assert on_file == {name: CASES[name].digest for name in (MASKS if oracle == "surface_distance" else [*MASKS, *MAPS])}
+    assert on_file == {
+        name: CASES[name].digest
+        for name in (MASKS if oracle == "surface_distance" else [*MASKS, *MAPS])
+    }
 
 
 def told(name: str, rules: str, task: str) -> dict[str, list[str]]:
@@ -124,17 +157,26 @@ def told(name: str, rules: str, task: str) -> dict[str, list[str]]:
     case, official = CASES[name], answers(rules)["cases"][name][task]
     cubes = rules == "brats2023" or case.spacing == (1.0, 1.0, 1.0)
     got = scored(name, rules, task) if cubes else as_the_package_reads(case, task)
-    return {name: lines for name, numbers in official.items() if (lines := differences(got[name], expected(rules, numbers)))}
+    return {
+        name: lines
+        for name, numbers in official.items()
+        if (lines := differences(got[name], expected(rules, numbers)))
+    }
 
 
 @pytest.mark.parametrize("name", MASKS)
-@pytest.mark.parametrize(("rules", "tasks"), [("brats2023", ("gli", "men", "met")), ("brats2026", ("gli", "met"))])
+@pytest.mark.parametrize(
+    ("rules", "tasks"), [("brats2023", ("gli", "men", "met")), ("brats2026", ("gli", "met"))]
+)
 def test_masks(rules: str, tasks: tuple[str, ...], name: str) -> None:
     assert {task: lines for task in tasks if (lines := told(name, rules, task))} == {}
 
 
 @pytest.mark.parametrize("name", MAPS)
-@pytest.mark.parametrize(("rules", "tasks"), [("brats2023", ("gli",)), ("brats2026", ("gli", "gli-post", "ped", "men", "met"))])
+@pytest.mark.parametrize(
+    ("rules", "tasks"),
+    [("brats2023", ("gli",)), ("brats2026", ("gli", "gli-post", "ped", "men", "met"))],
+)
 def test_regions_of_every_task(rules: str, tasks: tuple[str, ...], name: str) -> None:
     assert {task: lines for task in tasks if (lines := told(name, rules, task))} == {}
 
@@ -145,7 +187,9 @@ def test_a_task_has_the_regions_of_the_official_code(task: str) -> None:
     convention = BRATS_PED if task == "ped" else BRATS2024
     rules, codes = get_rules("brats2026", task), np.arange(5, dtype=np.uint8)[:, None, None]
     drawn = region_masks(codes, convention, list(rules.tissues.values()))
-    assert {name: tuple(np.flatnonzero(mask)) for name, mask in zip(rules.regions, drawn, strict=True)} == REGIONS.get(task, REGIONS["gli"])
+    assert {
+        name: tuple(np.flatnonzero(mask)) for name, mask in zip(rules.regions, drawn, strict=True)
+    } == REGIONS.get(task, REGIONS["gli"])
 
 
 @pytest.mark.parametrize("name", MASKS)
@@ -159,18 +203,26 @@ def test_surface_dice_is_that_of_surface_distance(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")  # MONAI calling itself
-@pytest.mark.parametrize("name", [name for name in MASKS if CASES[name].truth.any() and CASES[name].prediction.any()])
+@pytest.mark.parametrize(
+    "name", [name for name in MASKS if CASES[name].truth.any() and CASES[name].prediction.any()]
+)
 def test_plain_is_monai(name: str) -> None:
     torch = pytest.importorskip("torch")
     from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surface_dice
 
     case = CASES[name]
-    prediction, truth = (torch.from_numpy(labels > 0)[None, None].float() for labels in (case.prediction, case.truth))
+    prediction, truth = (
+        torch.from_numpy(labels > 0)[None, None].float() for labels in (case.prediction, case.truth)
+    )
     got = scored(name, "plain", "gli")["ET"]
     assert got["dice"] == pytest.approx(float(compute_dice(prediction, truth)), abs=1e-6)
-    hd95 = compute_hausdorff_distance(prediction, truth, include_background=True, percentile=95, spacing=case.spacing)
+    hd95 = compute_hausdorff_distance(
+        prediction, truth, include_background=True, percentile=95, spacing=case.spacing
+    )
     assert got["hd95_mm"] == pytest.approx(float(hd95), abs=1e-4)
-    nsd = compute_surface_dice(prediction, truth, [1.0], include_background=True, spacing=case.spacing)
+    nsd = compute_surface_dice(
+        prediction, truth, [1.0], include_background=True, spacing=case.spacing
+    )
     assert got["nsd"] == pytest.approx(float(nsd), abs=1e-6)
 
 
@@ -186,7 +238,9 @@ def test_plain_is_scipy(name: str) -> None:
         maps_mm = [distance_transform_edt(~end, sampling=case.spacing) for end in ends]
         hd95 = max(np.percentile(maps_mm[1][ends[0]], 95), np.percentile(maps_mm[0][ends[1]], 95))
     else:
-        hd95 = 0.0 if not prediction.any() and not truth.any() else math.sqrt(240**2 + 240**2 + 155**2)
+        hd95 = (
+            0.0 if not prediction.any() and not truth.any() else math.sqrt(240**2 + 240**2 + 155**2)
+        )
     assert scored(name, "plain", "gli")["ET"]["hd95_mm"] == pytest.approx(hd95, abs=1e-9)
 
 
@@ -195,7 +249,9 @@ def test_plain_is_scipy(name: str) -> None:
 def test_real_truths(rules: str, real_data: Path) -> None:
     """Real truths, each with a prediction derived from it; as many as are on file and at hand."""
     official, unlike, seen = answers(rules)["real"], {}, 0
-    for index, case in enumerate(real(real_data, lambda path: read_labels(path).data, len(official))):
+    for index, case in enumerate(
+        real(real_data, lambda path: read_labels(path).data, len(official))
+    ):
         if case.digest in official:
             seen += 1
             got = ours(case, rules, "gli")

@@ -1,4 +1,6 @@
-"""BraTS 2026: one-to-one lesions against every way of pairing, distances of pooled surfaces against distance transforms."""
+"""BraTS 2026: one-to-one lesions against every way of pairing, distances of pooled surfaces against
+distance transforms.
+"""
 
 import numpy as np
 import pytest
@@ -13,9 +15,15 @@ EVERY_NEIGHBOUR = np.ones((3, 3, 3))
 
 
 def score(
-    prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, ...] = (1.0, 1.0, 1.0), task: str = "gli", **more: float
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    spacing: tuple[float, ...] = (1.0, 1.0, 1.0),
+    task: str = "gli",
+    **more: float,
 ) -> dict:
-    return get_rules("brats2026", task, **more).score_region(Region(prediction, truth, spacing, float(np.prod(spacing)) / 1000))
+    return get_rules("brats2026", task, **more).score_region(
+        Region(prediction, truth, spacing, float(np.prod(spacing)) / 1000)
+    )
 
 
 @settings(max_examples=80, deadline=None)
@@ -31,21 +39,30 @@ def test_as_a_slow_reading_of_the_rules(prediction, truth, spacing) -> None:
     best = best_matching(overlap)
     found = values["lesion_tp"]
     assert (values["lesion_fp"], values["lesion_fn"]) == (predicted_count - found, count - found)
-    assert values["lesion_dice"] == (pytest.approx(best / found) if found else (0.0 if count + predicted_count else None))
+    assert values["lesion_dice"] == (
+        pytest.approx(best / found) if found else (0.0 if count + predicted_count else None)
+    )
     if not (prediction & truth).any():
         nothing = not prediction.any() and not truth.any()
-        assert (values["dice"], values["hd95_mm"], values["nsd"]) == ((None,) * 3 if nothing else (0, 373, 0))
+        assert (values["dice"], values["hd95_mm"], values["nsd"]) == (
+            (None,) * 3 if nothing else (0, 373, 0)
+        )
         return
     a, b = surface_of(prediction), surface_of(truth)
     forth, back = to_nearest(a, b, spacing), to_nearest(b, a, spacing)
     assert values["hd95_mm"] == pytest.approx(np.percentile([*forth, *back], 95))
-    assert values["nsd"] == pytest.approx((np.mean(forth == 0) + np.mean(back == 0)) / 2)  # half a voxel: what coincides
+    assert values["nsd"] == pytest.approx(
+        (np.mean(forth == 0) + np.mean(back == 0)) / 2
+    )  # half a voxel: what coincides
     wide = score(prediction, truth, spacing, tolerance_mm=2.0)
     assert wide["nsd"] == pytest.approx((np.mean(forth <= 2) + np.mean(back <= 2)) / 2)
 
 
 SIDE = slice(2, 6)
-FIRST, SECOND = box((40, 8, 8), (slice(2, 6), SIDE, SIDE)), box((40, 8, 8), (slice(12, 16), SIDE, SIDE))
+FIRST, SECOND = (
+    box((40, 8, 8), (slice(2, 6), SIDE, SIDE)),
+    box((40, 8, 8), (slice(12, 16), SIDE, SIDE)),
+)
 
 
 def test_a_bridge_is_matched_with_one_lesion_only() -> None:
@@ -66,10 +83,20 @@ def test_pairs_are_chosen_for_the_largest_sum_of_dice() -> None:
 
 
 def test_metastases_are_counted_by_size() -> None:
-    small, shared = box((40, 8, 8), (slice(20, 22), slice(2, 5), slice(2, 5))), box((40, 8, 8), (slice(20, 21), slice(2, 3), slice(2, 3)))
+    small, shared = (
+        box((40, 8, 8), (slice(20, 22), slice(2, 5), slice(2, 5))),
+        box((40, 8, 8), (slice(20, 21), slice(2, 3), slice(2, 3))),
+    )
     false = box((40, 8, 8), (slice(30, 31), slice(2, 3), slice(2, 3)))
-    values = score(FIRST | shared | false, FIRST | SECOND | small, task="met")  # small: 18 mm³, Dice 2/19 ≥ 0.1
-    assert (values["large_tp"], values["large_fn"], values["small_tp"], values["small_fn"]) == (1, 1, 1, 0)
+    values = score(
+        FIRST | shared | false, FIRST | SECOND | small, task="met"
+    )  # small: 18 mm³, Dice 2/19 ≥ 0.1
+    assert (values["large_tp"], values["large_fn"], values["small_tp"], values["small_fn"]) == (
+        1,
+        1,
+        1,
+        0,
+    )
     assert values["large_f1"] == pytest.approx(2 / (2 + 1 + 1))
     assert values["small_f1"] == pytest.approx(2 / (2 + 1))
     assert values["lesion_dice"] == pytest.approx(1 / 3)  # one found, one missed, one false

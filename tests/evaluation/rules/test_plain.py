@@ -32,8 +32,15 @@ def test_empty_and_full(prediction, truth, dice, hd95, nsd, sensitivity, specifi
 
 def test_lesions_are_found_by_one_shared_voxel() -> None:
     part = slice(1, 4)
-    truth = box((30, 6, 6), (slice(1, 4), part, part), (slice(10, 13), part, part), (slice(20, 23), part, part))
-    prediction = box((30, 6, 6), (slice(3, 12), part, part), (slice(26, 28), part, part))  # meets two at once, misses one
+    truth = box(
+        (30, 6, 6),
+        (slice(1, 4), part, part),
+        (slice(10, 13), part, part),
+        (slice(20, 23), part, part),
+    )
+    prediction = box(
+        (30, 6, 6), (slice(3, 12), part, part), (slice(26, 28), part, part)
+    )  # meets two at once, misses one
     values = PLAIN.score_region(Region(prediction, truth, (1, 2, 3), 0.006))
     assert (values["lesion_tp"], values["lesion_fp"], values["lesion_fn"]) == (2, 1, 1)
     assert values["lesion_f1"] == pytest.approx(4 / 6)

@@ -21,8 +21,11 @@ def get_rules(name: str, task: str = "gli", tolerance_mm: float | None = None) -
         tolerance_mm: of the surface Dice; default: the rule set's own.
 
     Raises:
-        EvaluationError: an unknown name or task (the valid ones are listed), or a tolerance that is not positive.
+        EvaluationError: an unknown name or task (the valid ones are listed), or a tolerance that is
+        not positive.
     """
     if name not in RULES:
-        raise EvaluationError("unknown rule set", field="rules", got=repr(name), expected=", ".join(RULES))
+        raise EvaluationError(
+            "unknown rule set", field="rules", got=repr(name), expected=", ".join(RULES)
+        )
     return RULES[name](task, tolerance_mm)

@@ -30,11 +30,13 @@ METRICS: tuple[str, ...] = (
     "ece",
     "brier",
 )
-"""The values that every rule set gives of a region, in the order in which they are written; ``ece`` and ``brier`` need probabilities."""
+"""The values that every rule set gives of a region, in the order in which they are written; ``ece``
+and ``brier`` need probabilities.
+"""
 
 COMMON_TEXT = (
-    f"difference_ml is prediction minus truth. {calibration.TEXT} "
-    "Summaries leave undefined values out and give their count n; std is the sample standard deviation (n - 1), null for n < 2."
+    f"difference_ml is prediction minus truth. {calibration.TEXT} Summaries leave undefined values"
+    " out and give their count n; std is the sample standard deviation (n - 1), null for n < 2."
 )
 """What all rule sets share, in words."""
 
@@ -87,7 +89,11 @@ class Region:
         predicted, true = self.prediction_voxels * self.voxel_ml, self.truth_voxels * self.voxel_ml
         return {
             "sensitivity": self.shared_voxels / self.truth_voxels if self.truth_voxels else None,
-            "specificity": 1.0 - (self.prediction_voxels - self.shared_voxels) / negatives if negatives else None,
+            "specificity": (
+                1.0 - (self.prediction_voxels - self.shared_voxels) / negatives
+                if negatives
+                else None
+            ),
             "prediction_ml": predicted,
             "truth_ml": true,
             "difference_ml": predicted - true,
@@ -114,8 +120,15 @@ class Rules(ABC):
 
     def __post_init__(self) -> None:
         regions_of(self.task)
-        if self.tolerance_mm is not None and not (math.isfinite(self.tolerance_mm) and self.tolerance_mm >= 0):
-            raise EvaluationError("unusable tolerance", field="tolerance", got=self.tolerance_mm, expected="0 mm or more")
+        if self.tolerance_mm is not None and not (
+            math.isfinite(self.tolerance_mm) and self.tolerance_mm >= 0
+        ):
+            raise EvaluationError(
+                "unusable tolerance",
+                field="tolerance",
+                got=self.tolerance_mm,
+                expected="0 mm or more",
+            )
 
     @property
     def tissues(self) -> Regions:

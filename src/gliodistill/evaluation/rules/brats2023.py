@@ -1,4 +1,5 @@
-"""``brats2023``: lesion by lesion, as the organisers' script of the BraTS 2023 challenges (rachitsaluja/BraTS-2023-Metrics).
+"""``brats2023``: lesion by lesion, as the organisers' script of the BraTS 2023 challenges
+(rachitsaluja/BraTS-2023-Metrics).
 
 Saluja et al.; surfaces by DeepMind's ``surface-distance``. The numbers are those of the script.
 """
@@ -22,7 +23,9 @@ _SMALL_MM3 = {"met": 2.0}
 
 @dataclass(frozen=True)
 class Brats2023(Rules):
-    """Lesions of the truth, merged where they nearly touch, each with whatever was predicted near it."""
+    """Lesions of the truth, merged where they nearly touch, each with whatever was predicted near
+    it.
+    """
 
     name = "brats2023"
 
@@ -45,20 +48,29 @@ class Brats2023(Rules):
     def own_text(self) -> str:
         """What sets these rules apart, in words."""
         extra = self.regions[3:]
-        unofficial = f" ({', '.join(extra)}: by the same rules, though the organisers' script knows WT, TC and ET alone)" if extra else ""
+        unofficial = (
+            f" ({', '.join(extra)}: by the same rules, though the organisers' script knows WT, TC"
+            " and ET alone)"
+            if extra
+            else ""
+        )
         return (
-            f"BraTS 2023, lesion by lesion, task {self.task}, regions {', '.join(self.regions)}{unofficial}. "
-            f"The truth is dilated {self.dilations} times by its 18 neighbours; 26-connected components of that are its lesions "
-            "(of the undilated truth), and every 26-connected component of the prediction that touches a dilated lesion belongs "
-            "to it, whole, even if it belongs to another as well. Per lesion: Dice, and HD95 over surface patches weighted by area "
-            f"(Nikolov et al. 2018), the larger of both directions; 0 and {PENALTY_MM:g} mm for a lesion that nothing belongs to. "
-            f"Lesions of at most {self.small_mm3:g} mm³ are left out. A component of the prediction that belongs to no lesion, of any "
-            f"size, counts as one more lesion of Dice 0 and HD95 {PENALTY_MM:g} mm. Dice and HD95 are means over these lesions, 1 and "
-            "0 mm where there are none. lesion_tp, lesion_fn: lesions of the truth that something or nothing belongs to; "
-            "lesion_fp: components that belong to none; F1 = 2TP/(2TP+FP+FN). "
-            f"whole_dice and whole_hd95_mm take the region as one mask ({PENALTY_MM:g} mm where one is empty, 1 and 0 mm where both "
-            f"are), and so does NSD, the share of surface area within {self._tolerance:g} mm. "
-            "Sensitivity is 1 where both masks are empty, 0 where the truth alone is."
+            f"BraTS 2023, lesion by lesion, task {self.task}, regions"
+            f" {', '.join(self.regions)}{unofficial}. The truth is dilated {self.dilations} times"
+            " by its 18 neighbours; 26-connected components of that are its lesions (of the"
+            " undilated truth), and every 26-connected component of the prediction that touches a"
+            " dilated lesion belongs to it, whole, even if it belongs to another as well. Per"
+            " lesion: Dice, and HD95 over surface patches weighted by area (Nikolov et al. 2018),"
+            f" the larger of both directions; 0 and {PENALTY_MM:g} mm for a lesion that nothing"
+            f" belongs to. Lesions of at most {self.small_mm3:g} mm³ are left out. A component of"
+            " the prediction that belongs to no lesion, of any size, counts as one more lesion of"
+            f" Dice 0 and HD95 {PENALTY_MM:g} mm. Dice and HD95 are means over these lesions, 1 and"
+            " 0 mm where there are none. lesion_tp, lesion_fn: lesions of the truth that something"
+            " or nothing belongs to; lesion_fp: components that belong to none; F1 ="
+            " 2TP/(2TP+FP+FN). whole_dice and whole_hd95_mm take the region as one mask"
+            f" ({PENALTY_MM:g} mm where one is empty, 1 and 0 mm where both are), and so does NSD,"
+            f" the share of surface area within {self._tolerance:g} mm. Sensitivity is 1 where both"
+            " masks are empty, 0 where the truth alone is."
         )
 
     @property
@@ -82,7 +94,9 @@ class Brats2023(Rules):
             overlaps.append(2.0 * float(lesions.shared_voxels[lesion, near].sum()) / float(size))
             hd95s.append(distances.hd95(int(lesion), near))
         counted = region.counted()
-        counted["sensitivity"] = counted["sensitivity"] or (0.0 if region.truth_voxels or region.prediction_voxels else 1.0)
+        counted["sensitivity"] = counted["sensitivity"] or (
+            0.0 if region.truth_voxels or region.prediction_voxels else 1.0
+        )
         return {
             "dice": sum(overlaps) / len(overlaps) if overlaps else 1.0,
             "hd95_mm": sum(hd95s) / len(hd95s) if hd95s else 0.0,
@@ -104,10 +118,15 @@ class _Distances:
         self.empty = region.prediction_voxels + region.truth_voxels == 0
         self.whole: SurfaceDistances | None = None
         if region.prediction_voxels and region.truth_voxels:
-            predicted, true = (Surface.patches(mask, region.spacing) for mask in (region.prediction, region.truth))
+            predicted, true = (
+                Surface.patches(mask, region.spacing) for mask in (region.prediction, region.truth)
+            )
             self.whole = SurfaceDistances.of(predicted, true, region.spacing)
             # Components lie at least a voxel apart, so no patch belongs to two of them.
-            self.predicted, self.true = predicted.labels(lesions.prediction), true.labels(lesions.truth)
+            self.predicted, self.true = (
+                predicted.labels(lesions.prediction),
+                true.labels(lesions.truth),
+            )
 
     def hd95(self, lesion: int, near: NDArray[np.bool_]) -> float:
         assert self.whole is not None

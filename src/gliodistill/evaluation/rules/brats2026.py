@@ -1,4 +1,5 @@
-"""``brats2026``: instances matched one to one, as the challenge's package ``brats-evaluation`` 0.0.10 has panoptica do it.
+"""``brats2026``: instances matched one to one, as the challenge's package ``brats-evaluation``
+0.0.10 has panoptica do it.
 
 The numbers are those of the package (its licence is AGPL-3.0: nothing of its code is here).
 """
@@ -48,7 +49,11 @@ class Brats2026(Rules):
     @property
     def metrics(self) -> tuple[str, ...]:
         """Values of the whole region, and means over lesions."""
-        sized = ("large_f1", "large_tp", "large_fn", "small_f1", "small_tp", "small_fn") if self.task == "met" else ()
+        sized = (
+            ("large_f1", "large_tp", "large_fn", "small_f1", "small_tp", "small_fn")
+            if self.task == "met"
+            else ()
+        )
         return (*METRICS, "lesion_dice", "lesion_hd95_mm", "lesion_nsd", *sized)
 
     @property
@@ -59,26 +64,31 @@ class Brats2026(Rules):
             tolerance = f"{self.tolerance_mm:g} mm"
         penalty = f"{PENALTY_MM:g} mm"
         means = (
-            f"lesion_dice, lesion_hd95_mm, lesion_nsd: means over matched pairs; 0, {penalty} (the package: infinite), 0 where there "
-            "are lesions but no pair; undefined where there are none."
+            f"lesion_dice, lesion_hd95_mm, lesion_nsd: means over matched pairs; 0, {penalty} (the"
+            " package: infinite), 0 where there are lesions but no pair; undefined where there are"
+            " none."
         )
         if self.task == "met":
             means = (
-                f"lesion_dice, lesion_hd95_mm, lesion_nsd: means over the truth's lesions of at least {LARGE_MM3:g} mm³ (unmatched: "
-                f"0, {penalty}, 0) and the unmatched ones of the prediction, of any size (the same); undefined where the truth has "
-                "none so large. large_tp and small_tp: lesions of the truth, from that volume on and below, matched with Dice ≥ "
-                f"{FOUND_DICE:g}; large_fn, small_fn: the others; their F1 counts every unmatched lesion of the prediction as false; "
-                "undefined where the truth has none of that size."
+                "lesion_dice, lesion_hd95_mm, lesion_nsd: means over the truth's lesions of at"
+                f" least {LARGE_MM3:g} mm³ (unmatched: 0, {penalty}, 0) and the unmatched ones of"
+                " the prediction, of any size (the same); undefined where the truth has none so"
+                " large. large_tp and small_tp: lesions of the truth, from that volume on and"
+                f" below, matched with Dice ≥ {FOUND_DICE:g}; large_fn, small_fn: the others; their"
+                " F1 counts every unmatched lesion of the prediction as false; undefined where the"
+                " truth has none of that size."
             )
         return (
-            f"BraTS 2026 as brats-evaluation 0.0.10, task {self.task}, regions {', '.join(self.regions)}. "
-            "Dice, HD95 and NSD take each region as one mask: HD95 = 95th percentile of the distances between surface voxel centres "
-            "(6-neighbour surface), both directions pooled, in mm (the package: in voxels for the whole region, which is the same at "
-            f"1 mm); NSD = mean of both surfaces' share of voxels within {tolerance} of the other. "
-            f"Masks that share no voxel: Dice 0, HD95 {penalty}, NSD 0; both empty: undefined. "
-            "Lesions are 26-connected components, matched one to one so that the sum of Dice is largest, never below "
-            f"Dice {MATCHED_DICE:g}; TP: pairs, FP and FN: what is left over; F1 = 2TP/(2TP+FP+FN). {means} "
-            "Not of the package: sensitivity (undefined where the truth is empty), specificity, volumes."
+            f"BraTS 2026 as brats-evaluation 0.0.10, task {self.task}, regions"
+            f" {', '.join(self.regions)}. Dice, HD95 and NSD take each region as one mask: HD95 ="
+            " 95th percentile of the distances between surface voxel centres (6-neighbour"
+            " surface), both directions pooled, in mm (the package: in voxels for the whole"
+            " region, which is the same at 1 mm); NSD = mean of both surfaces' share of voxels"
+            f" within {tolerance} of the other. Masks that share no voxel: Dice 0, HD95 {penalty},"
+            " NSD 0; both empty: undefined. Lesions are 26-connected components, matched one to"
+            f" one so that the sum of Dice is largest, never below Dice {MATCHED_DICE:g}; TP:"
+            f" pairs, FP and FN: what is left over; F1 = 2TP/(2TP+FP+FN). {means} Not of the"
+            " package: sensitivity (undefined where the truth is empty), specificity, volumes."
         )
 
     def score_region(self, region: Region) -> Values:
@@ -86,7 +96,10 @@ class Brats2026(Rules):
         lesions = Lesions.of(region.prediction, region.truth)
         whole, pairs = _measure(region, lesions, self.tolerance_mm)
         found = len(pairs)
-        missed, false = len(lesions.truth_voxels) - 1 - found, len(lesions.prediction_voxels) - 1 - found
+        missed, false = (
+            len(lesions.truth_voxels) - 1 - found,
+            len(lesions.prediction_voxels) - 1 - found,
+        )
         values: Values = {
             "dice": whole and whole.dice,
             "hd95_mm": whole and whole.hd95_mm,
@@ -98,18 +111,35 @@ class Brats2026(Rules):
             "lesion_fn": missed,
         }
         if self.task != "met":
-            return values | _means(pairs.values() if pairs else [NOTHING_SHARED] if missed or false else [])
+            return values | _means(
+                pairs.values() if pairs else [NOTHING_SHARED] if missed or false else []
+            )
         volumes = lesions.truth_voxels[1:] * float(np.prod(region.spacing))
-        every = [(pairs.get(index, NOTHING_SHARED), volume >= LARGE_MM3) for index, volume in enumerate(volumes, 1)]
-        large, small = [q for q, is_large in every if is_large], [q for q, is_large in every if not is_large]
+        every = [
+            (pairs.get(index, NOTHING_SHARED), volume >= LARGE_MM3)
+            for index, volume in enumerate(volumes, 1)
+        ]
+        large, small = (
+            [q for q, is_large in every if is_large],
+            [q for q, is_large in every if not is_large],
+        )
         values |= _means([*large, *[NOTHING_SHARED] * false] if large else [])
         return values | _found("large", large, false) | _found("small", small, false)
 
 
-def _measure(region: Region, lesions: Lesions, tolerance: float | None) -> tuple[Quality | None, dict[int, Quality]]:
-    """The whole region's quality (None: empty), and that of each lesion of the truth that has a partner; at a tolerance each."""
-    # The package hands no voxel size to its metrics of whole regions, and their tolerance is then half a voxel.
-    tolerances = (min(region.spacing) / 2, min(region.spacing)) if tolerance is None else (tolerance, tolerance)
+def _measure(
+    region: Region, lesions: Lesions, tolerance: float | None
+) -> tuple[Quality | None, dict[int, Quality]]:
+    """The whole region's quality (None: empty), and that of each lesion of the truth that has a
+    partner; at a tolerance each.
+    """
+    # The package hands no voxel size to its metrics of whole regions, and their tolerance is then
+    # half a voxel.
+    tolerances = (
+        (min(region.spacing) / 2, min(region.spacing))
+        if tolerance is None
+        else (tolerance, tolerance)
+    )
     if not region.shared_voxels:
         return (NOTHING_SHARED if region.prediction_voxels or region.truth_voxels else None), {}
     predicted, true = Surface.voxels(region.prediction), Surface.voxels(region.truth)
@@ -117,38 +147,65 @@ def _measure(region: Region, lesions: Lesions, tolerance: float | None) -> tuple
     predicted_lesion, true_lesion = predicted.labels(lesions.prediction), true.labels(lesions.truth)
 
     def quality(dice: float, part: SurfaceDistances, tolerance: float) -> Quality:
-        return Quality(dice, part.hd95_of_both_directions(), part.surface_dice_of_directions(tolerance))
+        return Quality(
+            dice, part.hd95_of_both_directions(), part.surface_dice_of_directions(tolerance)
+        )
 
-    overlap = 2.0 * lesions.shared_voxels / np.maximum(lesions.truth_voxels[:, None] + lesions.prediction_voxels, 1)
+    overlap = (
+        2.0
+        * lesions.shared_voxels
+        / np.maximum(lesions.truth_voxels[:, None] + lesions.prediction_voxels, 1)
+    )
     pairs = {
-        one: quality(float(overlap[one, other]), distances.between(predicted_lesion == other, true_lesion == one), tolerances[1])
-        for one, other in _match(overlap, _in_order(true, true_lesion), _in_order(predicted, predicted_lesion))
+        one: quality(
+            float(overlap[one, other]),
+            distances.between(predicted_lesion == other, true_lesion == one),
+            tolerances[1],
+        )
+        for one, other in _match(
+            overlap, _in_order(true, true_lesion), _in_order(predicted, predicted_lesion)
+        )
     }
     return quality(region.dice, distances, tolerances[0]), pairs
 
 
-def _match(overlap: NDArray[np.float64], true: NDArray[np.intp], predicted: NDArray[np.intp]) -> list[tuple[int, int]]:
+def _match(
+    overlap: NDArray[np.float64], true: NDArray[np.intp], predicted: NDArray[np.intp]
+) -> list[tuple[int, int]]:
     """Pairs of lesions (of those listed) that make the sum of Dice largest."""
     from scipy.optimize import linear_sum_assignment
 
     overlap = overlap[np.ix_(true, predicted)]
     cost = np.where(overlap >= MATCHED_DICE, 1.0 - overlap, 1.0 + MATCHED_DICE)
-    return [(int(true[i]), int(predicted[j])) for i, j in zip(*linear_sum_assignment(cost), strict=True) if cost[i, j] < 1.0]
+    return [
+        (int(true[i]), int(predicted[j]))
+        for i, j in zip(*linear_sum_assignment(cost), strict=True)
+        if cost[i, j] < 1.0
+    ]
 
 
 def _in_order(surface: Surface, lesion: NDArray[Any]) -> NDArray[np.intp]:
-    """Lesions in the order in which the package meets them, X fastest: where pairings are equally good, it decides."""
+    """Lesions in the order in which the package meets them, X fastest: where pairings are equally
+    good, it decides.
+    """
     _, first = np.unique(lesion[order := np.lexsort(surface.points.T)], return_index=True)
     return lesion[order][np.sort(first)].astype(np.intp)
 
 
 def _means(qualities: Iterable[Quality]) -> Values:
     columns = list(zip(*qualities, strict=True)) or [()] * 3
-    return {f"lesion_{name}": fmean(column) if column else None for name, column in zip(Quality._fields, columns, strict=True)}
+    return {
+        f"lesion_{name}": fmean(column) if column else None
+        for name, column in zip(Quality._fields, columns, strict=True)
+    }
 
 
 def _found(size: str, lesions: list[Quality], false: int) -> Values:
     if not lesions:
         return {f"{size}_f1": None, f"{size}_tp": None, f"{size}_fn": None}
     found = sum(quality.dice >= FOUND_DICE for quality in lesions)
-    return {f"{size}_f1": f1(found, false, len(lesions) - found), f"{size}_tp": found, f"{size}_fn": len(lesions) - found}
+    return {
+        f"{size}_f1": f1(found, false, len(lesions) - found),
+        f"{size}_tp": found,
+        f"{size}_fn": len(lesions) - found,
+    }

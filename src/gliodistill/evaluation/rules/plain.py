@@ -9,7 +9,8 @@ from gliodistill.evaluation.rules.base import Region, Rules, Values
 from gliodistill.evaluation.surfaces import Surface, SurfaceDistances
 
 BRATS_DIAGONAL_MM = float(np.sqrt(240.0**2 + 240.0**2 + 155.0**2))
-"""Diagonal of the BraTS image, 240×240×155 mm: 373.13 mm, the penalty of the challenges up to 2022."""
+"""Diagonal of the BraTS image, 240×240×155 mm: 373.13 mm, the penalty of the challenges up to 2022.
+"""
 
 TOLERANCE_MM = 1.0
 
@@ -24,16 +25,18 @@ class Plain(Rules):
     def own_text(self) -> str:
         """What sets these rules apart, in words."""
         return (
-            f"Each region ({', '.join(self.regions)}) is one mask per study; no lesion is left out. "
-            "Dice = 2|P∩T|/(|P|+|T|). HD95 = the larger of the two directed 95th percentiles of the distance between "
-            "surface voxel centres (6-neighbour surface), in mm. "
-            f"NSD = share of the surface voxels of both masks within {self._tolerance:g} mm of the other's surface. "
-            "Both masks empty: Dice 1, HD95 0 mm, NSD 1. One mask empty: Dice 0, HD95 373.13 mm (diagonal of 240×240×155 mm, "
-            "as in the BraTS challenges up to 2022, whatever the image's own size), NSD 0. "
-            "Sensitivity is undefined (null) where the truth is empty; specificity is over all voxels outside the truth in the whole image "
-            "and undefined where there are none. "
-            "Lesions are 26-connected components: a lesion of the truth is found (TP) or missed (FN) as it shares a voxel with the "
-            "prediction or not; one of the prediction that shares none with the truth is false (FP); F1 = 2TP/(2TP+FP+FN)."
+            f"Each region ({', '.join(self.regions)}) is one mask per study; no lesion is left out."
+            " Dice = 2|P∩T|/(|P|+|T|). HD95 = the larger of the two directed 95th percentiles of"
+            " the distance between surface voxel centres (6-neighbour surface), in mm. NSD = share"
+            f" of the surface voxels of both masks within {self._tolerance:g} mm of the other's"
+            " surface. Both masks empty: Dice 1, HD95 0 mm, NSD 1. One mask empty: Dice 0, HD95"
+            " 373.13 mm (diagonal of 240×240×155 mm, as in the BraTS challenges up to 2022,"
+            " whatever the image's own size), NSD 0. Sensitivity is undefined (null) where the"
+            " truth is empty; specificity is over all voxels outside the truth in the whole image"
+            " and undefined where there are none. Lesions are 26-connected components: a lesion of"
+            " the truth is found (TP) or missed (FN) as it shares a voxel with the prediction or"
+            " not; one of the prediction that shares none with the truth is false (FP); F1 ="
+            " 2TP/(2TP+FP+FN)."
         )
 
     @property
@@ -62,5 +65,7 @@ class Plain(Rules):
         if not region.prediction_voxels or not region.truth_voxels:
             empty = not region.prediction_voxels and not region.truth_voxels
             return (0.0, 1.0) if empty else (BRATS_DIAGONAL_MM, 0.0)
-        distances = SurfaceDistances.of(Surface.voxels(region.prediction), Surface.voxels(region.truth), region.spacing)
+        distances = SurfaceDistances.of(
+            Surface.voxels(region.prediction), Surface.voxels(region.truth), region.spacing
+        )
         return distances.hd95_of_worse_direction(), distances.surface_dice(self._tolerance)

@@ -27,11 +27,17 @@ class OnnxRuntime:
         if threads is not None:
             settings.intra_op_num_threads = threads
         try:
-            self._session = onnxruntime.InferenceSession(os.fspath(graph), settings, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                os.fspath(graph), settings, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # its errors share no base
-            raise PackageError("ONNX Runtime cannot read the graph", file=graph, got=str(error).splitlines()[-1]) from error
+            raise PackageError(
+                "ONNX Runtime cannot read the graph", file=graph, got=str(error).splitlines()[-1]
+            ) from error
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Levels (uint8, B C X Y Z) → logits (float32, B K X Y Z)."""
-        logits: NDArray[np.float32] = self._session.run(None, {"image": np.ascontiguousarray(image)})[0]
+        logits: NDArray[np.float32] = self._session.run(
+            None, {"image": np.ascontiguousarray(image)}
+        )[0]
         return logits

@@ -13,32 +13,46 @@ from gliodistill.models.quiet import import_openvino
 class OpenVINORuntime:
     """An OpenVINO IR compiled for this processor.
 
-    Compiled once, with dynamic sides: every brain has its own shape, and on whole-brain passes a graph compiled
-    for the shape was no faster (within 3 %) than the dynamic one.
+    Compiled once, with dynamic sides: every brain has its own shape, and on whole-brain passes a
+    graph compiled for the shape was no faster (within 3 %) than the dynamic one.
 
     Args:
         graph: the ``.xml`` file, its ``.bin`` beside it.
         threads: processor threads; None = all cores.
-        precision: ``"f32"``, ``"bf16"``, or None = bf16 where the processor multiplies it in hardware.
+        precision: ``"f32"``, ``"bf16"``, or None = bf16 where the processor multiplies it in
+            hardware.
 
     Raises:
         PackageError: the graph cannot be read.
     """
 
-    def __init__(self, graph: str | os.PathLike[str], *, threads: int | None = None, precision: str | None = None) -> None:
+    def __init__(
+        self,
+        graph: str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        precision: str | None = None,
+    ) -> None:
         core = import_openvino().Core()
         hardware = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = precision or ("bf16" if "BF16" in hardware else "f32")
-        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision}
+        settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": self.precision,
+        }
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
             self._model = core.compile_model(core.read_model(os.fspath(graph)), "CPU", settings)
         except RuntimeError as error:
-            raise PackageError("OpenVINO cannot read the graph", file=graph, got=str(error).splitlines()[-1]) from error
+            raise PackageError(
+                "OpenVINO cannot read the graph", file=graph, got=str(error).splitlines()[-1]
+            ) from error
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Levels (uint8, B C X Y Z) → logits (float32, B K X Y Z)."""
         # share_outputs would hand out memory that the next call overwrites.
-        logits: NDArray[np.float32] = self._model(np.ascontiguousarray(image), share_inputs=True, share_outputs=False)[0]
+        logits: NDArray[np.float32] = self._model(
+            np.ascontiguousarray(image), share_inputs=True, share_outputs=False
+        )[0]
         return logits

@@ -1,4 +1,6 @@
-"""PyTorch: the reference runtime, and the one for CUDA. The only file of the room that imports torch."""
+"""PyTorch: the reference runtime, and the one for CUDA. The only file of the room that imports
+torch.
+"""
 
 import numpy as np
 import torch
@@ -18,15 +20,21 @@ class TorchRuntime:
         device: ``"cpu"`` or ``"cuda"``.
 
     Raises:
-        PackageError: the package holds no torch export, the network is not known here, or the weights do not fit it.
+        PackageError: the package holds no torch export, the network is not known here, or the
+        weights do not fit it.
     """
 
-    def __init__(self, package: ModelPackage, *, threads: int | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self, package: ModelPackage, *, threads: int | None = None, device: str = "cpu"
+    ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
-        network = load_network(package.folder / package.find("torch").files[0], package.spec.network)
+        network = load_network(
+            package.folder / package.find("torch").files[0], package.spec.network
+        )
         self.device = torch.device(device)
-        self._network = QuantisedInput(network).eval().to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        ready = QuantisedInput(network).eval().to(self.device)
+        self._network = ready.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Levels (uint8, B C X Y Z) → logits (float32, B K X Y Z)."""

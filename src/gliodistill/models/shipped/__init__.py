@@ -1,4 +1,6 @@
-"""The models that come with the toolkit: every folder beside this file is a model package, known by its name."""
+"""The models that come with the toolkit: every folder beside this file is a model package, known by
+its name.
+"""
 
 import os
 from pathlib import Path
@@ -14,13 +16,16 @@ _DESCRIPTION = "model.json"
 
 def names() -> tuple[str, ...]:
     """Names of the shipped models, sorted."""
-    return tuple(sorted(folder.name for folder in _HERE.iterdir() if (folder / _DESCRIPTION).is_file()))
+    return tuple(
+        sorted(folder.name for folder in _HERE.iterdir() if (folder / _DESCRIPTION).is_file())
+    )
 
 
 def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
     """The folder of a model: one that is given, or that of a shipped model.
 
-    A folder that holds no model does not hide a shipped model of its name (of segmentations, perhaps).
+    A folder that holds no model does not hide a shipped model of its name (of segmentations,
+    perhaps).
 
     Args:
         name_or_path: folder of a model package, or name of a shipped model; None = ``DEFAULT``.
@@ -35,5 +40,10 @@ def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
         return _HERE / path
     if not path.exists():
         expected = f"the folder of a model, or one of {', '.join(names())}"
-        raise PackageError("no such model", file=path, expected=expected, hint="make one with: gliodistill export RUN -o MODEL")
+        raise PackageError(
+            "no such model",
+            file=path,
+            expected=expected,
+            hint="make one with: gliodistill export RUN -o MODEL",
+        )
     return path  # opening it tells what is wrong with it, if anything is

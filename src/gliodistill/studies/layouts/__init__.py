@@ -6,7 +6,9 @@ from gliodistill.errors import StudyError
 from gliodistill.studies.layouts import bids, brats, loose, manifest, msd, nnunet
 from gliodistill.studies.layouts.found import Found, Layout, nifti_files
 
-LAYOUTS: dict[str, Layout] = {layout.NAME: layout for layout in (brats, msd, nnunet, bids, manifest, loose)}
+LAYOUTS: dict[str, Layout] = {
+    layout.NAME: layout for layout in (brats, msd, nnunet, bids, manifest, loose)
+}
 
 __all__ = ["LAYOUTS", "Found", "Layout", "find_studies"]
 
@@ -18,15 +20,29 @@ def find_studies(root: Path, layout: str | None = None) -> Found:
         StudyError: no such path, an unknown name, no layout that fits, or several.
     """
     if not root.exists():
-        raise StudyError("no such file or folder", file=root, field="path", got="nothing", expected="a folder of studies or a manifest")
+        raise StudyError(
+            "no such file or folder",
+            file=root,
+            field="path",
+            got="nothing",
+            expected="a folder of studies or a manifest",
+        )
     if layout is not None:
         if layout not in LAYOUTS:
-            raise StudyError("unknown layout", file=root, field="layout", got=layout, expected=", ".join(LAYOUTS))
+            raise StudyError(
+                "unknown layout", file=root, field="layout", got=layout, expected=", ".join(LAYOUTS)
+            )
         chosen = [LAYOUTS[layout]]
     else:
-        chosen = [candidate for candidate in LAYOUTS.values() if candidate is not loose and candidate.matches(root)]
+        chosen = [
+            candidate
+            for candidate in LAYOUTS.values()
+            if candidate is not loose and candidate.matches(root)
+        ]
         # Loose names are no evidence against a layout with rules: it is asked last.
-        chosen = chosen or [candidate for candidate in (LAYOUTS[loose.NAME],) if candidate.matches(root)]
+        chosen = chosen or [
+            candidate for candidate in (LAYOUTS[loose.NAME],) if candidate.matches(root)
+        ]
     if len(chosen) > 1:
         raise StudyError(
             "several layouts fit",
@@ -43,7 +59,9 @@ def find_studies(root: Path, layout: str | None = None) -> Found:
             file=root,
             field="layout",
             got=_what_lies_in(root, found),
-            expected=f"one of {', '.join(LAYOUTS)}" if layout is None else f"studies in layout {layout}",
+            expected=(
+                f"one of {', '.join(LAYOUTS)}" if layout is None else f"studies in layout {layout}"
+            ),
             hint=_next_step(root),
         )
     return found
@@ -52,7 +70,10 @@ def find_studies(root: Path, layout: str | None = None) -> Found:
 def _next_step(root: Path) -> str:
     if root.is_dir() and any(file.suffix.lower() in (".dcm", ".ima") for file in root.rglob("*")):
         return "convert DICOM to NIfTI first (e.g. dcm2niix)"
-    return "give the folder that holds the case folders, or write a manifest (CSV with columns id, t1, t1ce, t2, flair, truth)"
+    return (
+        "give the folder that holds the case folders, or write a manifest (CSV with columns id, t1,"
+        " t1ce, t2, flair, truth)"
+    )
 
 
 def _what_lies_in(root: Path, found: Found | None) -> str:
@@ -61,4 +82,6 @@ def _what_lies_in(root: Path, found: Found | None) -> str:
     if root.is_file():
         return "a file"
     names = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
-    return f"{len(names)} entries, {len(nifti_files(root))} NIfTI: {', '.join(names[:4]) or 'nothing'}"
+    return (
+        f"{len(names)} entries, {len(nifti_files(root))} NIfTI: {', '.join(names[:4]) or 'nothing'}"
+    )

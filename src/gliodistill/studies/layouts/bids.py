@@ -1,4 +1,5 @@
-"""BIDS: ``sub-*/[ses-*/]anat/*_{T1w,T2w,FLAIR}.nii.gz``, contrast agent as ``ce-``, labels in ``derivatives/``.
+"""BIDS: ``sub-*/[ses-*/]anat/*_{T1w,T2w,FLAIR}.nii.gz``, contrast agent as ``ce-``, labels in
+``derivatives/``.
 
 Names: https://bids-specification.readthedocs.io (MRI, anatomy; imaging derivatives, segmentations).
 """
@@ -61,7 +62,9 @@ def _add_image(draft: Draft, file: Path) -> None:
 
 
 def _add_truth(draft: Draft, subject: Path, session: str | None) -> None:
-    """The derivative that is said to show tumour; else a ``dseg`` that is not said to show anything else."""
+    """The derivative that is said to show tumour; else a ``dseg`` that is not said to show anything
+    else.
+    """
     candidates = []
     for pipeline in folders(subject.parent / "derivatives"):
         place = pipeline / subject.name / (session or "")

@@ -1,14 +1,24 @@
 """BraTS: one folder per case, files named after it.
 
-≤ 2021 ``<case>_{t1,t1ce,t2,flair,seg}.nii.gz``, ≥ 2023 ``<case>-{t1n,t1c,t2w,t2f,seg}.nii.gz``; the cases lie in the
-folder, one level below it (2018–2020: ``HGG``, ``LGG``), or the folder is itself a case.
+≤ 2021 ``<case>_{t1,t1ce,t2,flair,seg}.nii.gz``, ≥ 2023 ``<case>-{t1n,t1c,t2w,t2f,seg}.nii.gz``; the
+cases lie in the folder, one level below it (2018–2020: ``HGG``, ``LGG``), or the folder is itself a
+case.
 """
 
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from gliodistill.studies.layouts.found import Draft, Found, entries, folders, gather, is_nifti, nifti_files, stem
+from gliodistill.studies.layouts.found import (
+    Draft,
+    Found,
+    entries,
+    folders,
+    gather,
+    is_nifti,
+    nifti_files,
+    stem,
+)
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.study import StudyRecord
 
@@ -33,7 +43,13 @@ def find(root: Path) -> Found:
             if not any(_suffixes(child) for child in folders(folder)):
                 files = nifti_files(folder)
                 if files:
-                    problems.append(Problem(f"{len(files)} NIfTI files not named after their folder", folder.name, folder))
+                    problems.append(
+                        Problem(
+                            f"{len(files)} NIfTI files not named after their folder",
+                            folder.name,
+                            folder,
+                        )
+                    )
                 elif folder.parent == root and not folders(folder):
                     problems.append(Problem("no NIfTI file", folder.name, folder))
             continue
@@ -54,14 +70,19 @@ def patient_of(case: str) -> str:
 
 
 def naming_of(records: Iterable[StudyRecord]) -> str | None:
-    """``"2021"`` or ``"2023"`` if every file is named as BraTS named them up to or from that year, else None."""
+    """``"2021"`` or ``"2023"`` if every file is named as BraTS named them up to or from that year,
+    else None.
+    """
     endings = {
         stem(image.path)[-len(spelling) - 1 :]
         for record in records
         for sequence, image in record.images.items()
         if (spelling := record.spellings.get(sequence, "-"))
     }
-    for year, official in (("2021", {"_t1", "_t1ce", "_t2", "_flair"}), ("2023", {"-t1n", "-t1c", "-t2w", "-t2f"})):
+    for year, official in (
+        ("2021", {"_t1", "_t1ce", "_t2", "_flair"}),
+        ("2023", {"-t1n", "-t1c", "-t2w", "-t2f"}),
+    ):
         if endings and endings <= official:
             return year
     return None
@@ -80,6 +101,10 @@ def _suffixes(folder: Path) -> dict[Path, str]:
     name = folder.resolve().name
     result = {}
     for file in entries(folder):
-        if is_nifti(file.name) and file.name.startswith((name + "_", name + "-")) and file.is_file():
+        if (
+            is_nifti(file.name)
+            and file.name.startswith((name + "_", name + "-"))
+            and file.is_file()
+        ):
             result[file] = stem(file)[len(name) + 1 :]
     return result

@@ -22,7 +22,13 @@ def read_description(root: Path, key: str) -> dict[str, Any] | None:
     if not isinstance(description, dict) or key not in description:
         return None
     if not isinstance(description.get("labels", {}), dict):
-        raise StudyError("malformed description", file=file, field="labels", got=description["labels"], expected="an object")
+        raise StudyError(
+            "malformed description",
+            file=file,
+            field="labels",
+            got=description["labels"],
+            expected="an object",
+        )
     return description
 
 
@@ -32,9 +38,21 @@ def channel_sequences(declared: Any, file: Path, field: str) -> dict[int, tuple[
     Raises:
         StudyError: not of that form, a name that is none of the four sequences, or one named twice.
     """
-    pairs = list(enumerate(declared)) if isinstance(declared, list) else list(declared.items()) if isinstance(declared, dict) else []
+    pairs = (
+        list(enumerate(declared))
+        if isinstance(declared, list)
+        else list(declared.items())
+        if isinstance(declared, dict)
+        else []
+    )
     if not pairs or not all(str(key).isdigit() and isinstance(name, str) for key, name in pairs):
-        raise StudyError("malformed description", file=file, field=field, got=declared, expected='{"0": "FLAIR", "1": "T1w", …}')
+        raise StudyError(
+            "malformed description",
+            file=file,
+            field=field,
+            got=declared,
+            expected='{"0": "FLAIR", "1": "T1w", …}',
+        )
     channels: dict[int, tuple[Sequence, str]] = {}
     for key, name in pairs:
         sequence = sequence_of(name)
@@ -44,10 +62,18 @@ def channel_sequences(declared: Any, file: Path, field: str) -> dict[int, tuple[
                 file=file,
                 field=f"{field} {key}",
                 got=name,
-                expected="; ".join(f"{known}: {', '.join(names[:4])}, …" for known, names in SPELLINGS.items()),
+                expected="; ".join(
+                    f"{known}: {', '.join(names[:4])}, …" for known, names in SPELLINGS.items()
+                ),
             )
         if sequence in {taken for taken, _ in channels.values()}:
-            raise StudyError("one sequence in two channels", file=file, field=f"{field} {key}", got=name, expected="each sequence once")
+            raise StudyError(
+                "one sequence in two channels",
+                file=file,
+                field=f"{field} {key}",
+                got=name,
+                expected="each sequence once",
+            )
         channels[int(key)] = (sequence, name)
     return channels
 

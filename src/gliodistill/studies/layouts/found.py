@@ -12,7 +12,9 @@ from gliodistill.studies.problem import Problem
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import ImageFile, StudyRecord
 
-TRUTH_SPELLINGS = frozenset({"seg", "segm", "segmentation", "label", "labels", "truth", "gt", "groundtruth"})
+TRUTH_SPELLINGS = frozenset(
+    {"seg", "segm", "segmentation", "label", "labels", "truth", "gt", "groundtruth"}
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Found:
         layout: its name.
         studies: sorted by id.
         problems: everything noticed on the way.
-        label_names: code → what the data set's own description calls it, or region name → codes, if it has one.
+        label_names: code → what the data set's own description calls it, or region name → codes, if
+            it has one.
     """
 
     layout: str
@@ -58,7 +61,10 @@ class Draft:
     def add(self, sequence: Sequence, image: ImageFile, spelling: str) -> None:
         """Take ``image`` as ``sequence``, matched by ``spelling``."""
         if sequence in self.images:
-            self.block(f"two files for {sequence}: {self.images[sequence].path.name}, {image.path.name}", image.path)
+            self.block(
+                f"two files for {sequence}: {self.images[sequence].path.name}, {image.path.name}",
+                image.path,
+            )
             return
         self.images[sequence], self.spellings[sequence] = image, spelling
 
@@ -87,8 +93,15 @@ class Draft:
         self.problems.append(Problem(problem, self.id, file))
 
 
-def gather(layout: str, drafts: Iterable[Draft], problems: Iterable[Problem] = (), label_names: Mapping[str, Any] | None = None) -> Found:
-    """Drafts → records. One without any sequence becomes a problem; ids must differ (:class:`Cohort` checks)."""
+def gather(
+    layout: str,
+    drafts: Iterable[Draft],
+    problems: Iterable[Problem] = (),
+    label_names: Mapping[str, Any] | None = None,
+) -> Found:
+    """Drafts → records. One without any sequence becomes a problem; ids must differ
+    (:class:`Cohort` checks).
+    """
     records, noticed = [], list(problems)
     for draft in sorted(drafts, key=lambda d: d.id):
         noticed += draft.problems
@@ -96,8 +109,12 @@ def gather(layout: str, drafts: Iterable[Draft], problems: Iterable[Problem] = (
             noticed.append(Problem("no sequence found", draft.id, blocking=True))
             continue
         blocking = tuple(str(problem) for problem in draft.problems if problem.blocking)
-        images = {sequence: draft.images[sequence] for sequence in Sequence if sequence in draft.images}
-        records.append(StudyRecord(draft.id, draft.patient, images, draft.truth, draft.spellings, blocking))
+        images = {
+            sequence: draft.images[sequence] for sequence in Sequence if sequence in draft.images
+        }
+        records.append(
+            StudyRecord(draft.id, draft.patient, images, draft.truth, draft.spellings, blocking)
+        )
     return Found(layout, tuple(records), tuple(noticed), label_names)
 
 
@@ -110,8 +127,14 @@ def sequence_of(spelling: str) -> Sequence | None:
 
 
 def entries(folder: Path) -> list[Path]:
-    """Sorted content of ``folder`` without hidden files (``.DS_Store``, ``._x``, our own partial files)."""
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".")) if folder.is_dir() else []
+    """Sorted content of ``folder`` without hidden files (``.DS_Store``, ``._x``, our own partial
+    files).
+    """
+    return (
+        sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        if folder.is_dir()
+        else []
+    )
 
 
 def folders(folder: Path) -> list[Path]:
@@ -143,4 +166,10 @@ def read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        raise StudyError("cannot read the description", file=file, field="JSON", got=error, expected="valid JSON in UTF-8") from error
+        raise StudyError(
+            "cannot read the description",
+            file=file,
+            field="JSON",
+            got=error,
+            expected="valid JSON in UTF-8",
+        ) from error

@@ -1,13 +1,22 @@
 """A folder of NIfTI files whose names hold sequence spellings somewhere: the last resort.
 
-``visit1_FLAIR.nii.gz``, ``T1W.nii``, ``brain-t1-gd-2.nii.gz``; one study in the folder, several told apart by the rest
-of their names, or one per sub-folder.
+``visit1_FLAIR.nii.gz``, ``T1W.nii``, ``brain-t1-gd-2.nii.gz``; one study in the folder, several
+told apart by the rest of their names, or one per sub-folder.
 """
 
 import re
 from pathlib import Path
 
-from gliodistill.studies.layouts.found import TRUTH_SPELLINGS, Draft, Found, folders, gather, nifti_files, sequence_of, stem
+from gliodistill.studies.layouts.found import (
+    TRUTH_SPELLINGS,
+    Draft,
+    Found,
+    folders,
+    gather,
+    nifti_files,
+    sequence_of,
+    stem,
+)
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.study import ImageFile
 
@@ -16,7 +25,9 @@ NAME = "loose"
 
 def matches(root: Path) -> bool:
     """Whether some NIfTI file in ``root`` or its sub-folders names a sequence."""
-    return any(_spelling(stem(file)) for folder in (root, *folders(root)) for file in nifti_files(folder))
+    return any(
+        _spelling(stem(file)) for folder in (root, *folders(root)) for file in nifti_files(folder)
+    )
 
 
 def find(root: Path) -> Found:
@@ -39,7 +50,8 @@ def _of_folder(folder: Path, problems: list[Problem]) -> list[Draft]:
             continue
         groups.setdefault(rest, []).append((file, spelling))
     kinds = [{_kind(spelling) for _, spelling in files} for files in groups.values()]
-    # Several studies only if every one of them has, say, a T1; else a sequence is there twice, which add() refuses.
+    # Several studies only if every one of them has, say, a T1; else a sequence is there twice,
+    # which add() refuses.
     if len(groups) > 1 and set.intersection(*kinds):
         studies = {rest or name: files for rest, files in groups.items()}
     else:
@@ -62,12 +74,16 @@ def _kind(spelling: str) -> str:
 
 
 def _spelling(name: str) -> tuple[str, str] | None:
-    """The longest run of words that spells a sequence or the truth (the last such run), and the name without it."""
+    """The longest run of words that spells a sequence or the truth (the last such run), and the
+    name without it.
+    """
     words = re.findall(r"[A-Za-z0-9]+", name)
     for length in (3, 2, 1):
         for start in reversed(range(len(words) - length + 1)):
             run = words[start : start + length]
             joined = "".join(run)
-            if sequence_of(joined) is not None or (length == 1 and joined.lower() in TRUTH_SPELLINGS):
+            if sequence_of(joined) is not None or (
+                length == 1 and joined.lower() in TRUTH_SPELLINGS
+            ):
                 return "_".join(run), "_".join(words[:start] + words[start + length :])
     return None

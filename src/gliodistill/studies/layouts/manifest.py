@@ -1,9 +1,10 @@
 """A table that says where everything is: CSV (or TSV) with a header, or JSON.
 
-Columns: ``id``; ``patient`` (default: the id); any spelling of T1, T1CE, T2, FLAIR; ``truth`` (or ``seg``, ``label``).
-Paths are relative to the manifest; ``images.nii.gz#2`` is channel 2 of a 4-D file. JSON is a list of such rows, or an
-object with that list under ``studies`` and perhaps, as in a ``dataset.json``, what the codes mean under ``labels``. A
-folder that holds ``manifest.json`` may stand for it.
+Columns: ``id``; ``patient`` (default: the id); any spelling of T1, T1CE, T2, FLAIR; ``truth`` (or
+``seg``, ``label``). Paths are relative to the manifest; ``images.nii.gz#2`` is channel 2 of a 4-D
+file. JSON is a list of such rows, or an object with that list under ``studies`` and perhaps, as in
+a ``dataset.json``, what the codes mean under ``labels``. A folder that holds ``manifest.json`` may
+stand for it.
 """
 
 import csv
@@ -12,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from gliodistill.errors import StudyError
-from gliodistill.studies.layouts.found import TRUTH_SPELLINGS, Draft, Found, gather, read_json, sequence_of
+from gliodistill.studies.layouts.found import (
+    TRUTH_SPELLINGS,
+    Draft,
+    Found,
+    gather,
+    read_json,
+    sequence_of,
+)
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import ImageFile
@@ -27,7 +35,9 @@ _PATIENT = frozenset({"patient", "patientid", "subject", "subjectid"})
 
 def matches(root: Path) -> bool:
     """Whether ``root`` is a .csv, .tsv or .json file, or a folder with a ``manifest.json``."""
-    return (root / FILE).is_file() or (root.is_file() and root.suffix.lower() in (".csv", ".tsv", ".json"))
+    return (root / FILE).is_file() or (
+        root.is_file() and root.suffix.lower() in (".csv", ".tsv", ".json")
+    )
 
 
 def find(root: Path) -> Found:
@@ -37,11 +47,21 @@ def find(root: Path) -> Found:
         StudyError: a table that cannot be read, lacks an id or any sequence, or names one twice.
     """
     if not matches(root):
-        raise StudyError("not a manifest", file=root, field="name", got=root.name, expected="a .csv, .tsv or .json file")
+        raise StudyError(
+            "not a manifest",
+            file=root,
+            field="name",
+            got=root.name,
+            expected="a .csv, .tsv or .json file",
+        )
     root = root / FILE if root.is_dir() else root
-    rows, label_names = _json_rows(root) if root.suffix.lower() == ".json" else (_csv_rows(root), None)
+    rows, label_names = (
+        _json_rows(root) if root.suffix.lower() == ".json" else (_csv_rows(root), None)
+    )
     if not rows:
-        raise StudyError("empty manifest", file=root, field="rows", got=0, expected="one row per study")
+        raise StudyError(
+            "empty manifest", file=root, field="rows", got=0, expected="one row per study"
+        )
     drafts, strange = [], set()
     for number, row in enumerate(rows, 1):
         columns = _columns(row, root)
@@ -51,11 +71,23 @@ def find(root: Path) -> Found:
             if meaning is not None and row[name] is not None and str(row[name]).strip():
                 cells[meaning] = (str(row[name]).strip(), name)
         if "id" not in cells:
-            raise StudyError("row without an id", file=root, field="id", got=f"row {number}", expected="a name in column id")
+            raise StudyError(
+                "row without an id",
+                file=root,
+                field="id",
+                got=f"row {number}",
+                expected="a name in column id",
+            )
         id = cells.pop("id")[0]
         draft = Draft(id, cells.pop("patient", (id, ""))[0])
         if not re.fullmatch(r"[^/\\\s.][^/\\]*", id):  # ids name output files
-            raise StudyError("unusable id", file=root, field="id", got=repr(id), expected="a name without slashes or a dot in front")
+            raise StudyError(
+                "unusable id",
+                file=root,
+                field="id",
+                got=repr(id),
+                expected="a name without slashes or a dot in front",
+            )
         for meaning, (text, spelling) in cells.items():
             image = _image(text, root.parent)
             if not image.path.is_file():
@@ -65,7 +97,9 @@ def find(root: Path) -> Found:
             else:
                 draft.add_truth(image)
         drafts.append(draft)
-    problems = [Problem(f"columns not used: {', '.join(sorted(strange))}", file=root)] if strange else []
+    problems = (
+        [Problem(f"columns not used: {', '.join(sorted(strange))}", file=root)] if strange else []
+    )
     return gather(NAME, drafts, problems, label_names)
 
 
@@ -78,11 +112,24 @@ def _columns(row: dict[str, Any], file: Path) -> dict[str, str | Sequence | None
         for word, spellings in (("id", _ID), ("patient", _PATIENT), ("truth", TRUTH_SPELLINGS)):
             meaning = word if plain in spellings else meaning
         if meaning is not None and meaning in meanings.values():
-            raise StudyError("two columns of one meaning", file=file, field=name, got=str(meaning), expected="each once")
+            raise StudyError(
+                "two columns of one meaning",
+                file=file,
+                field=name,
+                got=str(meaning),
+                expected="each once",
+            )
         meanings[name] = meaning
-    if not any(isinstance(meaning, Sequence) for meaning in meanings.values()) or "id" not in meanings.values():
+    if (
+        not any(isinstance(meaning, Sequence) for meaning in meanings.values())
+        or "id" not in meanings.values()
+    ):
         raise StudyError(
-            "manifest lacks columns", file=file, field="header", got=", ".join(row), expected="id and at least one of t1, t1ce, t2, flair"
+            "manifest lacks columns",
+            file=file,
+            field="header",
+            got=", ".join(row),
+            expected="id and at least one of t1, t1ce, t2, flair",
         )
     return meanings
 
@@ -94,11 +141,21 @@ def _csv_rows(file: Path) -> list[dict[str, Any]]:
         delimiter = max("\t;,", key=first.count)
         rows = list(csv.DictReader(text.splitlines(), delimiter=delimiter, strict=True))
     except (OSError, ValueError, csv.Error) as error:
-        raise StudyError("cannot read the manifest", file=file, field="CSV", got=error, expected="a table in UTF-8") from error
+        raise StudyError(
+            "cannot read the manifest",
+            file=file,
+            field="CSV",
+            got=error,
+            expected="a table in UTF-8",
+        ) from error
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
             raise StudyError(
-                "row and header disagree", file=file, field=f"line {number}", got="another number of cells", expected="one each"
+                "row and header disagree",
+                file=file,
+                field=f"line {number}",
+                got="another number of cells",
+                expected="one each",
             )
     return rows
 
@@ -106,11 +163,27 @@ def _csv_rows(file: Path) -> list[dict[str, Any]]:
 def _json_rows(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """The rows, and the meaning of the labels where it is told."""
     content = read_json(file)
-    rows, label_names = (content.get("studies"), content.get("labels")) if isinstance(content, dict) else (content, None)
+    rows, label_names = (
+        (content.get("studies"), content.get("labels"))
+        if isinstance(content, dict)
+        else (content, None)
+    )
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise StudyError("malformed manifest", file=file, field="studies", got=type(content).__name__, expected="a list of objects")
+        raise StudyError(
+            "malformed manifest",
+            file=file,
+            field="studies",
+            got=type(content).__name__,
+            expected="a list of objects",
+        )
     if label_names is not None and not isinstance(label_names, dict):
-        raise StudyError("malformed manifest", file=file, field="labels", got=type(label_names).__name__, expected="code → meaning")
+        raise StudyError(
+            "malformed manifest",
+            file=file,
+            field="labels",
+            got=type(label_names).__name__,
+            expected="code → meaning",
+        )
     return rows, label_names
 
 

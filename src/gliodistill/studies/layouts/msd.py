@@ -1,9 +1,15 @@
-"""Medical Segmentation Decathlon: ``dataset.json`` with ``modality``, 4-D ``imagesTr/<case>.nii.gz``, ``labelsTr/``."""
+"""Medical Segmentation Decathlon: ``dataset.json`` with ``modality``, 4-D
+``imagesTr/<case>.nii.gz``, ``labelsTr/``.
+"""
 
 from pathlib import Path
 
 from gliodistill.errors import StudyError
-from gliodistill.studies.layouts.dataset_json import channel_sequences, is_numbered, read_description
+from gliodistill.studies.layouts.dataset_json import (
+    channel_sequences,
+    is_numbered,
+    read_description,
+)
 from gliodistill.studies.layouts.found import Draft, Found, gather, nifti_files, stem
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.study import ImageFile
@@ -12,7 +18,9 @@ NAME = "msd"
 
 
 def matches(root: Path) -> bool:
-    """Whether there is a ``dataset.json`` with ``modality`` and images that are not one file per channel."""
+    """Whether there is a ``dataset.json`` with ``modality`` and images that are not one file per
+    channel.
+    """
     description = read_description(root, "modality")
     return description is not None and not is_numbered(root)
 
@@ -25,7 +33,13 @@ def find(root: Path) -> Found:
     """
     description = read_description(root, "modality")
     if description is None:
-        raise StudyError("no description", file=root / "dataset.json", field="modality", got="nothing", expected='{"0": "FLAIR", …}')
+        raise StudyError(
+            "no description",
+            file=root / "dataset.json",
+            field="modality",
+            got="nothing",
+            expected='{"0": "FLAIR", …}',
+        )
     channels = channel_sequences(description["modality"], root / "dataset.json", "modality")
     drafts, problems = [], []
     for side in ("Tr", "Ts"):

@@ -1,4 +1,5 @@
-"""nnU-Net raw: ``dataset.json`` with ``channel_names``, ``imagesTr/<case>_0000.nii.gz``, ``labelsTr/<case>.nii.gz``.
+"""nnU-Net raw: ``dataset.json`` with ``channel_names``, ``imagesTr/<case>_0000.nii.gz``,
+``labelsTr/<case>.nii.gz``.
 
 The first version (``modality`` instead of ``channel_names``) is read too.
 """
@@ -7,7 +8,11 @@ import re
 from pathlib import Path
 
 from gliodistill.errors import StudyError
-from gliodistill.studies.layouts.dataset_json import channel_sequences, is_numbered, read_description
+from gliodistill.studies.layouts.dataset_json import (
+    channel_sequences,
+    is_numbered,
+    read_description,
+)
 from gliodistill.studies.layouts.found import Draft, Found, gather, nifti_files, stem
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.study import ImageFile
@@ -16,8 +21,12 @@ NAME = "nnunet"
 
 
 def matches(root: Path) -> bool:
-    """Whether there is a ``dataset.json`` with ``channel_names``, or with ``modality`` beside numbered files."""
-    return read_description(root, "channel_names") is not None or (read_description(root, "modality") is not None and is_numbered(root))
+    """Whether there is a ``dataset.json`` with ``channel_names``, or with ``modality`` beside
+    numbered files.
+    """
+    return read_description(root, "channel_names") is not None or (
+        read_description(root, "modality") is not None and is_numbered(root)
+    )
 
 
 def find(root: Path) -> Found:
@@ -28,7 +37,13 @@ def find(root: Path) -> Found:
     """
     description = read_description(root, "channel_names") or read_description(root, "modality")
     if description is None:
-        raise StudyError("no description", file=root / "dataset.json", field="channel_names", got="nothing", expected='{"0": "T1", …}')
+        raise StudyError(
+            "no description",
+            file=root / "dataset.json",
+            field="channel_names",
+            got="nothing",
+            expected='{"0": "T1", …}',
+        )
     field = "channel_names" if "channel_names" in description else "modality"
     channels = channel_sequences(description[field], root / "dataset.json", field)
     drafts: dict[tuple[str, str], Draft] = {}
@@ -37,7 +52,9 @@ def find(root: Path) -> Found:
         for file in nifti_files(root / f"images{side}"):
             match = re.fullmatch(r"(.+)_(\d{4})", stem(file))
             if not match or int(match[2]) not in channels:
-                problems.append(Problem(f"not <case>_<channel> with a channel of {field}", file=file))
+                problems.append(
+                    Problem(f"not <case>_<channel> with a channel of {field}", file=file)
+                )
                 continue
             draft = drafts.setdefault((side, match[1]), Draft(match[1], match[1]))
             sequence, spelling = channels[int(match[2])]
@@ -50,7 +67,9 @@ def find(root: Path) -> Found:
     for (side, _), draft in drafts.items():
         if side == "Tr" and draft.truth is None:
             draft.note("no label map in labelsTr")
-        missing = [str(sequence) for sequence, _ in channels.values() if sequence not in draft.images]
+        missing = [
+            str(sequence) for sequence, _ in channels.values() if sequence not in draft.images
+        ]
         if missing:
             draft.note(f"declared channels without a file: {', '.join(missing)}")
     return gather(NAME, drafts.values(), problems, description.get("labels"))

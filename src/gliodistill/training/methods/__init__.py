@@ -1,4 +1,6 @@
-"""Methods: a paper is one file here and one recipe. A method owns the student and turns a batch into weighted losses."""
+"""Methods: a paper is one file here and one recipe. A method owns the student and turns a batch
+into weighted losses.
+"""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -32,9 +34,10 @@ class Method(Protocol):
 
     Class attributes say which options are networks, and what else a recipe must give:
 
-    * ``TRAINED``: options that name an earlier run (or a list of them); the method gets its trained network, and freezes it;
-    * ``LEARNING``: option → ``"complete"`` or ``"image"``: a network of its own (name and options), new, that learns beside the
-      student and is shown all sequences or what the student is shown;
+    * ``TRAINED``: options that name an earlier run (or a list of them); the method gets its trained
+    network, and freezes it;
+    * ``LEARNING``: option → ``"complete"`` or ``"image"``: a network of its own (name and options),
+      new, that learns beside the student and is shown all sequences or what the student is shown;
     * ``DROPS``: the run must drop sequences;
     * ``PSEUDO``: the run must learn from pseudo-labels.
     """
@@ -64,7 +67,9 @@ _checked: set[str] = set()
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Check every run with :func:`check_run`; a recipe found good is not checked again by this process."""
+    """Check every run with :func:`check_run`; a recipe found good is not checked again by this
+    process.
+    """
     if (text := recipe.model_dump_json()) not in _checked:
         for name in recipe.runs:
             check_run(recipe, name)
@@ -72,7 +77,8 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def check_run(recipe: Recipe, name: str) -> None:
-    """Check what a schema cannot: names in registries, options that fit, sequences the data has, teachers that train before.
+    """Check what a schema cannot: names in registries, options that fit, sequences the data has,
+    teachers that train before.
 
     Raises:
         RecipeError: names the key in the recipe.
@@ -84,23 +90,51 @@ def check_run(recipe: Recipe, name: str) -> None:
     for teacher in teachers:
         if (theirs := recipe.runs[teacher].outputs) != run.outputs:
             hint = "train both on the same outputs"
-            raise RecipeError("teacher has other outputs", field=f"{place}.outputs", got=run.outputs, expected=theirs, hint=hint)
+            raise RecipeError(
+                "teacher has other outputs",
+                field=f"{place}.outputs",
+                got=run.outputs,
+                expected=theirs,
+                hint=hint,
+            )
     method_class = _method(run.method, f"{place}.method")
     if getattr(method_class, "DROPS", False) and not run.augmentation.drop_sequence:
         field = f"{place}.augmentation.drop_sequence"
-        raise RecipeError(f"method {run.method.name} drops sequences", field=field, got=0, expected="above 0, e.g. 0.5")
+        raise RecipeError(
+            f"method {run.method.name} drops sequences",
+            field=field,
+            got=0,
+            expected="above 0, e.g. 0.5",
+        )
     if getattr(method_class, "PSEUDO", False) and not run.pseudo.share:
-        raise RecipeError(f"method {run.method.name} learns from pseudo-labels", field=f"{place}.pseudo.share", got=0, expected="e.g. 0.5")
+        raise RecipeError(
+            f"method {run.method.name} learns from pseudo-labels",
+            field=f"{place}.pseudo.share",
+            got=0,
+            expected="e.g. 0.5",
+        )
     batch = recipe.sampling.batch
     if run.pseudo.share and not 0 < run.pseudo.count(batch) < batch:
         expected = f"a share of {batch} patches that leaves both kinds one"
-        raise RecipeError("batch cannot be shared", field=f"{place}.pseudo.share", got=run.pseudo.share, expected=expected)
+        raise RecipeError(
+            "batch cannot be shared",
+            field=f"{place}.pseudo.share",
+            got=run.pseudo.share,
+            expected=expected,
+        )
     for other in run.keep:
         # Weights that did not begin alike have no mean that means anything.
-        line = {*recipe.starts(name), other, *([] if other == GIVEN else recipe.starts(other))} - {GIVEN}
-        if recipe.head(other) != recipe.head(name) or any(recipe.runs[each].network != run.network for each in line):
+        line = {*recipe.starts(name), other, *([] if other == GIVEN else recipe.starts(other))} - {
+            GIVEN
+        }
+        if recipe.head(other) != recipe.head(name) or any(
+            recipe.runs[each].network != run.network for each in line
+        ):
             raise RecipeError(
-                "keeps weights of another network", field=f"{place}.keep", got=other, expected="the same network, from the same start"
+                "keeps weights of another network",
+                field=f"{place}.keep",
+                got=other,
+                expected="the same network, from the same start",
             )
     with torch.device("meta"):  # shapes and names only: a 31 M teacher costs nothing to check
         with _naming(f"{place}.network"):
@@ -116,11 +150,20 @@ def check_run(recipe: Recipe, name: str) -> None:
                     expected=f"multiples of {network.divisor}",
                 )
         with _naming(f"{place}.network"):
-            _rehearse(run.network.model_dump_json(), run.channels, len(channels_of(recipe, name)), recipe.sampling)
+            _rehearse(
+                run.network.model_dump_json(),
+                run.channels,
+                len(channels_of(recipe, name)),
+                recipe.sampling,
+            )
         if run.start not in (None, GIVEN):
             assert run.start is not None
             if channels_of(recipe, run.start) != channels_of(recipe, name):
-                raise RecipeError("starts from a network for other sequences", field=f"{place}.start", got=run.start)
+                raise RecipeError(
+                    "starts from a network for other sequences",
+                    field=f"{place}.start",
+                    got=run.start,
+                )
             with _naming(f"{place}.start"):
                 check_widening(build_network(recipe, run.start), student)
         with _naming(f"{place}.method"):
@@ -129,14 +172,23 @@ def check_run(recipe: Recipe, name: str) -> None:
             for distiller in distillers_of(method):
                 distiller.check(image, complete)
     if run.training.compile and listens(method):
-        raise RecipeError("features are read through hooks", field=f"{place}.training.compile", got=True, expected="false for this run")
+        raise RecipeError(
+            "features are read through hooks",
+            field=f"{place}.training.compile",
+            got=True,
+            expected="false for this run",
+        )
 
 
 @lru_cache(maxsize=256)
 def _rehearse(network: str, out_channels: int, in_channels: int, sampling: SamplingPart) -> None:
-    """One forward pass on the meta device, in training mode: what shapes alone can refuse is refused here."""
+    """One forward pass on the meta device, in training mode: what shapes alone can refuse is
+    refused here.
+    """
     with torch.no_grad():
-        _shadow(network, in_channels, out_channels).train()(torch.empty(sampling.batch, in_channels, *sampling.patch))
+        _shadow(network, in_channels, out_channels).train()(
+            torch.empty(sampling.batch, in_channels, *sampling.patch)
+        )
 
 
 def channels_of(recipe: Recipe, name: str) -> list[int]:
@@ -157,26 +209,44 @@ def channels_of(recipe: Recipe, name: str) -> list[int]:
 
 
 def needs(recipe: Recipe, name: str) -> list[str]:
-    """The earlier runs that teach run ``name``, that it starts from, or whose weights it keeps a share of.
+    """The earlier runs that teach run ``name``, that it starts from, or whose weights it keeps a
+    share of.
 
     Raises:
         RecipeError: no teacher is named where one is needed, or it is not an earlier run.
     """
     run = recipe.runs[name]
-    named: list[tuple[str, Any]] = [(f"runs.{name}.start", start) for start in [run.start] if start is not None and start != GIVEN]
+    named: list[tuple[str, Any]] = [
+        (f"runs.{name}.start", start)
+        for start in [run.start]
+        if start is not None and start != GIVEN
+    ]
     named += [(f"runs.{name}.keep", other) for other in run.keep if other != GIVEN]
     method = _method(run.method, f"runs.{name}.method")
     for option in getattr(method, "TRAINED", ()):
         field, value = f"runs.{name}.method.options.{option}", run.method.options.get(option)
         several = inspect.signature(method).parameters[option].annotation != Network
         if isinstance(value, list) != several and value is not None:
-            raise RecipeError("option does not fit", field=field, got=value, expected="a list of runs" if several else "one run")
-        named += [(field, each) for each in (value if isinstance(value, list) and value else [value])]
+            raise RecipeError(
+                "option does not fit",
+                field=field,
+                got=value,
+                expected="a list of runs" if several else "one run",
+            )
+        named += [
+            (field, each) for each in (value if isinstance(value, list) and value else [value])
+        ]
     earlier = list(recipe.runs)[: list(recipe.runs).index(name)]
     for field, got in named:
         if got not in earlier:
             expected = ", ".join(earlier) or "a run before this one"
-            raise RecipeError("not an earlier run", field=field, got=got, expected=expected, hint=nearest(str(got), earlier))
+            raise RecipeError(
+                "not an earlier run",
+                field=field,
+                got=got,
+                expected=expected,
+                hint=nearest(str(got), earlier),
+            )
     return list(dict.fromkeys(str(got) for _, got in named))
 
 
@@ -196,7 +266,9 @@ def build_method(recipe: Recipe, name: str, trained: Callable[[str], Network]) -
     """
     run, every = recipe.runs[name], list(range(len(recipe.data.sequences)))
     method = _method(run.method, "method")
-    student = build_network(recipe, name)  # first: it starts from the same weights with and without a teacher
+    student = build_network(
+        recipe, name
+    )  # first: it starts from the same weights with and without a teacher
     options: dict[str, Any] = {}
 
     def teacher(run: str) -> Network:
@@ -205,25 +277,38 @@ def build_method(recipe: Recipe, name: str, trained: Callable[[str], Network]) -
 
     for option, value in run.method.options.items():
         if option in getattr(method, "TRAINED", ()):
-            options[option] = [teacher(each) for each in value] if isinstance(value, list) else teacher(value)
+            options[option] = (
+                [teacher(each) for each in value] if isinstance(value, list) else teacher(value)
+            )
     for option, sees in getattr(method, "LEARNING", {}).items():
         part = _network_part(run.method.options.get(option), f"options.{option}")
         with _naming(f"options.{option}"):
-            options[option] = _build(part, len(every if sees == "complete" else channels_of(recipe, name)), run.channels)
-    kinds = {p.name: p.annotation for p in inspect.signature(method).parameters.values() if p.kind is p.KEYWORD_ONLY}
+            options[option] = _build(
+                part, len(every if sees == "complete" else channels_of(recipe, name)), run.channels
+            )
+    kinds = {
+        p.name: p.annotation
+        for p in inspect.signature(method).parameters.values()
+        if p.kind is p.KEYWORD_ONLY
+    }
     plain = {option: value for option, value in run.method.options.items() if option not in options}
     return method(student, run.outputs, **options, **fitting(plain, kinds, "options"))
 
 
 def learners_of(method: Method) -> dict[str, Network]:
     """The networks that learn, by role: ``student``, and those that learn beside it."""
-    return {"student": method.student, **{role: getattr(method, role) for role in getattr(method, "LEARNING", {})}}
+    return {
+        "student": method.student,
+        **{role: getattr(method, role) for role in getattr(method, "LEARNING", {})},
+    }
 
 
 def frozen_in(method: Method) -> list[Network]:
     """The trained networks that the method only reads."""
     values = [getattr(method, option) for option in getattr(method, "TRAINED", ())]
-    return [network for value in values for network in (value if isinstance(value, list) else [value])]
+    return [
+        network for value in values for network in (value if isinstance(value, list) else [value])
+    ]
 
 
 def distillers_of(method: Method) -> list[Distiller]:
@@ -239,7 +324,11 @@ def listens(method: Method) -> bool:
 def _method(part: MethodPart, field: str) -> Callable[..., Method]:
     if part.name not in METHODS:
         raise RecipeError(
-            "unknown method", field=f"{field}.name", got=part.name, expected=", ".join(METHODS), hint=nearest(part.name, METHODS)
+            "unknown method",
+            field=f"{field}.name",
+            got=part.name,
+            expected=", ".join(METHODS),
+            hint=nearest(part.name, METHODS),
         )
     return METHODS[part.name]
 
@@ -248,14 +337,23 @@ def _network_part(value: Any, field: str) -> NetworkPart:
     try:
         return NetworkPart.model_validate(value)
     except ValidationError as error:
-        expected = f"a network that learns beside the student: name and options ({error.errors()[0]['msg']})"
-        raise RecipeError("option does not fit", field=field, got=repr(value)[:80], expected=expected) from None
+        expected = (
+            "a network that learns beside the student: name and options"
+            f" ({error.errors()[0]['msg']})"
+        )
+        raise RecipeError(
+            "option does not fit", field=field, got=repr(value)[:80], expected=expected
+        ) from None
 
 
 def _build(part: NetworkPart, in_channels: int, out_channels: int) -> Network:
     for option in ("in_channels", "out_channels"):
         if option in part.options:
-            raise RecipeError("set by the recipe's sequences and outputs", field=f"options.{option}", hint="remove it")
+            raise RecipeError(
+                "set by the recipe's sequences and outputs",
+                field=f"options.{option}",
+                hint="remove it",
+            )
     if torch.get_default_device().type == "meta":
         return _shadow(part.model_dump_json(), in_channels, out_channels)
     return build(part.name, in_channels=in_channels, out_channels=out_channels, **part.options)
@@ -263,9 +361,13 @@ def _build(part: NetworkPart, in_channels: int, out_channels: int) -> Network:
 
 @lru_cache(maxsize=256)
 def _shadow(part: str, in_channels: int, out_channels: int) -> Network:
-    """A network of shapes without weights, for checks, which change nothing: a study has few networks and many runs."""
+    """A network of shapes without weights, for checks, which change nothing: a study has few
+    networks and many runs.
+    """
     described = NetworkPart.model_validate_json(part)
-    return build(described.name, in_channels=in_channels, out_channels=out_channels, **described.options)
+    return build(
+        described.name, in_channels=in_channels, out_channels=out_channels, **described.options
+    )
 
 
 @contextmanager
@@ -276,6 +378,8 @@ def _naming(place: str) -> Iterator[None]:
     except RecipeError as error:
         inner = error.field or ""
         field = inner if inner.startswith("runs.") else f"{place}.{inner}".rstrip(".")
-        raise RecipeError(error.problem, field=field, got=error.got, expected=error.expected, hint=error.hint) from None
+        raise RecipeError(
+            error.problem, field=field, got=error.got, expected=error.expected, hint=error.hint
+        ) from None
     except (TypeError, ValueError, AttributeError) as error:
         raise RecipeError("options do not fit", field=f"{place}.options", got=str(error)) from error

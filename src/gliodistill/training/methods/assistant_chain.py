@@ -1,9 +1,11 @@
-"""Assistant chain: for students of 2–8 % a network of middle size stands between teacher and student.
+"""Assistant chain: for students of 2–8 % a network of middle size stands between teacher and
+student.
 
-The growing teacher assistant (GTAN, Phys. Med. Biol. 66 235005) bridges gaps of capacity that plain distillation does not.
-What grows and how is not known to us. Our reading: a chain of runs, teacher → assistant → student, where the assistant starts
-from the small network's weights widened (``start`` of a run; Net2WiderNet), so that it thinks like what it will teach.
-A student may listen to several teachers of the chain at once (densely guided, Son et al. 2021, arXiv 2009.08825).
+The growing teacher assistant (GTAN, Phys. Med. Biol. 66 235005) bridges gaps of capacity that plain
+distillation does not. What grows and how is not known to us. Our reading: a chain of runs, teacher
+→ assistant → student, where the assistant starts from the small network's weights widened
+(``start`` of a run; Net2WiderNet), so that it thinks like what it will teach. A student may listen
+to several teachers of the chain at once (densely guided, Son et al. 2021, arXiv 2009.08825).
 """
 
 from contextlib import ExitStack
@@ -27,7 +29,8 @@ class AssistantChain:
         student: learns.
         outputs: of all networks.
         teachers: frozen, in evaluation mode, each run once a batch on all sequences.
-        losses: name → weight, stages and options, towards every teacher alike (:class:`gliodistill.distillation.Distiller`).
+        losses: name → weight, stages and options, towards every teacher alike
+            (:class:`gliodistill.distillation.Distiller`).
 
     Raises:
         RecipeError: no teacher; a loss, option or stage that does not exist or is out of range.
@@ -36,16 +39,31 @@ class AssistantChain:
     TRAINED: ClassVar = ("teachers",)
 
     def __init__(
-        self, student: Network, outputs: Outputs, *, teachers: list[Network], losses: dict[str, dict[str, Any]] | None = None
+        self,
+        student: Network,
+        outputs: Outputs,
+        *,
+        teachers: list[Network],
+        losses: dict[str, dict[str, Any]] | None = None,
     ) -> None:
         if not teachers:
-            raise RecipeError("a chain needs a teacher", field="options.teachers", got="[]", expected="earlier runs, e.g. [assistant]")
+            raise RecipeError(
+                "a chain needs a teacher",
+                field="options.teachers",
+                got="[]",
+                expected="earlier runs, e.g. [assistant]",
+            )
         self.student, self.outputs = student, outputs
         self.teachers = [teacher.eval().requires_grad_(False) for teacher in teachers]
-        self.distillers = [Distiller(student, teacher, outputs, DEFAULT if losses is None else losses) for teacher in teachers]
+        self.distillers = [
+            Distiller(student, teacher, outputs, DEFAULT if losses is None else losses)
+            for teacher in teachers
+        ]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms ``segmentation`` and one for each distillation loss, weighted, averaged over the teachers."""
+        """Terms ``segmentation`` and one for each distillation loss, weighted, averaged over the
+        teachers.
+        """
         with ExitStack() as stack:
             for distiller in self.distillers:
                 stack.enter_context(distiller.listening())

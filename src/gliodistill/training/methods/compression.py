@@ -1,8 +1,10 @@
-"""Compression: a frozen big teacher teaches a small student across architectures (Xu et al., MIUA 2022).
+"""Compression: a frozen big teacher teaches a small student across architectures (Xu et al., MIUA
+2022).
 
-Loss = segmentation + a · T² · KL(teacher ‖ student) + b · attention transfer over stages. That soft targets and
-feature attention are combined is the paper's; T = 4, the weights a, b and the choice of stages are our reading.
-Any other loss of ``gliodistill.distillation`` may stand beside them or in their place.
+Loss = segmentation + a · T² · KL(teacher ‖ student) + b · attention transfer over stages. That soft
+targets and feature attention are combined is the paper's; T = 4, the weights a, b and the choice of
+stages are our reading. Any other loss of ``gliodistill.distillation`` may stand beside them or in
+their place.
 """
 
 from collections.abc import Mapping
@@ -26,7 +28,8 @@ class Compression:
         student: learns.
         outputs: of both networks.
         teacher: frozen, in evaluation mode, run once a batch on all sequences.
-        losses: name → weight, stages and options (:class:`gliodistill.distillation.Distiller`); by default soft targets alone.
+        losses: name → weight, stages and options (:class:`gliodistill.distillation.Distiller`); by
+            default soft targets alone.
 
     Raises:
         RecipeError: a loss, option or stage that does not exist or is out of range.
@@ -34,7 +37,14 @@ class Compression:
 
     TRAINED: ClassVar = ("teacher",)
 
-    def __init__(self, student: Network, outputs: Outputs, *, teacher: Network, losses: dict[str, dict[str, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        student: Network,
+        outputs: Outputs,
+        *,
+        teacher: Network,
+        losses: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
         self.student, self.outputs = student, outputs
         self.teacher = teacher.eval().requires_grad_(False)
         self.distiller = Distiller(student, teacher, outputs, DEFAULT if losses is None else losses)

@@ -1,7 +1,9 @@
-"""Mutual learning: two networks learn together, each from the labels and from the other (Zhang et al. 2018, Li et al. 2020).
+"""Mutual learning: two networks learn together, each from the labels and from the other (Zhang et
+al. 2018, Li et al. 2020).
 
-Deep mutual learning (CVPR 2018, arXiv 1706.00384), eq. 6 and 8: each minimises its own loss plus the divergence from the other's
-output, which it takes as given. Weight and temperature are ours; the paper has neither (1 and 1).
+Deep mutual learning (CVPR 2018, arXiv 1706.00384), eq. 6 and 8: each minimises its own loss plus
+the divergence from the other's output, which it takes as given. Weight and temperature are ours;
+the paper has neither (1 and 1).
 """
 
 from typing import ClassVar
@@ -31,12 +33,36 @@ class Mutual:
 
     LEARNING: ClassVar = {"peer": "image"}
 
-    def __init__(self, student: Network, outputs: Outputs, *, peer: Network, weight: float = 0.1, temperature: float = 1.0) -> None:
-        self.student, self.peer, self.outputs, self.weight, self.temperature = student, peer, outputs, weight, temperature
+    def __init__(
+        self,
+        student: Network,
+        outputs: Outputs,
+        *,
+        peer: Network,
+        weight: float = 0.1,
+        temperature: float = 1.0,
+    ) -> None:
+        self.student, self.peer, self.outputs, self.weight, self.temperature = (
+            student,
+            peer,
+            outputs,
+            weight,
+            temperature,
+        )
         if weight < 0:
-            raise RecipeError("method option out of range", field="options.weight", got=weight, expected="0 or more")
+            raise RecipeError(
+                "method option out of range",
+                field="options.weight",
+                got=weight,
+                expected="0 or more",
+            )
         if temperature <= 0:
-            raise RecipeError("method option out of range", field="options.temperature", got=temperature, expected="above 0")
+            raise RecipeError(
+                "method option out of range",
+                field="options.temperature",
+                got=temperature,
+                expected="above 0",
+            )
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Terms ``segmentation`` (student), ``peer`` (its segmentation) and ``mutual``, weighted."""
@@ -44,5 +70,8 @@ class Mutual:
         return {
             "segmentation": deeply_supervised(heads, batch.regions, self.outputs),
             "peer": deeply_supervised(others, batch.regions, self.outputs),
-            "mutual": self.weight * mutual(heads[0], others[0], outputs=self.outputs, temperature=self.temperature),
+            "mutual": (
+                self.weight
+                * mutual(heads[0], others[0], outputs=self.outputs, temperature=self.temperature)
+            ),
         }

@@ -1,8 +1,11 @@
-"""Omni-supervision: learning from experts' labels and from an ensemble's pseudo-labels alike (Lachinov et al., BrainLes 2019).
+"""Omni-supervision: learning from experts' labels and from an ensemble's pseudo-labels alike
+(Lachinov et al., BrainLes 2019).
 
-One student learns from labelled and pseudo-labelled patients with one loss, and neither kind is marked: that is the paper's,
-and ``pseudo_weight: 1``. That both are in every batch in fixed numbers, the weight, and soft labels are ours; the paper's
-batch is one patch. Pseudo-labels come from ``gliodistill pseudo-label``, patches from ``runs.<name>.pseudo``.
+One student learns from labelled and pseudo-labelled patients with one loss, and neither kind is
+marked: that is the paper's,
+and ``pseudo_weight: 1``. That both are in every batch in fixed numbers, the weight, and soft labels
+are ours; the paper's batch is one patch. Pseudo-labels come from ``gliodistill pseudo-label``,
+patches from ``runs.<name>.pseudo``.
 """
 
 from typing import ClassVar
@@ -16,10 +19,11 @@ from gliodistill.training.sampling import Batch
 
 
 class Omni:
-    """One deeply supervised segmentation loss over the whole batch; with a weight other than 1, a weighted mean of two.
+    """One deeply supervised segmentation loss over the whole batch; with a weight other than 1, a
+    weighted mean of two.
 
-    Then it is Σ over labelled and pseudo-labelled of n·w·L / Σ n·w: n patches of a kind in the batch, w = 1 for labelled ones,
-    L the loss of a kind's patches, Dice joint over them.
+    Then it is Σ over labelled and pseudo-labelled of n·w·L / Σ n·w: n patches of a kind in the
+    batch, w = 1 for labelled ones, L the loss of a kind's patches, Dice joint over them.
 
     Args:
         student: learns.
@@ -34,20 +38,33 @@ class Omni:
 
     def __init__(self, student: Network, outputs: Outputs, *, pseudo_weight: float = 1.0) -> None:
         if pseudo_weight < 0:
-            raise RecipeError("method option out of range", field="options.pseudo_weight", got=pseudo_weight, expected="0 or more")
+            raise RecipeError(
+                "method option out of range",
+                field="options.pseudo_weight",
+                got=pseudo_weight,
+                expected="0 or more",
+            )
         self.student, self.outputs, self.pseudo_weight = student, outputs, pseudo_weight
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Term ``segmentation``; with a weight other than 1 of labelled patches alone, and ``pseudo`` of the others, weighted."""
+        """Term ``segmentation``; with a weight other than 1 of labelled patches alone, and
+        ``pseudo`` of the others, weighted.
+        """
         heads = self.student(batch.image)
-        if self.pseudo_weight == 1:  # Dice joint over all patches, as the twin without pseudo-labels has it
+        if (
+            self.pseudo_weight == 1
+        ):  # Dice joint over all patches, as the twin without pseudo-labels has it
             return {"segmentation": deeply_supervised(heads, batch.regions, self.outputs)}
         kinds = {"segmentation": (~batch.pseudo, 1.0), "pseudo": (batch.pseudo, self.pseudo_weight)}
         weights = {name: weight * int(chosen.sum()) for name, (chosen, weight) in kinds.items()}
         return {
-            name: weights[name]
-            / sum(weights.values())
-            * deeply_supervised([head[chosen] for head in heads], batch.regions[chosen], self.outputs)
+            name: (
+                weights[name]
+                / sum(weights.values())
+                * deeply_supervised(
+                    [head[chosen] for head in heads], batch.regions[chosen], self.outputs
+                )
+            )
             for name, (chosen, _) in kinds.items()
             if weights[name]
         }

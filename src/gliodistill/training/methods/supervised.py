@@ -20,4 +20,8 @@ class Supervised:
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """One term, ``segmentation``."""
-        return {"segmentation": deeply_supervised(self.student(batch.image), batch.regions, self.outputs)}
+        return {
+            "segmentation": deeply_supervised(
+                self.student(batch.image), batch.regions, self.outputs
+            )
+        }
