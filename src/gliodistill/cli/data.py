@@ -136,11 +136,24 @@ def _show_inspection(screen: "Console", facts: dict[str, Any]) -> None:
         )
     else:
         screen.print("labels     none")
-    table(
-        screen,
+    if any(_is_partial(study) for study in studies):
+        kinds: dict[str, int] = {}
+        for study in studies:
+            told = " ".join(study["known_regions"])
+            kind = f"{told}{' in a part of the voxels' if study['known'] else ''}" or "no labels"
+            kinds[kind] = kinds.get(kind, 0) + 1
+        screen.print("teach      " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()))
+    header, rows = (
         ["study", "patient", "sequences", "voxels", "mm", "axes", "truth"],
         [_row(study) for study in studies],
     )
+    if any(_is_partial(study) for study in studies):
+        header = [*header, "teaches"]
+        rows = [[*row, study["teaches"]] for row, study in zip(rows, studies, strict=True)]
+    if any(study["group"] for study in studies):
+        header = [*header, "group"]
+        rows = [[*row, study["group"] or "–"] for row, study in zip(rows, studies, strict=True)]
+    table(screen, header, rows)
     for problem in facts["problems"]:
         place = ": ".join(
             part
@@ -160,6 +173,11 @@ def _show_inspection(screen: "Console", facts: dict[str, Any]) -> None:
         screen.print(line)
     if not facts["problems"]:
         screen.print("no problems found")
+
+
+def _is_partial(study: dict[str, Any]) -> bool:
+    """Whether the label map leaves a region or a voxel open."""
+    return bool(study["truth"]) and (len(study["known_regions"]) < 3 or study["known"] is not None)
 
 
 def _row(study: dict[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
@@ -39,7 +39,7 @@ FEATURE_LOSSES: dict[str, Loss] = {
 those that ask.
 """
 CHANNEL_BY_CHANNEL = ("barlow_twins",)  # need stages of one width
-GIVEN = ("outputs", "regions")  # by the method, not by the recipe
+GIVEN = ("outputs", "regions", "known")  # by the method, not by the recipe
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,7 @@ class Distiller:
         student: Float[Tensor, "B K X Y Z"],
         teacher: Float[Tensor, "B K X Y Z"],
         regions: Float[Tensor, "B 3 X Y Z"],
+        known: Bool[Tensor, "B 3 _ _ _"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """The weighted losses by name.
 
@@ -160,10 +161,12 @@ class Distiller:
             student: logits on the input's grid.
             teacher: logits on the same grid.
             regions: truth, for the losses that ask for it.
+            known: where it is known; None = everywhere. Losses between two networks ask for no
+                labels and count every voxel.
         """
         terms = {}
         for name, term in self._terms.items():
-            given = {"outputs": self.outputs, "regions": regions}
+            given = {"outputs": self.outputs, "regions": regions, "known": known}
             options = {
                 **term.options,
                 **{

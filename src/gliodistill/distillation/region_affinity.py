@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -15,6 +15,7 @@ def region_affinity(
     teacher: Sequence[Float[Tensor, "B _ _ _ _"]],
     *,
     regions: Float[Tensor, "B 3 X Y Z"],
+    known: Bool[Tensor, "B 3 _ _ _"] | None = None,
 ) -> Float[Tensor, ""]:
     r"""Squared difference of the cosines between tissues' mean features, mean over pairs of
     tissues, summed over stages.
@@ -37,6 +38,7 @@ def region_affinity(
         student: features ``B C X Y Z`` of the learning network, one tensor per stage.
         teacher: features of the teaching network, same stages in the same order.
         regions: truth, shares of WT, TC, ET in [0, 1], on the grid of the image.
+        known: where each is known; voxels of which one is not belong to no tissue. None = all are.
 
     Raises:
         RecipeError: no stages, or not as many on both sides.
@@ -44,6 +46,8 @@ def region_affinity(
     pairs = paired(student, teacher, "region affinity")
     with torch.autocast(student[0].device.type, enabled=False):
         tissues = _tissues(wide(regions))
+        if known is not None:
+            tissues = tissues * known.all(1, keepdim=True)
         present = (tissues.sum((2, 3, 4)) >= 1).float()
         counts = torch.triu(present.unsqueeze(2) * present.unsqueeze(1), diagonal=1)
         differences = [

@@ -130,6 +130,16 @@ def match_pairs(
         )
     cohort = open_cohort(truth, layout=layout, labels=labels)
     truths = {record.id: record.truth for record in cohort.studies if record.truth is not None}
+    partial = [record for record in cohort.studies if record.partial]
+    if partial:
+        raise EvaluationError(
+            "reference tells a part of the labels",
+            file=truth,
+            field="known_regions" if partial[0].known is None else "known",
+            got=f"{partial[0].id}: {partial[0].teaches} ({len(partial)} of {len(truths)} studies)",
+            expected="label maps of WT, TC and ET everywhere",
+            hint="leave these studies out of the manifest",
+        )
     convention = cohort.convention
     if not truths or convention is None:
         raise EvaluationError(

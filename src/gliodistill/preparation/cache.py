@@ -25,7 +25,7 @@ from gliodistill.preparation.preparation import Preparation
 from gliodistill.preparation.prepared import Prepared
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort
-from gliodistill.studies.labels import CONVENTIONS, LabelConvention
+from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention
 from gliodistill.studies.study import StudyRecord
 
 FORMAT = 1
@@ -39,10 +39,14 @@ class CachedStudy:
     Attributes:
         id, patient: as in the cohort.
         folder: holds ``image.npy`` (uint8 C X Y Z) and, with a truth, ``truth.npy`` (uint8 X Y Z
-            bit mask); with soft labels ``soft.npy`` (uint8 3 X Y Z).
+            bit mask: WT 1, TC 2, ET 4, voxel not known 8); with soft labels ``soft.npy`` (uint8
+            3 X Y Z).
         present: which channels the study has.
         labelled: whether it has a truth.
         shape: voxels along X, Y, Z.
+        known_regions: of WT, TC, ET, those that the truth tells.
+        partial: whether some voxels are not known, and all beyond the study.
+        group: what recipes weigh it by, if anything.
     """
 
     id: str
@@ -51,6 +55,9 @@ class CachedStudy:
     present: tuple[bool, ...]
     labelled: bool
     shape: tuple[int, int, int]
+    known_regions: tuple[str, ...] = REGIONS
+    partial: bool = False
+    group: str | None = None
 
     def image(self) -> NDArray[np.uint8]:
         """Levels, uint8 C X Y Z, memory-mapped.
@@ -61,7 +68,7 @@ class CachedStudy:
         return self._array("image.npy", (len(self.present), *self.shape))
 
     def truth(self) -> NDArray[np.uint8]:
-        """Bit mask (WT 1, TC 2, ET 4), uint8 X Y Z, memory-mapped.
+        """Bit mask (WT 1, TC 2, ET 4, not known 8), uint8 X Y Z, memory-mapped.
 
         Raises:
             CacheError: the file is missing or damaged.
@@ -276,11 +283,27 @@ def _key(
     files |= {f"soft {path.name}": (sha256(path), None) for path in soft}
     if record.truth is not None:
         files["truth"] = (sha256(record.truth.path), record.truth.channel)
+    if record.known is not None:
+        files["known"] = (sha256(record.known.path), record.known.channel)
     name = None if convention is None else convention.name
-    text = json.dumps(
-        [FORMAT, record.id, record.patient, files, name, preparation.to_dict()], sort_keys=True
-    )
+    facts = [FORMAT, record.id, record.patient, files, name, preparation.to_dict()]
+    if partial := _told(record):
+        facts.append(partial)
+    text = json.dumps(facts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _told(record: StudyRecord) -> dict[str, Any]:
+    """What the record tells of its labels and group beyond what most studies do; for most nothing,
+    so that their digest stays what it was.
+    """
+    told = {
+        "known_regions": None if record.known_regions == REGIONS else list(record.known_regions),
+        "partial": record.known is not None or None,
+        "group": record.group,
+        "normalised": record.normalised or None,
+    }
+    return {key: value for key, value in told.items() if value is not None}
 
 
 def _prepare_one(
@@ -310,7 +333,7 @@ def _prepare_one(
             "labelled": prepared.truth is not None,
             "shape": list(prepared.shape),
             "affine": prepared.affine.tolist(),
-        }
+        } | _told(record)
         (temporary / _STUDY).write_text(json.dumps(meta, indent=1))
 
 
@@ -348,5 +371,13 @@ def _read_study(folder: Path) -> CachedStudy:
         )
     x, y, z = meta["shape"]
     return CachedStudy(
-        folder.name, meta["patient"], folder, tuple(meta["present"]), meta["labelled"], (x, y, z)
+        folder.name,
+        meta["patient"],
+        folder,
+        tuple(meta["present"]),
+        meta["labelled"],
+        (x, y, z),
+        tuple(meta.get("known_regions", REGIONS)),
+        meta.get("partial", False),
+        meta.get("group"),
     )

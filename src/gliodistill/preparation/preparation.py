@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from gliodistill.errors import PackageError, StudyError
 from gliodistill.images.bounds import Box, cut_out, filled_box, union
 from gliodistill.preparation.bias import take_off_bias
-from gliodistill.preparation.prepared import Prepared
+from gliodistill.preparation.prepared import UNKNOWN, Prepared
 from gliodistill.preparation.quantise import quantise
 from gliodistill.preparation.resampling import Taps, axis_matrix, resample_by
+from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Study
 
@@ -122,7 +123,7 @@ class Preparation:
                 next(other for other in range(len(inside)) if np.array_equal(inside[other], mask))
                 for mask in inside
             ]
-            if self.bias_mm is not None:
+            if self.bias_mm is not None and not study.normalised:
                 take_off_bias(boxed, [inside[one] for one in alike], grid.spacing, self.bias_mm)
             shares = dict(
                 zip(
@@ -132,7 +133,12 @@ class Preparation:
                 )
             )
             found = pool.map(
-                self._levels, boxed, inside, (shares[one] for one in alike), repeat(taps)
+                self._levels,
+                boxed,
+                inside,
+                (shares[one] for one in alike),
+                repeat(taps),
+                repeat(study.normalised),
             )
             for channel, filled in zip(there, found, strict=True):
                 levels[channel] = filled
@@ -149,7 +155,12 @@ class Preparation:
             )
             truth = np.zeros(shape, dtype=np.uint8)
             for bit, region in enumerate(regions):
-                truth |= (resample_by(region, taps) > 0.5).astype(np.uint8) << bit
+                if REGIONS[bit] in study.known_regions:
+                    truth |= (resample_by(region, taps) > 0.5).astype(np.uint8) << bit
+            if study.known is not None:
+                # Known is what is made of known voxels alone; beyond the images nothing is.
+                known = cut_out(study.known.canonical().data, box) != 0
+                truth[resample_by(known, taps) < 1 - 1e-4] = UNKNOWN
         affine = grid.affine.copy()
         start = np.array([s.start for s in box]) + (np.asarray(factors) - 1) / 2
         affine[:3, 3] = grid.affine[:3, :3] @ start + grid.affine[:3, 3]
@@ -162,14 +173,27 @@ class Preparation:
         inside: NDArray[np.bool_],
         share: NDArray[np.float32],
         taps: tuple[Taps, ...],
+        normalised: bool = False,
     ) -> NDArray[np.uint8]:
-        """One sequence in the brain's box (X Y Z, scanner units; overwritten) → levels on the
-        prepared grid.
+        """One sequence in the brain's box (X Y Z, scanner units, or z-scores where ``normalised``;
+        overwritten) → levels on the prepared grid.
 
         ``inside``: where it is not 0; ``share``: of each prepared voxel that is inside.
         """
         if not inside.any():
             return np.zeros(share.shape, dtype=np.uint8)
+        if not normalised:
+            self._normalise(image, inside)
+        if all(along.identity for along in taps):
+            return quantise(image, inside)
+        # Averaging over the brain's part of each coarse voxel keeps its rim as bright as its
+        # middle.
+        return quantise(resample_by(image, taps) / np.maximum(share, 1e-6), share > 0.5)
+
+    def _normalise(self, image: NDArray[np.float32], inside: NDArray[np.bool_]) -> None:
+        """Z-scores of the voxels ``inside``, by the mean and deviation of those that are no
+        extremes; in place.
+        """
         brain = image.ravel(order="K")[inside.ravel(order="K")]
         places = [_place(len(brain), percent) for percent in self.percentiles]
         ordered = np.partition(
@@ -187,11 +211,6 @@ class Preparation:
         image -= mean
         image /= deviation or np.float32(1)
         image *= inside
-        if all(along.identity for along in taps):
-            return quantise(image, inside)
-        # Averaging over the brain's part of each coarse voxel keeps its rim as bright as its
-        # middle.
-        return quantise(resample_by(image, taps) / np.maximum(share, 1e-6), share > 0.5)
 
     def _brain_box(
         self,

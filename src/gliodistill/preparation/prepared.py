@@ -13,6 +13,8 @@ from gliodistill.images.volume import Volume
 from gliodistill.preparation.quantise import dequantise
 from gliodistill.preparation.resampling import Taps, axis_matrix, resample, resample_by
 
+UNKNOWN = 8
+"""Bit of a prepared truth that says that the label of the voxel is not known."""
 SLAB = 16
 """Planes interpolated at once on the way back: little enough to stay in the processor's cache."""
 
@@ -25,7 +27,8 @@ class Prepared:
         id, patient: of the study.
         image: uint8 C X Y Z, levels of :mod:`quantise`; a missing sequence is all 0.
         present: which channels the study has.
-        truth: uint8 X Y Z, bit 0 = WT, 1 = TC, 2 = ET; or None.
+        truth: uint8 X Y Z, bit 0 = WT, 1 = TC, 2 = ET, 3 = not known (then the others are 0); or
+            None. The bit of a region that the label map does not tell is 0.
         affine: of the prepared grid, voxel → RAS+ mm.
         native: any volume on the study's own grid (only shape and affine are used on the way back).
         box: the brain's box on the study's canonical grid. It reaches beyond that grid where the

@@ -51,6 +51,11 @@ class InspectedStudy:
         sequences: ``"T1"``, … → image.
         truth: the label map, if any.
         codes: of the truth, 0 left out; read only when ``deep``, else None.
+        known_regions: that the truth tells; none without a truth.
+        known: the mask of voxels whose label is known, where not all are.
+        teaches: what a network can learn from it, in words.
+        group: what recipes weigh it by, if anything.
+        normalised: whether the images are z-scores already.
     """
 
     id: str
@@ -58,6 +63,11 @@ class InspectedStudy:
     sequences: Mapping[str, InspectedImage]
     truth: InspectedImage | None
     codes: tuple[int, ...] | None = None
+    known_regions: tuple[str, ...] = ()
+    known: InspectedImage | None = None
+    teaches: str = ""
+    group: str | None = None
+    normalised: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,6 +190,11 @@ def _study(
         truth = _image(record.truth, record, root, None, problems, grids, "truth")
         if deep:
             codes = _codes(record, record.truth, convention, problems)
+    known = None
+    if record.known is not None:
+        known = _image(record.known, record, root, None, problems, grids, "known")
+        if deep:
+            _mask(record, record.known, problems)
     first = next(iter(grids), None)
     for name, grid in grids.items():
         if first is not None and not grid.same_grid(grids[first]):
@@ -190,7 +205,18 @@ def _study(
                     blocking=True,
                 )
             )
-    return InspectedStudy(record.id, record.patient, sequences, truth, codes)
+    return InspectedStudy(
+        record.id,
+        record.patient,
+        sequences,
+        truth,
+        codes,
+        () if truth is None else record.known_regions,
+        known,
+        record.teaches,
+        record.group,
+        record.normalised,
+    )
 
 
 def _image(
@@ -242,6 +268,17 @@ def _codes(
     if convention is not None:
         _attempt(problems, record, truth.path, lambda: convention.check(labels.data))
     return tuple(int(code) for code in np.unique(labels.data) if code)
+
+
+def _mask(record: StudyRecord, known: ImageFile, problems: list[Problem]) -> None:
+    mask = _attempt(problems, record, known.path, lambda: read_labels(known.path, known.channel))
+    if mask is None:
+        return
+    if mask.data.max(initial=0) > 1:
+        what = f"not a mask: values up to {mask.data.max()}"
+        _add(problems, Problem(what, record.id, known.path, blocking=True))
+    elif not mask.data.any():
+        _add(problems, Problem("mask of known voxels is empty", record.id, known.path))
 
 
 def _attempt(problems: list[Problem], record: StudyRecord, file: Path, action: Any) -> Any:

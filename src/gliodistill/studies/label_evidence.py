@@ -215,9 +215,10 @@ def _challenge(records: Sequence[StudyRecord]) -> str | None:
 
 
 def _read_spread(records: Sequence[StudyRecord]) -> Iterator[NDArray[Any]]:
-    truths = [
-        record.truth for record in records if record.truth is not None and not record.problems
-    ]
+    labelled = [record for record in records if record.truth is not None and not record.problems]
+    # A mask of the whole tumour, or a crop, has fewer codes and other neighbours than a label map.
+    whole = [record for record in labelled if not record.partial] or labelled
+    truths = [record.truth for record in whole if record.truth is not None]
     readable, failure = 0, None
     for index in (
         np.unique(np.linspace(0, len(truths) - 1, min(SAMPLES, len(truths))).round().astype(int))

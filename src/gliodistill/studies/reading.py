@@ -31,9 +31,15 @@ def load_study(record: StudyRecord, convention: LabelConvention | None = None) -
             if record.truth and not record.problems
             else None
         )
+        mask = (
+            pool.submit(read_labels, record.known.path, record.known.channel)
+            if record.known and not record.problems
+            else None
+        )
         stored = _read_images(record, pool)
         images = dict(zip(stored, pool.map(StoredImage.scaled, stored.values()), strict=True))
         labels = truth.result() if truth else None
+        known = mask.result() if mask else None
     if labels is not None and convention is not None and record.truth is not None:
         try:
             convention.check(labels.data)
@@ -47,7 +53,15 @@ def load_study(record: StudyRecord, convention: LabelConvention | None = None) -
                 hint=error.hint,
             ) from error
     return Study(
-        record.id, record.patient, images, labels, convention if labels is not None else None
+        record.id,
+        record.patient,
+        images,
+        labels,
+        convention if labels is not None else None,
+        None,
+        record.known_regions,
+        known,
+        record.normalised,
     )
 
 
@@ -68,6 +82,7 @@ def load_brain(record: StudyRecord) -> Study:
             record.id,
             record.patient,
             {sequence: image.voxels for sequence, image in stored.items()},
+            normalised=record.normalised,
         )  # one grid?
         filled = [box for box in pool.map(StoredImage.box, stored.values()) if box is not None]
         box = union(filled) if filled else None

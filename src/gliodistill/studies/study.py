@@ -1,4 +1,4 @@
-"""What a scanner gave us: named sequences on one grid, and perhaps the truth."""
+"""What a scanner gave us: named sequences on one grid, and perhaps the truth, or a part of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gliodistill.errors import StudyError
 from gliodistill.images.volume import Volume
-from gliodistill.studies.labels import LabelConvention
+from gliodistill.studies.labels import REGIONS, LabelConvention
 from gliodistill.studies.sequence import Sequence
 
 
@@ -30,6 +30,11 @@ class StudyRecord:
         truth: the label map, if any.
         spellings: how the name on disk spells each sequence (``inspect`` shows the match).
         problems: what forbids loading (e.g. two files for one sequence), one line each.
+        known_regions: of WT, TC, ET, those that the label map tells; in the others it says nothing.
+        known: a mask of the voxels whose label is known (1; elsewhere 0), where not all are.
+        group: what recipes weigh it by, where the cohort names groups.
+        normalised: whether the images are z-scores over the whole brain already (of a crop, whose
+            own mean would be that of the tumour).
     """
 
     id: str
@@ -38,6 +43,23 @@ class StudyRecord:
     truth: ImageFile | None = None
     spellings: Mapping[Sequence, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    known_regions: tuple[str, ...] = REGIONS
+    known: ImageFile | None = None
+    group: str | None = None
+    normalised: bool = False
+
+    @property
+    def partial(self) -> bool:
+        """Whether the label map leaves a region or a voxel open."""
+        return self.truth is not None and (self.known_regions != REGIONS or self.known is not None)
+
+    @property
+    def teaches(self) -> str:
+        """What a network can learn from the study, in words."""
+        if self.truth is None:
+            return "images only"
+        inside = "" if self.known is None else f" inside {self.known.path.name}"
+        return " ".join(self.known_regions) + inside
 
     def load(self, convention: LabelConvention | None = None) -> "Study":
         """Read every image, check that they share one grid, and (with a ``convention``) the truth's
@@ -73,9 +95,12 @@ class Study:
         convention: what the codes of ``truth`` mean.
         whole: where only the part of the images that is not empty was read: the grid they were cut
             from (its voxels do not count); else None.
+        known_regions, normalised: as in :class:`StudyRecord`.
+        known: 1 where the label of a voxel is known, 0 elsewhere, on the same grid; None = all is.
 
     Raises:
-        StudyError: no sequence, or grids that differ (names the two and how they differ).
+        StudyError: no sequence, grids that differ (names the two and how they differ), or a mask
+            with other values than 0 and 1.
     """
 
     id: str
@@ -84,6 +109,9 @@ class Study:
     truth: Volume | None = None
     convention: LabelConvention | None = None
     whole: Volume | None = None
+    known_regions: tuple[str, ...] = REGIONS
+    known: Volume | None = None
+    normalised: bool = False
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -95,6 +123,8 @@ class Study:
         named = {str(sequence): image for sequence, image in self.images.items()}
         if self.truth is not None:
             named["truth"] = self.truth
+        if self.known is not None:
+            named["known"] = self.known
         first, *others = named
         for other in others:
             if not named[other].same_grid(named[first]):
@@ -108,6 +138,14 @@ class Study:
                     ),
                     hint="co-register the sequences first",
                 )
+        if self.known is not None and self.known.data.max(initial=0) > 1:
+            raise StudyError(
+                "not a mask",
+                file=self.id,
+                field="known",
+                got=f"values up to {self.known.data.max()}",
+                expected="1 where the label is known, 0 elsewhere",
+            )
 
     @classmethod
     def open(cls, path: str | PathLike[str], *, id: str | None = None) -> "Study":

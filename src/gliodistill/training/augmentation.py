@@ -114,6 +114,7 @@ def read_patch(
     centre: NDArray[np.int64],
     patch: tuple[int, int, int],
     draw: SpatialDraw,
+    beyond: int = 0,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """Cut a patch around ``centre`` out of a study as ``draw`` says.
 
@@ -124,9 +125,10 @@ def read_patch(
         middle.
         patch: sides in voxels.
         draw: of :func:`draw_spatial`.
+        beyond: the truth beyond the study.
 
     Returns:
-        levels, uint8 C x y z, and the truth in the form it was given; 0 beyond the study. Images
+        levels, uint8 C x y z (0 beyond the study), and the truth in the form it was given. Images
         are interpolated linearly among brain voxels, shares linearly, bit masks by the nearest
         voxel.
     """
@@ -136,12 +138,12 @@ def read_patch(
         mask = (
             None
             if truth is None
-            else _cut(truth.reshape(-1, *truth.shape[-3:]), start, patch).reshape(
+            else _cut(truth.reshape(-1, *truth.shape[-3:]), start, patch, beyond).reshape(
                 *truth.shape[:-3], *patch
             )
         )
     else:
-        levels, mask = _read_warped(image, truth, centre, patch, draw)
+        levels, mask = _read_warped(image, truth, centre, patch, draw, beyond)
     axes = tuple(axis for axis in range(3) if draw.flips[axis])
     if axes:
         levels = np.flip(levels, tuple(a + 1 for a in axes))
@@ -150,9 +152,9 @@ def read_patch(
 
 
 def _cut(
-    array: NDArray[np.uint8], start: NDArray[np.int64], patch: tuple[int, ...]
+    array: NDArray[np.uint8], start: NDArray[np.int64], patch: tuple[int, ...], beyond: int = 0
 ) -> NDArray[np.uint8]:
-    result = np.zeros((len(array), *patch), dtype=np.uint8)
+    result = np.full((len(array), *patch), beyond, dtype=np.uint8)
     low = np.maximum(start, 0)
     high = np.minimum(start + patch, array.shape[1:])
     if (high > low).all():
@@ -168,6 +170,7 @@ def _read_warped(
     centre: NDArray[np.int64],
     patch: tuple[int, int, int],
     draw: SpatialDraw,
+    beyond: int,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     offsets = torch.stack(
         torch.meshgrid(
@@ -206,7 +209,8 @@ def _read_warped(
     if truth is None:
         return warped, None
     shares = truth.ndim == 4
-    codes = torch.from_numpy(_cut(truth if shares else truth[None], centre - reach, box)).float()
+    cut = _cut(truth if shares else truth[None], centre - reach, box, beyond)
+    codes = torch.from_numpy(cut).float()
     mask = F.grid_sample(
         codes[None], grid, mode="bilinear" if shares else "nearest", align_corners=True
     )[0].round()

@@ -223,7 +223,7 @@ class _Finished:
         """Patches of a study, uint8 C and ``sides``: around voxels of the tumour and anywhere, by
         turns; the same ones every time.
         """
-        image, tumour = self.image(study), np.argwhere(study.truth())
+        image, tumour = self.image(study), np.argwhere(study.truth() & 7)
         rng = np.random.default_rng(0)
         padded = np.pad(
             image,

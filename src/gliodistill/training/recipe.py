@@ -86,6 +86,17 @@ class SamplingPart(_Part):
     """Share of patches centred on a tumour voxel, its region drawn evenly from those the patient
     has.
     """
+    groups: dict[str, Probability] = {}
+    """Shares of the labelled patches that come from groups of studies, as the manifest names them;
+    the rest comes from the studies of no group named here, each as often as any other.
+    """
+
+    @field_validator("groups")
+    @classmethod
+    def _at_most_all(cls, groups: dict[str, float]) -> dict[str, float]:
+        if sum(groups.values()) > 1 + 1e-9:
+            raise ValueError("shares of at most 1 in all")
+        return groups
 
 
 class AugmentationPart(_Part):

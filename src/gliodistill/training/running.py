@@ -30,7 +30,7 @@ from gliodistill.training.methods import (
 )
 from gliodistill.training.pseudo import Pool, build_pool, check_same, open_labels
 from gliodistill.training.recipe import GIVEN, Recipe
-from gliodistill.training.sampling import PatchSampler
+from gliodistill.training.sampling import PatchSampler, group_shares
 from gliodistill.training.statistics import UNCHANGED
 
 WORDS = {
@@ -96,6 +96,10 @@ def run_experiment(
     _check_sequences(recipe, wanted, source)
     experiment = replace(
         _plan(recipe, source, root), pseudo=None if there is None else there.pseudo
+    )
+    learnt_from = set(experiment.split["training"])
+    group_shares(
+        [study for study in source.studies if study.id in learnt_from], recipe.sampling.groups
     )
     patient_of = {study.id: study.patient for study in source.studies}
     patients = {side: {id: patient_of[id] for id in ids} for side, ids in experiment.split.items()}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence as Ordered
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +17,10 @@ from torch import Tensor
 
 from gliodistill.errors import StudyError
 from gliodistill.preparation.cache import Cache, CachedStudy
-from gliodistill.preparation.prepared import regions_of
+from gliodistill.preparation.prepared import UNKNOWN, regions_of
 from gliodistill.preparation.quantise import dequantise
+from gliodistill.studies.labels import REGIONS
+from gliodistill.studies.study import StudyRecord
 from gliodistill.training.augmentation import (
     IntensityDraw,
     SpatialDraw,
@@ -32,6 +35,8 @@ from gliodistill.training.scanner import ScannerDraw, apply_scanner, draw_scanne
 
 _PSEUDO = 2  # their stream of random numbers; apart from 1, that of the order of labelled studies
 _ALIKE = 4  # the stream that says what the patches of a batch keep together; 3 is the order of pseudo-labelled studies
+_GROUPS = 8  # the stream that says which group a labelled patch is of; 9, 10, … are theirs
+_ROUND = 100  # labelled patches in which every group has its share
 _KEPT = 4096  # foreground voxels remembered per study and region: enough to centre patches anywhere in a tumour
 
 
@@ -77,6 +82,8 @@ class Batch:
         regions: WT, TC, ET truth in {0, 1}; soft pseudo-labels in [0, 1].
         present: which sequences ``image`` has.
         pseudo: whose truth is a pseudo-label.
+        known: whether the truth tells a region of a voxel, B 3 X Y Z; B 3 1 1 1 where every voxel
+            is known or none; None where all is known. ``regions`` is 0 where it is not.
     """
 
     image: Float[Tensor, "B C X Y Z"]
@@ -84,6 +91,7 @@ class Batch:
     regions: Float[Tensor, "B 3 X Y Z"]
     present: Bool[Tensor, "B C"]
     pseudo: Bool[Tensor, " B"]
+    known: Bool[Tensor, "B 3 _ _ _"] | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """On ``device``, images channels-last (what makes 3-D convolutions fast)."""
@@ -94,7 +102,8 @@ class Batch:
             else self.complete.to(device, memory_format=torch.channels_last_3d)
         )
         others = {name: getattr(self, name).to(device) for name in ("regions", "present", "pseudo")}
-        return replace(self, image=image, complete=complete, **others)
+        known = None if self.known is None else self.known.to(device)
+        return replace(self, image=image, complete=complete, known=known, **others)
 
 
 class PatchSampler:
@@ -115,8 +124,8 @@ class PatchSampler:
             without pseudo-labels sees at that step.
 
     Raises:
-        StudyError: the cache has no labelled study, or one of them has none of the student's
-        sequences.
+        StudyError: the cache has no labelled study, one of them has none of the student's
+        sequences, or a group of the recipe has no study.
     """
 
     def __init__(
@@ -155,10 +164,18 @@ class PatchSampler:
             _foreground(study, truth)
             for study, truth in zip(self.studies, self._truths, strict=True)
         ]
+        self._inside = [
+            _sampled(study, truth & UNKNOWN == 0) if study.partial else None
+            for study, truth in zip(self.studies, self._truths, strict=True)
+        ]
+        self._tells = torch.tensor(
+            [[region in study.known_regions for region in REGIONS] for study in self.studies]
+        )
         if soft:
             self._truths[self._labelled :] = [
                 study.soft() for study in self.studies[self._labelled :]
             ]
+        self._groups = group_shares(self.studies[: self._labelled], sampling.groups)
 
     def draw(self, step: int) -> list[PatchDraw]:
         """Everything random about batch ``step`` (0 is the first), one draw a patch;
@@ -197,7 +214,7 @@ class PatchSampler:
         )
         drawn = []
         for item in range(count):
-            study = pool[self._turn(step * count + item, len(pool), stream + 1)]
+            study = self._study(step * count + item, pool, stream)
             centre = self._centre(study, random)
             spatial = draw_spatial(self.augmentation, random)
             intensity = draw_intensity(self.augmentation, len(self.studies[study].present), random)
@@ -227,6 +244,8 @@ class PatchSampler:
             CacheError: a study's file is damaged.
         """
         images, completes, truths, keeps = [], [], [], []
+        studies: list[int] = []
+        voxels: list[Tensor | None] = []
         for draw in self.draw(step):
             centre = np.asarray(draw.centre)
             levels, mask = read_patch(
@@ -235,6 +254,7 @@ class PatchSampler:
                 centre,
                 self.sampling.patch,
                 draw.spatial,
+                UNKNOWN if self.studies[draw.study].partial else 0,
             )
             assert mask is not None  # a truth was given
             if draw.donor is not None:
@@ -253,13 +273,18 @@ class PatchSampler:
                 else torch.from_numpy(mask) / 255
             )
             keeps.append(keep)
+            voxels.append(
+                torch.from_numpy(mask & UNKNOWN == 0) if self.studies[draw.study].partial else None
+            )
+            studies.append(draw.study)
         complete = torch.stack(completes)
         whole = self.augmentation.drop_sequence == 0 and self.channels == tuple(
             range(complete.shape[1])
         )
         image = complete if whole else torch.stack(images)
         pseudo = torch.arange(self.sampling.batch) >= self.sampling.batch - self._pseudo
-        return Batch(image, complete, torch.stack(truths), torch.stack(keeps), pseudo)
+        known = _known(self._tells[studies], voxels, self.sampling.patch)
+        return Batch(image, complete, torch.stack(truths), torch.stack(keeps), pseudo, known)
 
     def batches(self, first: int, last: int, prefetch: int) -> Iterator[Batch]:
         """Batches ``first`` … ``last`` − 1, cut by ``prefetch`` threads ahead of the loop (NumPy
@@ -280,16 +305,20 @@ class PatchSampler:
                 yield done.result()
 
     def _donors(self, host: int) -> list[int]:
-        """Labelled studies with a tumour and every sequence that the host has; none for a
-        pseudo-labelled host.
+        """Labelled studies with a tumour, every sequence that the host has and every region that it
+        tells; none for a pseudo-labelled host. Crops neither give nor take: they have no place in a
+        brain.
         """
-        if host >= self._labelled:
+        if host >= self._labelled or self.studies[host].partial:
             return []
         has = np.array(self.studies[host].present)
         others = (
             study
             for study in range(self._labelled)
-            if study != host and len(self._foreground[study][0])
+            if study != host
+            and len(self._foreground[study][0])
+            and not self.studies[study].partial
+            and bool((self._tells[study] | ~self._tells[host]).all())
         )
         return [
             study for study in others if not (has & ~np.array(self.studies[study].present)).any()
@@ -331,6 +360,22 @@ class PatchSampler:
     def _present(self, study: int) -> tuple[bool, ...]:
         return tuple(self.studies[study].present[channel] for channel in self.channels)
 
+    def _study(self, position: int, pool: range, stream: int) -> int:
+        """Of which study of ``pool`` patch number ``position`` is: each once a round, or by the
+        shares of their groups.
+        """
+        if stream or not self._groups:
+            return pool[self._turn(position, len(pool), stream + 1)]
+        round_, place = divmod(position, _ROUND)
+        counts = [count for _, count in self._groups]
+        order = np.random.Generator(
+            np.random.PCG64(np.random.SeedSequence([self.seed, _GROUPS << 32, round_]))
+        ).permutation(np.repeat(np.arange(len(counts)), counts))
+        group = int(order[place])
+        before = round_ * counts[group] + int((order[:place] == group).sum())
+        members = self._groups[group][0]
+        return members[self._turn(before, len(members), _GROUPS + 1 + group)]
+
     def _turn(self, position: int, studies: int, stream: int) -> int:
         """Each of ``studies`` once per round, in an order shuffled anew each round."""
         round_, place = divmod(position, studies)
@@ -350,6 +395,8 @@ class PatchSampler:
             centre += np.array(
                 [random.integers(-(p // 4), p // 4 + 1) for p in self.sampling.patch]
             )
+        elif (inside := self._inside[study]) is not None and len(inside):
+            centre = inside[int(random.integers(len(inside)))].astype(np.int64)
         else:
             centre = np.array([random.integers(s) for s in shape])
         # Keep the patch over the brain as far as it fits.
@@ -362,13 +409,68 @@ class PatchSampler:
         return int(x), int(y), int(z)
 
 
+def group_shares(
+    studies: Ordered[CachedStudy | StudyRecord], shares: dict[str, float]
+) -> list[tuple[list[int], int]]:
+    """Groups as indices of studies, and how many of ``_ROUND`` patches each has; the studies of no
+    group in ``shares`` are the last. Nothing where there are no shares.
+
+    Raises:
+        StudyError: a group has no study, or those of no group have no share, or a share and no
+            study.
+    """
+    if not shares:
+        return []
+    members = {name: [i for i, s in enumerate(studies) if s.group == name] for name in shares}
+    found = sorted({study.group for study in studies if study.group})
+    for name, indices in members.items():
+        if not indices:
+            raise StudyError(
+                "no labelled study of this group",
+                field=f"sampling.groups.{name}",
+                got="0 studies",
+                expected=f"one of {', '.join(found)}" if found else "a column group in a manifest",
+            )
+    counts = [round(share * _ROUND) for share in shares.values()]
+    rest = [i for i, study in enumerate(studies) if study.group not in shares]
+    left = _ROUND - sum(counts)
+    if bool(rest) != (left > 0):
+        raise StudyError(
+            "shares of groups do not add up",
+            field="sampling.groups",
+            got=f"{sum(counts)} % of the patches, and {len(rest)} studies of other groups",
+            expected="less than 100 %" if rest else "100 %",
+        )
+    groups = list(zip(members.values(), counts, strict=True))
+    return [*groups, (rest, left)] if rest else groups
+
+
+def _known(
+    tells: Bool[Tensor, "B 3"], voxels: list[Tensor | None], patch: tuple[int, int, int]
+) -> Bool[Tensor, "B 3 _ _ _"] | None:
+    """:attr:`Batch.known` of patches: the regions that each tells, and its known voxels where not
+    all are.
+    """
+    regions = tells[:, :, None, None, None]
+    if any(known is not None for known in voxels):
+        every = torch.ones(patch, dtype=torch.bool)
+        return regions & torch.stack([every if k is None else k for k in voxels])[:, None]
+    return None if bool(tells.all()) else regions
+
+
 def _foreground(study: CachedStudy, truth: NDArray[np.uint8]) -> list[NDArray[np.int16]]:
     """Per region up to ``_KEPT`` voxel indices (N × 3), drawn by a seed of the study's id alone."""
     random = np.random.Generator(np.random.PCG64(list(study.id.encode())))
-    kept = []
-    for bit in range(3):
-        flat = np.flatnonzero(truth >> bit & 1)
-        if len(flat) > _KEPT:
-            flat = np.sort(random.choice(flat, _KEPT, replace=False))
-        kept.append(np.stack(np.unravel_index(flat, truth.shape), axis=1).astype(np.int16))
-    return kept
+    return [_some(truth >> bit & 1, random) for bit in range(3)]
+
+
+def _sampled(study: CachedStudy, mask: NDArray[np.bool_]) -> NDArray[np.int16]:
+    """Up to ``_KEPT`` voxels of a mask, drawn by a seed of the study's id alone."""
+    return _some(mask, np.random.Generator(np.random.PCG64(list(study.id.encode()))))
+
+
+def _some(mask: NDArray[Any], random: np.random.Generator) -> NDArray[np.int16]:
+    flat = np.flatnonzero(mask)
+    if len(flat) > _KEPT:
+        flat = np.sort(random.choice(flat, _KEPT, replace=False))
+    return np.stack(np.unravel_index(flat, mask.shape), axis=1).astype(np.int16)

@@ -12,7 +12,7 @@ from torch import Tensor
 from gliodistill.evaluation.metrics import dice
 from gliodistill.networks import Network
 from gliodistill.preparation.cache import CachedStudy
-from gliodistill.preparation.prepared import regions_of
+from gliodistill.preparation.prepared import UNKNOWN, regions_of
 from gliodistill.preparation.quantise import dequantise
 from gliodistill.studies.labels import REGIONS
 from gliodistill.training.losses import Outputs, region_logits
@@ -48,7 +48,7 @@ def validate(
     channels: Ordered[int] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Dice of WT, TC, ET per labelled study on the prepared grid (both empty: 1); leaves the
-    network's mode as it was.
+    network's mode as it was. Only known regions are scored, on known voxels.
 
     ``channels`` are those of the studies' sequences that the network takes; None = all.
     """
@@ -59,16 +59,21 @@ def validate(
         levels = np.asarray(study.image() if channels is None else study.image()[list(channels)])
         logits = whole_volume_logits(network, torch.from_numpy(dequantise(levels)), outputs, dtype)
         predicted, truth = (logits > 0).numpy(), np.asarray(study.truth())
+        if study.partial:
+            predicted &= truth & UNKNOWN == 0
         masks = zip(REGIONS, predicted, regions_of(truth), strict=True)
         # The rule set "plain": a region absent from both scores 1.
         scores[study.id] = {
-            region: 1.0 if (d := dice(p, t)) is None else d for region, p, t in masks
+            region: 1.0 if (d := dice(p, t)) is None else d
+            for region, p, t in masks
+            if region in study.known_regions
         }
     network.train(was_training)
     return scores
 
 
 def mean_dice(scores: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Mean over studies per region, and ``mean`` over regions."""
-    means = {region: float(np.mean([s[region] for s in scores.values()])) for region in REGIONS}
+    """Mean over the studies that tell a region, and ``mean`` over regions."""
+    told = {region: [s[region] for s in scores.values() if region in s] for region in REGIONS}
+    means = {region: float(np.mean(values)) for region, values in told.items() if values}
     return {**means, "mean": float(np.mean(list(means.values())))}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gliodistill.errors import StudyError
+from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import ImageFile, StudyRecord
@@ -57,6 +58,10 @@ class Draft:
     spellings: dict[Sequence, str] = field(default_factory=dict)
     truth: ImageFile | None = None
     problems: list[Problem] = field(default_factory=list)
+    known_regions: tuple[str, ...] = REGIONS
+    known: ImageFile | None = None
+    group: str | None = None
+    normalised: bool = False
 
     def add(self, sequence: Sequence, image: ImageFile, spelling: str) -> None:
         """Take ``image`` as ``sequence``, matched by ``spelling``."""
@@ -113,7 +118,18 @@ def gather(
             sequence: draft.images[sequence] for sequence in Sequence if sequence in draft.images
         }
         records.append(
-            StudyRecord(draft.id, draft.patient, images, draft.truth, draft.spellings, blocking)
+            StudyRecord(
+                draft.id,
+                draft.patient,
+                images,
+                draft.truth,
+                draft.spellings,
+                blocking,
+                draft.known_regions,
+                draft.known,
+                draft.group,
+                draft.normalised,
+            )
         )
     return Found(layout, tuple(records), tuple(noticed), label_names)
 

@@ -2,9 +2,11 @@
 
 Columns: ``id``; ``patient`` (default: the id); any spelling of T1, T1CE, T2, FLAIR; ``truth`` (or
 ``seg``, ``label``). Paths are relative to the manifest; ``images.nii.gz#2`` is channel 2 of a 4-D
-file. JSON is a list of such rows, or an object with that list under ``studies`` and perhaps, as in
-a ``dataset.json``, what the codes mean under ``labels``. A folder that holds ``manifest.json`` may
-stand for it.
+file. Labels that tell only a part say so: ``known_regions`` (``WT``, or several of WT, TC, ET) and
+``known`` (a mask, 1 where the label of a voxel is known). ``group`` is a name for recipes to weigh;
+``normalised`` (``yes``) means that the images are z-scores over the whole brain. JSON is a list of
+such rows, or an object with that list under ``studies`` and perhaps, as in a ``dataset.json``, what
+the codes mean under ``labels``. A folder that holds ``manifest.json`` may stand for it.
 """
 
 import csv
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gliodistill.errors import StudyError
+from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.layouts.found import (
     TRUTH_SPELLINGS,
     Draft,
@@ -31,6 +34,17 @@ FILE = "manifest.json"
 
 _ID = frozenset({"id", "case", "study", "caseid", "studyid"})
 _PATIENT = frozenset({"patient", "patientid", "subject", "subjectid"})
+_WORDS = {
+    "id": _ID,
+    "patient": _PATIENT,
+    "truth": TRUTH_SPELLINGS,
+    "known_regions": frozenset({"knownregions"}),
+    "known": frozenset({"known", "knownvoxels", "knownmask"}),
+    "group": frozenset({"group"}),
+    "normalised": frozenset({"normalised", "normalized"}),
+}
+"""What a column means → how it may be spelt."""
+_ANSWERS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
 def matches(root: Path) -> bool:
@@ -88,12 +102,15 @@ def find(root: Path) -> Found:
                 got=repr(id),
                 expected="a name without slashes or a dot in front",
             )
+        _say_what_is_known(draft, cells, root)
         for meaning, (text, spelling) in cells.items():
             image = _image(text, root.parent)
             if not image.path.is_file():
                 draft.block(f"no such file: {text}", image.path)
             elif isinstance(meaning, Sequence):
                 draft.add(meaning, image, spelling)
+            elif meaning == "known":
+                draft.known = image
             else:
                 draft.add_truth(image)
         drafts.append(draft)
@@ -104,12 +121,12 @@ def find(root: Path) -> Found:
 
 
 def _columns(row: dict[str, Any], file: Path) -> dict[str, str | Sequence | None]:
-    """Column name → ``"id"``, ``"patient"``, ``"truth"``, a sequence, or None for others."""
+    """Column name → a word of ``_WORDS``, a sequence, or None for others."""
     meanings: dict[str, str | Sequence | None] = {}
     for name in row:
         plain = re.sub(r"[^a-z0-9]", "", name.lower())
         meaning: str | Sequence | None = sequence_of(name)
-        for word, spellings in (("id", _ID), ("patient", _PATIENT), ("truth", TRUTH_SPELLINGS)):
+        for word, spellings in _WORDS.items():
             meaning = word if plain in spellings else meaning
         if meaning is not None and meaning in meanings.values():
             raise StudyError(
@@ -132,6 +149,50 @@ def _columns(row: dict[str, Any], file: Path) -> dict[str, str | Sequence | None
             expected="id and at least one of t1, t1ce, t2, flair",
         )
     return meanings
+
+
+def _say_what_is_known(
+    draft: Draft, cells: dict[str | Sequence, tuple[str, str]], file: Path
+) -> None:
+    """Take out of ``cells`` what is no file: known regions, group, and whether normalised.
+
+    Raises:
+        StudyError: a cell that says something else.
+    """
+    for meaning in ("known_regions", "known"):
+        if meaning in cells and "truth" not in cells:
+            raise StudyError(
+                "known labels without a label map",
+                file=file,
+                field=meaning,
+                got=f"row {draft.id} has no truth",
+                expected="a label map, or an empty cell",
+            )
+    if "known_regions" in cells:
+        text = cells.pop("known_regions")[0]
+        named = re.findall(r"[^\W_]+", text.upper())
+        if not named or not set(named) <= set(REGIONS):
+            raise StudyError(
+                "unknown region",
+                file=file,
+                field=f"known_regions of {draft.id}",
+                got=text,
+                expected=f"one or more of {', '.join(REGIONS)}, e.g. WT or WT+TC",
+            )
+        draft.known_regions = tuple(region for region in REGIONS if region in named)
+    if "group" in cells:
+        draft.group = cells.pop("group")[0]
+    if "normalised" in cells:
+        text = cells.pop("normalised")[0]
+        if text.lower() not in _ANSWERS:
+            raise StudyError(
+                "neither yes nor no",
+                file=file,
+                field=f"normalised of {draft.id}",
+                got=text,
+                expected="yes or no",
+            )
+        draft.normalised = _ANSWERS[text.lower()]
 
 
 def _csv_rows(file: Path) -> list[dict[str, Any]]:

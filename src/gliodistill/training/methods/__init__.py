@@ -24,7 +24,7 @@ from gliodistill.training.methods.mutual import Mutual
 from gliodistill.training.methods.omni import Omni
 from gliodistill.training.methods.single_stage import SingleStage
 from gliodistill.training.methods.supervised import Supervised
-from gliodistill.training.recipe import GIVEN, MethodPart, NetworkPart, Recipe, SamplingPart
+from gliodistill.training.recipe import GIVEN, MethodPart, NetworkPart, Recipe
 from gliodistill.training.sampling import Batch
 
 
@@ -154,7 +154,7 @@ def check_run(recipe: Recipe, name: str) -> None:
                 run.network.model_dump_json(),
                 run.channels,
                 len(channels_of(recipe, name)),
-                recipe.sampling,
+                (recipe.sampling.batch, *recipe.sampling.patch),
             )
         if run.start not in (None, GIVEN):
             assert run.start is not None
@@ -181,13 +181,16 @@ def check_run(recipe: Recipe, name: str) -> None:
 
 
 @lru_cache(maxsize=256)
-def _rehearse(network: str, out_channels: int, in_channels: int, sampling: SamplingPart) -> None:
+def _rehearse(
+    network: str, out_channels: int, in_channels: int, batch: tuple[int, int, int, int]
+) -> None:
     """One forward pass on the meta device, in training mode: what shapes alone can refuse is
     refused here.
     """
     with torch.no_grad():
+        samples, *sides = batch
         _shadow(network, in_channels, out_channels).train()(
-            torch.empty(sampling.batch, in_channels, *sampling.patch)
+            torch.empty(samples, in_channels, *sides)
         )
 
 

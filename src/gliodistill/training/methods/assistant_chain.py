@@ -68,12 +68,18 @@ class AssistantChain:
             for distiller in self.distillers:
                 stack.enter_context(distiller.listening())
             heads = self.student(batch.image)
-            terms = {"segmentation": deeply_supervised(heads, batch.regions, self.outputs)}
+            terms = {
+                "segmentation": deeply_supervised(
+                    heads, batch.regions, self.outputs, known=batch.known
+                )
+            }
             owed: dict[str, list[Tensor]] = {}
             for teacher, distiller in zip(self.teachers, self.distillers, strict=True):
                 if distiller:
                     with torch.no_grad():
                         told = teacher(batch.complete)[0]
-                    for name, term in distiller.terms(heads[0], told, batch.regions).items():
+                    for name, term in distiller.terms(
+                        heads[0], told, batch.regions, batch.known
+                    ).items():
                         owed.setdefault(name, []).append(term)
         return {**terms, **{name: torch.stack(each).mean() for name, each in owed.items()}}

@@ -53,9 +53,13 @@ class Compression:
         """Terms ``segmentation`` and one for each distillation loss, weighted."""
         with self.distiller.listening():
             heads = self.student(batch.image)
-            terms = {"segmentation": deeply_supervised(heads, batch.regions, self.outputs)}
+            terms = {
+                "segmentation": deeply_supervised(
+                    heads, batch.regions, self.outputs, known=batch.known
+                )
+            }
             if self.distiller:
                 with torch.no_grad():
                     told = self.teacher(batch.complete)[0]
-                terms |= self.distiller.terms(heads[0], told, batch.regions)
+                terms |= self.distiller.terms(heads[0], told, batch.regions, batch.known)
         return terms

@@ -68,8 +68,10 @@ class Mutual:
         """Terms ``segmentation`` (student), ``peer`` (its segmentation) and ``mutual``, weighted."""
         heads, others = self.student(batch.image), self.peer(batch.image)
         return {
-            "segmentation": deeply_supervised(heads, batch.regions, self.outputs),
-            "peer": deeply_supervised(others, batch.regions, self.outputs),
+            "segmentation": deeply_supervised(
+                heads, batch.regions, self.outputs, known=batch.known
+            ),
+            "peer": deeply_supervised(others, batch.regions, self.outputs, known=batch.known),
             "mutual": (
                 self.weight
                 * mutual(heads[0], others[0], outputs=self.outputs, temperature=self.temperature)

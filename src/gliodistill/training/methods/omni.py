@@ -54,7 +54,11 @@ class Omni:
         if (
             self.pseudo_weight == 1
         ):  # Dice joint over all patches, as the twin without pseudo-labels has it
-            return {"segmentation": deeply_supervised(heads, batch.regions, self.outputs)}
+            return {
+                "segmentation": deeply_supervised(
+                    heads, batch.regions, self.outputs, known=batch.known
+                )
+            }
         kinds = {"segmentation": (~batch.pseudo, 1.0), "pseudo": (batch.pseudo, self.pseudo_weight)}
         weights = {name: weight * int(chosen.sum()) for name, (chosen, weight) in kinds.items()}
         return {
@@ -62,7 +66,10 @@ class Omni:
                 weights[name]
                 / sum(weights.values())
                 * deeply_supervised(
-                    [head[chosen] for head in heads], batch.regions[chosen], self.outputs
+                    [head[chosen] for head in heads],
+                    batch.regions[chosen],
+                    self.outputs,
+                    known=None if batch.known is None else batch.known[chosen],
                 )
             )
             for name, (chosen, _) in kinds.items()

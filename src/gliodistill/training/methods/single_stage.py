@@ -61,8 +61,10 @@ class SingleStage:
             heads, told = self.student(batch.image), self.teacher(batch.complete)
             return {
                 "segmentation": deeply_supervised(
-                    heads, batch.regions, self.outputs, dice=self.dice
+                    heads, batch.regions, self.outputs, dice=self.dice, known=batch.known
                 ),
-                "teacher": deeply_supervised(told, batch.regions, self.outputs, dice=self.dice),
-                **self.distiller.terms(heads[0], told[0], batch.regions),
+                "teacher": deeply_supervised(
+                    told, batch.regions, self.outputs, dice=self.dice, known=batch.known
+                ),
+                **self.distiller.terms(heads[0], told[0], batch.regions, batch.known),
             }

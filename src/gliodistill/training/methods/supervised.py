@@ -22,6 +22,6 @@ class Supervised:
         """One term, ``segmentation``."""
         return {
             "segmentation": deeply_supervised(
-                self.student(batch.image), batch.regions, self.outputs
+                self.student(batch.image), batch.regions, self.outputs, known=batch.known
             )
         }
