@@ -16,6 +16,7 @@ from gliodistill.preparation import Preparation, build_cache, dequantise
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.training.losses import deeply_supervised, segmentation_loss
 from gliodistill.training.recipe import AugmentationPart, SamplingPart
+from gliodistill.training.running import _whole
 from gliodistill.training.sampling import PatchSampler
 from gliodistill.training.validation import mean_dice, validate, whole_volume_logits
 from tiny_cohort import AFFINE, PLAIN, SHAPE
@@ -252,3 +253,30 @@ def test_records_without_labels_are_not_partial(mixed):
     record = open_cohort(mixed.folder.parent / "cohort.csv", labels="brats2021").studies[-1]
     assert record.id == "whole" and record.partial and record.teaches == "WT"
     assert not replace(record, truth=None).partial
+
+
+@pytest.fixture(scope="module")
+def lacking(tmp_path_factory):
+    """Cache of two studies: ``every`` has four sequences, ``fewer`` has no T2."""
+    root = tmp_path_factory.mktemp("lacking")
+    for seed, id in enumerate(("every", "fewer")):
+        tiny_cohort.write_study(root / "cohort", id, seed)
+    (root / "cohort" / "fewer" / "fewer_t2.nii.gz").unlink()
+    cohort = open_cohort(root / "cohort", labels="brats2021")
+    return build_cache(cohort, Preparation(), root / "cache", 1)
+
+
+def test_a_batch_that_drops_alike_lacks_what_one_of_its_studies_lacks(lacking):
+    mixed = sampler(lacking, augmentation={**PLAIN, "drop_alike": True}).batch(0)
+    assert mixed.present.tolist() == [[True, True, False, True]] * 2
+    assert not mixed.image[:, 2].any() and mixed.image[:, [0, 1, 3]].any()
+    assert mixed.complete[:, 2].any()
+    alone = sampler(lacking, "every", augmentation={**PLAIN, "drop_alike": True}).batch(0)
+    assert alone.present.all() and torch.equal(alone.image, alone.complete)
+
+
+def test_statistics_are_of_studies_that_lack_nothing(lacking, mixed):
+    assert [study.id for study in _whole(lacking, [0, 1, 2, 3])] == ["every"]
+    assert [study.id for study in _whole(lacking, [0, 1])] == ["every", "fewer"]
+    assert [study.id for study in _whole(lacking.select({"fewer"}), [0, 2])] == ["fewer"]
+    assert {study.id for study in _whole(mixed, [0])} == {"full", "other", "whole"}

@@ -134,8 +134,8 @@ class AugmentationPart(_Part):
     all of them often.
     """
     drop_alike: bool = False
-    """Whether all patches of a batch lose the same: then a batch norm sees in training what it sees
-    of a study.
+    """Whether all patches of a batch lose the same, and what one of their studies lacks: then a
+    batch norm sees in training what it sees of a study.
     """
 
     @field_validator("scale")

@@ -365,9 +365,9 @@ def _train(
         watch(name, run.training.steps, progress)
 
     kept = [(share, experiment.starting(other)) for other, share in run.keep.items()]
-    around = recipe.sampling.model_copy(update={"foreground": 1.0})
+    around = recipe.sampling.model_copy(update={"foreground": 1.0, "groups": {}})
     plain = (
-        PatchSampler(training, around, UNCHANGED, run.seed, channels)
+        PatchSampler(_whole(training, channels), around, UNCHANGED, run.seed, channels)
         if run.training.statistics
         else None
     )
@@ -394,3 +394,15 @@ def _train(
         counts = {kind: len(pool.facts[kind]) for kind in ("studies", "transductive")}
         summary["pseudo"] = {**counts, "labels": run.pseudo.labels, "sha256": pool.facts["sha256"]}
     write_text(experiment.folder / name / SUMMARY, json.dumps(summary, indent=1))
+
+
+def _whole(training: Cache, channels: list[int]) -> Cache:
+    """The studies that lack none of the channels and are no crops: batch norms take their
+    statistics of these. All studies, where none is whole.
+    """
+    whole = {
+        study.id
+        for study in training
+        if not study.partial and all(study.present[channel] for channel in channels)
+    }
+    return training.select(whole) if whole else training

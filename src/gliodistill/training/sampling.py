@@ -278,8 +278,10 @@ class PatchSampler:
             )
             studies.append(draw.study)
         complete = torch.stack(completes)
-        whole = self.augmentation.drop_sequence == 0 and self.channels == tuple(
-            range(complete.shape[1])
+        whole = (
+            self.augmentation.drop_sequence == 0
+            and not self.augmentation.drop_alike
+            and self.channels == tuple(range(complete.shape[1]))
         )
         image = complete if whole else torch.stack(images)
         pseudo = torch.arange(self.sampling.batch) >= self.sampling.batch - self._pseudo
