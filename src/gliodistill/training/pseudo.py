@@ -136,9 +136,12 @@ def build_pool(
     sequences = recipe.data.sequences
     known = {
         study.id: signature_of_cached(study, sequences)
-        for study in track(cache.studies, "comparing studies")
+        for study in track(cache.studies, "comparing labelled studies")
     }
-    twins = {study.id: most_alike(signature_of_cached(study, sequences), known) for study in pool}
+    twins = {
+        study.id: most_alike(signature_of_cached(study, sequences), known)
+        for study in track(pool.studies, "comparing pseudo-labelled studies")
+    }
     transductive = {s.id for s in pool if s.patient in set(patients["validation"].values())}
     for side, studies in patients.items():
         both = {

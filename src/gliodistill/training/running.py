@@ -76,7 +76,8 @@ def run_experiment(
         the runs that learn from it.
         start: folder of a finished run of another training, for the runs whose ``start`` is
         ``given``.
-        watch: called after each step with the run's name, its steps and its progress.
+        watch: called when a run begins and after each of its steps, with the run's name, its steps
+        and its progress.
 
     Raises:
         RecipeError: the recipe does not hang together.
@@ -342,6 +343,7 @@ def _train(
 ) -> None:
     """Train one run to its end and write its summary, which says that it is finished."""
     recipe, run = experiment.recipe, experiment.recipe.runs[name]
+    watch(name, run.training.steps, Progress())
     torch.manual_seed(run.seed)
     method = build_method(recipe, name, experiment.load_network)
     if run.start is not None:

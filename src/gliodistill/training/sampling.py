@@ -18,6 +18,7 @@ from gliodistill.errors import StudyError
 from gliodistill.preparation.cache import Cache, CachedStudy
 from gliodistill.preparation.prepared import regions_of
 from gliodistill.preparation.quantise import dequantise
+from gliodistill.progress import track
 from gliodistill.training.augmentation import (
     IntensityDraw,
     SpatialDraw,
@@ -153,7 +154,9 @@ class PatchSampler:
         self._truths = [study.truth() for study in self.studies]
         self._foreground = [
             _foreground(study, truth)
-            for study, truth in zip(self.studies, self._truths, strict=True)
+            for study, truth in track(
+                list(zip(self.studies, self._truths, strict=True)), "finding tumours"
+            )
         ]
         if soft:
             self._truths[self._labelled :] = [
