@@ -85,6 +85,17 @@ def _prepared(folder: str | os.PathLike[str], recipe: Recipe, soft: bool) -> Cac
             got="no truth",
             expected="studies with a label map each",
         )
+    if cache.labels_by is None:
+        raise StudyError(
+            "cache is not of pseudo-labels",
+            file=cache.folder,
+            got="studies that an expert may have labelled",
+            expected="those of gliodistill pseudo-label or gliodistill phantom",
+            hint=(
+                "give studies that an expert labelled as --data; where it is of pseudo-labels, run"
+                " gliodistill prepare on them again, which adds what is missing"
+            ),
+        )
     if soft and not all((study.folder / "soft.npy").exists() for study in cache):
         raise StudyError(
             "pseudo-labels are hard",
