@@ -103,9 +103,9 @@ def test_bars_on_a_terminal_show_loss_and_dice(terminal, recipe, cohort, tmp_pat
 
 
 def test_a_closed_standard_error_does_not_stop_the_work(monkeypatch):
-    for stream in (None, open(os.devnull, "w")):
-        if stream is not None:
-            stream.close()
+    with open(os.devnull, "w") as closed:
+        pass
+    for stream in (None, closed):
         monkeypatch.setattr(sys, "stderr", stream)
         done = []
         for item in track(range(3), "counting", every=EVERY):

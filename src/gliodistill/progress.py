@@ -11,7 +11,7 @@ last line when it ends::
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
@@ -44,7 +44,7 @@ def track(
         total: how many items, where ``items`` has no length.
         every: seconds between two lines where standard error is no terminal.
     """
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     if total == 0:
         yield from items
@@ -153,7 +153,9 @@ class _Lines:
                 self._end_task()
                 self._task, self._first, self._began = task, done, time.monotonic()
                 self._due = self._began + self._every
-            elif done > self._done == self._first:  # the first step: a resumed task was further than 0
+            elif (
+                done > self._done == self._first
+            ):  # the first step: a resumed task was further than 0
                 self._first = done - 1
             self._done, self._note = done, note
             if done == self._totals[task]:
@@ -189,7 +191,7 @@ class _Lines:
         line = f"{self._task}: {self._done}{'' if total is None else f' of {total}'}"
         line += f" in {_clock(seconds)}"
         fresh = self._done - self._first
-        if total is not None and 0 < fresh and self._done < total:
+        if total is not None and fresh > 0 and self._done < total:
             line += f", {_clock(seconds / fresh * (total - self._done))} left"
         if self._note:
             line += f"; {self._note}"

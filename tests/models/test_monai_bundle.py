@@ -163,7 +163,8 @@ def test_the_readme_says_what_the_bundle_does(bundle: Path) -> None:
 
 def test_a_model_that_cleans_up_is_no_bundle(tmp_path: Path) -> None:
     made = tiny_model.spec(
-        "unet", inference=InferenceSettings((16, 16, 16), postprocessing=parse_steps(["keep_largest=1"]))
+        "unet",
+        inference=InferenceSettings((16, 16, 16), postprocessing=parse_steps(["keep_largest=1"])),
     )
     with pytest.raises(PackageError, match="keep_largest"):
         write_bundle(build("unet", widths=[4, 8]), made, tmp_path / "bundle")

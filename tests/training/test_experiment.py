@@ -377,7 +377,9 @@ def test_two_trainings_do_not_begin_in_one_folder(finished, prepared, tmp_path):
 
     with pytest.raises(Interrupted):
         train(
-            finished.recipe.model_copy(update={"runs": {"teacher": finished.recipe.runs["teacher"]}}),
+            finished.recipe.model_copy(
+                update={"runs": {"teacher": finished.recipe.runs["teacher"]}}
+            ),
             prepared.folder,
             out,
             watch=watch,

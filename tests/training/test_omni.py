@@ -357,13 +357,14 @@ def test_labels_of_experts_are_not_pseudo_labels(cohort, prepared, pseudo, tmp_p
         open_cohort(tmp_path / "plain", labels="brats2021"), Preparation(), tmp_path / "cache", 1
     )
     old = shutil.copytree(
-        build_cache(open_cohort(pseudo), Preparation(), tmp_path / "new", 1).folder, tmp_path / "old"
+        build_cache(open_cohort(pseudo), Preparation(), tmp_path / "new", 1).folder,
+        tmp_path / "old",
     )
     index = json.loads((old / "cache.json").read_text())
     index.pop("labels_by")  # as versions wrote it that did not say whose the labels are
     (old / "cache.json").write_text(json.dumps(index))
     for given in (tmp_path / "plain", mixed, plain.folder, old):
-        with pytest.raises(StudyError, match="not (of )?pseudo-labels") as caught:
+        with pytest.raises(StudyError, match=r"not (of )?pseudo-labels") as caught:
             train(cohort, tmp_path / "run", given)
         assert "--data" in str(caught.value) and not (tmp_path / "run").exists()
     before = (old / "pool_a" / "image.npy").stat().st_mtime_ns

@@ -119,9 +119,7 @@ def check_patch(recipe: Recipe, runs: Iterable[str], source: Cohort | Cache) -> 
     patch, preparation = recipe.sampling.patch, recipe.data.preparation()
     largest: Shape = (0, 0, 0)
     for study in source.studies:
-        x, y, z = (
-            study.shape if isinstance(study, CachedStudy) else _at_most(study, preparation)
-        )
+        x, y, z = study.shape if isinstance(study, CachedStudy) else _at_most(study, preparation)
         largest = max(largest[0], x), max(largest[1], y), max(largest[2], z)
         if any(p <= _rounded(side, divisor) for p, side in zip(patch, largest, strict=True)):
             return

@@ -109,7 +109,9 @@ class Experiment:
     def is_begun(self) -> bool:
         """Whether any run has a checkpoint: what was trained then binds whoever continues."""
         return any(
-            (self.folder / run / name).exists() for run in self.recipe.runs for name in (LAST, SUMMARY)
+            (self.folder / run / name).exists()
+            for run in self.recipe.runs
+            for name in (LAST, SUMMARY)
         )
 
     def load_network(self, run: str, role: str = "student") -> Network:

@@ -15,8 +15,8 @@ import torch
 
 from gliodistill.errors import CheckpointError, RecipeError, StudyError
 from gliodistill.files import make_folder, remove_leftovers, write_text
-from gliodistill.networks import count_parameters, flops
 from gliodistill.inference.pseudo_labels import PseudoLabels
+from gliodistill.networks import count_parameters, flops
 from gliodistill.networks.widening import check_widening, widen
 from gliodistill.preparation.cache import Cache, build_cache, is_cache
 from gliodistill.studies.cohort import Cohort, open_cohort, split_patients
@@ -137,9 +137,7 @@ def run_experiment(
         remove_leftovers(root)
         experiment.write()
     with at_work(root, alone=False):
-        return _train_all(
-            experiment, wanted, source, labels_of_pool, patients, jobs, watch, tell
-        )
+        return _train_all(experiment, wanted, source, labels_of_pool, patients, jobs, watch, tell)
 
 
 def _train_all(
