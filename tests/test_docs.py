@@ -2,23 +2,31 @@
 
 import inspect
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from pydantic import BaseModel
 
 from gliodistill.distillation.distiller import FEATURE_LOSSES, GIVEN, LOGIT_LOSSES
+from gliodistill.errors import RecipeError
 from gliodistill.networks import describe
 from gliodistill.studies.labels import CONVENTIONS, REGION_TISSUES
 from gliodistill.studies.layouts import LAYOUTS
 from gliodistill.studies.layouts.found import TRUTH_SPELLINGS
 from gliodistill.studies.sequence import SPELLINGS
-from gliodistill.training.methods import METHODS
-from gliodistill.training.recipe import Recipe, RunPart, TrainingPart
+from gliodistill.training.augmentation import draw_kept
+from gliodistill.training.loop import learning_rate
+from gliodistill.training.methods import METHODS, build_method, build_network
+from gliodistill.training.recipe import AugmentationPart, Recipe, RunPart, TrainingPart
 from gliodistill.training.recipe_file import validate_recipe
+from gliodistill.training.sampling import Batch
 from gliodistill.training.shipped import glance, recipes_folder, shipped_recipes
+from gliodistill.training.starting import FREE
 
 ROOT = Path(__file__).parents[1]
 SET_BY_THE_RECIPE = {"in_channels", "out_channels", "student", "outputs"}
@@ -155,6 +163,109 @@ def test_a_papers_page_names_what_exists(page):
         flags=re.DOTALL | re.MULTILINE,
     )
     assert len(set(blocks)) == text.count("<!-- results:") == text.count("<!-- end -->") > 0
+
+
+@pytest.mark.parametrize("name", ["compression", "assistant_chain", "single_stage", "any_subset"])
+def test_a_method_without_losses_learns_by_the_documented_ones(recipes, name):
+    """``null`` is what the table says it is: both give every term of the loss the same value."""
+    section = re.search(rf"^`{name}`.*?(?=^`|^###)", recipes, re.DOTALL | re.MULTILINE)[0]
+    losses = yaml.safe_load(re.search(r"`null`:.*`(\{.*\})` \|", section)[1])
+    network = {"name": "unet", "options": {"widths": [4, 8, 16]}}
+    teacher = network if name == "single_stage" else "teacher"
+    options = {"teachers": ["teacher"]} if name == "assistant_chain" else {"teacher": teacher}
+    run = {"network": network, "augmentation": {"drop_sequence": 0.5}}
+    made = validate_recipe(
+        {
+            "name": "documented",
+            "sampling": {"patch": [16, 16, 16]},
+            "runs": {
+                "teacher": {"network": network},
+                "default": run | {"method": {"name": name, "options": options}},
+                "documented": run
+                | {"method": {"name": name, "options": options | {"losses": losses}}},
+            },
+        },
+        ROOT / "docs" / "recipes.md",
+    )
+    batch, terms = tiny_batch(16), []
+    for learner in ("default", "documented"):
+        torch.manual_seed(0)
+        method = build_method(made, learner, lambda run: build_network(made, run))
+        terms.append({key: float(term.detach()) for key, term in method.losses(batch).items()})
+    assert terms[0] == terms[1] and set(losses) < set(terms[0])
+
+
+def tiny_batch(side: int) -> Batch:
+    image = torch.randn(2, 4, side, side, side, generator=torch.Generator().manual_seed(1))
+    regions = (image[:, :3] > 1).float()
+    return Batch(image, image, regions, torch.ones(2, 4).bool(), torch.zeros(2).bool())
+
+
+def test_how_often_a_patch_has_all_sequences():
+    """The rates that docs/any_subset.md gives, drawn."""
+    text = (ROOT / "docs" / "any_subset.md").read_text()
+    of, subsets = re.search(r"1 in (\d+) has all four", text), re.search(r"all (\d+) subsets", text)
+    random, n = np.random.default_rng(0), 60_000
+    rates = {}
+    for keep_all in (0.0, 0.5):
+        part = AugmentationPart(drop_sequence=0.5, keep_all=keep_all)
+        drawn = Counter(draw_kept(part, (True,) * 4, random) for _ in range(n))
+        rates[keep_all] = {kept: count / n for kept, count in drawn.items()}
+    assert len(rates[0.0]) == int(subsets[1])
+    assert all(abs(rate - 1 / int(subsets[1])) < 0.006 for rate in rates[0.0].values())
+    assert round(1 / rates[0.0][(True,) * 4]) == int(of[1])
+    assert abs(rates[0.5][(True,) * 4] - (0.5 + 0.5 / int(of[1]))) < 0.012
+
+
+def test_the_learning_rate_decays_from_the_first_step_on(recipes):
+    power = next(cells for cells in rows(recipes) if cells[0] == "`training.power`")
+    assert "(1 − step / steps)^power, from the first step on" in power[2]
+    part = TrainingPart(steps=100, warmup=20)
+    for step in (0, 10, 19, 20, 99):
+        warm = min(1, (step + 1) / 20)
+        expected = part.optimiser.rate * warm * (1 - step / 100) ** part.power
+        assert learning_rate(part, step) == pytest.approx(expected)
+
+
+def test_what_cannot_be_compiled_is_what_reads_features(recipes):
+    table = {cells[0].strip("`"): cells[1] for cells in rows(recipes.split("### Losses")[1])}
+    for loss, on in table.items():
+        options = {"teacher": "teacher", "losses": {loss: {}}}
+        values = {
+            "name": "compiled",
+            "sampling": {"patch": [16, 16, 16]},
+            "runs": {
+                "teacher": {"network": {"name": "unet", "options": {"widths": [4, 8]}}},
+                "student": {
+                    "network": {"name": "unet", "options": {"widths": [4, 8]}},
+                    "method": {"name": "compression", "options": options},
+                    "training": {"compile": True},
+                },
+            },
+        }
+        if on.startswith("features"):
+            with pytest.raises(RecipeError, match=r"student\.training\.compile"):
+                validate_recipe(values, ROOT / "docs" / "recipes.md")
+        else:
+            validate_recipe(values, ROOT / "docs" / "recipes.md")
+
+
+def test_every_distilling_recipe_trains_the_baseline_too():
+    """docs/methods.md: same network, same first weights, same patches, same steps, no teacher."""
+    for name, content in {n: glance(file) for n, file in shipped_recipes().items()}.items():
+        taught = [run for run in content.runs.values() if run.method.name != "supervised"]
+        if taught:
+            alone, last = content.runs["alone"], list(content.runs.values())[-1]
+            assert alone.method.name == "supervised", name
+            assert (alone.network, alone.seed, alone.training, alone.sequences) == (
+                last.network, last.seed, last.training, last.sequences,
+            ), name  # fmt: skip
+
+
+def test_what_may_change_when_resuming(recipes):
+    words = recipes.split("**Resuming.**")[1].split("**")[0]
+    (keys,) = re.findall(r"computes: (.*)\. Runs", " ".join(words.split()))
+    assert sorted(re.findall(r"`(?:training\.)?(\w+)`", keys)) == sorted(FREE)
 
 
 def test_the_example_recipe_is_valid(recipes):

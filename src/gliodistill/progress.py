@@ -1,23 +1,117 @@
-"""Progress on long work: a bar on a terminal, silence elsewhere."""
+"""Progress of long work, on standard error: bars on a terminal, a line now and then elsewhere.
+
+Elsewhere (``nohup``, Slurm, a pipe) work that is done within :data:`EVERY` seconds says nothing.
+Longer work prints a line every so many seconds, even while one item takes longer than that, and a
+last line when it ends::
+
+    segmenting studies: 12 of 40 in 6:02, 14:04 left
+    training teacher: 120 of 1200 in 2:30, 22:30 left; loss 0.412, best Dice 0.713
+"""
 
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 Item = TypeVar("Item")
+EVERY = 30.0
+"""Seconds between two lines."""
+SOONEST = 0.01
+"""Seconds below which no line follows another."""
 
 
-def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
-    """Yield ``items``, drawing a bar on standard error when it is a terminal.
+class Update(Protocol):
+    """Tells how far one task is."""
+
+    def __call__(self, task: str, done: int, note: str = "") -> None:
+        """``done`` items of ``task`` are finished; ``note`` says how it goes, e.g. its loss."""
+        ...
+
+
+def track(
+    items: Iterable[Item], what: str, total: int | None = None, every: float = EVERY
+) -> Iterator[Item]:
+    """Yield ``items`` and show how many are done.
 
     Args:
         items: what to work through.
-        what: a verb and noun beside the bar, e.g. ``"preparing studies"``.
+        what: a verb and noun, e.g. ``"preparing studies"``.
         total: how many items, where ``items`` has no length.
+        every: seconds between two lines where standard error is no terminal.
     """
-    if not sys.stderr.isatty():
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    if total == 0:
         yield from items
         return
+    with showing({what: total}, every) as update:
+        update(what, 0)
+        for done, item in enumerate(items, 1):
+            yield item
+            update(what, done)
+
+
+@contextmanager
+def showing(
+    tasks: Mapping[str, int | None], every: float = EVERY, keep: bool = False
+) -> Iterator[Update]:
+    """Show tasks while the block runs; each begins when it is first told of.
+
+    Args:
+        tasks: what is done (a verb and noun) → how many items it has; None where nobody knows.
+        every: seconds between two lines where standard error is no terminal.
+        keep: leave the bars on the terminal at the end.
+    """
+    display = _Bars(tasks, keep) if _on_terminal() else _Lines(tasks, every)
+    try:
+        yield display.update
+    finally:
+        display.close()
+
+
+def _on_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # standard error is closed
+        return False
+
+
+class _Bars:
+    """One bar a task, drawn from the first update on; inside other bars, below them."""
+
+    _outermost: ClassVar["Progress | None"] = None
+
+    def __init__(self, tasks: Mapping[str, int | None], keep: bool) -> None:
+        self._owner = _Bars._outermost is None
+        self._progress = _Bars._outermost = _Bars._outermost or _new_bars(keep)
+        self._ids = {
+            task: self._progress.add_task(task, total=total, note="", start=False)
+            for task, total in tasks.items()
+        }
+        self._started: set[str] = set()
+
+    def update(self, task: str, done: int, note: str = "") -> None:
+        self._progress.start()
+        if task not in self._started:
+            self._started.add(task)
+            self._progress.start_task(self._ids[task])
+        self._progress.update(self._ids[task], completed=done, note=note)
+
+    def close(self) -> None:
+        if self._owner:
+            _Bars._outermost = None
+            self._progress.stop()
+        else:
+            for id in self._ids.values():
+                self._progress.remove_task(id)
+
+
+def _new_bars(keep: bool) -> "Progress":
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -28,12 +122,86 @@ def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterato
         TimeRemainingColumn,
     )
 
-    columns = (
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+        transient=not keep,
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield from progress.track(items, total=total, description=what)
+
+
+class _Lines:
+    """A thread that says where the current task is, once it has run for a while."""
+
+    def __init__(self, tasks: Mapping[str, int | None], every: float) -> None:
+        self._totals, self._every = dict(tasks), max(every, SOONEST)
+        self._lock = threading.Lock()
+        self._task: str | None = None
+        self._first = self._done = 0
+        self._note = ""
+        self._began = self._due = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
+
+    def update(self, task: str, done: int, note: str = "") -> None:
+        with self._lock:
+            if task != self._task:
+                self._end_task()
+                self._task, self._first, self._began = task, done, time.monotonic()
+                self._due = self._began + self._every
+            elif (
+                done > self._done == self._first
+            ):  # the first step: a resumed task was further than 0
+                self._first = done - 1
+            self._done, self._note = done, note
+            if done == self._totals[task]:
+                self._end_task()
+        if not self._thread.ident:
+            self._thread.start()
+
+    def close(self) -> None:
+        self._ended.set()
+        if self._thread.ident:
+            self._thread.join()
+        self._end_task()
+
+    def _watch(self) -> None:
+        wait = self._every
+        while not self._ended.wait(wait):
+            with self._lock:
+                now = time.monotonic()
+                if self._task is not None and now >= self._due:
+                    self._say()
+                    self._due = now + self._every
+                wait = max(self._due - now, SOONEST) if self._task is not None else self._every
+
+    def _end_task(self) -> None:
+        """The last line, of a task that ran for long enough to be told of."""
+        if self._task is not None and time.monotonic() - self._began >= self._every:
+            self._say()
+        self._task = None
+
+    def _say(self) -> None:
+        assert self._task is not None
+        total, seconds = self._totals[self._task], time.monotonic() - self._began
+        line = f"{self._task}: {self._done}{'' if total is None else f' of {total}'}"
+        line += f" in {_clock(seconds)}"
+        fresh = self._done - self._first
+        if total is not None and fresh > 0 and self._done < total:
+            line += f", {_clock(seconds / fresh * (total - self._done))} left"
+        if self._note:
+            line += f"; {self._note}"
+        with suppress(OSError, ValueError, AttributeError):  # nobody listens: the work goes on
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+
+def _clock(seconds: float) -> str:
+    """``h:mm:ss``, or ``m:ss`` below an hour."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

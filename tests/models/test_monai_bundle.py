@@ -10,9 +10,13 @@ import torch
 from monai.bundle import ConfigParser, load, verify_net_in_out
 
 import tiny_model
-from gliodistill.errors import OutputError
+from gliodistill.errors import OutputError, PackageError
+from gliodistill.images.bounds import cut_out
 from gliodistill.images.nifti import write_nifti
+from gliodistill.inference import Predictor
+from gliodistill.inference.postprocessing import parse_steps
 from gliodistill.inference.runtimes import open_runtime
+from gliodistill.models import InferenceSettings, NetworkSpec, Outputs, monai_bundle
 from gliodistill.models.monai_bundle import write_bundle
 from gliodistill.networks import build
 from gliodistill.preparation import Preparation
@@ -32,14 +36,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def parser(bundle: Path) -> ConfigParser:
-    parser = ConfigParser()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MONAI warns of every configuration it reads
-        parser.read_config(bundle / "configs" / "inference.json")
-        parser.read_meta(bundle / "configs" / "metadata.json")
-    parser["bundle_root"] = str(bundle)
-    parser["device"] = "$torch.device('cpu')"
-    return parser
+    return read(bundle)
 
 
 def test_monai_loads_it_and_its_network_gives_the_same_logits(
@@ -83,8 +80,41 @@ def test_metadata_names_channels_labels_and_sides(bundle: Path) -> None:
     assert "gliodistill" in metadata["required_packages_version"]
 
 
-def test_from_a_study_to_regions_in_monai(parser: ConfigParser, tmp_path: Path) -> None:
-    study = tiny_model.study()
+def read(bundle: Path) -> ConfigParser:
+    parser = ConfigParser()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MONAI warns of every configuration it reads
+        parser.read_config(bundle / "configs" / "inference.json")
+        parser.read_meta(bundle / "configs" / "metadata.json")
+    parser["bundle_root"] = str(bundle)
+    parser["device"] = "$torch.device('cpu')"
+    return parser
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"inference": InferenceSettings((16, 16, 16), threshold=0.45)},
+        {
+            "network": NetworkSpec("unet", {"widths": [4, 8], "out_channels": 4}),
+            "outputs": Outputs("classes", ("background", "ED", "NCR", "ET")),
+        },
+        {
+            "network": NetworkSpec("unet", {"widths": [4, 8], "out_channels": 3}),
+            "outputs": Outputs("classes", ("background", "ED", "NCR")),
+        },
+    ],
+    ids=["regions", "another threshold", "classes", "classes without ET"],
+)
+def test_from_a_study_to_the_regions_that_gliodistill_predicts(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    """MONAI draws what gliodistill's predictor does; plain thresholds would not be nested."""
+    made, study = tiny_model.spec("unet", **changes), tiny_model.study()
+    torch.manual_seed(0)
+    network = build("unet", **made.network.options)
+    parser = read(write_bundle(network, made, tmp_path / "bundle"))
     (tmp_path / "case").mkdir()
     for sequence, image in study.images.items():
         write_nifti(image, tmp_path / "case" / f"case_{sequence.lower()}.nii.gz")
@@ -95,9 +125,50 @@ def test_from_a_study_to_regions_in_monai(parser: ConfigParser, tmp_path: Path) 
     network, infer, draw = (
         parser.get_parsed_content(name) for name in ("network", "inferer", "postprocessing")
     )
+    x, y, z = image.shape[1:]
+    with torch.inference_mode():  # whole, as the predictor does it: padded to even sides
+        padded = torch.nn.functional.pad(image.as_tensor(), (0, -z % 2, 0, -y % 2, 0, -x % 2))
+        logits = network(padded[None])[0, :, :x, :y, :z]
+    regions = draw(logits)
+    assert regions.dtype == torch.float32 and set(regions.unique().tolist()) <= {0.0, 1.0}
+
+    package = tiny_model.export(tmp_path / "model", "unet", formats=["torch"], **changes)
+    answer = Predictor(package, "torch", 1).segment(study)
+    voxels = [answer.labels.with_data(region).canonical().data for region in answer.regions]
+    expected = np.stack([cut_out(region, prepared.box) for region in voxels])
+    inside = np.asarray(cut_out(np.ones(study.grid.shape, np.uint8), prepared.box) > 0)
+    np.testing.assert_array_equal(regions.numpy()[:, inside], expected[:, inside])
+    assert 0 < regions[0].mean() < 1
+    with torch.inference_mode():  # as the bundle's README has it
+        by_windows = draw(infer(image[None], network)[0])
+    assert by_windows.shape == regions.shape and by_windows.affine.equal(image.affine)
+    if made.outputs.kind == "regions":
+        plain = (logits > made.inference.logit_threshold).float()
+        assert (plain[1] > plain[0]).any() or (plain[2] > plain[1]).any()
+
+
+def test_windows_are_inferred_as_monai_does(parser: ConfigParser) -> None:
+    network, infer = (parser.get_parsed_content(name) for name in ("network", "inferer"))
+    image = torch.randn(1, 4, 16, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        logits = infer(image[None], network)[0]
-    assert torch.equal(draw(logits).bool(), logits > 0)
+        torch.testing.assert_close(infer(image, network), network(image))
+
+
+def test_the_readme_says_what_the_bundle_does(bundle: Path) -> None:
+    readme = (bundle / "docs" / "README.md").read_text()
+    for name in ("BundleNetwork", "PrepareStudy", "DrawRegions"):
+        assert f"monai_bundle.{name}`" in readme and hasattr(monai_bundle, name)
+    assert "above 0.5, and nested (WT holds TC, TC holds ET)" in readme
+
+
+def test_a_model_that_cleans_up_is_no_bundle(tmp_path: Path) -> None:
+    made = tiny_model.spec(
+        "unet",
+        inference=InferenceSettings((16, 16, 16), postprocessing=parse_steps(["keep_largest=1"])),
+    )
+    with pytest.raises(PackageError, match="keep_largest"):
+        write_bundle(build("unet", widths=[4, 8]), made, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_weights_are_a_plain_state_dict(bundle: Path) -> None:

@@ -5,10 +5,14 @@ import resource
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
+from gliodistill import __version__
 from gliodistill.errors import CheckpointError, OutputError
 from gliodistill.networks import build
 from gliodistill.training.checkpoint import (
+    FORMAT,
     load_weights,
     read_checkpoint,
     read_tensors,
@@ -113,8 +117,27 @@ def test_a_changed_byte_is_refused(tmp_path):
         # What passes must be harmless: the same tensors and the same facts.
         assert weights_hash(got) == weights_hash(tensors)
         assert got_facts == facts
-    name = good.index(b"facts_sha256")
-    assert set(accepted) <= set(range(name, name + len("facts_sha256")))
+    harmless = (b"facts_sha256", f'"version":"{__version__}"'.encode())
+    places = [(good.index(text), len(text)) for text in harmless]
+    assert set(accepted) <= {at + i for at, length in places for i in range(length)}
+
+
+def test_a_checkpoint_of_another_format_says_who_wrote_it(tmp_path):
+    file = tmp_path / "t.safetensors"
+    write_tensors(file, {"a": torch.arange(4.0)}, FACTS)
+    file.write_bytes(file.read_bytes().replace(FORMAT.encode(), b"gliodistill-checkpoint-9"))
+    with pytest.raises(CheckpointError, match=rf"checkpoint-9 of gliodistill {__version__}"):
+        read_tensors(file)
+
+
+def test_a_checkpoint_of_a_version_that_did_not_say_so_is_read(tmp_path):
+    file = tmp_path / "t.safetensors"
+    write_tensors(file, {"a": torch.arange(4.0)}, FACTS)
+    with safe_open(file, framework="pt") as handle:
+        header = handle.metadata()
+    header.pop("version")
+    save_file({"a": torch.arange(4.0)}, file, metadata=header)
+    assert read_tensors(file)[1] == FACTS
 
 
 @pytest.mark.parametrize(

@@ -357,6 +357,38 @@ def test_another_recipe_other_studies_or_no_resume(finished, cohort, tmp_path):
         Experiment.open(copy).summary("distilled")
 
 
+def test_two_trainings_do_not_begin_in_one_folder(finished, prepared, tmp_path):
+    """While one is at work before its first checkpoint another may not begin anew there; nor may
+    two train one run. When it has ended, and left nothing, the folder is free.
+    """
+    out, late = tmp_path / "run", short({"alone": {"network": STUDENT}}, training={"steps": 5})
+    seen = []
+
+    def watch(run, steps, progress):
+        for options in ({}, {"resume": True}):
+            if progress.step == 0:
+                with pytest.raises(CheckpointError, match="another training is at work"):
+                    train(late, prepared.folder, out, **options)
+            seen.append((run, progress.step))
+        if progress.step == 1:
+            with pytest.raises(CheckpointError, match="another training is at work"):
+                train(finished.recipe, prepared.folder, out, resume=True)
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(
+            finished.recipe.model_copy(
+                update={"runs": {"teacher": finished.recipe.runs["teacher"]}}
+            ),
+            prepared.folder,
+            out,
+            watch=watch,
+        )
+    assert seen == [("teacher", 0)] * 2 + [("teacher", 1)] * 2
+    shutil.rmtree(out / "teacher")
+    assert train(late, prepared.folder, out).summary("alone")["steps"] == 5
+
+
 def test_a_folder_of_something_else(cohort, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_text("")

@@ -323,18 +323,54 @@ def test_synthetic_studies_take_their_share_with_the_labels_they_were_made_with(
     assert experiment.summary("student")["pseudo"]["labels"] == "hard"
 
 
-def test_a_cache_of_them_does_as_well(cohort, pseudo, tmp_path):
+def test_a_cache_of_them_does_as_well(cohort, ensemble, pseudo, tmp_path):
     first = train(cohort, tmp_path / "first", pseudo)
     second = train(cohort, tmp_path / "second", tmp_path / "first" / "cache-pseudo")
     assert not (tmp_path / "second" / "cache-pseudo").exists()
     assert second.summary("student")["weights_sha256"] == first.summary("student")["weights_sha256"]
     assert second.pseudo["studies"] == ["pool_a", "pool_b"]
+    hard = build_cache(open_cohort(pseudo), Preparation(), tmp_path / "hard", 1)
     soft = {"student": {**OMNI, "pseudo": {"share": 0.5, "labels": "soft"}}}
     with pytest.raises(StudyError, match="are hard"):
-        train(cohort, tmp_path / "third", first.cache, soft)
+        train(cohort, tmp_path / "third", hard.folder, soft)
+    known = pseudo_labels(ensemble, tmp_path, {first.split["training"][0]: 30})
+    twice = build_cache(open_cohort(known), Preparation(), tmp_path / "twice", 1)
     with pytest.raises(StudyError, match="labelled twice"):
-        train(cohort, tmp_path / "third", first.cache)
+        train(cohort, tmp_path / "third", twice.folder)
     assert not (tmp_path / "third").exists()
+
+
+def test_a_cache_of_synthetic_studies_is_known_as_one(cohort, tmp_path):
+    write_phantoms(tmp_path / "phantoms", 2, seed=3, spacing=5.0, jobs=1)
+    cache = build_cache(open_cohort(tmp_path / "phantoms"), Preparation(), tmp_path / "cache", 1)
+    assert (Cache.open(cache.folder).labels_by, cache.select(set()).labels_by) == ("phantom",) * 2
+    experiment = train(cohort, tmp_path / "run", cache.folder)
+    assert experiment.pseudo["studies"] == ["Phantom_003_00000", "Phantom_003_00001"]
+
+
+def test_labels_of_experts_are_not_pseudo_labels(cohort, prepared, pseudo, tmp_path):
+    """In whatever form; nor are synthetic studies among which an expert's lies."""
+    mixed = write_phantoms(tmp_path / "mixed", 1, seed=3, spacing=5.0, jobs=1)[0].parent
+    tiny_cohort.write_study(mixed, "pool_a", 21)
+    tiny_cohort.write_study(tmp_path / "plain", "pool_a", 21)
+    plain = build_cache(
+        open_cohort(tmp_path / "plain", labels="brats2021"), Preparation(), tmp_path / "cache", 1
+    )
+    old = shutil.copytree(
+        build_cache(open_cohort(pseudo), Preparation(), tmp_path / "new", 1).folder,
+        tmp_path / "old",
+    )
+    index = json.loads((old / "cache.json").read_text())
+    index.pop("labels_by")  # as versions wrote it that did not say whose the labels are
+    (old / "cache.json").write_text(json.dumps(index))
+    for given in (tmp_path / "plain", mixed, plain.folder, old):
+        with pytest.raises(StudyError, match=r"not (of )?pseudo-labels") as caught:
+            train(cohort, tmp_path / "run", given)
+        assert "--data" in str(caught.value) and not (tmp_path / "run").exists()
+    before = (old / "pool_a" / "image.npy").stat().st_mtime_ns
+    build_cache(open_cohort(pseudo), Preparation(), old, 1)
+    assert (old / "pool_a" / "image.npy").stat().st_mtime_ns == before  # only told apart
+    train(cohort, tmp_path / "run", old)
 
 
 def test_a_stopped_run_goes_on_as_if_it_never_had(cohort, pseudo, tmp_path):

@@ -46,7 +46,10 @@ def train(
         bool,
         typer.Option(
             "--resume",
-            help="Continue a training that was stopped; the result is as if it never had been.",
+            help=(
+                "Continue a training that was stopped, by the recipe stored in RUN; the result is"
+                " as if it had never been stopped."
+            ),
         ),
     ] = False,
     settings: Annotated[
@@ -64,8 +67,8 @@ def train(
             "--pseudo",
             metavar="OUT",
             help=(
-                "What pseudo-label wrote, synthetic studies, or a cache of them, for runs that"
-                " learn from it."
+                "What pseudo-label wrote, synthetic studies of phantom, or a cache of either, for"
+                " runs that learn from it."
             ),
             show_default=False,
         ),
@@ -94,15 +97,30 @@ def train(
 ) -> None:
     """Train every run of a recipe: teacher, student alone, student taught by the teacher.
 
+    A start that fails may be repeated into the same folder. With --resume the recipe stored there
+    is used, and what RECIPE says otherwise is named; --set must agree with it, but for
+    training.device, compile, prefetch, save_every and tensorboard.
+
     Example: [cyan]gliodistill train compression --data patients/ -o runs/first --set
     training.steps=500[/cyan]
     """
     from gliodistill.training.recipe_file import load_recipe
-    from gliodistill.training.running import run_experiment
+    from gliodistill.training.running import print_note, run_experiment
     from gliodistill.training.shipped import find_recipe
+    from gliodistill.training.starting import recipe_to_resume
     from gliodistill.training.watching import watcher
 
+    notes: list[str] = []
+
+    def tell(text: str) -> None:
+        notes.append(text)
+        print_note(text)
+
     parsed = load_recipe(find_recipe(recipe), settings)
+    if resume:
+        parsed, differing = recipe_to_resume(out, parsed, settings or [])
+        for text in differing:
+            tell(text)
     for name in only or []:
         if name not in parsed.runs:
             raise RecipeError(
@@ -124,6 +142,7 @@ def train(
             pseudo=pseudo,
             start=start,
             watch=watch,
+            tell=tell,
         )
     finished = {
         name: experiment.summary(name) for name in parsed.runs if experiment.is_finished(name)
@@ -159,7 +178,8 @@ def train(
             f"Dice of the validation studies as prepared. Next: gliodistill export {out} -o model"
         )
 
-    emit(as_json, {"folder": str(out), "runs": finished, "split": experiment.split}, show)
+    facts = {"folder": str(out), "runs": finished, "split": experiment.split, "notes": notes}
+    emit(as_json, facts, show)
 
 
 def _dice(summary: dict[str, Any]) -> list[str]:

@@ -23,7 +23,7 @@ Jobs = Annotated[
         "--jobs",
         min=1,
         metavar="N",
-        help="Processes at work (default: one per core).",
+        help="Studies at work at once (default: one per core).",
         show_default=False,
     ),
 ]
@@ -53,7 +53,8 @@ Layout = Annotated[
 ]
 
 Runtime = Annotated[
-    str, typer.Option("--runtime", metavar="NAME", help="What runs the model: openvino or torch.")
+    str,
+    typer.Option("--runtime", metavar="NAME", help="What runs the model: openvino, onnx or torch."),
 ]
 Threads = Annotated[
     int | None,

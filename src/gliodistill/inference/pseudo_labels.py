@@ -38,10 +38,11 @@ from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort, open_cohort
 from gliodistill.studies.labels import REGIONS, LabelConvention
 from gliodistill.studies.layouts.manifest import FILE as MANIFEST
+from gliodistill.studies.origin import PHANTOM, PSEUDO_INDEX
 from gliodistill.studies.study import ImageFile, Study, StudyRecord
 
 FORMAT = 1
-INDEX, STUDY, LABELS = "pseudo.json", "study.json", "labels.nii.gz"
+INDEX, STUDY, LABELS = PSEUDO_INDEX, "study.json", "labels.nii.gz"
 RULE = (
     "mean probability of WT, TC and ET over models × flips, all members alike; a region where it is"
     " above 0.5, TC only inside WT and ET only inside TC; agreement = mean Dice over all pairs of"
@@ -147,7 +148,7 @@ def write_pseudo_labels(
 
 @dataclass(frozen=True, eq=False)
 class PseudoLabels:
-    """Studies with labels that no expert drew: an ensemble's, or those that synthetic studies were
+    """Studies with labels that no expert made: an ensemble's, or those that synthetic studies were
     made with.
 
     Attributes:
@@ -162,13 +163,22 @@ class PseudoLabels:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> "PseudoLabels":
-        """Open what :func:`write_pseudo_labels` wrote, or a cohort with truth in any layout.
+        """Open what :func:`write_pseudo_labels` wrote, or synthetic studies with their labels.
 
         Raises:
-            StudyError: no such folder, one that was not finished, or no study selected.
+            StudyError: no such folder, one that was not finished, no study selected, or labels that
+                are an expert's for all that is known.
         """
         root = Path(folder)
         if not (root / INDEX).exists() and (cohort := _with_truth(root)):
+            if cohort.labels_by != PHANTOM:
+                raise StudyError(
+                    "labels are not pseudo-labels",
+                    file=root,
+                    got=f"{len(cohort)} labelled studies",
+                    expected="what gliodistill pseudo-label or gliodistill phantom made",
+                    hint="give studies that an expert labelled as --data",
+                )
             return cls(root, cohort, {"soft": False})
         try:
             facts = json.loads((root / INDEX).read_text())

@@ -15,20 +15,23 @@ used.
 
 import copy
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from gliodistill.errors import PackageError
 from gliodistill.files import atomic_folder
 from gliodistill.models.package import NOTICE, versions_in_use
-from gliodistill.models.spec import ModelSpec
+from gliodistill.models.spec import ModelSpec, Outputs
 from gliodistill.networks import Network, build
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.preparation.quantise import CLIP
+from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.study import Study
 
 _ROOM = __name__
@@ -79,6 +82,40 @@ class PrepareStudy:
         return tensor
 
 
+class DrawRegions:
+    """From logits to the regions that gliodistill predicts, as a MONAI transform.
+
+    A region is where its probability is above the threshold, TC inside WT alone and ET inside TC
+    alone. The probability of a region of a ``classes`` network is the sum of its tissues'.
+
+    Args:
+        kind: ``regions`` or ``classes``.
+        names: what the channels of the logits are.
+        threshold: on the probability, between 0 and 1.
+    """
+
+    def __init__(self, kind: str, names: Iterable[str], threshold: float) -> None:
+        self.outputs = Outputs(kind, tuple(names))
+        self.threshold = math.log(threshold / (1 - threshold))
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Logits (float32, K X Y Z) → WT, TC, ET (0 or 1, float32, 3 X Y Z), nested."""
+        drawn = self._scores(logits) > self.threshold
+        return torch.cumprod(drawn.to(torch.uint8), dim=0).to(logits.dtype)
+
+    def _scores(self, logits: Tensor) -> Tensor:
+        """Logits of WT, TC, ET (3 X Y Z), as :meth:`Outputs.region_logits` has them."""
+        if self.outputs.kind == "regions":
+            return logits
+        scores = []
+        for region in REGIONS:
+            members = self.outputs.members(region)
+            others = [channel for channel in range(len(logits)) if channel not in members]
+            inside = logits[members].logsumexp(0) if members else logits[0] - torch.inf
+            scores.append(inside - logits[others].logsumexp(0))
+        return torch.stack(scores)
+
+
 def write_bundle(network: Network, spec: ModelSpec, out: str | os.PathLike[str]) -> Path:
     """Write the bundle of a network, whole or not at all.
 
@@ -88,8 +125,16 @@ def write_bundle(network: Network, spec: ModelSpec, out: str | os.PathLike[str])
         out: new or empty folder.
 
     Raises:
+        PackageError: the model cleans up, which a bundle cannot.
         OutputError: ``out`` exists or cannot be written.
     """
+    if spec.inference.postprocessing:
+        raise PackageError(
+            "a MONAI bundle does not clean up",
+            field="inference.postprocessing",
+            got=", ".join(step.name for step in spec.inference.postprocessing),
+            expected="none",
+        )
     twin = copy.deepcopy(network).cpu().float().eval()
     twin.strip()
     wrapped = BundleNetwork(spec.network.name, spec.network.options)
@@ -169,11 +214,6 @@ def _metadata(spec: ModelSpec, divisor: int) -> dict[str, Any]:
 
 def _inference(spec: ModelSpec) -> dict[str, Any]:
     settings = spec.inference
-    regions: list[dict[str, Any]] = [
-        {"_target_": "Activations", "sigmoid": True},
-        {"_target_": "AsDiscrete", "threshold": settings.threshold},
-    ]
-    classes: list[dict[str, Any]] = [{"_target_": "AsDiscrete", "argmax": True}]
     return {
         "imports": ["$import torch"],
         "bundle_root": ".",
@@ -199,27 +239,21 @@ def _inference(spec: ModelSpec) -> dict[str, Any]:
             "mode": "gaussian",
         },
         "postprocessing": {
-            "_target_": "Compose",
-            "transforms": regions if spec.outputs.kind == "regions" else classes,
+            "_target_": f"{_ROOM}.DrawRegions",
+            "kind": spec.outputs.kind,
+            "names": list(spec.outputs.names),
+            "threshold": settings.threshold,
         },
     }
 
 
 def _readme(spec: ModelSpec, divisor: int) -> str:
-    drawn = (
-        "`postprocessing` draws the regions, which overlap (WT holds TC, TC holds ET)."
-        if spec.outputs.kind == "regions"
-        else (
-            "`postprocessing` takes the likeliest class; gliodistill draws a region where its"
-            " tissues together are likelier than not."
-        )
-    )
     return f"""# {spec.name}
 
 **{NOTICE}**
 
 A brain-tumour network of gliodistill as a MONAI bundle. gliodistill must be installed: `configs/inference.json` builds the network with
-`{_ROOM}.BundleNetwork` and prepares studies with `{_ROOM}.PrepareStudy`. There is no training configuration and no evaluator.
+`{_ROOM}.BundleNetwork`, prepares studies with `{_ROOM}.PrepareStudy` and draws regions with `{_ROOM}.DrawRegions`. There is no training configuration and no evaluator.
 
     import torch
     from monai.bundle import ConfigParser
@@ -233,6 +267,6 @@ A brain-tumour network of gliodistill as a MONAI bundle. gliodistill must be ins
         drawn = draw(infer(image[None], network)[0])
 
 * In: {", ".join(spec.sequences)} as z-scores of the brain, 0 outside it; sides are multiples of {divisor}.
-* Out: logits of {spec.outputs.kind} {", ".join(spec.outputs.names)} on the prepared grid, not on the study's own. {drawn}
+* Out: logits of {spec.outputs.kind} {", ".join(spec.outputs.names)} on the prepared grid, not on the study's own. `postprocessing` makes the regions WT, TC and ET of them, as gliodistill does: where their probability is above {spec.inference.threshold:g}, and nested (WT holds TC, TC holds ET).
 * `models/model.pt` is a plain state dict, read with `weights_only=True`. MONAI runs what a configuration says: use bundles you trust.
 """

@@ -28,6 +28,7 @@ from gliodistill.phantom.shapes import find_shapes, outline, place, read_shape
 from gliodistill.phantom.tumour import Tumour, delineate, grow_in, grown_core, push
 from gliodistill.progress import track
 from gliodistill.studies.labels import BRATS2021
+from gliodistill.studies.origin import PHANTOM_RECORD
 from gliodistill.studies.study import Study
 
 SPACING_MM = (0.5, 6.0)
@@ -249,7 +250,7 @@ def _write_one_in_process(
 def _is_done(folder: Path, spacing: float, difficulty: float, shapes: frozenset[str]) -> bool:
     if not folder.exists():
         return False
-    record = folder / f"{folder.name}_phantom.json"
+    record = folder / f"{folder.name}{PHANTOM_RECORD}"
     try:
         made = json.loads(record.read_text())
         settings = (
@@ -294,4 +295,4 @@ def _write_one(
         assert study.truth is not None
         write_nifti(study.truth, temporary / f"{study.id}_seg.nii.gz")
         record = {"spacing": spacing, "parameters": parameters.as_dict()}
-        write_text(temporary / f"{study.id}_phantom.json", json.dumps(record, indent=1) + "\n")
+        write_text(temporary / f"{study.id}{PHANTOM_RECORD}", json.dumps(record, indent=1) + "\n")

@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +109,15 @@ class Cache:
         preparation: the settings they share.
         convention: label convention of the cohort they came from (by name), if any had a truth.
         studies: in order of id.
+        labels_by: the command that made their label maps, where no expert did
+            (:class:`~gliodistill.studies.cohort.Cohort`).
     """
 
     folder: Path
     preparation: Preparation
     convention: LabelConvention | None
     studies: tuple[CachedStudy, ...]
+    labels_by: str | None = None
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], wanted: Preparation | None = None) -> "Cache":
@@ -137,7 +140,13 @@ class Cache:
                 )
             convention = None if index["convention"] is None else CONVENTIONS[index["convention"]]
             studies = tuple(_read_study(root / id) for id in index["studies"])
-            cache = cls(root, Preparation.from_dict(index["preparation"]), convention, studies)
+            cache = cls(
+                root,
+                Preparation.from_dict(index["preparation"]),
+                convention,
+                studies,
+                index.get("labels_by"),
+            )
         except (OSError, ValueError, KeyError, TypeError, PackageError) as error:
             raise CacheError(
                 "not a preparation cache",
@@ -181,12 +190,7 @@ class Cache:
                 got=", ".join(unknown[:5]),
                 hint="prepare them first",
             )
-        return Cache(
-            self.folder,
-            self.preparation,
-            self.convention,
-            tuple(s for s in self.studies if s.id in ids),
-        )
+        return replace(self, studies=tuple(s for s in self.studies if s.id in ids))
 
 
 def is_cache(folder: str | os.PathLike[str]) -> bool:
@@ -223,15 +227,15 @@ def build_cache(
         OutputError: ``folder`` cannot be written.
     """
     root = Path(folder)
-    index = json.dumps(
-        {
-            "format": FORMAT,
-            "preparation": preparation.to_dict(),
-            "convention": None if cohort.convention is None else cohort.convention.name,
-            "studies": sorted(record.id for record in cohort.studies),
-        },
-        indent=1,
-    )
+    facts = {
+        "format": FORMAT,
+        "preparation": preparation.to_dict(),
+        "convention": None if cohort.convention is None else cohort.convention.name,
+        "studies": sorted(record.id for record in cohort.studies),
+    }
+    if cohort.labels_by is not None:
+        facts["labels_by"] = cohort.labels_by
+    index = json.dumps(facts, indent=1)
     _claim(root, index)
     # Threads: gunzip, hashing and NumPy let go of the interpreter, nothing is copied between
     # processes, and nobody is left behind by a kill.

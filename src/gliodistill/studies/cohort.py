@@ -10,6 +10,7 @@ from pathlib import Path
 from gliodistill.errors import LabelError, StudyError
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention
 from gliodistill.studies.layouts import Found, find_studies
+from gliodistill.studies.origin import labels_made_by
 from gliodistill.studies.study import StudyRecord
 
 
@@ -22,6 +23,8 @@ class Cohort:
         convention: what the truths' codes mean; None where there is no truth.
         studies: with ids that are unique.
         problems: everything noticed while finding them, one line each.
+        labels_by: the command that made the label maps, where no expert did: ``pseudo-label`` or
+            ``phantom`` (:mod:`gliodistill.studies.origin`).
 
     Raises:
         StudyError: two studies of one id.
@@ -31,6 +34,7 @@ class Cohort:
     convention: LabelConvention | None
     studies: tuple[StudyRecord, ...]
     problems: tuple[str, ...] = ()
+    labels_by: str | None = None
 
     def __post_init__(self) -> None:
         twice = sorted(
@@ -209,7 +213,11 @@ def find_cohort(path: Path, layout: str | None = None) -> tuple[Cohort, Found]:
     found = find_studies(path, layout)
     return (
         Cohort(
-            found.layout, None, found.studies, tuple(str(problem) for problem in found.problems)
+            found.layout,
+            None,
+            found.studies,
+            tuple(str(problem) for problem in found.problems),
+            labels_made_by(path, found.studies),
         ),
         found,
     )

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gliodistill import __version__
 from gliodistill.errors import CheckpointError, OutputError
 from gliodistill.files import atomic_file
 
@@ -43,6 +44,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
     text = json.dumps(facts)
     header = {
         "format": FORMAT,
+        "version": __version__,
         "sha256": weights_hash(plain),
         "facts": text,
         "facts_sha256": _digest(text),
@@ -75,7 +77,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
     if header.get("format") != FORMAT:
         raise CheckpointError(
-            "not a checkpoint of this version", file=path, got=header.get("format"), expected=FORMAT
+            "not a checkpoint of this version",
+            file=path,
+            got=f"{header.get('format')} of gliodistill {header.get('version', 'unknown')}",
+            expected=FORMAT,
+            hint="go on with the version that wrote it, or train the run again",
         )
     if header.get("sha256") != weights_hash(tensors):
         raise CheckpointError(

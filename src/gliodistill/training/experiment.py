@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
-from gliodistill.errors import CheckpointError
+from gliodistill import __version__
+from gliodistill.errors import CheckpointError, RecipeError
 from gliodistill.files import write_text
 from gliodistill.networks import Network
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention
 from gliodistill.training.checkpoint import load_weights, read_tensors
-from gliodistill.training.loop import BEST
+from gliodistill.training.loop import BEST, LAST
 from gliodistill.training.methods import build_method, build_network, learners_of
 from gliodistill.training.recipe import GIVEN, Recipe
 from gliodistill.training.recipe_file import load_recipe
@@ -52,11 +53,12 @@ class Experiment:
         """Open the folder of a training.
 
         Raises:
-            CheckpointError: it is not one.
+            CheckpointError: it is not one, or its recipe is of a version that had other keys.
         """
-        root = Path(folder)
+        root, version = Path(folder), None
         try:
             data = json.loads((root / DATA).read_text())
+            version = data.get("version")
             convention = None if data["convention"] is None else CONVENTIONS[data["convention"]]
             recipe, cache = load_recipe(root / RECIPE), root / data["cache"]
             return cls(
@@ -68,7 +70,16 @@ class Experiment:
                 data.get("pseudo"),
                 data.get("start"),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except RecipeError as error:
+            raise CheckpointError(
+                f"stored recipe is not of this version: {error.problem}",
+                file=root / RECIPE,
+                field=error.field,
+                got=error.got,
+                expected=error.expected,
+                hint=f"it was written by gliodistill {version or 'of an early version'}",
+            ) from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 "not a run folder",
                 file=root,
@@ -94,6 +105,14 @@ class Experiment:
     def is_finished(self, run: str) -> bool:
         """Whether the run trained to its last step."""
         return (self.folder / run / SUMMARY).exists()
+
+    def is_begun(self) -> bool:
+        """Whether any run has a checkpoint: what was trained then binds whoever continues."""
+        return any(
+            (self.folder / run / name).exists()
+            for run in self.recipe.runs
+            for name in (LAST, SUMMARY)
+        )
 
     def load_network(self, run: str, role: str = "student") -> Network:
         """The run's network with its best weights, in evaluation mode.
@@ -163,6 +182,7 @@ class Experiment:
             OutputError: they cannot be written.
         """
         data = {
+            "version": __version__,
             "split": self.split,
             "convention": None if self.convention is None else self.convention.name,
             "cache": "cache" if self.cache == self.folder / "cache" else str(self.cache.resolve()),

@@ -8,6 +8,7 @@ up in another order, and the run goes on equally well but not bit for bit.
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as Ordered
@@ -50,13 +51,13 @@ class Progress:
         step: steps done.
         best: best mean validation Dice so far; −1 before the first.
         seconds: of training, validation and saving; those of earlier sittings too.
-        loss: of the last step.
+        loss: of the last step; NaN before the first.
     """
 
     step: int = 0
     best: float = -1.0
     seconds: float = 0.0
-    loss: float = 0.0
+    loss: float = math.nan
 
 
 def run_device(part: TrainingPart) -> torch.device:

@@ -85,6 +85,17 @@ def _prepared(folder: str | os.PathLike[str], recipe: Recipe, soft: bool) -> Cac
             got="no truth",
             expected="studies with a label map each",
         )
+    if cache.labels_by is None:
+        raise StudyError(
+            "cache is not of pseudo-labels",
+            file=cache.folder,
+            got="studies that an expert may have labelled",
+            expected="those of gliodistill pseudo-label or gliodistill phantom",
+            hint=(
+                "give studies that an expert labelled as --data; where it is of pseudo-labels, run"
+                " gliodistill prepare on them again, which adds what is missing"
+            ),
+        )
     if soft and not all((study.folder / "soft.npy").exists() for study in cache):
         raise StudyError(
             "pseudo-labels are hard",
@@ -136,9 +147,12 @@ def build_pool(
     sequences = recipe.data.sequences
     known = {
         study.id: signature_of_cached(study, sequences)
-        for study in track(cache.studies, "comparing studies")
+        for study in track(cache.studies, "comparing labelled studies")
     }
-    twins = {study.id: most_alike(signature_of_cached(study, sequences), known) for study in pool}
+    twins = {
+        study.id: most_alike(signature_of_cached(study, sequences), known)
+        for study in track(pool.studies, "comparing pseudo-labelled studies")
+    }
     transductive = {s.id for s in pool if s.patient in set(patients["validation"].values())}
     for side, studies in patients.items():
         both = {

@@ -83,8 +83,8 @@ class SamplingPart(_Part):
     leaves its fast convolutions for ``slow_conv3d`` (8 times slower in float32, far more in
     bfloat16)."""
     foreground: Probability = 0.67
-    """Share of patches centred on a tumour voxel, its region drawn evenly from those the patient
-    has.
+    """Share of patches around a tumour voxel, up to a quarter of a side off their centre; its region
+    is drawn evenly from those the patient has.
     """
     groups: dict[str, Probability] = {}
     """Shares of the labelled patches that come from groups of studies, as the manifest names them;
@@ -161,7 +161,7 @@ class TrainingPart(_Part):
     steps: Annotated[int, Field(gt=0)] = 1000
     warmup: Annotated[int, Field(ge=0)] = 20
     power: Positive = 0.9
-    """Of the polynomial decay after the warm-up."""
+    """Of the polynomial decay, from the first step on."""
     optimiser: OptimiserPart = OptimiserPart()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay of the moving average of weights that is validated and exported; 0 turns it off."""

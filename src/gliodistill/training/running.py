@@ -4,22 +4,25 @@ resumable.
 
 import json
 import os
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from gliodistill.errors import CheckpointError, OutputError, RecipeError, StudyError
+from gliodistill.errors import CheckpointError, RecipeError, StudyError
 from gliodistill.files import make_folder, remove_leftovers, write_text
+from gliodistill.inference.pseudo_labels import PseudoLabels
 from gliodistill.networks import count_parameters, flops
 from gliodistill.networks.widening import check_widening, widen
 from gliodistill.preparation.cache import Cache, build_cache, is_cache
 from gliodistill.studies.cohort import Cohort, open_cohort, split_patients
 from gliodistill.studies.study import StudyRecord
-from gliodistill.training.experiment import DATA, RECIPE, SUMMARY, Experiment, find_run
+from gliodistill.training.checks import check_machine, check_patch, check_tumours, look_at
+from gliodistill.training.experiment import DATA, SUMMARY, Experiment, find_run
 from gliodistill.training.loop import Progress, train_run
 from gliodistill.training.methods import (
     build_method,
@@ -28,18 +31,20 @@ from gliodistill.training.methods import (
     check_recipe,
     needs,
 )
-from gliodistill.training.pseudo import Pool, build_pool, check_same, open_labels
+from gliodistill.training.pseudo import Patients, Pool, build_pool, check_same, open_labels
 from gliodistill.training.recipe import GIVEN, Recipe
 from gliodistill.training.sampling import PatchSampler, group_shares
+from gliodistill.training.starting import at_work, claim
 from gliodistill.training.statistics import UNCHANGED
 
-WORDS = {
-    "about",
-    "citation",
-    "expected",
-    "cost",
-}  # of a recipe, for people: they may be changed at any time
 Watch = Callable[[str, int, Progress], None]
+Tell = Callable[[str], None]
+
+
+def print_note(text: str) -> None:
+    """Say on standard error what is worth knowing, in a line."""
+    with suppress(OSError, ValueError, AttributeError):  # nobody listens
+        sys.stderr.write(f"note: {text}\n")
 
 
 def run_experiment(
@@ -55,6 +60,7 @@ def run_experiment(
     pseudo: str | os.PathLike[str] | None = None,
     start: str | os.PathLike[str] | None = None,
     watch: Watch = lambda run, steps, progress: None,
+    tell: Tell = print_note,
 ) -> Experiment:
     """Train every run of ``recipe`` (or ``only`` some) on the studies at ``data``.
 
@@ -67,7 +73,8 @@ def run_experiment(
             preparation. Only labelled studies are used.
         out: new, or with ``resume`` the folder of the same recipe on the same studies; runs may
         have been added to it.
-        resume: go on where ``out`` was left, even while it was preparing.
+        resume: go on where ``out`` was left, even while it was preparing. A folder in which nothing
+            is trained yet needs no ``resume``.
         layout: how a cohort is stored, where it cannot be told.
         labels: label convention of a cohort, where it cannot be told.
         only: runs to train now; a teacher that is needed must be finished or among them.
@@ -76,27 +83,32 @@ def run_experiment(
         the runs that learn from it.
         start: folder of a finished run of another training, for the runs whose ``start`` is
         ``given``.
-        watch: called after each step with the run's name, its steps and its progress.
+        tell: called with a line about the studies that is worth knowing before hours are spent.
+        watch: called when a run begins and after each of its steps, with the run's name, its steps
+        and its progress.
 
     Raises:
-        RecipeError: the recipe does not hang together.
+        RecipeError: the recipe does not hang together, or asks for what this machine has not.
         CheckpointError: ``out`` holds another experiment, ``only`` names no run, or a teacher is
         missing.
         OutputError: something is at ``out`` without ``resume``, or it cannot be written.
-        StudyError: no labelled study, or a split with an empty side.
+        StudyError: no labelled study, none with a tumour, or a split with an empty side.
         GliodistillError: whatever else is wrong with the data or the training.
     """
     root = Path(out)
     check_recipe(recipe)
-    there = _claim(root, recipe, resume)
+    there = claim(root, recipe, resume)
     wanted = _wanted(recipe, only, there)
+    check_machine(recipe, wanted)
     if there is not None and not wanted and there.recipe == recipe:
         return there
     source = _open_data(recipe, Path(data), layout, labels)
     _check_sequences(recipe, wanted, source)
-    experiment = replace(
-        _plan(recipe, source, root), pseudo=None if there is None else there.pseudo
-    )
+    experiment = _plan(recipe, source, root)
+    if wanted:
+        check_patch(recipe, wanted, source)
+    if not all(recipe.runs[name].pseudo.share for name in wanted):
+        check_tumours(source, experiment.split["training"], Path(data))
     learnt_from = set(experiment.split["training"])
     group_shares(
         [study for study in source.studies if study.id in learnt_from], recipe.sampling.groups
@@ -104,87 +116,64 @@ def run_experiment(
     patient_of = {study.id: study.patient for study in source.studies}
     patients = {side: {id: patient_of[id] for id in ids} for side, ids in experiment.split.items()}
     labels_of_pool = open_labels(recipe, wanted, pseudo, patients)
+    begun = there if there is not None and there.is_begun() else None
     experiment = replace(
         experiment,
-        start=_given(recipe, wanted, start, None if there is None else there.start, root),
+        start=_given(recipe, wanted, start, None if begun is None else begun.start, root),
+        pseudo=None if begun is None else begun.pseudo,
     )
-    if there is not None and there.split != experiment.split:
+    if begun is not None and begun.split != experiment.split:
         raise CheckpointError(
             "folder was trained on other studies",
             file=root / DATA,
             field="split",
             got=_counts(experiment.split),
-            expected=_counts(there.split),
+            expected=_counts(begun.split),
             hint="resume with the studies it was started with",
         )
     make_folder(root)
     # If nothing is new, another process may be training another run here, and writing.
-    if there is None or (there.recipe, there.start) != (recipe, experiment.start):
+    if begun is None and there != experiment:
+        with at_work(root, alone=True):
+            remove_leftovers(root)
+            experiment.write()
+    elif begun is not None and (begun.recipe, begun.start) != (recipe, experiment.start):
         remove_leftovers(root)
         experiment.write()
+    with at_work(root, alone=False):
+        return _train_all(experiment, wanted, source, labels_of_pool, patients, jobs, watch, tell)
+
+
+def _train_all(
+    experiment: Experiment,
+    wanted: list[str],
+    source: Cohort | Cache,
+    labels: PseudoLabels | Cache | None,
+    patients: Patients,
+    jobs: int | None,
+    watch: Watch,
+    tell: Tell,
+) -> Experiment:
+    """Prepare what is not, and train the ``wanted`` runs; the experiment with its pseudo-labels."""
+    recipe, root = experiment.recipe, experiment.folder
     cache = (
         source
         if isinstance(source, Cache)
         else build_cache(source, recipe.data.preparation(), experiment.cache, jobs)
     )
     pool = None
-    if labels_of_pool is not None:
-        pool = build_pool(recipe, labels_of_pool, cache, patients, root, jobs)
+    if labels is not None:
+        pool = build_pool(recipe, labels, cache, patients, root, jobs)
         check_same(experiment.pseudo, pool.facts, root / DATA)
         if experiment.pseudo != pool.facts:
             experiment = replace(experiment, pseudo=pool.facts)
             experiment.write()
+    if wanted:
+        for text in look_at(recipe, cache, experiment.split):
+            tell(text)
     for name in wanted:
         _train(experiment, name, cache, pool, watch)
     return experiment
-
-
-def _claim(root: Path, recipe: Recipe, resume: bool) -> Experiment | None:
-    """The experiment that ``root`` holds, or None if it is free; two are never mixed in one folder."""
-    # A start that was killed before the recipe was down has left its plan at most.
-    plan = {DATA} if resume else set()
-    if not root.exists() or (
-        root.is_dir()
-        and all(path.name in plan or ".partial." in path.name for path in root.iterdir())
-    ):
-        return None
-    if not resume:
-        raise OutputError(
-            "output exists",
-            file=root,
-            expected="a new folder",
-            hint="continue with --resume, or choose another",
-        )
-    experiment = Experiment.open(root)
-    known = recipe.model_copy(
-        update={
-            "runs": {
-                name: run for name, run in recipe.runs.items() if name in experiment.recipe.runs
-            }
-        }
-    )
-    differing = _first_difference(
-        experiment.recipe.model_dump(mode="json", exclude=WORDS),
-        known.model_dump(mode="json", exclude=WORDS),
-    )
-    if differing:
-        raise CheckpointError(
-            "folder holds another recipe",
-            file=root / RECIPE,
-            field=differing,
-            hint="resume with the recipe it was started with",
-        )
-    return experiment
-
-
-def _first_difference(there: Any, here: Any, path: str = "") -> str | None:
-    if isinstance(there, dict) and isinstance(here, dict):
-        for key in [*there, *(k for k in here if k not in there)]:
-            found = _first_difference(there.get(key), here.get(key), f"{path}.{key}".lstrip("."))
-            if found:
-                return found
-        return None
-    return None if there == here else path
 
 
 def _wanted(recipe: Recipe, only: tuple[str, ...], there: Experiment | None) -> list[str]:
@@ -346,6 +335,7 @@ def _train(
 ) -> None:
     """Train one run to its end and write its summary, which says that it is finished."""
     recipe, run = experiment.recipe, experiment.recipe.runs[name]
+    watch(name, run.training.steps, Progress())
     torch.manual_seed(run.seed)
     method = build_method(recipe, name, experiment.load_network)
     if run.start is not None:
@@ -371,19 +361,20 @@ def _train(
         if run.training.statistics
         else None
     )
-    folder = experiment.folder / name
-    summary = train_run(
-        method,
-        sampler,
-        list(validation),
-        run.training,
-        run.outputs,
-        channels,
-        folder,
-        step,
-        kept,
-        plain,
-    )
+    folder = make_folder(experiment.folder / name)
+    with at_work(folder, alone=True):
+        summary = train_run(
+            method,
+            sampler,
+            list(validation),
+            run.training,
+            run.outputs,
+            channels,
+            folder,
+            step,
+            kept,
+            plain,
+        )
     shape = (1, len(channels), *recipe.sampling.patch)
     summary |= {
         "parameters": count_parameters(method.student),

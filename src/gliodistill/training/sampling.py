@@ -19,6 +19,7 @@ from gliodistill.errors import StudyError
 from gliodistill.preparation.cache import Cache, CachedStudy
 from gliodistill.preparation.prepared import UNKNOWN, regions_of
 from gliodistill.preparation.quantise import dequantise
+from gliodistill.progress import track
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.study import StudyRecord
 from gliodistill.training.augmentation import (
@@ -162,7 +163,9 @@ class PatchSampler:
         self._truths = [study.truth() for study in self.studies]
         self._foreground = [
             _foreground(study, truth)
-            for study, truth in zip(self.studies, self._truths, strict=True)
+            for study, truth in track(
+                list(zip(self.studies, self._truths, strict=True)), "finding tumours"
+            )
         ]
         self._inside = [
             _sampled(study, truth & UNKNOWN == 0) if study.partial else None

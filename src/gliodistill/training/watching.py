@@ -1,52 +1,29 @@
-"""Watching a training: a bar on a terminal, a line now and then elsewhere."""
+"""Watching a training: how far each run is, its loss and its best validation Dice."""
 
-import sys
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from gliodistill.progress import EVERY, showing
 from gliodistill.training.loop import Progress
 from gliodistill.training.recipe import Recipe
 from gliodistill.training.running import Watch
 
 
 @contextmanager
-def watcher(recipe: Recipe) -> Iterator[Watch]:
-    """A function to give to ``run_experiment``: draws one bar a run on a terminal, else writes
-    nothing.
+def watcher(recipe: Recipe, every: float = EVERY) -> Iterator[Watch]:
+    """A function to give to ``run_experiment``: one bar a run on a terminal, else a line each
+    ``every`` seconds (:mod:`gliodistill.progress`).
     """
-    if not sys.stderr.isatty():
-        yield lambda run, steps, progress: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as Bars
-
-    columns = (
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Bars(*columns, console=Console(stderr=True)) as bars:
-        tasks = {
-            name: bars.add_task(name, total=run.training.steps, note="", start=False)
-            for name, run in recipe.runs.items()
-        }
-        started: set[str] = set()
+    tasks: dict[str, int | None] = {
+        f"training {name}": run.training.steps for name, run in recipe.runs.items()
+    }
+    with showing(tasks, every, keep=True) as update:
 
         def watch(run: str, steps: int, progress: Progress) -> None:
-            if run not in started:
-                started.add(run)
-                bars.start_task(tasks[run])
-            best = f", best Dice {progress.best:.3f}" if progress.best >= 0 else ""
-            bars.update(tasks[run], completed=progress.step, note=f"loss {progress.loss:.3f}{best}")
+            notes = [] if math.isnan(progress.loss) else [f"loss {progress.loss:.3f}"]
+            if progress.best >= 0:
+                notes.append(f"best Dice {progress.best:.3f}")
+            update(f"training {run}", progress.step, ", ".join(notes))
 
         yield watch
