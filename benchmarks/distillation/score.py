@@ -3,17 +3,18 @@
 import dataclasses
 import hashlib
 import json
-import shutil
 import sys
 from itertools import combinations
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from gliodistill.evaluation.evaluate import evaluate
 from gliodistill.evaluation.scores import Scores
-from gliodistill.files import write_text
+from gliodistill.files import make_folder, remove_folder, write_text
 from gliodistill.inference.batch import segment_studies
 from gliodistill.inference.predictor import Predictor
+from gliodistill.models.package import DESCRIPTION
 from gliodistill.studies.cohort import Cohort, open_cohort
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.sequence import Sequence
@@ -81,15 +82,13 @@ def score_run(
         predictor.package = dataclasses.replace(predictor.package, spec=spec)
     studies = open_cohort(cohort).labelled()
     for kind, subset, chosen in todo:
-        out = scratch / "segmentations" / run / subset
-        shutil.rmtree(out, ignore_errors=True)
         those = studies if chosen is None else studies.select(chosen)
-        report = segment_studies(_only(those, subset).studies, predictor, out)
-        result = evaluate(out, cohort, subset=True, jobs=1)
+        with TemporaryDirectory(dir=make_folder(scratch), prefix="segmentations-") as out:
+            report = segment_studies(_only(those, subset).studies, predictor, out)
+            result = evaluate(out, cohort, subset=True, jobs=1)
         for line in (*report.failed.values(), *result.failed.values()):
             raise SystemExit(f"{run}: {line}")
         found[kind][subset], found["rules"] = scores_of(result), result.rules.text
-        shutil.rmtree(out)
         write_text(kept, json.dumps(found))
     print(f"scored {run}", file=sys.stderr, flush=True)
     return found
@@ -100,7 +99,8 @@ def model_of(experiment: Experiment, run: str, scratch: Path) -> Path:
     model, mark = scratch / "models" / run, scratch / "models" / f"{run}.sha256"
     weights = experiment.summary(run)["weights_sha256"]
     if not (model.exists() and mark.exists() and mark.read_text() == weights):
-        shutil.rmtree(model, ignore_errors=True)
+        if model.exists():
+            remove_folder(model, DESCRIPTION)
         model.parent.mkdir(parents=True, exist_ok=True)
         package_run(experiment.folder / run, model)
         mark.write_text(weights)

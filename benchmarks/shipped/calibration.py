@@ -2,9 +2,9 @@
 sequences, no clean-up rule.
 """
 
-import shutil
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -63,19 +63,12 @@ def table(found: dict[str, Any]) -> str:
 def _of_fold(fold: Path, data: Path) -> dict[str, Any]:
     experiment = Experiment.open(fold)
     cohort = open_cohort(data).labelled().select(sorted(experiment.split["validation"]))
-    out = fold / "segmentations" / "probabilities"
-    shutil.rmtree(out, ignore_errors=True)
-    report = segment_studies(
-        cohort.studies,
-        Predictor(model_of(experiment, "student", fold), threads=1),
-        out,
-        probability=True,
-        jobs=1,
-    )
-    result = evaluate(out, data, subset=True, jobs=1, probabilities=out)
+    predictor = Predictor(model_of(experiment, "student", fold), threads=1)
+    with TemporaryDirectory(dir=fold, prefix="segmentations-") as out:
+        report = segment_studies(cohort.studies, predictor, out, probability=True, jobs=1)
+        result = evaluate(out, data, subset=True, jobs=1, probabilities=out)
     for line in (*report.failed.values(), *result.failed.values()):
         raise SystemExit(f"{fold.name}: {line}")
-    shutil.rmtree(out)
     assert result.calibration is not None  # probabilities were given
     rows = [values for _, values in sorted(result.studies.items())]
     sums = {

@@ -40,7 +40,8 @@ from held_out import look
 from report import write_report
 from score import score_run
 
-from gliodistill.files import write_text
+from gliodistill.files import remove_folder, write_text
+from gliodistill.models.package import DESCRIPTION
 from gliodistill.models.quality import QualityRow, fit_quality
 from gliodistill.preparation.cache import Cache, build_cache, is_cache
 from gliodistill.preparation.prepared import regions_of
@@ -194,7 +195,8 @@ def ship(work: Path, tables: Path) -> None:
         word for rule in chosen["rules"] if not rule.endswith("=0") for word in ("--clean-up", rule)
     ]
     made = work / "model"
-    shutil.rmtree(made, ignore_errors=True)
+    if made.exists():
+        remove_folder(made, DESCRIPTION)
     words = [
         "export",
         str(work / "final" / "student"),
@@ -211,7 +213,8 @@ def ship(work: Path, tables: Path) -> None:
         sorted(os.sched_getaffinity(0)),
         2,
     )
-    shutil.rmtree(SHIPPED, ignore_errors=True)
+    if SHIPPED.exists():
+        remove_folder(SHIPPED, DESCRIPTION)
     shutil.copytree(made, SHIPPED)
 
 

@@ -3,6 +3,20 @@
 from os import PathLike
 
 
+def printable(text: str) -> str:
+    """``text`` with every character that does not print (control characters, lone surrogates, marks
+    that turn the direction of writing) as an escape of Python's; line breaks stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter
+        if letter.isprintable() or letter == "\n"
+        else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
+
+
 class GliodistillError(Exception):
     """A problem the user can act on.
 
@@ -49,7 +63,7 @@ class GliodistillError(Exception):
             line += f" ({', '.join(details)})"
         if self.hint:
             line += f"; {self.hint}"
-        return " ".join(line.split())
+        return printable(" ".join(line.split()))
 
     def as_dict(self) -> dict[str, str | None]:
         """The parts as strings, for ``--json``."""

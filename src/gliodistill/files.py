@@ -1,16 +1,25 @@
-"""Writing that is whole or absent: temporary file beside the target, fsync, replace, fsync of the
-folder.
+"""Writing that is whole or absent, and removing only what is ours.
+
+Writing: a temporary name beside the target, fsync, replace, fsync of the folder. The temporary name
+``.<token>.partial.<name>`` belongs to whoever holds the lock ``.<token>.partial``; without a holder
+it is a leftover of a process that was killed.
 """
 
+import errno
 import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 
 from gliodistill.errors import OutputError
+from gliodistill.locks import SUFFIX, lock
+
+_HINT = "check the folder, its permissions and free space"
+_MARK = f".{'[0-9a-f]' * 8}.partial"
 
 
 def _fsync(path: Path) -> None:
@@ -28,11 +37,33 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(
-            "cannot write",
-            file=path,
-            got=error.strerror or error,
-            hint="check the folder, its permissions and free space",
+            "cannot write", file=path, got=error.strerror or error, hint=_HINT
         ) from error
+
+
+@contextmanager
+def _temporary(target: Path) -> Iterator[Path]:
+    """A name beside ``target`` that is this process's own while it lives; what is left under it at
+    the end is removed.
+    """
+    token = secrets.token_hex(4)
+    temporary = target.with_name(f".{token}.partial.{target.name}")
+    with lock(target.with_name(f".{token}.partial"), target):
+        try:
+            yield temporary
+        finally:
+            _clear(temporary)
+
+
+def _clear(path: Path) -> None:
+    """Remove a temporary file or folder. What cannot be removed (its parent is a file, the disk is
+    gone) must not hide why.
+    """
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -45,17 +76,11 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         OutputError: the folder is missing, not writable, or the disk is full.
     """
     target = Path(path)
-    temporary = target.with_name(f".{secrets.token_hex(4)}.partial.{target.name}")
-    try:
-        with writing(target):
-            yield temporary
-            _fsync(temporary)
-            temporary.replace(target)
-            _fsync(target.parent)
-    finally:
-        # What cannot be removed (its parent is a file, the disk is gone) must not hide why.
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with writing(target), _temporary(target) as temporary:
+        yield temporary
+        _fsync(temporary)
+        temporary.replace(target)
+        _fsync(target.parent)
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
@@ -69,14 +94,134 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Remove what a process that was killed left half-written in ``folder`` (not below it)."""
-    for left in Path(folder).glob(".????????.partial.*"):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                left.unlink()
+def check_writable(
+    folder: str | os.PathLike[str], named: str | os.PathLike[str] | None = None
+) -> None:
+    """Try, before long work, whether ``folder`` (or the nearest one above it that exists) can be
+    written.
+
+    Args:
+        folder: that shall be written.
+        named: what the message is about, if it is not ``folder``.
+
+    Raises:
+        OutputError: a file is in the way, no permission, a read-only disk.
+    """
+    nearest = Path(folder)
+    while not nearest.exists() and nearest.parent != nearest:
+        nearest = nearest.parent
+    with writing(folder if named is None else named):
+        if not nearest.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        probe = nearest / f".{secrets.token_hex(4)}.partial"
+        probe.touch(exist_ok=False)
+        probe.unlink()
+
+
+def check_free(path: str | os.PathLike[str]) -> None:
+    """Whether a new folder can be written at ``path``; for before the work that fills it. What
+    killed processes left beside it on the way to it is removed.
+
+    Raises:
+        OutputError: ``path`` exists and is not an empty folder, or cannot be written.
+    """
+    target = Path(path)
+    _check_absent(target)
+    check_writable(target.parent, target)
+    remove_leftovers(target.parent, target.name)
+
+
+def _check_absent(target: Path) -> None:
+    if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
+        raise OutputError(
+            "output exists",
+            file=target,
+            expected="a new or empty folder",
+            hint="choose another or remove it",
+        )
+
+
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Whether a file can be written at ``path``; for before the work. One that is there may be
+    replaced.
+
+    Raises:
+        OutputError: ``path`` is a folder, its own is missing or cannot be written.
+    """
+    target = Path(path)
+    if target.is_dir() or not target.parent.is_dir():
+        raise OutputError(
+            "cannot write",
+            file=target,
+            got="a folder" if target.is_dir() else "no such folder",
+            expected="a file name in a folder that exists",
+        )
+    check_writable(target.parent, target)
+    remove_leftovers(target.parent, target.name)
+
+
+def remove_leftovers(folder: str | os.PathLike[str], name: str | None = None) -> None:
+    """Remove what processes that were killed left half-written in ``folder`` (not below it), under
+    any name or on the way to ``name``. What a living process writes stays.
+    """
+    root = Path(folder)
+    for mark in root.glob(_MARK):
+        left = list(root.glob(f"{mark.name}.*"))
+        if name is None or any(path.name == f"{mark.name}.{name}" for path in left):
+            with suppress(OutputError), lock(mark, root) as dead:
+                for path in left if dead else ():
+                    _clear(path)
+    for path in root.glob(f"{_MARK}.*"):
+        mark_name, _, target = path.name[1:].partition(".partial.")
+        if name in (None, target) and not (root / f".{mark_name}.partial").exists():
+            _clear(path)
+    for idle in root.glob(f".*{SUFFIX}") if name is None else ():
+        with suppress(OutputError), lock(idle, root):
+            pass
+
+
+def contents(folder: str | os.PathLike[str]) -> list[Path]:
+    """What ``folder`` holds, sorted, without locks and what is half-written."""
+    return sorted(
+        path
+        for path in Path(folder).iterdir()
+        if not path.name.endswith(SUFFIX) and not fnmatch(path.name, f"{_MARK}*")
+    )
+
+
+def is_ours(folder: Path, marker: str, names: Collection[str] | None = None) -> bool:
+    """Whether ``folder`` is one that this program made: a folder, no link, with the file ``marker``
+    and, where ``names`` are given, nothing but these files.
+    """
+    if folder.is_symlink() or not (folder / marker).is_file():
+        return False
+    return names is None or all(
+        entry.name in names and entry.is_file() and not entry.is_symlink()
+        for entry in folder.iterdir()
+    )
+
+
+def remove_folder(
+    folder: str | os.PathLike[str], marker: str, names: Collection[str] | None = None
+) -> None:
+    """Remove a folder that this program made (:func:`is_ours`); the only way in which folders are
+    removed. It is gone at once or not at all.
+
+    Raises:
+        OutputError: it is not ours, a link, named by way of ``..``, or this process works in it.
+    """
+    target = Path(folder)
+    here = Path(os.path.realpath(os.curdir))
+    real = Path(os.path.realpath(target))
+    if target.name in ("", "..") or here.is_relative_to(real) or not is_ours(target, marker, names):
+        raise OutputError(
+            "will not remove what gliodistill did not make",
+            file=target,
+            expected=f"a folder with {marker}" + (" and nothing strange" if names else ""),
+            hint="look into it, and move or remove it yourself",
+        )
+    with writing(target), _temporary(target) as temporary:
+        target.rename(temporary)
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
@@ -91,33 +236,37 @@ def write_text(path: str | os.PathLike[str], content: str) -> None:
 
 
 @contextmanager
-def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_folder(
+    path: str | os.PathLike[str], replaces: Collection[str] | None = None
+) -> Iterator[Path]:
     """Yield a temporary folder; on success it becomes ``path``, on any failure it is removed.
+
+    Args:
+        path: of the folder.
+        replaces: names of files, the first of which marks a folder as ours: such a folder at
+            ``path`` is replaced once the new one is complete.
 
     Raises:
         OutputError: ``path`` exists and is not an empty folder, or cannot be written.
     """
     target = Path(path)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise OutputError(
-            "output exists",
-            file=target,
-            expected="a new or empty folder",
-            hint="choose another or remove it",
-        )
-    temporary = target.with_name(f".{secrets.token_hex(4)}.partial.{target.name}")
-    try:
-        with writing(target):
-            temporary.mkdir(parents=True)
+    marker = next(iter(replaces)) if replaces else None
+    old = marker is not None and is_ours(target, marker, replaces)
+    if not old:
+        _check_absent(target)
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _temporary(target) as temporary:
+            temporary.mkdir()
             yield temporary
-            for path in [*temporary.rglob("*"), temporary]:
-                _fsync(path)
-            if target.exists():
+            for inner in [*temporary.rglob("*"), temporary]:
+                _fsync(inner)
+            if old and marker is not None:
+                remove_folder(target, marker, replaces)
+            elif target.exists():
                 target.rmdir()
             temporary.replace(target)
             _fsync(target.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

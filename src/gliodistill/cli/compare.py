@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gliodistill.cli.output import Json, emit, table
-from gliodistill.errors import EvaluationError, OutputError
+from gliodistill.errors import EvaluationError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,15 +83,10 @@ def compare(
     """
     from gliodistill.evaluation.comparison import DEFAULT_METRICS
     from gliodistill.evaluation.comparison import compare as judge
+    from gliodistill.files import check_file
 
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise OutputError(
-            "cannot write",
-            file=out,
-            field="--output",
-            got="a folder" if out.is_dir() else "no such folder",
-            expected="a file name",
-        )
+    if out is not None:
+        check_file(out)
     wanted = tuple(dict.fromkeys(metrics or DEFAULT_METRICS))
     files = [_named(word) for word in models]
     comparison = judge(

@@ -126,13 +126,15 @@ def evaluate(
     """
     from gliodistill.evaluation.evaluate import match_pairs, score_pairs
     from gliodistill.evaluation.rules import get_rules
-    from gliodistill.files import make_folder, write_text
+    from gliodistill.files import check_file, make_folder, write_text
     from gliodistill.reports.evaluation import write_evaluation_report
 
     rule_set = get_rules(rules, task, tolerance)
     with nullcontext() if out is None else nothing_left(out):
         if out is not None:
             make_folder(out)  # before the work, which may be long
+            for name in (SCORES, TABLE, REPORT):
+                check_file(out / name)
         pairs = match_pairs(
             predictions,
             truth,

@@ -2,8 +2,6 @@
 codes.
 """
 
-import json
-import os
 import signal
 import sys
 from typing import Annotated
@@ -22,8 +20,9 @@ from gliodistill.cli import (
     recipes,
     use,
 )
-from gliodistill.cli.output import error_as_dict
-from gliodistill.errors import GliodistillError
+from gliodistill.cli.output import error_as_dict, json_line, say_error
+from gliodistill.cli.streams import is_closed_pipe, tolerant
+from gliodistill.errors import GliodistillError, OutputError
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 128 + signal.SIGINT
 """Exit codes; 0 is success."""
@@ -68,7 +67,8 @@ def run(arguments: list[str] | None = None) -> int:
     """Run the program.
 
     A problem is one line on standard error, never a traceback (unless asked); with ``--json`` it is
-    one JSON document on standard output besides.
+    one JSON document on standard output besides. Standard output or error that is closed or full
+    stops no work; what could not be written there makes the exit code 1.
 
     Args:
         arguments: instead of those of the process.
@@ -77,20 +77,22 @@ def run(arguments: list[str] | None = None) -> int:
         the exit code: 0 done, 1 failed, 2 a command line that is not understood, 130 interrupted.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(
-            stream, "reconfigure"
-        ):  # a file name or a terminal outside UTF-8 must not end a run
-            stream.reconfigure(errors="backslashreplace")
+    with tolerant() as out:
+        code = _run(given)
+        out.flush()
+        if out.refused is None:
+            return code
+        if not is_closed_pipe(out.refused):
+            say_error(OutputError("cannot write", file="standard output", got=out.refused.strerror))
+        return code or FAILED
+
+
+def _run(given: list[str]) -> int:
     try:
         code = app(args=given, prog_name="gliodistill", standalone_mode=False)
         if code == INTERRUPTED:  # how newer versions of Typer tell of Ctrl-C; older ones abort
             raise KeyboardInterrupt
-        sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     except (KeyboardInterrupt, typer.Abort):
         return _say(GliodistillError("interrupted"), given, INTERRUPTED)
     except Exception as error:
@@ -105,8 +107,8 @@ def run(arguments: list[str] | None = None) -> int:
 
 def _say(error: GliodistillError, given: list[str], code: int) -> int:
     if "--json" in given:
-        sys.stdout.write(json.dumps({"error": error_as_dict(error)}, ensure_ascii=False) + "\n")
-    sys.stderr.write(f"error: {error}\n")
+        sys.stdout.write(json_line({"error": error_as_dict(error)}) + "\n")
+    say_error(error)
     return code
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gliodistill.errors import GliodistillError
+from gliodistill.errors import GliodistillError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,7 +72,15 @@ def console() -> "Console":
     """Where results go: standard output, as wide as what is said when that is not a terminal."""
     from rich.console import Console
 
-    return Console(
+    class Screen(Console):
+        """Names that come from data reach a terminal without control characters."""
+
+        def print(self, *objects: Any, **options: Any) -> None:
+            super().print(
+                *(printable(one) if isinstance(one, str) else one for one in objects), **options
+            )
+
+    return Screen(
         soft_wrap=True, highlight=False, markup=False, width=None if sys.stdout.isatty() else 10_000
     )
 
@@ -80,9 +88,24 @@ def console() -> "Console":
 def emit(as_json: bool, facts: dict[str, Any], show: Callable[["Console"], None]) -> None:
     """``facts`` as one line of JSON, or ``show`` them to a person."""
     if as_json:
-        typer.echo(json.dumps(facts, ensure_ascii=False))
+        typer.echo(json_line(facts))
     else:
         show(console())
+
+
+def json_line(facts: dict[str, Any]) -> str:
+    """One line of JSON; characters that do not print are escaped as JSON escapes them."""
+    text = json.dumps(facts, ensure_ascii=False)
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(letter: str) -> str:
+    return letter if letter.isprintable() else json.dumps(letter)[1:-1]
+
+
+def say_error(line: object) -> None:
+    """One line on standard error."""
+    typer.echo(f"error: {printable(str(line))}", err=True)
 
 
 def error_as_dict(error: GliodistillError) -> dict[str, str | None]:
@@ -105,7 +128,7 @@ def nothing_left(folder: Path) -> Iterator[None]:
 def report_failures(failed: dict[str, str]) -> None:
     """One line on standard error for each study that failed, and exit code 1 if any did."""
     for id, line in failed.items():
-        typer.echo(f"error: {line if line.startswith(f'{id}: ') else f'{id}: {line}'}", err=True)
+        say_error(line if line.startswith(f"{id}: ") else f"{id}: {line}")
     if failed:
         raise typer.Exit(1)
 
@@ -121,5 +144,5 @@ def table(out: "Console", columns: list[str], rows: list[list[str]]) -> None:
         numbers = all(row[index][:1].isdigit() or row[index] in ("–", "") for row in rows)
         drawn.add_column(column, justify="right" if numbers and index else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*map(Text, row))
+        drawn.add_row(*(Text(printable(cell)) for cell in row))
     out.print(drawn)

@@ -110,10 +110,13 @@ def plan(
     Example: [cyan]gliodistill plan --teacher runs/first/teacher --budget "params<=11%" --budget
     "latency<=1s" -o plan[/cyan]
     """
+    from gliodistill.files import check_free
     from gliodistill.planner.output import write_plan
     from gliodistill.planner.planning import plan_student
 
     sides = None if shape is None else _sides(shape)
+    if out is not None:
+        check_free(out)  # before the work
     made = plan_student(
         teacher,
         budget,

@@ -1,7 +1,5 @@
 """Scores: per-study values under a named rule set, their summary, their JSON and their table."""
 
-import csv
-import io
 import json
 import math
 import statistics
@@ -20,6 +18,7 @@ from gliodistill.errors import EvaluationError
 from gliodistill.evaluation.calibration import BINS, Bin
 from gliodistill.evaluation.rules import RULES, Region, Rules, get_rules
 from gliodistill.files import write_text
+from gliodistill.tables import csv_text
 
 SCHEMA = 2
 """Version of the JSON written by :meth:`Scores.to_json`."""
@@ -155,22 +154,13 @@ class Scores:
         """A table for a spreadsheet: a row for each study and region, and one for each study that
         failed, with its reason.
         """
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["study", "region", *self.rules.metrics, "failed"])
+        rows: list[list[object]] = [["study", "region", *self.rules.metrics, "failed"]]
         for study in sorted({*self.studies, *self.failed}):
             for region, values in self.studies.get(study, {}).items():
-                writer.writerow(
-                    [
-                        study,
-                        region,
-                        *("" if values[m] is None else values[m] for m in self.rules.metrics),
-                        "",
-                    ]
-                )
+                rows.append([study, region, *(values[m] for m in self.rules.metrics), ""])
             if study in self.failed:
-                writer.writerow([study, "", *("" for _ in self.rules.metrics), self.failed[study]])
-        return table.getvalue()
+                rows.append([study, "", *("" for _ in self.rules.metrics), self.failed[study]])
+        return csv_text(rows)
 
     @classmethod
     def from_json(cls, text: str, *, file: str | PathLike[str] | None = None) -> "Scores":

@@ -10,6 +10,7 @@ import numpy as np
 
 from gliodistill.errors import EvaluationError
 from gliodistill.studies.sequence import Sequence as MriSequence
+from gliodistill.tables import read_cell
 
 NOT_GIVEN = "not given"
 MOST_GROUPS = 12
@@ -119,7 +120,7 @@ def read_strata(path: str | PathLike[str], ids: Collection[str]) -> list[Strata]
             got=", ".join(columns) or "nothing",
             expected="columns id and one more",
         )
-    named = [(row["id"] or "").strip() for row in rows]
+    named = [read_cell((row["id"] or "").strip()) for row in rows]
     twice = sorted({id for id in named if named.count(id) > 1})
     if twice:
         raise EvaluationError(
@@ -138,7 +139,7 @@ def read_strata(path: str | PathLike[str], ids: Collection[str]) -> list[Strata]
             expected=", ".join(sorted(ids)[:3]),
         )
     cells = {
-        column: [(row[column] or "").strip() for row in rows]
+        column: [read_cell((row[column] or "").strip()) for row in rows]
         for column in columns
         if column != "id"
     }

@@ -1,24 +1,26 @@
 """Many studies, a few at work at once; a bad one does not stop the rest."""
 
-import csv
-import io
 import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gliodistill.errors import GliodistillError, OutputError, StudyError
-from gliodistill.files import remove_leftovers, write_text
+from gliodistill.files import check_writable, make_folder, remove_leftovers, write_text
 from gliodistill.inference.predictor import Predictor
+from gliodistill.locks import Busy, lock_name
 from gliodistill.models.spec import find_convention
 from gliodistill.progress import track
+from gliodistill.studies.ids import check_id, check_names
 from gliodistill.studies.labels import REGIONS, LabelConvention
 from gliodistill.studies.study import Study, StudyRecord
+from gliodistill.tables import csv_text
 
 JOBS = 2
 """Studies at work at once: while the network has one, another is read, prepared or written. More
@@ -26,6 +28,7 @@ only cost memory.
 """
 
 VOLUMES = "volumes.csv"
+_HEADER = ["id", *(f"{region}_ml" for region in REGIONS), "model", "sha256"]
 
 
 @dataclass
@@ -99,8 +102,34 @@ class Batch:
             else None
         )
 
-    def segment(self, record: StudyRecord) -> dict[str, Any]:
-        """Read, prepare, segment and write one study; its summary, which is written last."""
+    def segment(
+        self, record: StudyRecord, resume: bool, wait: bool = False
+    ) -> dict[str, Any] | None:
+        """Read, prepare, segment and write one study; its summary, which is written last. None if
+        another process has just finished it and ``resume`` is set.
+
+        Raises:
+            Busy: another process is at work on it, and ``wait`` is not set.
+        """
+        with lock_name(self.folder / record.id, wait=wait):
+            if resume and self.summary(record.id) is not None:
+                return None
+            if not resume:
+                self.check_absent([record])
+            return self._segment(record)
+
+    def check_absent(self, records: list[StudyRecord]) -> None:
+        """Raise OutputError if there are results of any of ``records``."""
+        existing = [r.id for r in records if any(path.exists() for path in self.files(r.id))]
+        if existing:
+            raise OutputError(
+                "results exist",
+                file=next(path for path in self.files(existing[0]) if path.exists()),
+                got=f"{len(existing)} of {len(records)}",
+                hint="resume to keep what is finished, or choose another folder",
+            )
+
+    def _segment(self, record: StudyRecord) -> dict[str, Any]:
         image, summary, probabilities = self.files(record.id)
         began = time.perf_counter()
         study = record.load_brain()
@@ -113,12 +142,13 @@ class Batch:
                 prepared, labels=self.convention, probability=self.probability
             )
         restored = time.perf_counter()
-        summary.unlink(missing_ok=True)  # of another model: it must not vouch for the new labels
+        # Those of another model must not vouch for the new labels, nor lie beside them.
+        summary.unlink(missing_ok=True)
         answer.save(image)
         if self.probability:
             answer.save_probabilities(probabilities)
         else:
-            probabilities.unlink(missing_ok=True)  # of another model
+            probabilities.unlink(missing_ok=True)
         values = answer.summary()
         seconds = {
             "read": read - began,
@@ -142,13 +172,14 @@ def segment_studies(
     jobs: int = JOBS,
 ) -> BatchReport:
     """Write ``<id>.nii.gz`` and ``<id>.json`` (volumes, seconds, model) into ``out`` for every
-    study, and ``volumes.csv`` of all.
+    study, and ``volumes.csv`` of all that the folder holds.
 
     The JSON file is written last: where it is, the study is finished. While the network works on
-    one study, the next is read and prepared and the last is written.
+    one study, the next is read and prepared and the last is written. Several processes may work
+    into one folder: each study is one's.
 
     Args:
-        records: the studies; ids must be unique and fit to be file names.
+        records: the studies.
         predictor: the model.
         out: folder; made if need be.
         labels: convention of the output; None = that of the model's training truth.
@@ -161,8 +192,8 @@ def segment_studies(
         What became of each study; callers exit non-zero unless ``ok``.
 
     Raises:
-        StudyError: two studies of one id, or an id that is not a file name.
-        OutputError: results exist and ``resume`` is not set, or ``out`` cannot be made.
+        StudyError: two studies of one id, or whose files would have one name.
+        OutputError: results exist and ``resume`` is not set, or ``out`` cannot be written.
     """
     convention = predictor.package.convention if labels is None else find_convention(labels)
     batch, todo, report = (
@@ -171,79 +202,125 @@ def segment_studies(
         BatchReport(),
     )
     check_ids(todo)
-    try:
-        batch.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            "cannot make the folder", file=out, got=error.strerror, hint="choose another"
-        ) from error
-    finished: dict[str, dict[str, Any]] = {}
+    make_folder(batch.folder)
+    check_writable(batch.folder)
+    _check_outputs(batch, todo)
     if resume:
         remove_leftovers(batch.folder)
-        finished = {
-            record.id: values for record in todo if (values := batch.summary(record.id)) is not None
-        }
-        report.skipped = list(finished)
-    elif existing := [
-        record.id for record in todo if any(path.exists() for path in batch.files(record.id))
-    ]:
-        hint = "resume to keep what is finished, or choose another folder"
-        raise OutputError(
-            "results exist",
-            file=batch.files(existing[0])[0],
-            got=f"{len(existing)} of {len(todo)}",
-            hint=hint,
-        )
-    left = [record for record in todo if record.id not in finished]
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        working = {pool.submit(batch.segment, record): record.id for record in left}
-        try:
-            for work in track(as_completed(working), "segmenting studies", total=len(working)):
-                try:
-                    report.done[working[work]] = work.result()
-                except GliodistillError as error:
-                    report.failed[working[work]] = error
-                except (
-                    Exception
-                ) as error:  # a night of work must not end at one study nobody foresaw
-                    text = f"{type(error).__name__}: {error}"
-                    report.failed[working[work]] = GliodistillError(
-                        "unforeseen failure", file=working[work], got=text
-                    )
-        finally:
-            pool.shutdown(cancel_futures=True)
-    known = finished | report.done
+        report.skipped = [record.id for record in todo if batch.summary(record.id) is not None]
+    else:
+        batch.check_absent(todo)
+    left = [record for record in todo if record.id not in set(report.skipped)]
+    try:
+        elsewhere = _segment_all(batch, left, resume, jobs, report)
+        for record in elsewhere:  # what another process was at work on, once it has ended
+            _note(report, record.id, partial(batch.segment, record, resume, wait=True))
+    finally:
+        write_volumes(batch.folder)
     report.done = {record.id: report.done[record.id] for record in left if record.id in report.done}
-    _write_volumes(
-        batch.folder / VOLUMES, [known[record.id] for record in todo if record.id in known]
-    )
     return report
 
 
-def _write_volumes(path: Path, summaries: list[dict[str, Any]]) -> None:
-    """The cohort as one table; a new folder in which nothing was segmented stays empty."""
-    if not summaries and not path.exists():
-        return
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["id", *(f"{region}_ml" for region in REGIONS), "model", "sha256"])
-    for values in summaries:
-        rows.writerow(
-            [
-                values["id"],
-                *(values["volumes_ml"][region] for region in REGIONS),
-                values["model"]["name"],
-                values["model"]["sha256"],
-            ]
+def _segment_all(
+    batch: Batch, left: list[StudyRecord], resume: bool, jobs: int, report: BatchReport
+) -> list[StudyRecord]:
+    """Segment, a few at a time; the studies that another process is at work on."""
+    elsewhere = []
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        working = {pool.submit(batch.segment, record, resume): record for record in left}
+        try:
+            for work in track(as_completed(working), "segmenting studies", total=len(working)):
+                try:
+                    _note(report, working[work].id, work.result)
+                except Busy:
+                    elsewhere.append(working[work])
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return elsewhere
+
+
+def _note(report: BatchReport, id: str, work: Callable[[], dict[str, Any] | None]) -> None:
+    """Do ``work`` and note what became of it."""
+    try:
+        values = work()
+    except Busy:
+        raise
+    except GliodistillError as error:
+        report.failed[id] = error
+    except Exception as error:  # a night of work must not end at one study nobody foresaw
+        text = f"{type(error).__name__}: {error}"
+        report.failed[id] = GliodistillError("unforeseen failure", file=id, got=text)
+    else:
+        if values is None:
+            report.skipped.append(id)
+        else:
+            report.done[id] = values
+
+
+def _check_outputs(batch: Batch, records: list[StudyRecord]) -> None:
+    """Refuse studies whose files would be those of each other, of studies finished before, or
+    ``volumes.csv``.
+    """
+    ids = dict.fromkeys((*(record.id for record in records), *finished_in(batch.folder)))
+    outputs = {id: [path.name for path in batch.files(id)] for id in ids}
+    check_names(outputs, [VOLUMES], batch.folder)
+    table = batch.folder / VOLUMES
+    try:
+        first = table.read_bytes().partition(b"\n")[0] if table.exists() else None
+    except OSError:
+        first = b""
+    if first not in (None, ",".join(_HEADER).encode()):
+        raise OutputError(
+            "another file of our table's name",
+            file=table,
+            expected=f"none, or a table of {', '.join(_HEADER)}",
+            hint="choose another folder, or rename it",
         )
-    write_text(path, text.getvalue())
+
+
+def finished_in(folder: Path) -> dict[str, dict[str, Any]]:
+    """Id → summary of every study that ``segment`` has finished in ``folder``, in order of id."""
+    found = {}
+    for file in sorted(folder.glob("*.json")):
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+            row = [values["volumes_ml"][region] for region in REGIONS]
+            good = all(isinstance(value, int | float) for value in row) and all(
+                isinstance(values["model"][key], str) for key in ("name", "sha256")
+            )
+            id = check_id(values["id"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, StudyError):
+            continue  # another file, or of a study that is not finished
+        if good and file.name == f"{id}.json" and (folder / f"{id}.nii.gz").is_file():
+            found[id] = values
+    return dict(sorted(found.items()))
+
+
+def write_volumes(folder: Path) -> None:
+    """Write ``volumes.csv``: all studies that are finished in ``folder``, whichever call did them.
+    A folder in which nothing was segmented stays empty.
+    """
+    # One process at a time: who comes last has seen what all others finished.
+    with lock_name(folder / VOLUMES, wait=True):
+        finished = finished_in(folder)
+        if finished or (folder / VOLUMES).exists():
+            rows = [
+                [
+                    id,
+                    *(values["volumes_ml"][region] for region in REGIONS),
+                    values["model"]["name"],
+                    values["model"]["sha256"],
+                ]
+                for id, values in finished.items()
+            ]
+            write_text(folder / VOLUMES, csv_text([_HEADER, *rows]))
 
 
 def check_ids(records: list[StudyRecord]) -> None:
-    """Refuse studies whose outputs would not have a file name of their own.
+    """Refuse two studies of one id (what an id may be, every record has been asked).
 
     Raises:
-        StudyError: two studies of one id, or an id that is not a file name.
+        StudyError: there are two.
     """
     seen: set[str] = set()
     for record in records:
@@ -253,13 +330,6 @@ def check_ids(records: list[StudyRecord]) -> None:
                 field="id",
                 got=record.id,
                 hint="segment them into different folders",
-            )
-        if not record.id or record.id.startswith(".") or any(mark in record.id for mark in "/\\\0"):
-            raise StudyError(
-                "id cannot name a file",
-                field="id",
-                got=repr(record.id),
-                expected="no slash and no leading dot",
             )
         seen.add(record.id)
 

@@ -10,14 +10,13 @@ opens as a cohort.
 | ``<id>/confidence.nii.gz``, ``disagreement.nii.gz`` | · 255; see :class:`Consensus` |
 | ``<id>/study.json`` | agreement, volumes, what made it |
 
-A study's folder is written whole or not at all. The two tables are written last and taken away
-first: a folder that has them is complete.
+A study's folder is written whole or not at all. The two tables are written last, the manifest after
+the other, and taken away first: a folder that has them is complete.
 """
 
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,15 +26,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import GliodistillError, LabelError, OutputError, StudyError
-from gliodistill.files import atomic_folder, make_folder, remove_leftovers, write_text
+from gliodistill.files import (
+    atomic_folder,
+    check_writable,
+    contents,
+    is_ours,
+    make_folder,
+    remove_leftovers,
+    write_text,
+)
 from gliodistill.images.nifti import write_nifti
 from gliodistill.inference.batch import check_ids, read_ahead
 from gliodistill.inference.ensemble import Consensus, Ensemble
 from gliodistill.inference.flips import AXES
+from gliodistill.locks import lock_folder
 from gliodistill.models.package import NOTICE, versions_in_use
 from gliodistill.preparation.likeness import Signature, most_alike, signature_of
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort, open_cohort
+from gliodistill.studies.ids import check_names
 from gliodistill.studies.labels import REGIONS, LabelConvention
 from gliodistill.studies.layouts.manifest import FILE as MANIFEST
 from gliodistill.studies.origin import PHANTOM, PSEUDO_INDEX
@@ -43,6 +52,9 @@ from gliodistill.studies.study import ImageFile, Study, StudyRecord
 
 FORMAT = 1
 INDEX, STUDY, LABELS = PSEUDO_INDEX, "study.json", "labels.nii.gz"
+MAPS = ("confidence", "disagreement", *REGIONS)
+_FILES = (STUDY, LABELS, *(f"{name}.nii.gz" for name in MAPS))
+"""Of a study; the first marks its folder as ours."""
 RULE = (
     "mean probability of WT, TC and ET over models × flips, all members alike; a region where it is"
     " above 0.5, TC only inside WT and ET only inside TC; agreement = mean Dice over all pairs of"
@@ -96,14 +108,32 @@ def write_pseudo_labels(
 
     Raises:
         GliodistillError: an agreement that one member cannot have, or out of range.
-        StudyError: two studies of one id, an id that is not a file name, or an excluded study that
-            cannot be read (it could hide a patient on two sides).
-        OutputError: something is at ``out`` without ``resume``, or it cannot be written.
+        StudyError: two studies of one id, or whose folders would have one name, or an excluded
+            study that cannot be read (it could hide a patient on two sides).
+        OutputError: something is at ``out`` without ``resume``, it cannot be written, or another
+            process is at work on it.
     """
-    folder, pool, cohorts, report = Path(out), list(records), exclude or {}, PseudoReport()
+    folder, pool, cohorts = Path(out), list(records), exclude or {}
     check_ids(pool)
+    check_names({record.id: [record.id] for record in pool}, [INDEX, MANIFEST], folder)
     _check_agreement(agreement, ensemble)
-    _claim(folder, resume)
+    make_folder(folder)
+    check_writable(folder)
+    with lock_folder(folder):
+        _claim(folder, resume)
+        return _label(pool, ensemble, folder, labels, soft, agreement, cohorts)
+
+
+def _label(
+    pool: list[StudyRecord],
+    ensemble: Ensemble,
+    folder: Path,
+    labels: LabelConvention,
+    soft: bool,
+    agreement: float | None,
+    cohorts: Mapping[str, Cohort],
+) -> PseudoReport:
+    report = PseudoReport()
     settings = _settings(ensemble, labels, soft, cohorts)
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     known = {
@@ -123,7 +153,7 @@ def write_pseudo_labels(
     ]
     todo = [r for r in pool if r.id not in report.left_out and r.id not in set(report.skipped)]
     strangers = _signatures(cohorts) if todo else {}
-    for name in (INDEX, MANIFEST):
+    for name in (MANIFEST, INDEX):
         (folder / name).unlink(missing_ok=True)
     for record, reading in track(read_ahead(todo), "labelling studies", total=len(todo)):
         try:
@@ -182,6 +212,8 @@ class PseudoLabels:
             return cls(root, cohort, {"soft": False})
         try:
             facts = json.loads((root / INDEX).read_text())
+            if not (root / MANIFEST).is_file():
+                raise ValueError("it was not finished")
             if facts["format"] != FORMAT:
                 raise StudyError(
                     "pseudo-labels of another format",
@@ -255,14 +287,26 @@ def _check_agreement(agreement: float | None, ensemble: Ensemble) -> None:
 
 
 def _claim(folder: Path, resume: bool) -> None:
-    if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not resume and contents(folder):
         raise OutputError(
             "output exists",
             file=folder,
             expected="a new folder",
             hint="continue with --resume, or choose another",
         )
-    make_folder(folder)
+    ours = {INDEX, MANIFEST} if (folder / INDEX).is_file() else set()
+    strangers = [
+        path.name
+        for path in contents(folder)
+        if path.name not in ours and not is_ours(path, STUDY, _FILES)
+    ]
+    if strangers:
+        raise OutputError(
+            "folder holds something else",
+            file=folder,
+            got=", ".join(strangers[:4]),
+            expected="a new folder, or pseudo-labels to continue",
+        )
     remove_leftovers(folder)
 
 
@@ -342,9 +386,7 @@ def _write_study(
     maps = {"confidence": said.confidence(), "disagreement": said.disagreement()}
     if soft:
         maps |= dict(zip(REGIONS, said.probability, strict=True))
-    if _facts(target):
-        shutil.rmtree(target)
-    with atomic_folder(target) as temporary:
+    with atomic_folder(target, replaces=_FILES) as temporary:
         write_nifti(grid.with_data(labels.from_regions(regions)), temporary / LABELS)
         for name, values in maps.items():
             write_nifti(grid.with_data(_bytes(values)), temporary / f"{name}.nii.gz")
@@ -359,10 +401,10 @@ def _bytes(share: NDArray[np.float32]) -> NDArray[np.uint8]:
 def _facts(folder: Path) -> dict[str, Any]:
     """What a finished study says of itself; empty where there is none."""
     try:
-        facts: dict[str, Any] = json.loads((folder / STUDY).read_text(encoding="utf-8"))
-        return facts
-    except (OSError, ValueError):
+        facts = json.loads((folder / STUDY).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def _write_tables(
@@ -408,11 +450,11 @@ def _write_tables(
         "left_out": report.left_out,
         "failed": {id: str(error) for id, error in report.failed.items()},
     }
+    write_text(folder / INDEX, json.dumps(index, indent=1, ensure_ascii=False) + "\n")
     write_text(
         folder / MANIFEST,
         json.dumps({"labels": codes, "studies": rows}, indent=1, ensure_ascii=False) + "\n",
     )
-    write_text(folder / INDEX, json.dumps(index, indent=1, ensure_ascii=False) + "\n")
 
 
 def _relative(image: ImageFile, folder: Path) -> str:

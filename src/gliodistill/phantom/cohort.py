@@ -15,8 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import GliodistillError
-from gliodistill.files import atomic_folder, write_text
+from gliodistill.files import (
+    atomic_folder,
+    check_writable,
+    make_folder,
+    remove_leftovers,
+    write_text,
+)
 from gliodistill.images.volume import Volume
+from gliodistill.locks import lock_name
 from gliodistill.phantom.anatomy import Anatomy, brain_box, make_anatomy
 from gliodistill.phantom.artefacts import degrade
 from gliodistill.phantom.contrast import CHANNELS, paint
@@ -189,8 +196,9 @@ def write_cohort(
         raise GliodistillError(
             "a cohort needs studies", field="n", got=n, expected="an integer ≥ 1"
         )
-    root = Path(out)
-    root.mkdir(parents=True, exist_ok=True)
+    root = make_folder(out)
+    check_writable(root)
+    remove_leftovers(root)
     folders = [root / case_name(seed, index) for index in range(n)]
     given = None if shapes is None else Path(shapes)
     names = frozenset(file.name for file in find_shapes(given)) if given else frozenset[str]()
@@ -280,6 +288,15 @@ def _is_done(folder: Path, spacing: float, difficulty: float, shapes: frozenset[
 
 
 def _write_one(
+    folder: Path, seed: int, index: int, spacing: float, difficulty: float, shapes: Path | None
+) -> None:
+    """Make one study, unless another process has just made it."""
+    with lock_name(folder, wait=True):
+        if not folder.exists():
+            _make_one(folder, seed, index, spacing, difficulty, shapes)
+
+
+def _make_one(
     folder: Path, seed: int, index: int, spacing: float, difficulty: float, shapes: Path | None
 ) -> None:
     from gliodistill.images import write_nifti

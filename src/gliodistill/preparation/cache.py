@@ -2,13 +2,12 @@
 settings.
 
 ``cache.json`` is written last and taken away first where settings change, so a folder that has it
-is of one piece.
+is of one piece. One process at a time fills a cache; another waits for it.
 """
 
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -19,17 +18,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import CacheError, PackageError, StudyError
-from gliodistill.files import atomic_folder, make_folder, remove_leftovers, sha256, write_text
+from gliodistill.files import (
+    atomic_folder,
+    check_writable,
+    contents,
+    is_ours,
+    make_folder,
+    remove_leftovers,
+    sha256,
+    write_text,
+)
 from gliodistill.images.nifti import read_labels
+from gliodistill.locks import lock_folder
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.preparation.prepared import Prepared
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort
+from gliodistill.studies.ids import check_id, check_names, check_patient
 from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention
 from gliodistill.studies.study import StudyRecord
 
 FORMAT = 1
 _INDEX, _STUDY = "cache.json", "study.json"
+_FILES = (_STUDY, "image.npy", "truth.npy", "soft.npy")
+"""Of a study; the first marks its folder as ours."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +151,8 @@ class Cache:
                     hint="prepare again",
                 )
             convention = None if index["convention"] is None else CONVENTIONS[index["convention"]]
-            studies = tuple(_read_study(root / id) for id in index["studies"])
+            ids = [check_id(id, root / _INDEX, "prepare again") for id in index["studies"]]
+            studies = tuple(_read_study(root / id) for id in ids)
             cache = cls(
                 root,
                 Preparation.from_dict(index["preparation"]),
@@ -147,7 +160,7 @@ class Cache:
                 studies,
                 index.get("labels_by"),
             )
-        except (OSError, ValueError, KeyError, TypeError, PackageError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, PackageError) as error:
             raise CacheError(
                 "not a preparation cache",
                 file=root,
@@ -217,12 +230,14 @@ def build_cache(
     Args:
         cohort: the studies; with a truth, the cohort's label convention must be known.
         preparation: the settings.
-        folder: new, or a cache to continue. Each study is written whole or not at all.
+        folder: new, or a cache to continue. Each study is written whole or not at all. A process
+            that is filling it already is waited for.
         jobs: studies prepared at once; None = one per core.
         soft: where soft labels lie, if they are to be prepared as well.
 
     Raises:
         GliodistillError: the first study that cannot be read (those prepared so far stay).
+        StudyError: studies whose folders would have one name.
         CacheError: ``folder`` holds something else.
         OutputError: ``folder`` cannot be written.
     """
@@ -236,7 +251,19 @@ def build_cache(
     if cohort.labels_by is not None:
         facts["labels_by"] = cohort.labels_by
     index = json.dumps(facts, indent=1)
-    _claim(root, index)
+    check_names({record.id: [record.id] for record in cohort.studies}, [_INDEX], root)
+    make_folder(root)
+    check_writable(root)
+    with lock_folder(root, wait=True):
+        _claim(root, index)
+        _prepare_all(cohort, preparation, root, jobs, soft)
+        write_text(root / _INDEX, index)
+    return Cache.open(root)
+
+
+def _prepare_all(
+    cohort: Cohort, preparation: Preparation, root: Path, jobs: int | None, soft: SoftFiles | None
+) -> None:
     # Threads: gunzip, hashing and NumPy let go of the interpreter, nothing is copied between
     # processes, and nobody is left behind by a kill.
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
@@ -250,21 +277,18 @@ def build_cache(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    write_text(root / _INDEX, index)
-    return Cache.open(root)
 
 
 def _claim(root: Path, index: str) -> None:
     """Make ``root`` ready to be written: ours or empty, no leftovers, and no index that will not be
     true.
     """
-    make_folder(root)
     remove_leftovers(root)
-    ours = [
-        root / _INDEX,
-        *(file.parent for name in (_STUDY, "image.npy") for file in root.glob(f"*/{name}")),
+    strangers = [
+        path.name
+        for path in contents(root)
+        if path.name != _INDEX and not is_ours(path, _STUDY, _FILES)
     ]
-    strangers = [path.name for path in root.iterdir() if path not in ours]
     if strangers:
         raise CacheError(
             "folder holds something else",
@@ -319,12 +343,10 @@ def _prepare_one(
 ) -> None:
     maps = () if soft is None else soft(record.id)
     folder, key = root / record.id, _key(record, convention, preparation, maps)
-    if folder.is_dir():
-        if _meta(folder).get("key") == key:
-            return
-        shutil.rmtree(folder)
+    if _meta(folder).get("key") == key:
+        return
     prepared = preparation.apply(record.load(convention))
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, replaces=_FILES) as temporary:
         np.save(temporary / "image.npy", prepared.image)
         if prepared.truth is not None:
             np.save(temporary / "truth.npy", prepared.truth)
@@ -359,10 +381,10 @@ def _soft(files: tuple[Path, ...], prepared: Prepared) -> NDArray[np.uint8]:
 
 def _meta(folder: Path) -> dict[str, Any]:
     try:
-        meta: dict[str, Any] = json.loads((folder / _STUDY).read_text())
-        return meta
-    except (OSError, ValueError):
+        meta = json.loads((folder / _STUDY).read_text())
+    except (OSError, ValueError, RecursionError):
         return {}
+    return meta if isinstance(meta, dict) else {}
 
 
 def _read_study(folder: Path) -> CachedStudy:
@@ -374,9 +396,10 @@ def _read_study(folder: Path) -> CachedStudy:
             hint="run gliodistill prepare again: it fills what is missing",
         )
     x, y, z = meta["shape"]
+    patient = check_patient(meta["patient"], folder / _STUDY)
     return CachedStudy(
         folder.name,
-        meta["patient"],
+        patient,
         folder,
         tuple(meta["present"]),
         meta["labelled"],

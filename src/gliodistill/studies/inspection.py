@@ -18,6 +18,7 @@ from gliodistill.studies.cohort import Cohort, find_cohort
 from gliodistill.studies.label_evidence import detect_convention
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention
 from gliodistill.studies.layouts import Found
+from gliodistill.studies.layouts.found import named
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.study import ImageFile, StudyRecord
 
@@ -122,7 +123,7 @@ def inspect(
         StudyError: nothing found, several layouts fit, two studies of one id. All else is listed in
         ``problems``.
     """
-    root = Path(path)
+    root = named(Path(path))
     cohort, found = find_cohort(root, layout)
     problems = list(found.problems)
     convention, evidence = _convention(cohort, found, labels, problems)
@@ -131,7 +132,7 @@ def inspect(
         for record in track(cohort.studies, "inspecting studies")
     )
     return Inspection(
-        str(root),
+        str(path),
         cohort.layout,
         studies,
         convention.name if convention else None,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gliodistill.errors import StudyError
 from gliodistill.images.volume import Volume
+from gliodistill.studies.ids import check_id, check_patient
 from gliodistill.studies.labels import REGIONS, LabelConvention
 from gliodistill.studies.sequence import Sequence
 
@@ -24,7 +25,7 @@ class StudyRecord:
     """One study on disk, not yet read: what a layout finds.
 
     Attributes:
-        id: unique in its cohort; names output files.
+        id: unique in its cohort; names output files (:mod:`.ids`).
         patient: studies of one patient share it (splits are by patient).
         images: where each sequence lies; at least one.
         truth: the label map, if any.
@@ -35,6 +36,9 @@ class StudyRecord:
         group: what recipes weigh it by, where the cohort names groups.
         normalised: whether the images are z-scores over the whole brain already (of a crop, whose
             own mean would be that of the tumour).
+
+    Raises:
+        StudyError: an id that cannot name a file, or an unusable name of a patient.
     """
 
     id: str
@@ -60,6 +64,11 @@ class StudyRecord:
             return "images only"
         inside = "" if self.known is None else f" inside {self.known.path.name}"
         return " ".join(self.known_regions) + inside
+
+    def __post_init__(self) -> None:
+        file = next((image.path for image in (*self.images.values(), self.truth) if image), None)
+        check_id(self.id, file)
+        check_patient(self.patient, file)
 
     def load(self, convention: LabelConvention | None = None) -> "Study":
         """Read every image, check that they share one grid, and (with a ``convention``) the truth's

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import EvaluationError, PackageError
+from gliodistill.files import check_free
 from gliodistill.models.export import DEFAULT_FORMATS, Int8, check_formats, export_package
 from gliodistill.models.monai_bundle import write_bundle
 from gliodistill.models.package import ModelPackage
@@ -79,6 +80,7 @@ def package_run(
         OutputError: ``out`` cannot be written.
     """
     formats = check_formats(formats, int8 or int8_default)
+    check_free(out)
     finished = _Finished.open(path, run, name)
     compared, calibrating = finished.studies()
     wish = None
@@ -115,6 +117,7 @@ def bundle_run(
     name: str | None = None,
 ) -> Path:
     """Write the MONAI bundle of a finished run; arguments and errors as of :func:`package_run`."""
+    check_free(out)
     finished = _Finished.open(path, run, name)
     return write_bundle(finished.network, finished.spec, out)
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 
 from gliodistill.errors import CheckpointError, RecipeError, StudyError
-from gliodistill.files import make_folder, remove_leftovers, write_text
+from gliodistill.files import check_writable, make_folder, remove_leftovers, write_text
 from gliodistill.inference.pseudo_labels import PseudoLabels
+from gliodistill.locks import lock_folder
 from gliodistill.networks import count_parameters, flops
 from gliodistill.networks.widening import check_widening, widen
 from gliodistill.preparation.cache import Cache, build_cache, is_cache
@@ -34,7 +35,7 @@ from gliodistill.training.methods import (
 from gliodistill.training.pseudo import Patients, Pool, build_pool, check_same, open_labels
 from gliodistill.training.recipe import GIVEN, Recipe
 from gliodistill.training.sampling import PatchSampler, group_shares
-from gliodistill.training.starting import at_work, claim
+from gliodistill.training.starting import claim
 from gliodistill.training.statistics import UNCHANGED
 
 Watch = Callable[[str, int, Progress], None]
@@ -91,7 +92,8 @@ def run_experiment(
         RecipeError: the recipe does not hang together, or asks for what this machine has not.
         CheckpointError: ``out`` holds another experiment, ``only`` names no run, or a teacher is
         missing.
-        OutputError: something is at ``out`` without ``resume``, or it cannot be written.
+        OutputError: something is at ``out`` without ``resume``, it cannot be written, or another
+            process is at work on it.
         StudyError: no labelled study, none with a tumour, or a split with an empty side.
         GliodistillError: whatever else is wrong with the data or the training.
     """
@@ -132,15 +134,14 @@ def run_experiment(
             hint="resume with the studies it was started with",
         )
     make_folder(root)
-    # If nothing is new, another process may be training another run here, and writing.
+    check_writable(root)
+    remove_leftovers(root)
     if begun is None and there != experiment:
-        with at_work(root, alone=True):
-            remove_leftovers(root)
+        with lock_folder(root):
             experiment.write()
     elif begun is not None and (begun.recipe, begun.start) != (recipe, experiment.start):
-        remove_leftovers(root)
         experiment.write()
-    with at_work(root, alone=False):
+    with lock_folder(root, shared=True):
         return _train_all(experiment, wanted, source, labels_of_pool, patients, jobs, watch, tell)
 
 
@@ -167,7 +168,8 @@ def _train_all(
         check_same(experiment.pseudo, pool.facts, root / DATA)
         if experiment.pseudo != pool.facts:
             experiment = replace(experiment, pseudo=pool.facts)
-            experiment.write()
+            # The recipe may have got more runs from another process meanwhile.
+            replace(Experiment.open(root), pseudo=pool.facts).write()
     if wanted:
         for text in look_at(recipe, cache, experiment.split):
             tell(text)
@@ -362,7 +364,7 @@ def _train(
         else None
     )
     folder = make_folder(experiment.folder / name)
-    with at_work(folder, alone=True):
+    with lock_folder(folder):
         summary = train_run(
             method,
             sampler,

@@ -9,18 +9,13 @@ or what people read (:data:`WORDS`) may change.
 import os
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Ordered
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from gliodistill.errors import CheckpointError, OutputError
+from gliodistill.files import contents
 from gliodistill.training.experiment import DATA, RECIPE, Experiment
 from gliodistill.training.recipe import SHARED, Recipe
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 WORDS = ("about", "citation", "expected", "cost")
 """Keys of a recipe for people."""
@@ -41,7 +36,7 @@ def claim(root: Path, recipe: Recipe, resume: bool) -> Experiment | None:
     if not root.exists() or (
         root.is_dir()
         # A start that was killed before the recipe was down has left its plan at most.
-        and all(path.name == DATA or ".partial." in path.name for path in root.iterdir())
+        and all(path.name == DATA for path in contents(root))
     ):
         return None
     if not resume:
@@ -189,33 +184,3 @@ def _listed(found: Differences, runs: Mapping[str, Any]) -> str:
 def _value(value: Any) -> str:
     text = "none" if value is None else str(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
-
-
-@contextmanager
-def at_work(folder: Path, *, alone: bool) -> Iterator[None]:
-    """Keep a folder from those who would begin anew in it, or with ``alone`` from everyone, while
-    the block runs; it ends with the process, however that ends.
-
-    Where the file system has no locks nobody is kept out.
-
-    Raises:
-        CheckpointError: another process is at work in ``folder``.
-    """
-    if fcntl is None:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CheckpointError(
-                "another training is at work in this folder",
-                file=folder,
-                hint="wait until it has ended, or choose another folder",
-            ) from error
-        except OSError:  # a file system without locks
-            pass
-        yield
-    finally:
-        os.close(descriptor)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gliodistill.errors import StudyError
 from gliodistill.studies.layouts import bids, brats, loose, manifest, msd, nnunet
-from gliodistill.studies.layouts.found import Found, Layout, nifti_files
+from gliodistill.studies.layouts.found import Found, Layout, named, nifti_files
 
 LAYOUTS: dict[str, Layout] = {
     layout.NAME: layout for layout in (brats, msd, nnunet, bids, manifest, loose)
@@ -19,6 +19,7 @@ def find_studies(root: Path, layout: str | None = None) -> Found:
     Raises:
         StudyError: no such path, an unknown name, no layout that fits, or several.
     """
+    root = named(root)
     if not root.exists():
         raise StudyError(
             "no such file or folder",

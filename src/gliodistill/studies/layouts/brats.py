@@ -97,14 +97,16 @@ def _candidates(root: Path) -> list[Path]:
 
 
 def _suffixes(folder: Path) -> dict[Path, str]:
-    """Files called ``<folder name>[-_]<something>.nii[.gz]`` → that something."""
-    name = folder.resolve().name
+    """Files called ``<folder name>[-_]<something>.nii[.gz]`` → that something. A link to a folder
+    counts by its own name and by that of the folder.
+    """
     result = {}
-    for file in entries(folder):
-        if (
-            is_nifti(file.name)
-            and file.name.startswith((name + "_", name + "-"))
-            and file.is_file()
-        ):
-            result[file] = stem(file)[len(name) + 1 :]
+    for name in {folder.name, folder.resolve().name} if folder.is_symlink() else {folder.name}:
+        for file in entries(folder):
+            if (
+                is_nifti(file.name)
+                and file.name.startswith((name + "_", name + "-"))
+                and file.is_file()
+            ):
+                result[file] = stem(file)[len(name) + 1 :]
     return result

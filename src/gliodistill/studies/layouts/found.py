@@ -142,6 +142,13 @@ def sequence_of(spelling: str) -> Sequence | None:
         return None
 
 
+def named(root: Path) -> Path:
+    """``root`` by a path that ends in the folder's own name, also where it was given as ``.`` or
+    ``..``: names of folders become ids.
+    """
+    return root.resolve() if root.name in ("", "..") else root
+
+
 def entries(folder: Path) -> list[Path]:
     """Sorted content of ``folder`` without hidden files (``.DS_Store``, ``._x``, our own partial
     files).

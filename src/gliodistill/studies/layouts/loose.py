@@ -41,7 +41,7 @@ def find(root: Path) -> Found:
 
 def _of_folder(folder: Path, problems: list[Problem]) -> list[Draft]:
     """One study, or several where sequences repeat and the rest of the names tells them apart."""
-    name = folder.resolve().name
+    name = folder.name
     groups: dict[str, list[tuple[Path, str]]] = {}
     for file in nifti_files(folder):
         spelling, rest = _spelling(stem(file)) or ("", "")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gliodistill.errors import StudyError
+from gliodistill.studies.ids import check_id, check_patient
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.layouts.found import (
     TRUTH_SPELLINGS,
@@ -27,6 +28,7 @@ from gliodistill.studies.layouts.found import (
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import ImageFile
+from gliodistill.tables import read_cell
 
 NAME = "manifest"
 FILE = "manifest.json"
@@ -93,15 +95,10 @@ def find(root: Path) -> Found:
                 expected="a name in column id",
             )
         id = cells.pop("id")[0]
-        draft = Draft(id, cells.pop("patient", (id, ""))[0])
-        if not re.fullmatch(r"[^/\\\s.][^/\\]*", id):  # ids name output files
-            raise StudyError(
-                "unusable id",
-                file=root,
-                field="id",
-                got=repr(id),
-                expected="a name without slashes or a dot in front",
-            )
+        draft = Draft(
+            check_id(id, root, "give it another id"),
+            check_patient(cells.pop("patient", (id, ""))[0], root),
+        )
         _say_what_is_known(draft, cells, root)
         for meaning, (text, spelling) in cells.items():
             image = _image(text, root.parent)
@@ -218,7 +215,7 @@ def _csv_rows(file: Path) -> list[dict[str, Any]]:
                 got="another number of cells",
                 expected="one each",
             )
-    return rows
+    return [{name: read_cell(cell) for name, cell in row.items()} for row in rows]
 
 
 def _json_rows(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:

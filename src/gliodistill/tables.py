@@ -1,0 +1,31 @@
+"""CSV tables, written so that no spreadsheet takes a cell for a formula, and read back.
+
+A text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return gets an apostrophe in
+front (https://owasp.org/www-community/attacks/CSV_Injection), and so does one that already has
+apostrophes before such a sign; reading takes one apostrophe away again. Numbers are written as they
+are.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_GUARDED = re.compile(r"'+[=+\-@\t\r]")
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows of texts and numbers as the text of a CSV file (None is an empty cell)."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def read_cell(text: str) -> str:
+    """A cell as it was before :func:`csv_text` guarded it; any other is returned as it is."""
+    return text[1:] if _GUARDED.match(text) else text
+
+
+def _cell(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
