@@ -130,7 +130,9 @@ def commands(work: Path) -> dict[str, Command]:
         "phantom": Command(["phantom", "made", "-n", "2", "--spacing", "6", *one], 0.1),
         "evaluate": Command(["evaluate", seen, data, "-o", "scores", *one], 0.07),
         "compare": Command(["compare", *scores, "-o", "page.html"], 0.04),
-        "plan": Command(["plan", "--teacher", f"{trained}/teacher", *plan, *threads], 0.04, True, exact=False),
+        "plan": Command(
+            ["plan", "--teacher", f"{trained}/teacher", *plan, *threads], 0.04, True, exact=False
+        ),
     }
 
 
@@ -142,10 +144,10 @@ def set_up(work: Path) -> None:
     write_text(recipe, yaml.safe_dump(RECIPE, sort_keys=False))
     data = str(work / "data")
     segmented = [str(work / "segmented"), data, "--jobs", "1"]
+    train = ["train", str(recipe), "--data", data, "--labels", "brats2021", "--resume"]
     for words in (
         ["phantom", data, "-n", "4", "--spacing", "6", "--difficulty", "0", "--jobs", "1"],
-        ["train", str(recipe), "--data", data, "-o", str(work / "trained"), "--resume"]
-        + ["--labels", "brats2021", "--set", "training.steps=8"],
+        [*train, "-o", str(work / "trained"), "--set", "training.steps=60"],
         ["export", str(work / "trained"), "-o", str(work / "model")],
         ["segment", data, "-m", str(work / "model"), "-o", str(work / "segmented"), "--resume"],
         ["evaluate", *segmented, "-o", str(work / "scores")],
@@ -376,9 +378,7 @@ def measure(options: argparse.Namespace, work: Path, say: Callable[[str], None])
         while total.kills < wanted:
             many = min(IN_A_ROW, wanted - total.kills)
             number = 1000 * index + total.completed
-            total = add(
-                total, chain(command, place, reference, usual, number, options.seed, many)
-            )
+            total = add(total, chain(command, place, reference, usual, number, options.seed, many))
             counts[name] = total
             everything = {
                 "seed": options.seed,
