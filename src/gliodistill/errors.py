@@ -1,6 +1,46 @@
 """Errors are part of the interface: one line that says what, where, got, expected, next step."""
 
+import reprlib
 from os import PathLike
+from typing import Any
+
+_LONGEST = {"got": 400, "field": 200, "file": 4096, "expected": 4000}
+"""Characters of a part of an error; files of strangers may hold anything."""
+
+
+class _Brief(reprlib.Repr):
+    """``repr`` without what would be cut off: nothing long is built first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 3, 200, 200
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 12
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Python refuses to write integers of thousands of digits."""
+        return repr(x) if abs(x) < 10**40 else f"an integer of {x.bit_length()} bits"
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        """In the order in which it was written."""
+        if level <= 0:
+            return "{...}"
+        shown = [
+            f"{self.repr1(key, level - 1)}: {self.repr1(x[key], level - 1)}"
+            for key, _ in zip(x, range(self.maxdict), strict=False)
+        ]
+        return "{" + ", ".join(shown + ["..."] * (len(x) > self.maxdict)) + "}"
+
+
+def brief(value: object, most: int = 80) -> str:
+    """``repr(value)`` in ``most`` characters, however large ``value`` is."""
+    text = _Brief().repr(value)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _shown(name: str, value: object) -> str:
+    most = _LONGEST.get(name, 4000)
+    text = brief(value, most) if isinstance(value, int | dict | list | tuple | set) else str(value)
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def printable(text: str) -> str:
@@ -47,11 +87,11 @@ class GliodistillError(Exception):
         super().__init__(self._line())
 
     def _line(self) -> str:
-        line = self.problem
+        line = _shown("problem", self.problem)
         if self.file is not None:
-            line = f"{self.file}: {line}"
+            line = f"{_shown('file', self.file)}: {line}"
         details = [
-            f"{name} {value}"
+            f"{name} {_shown(name, value)}"
             for name, value in (
                 ("field", self.field),
                 ("got", self.got),
@@ -71,7 +111,9 @@ class GliodistillError(Exception):
             name: getattr(self, name)
             for name in ("problem", "file", "field", "got", "expected", "hint")
         }
-        return {name: None if value is None else str(value) for name, value in parts.items()}
+        return {
+            name: None if value is None else _shown(name, value) for name, value in parts.items()
+        }
 
 
 class ImageError(GliodistillError):

@@ -192,7 +192,7 @@ def spoiled(**changes: object) -> str:
             "another version.*field schema.*99.*expected gliodistill scores 2",
         ),
         (
-            spoiled(rules={"name": "lesions", "text": ""}),
+            spoiled(rules={"name": "lesions", "task": "gli", "tolerance_mm": None, "text": ""}),
             "rules that this version does not know.*lesions.*expected plain",
         ),
         (
@@ -205,16 +205,16 @@ def spoiled(**changes: object) -> str:
         ),
         (
             spoiled(calibration={"WT": []}),
-            r"not a reliability curve.*calibration.WT.*expected 15 bins",
+            r"calibration.WT, got 0 bins, expected 15",
         ),
         (spoiled(calibration={"WT": [{"voxels": 3}]}), "incomplete"),
         (spoiled(studies={"a": {"WT": {}}}), "incomplete"),
         (spoiled(studies=3), "incomplete"),
         (
             example().to_json().replace('"dice": 1.0', '"dice": "1.0"'),
-            "not a score.*field a.WT.dice.*expected a finite number",
+            "field studies.a.WT.dice, got '1.0', expected a finite number",
         ),
-        (example().to_json().replace('"dice": 1.0', '"dice": true'), "not a score"),
+        (example().to_json().replace('"dice": 1.0', '"dice": true'), "got True, expected a finite number"),
     ],
 )
 def test_a_damaged_file_is_one_named_line(text: str, message: str, tmp_path: Path) -> None:

@@ -350,19 +350,19 @@ def _(b):
     return train(b, recipe=Path("nowhere"))
 
 
-@bad("recipe not YAML", "tiny.yaml", "not YAML", "got")
+@bad("recipe not YAML", "tiny.yaml", "got line 2", "expected valid YAML")
 def _(b):
     b.copy("recipe").write_text("name: [tiny\nruns: }")
     return train(b, recipe=b.root / "tiny.yaml")
 
 
-@bad("recipe a list", "tiny.yaml", "not a mapping", "got list", "expected name")
+@bad("recipe a list", "tiny.yaml", "got ['name']", "expected a mapping")
 def _(b):
     b.copy("recipe").write_text("- name")
     return train(b, recipe=b.root / "tiny.yaml")
 
 
-@bad("recipe that wants to run code", "tiny.yaml", "not YAML", "python/object/apply")
+@bad("recipe that wants to run code", "tiny.yaml", "field tag in line 1", "python/object/apply")
 def _(b):
     b.copy("recipe").write_text("name: !!python/object/apply:os.system ['touch hacked']")
     return train(b, recipe=b.root / "tiny.yaml")

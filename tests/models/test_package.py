@@ -169,7 +169,7 @@ def test_every_missing_and_every_unknown_key_is_named(folder: Path) -> None:
         (
             "inference.postprocessing",
             [{"name": "clean", "options": {"ml": float("inf")}}],
-            "inference.postprocessing.clean.ml",
+            "inference.postprocessing.0.options.ml",
         ),
         ("training.seed", "one", "training"),
         ("training.validation_dice", [1], "training"),

@@ -129,7 +129,7 @@ FINDING = {
     "manifest with a blank id": (manifest("id,t1\n ,a.nii.gz\n"), "id"),
     "manifest with a path as id": (manifest("id,t1\n../a,a.nii.gz\n"), "id"),
     "manifest twice the id": (manifest("id,t1\na,a.nii.gz\na,a.nii.gz\n"), "id"),
-    "manifest in Latin-1": (manifest("id,t1\nä,a.nii.gz\n".encode("latin-1")), "CSV"),
+    "manifest in Latin-1": (manifest("id,t1\nä,a.nii.gz\n".encode("latin-1")), "text"),
     "manifest of broken JSON": (manifest("[{", "list.json"), "JSON"),
     "manifest of numbers": (manifest("[1, 2]", "list.json"), "studies"),
     "manifest without studies": (manifest("{}", "list.json"), "studies"),

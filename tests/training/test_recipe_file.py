@@ -11,11 +11,11 @@ from tiny_cohort import distilled, recipe, values
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"a: [1", "not YAML"),
-        (b"\xff\xfe\x00", "not YAML"),
-        (b"- 1", "not a mapping"),
-        (b"", "not a mapping"),
-        (b"!!python/object/apply:os.system [echo]", "not YAML"),
+        (b"a: [1", "expected valid YAML"),
+        (b"\xff\xfe\x00", "expected UTF-8"),
+        (b"- 1", "expected a mapping"),
+        (b"", "got nothing, expected a mapping"),
+        (b"!!python/object/apply:os.system [echo]", "expected no tag"),
         (None, "cannot read"),
     ],
 )

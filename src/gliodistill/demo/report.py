@@ -1,6 +1,5 @@
 """The demo's page: what was learnt, how well, how fast, and what it looks like."""
 
-import json
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from gliodistill import __version__
+from gliodistill.documents import Refusal, read_json, read_json_lines
+from gliodistill.errors import GliodistillError
 from gliodistill.evaluation.scores import Scores
 from gliodistill.evaluation.statistics import PairedDifference, paired_difference
 from gliodistill.images.nifti import read_labels
@@ -21,9 +22,10 @@ from gliodistill.reports.tables import ModelRow, count, duration, score_table, s
 from gliodistill.studies.cohort import Cohort
 from gliodistill.studies.labels import REGIONS
 from gliodistill.training.experiment import Experiment
-from gliodistill.training.loop import LOG
+from gliodistill.training.loop import LOG, NO_LOG
 
 PICTURES = 3
+_NO_SUMMARY = Refusal(GliodistillError, "not a summary of segment")
 
 
 def write_demo_report(
@@ -155,7 +157,7 @@ def _seconds(folder: Path) -> float:
     return float(
         np.median(
             [
-                sum(json.loads(file.read_text())["seconds"].values())
+                sum(read_json(file, _NO_SUMMARY)["seconds"].values())
                 for file in folder.glob("*.json")
             ]
         )
@@ -174,10 +176,7 @@ def _every_study(scores: Mapping[str, Scores]) -> object:
 
 
 def _curves(experiment: Experiment, runs: list[str]) -> list[object]:
-    logs = {
-        run: [json.loads(line) for line in (experiment.folder / run / LOG).read_text().splitlines()]
-        for run in runs
-    }
+    logs = {run: read_json_lines(experiment.folder / run / LOG, NO_LOG) for run in runs}
     losses = [
         Series(run, [line["step"] for line in log], [line["loss"]["segmentation"] for line in log])
         for run, log in logs.items()

@@ -20,7 +20,7 @@ from gliodistill.distillation.dist import dist
 from gliodistill.distillation.region_affinity import region_affinity
 from gliodistill.distillation.soft_target import soft_target
 from gliodistill.distillation.taps import FeatureTaps
-from gliodistill.errors import RecipeError
+from gliodistill.errors import RecipeError, brief
 from gliodistill.networks import Network
 
 Loss = Callable[..., Tensor]
@@ -260,7 +260,7 @@ def fitting(given: Mapping[str, Any], kinds: Mapping[str, Any], field: str) -> d
             raise RecipeError(
                 "option does not fit",
                 field=f"{field}.{key}",
-                got=repr(value)[:80],
+                got=brief(value),
                 expected=error.errors()[0]["msg"],
             ) from None
     return options

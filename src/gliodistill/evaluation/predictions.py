@@ -1,10 +1,10 @@
 """Finding the label maps of a folder of predictions, and their probability maps."""
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from gliodistill.documents import Fields, Refusal, read_json
 from gliodistill.errors import EvaluationError, StudyError
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention
 from gliodistill.studies.study import ImageFile
@@ -12,6 +12,7 @@ from gliodistill.studies.study import ImageFile
 ENDINGS = (".nii.gz", ".nii")
 SUFFIXES = ("_seg", "-seg")
 PROBABILITIES = ("_prob", "-prob")
+_SUMMARY = Refusal(EvaluationError, "not a summary of segment")
 
 
 def find_predictions(
@@ -110,11 +111,11 @@ def noted_convention(files: Iterable[ImageFile]) -> LabelConvention | None:
     noted = set()
     for file in files:
         try:
-            labels = json.loads((file.path.parent / f"{_stem(file.path)}.json").read_text())[
-                "labels"
-            ]
-            noted.add((labels["convention"], *sorted(labels["codes"].items())))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            summary = read_json(file.path.parent / f"{_stem(file.path)}.json", _SUMMARY)
+            labels = Fields(summary, _SUMMARY).part("labels")
+            codes = labels.part("codes")
+            noted.add((labels.text("convention"), *sorted((c, codes.text(c)) for c in codes)))
+        except EvaluationError:
             return None
     conventions = CONVENTIONS.values()
     return next(

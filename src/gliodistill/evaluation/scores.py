@@ -4,16 +4,16 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
-from pathlib import Path
-from typing import Any
+from types import NoneType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gliodistill.documents import Fields, Refusal, parse_json, read_document
 from gliodistill.errors import EvaluationError
 from gliodistill.evaluation.calibration import BINS, Bin
 from gliodistill.evaluation.rules import RULES, Region, Rules, get_rules
@@ -170,18 +170,9 @@ class Scores:
             EvaluationError: not such text, of another schema version, or under a rule set that is
             not known.
         """
-        try:
-            content = json.loads(text, parse_constant=_refuse_constant)
-            schema, told = content["schema"], content["rules"]
-            name = told["name"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise EvaluationError(
-                "not a scores file",
-                file=file,
-                got=f"{type(error).__name__}: {error}",
-                expected="scores JSON",
-            ) from error
-        if schema != f"gliodistill scores {SCHEMA}":
+        no_scores = Refusal(EvaluationError, "not a scores file", file=file)
+        content = Fields(parse_json(text, no_scores), no_scores)
+        if (schema := content.text("schema")) != f"gliodistill scores {SCHEMA}":
             raise EvaluationError(
                 "scores of another version",
                 file=file,
@@ -190,59 +181,25 @@ class Scores:
                 expected=f"gliodistill scores {SCHEMA}",
                 hint="evaluate the predictions again",
             )
-        try:
-            rules = get_rules(name, told["task"], told["tolerance_mm"])
-        except (EvaluationError, KeyError, TypeError):
-            rules = None
-        if rules is None or told.get("text") != rules.text:
-            raise EvaluationError(
-                "scores under rules that this version does not know",
-                file=file,
-                field="rules",
-                got=name,
-                expected=", ".join(RULES),
-            )
-        try:
-            studies = {
-                study: {
-                    region: {metric: regions[region][metric] for metric in rules.metrics}
-                    for region in rules.regions
-                }
-                for study, regions in content["studies"].items()
+        rules = _rules(content.part("rules"), file)
+        incomplete = replace(no_scores, problem="scores file is incomplete")
+        content = Fields(content.values, incomplete)
+        studies = {
+            id: {
+                region: {metric: _score(regions.part(region), metric) for metric in rules.metrics}
+                for region in rules.regions
             }
-            failed, provenance, curves = (
-                dict(content["failed"]),
-                dict(content["provenance"]),
-                content["calibration"],
-            )
-            calibration = curves and {
-                region: tuple(Bin(**part) for part in bins) for region, bins in curves.items()
-            }
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise EvaluationError(
-                "scores file is incomplete", file=file, got=f"{type(error).__name__}: {error}"
-            ) from error
-        for study, regions in studies.items():
-            for region, values in regions.items():
-                for metric, value in values.items():
-                    if value is None or (type(value) in (int, float) and math.isfinite(value)):
-                        continue
-                    place = f"{study}.{region}.{metric}"
-                    raise EvaluationError(
-                        "not a score",
-                        file=file,
-                        field=place,
-                        got=repr(value),
-                        expected="a finite number or null",
-                    )
-        for region, bins in (calibration or {}).items():
-            if region not in rules.regions or len(bins) != BINS:
-                raise EvaluationError(
-                    "not a reliability curve",
-                    file=file,
-                    field=f"calibration.{region}",
-                    expected=f"{BINS} bins",
-                )
+            for id, regions in content.part("studies").parts().items()
+        }
+        failed, provenance = (
+            {name: part.text(name) for name in part}
+            for part in (content.part("failed"), content.part("provenance"))
+        )
+        curves = content.get("calibration", (dict, NoneType), "an object or null")
+        calibration = None
+        if curves:
+            curves = Fields(curves, incomplete, "calibration")
+            calibration = {region: _curve(curves, region, rules) for region in curves}
         return cls(rules, studies, failed, provenance, calibration)
 
     def write(self, path: str | PathLike[str]) -> None:
@@ -260,15 +217,46 @@ class Scores:
         Raises:
             EvaluationError: as :meth:`from_json`, or the file cannot be read.
         """
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise EvaluationError(
-                "cannot read scores",
-                file=path,
-                got=getattr(error, "strerror", None) or type(error).__name__,
-            ) from error
+        text = read_document(path, Refusal(EvaluationError, "cannot read scores"))
         return cls.from_json(text, file=path)
+
+
+def _rules(told: Fields, file: str | PathLike[str] | None) -> Rules:
+    """The rule set that scores obey, if it is still the one of that name."""
+    name, task = told.text("name"), told.text("task")
+    tolerance = told.get("tolerance_mm", (int, float, NoneType), "a number or null")
+    try:
+        rules = get_rules(name, task, tolerance)
+    except EvaluationError:
+        rules = None
+    if rules is None or told.text("text") != rules.text:
+        raise EvaluationError(
+            "scores under rules that this version does not know",
+            file=file,
+            field="rules",
+            got=name,
+            expected=", ".join(RULES),
+        )
+    return rules
+
+
+def _score(values: Fields, metric: str) -> float | None:
+    """A number, or None where it is undefined."""
+    kinds, expected = (int, float, NoneType), "a finite number or null"
+    value: float | None = values.get(metric, kinds, expected)
+    return value
+
+
+def _curve(curves: Fields, region: str, rules: Rules) -> tuple[Bin, ...]:
+    """The reliability curve of a region."""
+    bins = curves.listed(region, dict, "bins")
+    if region not in rules.regions or len(bins) != BINS:
+        raise curves.refusal(curves.place(region), f"{len(bins)} bins", f"{BINS}, of a region")
+    parts = [Fields(part, curves.refusal, curves.place(region)) for part in bins]
+    return tuple(
+        Bin(part.whole("voxels"), _score(part, "probability"), _score(part, "frequency"))
+        for part in parts
+    )
 
 
 def _summarise(values: list[float]) -> dict[str, float | int | None]:
@@ -280,10 +268,6 @@ def _summarise(values: list[float]) -> dict[str, float | int | None]:
         "std": statistics.stdev(values) if len(values) > 1 else None,
         "n": len(values),
     }
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _own_version() -> str:

@@ -1,16 +1,14 @@
 """Kinds of studies: a mean over all may hide that a model is better where it matters least."""
 
-import csv
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 
+from gliodistill.documents import Refusal, read_table
 from gliodistill.errors import EvaluationError
 from gliodistill.studies.sequence import Sequence as MriSequence
-from gliodistill.tables import read_cell
 
 NOT_GIVEN = "not given"
 MOST_GROUPS = 12
@@ -104,15 +102,7 @@ def read_strata(path: str | PathLike[str], ids: Collection[str]) -> list[Strata]
         EvaluationError: it cannot be read, lacks ``id`` or any other column, names an id twice or
             none of ``ids``, or a column has more than 12 groups.
     """
-    try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            columns = list(reader.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise EvaluationError(
-            "cannot read strata", file=path, got=getattr(error, "strerror", None) or str(error)
-        ) from error
+    columns, rows = read_table(path, Refusal(EvaluationError, "cannot read strata"))
     if "id" not in columns or len(columns) < 2:
         raise EvaluationError(
             "not a table of strata",
@@ -120,7 +110,7 @@ def read_strata(path: str | PathLike[str], ids: Collection[str]) -> list[Strata]
             got=", ".join(columns) or "nothing",
             expected="columns id and one more",
         )
-    named = [read_cell((row["id"] or "").strip()) for row in rows]
+    named = [row["id"].strip() for row in rows]
     twice = sorted({id for id in named if named.count(id) > 1})
     if twice:
         raise EvaluationError(
@@ -138,11 +128,7 @@ def read_strata(path: str | PathLike[str], ids: Collection[str]) -> list[Strata]
             got=", ".join(named[:3]),
             expected=", ".join(sorted(ids)[:3]),
         )
-    cells = {
-        column: [read_cell((row[column] or "").strip()) for row in rows]
-        for column in columns
-        if column != "id"
-    }
+    cells = {column: [row[column].strip() for row in rows] for column in columns if column != "id"}
     return [
         _column(path, column, dict(zip(named, values, strict=True)), ids)
         for column, values in cells.items()

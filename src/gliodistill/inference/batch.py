@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gliodistill.documents import Fields, Refusal, read_json
 from gliodistill.errors import GliodistillError, OutputError, StudyError
 from gliodistill.files import check_writable, make_folder, remove_leftovers, write_text
 from gliodistill.inference.predictor import Predictor
@@ -29,6 +30,7 @@ only cost memory.
 
 VOLUMES = "volumes.csv"
 _HEADER = ["id", *(f"{region}_ml" for region in REGIONS), "model", "sha256"]
+_SUMMARY = Refusal(OutputError, "not a summary of segment")
 
 
 @dataclass
@@ -89,12 +91,13 @@ class Batch:
             "postprocessing": [asdict(step) for step in self.predictor.steps],
         }
         try:
-            values: dict[str, Any] = json.loads(summary.read_text())
-            same = all(values[key] == value for key, value in wanted.items())
-            same &= values["labels"]["convention"] == self.convention.name and set(
-                values["volumes_ml"]
-            ) == set(REGIONS)
-        except (OSError, ValueError, KeyError, TypeError):
+            told = Fields(read_json(summary, _SUMMARY), _SUMMARY.of(summary))
+            values = dict(told.values)
+            same = told.text("id") == id and all(values.get(k) == v for k, v in wanted.items())
+            same &= told.part("labels").text("convention") == self.convention.name
+            for region in REGIONS:
+                told.part("volumes_ml").number(region)
+        except GliodistillError:
             return None
         return (
             values

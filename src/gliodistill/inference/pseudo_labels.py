@@ -20,11 +20,13 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gliodistill.documents import Fields, Refusal, read_json
 from gliodistill.errors import GliodistillError, LabelError, OutputError, StudyError
 from gliodistill.files import (
     atomic_folder,
@@ -45,7 +47,7 @@ from gliodistill.preparation.likeness import Signature, most_alike, signature_of
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort, open_cohort
 from gliodistill.studies.ids import check_names
-from gliodistill.studies.labels import REGIONS, LabelConvention
+from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention
 from gliodistill.studies.layouts.manifest import FILE as MANIFEST
 from gliodistill.studies.origin import PHANTOM, PSEUDO_INDEX
 from gliodistill.studies.study import ImageFile, Study, StudyRecord
@@ -55,6 +57,12 @@ INDEX, STUDY, LABELS = PSEUDO_INDEX, "study.json", "labels.nii.gz"
 MAPS = ("confidence", "disagreement", *REGIONS)
 _FILES = (STUDY, LABELS, *(f"{name}.nii.gz" for name in MAPS))
 """Of a study; the first marks its folder as ours."""
+_NO_INDEX = Refusal(
+    StudyError,
+    "not a folder of pseudo-labels",
+    "make or finish it with: gliodistill pseudo-label … --resume",
+)
+_NO_FACTS = Refusal(StudyError, "not a finished study")
 RULE = (
     "mean probability of WT, TC and ET over models × flips, all members alike; a region where it is"
     " above 0.5, TC only inside WT and ET only inside TC; agreement = mean Dice over all pairs of"
@@ -210,37 +218,29 @@ class PseudoLabels:
                     hint="give studies that an expert labelled as --data",
                 )
             return cls(root, cohort, {"soft": False})
-        try:
-            facts = json.loads((root / INDEX).read_text())
-            if not (root / MANIFEST).is_file():
-                raise ValueError("it was not finished")
-            if facts["format"] != FORMAT:
-                raise StudyError(
-                    "pseudo-labels of another format",
-                    file=root,
-                    got=facts["format"],
-                    expected=FORMAT,
-                    hint="make them again",
-                )
-            convention = str(facts["labels"]["convention"])
-            selected = sum(study["selected"] for study in facts["studies"].values())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            hint = "make or finish it with: gliodistill pseudo-label … --resume"
+        facts = Fields(read_json(root / INDEX, _NO_INDEX), _NO_INDEX.of(root / INDEX))
+        if not (root / MANIFEST).is_file():
+            raise _NO_INDEX.of(root)("manifest", "nothing", MANIFEST)
+        if (format := facts.whole("format")) != FORMAT:
             raise StudyError(
-                "not a folder of pseudo-labels",
+                "pseudo-labels of another format",
                 file=root,
-                got=error,
-                expected=f"a folder with {INDEX}",
-                hint=hint,
-            ) from error
-        if not selected:
+                got=format,
+                expected=FORMAT,
+                hint="make them again",
+            )
+        facts.flag("soft")
+        convention = facts.part("labels").text("convention", CONVENTIONS)
+        selected = [study.flag("selected") for study in facts.part("studies").parts().values()]
+        if not any(selected):
             raise StudyError(
                 "no pseudo-label was selected",
                 file=root,
                 field="agreement",
-                got=f"0 of {len(facts['studies'])}",
+                got=f"0 of {len(selected)}",
             )
-        return cls(root, open_cohort(root, layout="manifest", labels=convention), facts)
+        cohort = open_cohort(root, layout="manifest", labels=convention)
+        return cls(root, cohort, facts.values)
 
     @property
     def soft(self) -> bool:
@@ -399,12 +399,17 @@ def _bytes(share: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    """What a finished study says of itself; empty where there is none."""
+    """What a finished study says of itself; empty where there is none, or none that can be read."""
     try:
-        facts = json.loads((folder / STUDY).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        facts = Fields(read_json(folder / STUDY, _NO_FACTS), _NO_FACTS.of(folder / STUDY))
+        facts.text("key"), facts.text("patient")
+        for region in REGIONS:
+            facts.part("volumes_ml").number(region)
+        if facts.get("agreement", (dict, NoneType), "an object or null") is not None:
+            facts.part("agreement").number("mean")
+        return dict(facts.values)
+    except StudyError:
         return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 def _write_tables(

@@ -22,11 +22,13 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from gliodistill.documents import Refusal, parse_json, read_document
 from gliodistill.errors import PackageError
 from gliodistill.files import atomic_folder, sha256
 from gliodistill.models.card import write_card
 from gliodistill.models.checks import check_keys, checked
 from gliodistill.models.exports import Export
+from gliodistill.models.graph_files import check_graph
 from gliodistill.models.spec import OPTIONAL, ModelSpec
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.studies.labels import LabelConvention
@@ -38,6 +40,11 @@ CARD = "README.md"
 NOTICE = "Research use, not a medical device."
 _OWN_KEYS = ("format", "notice", "runtime", "versions", "weights_sha256", "exports", "files")
 _BLANK = "0" * 64
+_NO_PACKAGE = Refusal(
+    PackageError,
+    "not a model package",
+    "a package is a folder written by: gliodistill export RUN -o MODEL",
+)
 
 
 @dataclass(frozen=True)
@@ -83,19 +90,14 @@ class ModelPackage:
         """Open a package and verify every file's SHA-256.
 
         Raises:
-            PackageError: no package there, of another format, a key missing or unknown, or a file
-                missing or changed by as little as one byte (it is named).
+            PackageError: no package there, of another format, a key missing or unknown, a file
+                missing or changed by as little as one byte (it is named), or a graph that reads a
+                file which the package does not list.
         """
         folder = Path(path)
         description = folder / DESCRIPTION
-        try:
-            text = description.read_text(encoding="utf-8")
-            values = json.loads(text)
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            hint = "a package is a folder written by: gliodistill export RUN -o MODEL"
-            raise PackageError(
-                "not a model package", file=description, got=error, hint=hint
-            ) from error
+        text = read_document(description, _NO_PACKAGE)
+        values = parse_json(text, _NO_PACKAGE.of(description))
         try:
             package, files = _parse(folder, values)
         except PackageError as error:
@@ -119,6 +121,8 @@ class ModelPackage:
                 )
             if (got := sha256(file)) != digest:
                 raise _changed(file, got, digest)
+        for export in package.exports:
+            check_graph(folder, export.files)
         return package
 
     def save(self, path: str | os.PathLike[str]) -> "ModelPackage":

@@ -5,7 +5,6 @@ Fitted on answers for patients that the model (or its twins of a cross-validatio
 judged by leaving each patient out in turn.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gliodistill.documents import Refusal, read_json
 from gliodistill.errors import EvaluationError, PackageError
 from gliodistill.models.checks import check_keys, checked, require
 from gliodistill.studies.labels import REGIONS
@@ -167,15 +167,13 @@ class QualityModel:
         Raises:
             PackageError: it cannot be read, or as :meth:`from_dict`.
         """
+        no_quality = Refusal(PackageError, "cannot read the quality model")
         try:
-            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise PackageError(
-                "cannot read the quality model",
-                file=path,
-                got=error,
-                expected="what fit_quality made, as JSON",
-            ) from error
+            return cls.from_dict(read_json(path, no_quality))
+        except PackageError as error:
+            if error.file is not None:
+                raise
+            raise no_quality.of(path)(error.field, error.got, error.expected) from error
 
 
 def fit_quality(rows: Iterable[QualityRow], fitted_on: str, low: float = LOW) -> QualityModel:

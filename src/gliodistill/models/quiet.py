@@ -1,4 +1,4 @@
-"""OpenVINO, NNCF and ONNX Runtime without telemetry."""
+"""OpenVINO, NNCF and ONNX Runtime without telemetry, and what their errors say."""
 
 import logging
 import sys
@@ -39,3 +39,10 @@ def import_onnxruntime() -> ModuleType:
     onnxruntime.disable_telemetry_events()
     module: ModuleType = onnxruntime
     return module
+
+
+def reason(error: Exception) -> str:
+    """What a runtime's error says in the end: its last line with words in it, or its kind."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    worded = [line for line in lines if any(mark.isalpha() for mark in line)]
+    return worded[-1] if worded else type(error).__name__

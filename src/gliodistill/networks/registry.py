@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from gliodistill.errors import RecipeError
+from gliodistill.errors import RecipeError, brief
 from gliodistill.networks.base import Network
 
 Builder = TypeVar("Builder", bound=Callable[..., Network])
@@ -121,7 +121,7 @@ def _check_kind(key: str, got: object, default: object) -> None:
         fits, expected = type(got) is type(default), f"a value like {default!r}"
     if not fits:
         raise RecipeError(
-            "a network option is of the wrong kind", field=key, got=repr(got), expected=expected
+            "a network option is of the wrong kind", field=key, got=brief(got), expected=expected
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gliodistill.documents import Fields, Refusal, read_json
 from gliodistill.errors import GliodistillError
 from gliodistill.files import (
     atomic_folder,
@@ -39,6 +40,9 @@ from gliodistill.studies.origin import PHANTOM_RECORD
 from gliodistill.studies.study import Study
 
 SPACING_MM = (0.5, 6.0)
+_NO_PHANTOM = Refusal(
+    GliodistillError, "folder is no phantom", "remove it or choose another folder"
+)
 """Voxel sizes that make sense: below, memory; above, no tumour is left."""
 
 
@@ -259,20 +263,13 @@ def _is_done(folder: Path, spacing: float, difficulty: float, shapes: frozenset[
     if not folder.exists():
         return False
     record = folder / f"{folder.name}{PHANTOM_RECORD}"
-    try:
-        made = json.loads(record.read_text())
-        settings = (
-            made["spacing"],
-            made["parameters"]["difficulty"],
-            made["parameters"]["tumour"].get("shape"),
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise GliodistillError(
-            "folder is no phantom",
-            file=record,
-            got=error,
-            hint="remove it or choose another folder",
-        ) from error
+    made = Fields(read_json(record, _NO_PHANTOM), _NO_PHANTOM.of(record))
+    tumour = made.part("parameters").part("tumour")
+    settings = (
+        made.number("spacing"),
+        made.part("parameters").number("difficulty"),
+        tumour.text("shape") if tumour.values.get("shape") is not None else None,
+    )
     if settings[:2] != (spacing, difficulty) or (
         settings[2] not in shapes if shapes else settings[2] is not None
     ):

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
+from gliodistill.documents import Refusal
+from gliodistill.documents.yaml_text import read_yaml
 from gliodistill.errors import RecipeError
 from gliodistill.networks import Network, build, describe, names
 from gliodistill.training.experiment import RECIPE, Experiment
@@ -118,7 +119,7 @@ def _of_run(folder: Path) -> Teacher:
 
 
 def _of_network(name: str) -> Teacher:
-    values = yaml.safe_load(shipped_recipes()[FRAME].read_text())
+    values = read_yaml(shipped_recipes()[FRAME], Refusal(RecipeError, "cannot read the recipe"))
     with torch.device("meta"):
         divisor = build(name).divisor
     patch = [

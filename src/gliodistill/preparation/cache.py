@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.errors import CacheError, PackageError, StudyError
+from gliodistill.documents import Fields, Refusal, read_json
+from gliodistill.errors import CacheError, GliodistillError, PackageError, StudyError
 from gliodistill.files import (
     atomic_folder,
     check_writable,
@@ -42,6 +44,8 @@ FORMAT = 1
 _INDEX, _STUDY = "cache.json", "study.json"
 _FILES = (_STUDY, "image.npy", "truth.npy", "soft.npy")
 """Of a study; the first marks its folder as ours."""
+_NO_CACHE = Refusal(CacheError, "not a preparation cache", "run: gliodistill prepare")
+_DAMAGED = Refusal(CacheError, "damaged cache", "remove the study's folder and prepare again")
 
 
 @dataclass(frozen=True)
@@ -140,34 +144,27 @@ class Cache:
             or a study is missing.
         """
         root = Path(folder)
-        try:
-            index = json.loads((root / _INDEX).read_text())
-            if index["format"] != FORMAT:
-                raise CacheError(
-                    "cache of another format",
-                    file=root,
-                    got=index["format"],
-                    expected=FORMAT,
-                    hint="prepare again",
-                )
-            convention = None if index["convention"] is None else CONVENTIONS[index["convention"]]
-            ids = [check_id(id, root / _INDEX, "prepare again") for id in index["studies"]]
-            studies = tuple(_read_study(root / id) for id in ids)
-            cache = cls(
-                root,
-                Preparation.from_dict(index["preparation"]),
-                convention,
-                studies,
-                index.get("labels_by"),
-            )
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, PackageError) as error:
+        index = Fields(read_json(root / _INDEX, _NO_CACHE), _NO_CACHE.of(root / _INDEX))
+        if (format := index.whole("format")) != FORMAT:
             raise CacheError(
-                "not a preparation cache",
+                "cache of another format",
                 file=root,
-                got=error,
-                expected=f"a folder with {_INDEX}",
-                hint="run: gliodistill prepare",
-            ) from error
+                got=format,
+                expected=FORMAT,
+                hint="prepare again",
+            )
+        try:
+            preparation = Preparation.from_dict(dict(index.part("preparation").values))
+        except PackageError as error:
+            raise index.refusal(error.field, error.got, error.expected) from error
+        convention = None
+        if index.get("convention", (str, NoneType), "a name or null") is not None:
+            convention = CONVENTIONS[index.text("convention", CONVENTIONS)]
+        channels = len(preparation.sequences)
+        ids = [check_id(id, root / _INDEX, "prepare again") for id in index.texts("studies")]
+        studies = tuple(_read_study(root / id, channels) for id in ids)
+        labels_by = index.text("labels_by") if index.values.get("labels_by") is not None else None
+        cache = cls(root, preparation, convention, studies, labels_by)
         if wanted is not None and wanted != cache.preparation:
             raise CacheError(
                 "cache was prepared with other settings",
@@ -380,31 +377,41 @@ def _soft(files: tuple[Path, ...], prepared: Prepared) -> NDArray[np.uint8]:
 
 
 def _meta(folder: Path) -> dict[str, Any]:
+    """What a prepared study says of itself; empty where there is none, or none that can be read."""
     try:
-        meta = json.loads((folder / _STUDY).read_text())
-    except (OSError, ValueError, RecursionError):
+        meta: dict[str, Any] = read_json(folder / _STUDY, _DAMAGED)
+        return meta
+    except GliodistillError:
         return {}
-    return meta if isinstance(meta, dict) else {}
 
 
-def _read_study(folder: Path) -> CachedStudy:
-    meta = _meta(folder)
-    if not meta:
+def _read_study(folder: Path, channels: int) -> CachedStudy:
+    file = folder / _STUDY
+    if not file.is_file():
         raise CacheError(
             "study missing from the cache",
             file=folder,
             hint="run gliodistill prepare again: it fills what is missing",
         )
-    x, y, z = meta["shape"]
-    patient = check_patient(meta["patient"], folder / _STUDY)
+    meta = Fields(read_json(file, _DAMAGED), _DAMAGED.of(file))
+    present, shape = meta.listed("present", bool, "true or false"), meta.listed("shape", int, "3")
+    if len(present) != channels:
+        raise meta.refusal("present", len(present), f"{channels} channels")
+    if len(shape) != 3 or not all(0 < side < 2**15 for side in shape):
+        raise meta.refusal("shape", shape, "voxels along X, Y, Z")
+    x, y, z = shape
+    patient, labelled = check_patient(meta.text("patient"), file), meta.flag("labelled")
+    known = tuple(meta.texts("known_regions")) if "known_regions" in meta else REGIONS
+    if not set(known) <= set(REGIONS):
+        raise meta.refusal("known_regions", known, ", ".join(REGIONS))
     return CachedStudy(
         folder.name,
         patient,
         folder,
-        tuple(meta["present"]),
-        meta["labelled"],
+        tuple(present),
+        labelled,
         (x, y, z),
-        tuple(meta.get("known_regions", REGIONS)),
-        meta.get("partial", False),
-        meta.get("group"),
+        known,
+        meta.flag("partial") if "partial" in meta else False,
+        meta.text("group") if meta.values.get("group") is not None else None,
     )

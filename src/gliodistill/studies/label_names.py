@@ -36,7 +36,7 @@ def by_names(labels: Mapping[str, Any], place: str) -> LabelConvention:
         LabelError: a name that is not understood, or codes that fit no convention.
     """
     pairs = [
-        (str(value), key) if str(key).isdigit() else (str(key), value)
+        (str(value), key) if re.fullmatch("[0-9]{1,4}", str(key)) else (str(key), value)
         for key, value in labels.items()
     ]
     pairs = [(re.sub(r"[^a-z0-9]+", " ", name.lower()).strip(), codes) for name, codes in pairs]

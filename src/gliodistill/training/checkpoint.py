@@ -18,10 +18,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gliodistill import __version__
+from gliodistill.documents import Refusal, parse_json
 from gliodistill.errors import CheckpointError, OutputError
 from gliodistill.files import atomic_file
 
 FORMAT = "gliodistill-checkpoint-2"
+_NO_FACTS = Refusal(CheckpointError, "checkpoint is damaged", "train the run again", field="facts")
 
 
 def weights_hash(tensors: Mapping[str, Tensor]) -> str:
@@ -99,16 +101,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             got=text[:80],
             hint="train the run again",
         )
-    try:
-        facts: dict[str, Any] = json.loads(text)
-    except ValueError as error:
-        raise CheckpointError(
-            "checkpoint bytes changed",
-            file=path,
-            field="facts",
-            got=text[:80],
-            hint="train the run again",
-        ) from error
+    facts: dict[str, Any] = parse_json(text, _NO_FACTS.of(path))
     return tensors, facts
 
 

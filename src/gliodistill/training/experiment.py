@@ -4,11 +4,13 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
 
 from gliodistill import __version__
+from gliodistill.documents import Fields, Refusal, read_json
 from gliodistill.errors import CheckpointError, RecipeError
 from gliodistill.files import write_text
 from gliodistill.networks import Network
@@ -20,6 +22,8 @@ from gliodistill.training.recipe import GIVEN, Recipe
 from gliodistill.training.recipe_file import load_recipe
 
 RECIPE, DATA, SUMMARY = "recipe.yaml", "data.json", "summary.json"
+_NO_RUN = Refusal(CheckpointError, "not a run folder", "give the folder of gliodistill train -o")
+_NO_SUMMARY = Refusal(CheckpointError, "not the summary of a run", "train the run again")
 
 
 @dataclass(frozen=True)
@@ -55,37 +59,28 @@ class Experiment:
         Raises:
             CheckpointError: it is not one, or its recipe is of a version that had other keys.
         """
-        root, version = Path(folder), None
-        try:
-            data = json.loads((root / DATA).read_text())
-            version = data.get("version")
-            convention = None if data["convention"] is None else CONVENTIONS[data["convention"]]
-            recipe, cache = load_recipe(root / RECIPE), root / data["cache"]
-            return cls(
-                root,
-                recipe,
-                data["split"],
-                convention,
-                cache,
-                data.get("pseudo"),
-                data.get("start"),
-            )
-        except RecipeError as error:
-            raise CheckpointError(
-                f"stored recipe is not of this version: {error.problem}",
-                file=root / RECIPE,
-                field=error.field,
-                got=error.got,
-                expected=error.expected,
-                hint=f"it was written by gliodistill {version or 'of an early version'}",
-            ) from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        root = Path(folder)
+        if not ((root / DATA).is_file() and (root / RECIPE).is_file()):
             raise CheckpointError(
                 "not a run folder",
                 file=root,
                 expected=f"{RECIPE} and {DATA}",
-                hint="give the folder of gliodistill train -o",
-            ) from error
+                hint=_NO_RUN.hint,
+            )
+        data = Fields(read_json(root / DATA, _NO_RUN), _NO_RUN.of(root / DATA))
+        convention = None
+        if data.get("convention", (str, NoneType), "a name or null") is not None:
+            convention = CONVENTIONS[data.text("convention", CONVENTIONS)]
+        split = {side: data.part("split").texts(side) for side in ("training", "validation")}
+        return cls(
+            root,
+            _stored_recipe(root / RECIPE, data),
+            split,
+            convention,
+            root / data.text("cache"),
+            _optional(data, "pseudo", ("folder", "sha256"), ("studies", "transductive")),
+            _optional(data, "start", ("folder", "recipe", "run", "weights_sha256")),
+        )
 
     def summary(self, run: str) -> dict[str, Any]:
         """What a finished run wrote: steps, seconds, best Dice, parameters, FLOPs, hash of the last
@@ -94,13 +89,21 @@ class Experiment:
         Raises:
             CheckpointError: the run is not finished.
         """
-        try:
-            summary: dict[str, Any] = json.loads((self.folder / run / SUMMARY).read_text())
-            return summary
-        except (OSError, ValueError) as error:
+        file = self.folder / run / SUMMARY
+        if not file.is_file():
             raise CheckpointError(
                 "run is not finished", file=self.folder / run, hint="continue it with --resume"
-            ) from error
+            )
+        told = Fields(read_json(file, _NO_SUMMARY), _NO_SUMMARY.of(file))
+        told.whole("steps"), told.whole("parameters"), told.number("flops"), told.number("seconds")
+        told.sha256("weights_sha256")
+        if told.get("dice", (dict, NoneType), "an object or null") is not None:
+            dice = told.part("dice")
+            for region in dice:
+                dice.get(region, (int, float, NoneType), "a number or null")
+        if "pseudo" in told:
+            told.part("pseudo").whole("studies"), told.part("pseudo").whole("transductive")
+        return dict(told.values)
 
     def is_finished(self, run: str) -> bool:
         """Whether the run trained to its last step."""
@@ -191,6 +194,32 @@ class Experiment:
         }
         write_text(self.folder / DATA, json.dumps(data, indent=1))
         write_text(self.folder / RECIPE, self.recipe.to_yaml())
+
+
+def _stored_recipe(file: Path, data: Fields) -> Recipe:
+    """The recipe of a training, which may be of another version."""
+    try:
+        return load_recipe(file)
+    except RecipeError as error:
+        version = data.text("version") if "version" in data else "of an early version"
+        raise CheckpointError(
+            f"stored recipe is not of this version: {error.problem}",
+            file=file,
+            field=error.field,
+            got=error.got,
+            expected=error.expected,
+            hint=f"it was written by gliodistill {version}",
+        ) from error
+
+
+def _optional(
+    data: Fields, name: str, texts: tuple[str, ...], lists: tuple[str, ...] = ()
+) -> dict[str, Any] | None:
+    """An object of ``data.json`` that may be null or absent, with the fields that are read of it."""
+    if data.values.get(name) is None:
+        return None
+    part = data.part(name)
+    return {key: part.text(key) for key in texts} | {key: part.texts(key) for key in lists}
 
 
 def find_run(path: str | os.PathLike[str], run: str | None = None) -> tuple[Experiment, str]:

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from gliodistill.documents import Fields, Refusal, read_json_lines
 from gliodistill.errors import CheckpointError, GliodistillError
 from gliodistill.files import make_folder, remove_leftovers, write_text, writing
 from gliodistill.networks import Network, default_precision
@@ -41,6 +42,8 @@ from gliodistill.training.validation import mean_dice, validate
 
 Net = TypeVar("Net", bound=nn.Module)
 LAST, BEST, LOG = "last.safetensors", "best.safetensors", "log.jsonl"
+NO_LOG = Refusal(CheckpointError, "not the log of a run", "remove it, or train the run again")
+NO_STATE = Refusal(CheckpointError, "not the state of a run", "train the run again")
 
 
 @dataclass
@@ -145,7 +148,8 @@ def train_run(
     remove_leftovers(folder)
     if (folder / LAST).exists():
         facts = read_checkpoint(folder / LAST, learning, average, optimiser)
-        progress = Progress(facts["step"], facts["best"], facts["seconds"])
+        told = Fields(facts, NO_STATE.of(folder / LAST))
+        progress = Progress(told.whole("step"), told.number("best"), told.number("seconds"))
         if progress.step > part.steps:
             raise CheckpointError(
                 "checkpoint is beyond the recipe",
@@ -341,16 +345,9 @@ class _Log:
 
     def __init__(self, folder: Path, step: int, tensorboard: bool) -> None:
         self.path = folder / LOG
-        kept = []
-        for text in self.path.read_text().splitlines() if self.path.exists() else []:
-            try:
-                line = json.loads(text)
-            except json.JSONDecodeError:
-                break  # a line cut short by a kill
-            if line["step"] > step:
-                break
-            kept.append(text)
-        write_text(self.path, "".join(text + "\n" for text in kept))
+        lines = read_json_lines(self.path, NO_LOG) if self.path.exists() else []
+        kept = [line for line in lines if Fields(line, NO_LOG.of(self.path)).whole("step") <= step]
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         self._board = _tensorboard(folder, step) if tensorboard else None
         with writing(self.path):
             self._file = self.path.open("a", buffering=1)

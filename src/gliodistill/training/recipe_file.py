@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from gliodistill.errors import RecipeError
+from gliodistill.documents import Refusal
+from gliodistill.documents.reading import MOST_DEPTH
+from gliodistill.documents.yaml_text import parse_yaml, read_yaml
+from gliodistill.errors import RecipeError, brief
 from gliodistill.training.methods import check_recipe
 from gliodistill.training.recipe import SHARED, Recipe, RunPart, merge
 
@@ -23,19 +25,7 @@ def load_recipe(path: str | os.PathLike[str], settings: list[str] | None = None)
             method or teacher that does not exist.
     """
     file = Path(path)
-    try:
-        values = yaml.safe_load(file.read_text())
-    except OSError as error:
-        raise RecipeError("cannot read the recipe", file=file, got=error.strerror) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError("recipe is not YAML", file=file, got=str(error)) from error
-    if not isinstance(values, dict):
-        raise RecipeError(
-            "recipe is not a mapping",
-            file=file,
-            got=type(values).__name__,
-            expected="name, data, training, runs, …",
-        )
+    values = read_yaml(file, Refusal(RecipeError, "cannot read the recipe"))
     for setting in settings or []:
         values = merge(values, _parse_setting(setting))
     return validate_recipe(values, file)
@@ -63,7 +53,7 @@ def validate_recipe(values: dict[str, Any], file: Path) -> Recipe:
                 expected=", ".join(valid),
                 hint=hint,
             ) from None
-        got = None if first["type"] == "missing" else repr(first.get("input"))[:80]
+        got = None if first["type"] == "missing" else brief(first.get("input"))
         expected = first["msg"].removeprefix("Value error, ")
         raise RecipeError(
             "recipe does not validate", file=file, field=field, got=got, expected=expected
@@ -134,12 +124,10 @@ def _parse_setting(setting: str) -> dict[str, Any]:
             got=setting,
             expected="key.key=value, e.g. training.steps=500",
         )
-    try:
-        value: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(
-            "bad setting", field="--set", got=setting, expected="a YAML value after ="
-        ) from error
-    for part in reversed(key.strip().split(".")):
+    value: Any = parse_yaml(text, Refusal(RecipeError, "bad setting", field=f"--set {key}"))
+    parts = key.strip().split(".")
+    if len(parts) > MOST_DEPTH:
+        raise RecipeError("bad setting", field="--set", got=key, expected="a key of the recipe")
+    for part in reversed(parts):
         value = {part: value}
     return dict(value)

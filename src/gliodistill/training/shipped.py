@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-import yaml
-
 import gliodistill
+from gliodistill.documents import Refusal
+from gliodistill.documents.yaml_text import read_yaml
 from gliodistill.errors import RecipeError
 from gliodistill.training.recipe import Recipe
 
@@ -43,4 +43,4 @@ def glance(file: Path) -> Recipe:
     """What a shipped recipe says, held against the schema alone: no network is built, so torch
     stays out.
     """
-    return Recipe.model_validate(yaml.safe_load(file.read_text()))
+    return Recipe.model_validate(read_yaml(file, Refusal(RecipeError, "cannot read the recipe")))

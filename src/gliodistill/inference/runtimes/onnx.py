@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import PackageError
-from gliodistill.models.quiet import import_onnxruntime
+from gliodistill.models.quiet import import_onnxruntime, reason
 
 
 class OnnxRuntime:
@@ -32,12 +32,18 @@ class OnnxRuntime:
             )
         except Exception as error:  # its errors share no base
             raise PackageError(
-                "ONNX Runtime cannot read the graph", file=graph, got=str(error).splitlines()[-1]
+                "ONNX Runtime cannot read the graph", file=graph, got=reason(error)
             ) from error
+        self._graph = graph
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Levels (uint8, B C X Y Z) → logits (float32, B K X Y Z)."""
-        logits: NDArray[np.float32] = self._session.run(
-            None, {"image": np.ascontiguousarray(image)}
-        )[0]
+        try:
+            logits: NDArray[np.float32] = self._session.run(
+                None, {"image": np.ascontiguousarray(image)}
+            )[0]
+        except Exception as error:
+            raise PackageError(
+                "ONNX Runtime cannot run the graph", file=self._graph, got=reason(error)
+            ) from error
         return logits

@@ -1,13 +1,14 @@
 """OpenVINO: the default runtime, on processors."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import PackageError
-from gliodistill.models.quiet import import_openvino
+from gliodistill.models.quiet import import_openvino, reason
 
 
 class OpenVINORuntime:
@@ -43,16 +44,25 @@ class OpenVINORuntime:
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
-            self._model = core.compile_model(core.read_model(os.fspath(graph)), "CPU", settings)
-        except RuntimeError as error:
+            # The weights are named: where they are not beside the graph, OpenVINO reads none.
+            weights = Path(graph).with_suffix(".bin")
+            model = core.read_model(os.fspath(graph), os.fspath(weights))
+            self._model = core.compile_model(model, "CPU", settings)
+        except Exception as error:  # what it raises has no base of its own
             raise PackageError(
-                "OpenVINO cannot read the graph", file=graph, got=str(error).splitlines()[-1]
+                "OpenVINO cannot read the graph", file=graph, got=reason(error)
             ) from error
+        self._graph = graph
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Levels (uint8, B C X Y Z) → logits (float32, B K X Y Z)."""
         # share_outputs would hand out memory that the next call overwrites.
-        logits: NDArray[np.float32] = self._model(
-            np.ascontiguousarray(image), share_inputs=True, share_outputs=False
-        )[0]
+        try:
+            logits: NDArray[np.float32] = self._model(
+                np.ascontiguousarray(image), share_inputs=True, share_outputs=False
+            )[0]
+        except Exception as error:
+            raise PackageError(
+                "OpenVINO cannot run the graph", file=self._graph, got=reason(error)
+            ) from error
         return logits

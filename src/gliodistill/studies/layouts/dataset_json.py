@@ -45,7 +45,9 @@ def channel_sequences(declared: Any, file: Path, field: str) -> dict[int, tuple[
         if isinstance(declared, dict)
         else []
     )
-    if not pairs or not all(str(key).isdigit() and isinstance(name, str) for key, name in pairs):
+    if not pairs or not all(
+        re.fullmatch("[0-9]{1,4}", str(key)) and isinstance(name, str) for key, name in pairs
+    ):
         raise StudyError(
             "malformed description",
             file=file,

@@ -1,12 +1,12 @@
 """What every layout is and gives: the small protocol behind ``layouts/``."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from gliodistill import documents
 from gliodistill.errors import StudyError
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.problem import Problem
@@ -186,13 +186,5 @@ def read_json(file: Path) -> Any:
     Raises:
         StudyError: unreadable or malformed.
     """
-    try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise StudyError(
-            "cannot read the description",
-            file=file,
-            field="JSON",
-            got=error,
-            expected="valid JSON in UTF-8",
-        ) from error
+    refusal = documents.Refusal(StudyError, "cannot read the description")
+    return documents.read_json(file, refusal, (dict, list))

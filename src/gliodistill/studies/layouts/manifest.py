@@ -9,11 +9,11 @@ such rows, or an object with that list under ``studies`` and perhaps, as in a ``
 the codes mean under ``labels``. A folder that holds ``manifest.json`` may stand for it.
 """
 
-import csv
 import re
 from pathlib import Path
 from typing import Any
 
+from gliodistill.documents import Refusal, read_table
 from gliodistill.errors import StudyError
 from gliodistill.studies.ids import check_id, check_patient
 from gliodistill.studies.labels import REGIONS
@@ -28,7 +28,6 @@ from gliodistill.studies.layouts.found import (
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import ImageFile
-from gliodistill.tables import read_cell
 
 NAME = "manifest"
 FILE = "manifest.json"
@@ -193,29 +192,8 @@ def _say_what_is_known(
 
 
 def _csv_rows(file: Path) -> list[dict[str, Any]]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        first = text.partition("\n")[0]
-        delimiter = max("\t;,", key=first.count)
-        rows = list(csv.DictReader(text.splitlines(), delimiter=delimiter, strict=True))
-    except (OSError, ValueError, csv.Error) as error:
-        raise StudyError(
-            "cannot read the manifest",
-            file=file,
-            field="CSV",
-            got=error,
-            expected="a table in UTF-8",
-        ) from error
-    for number, row in enumerate(rows, 2):
-        if None in row or None in row.values():
-            raise StudyError(
-                "row and header disagree",
-                file=file,
-                field=f"line {number}",
-                got="another number of cells",
-                expected="one each",
-            )
-    return [{name: read_cell(cell) for name, cell in row.items()} for row in rows]
+    _, rows = read_table(file, Refusal(StudyError, "cannot read the manifest"), "\t;,")
+    return list(rows)
 
 
 def _json_rows(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
@@ -234,6 +212,16 @@ def _json_rows(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]
             got=type(content).__name__,
             expected="a list of objects",
         )
+    for number, row in enumerate(rows, 1):
+        for name, cell in row.items():
+            if not (cell is None or type(cell) in (str, int)):
+                raise StudyError(
+                    "malformed manifest",
+                    file=file,
+                    field=f"studies {number} {name}",
+                    got=cell,
+                    expected="text",
+                )
     if label_names is not None and not isinstance(label_names, dict):
         raise StudyError(
             "malformed manifest",
@@ -246,5 +234,5 @@ def _json_rows(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]
 
 
 def _image(text: str, folder: Path) -> ImageFile:
-    match = re.fullmatch(r"(.+)#(\d+)", text)
+    match = re.fullmatch(r"(.+)#([0-9]{1,4})", text)
     return ImageFile(folder / match[1], int(match[2])) if match else ImageFile(folder / text)

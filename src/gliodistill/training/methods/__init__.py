@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from gliodistill.distillation.distiller import Distiller, fitting, nearest
-from gliodistill.errors import RecipeError
+from gliodistill.errors import RecipeError, brief
 from gliodistill.networks import Network, build
 from gliodistill.networks.subset import Selecting
 from gliodistill.networks.widening import check_widening
@@ -345,7 +345,7 @@ def _network_part(value: Any, field: str) -> NetworkPart:
             f" ({error.errors()[0]['msg']})"
         )
         raise RecipeError(
-            "option does not fit", field=field, got=repr(value)[:80], expected=expected
+            "option does not fit", field=field, got=brief(value), expected=expected
         ) from None
 
 

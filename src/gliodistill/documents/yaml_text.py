@@ -1,0 +1,181 @@
+"""YAML as far as JSON can say it: tags and endless aliases are refused, dates and times stay text."""
+
+import math
+import os
+from typing import Any
+
+import yaml
+from yaml.composer import Composer
+from yaml.constructor import SafeConstructor
+from yaml.events import AliasEvent
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from yaml.parser import Parser
+from yaml.reader import Reader
+from yaml.resolver import Resolver
+from yaml.scanner import Scanner
+
+from gliodistill.documents.reading import (
+    MOST_DEPTH,
+    BadDocument,
+    Refusal,
+    Unreal,
+    check_plain,
+    check_type,
+    read_document,
+)
+from gliodistill.errors import brief
+
+MOST_BYTES = 128 << 10
+"""Of a YAML file; a recipe has three thousand."""
+MOST_VALUES = 10_000
+"""Values of a document, those behind aliases counted each time."""
+_LONGEST_NUMBER = 100
+_TAG = "tag:yaml.org,2002:"
+_MERGE = _TAG + "merge"
+
+
+def read_yaml(
+    path: str | os.PathLike[str], refusal: Refusal, expect: type | tuple[type, ...] = dict
+) -> Any:
+    """What a YAML file holds, as plain data.
+
+    Args:
+        path: the file.
+        refusal: the words of an error.
+        expect: what it must hold: ``dict``, ``list`` or both.
+
+    Raises:
+        GliodistillError: it cannot be read, is no YAML, repeats a key, has a tag, is beyond the
+            bounds, or holds something else than what is expected.
+    """
+    return parse_yaml(read_document(path, refusal, MOST_BYTES), refusal.of(path), expect)
+
+
+def parse_yaml(
+    text: str, refusal: Refusal, expect: type | tuple[type, ...] = (dict, object)
+) -> Any:
+    """What YAML text holds (anything, unless told); see :func:`read_yaml`."""
+    try:
+        if len(text) > MOST_BYTES:
+            raise BadDocument("size", f"{len(text)} characters", f"at most {MOST_BYTES}")
+        values = _Plain().value(_Tree(text).get_single_node(), 1)
+        check_plain(values)
+    except BadDocument as bad:
+        raise refusal(bad.field, bad.got, bad.expected) from None
+    except yaml.YAMLError as error:
+        raise refusal("YAML", _words(error), "valid YAML") from error
+    return check_type(values, expect, refusal, "a mapping")
+
+
+def _words(error: yaml.YAMLError) -> str:
+    """The complaint and its line, without the text around it."""
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None)
+    mark = getattr(error, "problem_mark", None)
+    line = f"line {mark.line + 1}: " if mark else ""
+    return line + (problem or str(error).partition("\n")[0])
+
+
+class _Tree(Reader, Scanner, Parser, Composer, Resolver):
+    """The nodes of a document, of bounded depth."""
+
+    def __init__(self, text: str) -> None:
+        Reader.__init__(self, text)
+        Scanner.__init__(self)
+        Parser.__init__(self)
+        Composer.__init__(self)
+        Resolver.__init__(self)
+        self.depth, self.left = 0, MOST_VALUES
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:
+        """As the scanner does, which looks ahead at a cost that grows with the square of depth."""
+        if self.flow_level >= MOST_DEPTH:
+            raise BadDocument("nesting", "deeper", f"at most {MOST_DEPTH} levels")
+        super().fetch_flow_collection_start(TokenClass)
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        """As the composer does, no deeper than bounded."""
+        if self.depth > MOST_DEPTH and not self.check_event(AliasEvent):
+            raise BadDocument("nesting", "deeper", f"at most {MOST_DEPTH} levels")
+        self.depth, self.left = self.depth + 1, self.left - 1
+        if self.left < 0:
+            raise _too_many()
+        try:
+            node: Node | None = super().compose_node(parent, index)
+            return node
+        finally:
+            self.depth -= 1
+
+
+class _Plain:
+    """Nodes to plain data; every visit of a value counts."""
+
+    def __init__(self) -> None:
+        self.left = MOST_VALUES
+        self.scalars = SafeConstructor()
+
+    def value(self, node: Node | None, depth: int) -> Any:
+        """The value of a node."""
+        self.left -= 1
+        if self.left < 0:
+            raise _too_many()
+        if depth > MOST_DEPTH + 1:
+            raise BadDocument("nesting", "deeper", f"at most {MOST_DEPTH} levels")
+        if node is None:
+            return None
+        if isinstance(node, MappingNode) and node.tag == _TAG + "map":
+            return self.mapping(node, depth)
+        if isinstance(node, SequenceNode) and node.tag == _TAG + "seq":
+            return [self.value(item, depth + 1) for item in node.value]
+        if isinstance(node, ScalarNode):
+            return self.scalar(node)
+        raise _bad_tag(node)
+
+    def mapping(self, node: MappingNode, depth: int) -> dict[str, Any]:
+        """Keys once; those of ``<<`` give way to those that are written out."""
+        values: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            value = self.value(value_node, depth + 1)
+            if key_node.tag == _MERGE:
+                parts = value if isinstance(value, list) else [value]
+                if not all(isinstance(part, dict) for part in parts):
+                    raise BadDocument(_line(key_node, "<<"), brief(value), "a mapping, or several")
+                for part in parts:
+                    merged = part | merged
+                continue
+            key = self.scalar(key_node) if isinstance(key_node, ScalarNode) else None
+            if not isinstance(key, str):
+                got = brief(key_node.value) if isinstance(key_node, ScalarNode) else key_node.id
+                raise BadDocument(_line(key_node, "key"), got, "text")
+            if key in values:
+                got = "two of this name"
+                raise BadDocument(_line(key_node, f"key {brief(key)}"), got, "each key once")
+            values[key] = value
+        return merged | values
+
+    def scalar(self, node: ScalarNode) -> Any:
+        """Text, a number, true, false or null."""
+        kind, text = node.tag.removeprefix(_TAG), str(node.value)
+        if kind in ("str", "timestamp", "value") or (kind in ("int", "float") and ":" in text):
+            return text
+        if kind not in ("null", "bool", "int", "float"):
+            raise _bad_tag(node)
+        if kind in ("int", "float") and len(text) > _LONGEST_NUMBER:
+            return Unreal(text)
+        try:
+            value = getattr(self.scalars, f"construct_yaml_{kind}")(node)
+        except (ValueError, KeyError, IndexError) as error:
+            raise BadDocument(_line(node, "value"), brief(text), f"{kind}, as tagged") from error
+        return value if not isinstance(value, float) or math.isfinite(value) else Unreal(text)
+
+
+def _too_many() -> BadDocument:
+    return BadDocument("values", "more", f"at most {MOST_VALUES}, aliases expanded")
+
+
+def _line(node: Node, what: str) -> str:
+    return f"{what} in line {node.start_mark.line + 1}"
+
+
+def _bad_tag(node: Node) -> BadDocument:
+    return BadDocument(_line(node, "tag"), brief(node.tag), "no tag")
