@@ -154,5 +154,9 @@ def check_type(
     names: dict[type, str] = {dict: mapping, list: "a list"}
     if not isinstance(values, expect):
         wanted = expect if isinstance(expect, tuple) else (expect,)
-        raise refusal("document", "nothing" if values is None else values, " or ".join(names[kind] for kind in wanted))
+        raise refusal(
+            "document",
+            "nothing" if values is None else values,
+            " or ".join(names[kind] for kind in wanted),
+        )
     return values

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.errors import StudyError
+from gliodistill.errors import PackageError, StudyError
 from gliodistill.inference import tiling
 from gliodistill.inference.flips import AXES, FLOOR, UNFLIPPED, Flip, mirrored, probabilities
 from gliodistill.inference.postprocessing import Known, check_steps, clean
 from gliodistill.inference.quality import Evidence, assess
-from gliodistill.inference.runtimes import Runtime, open_runtime
+from gliodistill.inference.runtimes import open_runtime
 from gliodistill.inference.segmentation import Segmentation
 from gliodistill.models.package import ModelPackage
 from gliodistill.models.shipped import find_model
@@ -189,27 +189,41 @@ class Predictor:
         """The network's own logits (K X Y Z, float32) of a prepared image (levels, uint8 C X Y Z),
         in one pass or by windows.
         """
-        slabs = list(self._slabs(image, self.runtime))
+        slabs = list(self._slabs(image, self._ask))
         return slabs[0] if len(slabs) == 1 else np.concatenate(slabs, axis=1)
 
     def _region_slabs(self, image: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
         """Logits of WT, TC, ET, mirrored looks averaged, slab by slab along X."""
         outputs = self.package.spec.outputs
         if self.flips == UNFLIPPED:
-            slabs = (outputs.region_logits(slab) for slab in self._slabs(image, self.runtime))
+            slabs = (outputs.region_logits(slab) for slab in self._slabs(image, self._ask))
             return (
                 slabs if outputs.kind == "regions" else (np.maximum(slab, FLOOR) for slab in slabs)
             )
         return self._slabs(
             image,
             mirrored(
-                lambda levels: np.stack([outputs.region_logits(k) for k in self.runtime(levels)]),
+                lambda levels: np.stack([outputs.region_logits(k) for k in self._ask(levels)]),
                 self.flips,
             ),
         )
 
+    def _ask(self, levels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What the network says; a graph of another network than is described is refused."""
+        logits = self.runtime(levels)
+        expected = (len(levels), len(self.package.spec.outputs.names), *levels.shape[2:])
+        if logits.shape != expected or logits.dtype != np.float32:
+            raise PackageError(
+                "graph does not give the logits that the model describes",
+                file=self.package.folder,
+                field="outputs",
+                got=f"{logits.dtype} {logits.shape}",
+                expected=f"float32 {expected}",
+            )
+        return logits
+
     def _slabs(
-        self, image: NDArray[np.uint8], network: Runtime | tiling.Network
+        self, image: NDArray[np.uint8], network: tiling.Network
     ) -> Iterator[NDArray[np.float32]]:
         settings, divisor = self.package.spec.inference, self.package.runtime.divisor
         if self._whole(image.shape[1:]):

@@ -47,7 +47,7 @@ def checked(where: str, make: Callable[[], Result]) -> Result:
     """``make()``, with a wrong type or value told as a PackageError about ``where``."""
     try:
         return make()
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
         raise PackageError("damaged model description", field=where, got=error) from error
 
 

@@ -262,12 +262,12 @@ def _parse(folder: Path, values: object) -> tuple[ModelPackage, dict[str, str]]:
     runtime = checked(
         "runtime", lambda: RuntimeNeeds(**{name: int(n) for name, n in needs.items()})
     )
-    if min(runtime.divisor, runtime.bytes_per_voxel) < 1:
+    if not (1 <= runtime.divisor <= 256 and 1 <= runtime.bytes_per_voxel <= 2**30):
         raise PackageError(
             "model description out of range",
             field="runtime",
             got=dict(needs),
-            expected="numbers ≥ 1",
+            expected="a divisor of 1 to 256, and bytes per voxel",
         )
     exports = _parse_exports(v["exports"])
     versions = checked(

@@ -167,7 +167,7 @@ class InferenceSettings:
 
     Attributes:
         patch: window of the sliding window, voxels along X, Y, Z.
-        overlap: share of the window that neighbours share, [0, 1).
+        overlap: share of the window that neighbours share, [0, 0.9].
         threshold: probability above which a region is drawn, (0, 1).
         whole: whether a brain that fits in memory is segmented in one pass rather than by windows.
         postprocessing: steps applied to the regions, in order; none by default.
@@ -184,12 +184,13 @@ class InferenceSettings:
 
     def __post_init__(self) -> None:
         require(
-            len(self.patch) == 3 and all(type(n) is int and n > 0 for n in self.patch),
+            len(self.patch) == 3 and all(type(n) is int and 0 < n <= 512 for n in self.patch),
             "inference.patch",
             self.patch,
-            "3 sides > 0",
+            "3 sides of 1 to 512",
         )
-        require(0 <= self.overlap < 1, "inference.overlap", self.overlap, "[0, 1)")
+        # Beyond it the number of windows grows without bound, and nothing is gained.
+        require(0 <= self.overlap <= 0.9, "inference.overlap", self.overlap, "[0, 0.9]")
         require(0 < self.threshold < 1, "inference.threshold", self.threshold, "(0, 1)")
         require(isinstance(self.whole, bool), "inference.whole", self.whole, "true or false")
 

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
@@ -10,6 +11,19 @@ from torch import nn
 from gliodistill.errors import GliodistillError, PackageError
 from gliodistill.models.spec import NetworkSpec
 from gliodistill.networks import Network, build
+
+_UNFIT = (
+    GliodistillError,
+    SafetensorError,
+    AttributeError,
+    KeyError,
+    MemoryError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What torch, safetensors and networks raise at descriptions and files that mean nothing."""
 
 
 def weights_as_bytes(network: nn.Module) -> bytes:
@@ -32,10 +46,29 @@ def load_network(path: Path, described: NetworkSpec) -> Network:
         PackageError: the network is not known here, or the weights do not fit it.
     """
     try:
+        with torch.device("meta"):  # no memory is taken for what a description merely claims
+            claimed = build(described.name, **described.options)
+            claimed.strip()
+        weights = load_file(path)
+        shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+        wanted = {name: tuple(tensor.shape) for name, tensor in claimed.state_dict().items()}
+        if differing := sorted(
+            name for name in shapes | wanted if shapes.get(name) != wanted.get(name)
+        ):
+            name = differing[0]
+            raise PackageError(
+                "weights do not fit the network",
+                file=path.parent,
+                field=name,
+                got=shapes.get(name, "nothing"),
+                expected=wanted.get(name, "nothing"),
+            )
         network = build(described.name, **described.options)
         network.strip()
-        network.load_state_dict(load_file(path))
-    except (GliodistillError, SafetensorError, RuntimeError) as error:
+        network.load_state_dict(weights)
+    except PackageError:
+        raise
+    except _UNFIT as error:
         raise PackageError(
             "weights do not fit the network", file=path.parent, field="network", got=error
         ) from error

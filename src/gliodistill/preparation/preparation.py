@@ -2,6 +2,7 @@
 sequence.
 """
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
@@ -20,6 +21,8 @@ from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Study
 
+MOST_VOXELS = 2**28
+"""Of a prepared study: a cube of 64 cm at 1 mm."""
 OPTIONAL = ("bias_mm",)
 """Settings that are written only where they are set: packages from before there was one are read as
 they were.
@@ -62,16 +65,16 @@ class Preparation:
             (
                 "spacing",
                 self.spacing,
-                self.spacing is None or all(0 < s < np.inf for s in self.spacing),
-                "mm along R, A, S, each above 0",
+                self.spacing is None or all(0.1 <= s <= 50 for s in self.spacing),
+                "mm along R, A, S, each from 0.1 to 50",
             ),
-            ("margin_mm", self.margin_mm, 0 <= self.margin_mm < np.inf, "0 or more"),
+            ("margin_mm", self.margin_mm, 0 <= self.margin_mm <= 100, "0 to 100"),
             ("percentiles", self.percentiles, 0 <= low < high <= 100, "0 ≤ low < high ≤ 100"),
             (
                 "bias_mm",
                 self.bias_mm,
-                self.bias_mm is None or 0 < self.bias_mm < np.inf,
-                "mm above 0, or none",
+                self.bias_mm is None or 1 <= self.bias_mm <= 1000,
+                "1 to 1000 mm, or none",
             ),
         ):
             if not fits:
@@ -86,7 +89,8 @@ class Preparation:
         """Prepare a study.
 
         Raises:
-            StudyError: none of :attr:`sequences` is there, or the images are empty (all zero).
+            StudyError: none of :attr:`sequences` is there, the images are empty (all zero), or too
+                large at the wanted voxel size.
         """
         present = tuple(sequence in study.images for sequence in self.sequences)
         if not any(present):
@@ -109,6 +113,15 @@ class Preparation:
         shape = tuple(
             max(1, int(np.ceil(e / f - 1e-6))) for e, f in zip(extent, factors, strict=True)
         )
+        if math.prod(shape) > MOST_VOXELS:
+            raise StudyError(
+                "too many voxels once prepared",
+                file=study.id,
+                field="spacing",
+                got=f"{'×'.join(map(str, shape))} of {'×'.join(f'{s:g}' for s in spacing)} mm",
+                expected=f"at most {MOST_VOXELS}",
+                hint="check the voxel size that the images' headers give",
+            )
         taps = tuple(
             Taps.of(axis_matrix(e, n, f)) for e, n, f in zip(extent, shape, factors, strict=True)
         )
