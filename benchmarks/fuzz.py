@@ -62,8 +62,9 @@ def run_case(root: Path, seed: int, index: int, raising: bool = False) -> tuple[
     began, resident = time.process_time(), _memory("VmRSS")
     _forget_peak()
     try:
-        with warnings.catch_warnings(record=True) as warned, contextlib.redirect_stderr(
-            io.StringIO()
+        with (
+            warnings.catch_warnings(record=True) as warned,
+            contextlib.redirect_stderr(io.StringIO()),
         ):
             warnings.simplefilter("always")
             outcome = target.use(root, file, before, after, random)
@@ -141,12 +142,14 @@ class Worker:
         self.batch: list[int] = []
 
     def give(self, batch: list[int] | None) -> None:
+        """Hand it a batch, or None to end it."""
         self.batch = batch or []
         with contextlib.suppress(BrokenPipeError):
             self.pipe.send(batch)
 
     @property
     def hung(self) -> bool:
+        """Whether it is at one case for too long."""
         began = self.current[1]
         return bool(self.batch) and began > 0 and time.monotonic() - began > HUNG_SECONDS
 
@@ -238,7 +241,12 @@ def main() -> int:
             return 0
         began = time.perf_counter()
         result = fuzz(
-            inputs, words.seed, words.start, words.count, words.jobs, lambda line: print(line, flush=True)
+            inputs,
+            words.seed,
+            words.start,
+            words.count,
+            words.jobs,
+            lambda line: print(line, flush=True),
         )
     total = Counter()
     for counts in result["counts"].values():
@@ -250,7 +258,9 @@ def main() -> int:
         "seconds": round(time.perf_counter() - began),
         "processes": words.jobs,
         "machine": platform.machine(),
-        "versions": versions_in_use("numpy", "nibabel", "openvino", "onnxruntime", "torch", "PyYAML"),
+        "versions": versions_in_use(
+            "numpy", "nibabel", "openvino", "onnxruntime", "torch", "PyYAML"
+        ),
         "total": {outcome: total[outcome] for outcome in OUTCOMES},
         **result,
     }

@@ -259,7 +259,9 @@ def yaml_value(content: bytes, random: Random) -> bytes:
     if random.random() < 0.08:
         text = _double_key(text, random)
     for number, word in enumerate(ALIASES):
-        word = {"@bomb@": _BOMB, "@self@": "&b [*b]", "@merge@": "{<<: [{x: 1}, 3]}"}.get(word, word)
+        word = {"@bomb@": _BOMB, "@self@": "&b [*b]", "@merge@": "{<<: [{x: 1}, 3]}"}.get(
+            word, word
+        )
         text = text.replace(f'"@@{number}@@"', word)
     return _raw(text).encode("utf-8", "surrogatepass")
 

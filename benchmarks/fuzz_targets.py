@@ -14,10 +14,12 @@ Everything else is an exception: an error of ours (refused), or a foreign one.
 
 import contextlib
 import csv
+import gzip
 import hashlib
 import io
 import json
 import shutil
+import struct
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -42,6 +44,7 @@ from gliodistill.inference import Predictor
 from gliodistill.inference.pseudo_labels import PseudoLabels
 from gliodistill.models.package import ModelPackage
 from gliodistill.models.quality import QualityModel
+from gliodistill.phantom.cohort import write_cohort
 from gliodistill.preparation.cache import Cache
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.study import ImageFile
@@ -171,13 +174,15 @@ class Target:
 
 def command(*words: object) -> str:
     """Run a command as a user does; refused like an error of ours if it says so in one line."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err, inspecting = io.StringIO(), io.StringIO(), words[0] == "inspect"
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run([*(str(word) for word in words), "--json"])
     told = err.getvalue()
     if "this is a bug" in told or "unforeseen" in told or "Traceback" in told:
         raise Wrong(f"foreign: {told[:400]}")
     document = json.loads(out.getvalue()) if code in (0, 1) else {}
+    if code == 1 and inspecting and document.get("problems") and not told:
+        raise GliodistillError("problems were told")
     if code:
         lines = told.splitlines()
         if not lines or not all(line.startswith("error: ") and len(line) < 9000 for line in lines):
@@ -233,7 +238,11 @@ def _nibabel(file: Path) -> tuple[Any, Any]:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
-            image = nib.load(file)
+            content = file.read_bytes()
+            plain = bytearray(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
+            if plain[108:112] in (bytes(4), b"\0\0\0\x80"):  # voxels of a single-file image begin at 352 at least
+                plain[108:112] = struct.pack("<f", 352)
+            image = nib.Nifti1Image.from_bytes(bytes(plain))
             data = image.get_fdata()
         except Exception as error:
             raise Wrong(f"nibabel refuses it: {type(error).__name__}: {error}") from error
@@ -502,6 +511,13 @@ def _summary(root: Path, file: Path, before: bytes, after: bytes, random: Random
     return "same"
 
 
+def _phantom(root: Path, file: Path, before: bytes, after: bytes, random: Random) -> str:
+    """A cohort that goes on where it was left: what is there must be of the same settings."""
+    seed = int(file.parent.name.split("_")[1])
+    write_cohort(root / "data", 3, seed, spacing=6.0, jobs=1)
+    return "same" if before == after else "differs"
+
+
 def _quality(root: Path, file: Path, before: bytes, after: bytes, random: Random) -> str:
     QualityModel.read(file)
     return "same" if before == after else "differs"
@@ -564,6 +580,7 @@ TARGETS = [
     ),
     Target("checkpoint", 3, {"run/*/*.safetensors": spoil.tensors}, _weights),
     Target("summary", 2, {"out/*.json": spoil.json_document}, _summary),
+    Target("phantom", 1, {"data/*/*_phantom.json": spoil.json_document}, _phantom),
     Target("quality", 1, {"quality.json": spoil.json_document}, _quality),
 ]  # fmt: skip
 

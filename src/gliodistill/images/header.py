@@ -244,6 +244,9 @@ def _affine(
             got=units,
             expected="2 (mm), 1 (m) or 3 (µm)",
         )
+    for name, code in (("sform_code", sform_code), ("qform_code", qform_code)):
+        if not 0 <= code <= 5:  # nifti1.h; readers differ in what they make of other codes
+            raise ImageError("unknown code", file=file, field=name, got=code, expected="0 to 5")
     affine = np.eye(4)
     if sform_code > 0:
         field, affine[:3] = "sform", srow

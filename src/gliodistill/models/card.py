@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from gliodistill.documents import Refusal, read_document
 from gliodistill.errors import PackageError
 
 
@@ -15,10 +15,7 @@ def read_sections(path: str | os.PathLike[str]) -> str:
         PackageError: no such file, not UTF-8, or it does not start with a section (``## …``): the
         title is the model's name.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PackageError("card cannot be read", file=path, field="--card", got=error) from error
+    text = read_document(path, Refusal(PackageError, "card cannot be read", field="--card")).strip()
     if not text.startswith("## "):
         start = text.partition("\n")[0][:60] or "nothing"
         raise PackageError(

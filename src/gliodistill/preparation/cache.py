@@ -103,7 +103,7 @@ class CachedStudy:
         file, hint = self.folder / name, "remove the study's folder and prepare again"
         try:
             array: NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:  # NumPy's header parser raises whatever Python's does
             raise CacheError("damaged cache", file=file, got=error, hint=hint) from error
         if array.dtype != np.uint8 or array.shape != shape:
             raise CacheError(
@@ -293,7 +293,7 @@ def _claim(root: Path, index: str) -> None:
             got=", ".join(sorted(strangers)[:4]),
             expected="a new folder, or a cache to continue",
         )
-    if is_cache(root) and (root / _INDEX).read_text() != index:
+    if is_cache(root) and (root / _INDEX).read_bytes() != index.encode():
         (root / _INDEX).unlink()
 
 

@@ -23,12 +23,12 @@ class OnnxRuntime:
     def __init__(self, graph: str | os.PathLike[str], *, threads: int | None = None) -> None:
         onnxruntime = import_onnxruntime()
         settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 3
+        settings.log_severity_level = 4  # what goes wrong is raised; nothing is to be printed
         if threads is not None:
             settings.intra_op_num_threads = threads
         try:
             self._session = onnxruntime.InferenceSession(
-                os.fspath(graph), settings, providers=["CPUExecutionProvider"]
+                os.fspath(graph), settings, providers=["CPUExecutionProvider"], enable_fallback=0
             )
         except Exception as error:  # its errors share no base
             raise PackageError(

@@ -175,6 +175,14 @@ def is_nifti(name: str) -> bool:
     return name.lower().endswith((".nii", ".nii.gz"))
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have (too long) names none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def stem(file: Path) -> str:
     """File name without .nii or .nii.gz."""
     return re.sub(r"\.nii(\.gz)?$", "", file.name, flags=re.IGNORECASE)

@@ -22,6 +22,7 @@ from gliodistill.studies.layouts.found import (
     Draft,
     Found,
     gather,
+    is_file,
     read_json,
     sequence_of,
 )
@@ -101,7 +102,7 @@ def find(root: Path) -> Found:
         _say_what_is_known(draft, cells, root)
         for meaning, (text, spelling) in cells.items():
             image = _image(text, root.parent)
-            if not image.path.is_file():
+            if not is_file(image.path):
                 draft.block(f"no such file: {text}", image.path)
             elif isinstance(meaning, Sequence):
                 draft.add(meaning, image, spelling)
