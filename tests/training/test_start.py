@@ -127,7 +127,8 @@ def test_other_weights_are_refused_on_resume(prepared, pretrained, tmp_path):
     made = tuning(training={**TRAINING, "steps": 2})
 
     def watch(run, steps, progress):
-        raise InterruptedError
+        if progress.step == 1:
+            raise InterruptedError
 
     with pytest.raises(InterruptedError):
         run_experiment(
@@ -143,6 +144,28 @@ def test_other_weights_are_refused_on_resume(prepared, pretrained, tmp_path):
         run_experiment(
             made, prepared.folder, tmp_path / "run", jobs=1, start=other.folder, resume=True
         )
+
+
+def test_before_the_first_checkpoint_the_start_is_remembered_or_changed(
+    prepared, pretrained, tmp_path
+):
+    def watch(run, steps, progress):
+        raise InterruptedError
+
+    made, out = tuning(training={**TRAINING, "steps": 2}), tmp_path / "run"
+    with pytest.raises(InterruptedError):
+        run_experiment(made, prepared.folder, out, jobs=1, start=pretrained.folder, watch=watch)
+    with pytest.raises(InterruptedError):  # as it was given
+        run_experiment(made, prepared.folder, out, jobs=1, resume=True, watch=watch)
+    assert Experiment.open(out).start["recipe"] == "tiny"
+    other = run_experiment(
+        recipe({"network": {"network": unet(4, 8), "seed": 4}}, training=TRAINING),
+        prepared.folder,
+        tmp_path / "other",
+        jobs=1,
+    )
+    again = run_experiment(made, prepared.folder, out, jobs=1, start=other.folder, resume=True)
+    assert again.start["weights_sha256"] == other.summary("network")["weights_sha256"]
 
 
 @pytest.mark.parametrize(

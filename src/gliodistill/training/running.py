@@ -119,9 +119,10 @@ def run_experiment(
     patients = {side: {id: patient_of[id] for id in ids} for side, ids in experiment.split.items()}
     labels_of_pool = open_labels(recipe, wanted, pseudo, patients)
     begun = there if there is not None and there.is_begun() else None
+    known = there if start is None else begun
     experiment = replace(
         experiment,
-        start=_given(recipe, wanted, start, None if begun is None else begun.start, root),
+        start=_given(recipe, wanted, start, None if known is None else known.start, root),
         pseudo=None if begun is None else begun.pseudo,
     )
     if begun is not None and begun.split != experiment.split:
