@@ -42,7 +42,7 @@ def start(recipe: Recipe, data: str, out: Path) -> tuple[int, int]:
             resume=True,
             labels="brats2021",
             jobs=1,
-            watch=lambda *_: os.write(write, b"."),
+            watch=lambda run, steps, progress: progress.step and os.write(write, b"."),
         )
         os._exit(0)
     except BaseException as error:
