@@ -18,7 +18,9 @@ from gliodistill.networks import describe
 from gliodistill.studies.labels import CONVENTIONS, REGION_TISSUES
 from gliodistill.studies.layouts import LAYOUTS
 from gliodistill.studies.layouts.found import TRUTH_SPELLINGS
+from gliodistill.studies.naming import read_name
 from gliodistill.studies.sequence import SPELLINGS
+from gliodistill.studies.words import WORDS
 from gliodistill.training.augmentation import draw_kept
 from gliodistill.training.loop import learning_rate
 from gliodistill.training.methods import METHODS, build_method, build_network
@@ -290,10 +292,10 @@ def test_measured_tables_are_the_committed_ones(page):
 
 
 def test_layouts_spellings_and_conventions(layouts):
-    tables = [
-        {cells[0].strip("`"): cells[1:] for cells in rows(part)}
+    tables = {
+        part.partition("\n")[0]: {cells[0].strip("`"): cells[1:] for cells in rows(part)}
         for part in layouts.split("\n## ")[1:]
-    ]
+    }
     sequences = {
         str(sequence): [" ".join(f"`{name}`" for name in spellings)]
         for sequence, spellings in SPELLINGS.items()
@@ -302,13 +304,38 @@ def test_layouts_spellings_and_conventions(layouts):
         name: [c.source, *(str(c.codes.get(code, "–")) for code in (1, 2, 3, 4))]
         for name, c in CONVENTIONS.items()
     }
-    assert list(tables[0]) == list(LAYOUTS)
-    assert tables[1] == sequences
-    assert tables[2] == {"--labels": ["used by", "1", "2", "3", "4"]} | conventions
+    assert list(tables["Layouts"]) == list(LAYOUTS)
+    assert tables["Spellings of the sequences"] == sequences
+    assert (
+        tables["Label conventions"] == {"--labels": ["used by", "1", "2", "3", "4"]} | conventions
+    )
     for region, tissues in REGION_TISSUES.items():
         (line,) = [line for line in layouts.splitlines() if line.startswith(f"| {region}, ")]
         assert set(line.split("|")[2].strip().split(", ")) == {str(tissue) for tissue in tissues}
     assert all(f"`{word}`" in layouts for word in TRUTH_SPELLINGS)
+
+
+def test_rules_for_names(layouts):
+    """Every name in the table of rules is read as the table says; every word is on the page."""
+    part = layouts.partition("\n## How names are read")[2].partition("\n## ")[0]
+    lines = [line for line in part.splitlines() if line.startswith("| ")]
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    read_as = [cells for cells in table if len(cells) == 3 and cells[2] != "read as"]
+    names = [(name, cells[2]) for cells in read_as for name in cells[1].strip("`").split("` `")]
+    assert len(names) > 60
+    for name, meaning in names:
+        reading = read_name(name)
+        wanted = meaning.partition(";")[0]
+        if wanted == "asks":
+            assert reading.undecided, name
+        elif wanted == "not used, told":
+            assert reading.why and not reading.undecided and reading.sequence is None, name
+        else:
+            assert reading.sequence is not None, name
+            assert wanted in (str(reading.sequence), "X", "that sequence", "the sequence"), name
+    kinds = {cells[0]: cells[1] for cells in table if len(cells) == 2}
+    for kind, words in WORDS.items():
+        assert kinds[str(kind)] == " ".join(f"`{word}`" for word in words.split())
 
 
 @pytest.mark.parametrize(

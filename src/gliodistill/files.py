@@ -231,8 +231,20 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def write_text(path: str | os.PathLike[str], content: str) -> None:
-    """Write ``content`` to ``path`` atomically, as UTF-8."""
-    write_bytes(path, content.encode())
+    r"""Write ``content`` to ``path`` atomically, as UTF-8.
+
+    Bytes of a file name that are not UTF-8 (Python keeps them as lone surrogates) are written as
+    ``\udcXX``, which JSON reads back.
+    """
+    write_bytes(path, content.encode(errors="backslashreplace"))
+
+
+def shown_name(name: str | os.PathLike[str]) -> str:
+    r"""A file's name as any terminal, table or page can show it: bytes that are not UTF-8 and
+    control characters as ``\xXX``.
+    """
+    text = os.fsencode(name).decode(errors="backslashreplace")
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def test_every_problem_at_once(brats, make):
     for study, blocking, start in (
         ("a", True, "two files for T1"),
         ("a", False, "not named after its folder"),
-        ("a", False, "not recognised as a sequence or label map"),
+        ("a", False, "dwi, none of the four sequences"),
         ("b", True, "T2 lies on another grid than T1"),
         ("c", False, "no NIfTI file"),
         ("d", True, "no sequence found"),

@@ -244,7 +244,9 @@ def test_loose_folder(tmp_path, make):
         cohort = open_cohort(place)
         assert (cohort.layout, [record.id for record in cohort.studies]) == ("loose", ["patient01"])
         assert values(cohort.studies[0].load(cohort.convention)) == CANONICAL
-        assert cohort.problems == ("patient01: study1_dwi.nii.gz: no sequence in its name",)
+        assert cohort.problems == (
+            "patient01: study1_dwi.nii.gz: dwi, none of the four sequences; not used",
+        )
 
 
 def test_loose_flat_folder_of_several_studies(tmp_path, make):

@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gliodistill.cli.output import Jobs, Json, Labels, Layout, emit, nothing_left, table
+from gliodistill.cli.output import (
+    Jobs,
+    Json,
+    Labels,
+    Layout,
+    emit,
+    notes_of,
+    nothing_left,
+    show_notes,
+    table,
+    unusable_of,
+)
 from gliodistill.errors import GliodistillError
 
 if TYPE_CHECKING:
@@ -98,7 +109,8 @@ def inspect(
 ) -> None:
     """Say what is there: layout, studies, sequences, what the labels mean, every problem found.
 
-    Exit code 1 if something found forbids the use of a study.
+    Exit code 1 if something found forbids the use of a study, or if it cannot be told what the
+    labels mean.
 
     Example: [cyan]gliodistill inspect patients/[/cyan]
     """
@@ -245,7 +257,7 @@ def prepare(
         typer.Option(
             "--sequences",
             metavar="LIST",
-            help=f"Channels, in order (default: {SEQUENCES}).",
+            help=f"Channels in order, with commas between (default: {SEQUENCES}).",
             show_default=False,
         ),
     ] = None,
@@ -259,10 +271,12 @@ def prepare(
     Example: [cyan]gliodistill prepare patients/ -o cache --recipe compression[/cyan]
     """
     from gliodistill.preparation import build_cache
-    from gliodistill.studies.cohort import open_cohort
+    from gliodistill.studies.cohort import find_cohort, open_cohort
 
     preparation = _preparation(recipe, spacing, sequences)
     cohort = open_cohort(path, layout=layout, labels=labels)
+    _, found = find_cohort(path, layout)
+    notes = [*unusable_of(found).values(), *notes_of(found)]
     with nothing_left(cache):
         built = build_cache(cohort, preparation, cache, jobs)
     size = sum(file.stat().st_size for study in built for file in study.folder.iterdir())
@@ -271,14 +285,14 @@ def prepare(
         "studies": [study.id for study in built],
         "bytes": size,
         "preparation": preparation.to_dict(),
+        "notes": notes,
     }
-    emit(
-        as_json,
-        facts,
-        lambda screen: screen.print(
-            f"{len(built)} studies prepared in {cache} ({size / 1e6:.1f} MB)"
-        ),
-    )
+
+    def show(screen: "Console") -> None:
+        show_notes(screen, notes)
+        screen.print(f"{len(built)} studies prepared in {cache} ({size / 1e6:.1f} MB)")
+
+    emit(as_json, facts, show)
 
 
 def _preparation(recipe: str | None, spacing: float | None, sequences: str | None) -> "Preparation":

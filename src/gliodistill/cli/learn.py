@@ -5,8 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gliodistill.cli.output import Json, Labels, Layout, emit, table
-from gliodistill.errors import PackageError, RecipeError
+from gliodistill.cli.output import (
+    Json,
+    Labels,
+    Layout,
+    emit,
+    first_of,
+    notes_of,
+    table,
+    unusable_of,
+)
+from gliodistill.errors import GliodistillError, PackageError, RecipeError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -130,6 +139,8 @@ def train(
                 got=name,
                 expected=", ".join(parsed.runs),
             )
+    for text in _unused(data, layout):
+        tell(text)
     with watcher(parsed) as watch:
         experiment = run_experiment(
             parsed,
@@ -180,6 +191,20 @@ def train(
 
     facts = {"folder": str(out), "runs": finished, "split": experiment.split, "notes": notes}
     emit(as_json, facts, show)
+
+
+def _unused(data: Path, layout: str | None) -> list[str]:
+    """What lies among the studies and is not used; of a cache nothing."""
+    from gliodistill.preparation.cache import is_cache
+    from gliodistill.studies.cohort import find_cohort
+
+    if is_cache(data):
+        return []
+    try:
+        _, found = find_cohort(data, layout)
+    except GliodistillError:
+        return []  # what is wrong is said in its turn
+    return first_of([*unusable_of(found).values(), *notes_of(found)])
 
 
 def _dice(summary: dict[str, Any]) -> list[str]:

@@ -14,6 +14,11 @@ from gliodistill.errors import GliodistillError, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from gliodistill.studies.layouts import Found
+
+NOTES = 20
+"""So many notes are shown; with ``--json`` all are."""
+
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as one JSON document, for scripts.")
 ]
@@ -123,6 +128,34 @@ def nothing_left(folder: Path) -> Iterator[None]:
         if new:
             with suppress(OSError):
                 folder.rmdir()
+
+
+def notes_of(*found: "Found") -> list[str]:
+    """What lay among the studies and is not used, a line each."""
+    return [str(p) for one in found for p in one.problems if p.file and not p.blocking]
+
+
+def unusable_of(*found: "Found") -> dict[str, str]:
+    """Id → why, of folders that hold a study and nothing of it that can be used."""
+    known = {record.id for one in found for record in one.studies}
+    return {
+        p.study: str(p)
+        for one in found
+        for p in one.problems
+        if p.blocking and p.study and p.study not in known
+    }
+
+
+def first_of(notes: list[str]) -> list[str]:
+    """The first notes, and how many more there are."""
+    more = len(notes) - NOTES
+    return notes if more <= 0 else [*notes[:NOTES], f"{more} more; gliodistill inspect lists them"]
+
+
+def show_notes(screen: "Console", notes: list[str]) -> None:
+    """A line each, as far as :func:`first_of` goes."""
+    for note in first_of(notes):
+        screen.print(f"note: {note}")
 
 
 def report_failures(failed: dict[str, str]) -> None:

@@ -12,9 +12,12 @@ from gliodistill.cli.output import (
     Threads,
     emit,
     error_as_dict,
+    notes_of,
     nothing_left,
     report_failures,
+    show_notes,
     table,
+    unusable_of,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +33,9 @@ def pseudo_label(
     studies: Annotated[
         Path,
         typer.Argument(
-            metavar="STUDIES", help="Studies without truth, in any layout.", show_default=False
+            metavar="STUDIES",
+            help="Studies in any layout; their label maps, if any, are not read.",
+            show_default=False,
         ),
     ],
     models: Annotated[
@@ -124,10 +129,7 @@ def pseudo_label(
 
     looks = parse_flips(flips)
     cohort, found = find_cohort(studies, layout)
-    known = {record.id for record in cohort.studies}
-    unusable = {
-        p.study: str(p) for p in found.problems if p.blocking and p.study and p.study not in known
-    }
+    unusable, notes = unusable_of(found), notes_of(found)
     excluded = {str(path): find_cohort(path)[0] for path in exclude or []}
     ensemble = Ensemble([load_model(model, runtime, threads) for model in models], looks)
     convention = (
@@ -169,6 +171,7 @@ def pseudo_label(
             screen.print(f"{len(report.skipped)} finished before")
         for id, reason in report.left_out.items():
             screen.print(f"left out: {id}: {reason}")
+        show_notes(screen, notes)
         screen.print(
             f"pseudo-labels of {len(ensemble)} members in {out}; research use, not a medical device"
         )
@@ -181,6 +184,7 @@ def pseudo_label(
         "skipped": report.skipped,
         "left_out": report.left_out,
         "failed": failures,
+        "notes": notes,
     }
     emit(as_json, facts, show)
     report_failures({id: failure["message"] for id, failure in failures.items()})

@@ -12,9 +12,12 @@ from gliodistill.cli.output import (
     Threads,
     emit,
     error_as_dict,
+    notes_of,
     nothing_left,
     report_failures,
+    show_notes,
     table,
+    unusable_of,
 )
 
 if TYPE_CHECKING:
@@ -117,7 +120,10 @@ def segment(
         typer.Option(
             "--precision",
             metavar="NAME",
-            help="f32, bf16, or int8 where the model has it (default: the model's own).",
+            help=(
+                "f32; with openvino also bf16, or int8 where the model has it (default: the model's"
+                " own)."
+            ),
             show_default=False,
         ),
     ] = None,
@@ -125,8 +131,8 @@ def segment(
     layout: Layout = None,
     as_json: Json = False,
 ) -> None:
-    """Segment studies: a label map on each study's own grid, and a summary with volumes in ml,
-    predicted Dice and reasons for doubt.
+    """Segment studies: a label map on each study's own grid, and a summary with the files used,
+    volumes in ml, predicted Dice and reasons for doubt.
 
     Writes [bold]<study>.nii.gz[/bold], [bold]<study>.json[/bold] and, for all,
     [bold]volumes.csv[/bold]. A study that fails does not stop the others; exit code 1 then.
@@ -140,13 +146,8 @@ def segment(
 
     cohorts = [find_cohort(path, layout) for path in studies]
     records = [record for cohort, _ in cohorts for record in cohort.studies]
-    known = {record.id for record in records}
-    unusable = {
-        p.study: str(p)
-        for _, found in cohorts
-        for p in found.problems
-        if p.blocking and p.study and p.study not in known
-    }
+    places = [found for _, found in cohorts]
+    unusable, notes = unusable_of(*places), notes_of(*places)
     predictor = Predictor(
         model,
         runtime,
@@ -168,7 +169,7 @@ def segment(
         )
 
     def show(screen: "Console") -> None:
-        rows, flags = [], []
+        rows, flags, files = [], [], []
         for id, summary in report.done.items():
             values: dict[str, Any] = summary
             volumes, seconds, quality = values["volumes_ml"], values["seconds"], values["quality"]
@@ -176,9 +177,11 @@ def segment(
             said = (
                 " ".join("–" if value is None else f"{value:.2f}" for value in dice.values()) or "–"
             )
+            files.append(_files(id, values["sequences"]))
             rows.append(
                 [
                     id,
+                    " ".join(values["sequences"]["used"]),
                     *(f"{volumes[region]:.1f}" for region in ("WT", "TC", "ET")),
                     said,
                     f"{sum(seconds.values()):.2f}",
@@ -186,7 +189,11 @@ def segment(
             )
             flags += [f"{id}: {flag['text']}" for flag in quality["flags"]]
         if rows:
-            table(screen, ["study", "WT ml", "TC ml", "ET ml", "predicted Dice", "seconds"], rows)
+            columns = ["study", "sequences", "WT ml", "TC ml", "ET ml", "predicted Dice", "seconds"]
+            table(screen, columns, rows)
+        for line in files:
+            screen.print(line)
+        show_notes(screen, notes)
         for flag in flags:
             screen.print(f"doubtful: {flag}")
         if report.skipped:
@@ -196,12 +203,22 @@ def segment(
 
     failures: dict[str, Any] = {id: error_as_dict(error) for id, error in report.failed.items()}
     failures |= {id: {"message": line} for id, line in unusable.items()}
-    emit(
-        as_json,
-        {"folder": str(out), "done": report.done, "skipped": report.skipped, "failed": failures},
-        show,
-    )
+    facts = {
+        "folder": str(out),
+        "done": report.done,
+        "skipped": report.skipped,
+        "failed": failures,
+        "notes": notes,
+    }
+    emit(as_json, facts, show)
     report_failures({id: failure["message"] for id, failure in failures.items()})
+
+
+def _files(id: str, sequences: dict[str, Any]) -> str:
+    """One line: the file of each sequence, and which are absent."""
+    used = ", ".join(f"{name} {file or 'in memory'}" for name, file in sequences["used"].items())
+    absent = ", ".join(sequences["absent"])
+    return f"used: {id}: {used}" + (f"; absent: {absent}" if absent else "")
 
 
 def demo(

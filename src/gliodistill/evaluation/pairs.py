@@ -17,6 +17,7 @@ from gliodistill.evaluation.predictions import (
     find_predictions,
     find_probabilities,
     noted_convention,
+    noted_sequences,
 )
 from gliodistill.evaluation.strata import describe_sequences
 from gliodistill.images.volume import Volume
@@ -184,6 +185,8 @@ def match_pairs(
         "studies": f"{len(pairs)} of {len(truths)} with truth",
         "sequences": describe_sequences({pair.id: pair.images for pair in pairs}),
     }
+    if used := noted_sequences({pair.id: pair.prediction for pair in pairs}):
+        provenance["predicted_from"] = describe_sequences(used)
     return Pairs(pairs, meant, convention, provenance)
 
 

@@ -1,7 +1,8 @@
 """Finding the label maps of a folder of predictions, and their probability maps."""
 
+import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from gliodistill.documents import Fields, Refusal, read_json
@@ -128,6 +129,23 @@ def noted_convention(files: Iterable[ImageFile]) -> LabelConvention | None:
     )
 
 
+def noted_sequences(files: Mapping[str, ImageFile]) -> dict[str, list[str]] | None:
+    """The sequences that each prediction was made of, as ``segment`` noted them in the
+    ``<id>.json`` beside it; None where one lacks it.
+
+    Args:
+        files: id → label map.
+    """
+    noted = {}
+    for id, file in files.items():
+        try:
+            summary = read_json(file.path.parent / f"{_stem(file.path)}.json", _SUMMARY)
+            noted[id] = list(Fields(summary, _SUMMARY).part("sequences").part("used"))
+        except EvaluationError:
+            return None
+    return noted
+
+
 def _of_cohort(path: Path) -> dict[str, ImageFile]:
     from gliodistill.studies.cohort import find_cohort
 
@@ -152,12 +170,12 @@ def _nifti(folder: Path) -> list[Path]:
     return sorted(
         file
         for file in folder.iterdir()
-        if file.name.endswith(ENDINGS) and not file.name.startswith(".") and file.is_file()
+        if file.name.lower().endswith(ENDINGS) and not file.name.startswith(".") and file.is_file()
     )
 
 
 def _stem(file: Path) -> str:
-    return file.name.removesuffix(".gz").removesuffix(".nii")
+    return re.sub(r"\.nii(\.gz)?$", "", file.name, flags=re.IGNORECASE)
 
 
 def _id_of(file: Path, known_ids: Collection[str]) -> str:

@@ -20,6 +20,7 @@ from gliodistill.models.spec import find_convention
 from gliodistill.progress import track
 from gliodistill.studies.ids import check_id, check_names
 from gliodistill.studies.labels import REGIONS, LabelConvention
+from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Study, StudyRecord
 from gliodistill.tables import csv_text
 
@@ -29,7 +30,8 @@ only cost memory.
 """
 
 VOLUMES = "volumes.csv"
-_HEADER = ["id", *(f"{region}_ml" for region in REGIONS), "model", "sha256"]
+_FIRST = ["id", *(f"{region}_ml" for region in REGIONS), "model", "sha256"]
+_HEADER = [*_FIRST, *map(str, Sequence), "unused"]
 _SUMMARY = Refusal(OutputError, "not a summary of segment")
 
 
@@ -138,12 +140,14 @@ class Batch:
         study = record.load_brain()
         read = time.perf_counter()
         prepared = self.predictor.prepare(study)
+        sources, present = study.sources, study.sequences
         del study  # of the images only their levels are needed now
         ready = time.perf_counter()
         with self._network:  # one at a time: a pass takes every thread and most of the memory
             answer = self.predictor.segment_prepared(
                 prepared, labels=self.convention, probability=self.probability
             )
+        answer = self.predictor.with_sources(answer, sources, present)
         restored = time.perf_counter()
         # Those of another model must not vouch for the new labels, nor lie beside them.
         summary.unlink(missing_ok=True)
@@ -272,7 +276,7 @@ def _check_outputs(batch: Batch, records: list[StudyRecord]) -> None:
         first = table.read_bytes().partition(b"\n")[0] if table.exists() else None
     except OSError:
         first = b""
-    if first not in (None, ",".join(_HEADER).encode()):
+    if first not in (None, *(",".join(header).encode() for header in (_HEADER, _FIRST))):
         raise OutputError(
             "another file of our table's name",
             file=table,
@@ -313,10 +317,21 @@ def write_volumes(folder: Path) -> None:
                     *(values["volumes_ml"][region] for region in REGIONS),
                     values["model"]["name"],
                     values["model"]["sha256"],
+                    *_files_used(values),
                 ]
                 for id, values in finished.items()
             ]
             write_text(folder / VOLUMES, csv_text([_HEADER, *rows]))
+
+
+def _files_used(summary: dict[str, Any]) -> list[str]:
+    """The file of each sequence (empty where it is absent), and those that lay there unused."""
+    try:
+        told = summary["sequences"]
+        used = {str(name): str(file or "in memory") for name, file in told["used"].items()}
+        return [*(used.get(str(s), "") for s in Sequence), "; ".join(map(str, told["unused"]))]
+    except (KeyError, TypeError, AttributeError):  # of an earlier version
+        return [""] * (len(Sequence) + 1)
 
 
 def check_ids(records: list[StudyRecord]) -> None:

@@ -20,7 +20,8 @@ from gliodistill.models.shipped import find_model
 from gliodistill.models.spec import find_convention
 from gliodistill.preparation.prepared import Prepared
 from gliodistill.studies.labels import REGIONS, LabelConvention
-from gliodistill.studies.study import Study
+from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.study import Sources, Study
 
 MEMORY_GB = 3.0
 """Memory a whole-brain pass may take before windows are used instead; fixed, so that answers do not
@@ -94,12 +95,28 @@ class Predictor:
         prepared = self.prepare(study)
         answer = self.segment_prepared(prepared, labels=labels, probability=probability)
         return replace(
-            answer,
+            self.with_sources(answer, study.sources, study.sequences),
             seconds={
                 "prepare": time.perf_counter() - began - sum(answer.seconds.values()),
                 **answer.seconds,
             },
         )
+
+    def with_sources(
+        self, answer: Segmentation, sources: Sources, present: tuple[Sequence, ...]
+    ) -> Segmentation:
+        """The answer with what it was made of.
+
+        Args:
+            answer: of a study.
+            sources: the study's files.
+            present: the study's sequences; one without a file came from memory.
+        """
+        takes = self.package.spec.sequences
+        files = {sequence: sources.used.get(sequence) for sequence in present}
+        absent = tuple(sequence for sequence in takes if sequence not in present)
+        used = Sources(files, sources.unused).of(takes)
+        return replace(answer, sources=used, absent=absent)
 
     def prepare(self, study: Study) -> Prepared:
         """What the network sees of a study, once it is known to have what the model needs.

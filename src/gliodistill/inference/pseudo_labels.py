@@ -372,6 +372,10 @@ def _write_study(
         "key": key,
         "id": study.id,
         "patient": study.patient,
+        "sequences": {
+            "used": {str(s): study.sources.used.get(s) for s in study.sequences},
+            "unused": dict(study.sources.unused),
+        },
         "agreement": (
             None
             if said.agreement is None

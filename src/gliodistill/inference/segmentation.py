@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from gliodistill.images.volume import Volume
 from gliodistill.inference.quality import Quality
 from gliodistill.models.spec import Step
 from gliodistill.studies.labels import LabelConvention
+from gliodistill.studies.sequence import Sequence as MRSequence
+from gliodistill.studies.study import Sources
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,8 @@ class Segmentation:
         seconds: stage → seconds it took.
         probabilities: · 255 of WT, TC, ET (uint8, 3 X Y Z) on the study's own grid, nested, before
             any clean-up; None unless asked for.
+        sources: the file of each sequence that was used, and files that lay there unused.
+        absent: sequences that the model takes and the study lacks.
     """
 
     id: str
@@ -46,6 +50,8 @@ class Segmentation:
     postprocessing: Sequence[Step]
     seconds: Mapping[str, float]
     probabilities: NDArray[np.uint8] | None = None
+    sources: Sources = field(default_factory=Sources)
+    absent: Sequence[MRSequence] = ()
 
     @property
     def regions(self) -> NDArray[np.bool_]:
@@ -75,11 +81,16 @@ class Segmentation:
         )
 
     def summary(self) -> dict[str, Any]:
-        """As JSON: volumes (ml), predicted Dice and flags, seconds, the model, how it was applied,
-        and the label convention.
+        """As JSON: sequences and their files, volumes (ml), predicted Dice and flags, seconds, the
+        model, how it was applied, and the label convention.
         """
         return {
             "id": self.id,
+            "sequences": {
+                "used": {str(sequence): file for sequence, file in self.sources.used.items()},
+                "absent": [str(sequence) for sequence in self.absent],
+                "unused": dict(self.sources.unused),
+            },
             "volumes_ml": {region: round(volume, 4) for region, volume in self.volumes_ml.items()},
             "quality": self.quality.summary(),
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},

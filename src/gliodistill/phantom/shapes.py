@@ -65,7 +65,7 @@ def find_shapes(folder: Path) -> list[Path]:
         StudyError: there is none.
     """
     found = (
-        sorted(file for file in folder.glob("*") if file.name.endswith(ENDINGS))
+        sorted(file for file in folder.glob("*") if file.name.lower().endswith(ENDINGS))
         if folder.is_dir()
         else []
     )

@@ -238,6 +238,8 @@ def build_cache(
         CacheError: ``folder`` holds something else.
         OutputError: ``folder`` cannot be written.
     """
+    for record in cohort.studies:
+        record.check()  # before the work
     root = Path(folder)
     facts = {
         "format": FORMAT,

@@ -42,16 +42,17 @@ class Cohort:
         )
         if twice:
             places = [
-                str(next(iter(record.images.values())).path.parent)
+                str(image.path.parent)
                 for record in self.studies
                 if record.id == twice[0]
+                for image in [*record.images.values()][:1]
             ]
             raise StudyError(
                 "two studies of one id",
-                file=places[0],
+                file=places[0] if places else None,
                 field="id",
                 got=twice[0],
-                expected=f"once, also in {places[-1]}",
+                expected=f"once, also in {places[-1]}" if places else "once",
             )
 
     def __len__(self) -> int:

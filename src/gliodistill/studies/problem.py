@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from gliodistill.files import shown_name
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -21,7 +23,7 @@ class Problem:
     blocking: bool = False
 
     def __str__(self) -> str:
-        place = ": ".join(
-            str(part) for part in (self.study, self.file.name if self.file else None) if part
-        )
+        file = shown_name(self.file.name) if self.file else None
+        parts = (self.study, None if file == self.study else file)
+        place = ": ".join(part for part in parts if part)
         return f"{place}: {self.problem}" if place else self.problem

@@ -100,15 +100,7 @@ def _read_images(record: StudyRecord, pool: ThreadPoolExecutor) -> dict[Sequence
     """The images as they are stored, in canonical order of the sequences; a 4-D file is unpacked
     once.
     """
-    if record.problems:
-        raise StudyError(
-            record.problems[0],
-            file=record.id,
-            field="study",
-            got=f"{len(record.problems)} problem(s)",
-            expected="none",
-            hint="repair the files (gliodistill inspect lists every problem)",
-        )
+    record.check()
     files: dict[Path, list[Sequence]] = defaultdict(list)
     for sequence, image in record.images.items():
         files[image.path].append(sequence)

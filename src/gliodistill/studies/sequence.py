@@ -1,6 +1,5 @@
 """The four sequences of the brain-tumour protocol, and how the world spells them."""
 
-import re
 from enum import StrEnum
 
 from gliodistill.errors import StudyError
@@ -16,18 +15,19 @@ class Sequence(StrEnum):
 
     @classmethod
     def parse(cls, spelling: str) -> "Sequence":
-        """The sequence meant by ``spelling`` (case, ``-``, ``_``, blanks and a trailing ``w`` do
-        not count).
+        """The sequence that ``spelling`` declares, by the rules of
+        :mod:`~gliodistill.studies.naming` (case and separators do not count).
 
         Raises:
-            StudyError: no such spelling is known.
+            StudyError: it is none of the four, or cannot be decided.
         """
-        plain = re.sub(r"[^a-z0-9]", "", spelling.lower())
-        for sequence, names in SPELLINGS.items():
-            if plain in names:
-                return sequence
+        from gliodistill.studies.naming import read_declared
+
+        reading = read_declared(spelling)
+        if reading.sequence is not None:
+            return reading.sequence
         raise StudyError(
-            "unknown sequence",
+            f"cannot tell the sequence: {reading.why}" if reading.undecided else "unknown sequence",
             field="sequence",
             got=repr(spelling),
             expected="; ".join(f"{s}: {', '.join(n)}" for s, n in SPELLINGS.items()),
@@ -54,3 +54,4 @@ SPELLINGS: dict[Sequence, tuple[str, ...]] = {
     Sequence.T2: ("t2", "t2w", "t2wi", "t2weighted"),
     Sequence.FLAIR: ("flair", "fla", "fl", "t2f", "t2flair", "t2wflair", "flairw"),
 }
+"""The usual names, for messages and docs; what is understood beyond them is a matter of rules."""

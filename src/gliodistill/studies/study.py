@@ -1,11 +1,12 @@
 """What a scanner gave us: named sequences on one grid, and perhaps the truth, or a part of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 
 from gliodistill.errors import StudyError
+from gliodistill.files import shown_name
 from gliodistill.images.volume import Volume
 from gliodistill.studies.ids import check_id, check_patient
 from gliodistill.studies.labels import REGIONS, LabelConvention
@@ -18,6 +19,35 @@ class ImageFile:
 
     path: Path
     channel: int | None = None
+
+    @property
+    def shown(self) -> str:
+        """The file's name without its folder, and its channel as ``#2``."""
+        channel = "" if self.channel is None else f"#{self.channel}"
+        return f"{shown_name(self.path.name)}{channel}"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The files a study was made of, by name and without folders.
+
+    Attributes:
+        used: sequence → its file; None for an image that came from memory.
+        unused: file that lay there → why it was not used.
+    """
+
+    used: Mapping[Sequence, str | None] = field(default_factory=dict)
+    unused: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, sequences: tuple[Sequence, ...]) -> "Sources":
+        """What a model that takes ``sequences`` uses of them."""
+        left = {
+            file: f"the model takes no {sequence}"
+            for sequence, file in self.used.items()
+            if sequence not in sequences and file is not None
+        }
+        used = {sequence: file for sequence, file in self.used.items() if sequence in sequences}
+        return Sources(used, {**self.unused, **left})
 
 
 @dataclass(frozen=True)
@@ -36,6 +66,7 @@ class StudyRecord:
         group: what recipes weigh it by, where the cohort names groups.
         normalised: whether the images are z-scores over the whole brain already (of a crop, whose
             own mean would be that of the tumour).
+        unused: images that lie there and are not used, by name → why.
 
     Raises:
         StudyError: an id that cannot name a file, or an unusable name of a patient.
@@ -51,6 +82,7 @@ class StudyRecord:
     known: ImageFile | None = None
     group: str | None = None
     normalised: bool = False
+    unused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def partial(self) -> bool:
@@ -70,6 +102,23 @@ class StudyRecord:
         check_id(self.id, file)
         check_patient(self.patient, file)
 
+    @property
+    def sources(self) -> Sources:
+        """Its files, by name."""
+        return Sources({s: image.shown for s, image in self.images.items()}, self.unused)
+
+    def check(self) -> None:
+        """Raise StudyError for what forbids loading."""
+        if self.problems:
+            raise StudyError(
+                self.problems[0].removeprefix(f"{self.id}: "),
+                file=self.id,
+                field="study",
+                got=f"{len(self.problems)} problem(s)",
+                expected="none",
+                hint="gliodistill inspect lists every problem",
+            )
+
     def load(self, convention: LabelConvention | None = None) -> "Study":
         """Read every image, check that they share one grid, and (with a ``convention``) the truth's
         codes.
@@ -79,7 +128,7 @@ class StudyRecord:
         """
         from gliodistill.studies.reading import load_study
 
-        return load_study(self, convention)
+        return replace(load_study(self, convention), sources=self.sources)
 
     def load_brain(self) -> "Study":
         """Read the images without the empty space around the brain, and no truth: what segmenting
@@ -90,7 +139,7 @@ class StudyRecord:
         """
         from gliodistill.studies.reading import load_brain
 
-        return load_brain(self)
+        return replace(load_brain(self), sources=self.sources)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +155,7 @@ class Study:
             from (its voxels do not count); else None.
         known_regions, normalised: as in :class:`StudyRecord`.
         known: 1 where the label of a voxel is known, 0 elsewhere, on the same grid; None = all is.
+        sources: the files it was read from.
 
     Raises:
         StudyError: no sequence, grids that differ (names the two and how they differ), or a mask
@@ -121,6 +171,7 @@ class Study:
     known_regions: tuple[str, ...] = REGIONS
     known: Volume | None = None
     normalised: bool = False
+    sources: Sources = field(default_factory=Sources)
 
     def __post_init__(self) -> None:
         if not self.images:

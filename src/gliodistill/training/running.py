@@ -284,7 +284,9 @@ def _open_data(
                     record.problems[0] if record.problems else "no sequence that the recipe takes"
                 )
                 raise StudyError(
-                    problem, file=record.id, hint="gliodistill inspect lists every problem"
+                    problem.removeprefix(f"{record.id}: "),
+                    file=record.id,
+                    hint="gliodistill inspect lists every problem",
                 )
     if not len(source):
         raise StudyError(

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from gliodistill.errors import StudyError
+from gliodistill.files import shown_name
+from gliodistill.studies.foreign import ending_of, what_to_do
 from gliodistill.studies.layouts import bids, brats, loose, manifest, msd, nnunet
-from gliodistill.studies.layouts.found import Found, Layout, named, nifti_files
+from gliodistill.studies.layouts.found import Found, Layout, is_nifti, named, nifti_files
 
 LAYOUTS: dict[str, Layout] = {
     layout.NAME: layout for layout in (brats, msd, nnunet, bids, manifest, loose)
@@ -69,12 +71,21 @@ def find_studies(root: Path, layout: str | None = None) -> Found:
 
 
 def _next_step(root: Path) -> str:
-    if root.is_dir() and any(file.suffix.lower() in (".dcm", ".ima") for file in root.rglob("*")):
-        return "convert DICOM to NIfTI first (e.g. dcm2niix)"
+    if root.is_dir() and (foreign := _foreign(root)):
+        return f"{shown_name(foreign.name)} is {what_to_do(ending_of(foreign.name) or '')}"
+    if root.is_file() and is_nifti(root.name):
+        return "give the folder that holds it and the study's other sequences"
     return (
         "give the folder that holds the case folders, or write a manifest (CSV with columns id, t1,"
         " t1ce, t2, flair, truth)"
     )
+
+
+def _foreign(root: Path) -> Path | None:
+    """An image in another format below ``root``; DICOM in preference, which others are made of."""
+    found = [file for file in root.rglob("*") if ending_of(file.name) and file.is_file()]
+    found.sort(key=lambda file: (ending_of(file.name) not in (".dcm", ".ima"), file))
+    return found[0] if found else None
 
 
 def _what_lies_in(root: Path, found: Found | None) -> str:

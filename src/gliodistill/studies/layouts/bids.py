@@ -5,15 +5,17 @@ Names: https://bids-specification.readthedocs.io (MRI, anatomy; imaging derivati
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
+from gliodistill.studies.foreign import ending_of, foreign_files, foreign_stem, what_to_do
 from gliodistill.studies.layouts.found import Draft, Found, folders, gather, nifti_files, stem
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.naming import read_name
 from gliodistill.studies.study import ImageFile
 
 NAME = "bids"
 
-_SUFFIXES = {"T1w": Sequence.T1, "T2w": Sequence.T2, "FLAIR": Sequence.FLAIR}
+_SUFFIXES = ("T1w", "T2w", "FLAIR")
 _TUMOUR = re.compile(r"tumou?r|lesion|glioma|\b(?:seg|wt|tc|et)\b", re.IGNORECASE)
 _ANATOMY = re.compile(r"brain|aseg|synthseg|aparc|tissue|gm|wm|csf|head|skull", re.IGNORECASE)
 
@@ -30,7 +32,7 @@ def find(root: Path) -> Found:
         for anatomy in _anatomies(subject):
             session = anatomy.parent.name if anatomy.parent != subject else None
             draft = Draft("_".join(part for part in (subject.name, session) if part), subject.name)
-            for file in nifti_files(anatomy):
+            for file in [*nifti_files(anatomy), *foreign_files(anatomy)]:
                 _add_image(draft, file)
             _add_truth(draft, subject, session)
             drafts.append(draft)
@@ -49,16 +51,23 @@ def _anatomies(subject: Path) -> list[Path]:
 
 
 def _add_image(draft: Draft, file: Path) -> None:
+    """The suffix names the sequence; what the entities say of contrast and of other images counts,
+    by the rules of all names.
+    """
+    if ending := ending_of(file.name):
+        reading = read_name(foreign_stem(file.name).rpartition("_")[2])
+        draft.take(file, reading.doubted(what_to_do(ending)) if reading.sequence else reading)
+        return
     entities, suffix = _parse(file)
-    sequence = _SUFFIXES.get(suffix)
-    if sequence is None:
-        draft.note("not T1w, T2w or FLAIR", file)
-    elif "ce" not in entities:
-        draft.add(sequence, ImageFile(file), suffix)
-    elif sequence is Sequence.T1:
-        draft.add(Sequence.T1CE, ImageFile(file), f"ce-{entities['ce']}_{suffix}")
-    else:
-        draft.note("contrast-enhanced, but not T1", file)
+    if suffix not in _SUFFIXES:
+        draft.note("not T1w, T2w or FLAIR; not used", file)
+        return
+    told = [entities[key] for key in ("acq", "rec", "desc") if key in entities]
+    if "ce" in entities:
+        told = ["ce", entities["ce"], *told]
+    reading = read_name("_".join([suffix, *told]))
+    own = file.name[file.name.index("ce-") :] if "ce" in entities else suffix
+    draft.take(file, replace(reading, spelling=stem(file.with_name(own))))
 
 
 def _add_truth(draft: Draft, subject: Path, session: str | None) -> None:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from gliodistill.studies.foreign import ending_of, foreign_files, what_to_do
 from gliodistill.studies.layouts.found import (
     Draft,
     Found,
@@ -19,6 +20,7 @@ from gliodistill.studies.layouts.found import (
     nifti_files,
     stem,
 )
+from gliodistill.studies.layouts.named import drafts_of
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.study import StudyRecord
 
@@ -51,15 +53,20 @@ def find(root: Path) -> Found:
                         )
                     )
                 elif folder.parent == root and not folders(folder):
-                    problems.append(Problem("no NIfTI file", folder.name, folder))
+                    foreign = [what_to_do(ending_of(f.name) or "") for f in foreign_files(folder)]
+                    what = f": holds {foreign[0]}" if foreign else ""
+                    problems.append(Problem(f"no NIfTI file{what}", folder.name, folder))
             continue
-        draft = Draft(folder.name, patient_of(folder.name))
-        for file in nifti_files(folder):
-            if file in suffixes:
-                draft.add_named(file, suffixes[file])
-            else:
-                draft.note("not named after its folder", file)
-        drafts.append(draft)
+
+        def text_of(
+            file: Path, text: str, name: str = folder.name, suffixes: dict[Path, str] = suffixes
+        ) -> tuple[str, bool]:
+            named = file in suffixes or text.startswith((f"{name}_", f"{name}-"))
+            return suffixes.get(file, text[len(name) + 1 :] if named else text), named
+
+        for draft in drafts_of(folder, folder.name, text_of, strict=True):
+            draft.patient = patient_of(folder.name)
+            drafts.append(draft)
     return gather(NAME, drafts, problems)
 
 

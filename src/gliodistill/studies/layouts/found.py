@@ -8,14 +8,15 @@ from typing import Any, Protocol
 
 from gliodistill import documents
 from gliodistill.errors import StudyError
+from gliodistill.files import shown_name
 from gliodistill.studies.labels import REGIONS
+from gliodistill.studies.naming import Reading
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import ImageFile, StudyRecord
+from gliodistill.studies.words import WORDS, Kind
 
-TRUTH_SPELLINGS = frozenset(
-    {"seg", "segm", "segmentation", "label", "labels", "truth", "gt", "groundtruth"}
-)
+TRUTH_SPELLINGS = frozenset(WORDS[Kind.LABEL].split())
 
 
 @dataclass(frozen=True)
@@ -62,32 +63,67 @@ class Draft:
     known: ImageFile | None = None
     group: str | None = None
     normalised: bool = False
+    unused: dict[str, str] = field(default_factory=dict)
+    read: list[tuple[Path, Reading]] = field(default_factory=list)
+    prefers_plain: bool = False
+    """Whether a file that is called after its sequence and nothing else wins over others of it."""
 
     def add(self, sequence: Sequence, image: ImageFile, spelling: str) -> None:
         """Take ``image`` as ``sequence``, matched by ``spelling``."""
         if sequence in self.images:
-            self.block(
-                f"two files for {sequence}: {self.images[sequence].path.name}, {image.path.name}",
-                image.path,
-            )
+            there = self.images[sequence].shown
+            self.block(f"two files for {sequence}: {there}, {image.shown}", image.path)
             return
         self.images[sequence], self.spellings[sequence] = image, spelling
 
     def add_truth(self, image: ImageFile) -> None:
         """Take ``image`` as the label map."""
         if self.truth is not None:
-            self.block(f"two label maps: {self.truth.path.name}, {image.path.name}", image.path)
+            self.block(f"two label maps: {self.truth.shown}, {image.shown}", image.path)
             return
         self.truth = image
 
-    def add_named(self, file: Path, spelling: str) -> None:
-        """Take ``file`` as whatever ``spelling`` means: a sequence, the truth, or a thing to note."""
-        if spelling.lower() in TRUTH_SPELLINGS:
-            self.add_truth(ImageFile(file))
-        elif (sequence := sequence_of(spelling)) is not None:
-            self.add(sequence, ImageFile(file), spelling)
-        else:
-            self.note("not recognised as a sequence or label map", file)
+    def take(self, file: Path, reading: Reading) -> None:
+        """Take ``file`` as its name reads; :meth:`settle` decides once all names are known."""
+        self.read.append((file, reading))
+
+    def settle(self) -> None:
+        """Give each file that was taken its place: a sequence, the label map, a note or a question."""
+        taken, self.read = self._with_doubts(), []
+        plain = {r.sequence: file for file, r in taken if r.plain} if self.prefers_plain else {}
+        for file, reading in taken:
+            if reading.sequence in plain and not reading.plain:
+                chosen = shown_name(plain[reading.sequence].name)
+                self.note(f"{reading.sequence} is {chosen}; not used", file)
+            elif reading.sequence is not None:
+                self.add(reading.sequence, ImageFile(file), reading.spelling)
+        for file, reading in taken:
+            if reading.label:
+                self.add_truth(ImageFile(file))
+            elif reading.undecided and reading.candidates <= self.images.keys():
+                self.note(f"{reading.why}; not used", file)
+            elif reading.undecided:
+                self.ask(reading, file)
+            elif reading.sequence is None:
+                self.note(f"{reading.why}; not used", file)
+
+    def _with_doubts(self) -> list[tuple[Path, Reading]]:
+        """``T1_post`` may be after treatment where ``T2_post`` lies there too."""
+        treated = any(r.post and r.sequence and not r.after for _, r in self.read)
+        why = "may be T1 after contrast, or T1 after treatment"
+        return [
+            (file, reading.doubted(why, Sequence.T1) if reading.after and treated else reading)
+            for file, reading in self.read
+        ]
+
+    def ask(self, reading: Reading, file: Path) -> None:
+        """A name that rules cannot decide forbids loading: the user says what it is."""
+        ends = " or ".join(f"_{str(sequence).lower()}" for sequence in sorted(reading.candidates))
+        self.block(
+            f"cannot tell what it is: {reading.why}; rename it to end in {ends}, take it away, or"
+            " list the files in a manifest (CSV with columns id, t1, t1ce, t2, flair)",
+            file,
+        )
 
     def block(self, problem: str, file: Path | None = None) -> None:
         """Something that forbids loading."""
@@ -96,6 +132,8 @@ class Draft:
     def note(self, problem: str, file: Path | None = None) -> None:
         """Something worth telling."""
         self.problems.append(Problem(problem, self.id, file))
+        if file is not None:
+            self.unused[shown_name(file.name)] = problem.removesuffix("; not used")
 
 
 def gather(
@@ -109,11 +147,12 @@ def gather(
     """
     records, noticed = [], list(problems)
     for draft in sorted(drafts, key=lambda d: d.id):
+        draft.settle()
         noticed += draft.problems
-        if not draft.images:
+        blocking = tuple(str(problem) for problem in draft.problems if problem.blocking)
+        if not draft.images and not blocking:
             noticed.append(Problem("no sequence found", draft.id, blocking=True))
             continue
-        blocking = tuple(str(problem) for problem in draft.problems if problem.blocking)
         images = {
             sequence: draft.images[sequence] for sequence in Sequence if sequence in draft.images
         }
@@ -129,6 +168,7 @@ def gather(
                 draft.known,
                 draft.group,
                 draft.normalised,
+                unused=draft.unused,
             )
         )
     return Found(layout, tuple(records), tuple(noticed), label_names)

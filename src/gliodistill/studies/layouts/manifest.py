@@ -26,6 +26,7 @@ from gliodistill.studies.layouts.found import (
     read_json,
     sequence_of,
 )
+from gliodistill.studies.naming import read_declared
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import ImageFile
@@ -103,7 +104,7 @@ def find(root: Path) -> Found:
         for meaning, (text, spelling) in cells.items():
             image = _image(text, root.parent)
             if not is_file(image.path):
-                draft.block(f"no such file: {text}", image.path)
+                draft.block(f"no such file: {text}, named in {root.name}", image.path)
             elif isinstance(meaning, Sequence):
                 draft.add(meaning, image, spelling)
             elif meaning == "known":
@@ -123,6 +124,15 @@ def _columns(row: dict[str, Any], file: Path) -> dict[str, str | Sequence | None
     for name in row:
         plain = re.sub(r"[^a-z0-9]", "", name.lower())
         meaning: str | Sequence | None = sequence_of(name)
+        if (reading := read_declared(name)).undecided:
+            raise StudyError(
+                f"cannot tell what the column holds: {reading.why}",
+                file=file,
+                field="header",
+                got=name,
+                expected="t1, t1ce, t2 or flair",
+                hint="rename the column",
+            )
         for word, spellings in _WORDS.items():
             meaning = word if plain in spellings else meaning
         if meaning is not None and meaning in meanings.values():

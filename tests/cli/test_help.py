@@ -1,0 +1,44 @@
+"""What the help texts promise is there."""
+
+import re
+
+import pytest
+
+from gliodistill.inference.runtimes import PRECISIONS, RUNTIMES
+from gliodistill.studies.labels import CONVENTIONS
+from gliodistill.studies.layouts import LAYOUTS
+
+NAMES = {
+    "--layout": list(LAYOUTS),
+    "--runtime": list(RUNTIMES),
+    "--precision": list(dict.fromkeys(name for names in PRECISIONS.values() for name in names)),
+}
+
+
+def help_of(command: str, option: str) -> str:
+    """An option's text in the help, on one line."""
+    from typer.main import get_command
+
+    from gliodistill.cli.main import app
+
+    (parameter,) = [p for p in get_command(app).commands[command].params if option in p.opts]
+    return " ".join(parameter.help.split())
+
+
+@pytest.mark.parametrize("option", NAMES)
+@pytest.mark.parametrize("command", ["segment", "pseudo-label"])
+def test_every_name_is_offered(command, option):
+    if (command, option) != ("pseudo-label", "--precision"):
+        assert set(NAMES[option]) <= set(re.findall(r"[\w-]+", help_of(command, option)))
+
+
+@pytest.mark.parametrize("command", ["inspect", "prepare", "train", "evaluate"])
+def test_every_convention_is_offered(command):
+    words = re.findall(r"[\w-]+", help_of(command, "--labels"))
+    assert set(CONVENTIONS) <= set(words)
+
+
+def test_jobs_are_studies():
+    """Preparation runs in threads, phantoms in processes: what both count is studies."""
+    for command in ("phantom", "prepare", "segment", "evaluate"):
+        assert "Studies" in help_of(command, "--jobs")
