@@ -231,8 +231,10 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def write_text(path: str | os.PathLike[str], content: str) -> None:
-    """Write ``content`` to ``path`` atomically, as UTF-8."""
-    write_bytes(path, content.encode())
+    """Write ``content`` to ``path`` atomically, as UTF-8; what UTF-8 cannot hold (bytes of a file
+    name in another encoding) as an escape.
+    """
+    write_bytes(path, content.encode(errors="backslashreplace"))
 
 
 @contextmanager

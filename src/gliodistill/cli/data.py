@@ -194,6 +194,8 @@ def _row(study: dict[str, Any]) -> list[str]:
         if study["codes"] is None
         else " ".join(map(str, study["codes"])) or "empty"
     )
+    if study["convention"]:
+        truth += f", {study['convention']}"
     patient = "same" if study["patient"] == study["id"] else study["patient"]
     return [
         study["id"],
@@ -263,6 +265,7 @@ def prepare(
 
     preparation = _preparation(recipe, spacing, sequences)
     cohort = open_cohort(path, layout=layout, labels=labels)
+    cohort.warn_unlabelled()
     with nothing_left(cache):
         built = build_cache(cohort, preparation, cache, jobs)
     size = sum(file.stat().st_size for study in built for file in study.folder.iterdir())

@@ -10,7 +10,10 @@ LAYOUTS: dict[str, Layout] = {
     layout.NAME: layout for layout in (brats, msd, nnunet, bids, manifest, loose)
 }
 
-__all__ = ["LAYOUTS", "Found", "Layout", "find_studies"]
+_OTHERS = (".hdr", ".mha", ".mhd", ".nrrd", ".mgz", ".nii.zip", ".nii.bz2")
+"""Formats of medical images that are not read."""
+
+__all__ = ["LAYOUTS", "Found", "Layout", "find_studies", "look_for_studies"]
 
 
 def find_studies(root: Path, layout: str | None = None) -> Found:
@@ -18,6 +21,27 @@ def find_studies(root: Path, layout: str | None = None) -> Found:
 
     Raises:
         StudyError: no such path, an unknown name, no layout that fits, or several.
+    """
+    found = look_for_studies(root, layout)
+    if found is None or not found.studies:
+        raise StudyError(
+            "no study found",
+            file=root,
+            field="layout",
+            got=_what_lies_in(root, found),
+            expected=(
+                f"one of {', '.join(LAYOUTS)}" if layout is None else f"studies in layout {layout}"
+            ),
+            hint=_next_step(root),
+        )
+    return found
+
+
+def look_for_studies(root: Path, layout: str | None = None) -> Found | None:
+    """The same without minding if there is no study; None where no layout fits.
+
+    Raises:
+        StudyError: no such path, an unknown name, or several layouts that fit.
     """
     root = named(root)
     if not root.exists():
@@ -53,24 +77,16 @@ def find_studies(root: Path, layout: str | None = None) -> Found:
             expected="one",
             hint="declare it with --layout NAME",
         )
-    found = chosen[0].find(root) if chosen else None
-    if found is None or not found.studies:
-        raise StudyError(
-            "no study found",
-            file=root,
-            field="layout",
-            got=_what_lies_in(root, found),
-            expected=(
-                f"one of {', '.join(LAYOUTS)}" if layout is None else f"studies in layout {layout}"
-            ),
-            hint=_next_step(root),
-        )
-    return found
+    return chosen[0].find(root) if chosen else None
 
 
 def _next_step(root: Path) -> str:
     if root.is_dir() and any(file.suffix.lower() in (".dcm", ".ima") for file in root.rglob("*")):
         return "convert DICOM to NIfTI first (e.g. dcm2niix)"
+    if root.is_dir():
+        others = {f for file in root.rglob("*") for f in _OTHERS if file.name.lower().endswith(f)}
+        if others:
+            return f"convert {', '.join(sorted(others))} files to .nii.gz first"
     return (
         "give the folder that holds the case folders, or write a manifest (CSV with columns id, t1,"
         " t1ce, t2, flair, truth)"

@@ -1,5 +1,6 @@
 """What every layout is and gives: the small protocol behind ``layouts/``."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import Any, Protocol
 
 from gliodistill import documents
 from gliodistill.errors import StudyError
-from gliodistill.studies.labels import REGIONS
+from gliodistill.studies.labels import REGIONS, LabelConvention
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import ImageFile, StudyRecord
@@ -28,12 +29,14 @@ class Found:
         problems: everything noticed on the way.
         label_names: code → what the data set's own description calls it, or region name → codes, if
             it has one.
+        label_maps: id → label map that no image was found for; good to score against.
     """
 
     layout: str
     studies: tuple[StudyRecord, ...]
     problems: tuple[Problem, ...] = ()
     label_names: Mapping[str, Any] | None = None
+    label_maps: Mapping[str, ImageFile] = field(default_factory=dict)
 
 
 class Layout(Protocol):
@@ -62,6 +65,7 @@ class Draft:
     known: ImageFile | None = None
     group: str | None = None
     normalised: bool = False
+    convention: LabelConvention | None = None
 
     def add(self, sequence: Sequence, image: ImageFile, spelling: str) -> None:
         """Take ``image`` as ``sequence``, matched by ``spelling``."""
@@ -103,15 +107,18 @@ def gather(
     drafts: Iterable[Draft],
     problems: Iterable[Problem] = (),
     label_names: Mapping[str, Any] | None = None,
+    label_maps: Mapping[str, ImageFile] | None = None,
 ) -> Found:
-    """Drafts → records. One without any sequence becomes a problem; ids must differ
-    (:class:`Cohort` checks).
+    """Drafts → records. One without any sequence becomes a problem, and its label map one without
+    an image; ids must differ (:class:`Cohort` checks).
     """
-    records, noticed = [], list(problems)
+    records, noticed, alone = [], list(problems), dict(label_maps or {})
     for draft in sorted(drafts, key=lambda d: d.id):
         noticed += draft.problems
         if not draft.images:
             noticed.append(Problem("no sequence found", draft.id, blocking=True))
+            if draft.truth is not None:
+                alone[readable(draft.id)] = draft.truth
             continue
         blocking = tuple(str(problem) for problem in draft.problems if problem.blocking)
         images = {
@@ -119,8 +126,8 @@ def gather(
         }
         records.append(
             StudyRecord(
-                draft.id,
-                draft.patient,
+                readable(draft.id),
+                readable(draft.patient),
                 images,
                 draft.truth,
                 draft.spellings,
@@ -129,9 +136,10 @@ def gather(
                 draft.known,
                 draft.group,
                 draft.normalised,
+                convention=draft.convention,
             )
         )
-    return Found(layout, tuple(records), tuple(noticed), label_names)
+    return Found(layout, tuple(records), tuple(noticed), label_names, alone)
 
 
 def sequence_of(spelling: str) -> Sequence | None:
@@ -186,6 +194,17 @@ def is_file(path: Path) -> bool:
 def stem(file: Path) -> str:
     """File name without .nii or .nii.gz."""
     return re.sub(r"\.nii(\.gz)?$", "", file.name, flags=re.IGNORECASE)
+
+
+def readable(name: str) -> str:
+    """A name from disk as text: one that is not UTF-8 is read as Latin-1, so that an id made of it
+    can be written anywhere.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("latin-1")
+    return name
 
 
 def read_json(file: Path) -> Any:
