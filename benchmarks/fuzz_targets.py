@@ -240,7 +240,10 @@ def _nibabel(file: Path) -> tuple[Any, Any]:
         try:
             content = file.read_bytes()
             plain = bytearray(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
-            if plain[108:112] in (bytes(4), b"\0\0\0\x80"):  # voxels of a single-file image begin at 352 at least
+            if plain[108:112] in (
+                bytes(4),
+                b"\0\0\0\x80",
+            ):  # voxels of a single-file image begin at 352 at least
                 plain[108:112] = struct.pack("<f", 352)
             image = nib.Nifti1Image.from_bytes(bytes(plain))
             data = image.get_fdata()

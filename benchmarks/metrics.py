@@ -365,12 +365,10 @@ def folders(
 
     found = match_pairs(predictions, truth, labels=labels, subset=True)
     for pair in found.pairs[:count]:
-        prediction = found.prediction_labels.to_regions(read_labels(pair.prediction.path).data)
+        prediction = pair.prediction_labels.to_regions(read_labels(pair.prediction.path).data)
         yield (
             BRATS2023.from_regions(prediction),
-            BRATS2023.from_regions(
-                found.truth_labels.to_regions(read_labels(pair.truth.path).data)
-            ),
+            BRATS2023.from_regions(pair.truth_labels.to_regions(read_labels(pair.truth.path).data)),
         )
 
 

@@ -116,6 +116,10 @@ class GliodistillError(Exception):
         }
 
 
+class GliodistillWarning(UserWarning):
+    """Something worth telling that does not stop the work; the program prints it as a note."""
+
+
 class ImageError(GliodistillError):
     """An image file or grid that cannot be trusted."""
 

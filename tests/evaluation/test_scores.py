@@ -214,7 +214,10 @@ def spoiled(**changes: object) -> str:
             example().to_json().replace('"dice": 1.0', '"dice": "1.0"'),
             "field studies.a.WT.dice, got '1.0', expected a finite number",
         ),
-        (example().to_json().replace('"dice": 1.0', '"dice": true'), "got True, expected a finite number"),
+        (
+            example().to_json().replace('"dice": 1.0', '"dice": true'),
+            "got True, expected a finite number",
+        ),
     ],
 )
 def test_a_damaged_file_is_one_named_line(text: str, message: str, tmp_path: Path) -> None:

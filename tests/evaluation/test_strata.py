@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gliodistill.errors import EvaluationError
+from gliodistill.errors import EvaluationError, GliodistillWarning
 from gliodistill.evaluation.strata import (
     Strata,
     describe_sequences,
@@ -48,7 +48,8 @@ def test_strata_that_divide_nothing_are_not_made() -> None:
 
 def test_a_table_of_strata(tmp_path: Path) -> None:
     text = "\ufeffid,site,sex\nb,North,f\na,South,\nx,East,m\nc,North,f\n"
-    site, sex = read_strata(written(tmp_path, text), {"a", "b", "c", "d"})
+    with pytest.warns(GliodistillWarning, match=r"of no study that is compared: x; .*: d$"):
+        site, sex = read_strata(written(tmp_path, text), {"a", "b", "c", "d"})
     assert site == Strata("site", {"North": ("b", "c"), "South": ("a",), "not given": ("d",)})
     assert sex == Strata("sex", {"f": ("b", "c"), "not given": ("a", "d")})
 
@@ -60,6 +61,7 @@ def test_a_table_of_strata(tmp_path: Path) -> None:
         ("id\na\n", "not a table of strata"),
         ("study,site\na,North\n", "not a table of strata"),
         ("id,site\na,North\na,South\n", "an id stands twice"),
+        ("id,site,site\na,North,South\n", "each column once"),
         ("id,site\nx,North\n", "no id of the studies compared"),
         ("id,age\n" + "".join(f"s{n},{n}\n" for n in range(13)), "too many groups"),
     ],

@@ -86,8 +86,9 @@ def check(row: Row, bench: Any, program: Callable[..., Any]) -> None:
     assert said.code == row.code, said.out + said.err
     assert "Traceback" not in said.err and "this is a bug" not in said.err, said.err
     if row.code:
-        assert len(said.lines) == row.lines, said.err
-        assert all(line.startswith("error: ") for line in said.lines)
+        errors = [line for line in said.lines if not line.startswith("note: ")]
+        assert len(errors) == row.lines, said.err
+        assert all(line.startswith("error: ") for line in errors)
         assert files_under(bench.root) == before
     for part in row.says:
         assert part in (said.err if row.code else said.out + said.err), said.out + said.err

@@ -9,6 +9,7 @@ from gliodistill.errors import (
     CacheError,
     CheckpointError,
     GliodistillError,
+    GliodistillWarning,
     OutputError,
     RecipeError,
     StudyError,
@@ -283,7 +284,8 @@ def test_caches_that_cannot_train(cohort, prepared, tmp_path):
 def test_unlabelled_studies_are_left_out(cohort, tmp_path):
     mixed = shutil.copytree(cohort, tmp_path / "mixed")
     write_study(mixed, "case_9", 9, labelled=False)
-    experiment = train(short(training={**SHORT, "steps": 1}), mixed, tmp_path / "run")
+    with pytest.warns(GliodistillWarning, match="1 of 4 studies left out, no label map: case_9"):
+        experiment = train(short(training={**SHORT, "steps": 1}), mixed, tmp_path / "run")
     assert sorted(experiment.split["training"] + experiment.split["validation"]) == [
         "case_0",
         "case_1",

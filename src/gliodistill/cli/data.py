@@ -206,6 +206,8 @@ def _row(study: dict[str, Any]) -> list[str]:
         if study["codes"] is None
         else " ".join(map(str, study["codes"])) or "empty"
     )
+    if study["convention"]:
+        truth += f", {study['convention']}"
     patient = "same" if study["patient"] == study["id"] else study["patient"]
     return [
         study["id"],
@@ -277,6 +279,7 @@ def prepare(
     cohort = open_cohort(path, layout=layout, labels=labels)
     _, found = find_cohort(path, layout)
     notes = [*unusable_of(found).values(), *notes_of(found)]
+    cohort.warn_unlabelled()
     with nothing_left(cache):
         built = build_cache(cohort, preparation, cache, jobs)
     size = sum(file.stat().st_size for study in built for file in study.folder.iterdir())

@@ -1,6 +1,7 @@
 """The command that judges a model's label maps: evaluate."""
 
 import json
+import warnings
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,7 +36,10 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="TRUTH",
-            help="Studies with truth, in any layout, or a manifest.",
+            help=(
+                "Studies with truth, in any layout; a folder of label maps alone, flat or a folder a"
+                " case; or a manifest."
+            ),
             show_default=False,
         ),
     ],
@@ -96,8 +100,8 @@ def evaluate(
             "--prediction-labels",
             metavar="NAME",
             help=(
-                "What the predictions' label codes mean (default: as segment noted beside them, or"
-                " as the truth's)."
+                "What the predictions' label codes mean (default: as their manifest, dataset.json or"
+                " segment says beside them, or as the truth's)."
             ),
             show_default=False,
         ),
@@ -124,6 +128,7 @@ def evaluate(
     Example: [cyan]gliodistill evaluate segmentations patients/ --rules brats2023 -o
     evaluation[/cyan]
     """
+    from gliodistill.errors import GliodistillWarning
     from gliodistill.evaluation.evaluate import match_pairs, score_pairs
     from gliodistill.evaluation.rules import get_rules
     from gliodistill.files import check_file, make_folder, write_text
@@ -145,6 +150,13 @@ def evaluate(
             subset=subset,
             jobs=jobs,
         )
+        if pairs.left_out:
+            some = ", ".join(pairs.left_out[:6]) + (", …" if len(pairs.left_out) > 6 else "")
+            warnings.warn(
+                f"{len(pairs.left_out)} studies left out, no prediction: {some}",
+                GliodistillWarning,
+                stacklevel=2,
+            )
         scores = score_pairs(pairs, rule_set, jobs=jobs)
         if out is not None:
             scores.write(out / SCORES)

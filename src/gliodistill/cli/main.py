@@ -4,7 +4,10 @@ codes.
 
 import signal
 import sys
-from typing import Annotated
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, TextIO
 
 import typer
 
@@ -22,7 +25,7 @@ from gliodistill.cli import (
 )
 from gliodistill.cli.output import error_as_dict, json_line, say_error
 from gliodistill.cli.streams import is_closed_pipe, tolerant
-from gliodistill.errors import GliodistillError, OutputError
+from gliodistill.errors import GliodistillError, GliodistillWarning, OutputError, printable
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 128 + signal.SIGINT
 """Exit codes; 0 is success."""
@@ -89,7 +92,8 @@ def run(arguments: list[str] | None = None) -> int:
 
 def _run(given: list[str]) -> int:
     try:
-        code = app(args=given, prog_name="gliodistill", standalone_mode=False)
+        with _notes():
+            code = app(args=given, prog_name="gliodistill", standalone_mode=False)
         if code == INTERRUPTED:  # how newer versions of Typer tell of Ctrl-C; older ones abort
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
@@ -103,6 +107,30 @@ def _run(given: list[str]) -> int:
         return _say(
             error if isinstance(error, GliodistillError) else _explain(error), given, FAILED
         )
+
+
+@contextmanager
+def _notes() -> Iterator[None]:
+    """Print our own warnings as one line each, on standard error."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, GliodistillWarning):
+                typer.echo(f"note: {printable(' '.join(str(message).split()))}", err=True)
+            else:
+                others(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", GliodistillWarning)
+        yield
 
 
 def _say(error: GliodistillError, given: list[str], code: int) -> int:

@@ -38,8 +38,8 @@ Labels = Annotated[
         "--labels",
         metavar="NAME",
         help=(
-            "What the label codes mean, where it cannot be told: brats2021, brats2023, brats2024,"
-            " brats-ped or msd."
+            "What the label codes mean, where it cannot be told: brats2013, brats2021, brats2023,"
+            " brats2024, brats-ped or msd."
         ),
         show_default=False,
     ),

@@ -124,8 +124,8 @@ def pseudo_label(
     from gliodistill.inference.flips import parse_flips
     from gliodistill.inference.predictor import load_model
     from gliodistill.inference.pseudo_labels import write_pseudo_labels
-    from gliodistill.models.spec import find_convention
     from gliodistill.studies.cohort import find_cohort
+    from gliodistill.studies.labels import find_convention
 
     looks = parse_flips(flips)
     cohort, found = find_cohort(studies, layout)

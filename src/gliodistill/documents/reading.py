@@ -14,7 +14,8 @@ MOST_BYTES = 32 << 20
 """Of a document; what this toolkit writes of ten thousand studies is smaller."""
 MOST_DEPTH = 32
 """Mappings and lists inside each other; what this toolkit writes has at most ten."""
-_UNUSABLE = re.compile("[\0\ud800-\udfff]")
+_UNUSABLE = re.compile("[\\x00\\ud800-\\udc7f\\udd00-\\udfff]")
+# U+DC80 to U+DCFF stand for the bytes of a file name that is not UTF-8 (PEP 383): paths have them.
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,9 @@ def check_plain(values: object) -> None:
 
 
 def check_text(text: str, path: list[str]) -> None:
-    """Raise BadDocument where ``text`` holds a NUL or half of a surrogate pair."""
+    """Raise BadDocument where ``text`` holds a NUL or half of a surrogate pair, but for the halves
+    that stand for bytes of a file name.
+    """
     if found := _UNUSABLE.search(text):
         near = text[max(found.start() - 20, 0) : found.end() + 20]
         expected = "text without NUL and lone surrogates"

@@ -43,8 +43,7 @@ def evaluate(
         truth: as in :func:`match_pairs`.
         layout: name of the truth's layout, instead of detecting it.
         labels: name of the truth's label convention, instead of detecting it.
-        prediction_labels: the same of the predictions; without it what ``segment`` noted beside
-        them, or else the truth's.
+        prediction_labels: the same of the predictions; see :func:`match_pairs`.
         jobs: studies scored at once; default: one per processor.
         rules: name of the rule set.
         task: what was segmented; it decides the regions.
@@ -80,7 +79,7 @@ def score_pairs(pairs: Pairs, rules: Rules, *, jobs: int | None = None) -> Score
         rules: the rule set.
         jobs: studies scored at once; default: one per processor.
     """
-    outcomes = each(pairs.pairs, lambda pair: _score(pair, pairs, rules), jobs, "scoring studies")
+    outcomes = each(pairs.pairs, lambda pair: _score(pair, rules), jobs, "scoring studies")
     done = {
         id: outcome
         for id, outcome in sorted(outcomes.items())
@@ -105,14 +104,14 @@ def score_pairs(pairs: Pairs, rules: Rules, *, jobs: int | None = None) -> Score
     )
 
 
-def _score(pair: Pair, pairs: Pairs, rules: Rules) -> tuple[StudyScores, dict[str, Reliability]]:
+def _score(pair: Pair, rules: Rules) -> tuple[StudyScores, dict[str, Reliability]]:
     prediction, truth = read_map(pair.prediction), read_map(pair.truth)
     # Nine tenths of an image are background to both: those voxels are counted, not copied.
     any_label = (prediction.data != 0) | (truth.data != 0)
     box = bounding_box(any_label) or (slice(0, 1),) * 3
     regions = list(rules.tissues.values())
-    predicted = region_masks(prediction.data[box], pairs.prediction_labels, regions)
-    true = region_masks(truth.data[box], pairs.truth_labels, regions)
+    predicted = region_masks(prediction.data[box], pair.prediction_labels, regions)
+    true = region_masks(truth.data[box], pair.truth_labels, regions)
     beyond = truth.data.size - true[0].size
     scores = score_study(
         predicted, true, truth.spacing, rules, voxel_ml=truth.voxel_ml, beyond=beyond
@@ -120,7 +119,7 @@ def _score(pair: Pair, pairs: Pairs, rules: Rules) -> tuple[StudyScores, dict[st
     counts: dict[str, Reliability] = {}
     if pair.probabilities is not None:
         judged = judged_box(any_label, truth.spacing)
-        real = pairs.truth_labels.to_regions(truth.data[judged])
+        real = pair.truth_labels.to_regions(truth.data[judged])
         for region, probability, mask in zip(
             REGIONS, _read_probabilities(pair.probabilities), real, strict=True
         ):

@@ -3,7 +3,8 @@ checked before anything is scored.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from gliodistill.errors import EvaluationError, GliodistillError, LabelError
 from gliodistill.evaluation.metrics import bounding_box
 from gliodistill.evaluation.predictions import (
+    Predictions,
     find_predictions,
     find_probabilities,
     noted_convention,
@@ -22,11 +24,17 @@ from gliodistill.evaluation.predictions import (
 from gliodistill.evaluation.strata import describe_sequences
 from gliodistill.images.volume import Volume
 from gliodistill.progress import track
-from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention
+from gliodistill.studies.cohort import Cohort, resolve_convention
+from gliodistill.studies.label_names import by_names
+from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention, find_convention
+from gliodistill.studies.references import find_references
 from gliodistill.studies.study import ImageFile, StudyRecord
 
 Result = TypeVar("Result")
 SHOWN = 6
+LOOKED_AT = 8
+"""Predictions whose anatomy is looked at."""
+AS_TRUTH = "as the truth"
 
 
 class ComparisonError(EvaluationError):
@@ -59,6 +67,8 @@ class Pair:
         id: of the study.
         prediction: label map.
         truth: label map on the same grid.
+        prediction_labels: what the prediction's codes mean.
+        truth_labels: what the truth's codes mean.
         probabilities: 4-D image with the predicted probability of WT, TC and ET, where there is
         one.
         images: sequence → image of the truth's study (not read for scoring: a report draws them).
@@ -67,6 +77,8 @@ class Pair:
     id: str
     prediction: ImageFile
     truth: ImageFile
+    prediction_labels: LabelConvention
+    truth_labels: LabelConvention
     probabilities: Path | None = None
     images: Mapping[str, ImageFile] = field(default_factory=dict)
 
@@ -77,15 +89,14 @@ class Pairs:
 
     Attributes:
         pairs: ordered by id.
-        prediction_labels: what the predictions' codes mean.
-        truth_labels: what the truth's codes mean.
-        provenance: how both were told, and how many studies of the cohort are here.
+        provenance: how the label conventions were told, and how many studies of the cohort are
+            here.
+        left_out: studies with a truth and no prediction, where a subset was asked for.
     """
 
     pairs: tuple[Pair, ...]
-    prediction_labels: LabelConvention
-    truth_labels: LabelConvention
     provenance: dict[str, str]
+    left_out: tuple[str, ...] = ()
 
 
 def match_pairs(
@@ -104,11 +115,12 @@ def match_pairs(
     Args:
         predictions: folder of ``<id>.nii.gz`` or ``<id>/<id>_seg.nii.gz``, a cohort in any known
         layout, or a manifest.
-        truth: cohort in any known layout; its studies without truth do not count.
+        truth: cohort in any known layout (its studies without truth do not count), a folder of
+            label maps alone, or a manifest.
         layout: name of the truth's layout, instead of detecting it.
         labels: name of the truth's label convention, instead of detecting it.
-        prediction_labels: the same of the predictions; without it what ``segment`` noted beside
-        them, or else the truth's.
+        prediction_labels: the same of the predictions; without it what their manifest,
+            ``dataset.json`` or ``segment`` says of them, or else the truth's.
         probabilities: folder of ``<id>_prob….nii.gz``, for calibration.
         subset: leave out studies without a prediction, instead of calling it missing.
         jobs: studies checked at once; default: one per processor.
@@ -118,18 +130,10 @@ def match_pairs(
         EvaluationError: no predictions, no truth.
         StudyError, LabelError: the truth's cohort cannot be read.
     """
-    from gliodistill.studies.cohort import open_cohort
-
     folder = Path(predictions)
-    if prediction_labels is not None and prediction_labels not in CONVENTIONS:
-        raise LabelError(
-            "unknown label convention",
-            file=folder,
-            field="prediction-labels",
-            got=prediction_labels,
-            expected=", ".join(CONVENTIONS),
-        )
-    cohort = open_cohort(truth, layout=layout, labels=labels)
+    if prediction_labels is not None:
+        find_convention(prediction_labels, file=folder, field="prediction-labels")
+    cohort, conventions = _open_truth(Path(truth), layout, labels)
     truths = {record.id: record.truth for record in cohort.studies if record.truth is not None}
     partial = [record for record in cohort.studies if record.partial]
     if partial:
@@ -141,17 +145,14 @@ def match_pairs(
             expected="label maps of WT, TC and ET everywhere",
             hint="leave these studies out of the manifest",
         )
-    convention = cohort.convention
-    if not truths or convention is None:
-        raise EvaluationError(
-            "no truth to compare with", file=truth, got=f"{len(cohort)} studies without a label map"
-        )
-    found, problems = find_predictions(folder, {record.id for record in cohort.studies})
-    for id in sorted(found.keys() - truths.keys()):
-        problems.append(f"{id}: prediction without a truth ({found[id].path})")
+    found = find_predictions(folder, {record.id for record in cohort.studies})
+    problems = list(found.problems)
+    strangers = sorted(found.files.keys() - truths.keys())
+    missing = sorted(truths.keys() - found.files.keys())
+    problems += [f"{id}: prediction without a truth ({found.files[id].path})" for id in strangers]
     if not subset:
-        problems += [f"{id}: no prediction" for id in sorted(truths.keys() - found.keys())]
-    ids = sorted(found.keys() & truths.keys())
+        problems += [f"{id}: no prediction" for id in missing]
+    ids = sorted(found.files.keys() & truths.keys())
     maps: dict[str, Path] = {}
     if probabilities is not None:
         maps, doubtful = find_probabilities(Path(probabilities), ids)
@@ -160,11 +161,20 @@ def match_pairs(
         record.id: {str(name): file for name, file in record.images.items()}
         for record in cohort.studies
     }
-    pairs = tuple(Pair(id, found[id], truths[id], maps.get(id), images[id]) for id in ids)
-
-    noted = None if prediction_labels else noted_convention(pair.prediction for pair in pairs)
-    meant = CONVENTIONS[prediction_labels] if prediction_labels else noted or convention
-    checked = each(pairs, lambda pair: _check(pair, convention, meant), jobs, "checking studies")
+    meant, source = _prediction_labels(found, ids, conventions, prediction_labels, folder)
+    pairs = tuple(
+        Pair(
+            id,
+            found.files[id],
+            truths[id],
+            meant[id],
+            conventions[id],
+            maps.get(id),
+            images[id],
+        )
+        for id in ids
+    )
+    checked = each(pairs, _check, jobs, "checking studies")
     for id in sorted(checked):
         outcome = checked[id]
         problems += (
@@ -172,22 +182,86 @@ def match_pairs(
             if isinstance(outcome, Exception)
             else [f"{id}: {line}" for line in outcome]
         )
-    if prediction_labels is None and noted is None and pairs and not problems:
-        problems += _contradiction(pairs, convention)
+    if source == AS_TRUTH and pairs and not problems:
+        problems += _contradiction(pairs)
     if problems:
         raise ComparisonError(folder, problems)
+    told = "declared" if labels else "detected"
     provenance = {
-        "prediction_labels": (
-            f"{meant.name}"
-            f" ({'declared' if prediction_labels else 'noted beside them' if noted else 'as the truth'})"
-        ),
-        "truth_labels": f"{convention.name} ({'declared' if labels else 'detected'})",
+        "prediction_labels": _describe(pair.prediction_labels for pair in pairs) + f" ({source})",
+        "truth_labels": _describe(pair.truth_labels for pair in pairs) + f" ({told})",
         "studies": f"{len(pairs)} of {len(truths)} with truth",
         "sequences": describe_sequences({pair.id: pair.images for pair in pairs}),
     }
     if used := noted_sequences({pair.id: pair.prediction for pair in pairs}):
         provenance["predicted_from"] = describe_sequences(used)
-    return Pairs(pairs, meant, convention, provenance)
+    return Pairs(pairs, provenance, tuple(missing))
+
+
+def _open_truth(
+    path: Path, layout: str | None, labels: str | None
+) -> tuple[Cohort, dict[str, LabelConvention]]:
+    """The cohort, and what the truth of each study means."""
+    cohort, found = find_references(path, layout)
+    general = resolve_convention(cohort.studies, found, labels)
+    conventions = {
+        record.id: convention
+        for record in cohort.studies
+        if record.truth is not None and (convention := record.convention or general) is not None
+    }
+    if not conventions:
+        raise EvaluationError(
+            "no truth to compare with", file=path, got=f"{len(cohort)} studies without a label map"
+        )
+    return cohort, conventions
+
+
+def _prediction_labels(
+    found: Predictions,
+    ids: Sequence[str],
+    truth: Mapping[str, LabelConvention],
+    declared: str | None,
+    folder: Path,
+) -> tuple[dict[str, LabelConvention], str]:
+    """What each prediction's codes mean, and who says so.
+
+    Raises:
+        LabelError: nobody does, and the truths mean different things.
+    """
+    noted = noted_convention(found.files[id] for id in ids)
+    general: LabelConvention | None = None
+    if declared is not None:
+        general, source = CONVENTIONS[declared], "declared"
+    elif any(id in found.conventions for id in ids):
+        source = "declared in their manifest"
+    elif noted is not None:
+        general, source = noted, "noted beside them"
+    elif found.label_names:
+        general, source = by_names(found.label_names, str(folder)), "named in dataset.json"
+    else:
+        source = AS_TRUTH
+    if general is None and len({truth[id].name for id in ids}) > 1:
+        untold = [id for id in ids if id not in found.conventions]
+        if untold:
+            raise LabelError(
+                "truths of several conventions, and predictions that do not say theirs",
+                file=folder,
+                field="prediction-labels",
+                got=", ".join(untold[:4]) + (", …" if len(untold) > 4 else ""),
+                expected=", ".join(CONVENTIONS),
+                hint=_declare("prediction"),
+            )
+    if declared is None and found.conventions:
+        return {id: found.conventions.get(id, general or truth[id]) for id in ids}, source
+    return {id: general or truth[id] for id in ids}, source
+
+
+def _describe(conventions: Iterable[LabelConvention]) -> str:
+    """``brats2021``, or ``brats2021 3, msd 2`` where studies differ."""
+    counts = Counter(convention.name for convention in conventions)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
 
 
 def each(
@@ -242,34 +316,31 @@ def _grid(volume: Volume) -> str:
     return f"{'×'.join(map(str, volume.shape))} of {spacing} mm from ({origin})"
 
 
-def _check(
-    pair: Pair, truth_convention: LabelConvention, prediction_convention: LabelConvention
-) -> list[str]:
+def _check(pair: Pair) -> list[str]:
     """What is wrong with one pair, a line each."""
     problems, volumes = [], []
     for name, file, convention in (
-        ("prediction", pair.prediction, prediction_convention),
-        ("truth", pair.truth, truth_convention),
+        ("prediction", pair.prediction, pair.prediction_labels),
+        ("truth", pair.truth, pair.truth_labels),
     ):
         try:
             volume = read_map(file)
-            box = bounding_box(volume.data != 0)
-            if box is not None:
-                convention.check(volume.data[box])
+        except GliodistillError as error:
+            problems.append(f"{name} {error}")
+            continue
+        volumes.append(volume)
+        box = bounding_box(volume.data != 0)
+        try:
+            convention.check(volume.data[box] if box is not None else volume.data)
         except LabelError as error:
-            error_file = LabelError(
+            told = LabelError(
                 error.problem,
                 file=file.path,
                 got=error.got,
                 expected=error.expected,
                 hint=_declare(name),
             )
-            problems.append(f"{name} {error_file}")
-            volumes.append(volume)
-        except GliodistillError as error:
-            problems.append(f"{name} {error}")
-        else:
-            volumes.append(volume)
+            problems.append(f"{name} {told}")
     if len(volumes) == 2 and not volumes[0].same_grid(volumes[1]):
         problems.append(f"grids differ: prediction {_grid(volumes[0])}, truth {_grid(volumes[1])}")
     if pair.probabilities is not None and len(volumes) == 2:
@@ -297,13 +368,15 @@ def _check_probabilities(path: Path, truth: Volume) -> list[str]:
     return problems
 
 
-def _contradiction(pairs: Sequence[Pair], assumed: LabelConvention) -> list[str]:
-    """A line if the predictions themselves say that they follow another convention than
-    ``assumed``.
+def _contradiction(pairs: Sequence[Pair]) -> list[str]:
+    """A line if the predictions themselves say that they follow another convention than the
+    truth's.
     """
     from gliodistill.studies.label_evidence import detect_convention
 
-    records = [StudyRecord(pair.id, pair.id, {}, pair.prediction) for pair in pairs]
+    assumed = pairs[0].truth_labels
+    step = max(1, len(pairs) // LOOKED_AT)
+    records = [StudyRecord(pair.id, pair.id, {}, pair.prediction) for pair in pairs[::step]]
     try:
         seen = detect_convention(records).convention
     except LabelError:

@@ -1,68 +1,69 @@
 """Finding the label maps of a folder of predictions, and their probability maps."""
 
-import re
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from gliodistill.documents import Fields, Refusal, read_json
 from gliodistill.errors import EvaluationError, StudyError
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention
+from gliodistill.studies.layouts.found import nifti_files, readable, stem
+from gliodistill.studies.layouts.label_maps import PROBABILITIES, find_label_maps, names_beside
 from gliodistill.studies.study import ImageFile
 
-ENDINGS = (".nii.gz", ".nii")
-SUFFIXES = ("_seg", "-seg")
-PROBABILITIES = ("_prob", "-prob")
 _SUMMARY = Refusal(EvaluationError, "not a summary of segment")
 
 
-def find_predictions(
-    folder: Path, known_ids: Collection[str]
-) -> tuple[dict[str, ImageFile], list[str]]:
-    """Study id → label map, and the problems noticed.
+@dataclass(frozen=True)
+class Predictions:
+    """The label maps of a folder of predictions.
 
-    Taken, in this order: ``<id>.nii.gz`` or ``<id>_seg.nii.gz`` in the folder itself,
-    ``<id>/<id>_seg.nii.gz`` or ``<id>/<id>.nii.gz`` in sub-folders (``-seg`` and ``.nii`` as well);
-    where there is none of these, the truths of a cohort in any known layout. A manifest (a file)
-    says for itself. Probability maps of known studies are passed over.
+    Attributes:
+        files: study id → label map.
+        problems: noticed on the way, a line each.
+        conventions: of studies that say in a manifest what their codes mean.
+        label_names: the ``labels`` of a ``dataset.json`` beside them, if there is one.
+    """
+
+    files: Mapping[str, ImageFile]
+    problems: tuple[str, ...] = ()
+    conventions: Mapping[str, LabelConvention] = field(default_factory=dict)
+    label_names: Mapping[str, Any] | None = None
+
+
+def find_predictions(folder: Path, known_ids: Collection[str]) -> Predictions:
+    """The label maps in ``folder``.
+
+    Taken, in this order: label maps named after their study, flat or a folder a case (see
+    :mod:`gliodistill.studies.layouts.label_maps`); where there is none, the references of a cohort
+    in any known layout. A manifest (a file) says for itself.
 
     Args:
         folder: of predictions, or a manifest.
-        known_ids: ids of the truth, which settle whether a name that ends in ``_seg`` is an id
+        known_ids: ids of the studies, which settle whether a name that ends in ``_seg`` is an id
             itself.
 
     Raises:
         EvaluationError: no such folder, or nothing in it.
+        StudyError: a malformed ``dataset.json``.
     """
-    if folder.is_file():
-        return _of_cohort(folder), []
-    if not folder.is_dir():
+    if not folder.exists():
         raise EvaluationError(
             "no such folder of predictions",
             file=folder,
             expected="a folder with <id>.nii.gz or <id>/<id>_seg.nii.gz",
         )
-    found: dict[str, list[Path]] = defaultdict(list)
-    beside = tuple(f"{id}{mark}" for id in known_ids for mark in PROBABILITIES)
-    for file in _nifti(folder):
-        if _stem(file) in known_ids or not file.name.startswith(beside):
-            found[_id_of(file, known_ids)].append(file)
-    for inner in sorted(
-        entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    ):
-        for file in _nifti(inner):
-            # In a study's own folder lie images as well: only a label map carries exactly the
-            # folder's name.
-            if _stem(file) in {inner.name, *(inner.name + suffix for suffix in SUFFIXES)}:
-                found[inner.name].append(file)
-    if found:
-        problems = [
-            f"{id}: two predictions: {files[0]} and {files[1]}"
-            for id, files in sorted(found.items())
-            if len(files) > 1
-        ]
-        return {id: ImageFile(files[0]) for id, files in sorted(found.items())}, problems
-    return _of_cohort(folder), []
+    found = find_label_maps(folder, known_ids) if folder.is_dir() else {}
+    if not found:
+        return _of_cohort(folder)
+    problems = tuple(
+        f"{id}: two predictions: {files[0]} and {files[1]}"
+        for id, files in found.items()
+        if len(files) > 1
+    )
+    maps = {id: ImageFile(files[0]) for id, files in found.items()}
+    return Predictions(maps, problems, label_names=names_beside(folder))
 
 
 def find_probabilities(folder: Path, ids: Collection[str]) -> tuple[dict[str, Path], list[str]]:
@@ -84,12 +85,12 @@ def find_probabilities(folder: Path, ids: Collection[str]) -> tuple[dict[str, Pa
         )
     found: dict[str, Path] = {}
     problems = []
-    files = _nifti(folder)
+    files = nifti_files(folder)
     for id in ids:
         of_id = [
             file
             for file in files
-            if file.name.startswith(tuple(id + mark for mark in PROBABILITIES))
+            if readable(file.name).startswith(tuple(id + mark for mark in PROBABILITIES))
         ]
         if len(of_id) == 1:
             found[id] = of_id[0]
@@ -112,7 +113,7 @@ def noted_convention(files: Iterable[ImageFile]) -> LabelConvention | None:
     noted = set()
     for file in files:
         try:
-            summary = read_json(file.path.parent / f"{_stem(file.path)}.json", _SUMMARY)
+            summary = read_json(file.path.parent / f"{stem(file.path)}.json", _SUMMARY)
             labels = Fields(summary, _SUMMARY).part("labels")
             codes = labels.part("codes")
             noted.add((labels.text("convention"), *sorted((c, codes.text(c)) for c in codes)))
@@ -139,50 +140,37 @@ def noted_sequences(files: Mapping[str, ImageFile]) -> dict[str, list[str]] | No
     noted = {}
     for id, file in files.items():
         try:
-            summary = read_json(file.path.parent / f"{_stem(file.path)}.json", _SUMMARY)
+            summary = read_json(file.path.parent / f"{stem(file.path)}.json", _SUMMARY)
             noted[id] = list(Fields(summary, _SUMMARY).part("sequences").part("used"))
         except EvaluationError:
             return None
     return noted
 
 
-def _of_cohort(path: Path) -> dict[str, ImageFile]:
-    from gliodistill.studies.cohort import find_cohort
+def _of_cohort(path: Path) -> Predictions:
+    from gliodistill.studies.references import find_references
 
     try:
-        cohort, _ = find_cohort(path)
+        cohort, found = find_references(path)
     except StudyError as error:
         raise EvaluationError(
             "no predictions",
             file=path,
             got=error.got,
             expected="<id>.nii.gz or <id>/<id>_seg.nii.gz",
+            hint=error.hint if error.hint and "convert" in error.hint else None,
         ) from error
-    labelled = {record.id: record.truth for record in cohort.studies if record.truth is not None}
+    labelled = {record.id: record for record in cohort.studies if record.truth is not None}
     if not labelled:
         raise EvaluationError(
             "no label map among the studies", file=path, got=f"{len(cohort)} studies without one"
         )
-    return labelled
-
-
-def _nifti(folder: Path) -> list[Path]:
-    return sorted(
-        file
-        for file in folder.iterdir()
-        if file.name.lower().endswith(ENDINGS) and not file.name.startswith(".") and file.is_file()
+    return Predictions(
+        {id: record.truth for id, record in labelled.items() if record.truth is not None},
+        conventions={
+            id: record.convention
+            for id, record in labelled.items()
+            if record.convention is not None
+        },
+        label_names=found.label_names,
     )
-
-
-def _stem(file: Path) -> str:
-    return re.sub(r"\.nii(\.gz)?$", "", file.name, flags=re.IGNORECASE)
-
-
-def _id_of(file: Path, known_ids: Collection[str]) -> str:
-    stem = _stem(file)
-    if stem in known_ids:
-        return stem
-    for suffix in SUFFIXES:
-        if stem.endswith(suffix):
-            return stem.removesuffix(suffix)
-    return stem

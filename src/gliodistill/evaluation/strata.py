@@ -1,5 +1,6 @@
 """Kinds of studies: a mean over all may hide that a model is better where it matters least."""
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -7,7 +8,7 @@ from os import PathLike
 import numpy as np
 
 from gliodistill.documents import Refusal, read_table
-from gliodistill.errors import EvaluationError
+from gliodistill.errors import EvaluationError, GliodistillWarning
 from gliodistill.studies.sequence import Sequence as MriSequence
 
 NOT_GIVEN = "not given"
@@ -91,8 +92,8 @@ def read_strata(path: str | PathLike[str], ids: Collection[str]) -> list[Strata]
     """Strata from a CSV file: a column ``id``, and one or more columns whose values name the
     groups.
 
-    Rows of other studies are ignored; studies without a row or with an empty cell form the group
-    "not given".
+    Rows of studies that are not compared are left out with a warning (a table may hold the whole
+    cohort); studies without a row or with an empty cell form the group "not given".
 
     Args:
         path: the file, UTF-8, its first row naming the columns.
@@ -128,6 +129,12 @@ def read_strata(path: str | PathLike[str], ids: Collection[str]) -> list[Strata]
             got=", ".join(named[:3]),
             expected=", ".join(sorted(ids)[:3]),
         )
+    strangers, absent = [id for id in named if id not in ids], sorted(set(ids) - set(named))
+    if strangers:
+        told = f"{path}: rows left out, of no study that is compared: {_some(strangers)}"
+        if absent:
+            told += f'; studies without a row, in group "{NOT_GIVEN}": {_some(absent)}'
+        warnings.warn(told, GliodistillWarning, stacklevel=2)
     cells = {column: [row[column].strip() for row in rows] for column in columns if column != "id"}
     return [
         _column(path, column, dict(zip(named, values, strict=True)), ids)
@@ -155,6 +162,10 @@ def _column(
     return Strata(
         column, _filled(groups | {NOT_GIVEN: [id for id in sorted(ids) if not given.get(id)]})
     )
+
+
+def _some(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:6]) + (f", … ({len(ids)} in all)" if len(ids) > 6 else "")
 
 
 def _where(

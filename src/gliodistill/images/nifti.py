@@ -116,24 +116,30 @@ def read_labels(path: str | os.PathLike[str], channel: int | None = None) -> Vol
         )  # writable, and free of the other channels
     values = _finite(_scaled(chosen, header), file)
     low, high = float(values.min()), float(values.max())
-    if low < -LABEL_TOLERANCE or high > 255 + LABEL_TOLERANCE:
-        raise LabelError(
-            "not a label map",
-            file=file,
-            field="labels",
-            got=f"values from {low:g} to {high:g}",
-            expected="0 to 255",
-        )
     rounded = np.rint(values)
     broken = np.abs(values - rounded) > LABEL_TOLERANCE
     if broken.any():
+        soft = low >= 0 and high <= 1 + LABEL_TOLERANCE
         raise LabelError(
-            "not a label map",
+            "probabilities, not a label map" if soft else "interpolated, not a label map",
             file=file,
             field="labels",
             got=f"{int(broken.sum())} voxels between integers, e.g. {float(values[broken][0]):g}",
             expected="integers",
-            hint="resample label maps with nearest neighbour",
+            hint=(
+                "threshold the probabilities of each region and write codes"
+                if soft
+                else "resample label maps with nearest neighbour"
+            ),
+        )
+    if low < 0 or high > 255:
+        raise LabelError(
+            "negative codes, not a label map" if low < 0 else "codes beyond 255, not a label map",
+            file=file,
+            field="labels",
+            got=f"values from {low:g} to {high:g}",
+            expected="0 to 255",
+            hint="write 0 where nothing is labelled" if low < 0 else None,
         )
     return Volume(rounded.astype(np.uint8), header.affine)
 

@@ -16,10 +16,9 @@ from gliodistill.errors import GliodistillError, OutputError, StudyError
 from gliodistill.files import check_writable, make_folder, remove_leftovers, write_text
 from gliodistill.inference.predictor import Predictor
 from gliodistill.locks import Busy, lock_name
-from gliodistill.models.spec import find_convention
 from gliodistill.progress import track
 from gliodistill.studies.ids import check_id, check_names
-from gliodistill.studies.labels import REGIONS, LabelConvention
+from gliodistill.studies.labels import REGIONS, LabelConvention, find_convention
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Study, StudyRecord
 from gliodistill.tables import csv_text

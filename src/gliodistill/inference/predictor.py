@@ -17,9 +17,8 @@ from gliodistill.inference.runtimes import open_runtime
 from gliodistill.inference.segmentation import Segmentation
 from gliodistill.models.package import ModelPackage
 from gliodistill.models.shipped import find_model
-from gliodistill.models.spec import find_convention
 from gliodistill.preparation.prepared import Prepared
-from gliodistill.studies.labels import REGIONS, LabelConvention
+from gliodistill.studies.labels import REGIONS, LabelConvention, find_convention
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Sources, Study
 

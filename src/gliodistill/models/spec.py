@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.errors import LabelError
 from gliodistill.models.checks import check_keys, checked, require
 from gliodistill.models.quality import QualityModel, feature_names
 from gliodistill.models.reference import Reference
 from gliodistill.preparation.preparation import OPTIONAL as PREPARATION_OPTIONAL
 from gliodistill.preparation.preparation import Preparation
-from gliodistill.studies.labels import CONVENTIONS, REGION_TISSUES, REGIONS, LabelConvention, Tissue
+from gliodistill.studies.labels import REGION_TISSUES, REGIONS, LabelConvention, Tissue
 from gliodistill.studies.sequence import Sequence
 
 BACKGROUND = "background"
@@ -385,18 +384,3 @@ def convention_from_dict(values: object) -> LabelConvention:
         return LabelConvention(str(v["name"]), str(v["source"]), codes)
 
     return checked("convention", make)
-
-
-def find_convention(labels: LabelConvention | str) -> LabelConvention:
-    """A convention itself, or the one of that name.
-
-    Raises:
-        LabelError: no such name.
-    """
-    if isinstance(labels, LabelConvention):
-        return labels
-    if labels not in CONVENTIONS:
-        raise LabelError(
-            "unknown label convention", field="labels", got=labels, expected=", ".join(CONVENTIONS)
-        )
-    return CONVENTIONS[labels]

@@ -267,7 +267,7 @@ def _prepare_all(
     # processes, and nobody is left behind by a kill.
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
         pending = [
-            pool.submit(_prepare_one, record, cohort.convention, preparation, root, soft)
+            pool.submit(_prepare_one, record, cohort.convention_of(record), preparation, root, soft)
             for record in cohort.studies
         ]
         try:

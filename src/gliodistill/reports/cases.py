@@ -76,20 +76,20 @@ def case_figures(scores: Scores, pairs: Pairs) -> list[Case]:
     for kind, place, study, mean in track(chosen, "drawing cases"):
         anchor = f"{kind.lower()}-{place}"
         figure = _figure(
-            by_id[study], pairs, scores, f"{kind} {place}: {study}", f"mean Dice {mean:.3f}", anchor
+            by_id[study], scores, f"{kind} {place}: {study}", f"mean Dice {mean:.3f}", anchor
         )
         cases.append(Case(study, kind, anchor, figure))
     return cases
 
 
-def _figure(pair: Pair, pairs: Pairs, scores: Scores, title: str, note: str, anchor: str) -> Html:
+def _figure(pair: Pair, scores: Scores, title: str, note: str, anchor: str) -> Html:
     table = _measures(scores, pair.id)
     try:
         truth = read_labels(pair.truth.path, pair.truth.channel).canonical()
         prediction = read_labels(pair.prediction.path, pair.prediction.channel).canonical()
         layers = {
-            TRUTH: pairs.truth_labels.to_regions(truth.data),
-            "Prediction": pairs.prediction_labels.to_regions(prediction.data),
+            TRUTH: pair.truth_labels.to_regions(truth.data),
+            "Prediction": pair.prediction_labels.to_regions(prediction.data),
         }
         images, lacking = _images(pair, truth)
         figure = outlined_figure(

@@ -1,17 +1,18 @@
 """Studies together: whose they are, what their labels mean, and which side of a split they are on."""
 
 import hashlib
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 
-from gliodistill.errors import LabelError, StudyError
-from gliodistill.studies.labels import CONVENTIONS, LabelConvention
+from gliodistill.errors import GliodistillWarning, StudyError
+from gliodistill.studies.labels import CONVENTIONS, LabelConvention, find_convention
 from gliodistill.studies.layouts import Found, find_studies
 from gliodistill.studies.origin import labels_made_by
-from gliodistill.studies.study import StudyRecord
+from gliodistill.studies.study import ImageFile, StudyRecord
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,13 @@ class Cohort:
 
     Attributes:
         layout: the layout they were found in.
-        convention: what the truths' codes mean; None where there is no truth.
+        convention: what the truths' codes mean, but for studies that say it themselves; None where
+            there is no truth.
         studies: with ids that are unique.
         problems: everything noticed while finding them, one line each.
         labels_by: the command that made the label maps, where no expert did: ``pseudo-label`` or
             ``phantom`` (:mod:`gliodistill.studies.origin`).
+        label_maps: id → label map that no image was found for.
 
     Raises:
         StudyError: two studies of one id.
@@ -35,6 +38,7 @@ class Cohort:
     studies: tuple[StudyRecord, ...]
     problems: tuple[str, ...] = ()
     labels_by: str | None = None
+    label_maps: Mapping[str, ImageFile] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         twice = sorted(
@@ -63,11 +67,36 @@ class Cohort:
         """Sorted, each once."""
         return tuple(sorted({record.patient for record in self.studies}))
 
+    def convention_of(self, record: StudyRecord) -> LabelConvention | None:
+        """What the codes of one study's truth mean."""
+        return record.convention or self.convention
+
     def labelled(self) -> "Cohort":
         """The studies that have a truth."""
         return replace(
             self, studies=tuple(record for record in self.studies if record.truth is not None)
         )
+
+    def warn_unlabelled(self) -> None:
+        """Warn of studies without a label map beside others that have one, and of label maps
+        without an image: neither is used where labels are needed.
+        """
+        without = {record.id for record in self.studies if record.truth is None}
+        if without and len(without) < len(self):
+            reasons = [line for line in self.problems if line.partition(": ")[0] in without]
+            warnings.warn(
+                f"{len(without)} of {len(self)} studies left out, no label map:"
+                f" {_some(sorted(without))}" + (f" ({_some(reasons)})" if reasons else ""),
+                GliodistillWarning,
+                stacklevel=3,
+            )
+        if self.label_maps:
+            names = sorted(file.path.name for file in self.label_maps.values())
+            warnings.warn(
+                f"{len(names)} label map(s) left out, no image of the same name: {_some(names)}",
+                GliodistillWarning,
+                stacklevel=3,
+            )
 
     def select(self, ids: Iterable[str]) -> "Cohort":
         """The studies of these ids, in this order.
@@ -219,6 +248,7 @@ def find_cohort(path: Path, layout: str | None = None) -> tuple[Cohort, Found]:
             found.studies,
             tuple(str(problem) for problem in found.problems),
             labels_made_by(path, found.studies),
+            found.label_maps,
         ),
         found,
     )
@@ -227,22 +257,21 @@ def find_cohort(path: Path, layout: str | None = None) -> tuple[Cohort, Found]:
 def resolve_convention(
     records: Sequence[StudyRecord], found: Found, labels: str | None
 ) -> LabelConvention | None:
-    """The declared convention, or the detected one, or None where there is nothing to tell it for."""
-    if labels is not None:
-        if labels not in CONVENTIONS:
-            raise LabelError(
-                "unknown label convention",
-                file=found.layout,
-                field="labels",
-                got=labels,
-                expected=", ".join(CONVENTIONS),
-            )
-        return CONVENTIONS[labels]
-    if all(record.truth is None for record in records):
-        return None
-    from gliodistill.studies.label_evidence import detect_convention
+    """The declared convention, or the detected one, or None where there is nothing to tell it for.
 
-    return detect_convention(records, found.label_names).convention
+    Studies that say what their labels mean say it for themselves; where all do, the result is the
+    convention of most of them.
+    """
+    if labels is not None:
+        return find_convention(labels, file=found.layout)
+    truths = [record for record in records if record.truth is not None]
+    untold = [record for record in truths if record.convention is None]
+    if untold:
+        from gliodistill.studies.label_evidence import detect_convention
+
+        return detect_convention(untold, found.label_names).convention
+    told = Counter(record.convention.name for record in truths if record.convention is not None)
+    return CONVENTIONS[told.most_common(1)[0][0]] if told else None
 
 
 def _some(names: list[str], before: str = "") -> str:

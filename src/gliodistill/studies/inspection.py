@@ -3,6 +3,7 @@ that is wrong.
 """
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from gliodistill.errors import GliodistillError, LabelError
+from gliodistill.errors import GliodistillError
 from gliodistill.images.nifti import read_header, read_labels, read_nifti
 from gliodistill.images.volume import Volume
 from gliodistill.progress import track
-from gliodistill.studies.cohort import Cohort, find_cohort
+from gliodistill.studies.cohort import Cohort, find_cohort, resolve_convention
 from gliodistill.studies.label_evidence import detect_convention
-from gliodistill.studies.labels import CONVENTIONS, LabelConvention
+from gliodistill.studies.labels import LabelConvention, find_convention
 from gliodistill.studies.layouts import Found
 from gliodistill.studies.layouts.found import named
 from gliodistill.studies.problem import Problem
@@ -57,6 +58,7 @@ class InspectedStudy:
         teaches: what a network can learn from it, in words.
         group: what recipes weigh it by, if anything.
         normalised: whether the images are z-scores already.
+        convention: what its codes mean, where the study says so itself.
     """
 
     id: str
@@ -69,6 +71,7 @@ class InspectedStudy:
     teaches: str = ""
     group: str | None = None
     normalised: bool = False
+    convention: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,23 +148,19 @@ def _convention(
     cohort: Cohort, found: Found, labels: str | None, problems: list[Problem]
 ) -> tuple[LabelConvention | None, tuple[str, ...]]:
     if labels is not None:
-        if labels not in CONVENTIONS:
-            raise LabelError(
-                "unknown label convention",
-                file=found.layout,
-                field="labels",
-                got=labels,
-                expected=", ".join(CONVENTIONS),
-            )
-        return CONVENTIONS[labels], ("declared",)
-    if not cohort.labelled().studies:
-        return None, ()
+        return find_convention(labels, file=found.layout), ("declared",)
+    truths = cohort.labelled().studies
+    told = Counter(record.convention.name for record in truths if record.convention is not None)
+    evidence = tuple(f"declared {name} for {count} of them" for name, count in told.items())
+    untold = [record for record in truths if record.convention is None]
+    if not untold:
+        return resolve_convention(truths, found, None), evidence
     try:
-        detection = detect_convention(cohort.studies, found.label_names)
+        detection = detect_convention(untold, found.label_names)
     except GliodistillError as error:
         problems.append(Problem(str(error)))
-        return None, ()
-    return detection.convention, detection.evidence
+        return None, evidence
+    return detection.convention, (*evidence, *detection.evidence)
 
 
 def _study(
@@ -190,7 +189,7 @@ def _study(
     if record.truth is not None:
         truth = _image(record.truth, record, root, None, problems, grids, "truth")
         if deep:
-            codes = _codes(record, record.truth, convention, problems)
+            codes = _codes(record, record.truth, record.convention or convention, problems)
     known = None
     if record.known is not None:
         known = _image(record.known, record, root, None, problems, grids, "known")
@@ -217,6 +216,7 @@ def _study(
         record.teaches,
         record.group,
         record.normalised,
+        convention=record.convention.name if record.convention else None,
     )
 
 

@@ -1,37 +1,51 @@
-"""Which label convention a data set uses: read from its own words, its file names, its codes and
-its anatomy.
+"""Which label convention a cohort uses: read from its own words, its names, its codes and its
+anatomy, map by map.
 
-The anatomical rule: oedema is the outermost tissue, the one with the largest share of its boundary
-on background. Checked on the label maps of 360 BraTS 2020 patients, with the margin below: alone,
-350 are told right, 7 stay undecided and 3 are told wrong; of 300 random pools of four, all are
-right. Names are asked first.
+Every label map is looked at. Maps of one origin (file names, task) are judged together; where two
+conventions fit, or maps speak for different ones, nobody guesses: the error says how many maps
+speak for which, and how to declare it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import os
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gliodistill.errors import GliodistillError, LabelError
+from gliodistill.errors import GliodistillError, GliodistillWarning, LabelError
 from gliodistill.images.nifti import read_labels
+from gliodistill.progress import track
+from gliodistill.studies.label_anatomy import MARGIN, POOL, STRONG, Boundaries
 from gliodistill.studies.label_names import by_names
+from gliodistill.studies.label_origin import Origin
+from gliodistill.studies.label_refusals import (
+    STRAYS,
+    LabelMap,
+    Maps,
+    refuse_codes,
+    refuse_masks,
+    refuse_mixture,
+    some_maps,
+    speak,
+)
 from gliodistill.studies.labels import (
-    BRATS2021,
+    BRATS2013,
     BRATS2023,
     BRATS_PED,
     CONVENTIONS,
+    HOW_TO_DECLARE,
     MSD,
     LabelConvention,
     Tissue,
 )
-from gliodistill.studies.layouts.brats import naming_of
 from gliodistill.studies.study import StudyRecord
 
-SAMPLES = 8
-MARGIN = 0.15
-"""By how much the outermost tissue must exceed the next for the anatomy to count."""
+RIM = 0.5
+"""Share of the boundary of necrosis (1) on a code beyond which that surrounds it."""
+_OWN_ANATOMY = frozenset({"MEN", "MET", "PED"})
+"""Tasks whose tumours often have little oedema: which code lies outermost tells nothing there."""
 
 
 @dataclass(frozen=True)
@@ -47,153 +61,201 @@ class Detection:
     evidence: tuple[str, ...]
 
 
-@dataclass
-class Anatomy:
-    """Pooled over label maps: which codes occur, and between which of them faces lie."""
-
-    maps: int = 0
-    codes: set[int] = field(default_factory=set)
-    faces: NDArray[np.int64] = field(default_factory=lambda: np.zeros((256, 256), dtype=np.int64))
-
-    def add(self, labels: NDArray[Any]) -> None:
-        """Count one label map (uint8 on X Y Z)."""
-        self.maps += 1
-        present = np.flatnonzero(np.bincount(labels.ravel(order="K"), minlength=256))
-        self.codes |= set(present.tolist()) - {0}
-        if present.tolist() == [0]:
-            return
-        inside = np.pad(labels[_box(labels)], 1)
-        for axis in range(3):
-            ahead = np.moveaxis(inside, axis, 0)[1:].ravel().astype(np.int64)
-            behind = np.moveaxis(inside, axis, 0)[:-1].ravel().astype(np.int64)
-            differ = ahead != behind
-            pairs = np.bincount(ahead[differ] * 256 + behind[differ], minlength=65536).reshape(
-                256, 256
-            )
-            self.faces += pairs + pairs.T
-
-    def outer_shares(self) -> dict[int, float]:
-        """Code → share of its boundary that touches background, 0 to 1."""
-        return {
-            code: float(self.faces[code, 0] / max(1, self.faces[code].sum()))
-            for code in sorted(self.codes)
-        }
-
-    def outermost(self) -> int | None:
-        """The code that lies outermost, if one clearly does."""
-        ranked = sorted(
-            ((share, code) for code, share in self.outer_shares().items()), reverse=True
-        )
-        if len(ranked) < 2 or ranked[0][0] - ranked[1][0] < MARGIN:
-            return None
-        return ranked[0][1]
-
-
 def detect_convention(
-    records: Sequence[StudyRecord],
-    label_names: Mapping[str, Any] | None = None,
-    samples: Iterable[NDArray[Any]] | None = None,
+    records: Sequence[StudyRecord], label_names: Mapping[str, Any] | None = None
 ) -> Detection:
-    """Tell the convention of a cohort's label maps.
+    """Tell the convention of a cohort's label maps; each is read.
 
     Args:
-        records: the studies; their names and spellings are evidence.
+        records: the studies; their names are evidence. Those without a label map do not count.
         label_names: the ``labels`` of a data set's own ``dataset.json``, if it has one: they
-        decide.
-        samples: label maps (uint8 on X Y Z) to look at; by default up to eight are read from
-            ``records``.
+            decide.
 
     Raises:
-        LabelError: codes of no convention, or of several (says how to declare one).
-        ImageError: a sampled label map cannot be read.
+        LabelError: codes of no convention, of several (says how to declare one), or maps of
+            different conventions.
+        ImageError: no label map can be read.
     """
     place = _place(records)
     declared = by_names(label_names, place) if label_names else None
-    naming, group = naming_of(records), _challenge(records)
-    anatomy = Anatomy()
-    for labels in _read_spread(records) if samples is None else samples:
-        anatomy.add(labels)
-        if declared or group == "PED" or (naming == "2021" and 4 in anatomy.codes):
-            break
-    evidence = [f"codes {sorted(anatomy.codes)} in {anatomy.maps} label map(s)"]
-    candidates = [
-        convention for convention in CONVENTIONS.values() if anatomy.codes <= set(convention.codes)
-    ]
+    maps = _look(records)
+    codes = frozenset().union(*(one.codes for one in maps))
+    evidence = [f"codes {sorted(codes)} in {len(maps)} label map(s)"]
     if declared is not None:
-        evidence.insert(0, "the labels named in dataset.json")
-        candidates = [declared] if declared in candidates else []
+        _check_declared(declared, maps, place)
+        return Detection(declared, ("the labels named in dataset.json", *evidence))
+    refuse_masks(maps, place)
+    pools: dict[Origin, list[LabelMap]] = defaultdict(list)
+    for one in maps:
+        pools[one.origin].append(one)
+    judged = [(pool, _judge(pool, origin, place, evidence)) for origin, pool in pools.items()]
+    candidates = _common(judged)
     if not candidates:
-        raise LabelError(
-            (
-                "label codes that fit no convention"
-                if declared is None
-                else "label codes that dataset.json does not declare"
-            ),
-            file=place,
-            field="labels",
-            got=sorted(anatomy.codes)[:8],
-            expected="; ".join(
-                f"{c.name} {sorted(c.codes)}"
-                for c in ([declared] if declared else CONVENTIONS.values())
-            ),
+        refuse_mixture(
+            [
+                f"{some_maps(pool)} {speak(pool)} for {' or '.join(c.name for c in fitting)}"
+                for pool, fitting in judged
+            ],
+            place,
         )
-    if declared is None:
-        if naming:
-            evidence.append(
-                f"file names as in BraTS {'up to 2021' if naming == '2021' else 'from 2023 on'}"
-            )
-        if group:
-            evidence.append(f"case ids of BraTS-{group}")
-        candidates = _by_naming(candidates, anatomy.codes, naming, group)
-        outermost = anatomy.outermost()
-        if len(candidates) > 1 and outermost is not None:
-            shares = ", ".join(
-                f"{code}: {share:.0%}" for code, share in anatomy.outer_shares().items()
-            )
-            evidence.append(
-                f"code {outermost} lies outermost, as oedema does (boundary on background {shares})"
-            )
-            candidates = [
-                c for c in candidates if c.codes.get(outermost) is Tissue.ED
-            ] or candidates
-            candidates = _without_supersets(candidates, anatomy.codes)
-    if len(candidates) > 1:
-        raise LabelError(
-            "ambiguous label convention",
-            file=place,
-            field="labels",
-            got="; ".join(evidence),
-            expected=f"one of {', '.join(c.name for c in candidates)}",
-            hint=f"declare it with --labels NAME ({', '.join(CONVENTIONS)})",
+    if candidates == [MSD] and codes == {1, 2}:
+        evidence.append(
+            "1 outside 2 and no 3: MSD without enhancing tumour, or a map of two classes (BraTS"
+            " 2012 as first released: 1 oedema, 2 core; HD-GLIO: 1 not enhancing, 2 enhancing)"
         )
-    return Detection(candidates[0], tuple(evidence))
+    elif len(candidates) == 1:
+        return Detection(candidates[0], tuple(evidence))
+    raise LabelError(
+        "ambiguous label convention",
+        file=place,
+        field="labels",
+        got="; ".join(evidence),
+        expected=f"one of {', '.join(c.name for c in candidates)}",
+        hint=HOW_TO_DECLARE,
+    )
 
 
-def _by_naming(
-    candidates: list[LabelConvention], codes: set[int], naming: str | None, group: str | None
+def _look(records: Sequence[StudyRecord]) -> list[LabelMap]:
+    """Every label map that can be read; one that cannot is a problem of its study, told when that
+    is loaded.
+    """
+    labelled = [record for record in records if record.truth is not None and not record.problems]
+    # A mask of the whole tumour, or a crop, has fewer codes and other neighbours than a label map.
+    wanted = [record for record in labelled if not record.partial] or labelled
+
+    def look(record: StudyRecord) -> LabelMap | GliodistillError:
+        assert record.truth is not None
+        try:
+            labels = read_labels(record.truth.path, record.truth.channel)
+        except GliodistillError as error:
+            return error
+        return LabelMap(record.id, Origin.of(record), Boundaries.of(labels.data))
+
+    # Threads: unpacking and counting let go of the interpreter.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        seen = list(track(pool.map(look, wanted), "looking at label maps", total=len(wanted)))
+    maps = [one for one in seen if isinstance(one, LabelMap)]
+    if seen and not maps:
+        raise next(one for one in seen if isinstance(one, GliodistillError))
+    return maps
+
+
+def _judge(pool: Maps, origin: Origin, place: str, evidence: list[str]) -> list[LabelConvention]:
+    """The conventions that maps of one origin may follow."""
+    codes = frozenset().union(*(one.codes for one in pool))
+    fitting = [c for c in CONVENTIONS.values() if codes <= set(c.codes)]
+    if not fitting:
+        refuse_codes(pool, place)
+    if str(origin):
+        evidence.append(str(origin))
+    candidates = origin.narrow(_without_mixture(fitting, pool, origin, place), codes)
+    if len(fitting) > 1 and origin.task not in _OWN_ANATOMY:
+        candidates = _by_anatomy(candidates, fitting, pool, place, evidence)
+    return _without_supersets(candidates, codes)
+
+
+def _without_mixture(
+    fitting: list[LabelConvention], pool: Maps, origin: Origin, place: str
 ) -> list[LabelConvention]:
-    """What is left once the names have spoken."""
-    if group == "PED":
-        return [c for c in candidates if c is BRATS_PED] or candidates
-    if group is not None:
-        candidates = [c for c in candidates if c is not BRATS_PED] or candidates
-    if naming == "2021" and BRATS2021 in candidates:
-        return [BRATS2021]
-    if naming == "2023":
-        # Old codes may have been renamed to new files: 1, 2, 4 stay suspect until a 3 is seen.
-        candidates = [
-            c for c in candidates if c is not MSD and (c is not BRATS2021 or 4 in codes)
-        ] or candidates
-        if BRATS2023 in candidates and (3 in codes or BRATS_PED not in candidates):
-            return [BRATS2023]
-    if naming is None and BRATS2021 in candidates and {1, 4} <= codes and codes <= {1, 2, 4}:
-        return [BRATS2021]
-    return candidates
+    """What is left of conventions that draw 3 and 4 where maps look pooled from two.
+
+    A 3 or a 4 is enhancing tumour in most conventions. In those that draw both, many maps hold
+    both, and a 4 that surrounds the 1 is no cavity: enhancing tumour surrounds necrosis.
+    """
+    with_4 = [one for one in pool if 4 in one.codes]
+    with_3 = [one for one in pool if 3 in one.codes]
+    both = [one for one in with_4 if 3 in one.codes]
+    if origin.task == "PED":
+        # Of the maps from 2024 on, 99 % hold non-enhancing tumour, code 2.
+        strays = [one for one in pool if one.codes and 2 not in one.codes]
+        if with_4 and len(strays) > 0.05 * len(pool):
+            refuse_mixture(
+                [
+                    f"{some_maps(with_4)} with code 4 {speak(with_4)} for BraTS-PED 2024"
+                    f" ({BRATS_PED.name})",
+                    f"{some_maps(strays)} without code 2 {speak(strays)} for BraTS-PED 2023"
+                    f" ({BRATS2023.name})",
+                ],
+                place,
+            )
+        return fitting
+    if not with_3 or not with_4:
+        return fitting
+    only_3 = [one for one in with_3 if 4 not in one.codes]
+    only_4 = [one for one in with_4 if 3 not in one.codes]
+    rims = [one for one in only_4 if one.boundaries.share(1, 4) > RIM]
+    recent = origin.naming == "2023" or origin.task is not None
+    told = [f"{some_maps(only_4)} with code 4 and no 3"]
+    if len(both) >= len(with_4) / 3:
+        if not recent or len(rims) <= STRAYS * len(pool):
+            return fitting
+        told = [f"{some_maps(rims)} with no 3 and a 4 that surrounds 1, as enhancing tumour does"]
+    elif BRATS_PED in fitting:
+        outermost = Boundaries.pooled(one.boundaries for one in with_4).outermost(STRONG)
+        if outermost == BRATS_PED.code_of(Tissue.ED):
+            return [BRATS_PED]
+    told.append(f"{some_maps(only_3)} with code 3 and no 4" if only_3 else "")
+    told.append(f"{some_maps(both)} with both" if both else "none with both")
+    refuse_mixture(told, place)
 
 
-def _without_supersets(candidates: list[LabelConvention], codes: set[int]) -> list[LabelConvention]:
+def _by_anatomy(
+    candidates: list[LabelConvention],
+    fitting: list[LabelConvention],
+    pool: Maps,
+    place: str,
+    evidence: list[str],
+) -> list[LabelConvention]:
+    """What is left once it is seen which code lies outermost, as oedema does."""
+    outside = _outermost(fitting, pool)
+    expected = {c.code_of(Tissue.ED) for c in candidates}
+    speaking = sum(len(maps) for maps in outside.values())
+    largest = max(outside, key=lambda code: len(outside[code]), default=None)
+    strays = {
+        code: maps for code, maps in outside.items() if code != largest or code not in expected
+    }
+    if sum(len(maps) for maps in strays.values()) > STRAYS * speaking:
+        told = [
+            f"{some_maps(maps)} with code {code} outermost, as oedema is in"
+            f" {' and '.join(c.name for c in fitting if c.code_of(Tissue.ED) == code)}"
+            for code, maps in sorted(outside.items())
+        ]
+        if len(outside) == 1:
+            told.append(f"{pool[0].origin}, as of {' or '.join(c.name for c in candidates)}")
+        refuse_mixture(told, place)
+    for code, maps in strays.items():
+        line = f"unlike the others: {some_maps(maps)} with code {code} outermost"
+        evidence.append(line)
+        warnings.warn(f"{place}: {line}", GliodistillWarning, stacklevel=2)
+    pooled = Boundaries.pooled(one.boundaries for one in pool)
+    outermost = pooled.outermost(MARGIN if len(pool) >= POOL else STRONG)
+    if len(candidates) < 2 or outermost is None or len(expected & pooled.codes) < 2:
+        return candidates
+    shares = ", ".join(f"{code}: {share:.0%}" for code, share in pooled.shares().items())
+    evidence.append(
+        f"code {outermost} lies outermost, as oedema does (boundary on background {shares})"
+    )
+    return [c for c in candidates if c.codes.get(outermost) is Tissue.ED] or candidates
+
+
+def _outermost(fitting: Iterable[LabelConvention], pool: Maps) -> dict[int, list[LabelMap]]:
+    """Code → the maps in which it is clearly outermost, among codes that are oedema somewhere; a
+    map speaks if it holds two of those.
+    """
+    oedema = {c.code_of(Tissue.ED) for c in fitting}
+    outside: dict[int, list[LabelMap]] = defaultdict(list)
+    for one in pool:
+        outermost = one.boundaries.outermost(STRONG)
+        if outermost in oedema and len(oedema & one.codes) > 1:
+            outside[outermost].append(one)
+    return dict(outside)
+
+
+def _without_supersets(
+    candidates: list[LabelConvention], codes: frozenset[int]
+) -> list[LabelConvention]:
     """Drop what only adds codes that were not seen to a convention of which every code was (2024
-    without a cavity is 2023).
+    without a cavity is 2023; 2012–2016 has a 4 in all but low grades, whose names tell).
 
     A code that turns up later is still caught: loading checks every label map.
     """
@@ -202,40 +264,65 @@ def _without_supersets(candidates: list[LabelConvention], codes: set[int]) -> li
         c
         for c in candidates
         if not any(d is not c and d.codes.items() <= c.codes.items() for d in complete)
+        and not (c is BRATS2013 and BRATS2023 in complete)
     ]
 
 
-def _challenge(records: Sequence[StudyRecord]) -> str | None:
-    groups = {
-        record.id.split("-")[1].upper()
-        for record in records
-        if record.id.lower().startswith("brats-") and record.id.count("-") >= 2
-    }
-    return groups.pop() if len(groups) == 1 else None
+def _common(
+    judged: Sequence[tuple[Maps, list[LabelConvention]]],
+) -> list[LabelConvention]:
+    """The conventions that explain every pool: a candidate there, or the same in the codes seen."""
+    left = []
+    for convention in CONVENTIONS.values():
+        explains = True
+        for pool, candidates in judged:
+            codes = frozenset().union(*(one.codes for one in pool))
+            explains &= any(
+                all(convention.codes.get(code) is c.codes[code] for code in codes)
+                for c in candidates
+            )
+        if explains:
+            left.append(convention)
+    for enough in (all, any):
+        chosen = [c for c in left if enough(c in candidates for _, candidates in judged)]
+        if chosen:
+            return chosen
+    return left
 
 
-def _read_spread(records: Sequence[StudyRecord]) -> Iterator[NDArray[Any]]:
-    labelled = [record for record in records if record.truth is not None and not record.problems]
-    # A mask of the whole tumour, or a crop, has fewer codes and other neighbours than a label map.
-    whole = [record for record in labelled if not record.partial] or labelled
-    truths = [record.truth for record in whole if record.truth is not None]
-    readable, failure = 0, None
-    for index in (
-        np.unique(np.linspace(0, len(truths) - 1, min(SAMPLES, len(truths))).round().astype(int))
-        if truths
-        else ()
-    ):
-        try:
-            labels = read_labels(truths[index].path, truths[index].channel).data
-        except (
-            GliodistillError
-        ) as error:  # one bad file is a problem of its study, told when that is loaded
-            failure = error
-            continue
-        readable += 1
-        yield labels
-    if failure is not None and not readable:
-        raise failure
+def _check_declared(declared: LabelConvention, maps: Maps, place: str) -> None:
+    """Whether the maps agree with what ``dataset.json`` says of them."""
+    strangers = [one for one in maps if not one.codes <= set(declared.codes)]
+    if strangers:
+        raise LabelError(
+            "label codes that dataset.json does not declare",
+            file=place,
+            field="labels",
+            got=f"{sorted(strangers[0].codes)[:8]} in {some_maps(strangers)}",
+            expected=f"{declared.name} {sorted(declared.codes)}",
+            hint="correct dataset.json, or declare the convention with --labels NAME",
+        )
+    if declared is BRATS_PED:  # children's tumours have little oedema
+        return
+    codes = frozenset().union(*(one.codes for one in maps))
+    fitting = [c for c in CONVENTIONS.values() if codes <= set(c.codes)]
+    outside = _outermost(fitting, maps)
+    against = [
+        one for code, there in outside.items() for one in there if declared.codes[code] != Tissue.ED
+    ]
+    if 2 * len(against) > sum(len(there) for there in outside.values()):
+        told = "; ".join(
+            f"{some_maps(there)} with code {code} outermost"
+            for code, there in sorted(outside.items())
+        )
+        raise LabelError(
+            "label maps contradict dataset.json",
+            file=place,
+            field="labels",
+            got=told,
+            expected=f"oedema, code {declared.code_of(Tissue.ED)}, outermost ({declared.name})",
+            hint="correct dataset.json, or declare the convention with --labels NAME",
+        )
 
 
 def _place(records: Sequence[StudyRecord]) -> str:
@@ -247,13 +334,3 @@ def _place(records: Sequence[StudyRecord]) -> str:
         if truths
         else "no label map"
     )
-
-
-def _box(labels: NDArray[Any]) -> tuple[slice, ...]:
-    box = []
-    for axis in range(3):
-        filled = np.flatnonzero(
-            labels.any(axis=tuple(other for other in range(3) if other != axis))
-        )
-        box.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return tuple(box)

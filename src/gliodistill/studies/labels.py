@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -104,24 +105,62 @@ class LabelConvention:
             )
 
 
+BRATS2013 = LabelConvention(
+    "brats2013",
+    "BraTS 2012–2016",
+    {1: Tissue.NCR, 2: Tissue.ED, 3: Tissue.NET, 4: Tissue.ET},
+)
 BRATS2021 = LabelConvention(
-    "brats2021", "BraTS 2012–2021", {1: Tissue.NCR, 2: Tissue.ED, 4: Tissue.ET}
+    "brats2021", "BraTS 2017–2021, FeTS", {1: Tissue.NCR, 2: Tissue.ED, 4: Tissue.ET}
 )
 BRATS2023 = LabelConvention(
-    "brats2023", "BraTS 2023 GLI/MEN/MET", {1: Tissue.NCR, 2: Tissue.ED, 3: Tissue.ET}
+    "brats2023",
+    "BraTS 2023 (GLI, MEN, MET, SSA, PED)",
+    {1: Tissue.NCR, 2: Tissue.ED, 3: Tissue.ET},
 )
 BRATS2024 = LabelConvention(
     "brats2024",
-    "BraTS 2024+ post-treatment",
+    "BraTS 2024+ after treatment",
     {1: Tissue.NCR, 2: Tissue.ED, 3: Tissue.ET, 4: Tissue.RC},
 )
 BRATS_PED = LabelConvention(
-    "brats-ped", "BraTS-PED", {1: Tissue.ET, 2: Tissue.NET, 3: Tissue.CC, 4: Tissue.ED}
+    "brats-ped", "BraTS-PED 2024+", {1: Tissue.ET, 2: Tissue.NET, 3: Tissue.CC, 4: Tissue.ED}
 )
 MSD = LabelConvention(
-    "msd", "MSD Task01, nnU-Net Dataset137", {1: Tissue.ED, 2: Tissue.NCR, 3: Tissue.ET}
+    "msd",
+    "MSD Task01, nnU-Net Task082 and Dataset137",
+    {1: Tissue.ED, 2: Tissue.NCR, 3: Tissue.ET},
 )
 
 CONVENTIONS: dict[str, LabelConvention] = {
-    c.name: c for c in (BRATS2021, BRATS2023, BRATS2024, BRATS_PED, MSD)
+    c.name: c for c in (BRATS2021, BRATS2023, BRATS2024, BRATS_PED, MSD, BRATS2013)
 }
+"""Name → convention. ``docs/layouts.md`` gives the source of each."""
+HOW_TO_DECLARE = (
+    f"declare it with --labels NAME ({', '.join(CONVENTIONS)}), or study by study in the column"
+    " labels of a manifest"
+)
+
+
+def find_convention(
+    name: LabelConvention | str,
+    *,
+    file: str | PathLike[str] | None = None,
+    field: str = "labels",
+) -> LabelConvention:
+    """A convention itself, or the one of that name.
+
+    Raises:
+        LabelError: there is none; the message names ``file`` and ``field``, and lists the names.
+    """
+    if isinstance(name, LabelConvention):
+        return name
+    if name not in CONVENTIONS:
+        raise LabelError(
+            "unknown label convention",
+            file=file,
+            field=field,
+            got=name,
+            expected=", ".join(CONVENTIONS),
+        )
+    return CONVENTIONS[name]

@@ -145,4 +145,4 @@ def open_study(path: Path, id: str | None = None) -> Study:
         convention = resolve_convention(chosen.studies, found, None)
     except GliodistillError:
         convention = None
-    return chosen.studies[0].load(convention)
+    return chosen.studies[0].load(chosen.studies[0].convention or convention)

@@ -57,7 +57,7 @@ class StudyRecord:
     Attributes:
         id: unique in its cohort; names output files (:mod:`.ids`).
         patient: studies of one patient share it (splits are by patient).
-        images: where each sequence lies; at least one.
+        images: where each sequence lies; none only in a cohort of label maps to score against.
         truth: the label map, if any.
         spellings: how the name on disk spells each sequence (``inspect`` shows the match).
         problems: what forbids loading (e.g. two files for one sequence), one line each.
@@ -67,6 +67,7 @@ class StudyRecord:
         normalised: whether the images are z-scores over the whole brain already (of a crop, whose
             own mean would be that of the tumour).
         unused: images that lie there and are not used, by name → why.
+        convention: what the truth's codes mean, where this study says so itself.
 
     Raises:
         StudyError: an id that cannot name a file, or an unusable name of a patient.
@@ -83,6 +84,7 @@ class StudyRecord:
     group: str | None = None
     normalised: bool = False
     unused: Mapping[str, str] = field(default_factory=dict)
+    convention: LabelConvention | None = None
 
     @property
     def partial(self) -> bool:

@@ -89,10 +89,12 @@ def check_tumours(source: Cohort | Cache, training: Iterable[str], place: Path) 
 def _has_tumour(study: StudyRecord | CachedStudy, source: Cohort | Cache) -> bool:
     if isinstance(study, CachedStudy):
         return bool((study.truth() & 7).any())
-    assert study.truth is not None and source.convention is not None
+    assert study.truth is not None and isinstance(source, Cohort)
+    convention = source.convention_of(study)
+    assert convention is not None
     volume = read_labels(study.truth.path, study.truth.channel)
     try:
-        return bool(source.convention.to_regions(volume.data).any())
+        return bool(convention.to_regions(volume.data).any())
     except LabelError as error:
         raise LabelError(
             error.problem,

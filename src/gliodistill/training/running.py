@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -277,7 +278,11 @@ def _open_data(
     if is_cache(data):
         source = Cache.open(data, recipe.data.preparation()).labelled()
     else:
-        source = open_cohort(data, layout=layout, labels=labels).labelled()
+        cohort = open_cohort(data, layout=layout, labels=labels)
+        source = cohort.labelled()
+        if not len(source):
+            _refuse_unlabelled(data, cohort.problems)
+        cohort.warn_unlabelled()
         for record in source.studies:
             if record.problems or not set(record.images) & set(recipe.data.sequences):
                 problem = (
@@ -289,10 +294,17 @@ def _open_data(
                     hint="gliodistill inspect lists every problem",
                 )
     if not len(source):
-        raise StudyError(
-            "no labelled study", file=data, got="no truth", expected="studies with a label map each"
-        )
+        _refuse_unlabelled(data)
     return source
+
+
+def _refuse_unlabelled(data: Path, problems: tuple[str, ...] = ()) -> NoReturn:
+    raise StudyError(
+        "no labelled study",
+        file=data,
+        got="; ".join(("no truth", *problems[:3])),
+        expected="studies with a label map each",
+    )
 
 
 def _check_sequences(recipe: Recipe, wanted: list[str], source: Cohort | Cache) -> None:

@@ -12,7 +12,9 @@ LAYOUTS: dict[str, Layout] = {
     layout.NAME: layout for layout in (brats, msd, nnunet, bids, manifest, loose)
 }
 
-__all__ = ["LAYOUTS", "Found", "Layout", "find_studies"]
+"""Formats of medical images that are not read."""
+
+__all__ = ["LAYOUTS", "Found", "Layout", "find_studies", "look_for_studies"]
 
 
 def find_studies(root: Path, layout: str | None = None) -> Found:
@@ -20,6 +22,27 @@ def find_studies(root: Path, layout: str | None = None) -> Found:
 
     Raises:
         StudyError: no such path, an unknown name, no layout that fits, or several.
+    """
+    found = look_for_studies(root, layout)
+    if found is None or not found.studies:
+        raise StudyError(
+            "no study found",
+            file=root,
+            field="layout",
+            got=_what_lies_in(root, found),
+            expected=(
+                f"one of {', '.join(LAYOUTS)}" if layout is None else f"studies in layout {layout}"
+            ),
+            hint=_next_step(root),
+        )
+    return found
+
+
+def look_for_studies(root: Path, layout: str | None = None) -> Found | None:
+    """The same without minding if there is no study; None where no layout fits.
+
+    Raises:
+        StudyError: no such path, an unknown name, or several layouts that fit.
     """
     root = named(root)
     if not root.exists():
@@ -55,19 +78,7 @@ def find_studies(root: Path, layout: str | None = None) -> Found:
             expected="one",
             hint="declare it with --layout NAME",
         )
-    found = chosen[0].find(root) if chosen else None
-    if found is None or not found.studies:
-        raise StudyError(
-            "no study found",
-            file=root,
-            field="layout",
-            got=_what_lies_in(root, found),
-            expected=(
-                f"one of {', '.join(LAYOUTS)}" if layout is None else f"studies in layout {layout}"
-            ),
-            hint=_next_step(root),
-        )
-    return found
+    return chosen[0].find(root) if chosen else None
 
 
 def _next_step(root: Path) -> str:

@@ -1,5 +1,6 @@
 """What every layout is and gives: the small protocol behind ``layouts/``."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 from gliodistill import documents
 from gliodistill.errors import StudyError
 from gliodistill.files import shown_name
-from gliodistill.studies.labels import REGIONS
+from gliodistill.studies.labels import REGIONS, LabelConvention
 from gliodistill.studies.naming import Reading
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.sequence import Sequence
@@ -29,12 +30,14 @@ class Found:
         problems: everything noticed on the way.
         label_names: code → what the data set's own description calls it, or region name → codes, if
             it has one.
+        label_maps: id → label map that no image was found for; good to score against.
     """
 
     layout: str
     studies: tuple[StudyRecord, ...]
     problems: tuple[Problem, ...] = ()
     label_names: Mapping[str, Any] | None = None
+    label_maps: Mapping[str, ImageFile] = field(default_factory=dict)
 
 
 class Layout(Protocol):
@@ -67,6 +70,7 @@ class Draft:
     read: list[tuple[Path, Reading]] = field(default_factory=list)
     prefers_plain: bool = False
     """Whether a file that is called after its sequence and nothing else wins over others of it."""
+    convention: LabelConvention | None = None
 
     def add(self, sequence: Sequence, image: ImageFile, spelling: str) -> None:
         """Take ``image`` as ``sequence``, matched by ``spelling``."""
@@ -141,25 +145,28 @@ def gather(
     drafts: Iterable[Draft],
     problems: Iterable[Problem] = (),
     label_names: Mapping[str, Any] | None = None,
+    label_maps: Mapping[str, ImageFile] | None = None,
 ) -> Found:
-    """Drafts → records. One without any sequence becomes a problem; ids must differ
-    (:class:`Cohort` checks).
+    """Drafts → records. One without any sequence becomes a problem, and its label map one without
+    an image; ids must differ (:class:`Cohort` checks).
     """
-    records, noticed = [], list(problems)
+    records, noticed, alone = [], list(problems), dict(label_maps or {})
     for draft in sorted(drafts, key=lambda d: d.id):
         draft.settle()
         noticed += draft.problems
         blocking = tuple(str(problem) for problem in draft.problems if problem.blocking)
         if not draft.images and not blocking:
             noticed.append(Problem("no sequence found", draft.id, blocking=True))
+            if draft.truth is not None:
+                alone[readable(draft.id)] = draft.truth
             continue
         images = {
             sequence: draft.images[sequence] for sequence in Sequence if sequence in draft.images
         }
         records.append(
             StudyRecord(
-                draft.id,
-                draft.patient,
+                readable(draft.id),
+                readable(draft.patient),
                 images,
                 draft.truth,
                 draft.spellings,
@@ -169,9 +176,10 @@ def gather(
                 draft.group,
                 draft.normalised,
                 unused=draft.unused,
+                convention=draft.convention,
             )
         )
-    return Found(layout, tuple(records), tuple(noticed), label_names)
+    return Found(layout, tuple(records), tuple(noticed), label_names, alone)
 
 
 def sequence_of(spelling: str) -> Sequence | None:
@@ -226,6 +234,17 @@ def is_file(path: Path) -> bool:
 def stem(file: Path) -> str:
     """File name without .nii or .nii.gz."""
     return re.sub(r"\.nii(\.gz)?$", "", file.name, flags=re.IGNORECASE)
+
+
+def readable(name: str) -> str:
+    """A name from disk as text: one that is not UTF-8 is read as Latin-1, so that an id made of it
+    can be written anywhere.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("latin-1")
+    return name
 
 
 def read_json(file: Path) -> Any:

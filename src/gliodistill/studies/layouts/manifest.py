@@ -1,7 +1,7 @@
 """A table that says where everything is: CSV (or TSV) with a header, or JSON.
 
 Columns: ``id``; ``patient`` (default: the id); any spelling of T1, T1CE, T2, FLAIR; ``truth`` (or
-``seg``, ``label``). Paths are relative to the manifest; ``images.nii.gz#2`` is channel 2 of a 4-D
+``seg``, ``label``); ``labels``, the label convention of the row's truth. Paths are relative to the manifest; ``images.nii.gz#2`` is channel 2 of a 4-D
 file. Labels that tell only a part say so: ``known_regions`` (``WT``, or several of WT, TC, ET) and
 ``known`` (a mask, 1 where the label of a voxel is known). ``group`` is a name for recipes to weigh;
 ``normalised`` (``yes``) means that the images are z-scores over the whole brain. JSON is a list of
@@ -16,7 +16,7 @@ from typing import Any
 from gliodistill.documents import Refusal, read_table
 from gliodistill.errors import StudyError
 from gliodistill.studies.ids import check_id, check_patient
-from gliodistill.studies.labels import REGIONS
+from gliodistill.studies.labels import CONVENTIONS, REGIONS, find_convention
 from gliodistill.studies.layouts.found import (
     TRUTH_SPELLINGS,
     Draft,
@@ -35,6 +35,7 @@ NAME = "manifest"
 FILE = "manifest.json"
 """What a folder's own table is called."""
 
+LABELS = "labels"
 _ID = frozenset({"id", "case", "study", "caseid", "studyid"})
 _PATIENT = frozenset({"patient", "patientid", "subject", "subjectid"})
 _WORDS = {
@@ -80,8 +81,9 @@ def find(root: Path) -> Found:
             "empty manifest", file=root, field="rows", got=0, expected="one row per study"
         )
     drafts, strange = [], set()
+    declares = _declares_labels(rows)
     for number, row in enumerate(rows, 1):
-        columns = _columns(row, root)
+        columns = _columns(row, root, declares)
         strange |= {name for name, meaning in columns.items() if meaning is None}
         cells: dict[str | Sequence, tuple[str, str]] = {}
         for name, meaning in columns.items():
@@ -101,6 +103,9 @@ def find(root: Path) -> Found:
             check_patient(cells.pop("patient", (id, ""))[0], root),
         )
         _say_what_is_known(draft, cells, root)
+        if LABELS in cells:
+            name = cells.pop(LABELS)[0]
+            draft.convention = find_convention(name, file=root, field=f"labels of {id}")
         for meaning, (text, spelling) in cells.items():
             image = _image(text, root.parent)
             if not is_file(image.path):
@@ -118,11 +123,26 @@ def find(root: Path) -> Found:
     return gather(NAME, drafts, problems, label_names)
 
 
-def _columns(row: dict[str, Any], file: Path) -> dict[str, str | Sequence | None]:
-    """Column name → a word of ``_WORDS``, a sequence, or None for others."""
+def _declares_labels(rows: list[dict[str, Any]]) -> bool:
+    """Whether a column ``labels`` names conventions, and not files of label maps."""
+    columns = {_plain(name): name for row in rows for name in row}
+    named = {str(row.get(columns.get(LABELS, LABELS)) or "").strip() for row in rows} - {""}
+    return bool(columns.keys() & (TRUTH_SPELLINGS - {LABELS})) or (
+        bool(named) and named <= set(CONVENTIONS)
+    )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _columns(row: dict[str, Any], file: Path, declares: bool) -> dict[str, str | Sequence | None]:
+    """Column name → a word of ``_WORDS``, ``"labels"`` (a convention's name), a sequence, or None
+    for others.
+    """
     meanings: dict[str, str | Sequence | None] = {}
     for name in row:
-        plain = re.sub(r"[^a-z0-9]", "", name.lower())
+        plain = _plain(name)
         meaning: str | Sequence | None = sequence_of(name)
         if (reading := read_declared(name)).undecided:
             raise StudyError(
@@ -135,6 +155,8 @@ def _columns(row: dict[str, Any], file: Path) -> dict[str, str | Sequence | None
             )
         for word, spellings in _WORDS.items():
             meaning = word if plain in spellings else meaning
+        if plain == LABELS and declares:
+            meaning = LABELS
         if meaning is not None and meaning in meanings.values():
             raise StudyError(
                 "two columns of one meaning",
@@ -145,7 +167,9 @@ def _columns(row: dict[str, Any], file: Path) -> dict[str, str | Sequence | None
             )
         meanings[name] = meaning
     if (
-        not any(isinstance(meaning, Sequence) for meaning in meanings.values())
+        not any(
+            isinstance(meaning, Sequence) or meaning == "truth" for meaning in meanings.values()
+        )
         or "id" not in meanings.values()
     ):
         raise StudyError(
@@ -153,7 +177,7 @@ def _columns(row: dict[str, Any], file: Path) -> dict[str, str | Sequence | None
             file=file,
             field="header",
             got=", ".join(row),
-            expected="id and at least one of t1, t1ce, t2, flair",
+            expected="id and at least one of t1, t1ce, t2, flair, or truth alone",
         )
     return meanings
 

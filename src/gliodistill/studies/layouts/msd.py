@@ -10,7 +10,7 @@ from gliodistill.studies.layouts.dataset_json import (
     is_numbered,
     read_description,
 )
-from gliodistill.studies.layouts.found import Draft, Found, gather, nifti_files, stem
+from gliodistill.studies.layouts.found import Draft, Found, gather, nifti_files, readable, stem
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.study import ImageFile
 
@@ -41,7 +41,7 @@ def find(root: Path) -> Found:
             expected='{"0": "FLAIR", …}',
         )
     channels = channel_sequences(description["modality"], root / "dataset.json", "modality")
-    drafts, problems = [], []
+    drafts, problems, alone = [], [], {}
     for side in ("Tr", "Ts"):
         images = nifti_files(root / f"images{side}")
         labels = {stem(file): file for file in nifti_files(root / f"labels{side}")}
@@ -56,4 +56,5 @@ def find(root: Path) -> Found:
             drafts.append(draft)
         for orphan in sorted(labels.keys() - {stem(file) for file in images}):
             problems.append(Problem("label map without an image", file=labels[orphan]))
-    return gather(NAME, drafts, problems, description.get("labels"))
+            alone[readable(orphan)] = ImageFile(labels[orphan])
+    return gather(NAME, drafts, problems, description.get("labels"), alone)

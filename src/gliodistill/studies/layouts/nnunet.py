@@ -13,7 +13,7 @@ from gliodistill.studies.layouts.dataset_json import (
     is_numbered,
     read_description,
 )
-from gliodistill.studies.layouts.found import Draft, Found, gather, nifti_files, stem
+from gliodistill.studies.layouts.found import Draft, Found, gather, nifti_files, readable, stem
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.study import ImageFile
 
@@ -47,7 +47,7 @@ def find(root: Path) -> Found:
     field = "channel_names" if "channel_names" in description else "modality"
     channels = channel_sequences(description[field], root / "dataset.json", field)
     drafts: dict[tuple[str, str], Draft] = {}
-    problems = []
+    problems, alone = [], {}
     for side in ("Tr", "Ts"):
         for file in nifti_files(root / f"images{side}"):
             match = re.fullmatch(r"(.+)_(\d{4})", stem(file))
@@ -64,6 +64,7 @@ def find(root: Path) -> Found:
                 drafts[side, stem(file)].add_truth(ImageFile(file))
             else:
                 problems.append(Problem("label map without an image", file=file))
+                alone[readable(stem(file))] = ImageFile(file)
     for (side, _), draft in drafts.items():
         if side == "Tr" and draft.truth is None:
             draft.note("no label map in labelsTr")
@@ -72,4 +73,4 @@ def find(root: Path) -> Found:
         ]
         if missing:
             draft.note(f"declared channels without a file: {', '.join(missing)}")
-    return gather(NAME, drafts.values(), problems, description.get("labels"))
+    return gather(NAME, drafts.values(), problems, description.get("labels"), alone)

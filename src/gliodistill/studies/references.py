@@ -1,0 +1,50 @@
+"""Label maps to compare: of studies in any layout, or alone."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from gliodistill.errors import StudyError
+from gliodistill.studies.cohort import Cohort
+from gliodistill.studies.layouts import Found, find_studies, look_for_studies
+from gliodistill.studies.layouts.label_maps import find_label_maps, names_beside
+from gliodistill.studies.study import ImageFile, StudyRecord
+
+
+def find_references(path: Path, layout: str | None = None) -> tuple[Cohort, Found]:
+    """Every label map under ``path`` with the convention left open: of studies, those that lie
+    beside studies without an image of their own, and, where there is no study, those of a folder of
+    label maps alone (see :mod:`gliodistill.studies.layouts.label_maps`).
+
+    Raises:
+        StudyError: nothing found, several layouts fit, two label maps of one id.
+    """
+    found = look_for_studies(path, layout)
+    if found is None or not found.studies:
+        maps = find_label_maps(path) if path.is_dir() and layout is None else {}
+        if maps:
+            names = names_beside(path)
+            for id, files in maps.items():
+                if len(files) > 1:
+                    raise StudyError(
+                        "two label maps of one id",
+                        file=path,
+                        field=id,
+                        got=" and ".join(str(file.relative_to(path)) for file in files[:2]),
+                        expected="one",
+                    )
+            alone = {id: ImageFile(files[0]) for id, files in maps.items()}
+            found = Found("label maps", (), label_names=names, label_maps=alone)
+        elif found is None or not found.label_maps:
+            found = find_studies(path, layout)  # says what is there instead
+    studies = (*found.studies, *_alone(found))
+    problems = tuple(str(problem) for problem in found.problems)
+    cohort = Cohort(found.layout, None, tuple(sorted(studies, key=lambda r: r.id)), problems)
+    return cohort, replace(found, studies=cohort.studies)
+
+
+def _alone(found: Found) -> list[StudyRecord]:
+    """Records of label maps without an image."""
+    there = {record.id for record in found.studies}
+    return [
+        StudyRecord(id, id, {}, file) for id, file in found.label_maps.items() if id not in there
+    ]
