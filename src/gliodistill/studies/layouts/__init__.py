@@ -12,8 +12,6 @@ LAYOUTS: dict[str, Layout] = {
     layout.NAME: layout for layout in (brats, msd, nnunet, bids, manifest, loose)
 }
 
-"""Formats of medical images that are not read."""
-
 __all__ = ["LAYOUTS", "Found", "Layout", "find_studies", "look_for_studies"]
 
 

@@ -158,15 +158,15 @@ def gather(
         if not draft.images and not blocking:
             noticed.append(Problem("no sequence found", draft.id, blocking=True))
             if draft.truth is not None:
-                alone[readable(draft.id)] = draft.truth
+                alone[draft.id] = draft.truth
             continue
         images = {
             sequence: draft.images[sequence] for sequence in Sequence if sequence in draft.images
         }
         records.append(
             StudyRecord(
-                readable(draft.id),
-                readable(draft.patient),
+                draft.id,
+                draft.patient,
                 images,
                 draft.truth,
                 draft.spellings,
