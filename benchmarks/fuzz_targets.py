@@ -310,6 +310,9 @@ def sign(folder: Path) -> None:
 
 def _signed(root: Path, file: Path, before: bytes, after: bytes, random: Random) -> str:
     """A package that somebody else made: it may be anything, but nothing of it may be foreign."""
+    if file.name == "README.md":
+        command("models", root / "model")
+        return "differs"
     runtime = {"model.onnx": "onnx", "model.safetensors": "torch"}.get(file.name, "openvino")
     if file.name == "model.json" and random.random() < 0.5:
         runtime = random.choice(("openvino", "torch", "onnx"))
@@ -541,6 +544,7 @@ TARGETS = [
             "model/model.bin": spoil.any_bytes,
             "model/model.onnx": spoil.any_bytes,
             "model/model.safetensors": spoil.tensors,
+            "model/README.md": spoil.any_bytes,
         },
         _signed,
         sign=True,
