@@ -98,8 +98,10 @@ class Wrong(Exception):
     """An accepted mutation that must not be, or that was read as something else."""
 
 
-def make_inputs(root: Path, seed: int) -> None:
-    """Studies, a training, a model, a cache, pseudo-labels and scores, by the commands."""
+def make_inputs(root: Path, seed: int, formats: str = "openvino,onnx,torch") -> None:
+    """Studies, a training, a model in these formats, a cache, pseudo-labels and scores, by the
+    commands.
+    """
 
     def call(*words: object) -> None:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -109,7 +111,7 @@ def make_inputs(root: Path, seed: int) -> None:
     call("phantom", data, "-n", 3, "--seed", seed, "--spacing", 6, "--jobs", 1)
     (root / "recipe.yaml").write_text(json.dumps(RECIPE))  # JSON is YAML
     call("train", root / "recipe.yaml", "--data", data, "-o", root / "run")
-    call("export", root / "run", "-o", root / "model", "--format", "openvino,onnx,torch")
+    call("export", root / "run", "-o", root / "model", "--format", formats)
     call("prepare", data, "-o", root / "cache", "--spacing", 6, "--jobs", 1)
     call("segment", data, "-m", root / "model", "-o", root / "out", "--threads", 1)
     call("pseudo-label", data, "-m", root / "model", "-o", root / "pseudo", "--soft")
@@ -249,7 +251,7 @@ def _nibabel(file: Path) -> tuple[Any, Any]:
             data = image.get_fdata()
         except Exception as error:
             raise Wrong(f"nibabel refuses it: {type(error).__name__}: {error}") from error
-    unit = {"meter": 1000.0, "micron": 0.001}.get(image.header.get_xyzt_units()[0], 1.0)
+    unit = {1: 1000.0, 3: 0.001}.get(int(image.header["xyzt_units"]) & 7, 1.0)
     affine = np.asarray(image.affine, dtype=float).copy()
     affine[:3] *= unit
     while data.ndim > 3 and data.shape[-1] == 1:
