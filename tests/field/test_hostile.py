@@ -477,6 +477,29 @@ def _(b):
     return words
 
 
+def state(story: str, change: Callable[[dict, dict], object], *says: str) -> None:
+    @bad(f"checkpoint: {story}", "last.safetensors", *says)
+    def _(b):
+        from gliodistill.training.checkpoint import read_tensors, write_tensors
+
+        file = b.copy("training") / "teacher" / "last.safetensors"
+        tensors, facts = read_tensors(file)
+        change(tensors, facts)
+        write_tensors(file, tensors, facts)
+        (file.parent / "summary.json").unlink()
+        return (*train(b), "-o", b.root / "run", "--resume", "--only", "teacher")
+
+
+state("no state of the random generator", lambda tensors, _: tensors.pop("random/cpu"), "got 'cpu'")
+state(
+    "a moment of no parameter",
+    lambda tensors, _: tensors.update({"optimiser/x/exp_avg": tensors["random/cpu"]}),
+    "does not hold the state of this run",
+)
+state("a step before the first", lambda _, facts: facts.update(step=-1), "field step, got -1")
+state("a step that is text", lambda _, facts: facts.update(step="6"), "field step, got '6'")
+
+
 @bad("strata: a column named twice", "strata.csv", "field column 'site'", "each column once")
 def _(b, program):
     _, words = scores(b, program)
