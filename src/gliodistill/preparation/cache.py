@@ -399,6 +399,8 @@ def _npy_header(file: Path) -> tuple[Any, Any, Literal["C", "F"], int]:
             raise ValueError(f"a file that starts with {start[:8]!r}")
         length = int.from_bytes(start[8:], "little")
         header = ast.literal_eval(handle.read(length).decode("latin-1"))
+    if set(header) != {"descr", "fortran_order", "shape"}:
+        raise ValueError(f"a header of {', '.join(map(str, header))}")
     order: Literal["C", "F"] = "F" if header["fortran_order"] is True else "C"
     return header["descr"], header["shape"], order, len(start) + length
 
