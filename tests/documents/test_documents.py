@@ -173,3 +173,31 @@ def test_fields():
         with pytest.raises(StudyError) as caught:
             ask()
         assert caught.value.field == field and caught.value.expected
+
+
+def test_there_is_one_door():
+    """No other file of the package parses what others wrote."""
+    import re
+    from pathlib import Path
+
+    import gliodistill
+
+    root = Path(gliodistill.__file__).parent
+    parsing = re.compile(
+        r"json\.loads?\(|yaml\.(safe_)?load|csv\.(reader|DictReader)|np\.load\(|torch\.load\("
+    )
+    found = {
+        (file.relative_to(root).as_posix(), line.strip())
+        for file in root.rglob("*.py")
+        if file.parent.name != "documents"
+        for line in file.read_text().splitlines()
+        if parsing.search(line) and "``" not in line and '"$' not in line
+    }
+    assert found == {
+        # What was just written, and what comes with the package.
+        (
+            "cli/judge.py",
+            "emit(as_json, json.loads(scores.to_json()), lambda screen: _show(screen, scores, out))",
+        ),
+        ("phantom/atlas.py", "with np.load(ATLAS_FILE) as stored:"),
+    }
