@@ -212,6 +212,23 @@ def fuzz(inputs: Path, seed: int, start: int, count: int, jobs: int, said: Any) 
     }
 
 
+def as_markdown(document: dict[str, Any]) -> str:
+    """The counts as a table."""
+    mutations, seed = document["mutations"], document["seed"]
+    bad = ("wrong", "foreign", "warned", "slow", "greedy", "crashed", "hung")
+    lines = [
+        f"{mutations:,} mutations, seed {seed}, gliodistill {document['gliodistill']}.",
+        "",
+        f"| kind | mutations | refused | accepted, same | accepted, differs | {' | '.join(bad)} |",
+        f"|---|{'---|' * (4 + len(bad))}",
+    ]
+    for kind, counts in {**document["counts"], "all": document["total"]}.items():
+        numbers = [sum(counts.values()), *(counts[name] for name in OUTCOMES[:3])]
+        numbers += [counts[name] for name in bad]
+        lines.append(f"| {kind} | {' | '.join(f'{number:,}' for number in numbers)} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("-n", "--count", type=int, default=100_000, help="mutations")
@@ -220,7 +237,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes, at nice 19")
     parser.add_argument("--inputs", type=Path, help="folder of the good files, to keep")
     parser.add_argument("--replay", type=int, help="run this one case, and raise what it raises")
-    parser.add_argument("-o", "--output", type=Path, help="JSON to write")
+    parser.add_argument("-o", "--output", type=Path, help="JSON to write, and its table as .md")
     words = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.nice(19)
@@ -267,6 +284,7 @@ def main() -> int:
     print(json.dumps(document["total"]))
     if words.output:
         write_text(words.output, json.dumps(document, indent=1) + "\n")
+        write_text(words.output.with_suffix(".md"), as_markdown(document))
     return int(any(total[outcome] for outcome in BAD))
 
 

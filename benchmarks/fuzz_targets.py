@@ -21,6 +21,7 @@ import json
 import shutil
 import struct
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -97,8 +98,10 @@ class Wrong(Exception):
     """An accepted mutation that must not be, or that was read as something else."""
 
 
-def make_inputs(root: Path, seed: int) -> None:
-    """Studies, a training, a model, a cache, pseudo-labels and scores, by the commands."""
+def make_inputs(root: Path, seed: int, formats: str = "openvino,onnx,torch") -> None:
+    """Studies, a training, a model in these formats, a cache, pseudo-labels and scores, by the
+    commands.
+    """
 
     def call(*words: object) -> None:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -108,8 +111,7 @@ def make_inputs(root: Path, seed: int) -> None:
     call("phantom", data, "-n", 3, "--seed", seed, "--spacing", 6, "--jobs", 1)
     (root / "recipe.yaml").write_text(json.dumps(RECIPE))  # JSON is YAML
     call("train", root / "recipe.yaml", "--data", data, "-o", root / "run")
-    shutil.rmtree(root / "run" / "cache")
-    call("export", root / "run", "-o", root / "model", "--format", "openvino,onnx,torch")
+    call("export", root / "run", "-o", root / "model", "--format", formats)
     call("prepare", data, "-o", root / "cache", "--spacing", 6, "--jobs", 1)
     call("segment", data, "-m", root / "model", "-o", root / "out", "--threads", 1)
     call("pseudo-label", data, "-m", root / "model", "-o", root / "pseudo", "--soft")
@@ -249,7 +251,7 @@ def _nibabel(file: Path) -> tuple[Any, Any]:
             data = image.get_fdata()
         except Exception as error:
             raise Wrong(f"nibabel refuses it: {type(error).__name__}: {error}") from error
-    unit = {"meter": 1000.0, "micron": 0.001}.get(image.header.get_xyzt_units()[0], 1.0)
+    unit = {1: 1000.0, 3: 0.001}.get(int(image.header["xyzt_units"]) & 7, 1.0)
     affine = np.asarray(image.affine, dtype=float).copy()
     affine[:3] *= unit
     while data.ndim > 3 and data.shape[-1] == 1:
@@ -259,28 +261,25 @@ def _nibabel(file: Path) -> tuple[Any, Any]:
 
 def _study(root: Path, file: Path, before: bytes, after: bytes, random: Random) -> str:
     """One of the commands that read studies, on a study with one spoilt file."""
-    out = root / "scratch"
-    study = file.parent
+    study, scored = file.parent, (root / "out", root / "data", "--subset", "--jobs", 1)
     words: tuple[object, ...] = random.choice(
         (
             ("inspect", study, "--deep"),
-            ("segment", study, "-m", root / "model", "-o", out, "--threads", 1),
-            ("prepare", study, "-o", out, "--jobs", 1, "--spacing", 6),
-            ("evaluate", root / "out", root / "data", "-o", out, "--subset", "--jobs", 1),
-            ("evaluate", root / "out", root / "data", "-o", out, "--subset", "--jobs", 1),
+            ("segment", study, "-m", root / "model", "--threads", 1),
+            ("prepare", study, "--jobs", 1, "--spacing", 6),
+            ("evaluate", *scored),
         )
     )
-    with _scratch(out):
-        command(*words)
+    with _scratch(root) as out:
+        command(*words, *(() if words[0] == "inspect" else ("-o", out)))
     return "differs"
 
 
 @contextlib.contextmanager
-def _scratch(out: Path) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        shutil.rmtree(out, ignore_errors=True)
+def _scratch(root: Path) -> Iterator[Path]:
+    """A place for outputs; nothing is there."""
+    with tempfile.TemporaryDirectory(dir=root) as folder:
+        yield Path(folder) / "out"
 
 
 def _sealed(root: Path, file: Path, before: bytes, after: bytes, random: Random) -> str:
@@ -310,16 +309,17 @@ def sign(folder: Path) -> None:
 
 def _signed(root: Path, file: Path, before: bytes, after: bytes, random: Random) -> str:
     """A package that somebody else made: it may be anything, but nothing of it may be foreign."""
+    if file.name == "README.md":
+        command("models", root / "model")
+        return "differs"
     runtime = {"model.onnx": "onnx", "model.safetensors": "torch"}.get(file.name, "openvino")
     if file.name == "model.json" and random.random() < 0.5:
         runtime = random.choice(("openvino", "torch", "onnx"))
     package = ModelPackage.open(root / "model")
     if file.name == "model.json" and random.random() < 0.3:
-        with _scratch(root / "scratch"):
-            command(
-                "segment", next((root / "data").iterdir()), "-m", root / "model",
-                "-o", root / "scratch", "--threads", 1,
-            )  # fmt: skip
+        with _scratch(root) as out:
+            study = min((root / "data").iterdir())
+            command("segment", study, "-m", root / "model", "-o", out, "--threads", 1)
         return "differs"
     predictor = Predictor(package, runtime, threads=1)
     image = np.full((len(package.sequences), 16, 16, 16), 128, dtype=np.uint8)
@@ -541,6 +541,7 @@ TARGETS = [
             "model/model.bin": spoil.any_bytes,
             "model/model.onnx": spoil.any_bytes,
             "model/model.safetensors": spoil.tensors,
+            "model/README.md": spoil.any_bytes,
         },
         _signed,
         sign=True,

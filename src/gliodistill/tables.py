@@ -17,9 +17,13 @@ _GUARDED = re.compile(r"'+[=+\-@\t\r]")
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
     """Rows of texts and numbers as the text of a CSV file (None is an empty cell)."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([_cell(value) for value in row] for row in rows)
-    return text.getvalue()
+    lines = []
+    for row in rows:
+        line = io.StringIO(newline="")
+        # With this end of a line, the writer quotes cells that hold either half of it.
+        csv.writer(line, lineterminator="\r\n").writerow([_cell(value) for value in row])
+        lines.append(line.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)
 
 
 def read_cell(text: str) -> str:

@@ -176,7 +176,8 @@ def _(b):
 # Ids that cannot name a file
 
 
-def unusable(story: str, id: object) -> None:
+def unusable(story: str, id: object, *says: str) -> None:
+    says = says or ("field id", "expected letters, digits")
     commands = {
         "inspect": lambda b, file: ("inspect", file),
         "prepare": lambda b, file: ("prepare", file, "-o", b.out),
@@ -185,7 +186,7 @@ def unusable(story: str, id: object) -> None:
     }
 
     def enter(command: str) -> None:
-        @table.row(f"{command}: {story}", "studies.json", "field id", "expected letters, digits")
+        @table.row(f"{command}: {story}", "studies.json", *says)
         def _(b):
             return commands[command](b, manifest(b, id))
 
@@ -195,8 +196,8 @@ def unusable(story: str, id: object) -> None:
 
 unusable("an id that climbs out of the output", "..")
 unusable("an id with folders", "../../elsewhere")
-unusable("an id with a NUL", "case\0")
-unusable("an id with a lone surrogate", "case\ud800")
+unusable("an id with a NUL", "case\0", ".id", r"'case\x00'", "without NUL")
+unusable("an id with a lone surrogate", "case\ud800", ".id", r"'case\ud800'", "surrogates")
 unusable("an id with an escape sequence", "case\x1b]0;title\x07")
 unusable("an id that turns the direction of writing", "case\u202e0")
 unusable("an id longer than a file name", "é" * 101)
@@ -266,8 +267,10 @@ def in_cache(story: str, *says: str, **changes: object) -> None:
 in_cache("an id that leads out of it", "cache.json", "field id", "prepare again", studies=["../x"])
 in_cache("an absolute id", "cache.json", "field id", studies=["/tmp"])
 in_cache("an id that is the cache itself", "cache.json", "field id", studies=["."])
-in_cache("an id that is no text", "cache.json", "field id", studies=[["case_0"]])
-in_cache("an id with a NUL", "cache.json", "field id", studies=["case\0"])
+in_cache(
+    "an id that is no text", "cache.json", "field studies", "list of text", studies=[["case_0"]]
+)
+in_cache("an id with a NUL", "cache.json", "field studies.0", "without NUL", studies=["case\0"])
 in_cache("studies that are no list", "cache.json", "not a preparation cache", studies=None)
 
 

@@ -33,6 +33,8 @@ def models(
 
     Example: [cyan]gliodistill models glioma[/cyan]
     """
+    from gliodistill.documents import Refusal, read_document
+    from gliodistill.errors import PackageError, printable
     from gliodistill.models import ModelPackage
     from gliodistill.models.package import CARD
     from gliodistill.models.shipped import DEFAULT, find_model, names
@@ -42,7 +44,9 @@ def models(
         emit(as_json, {"models": listed, "default": DEFAULT}, lambda screen: _show(screen, listed))
         return
     package = ModelPackage.open(find_model(name))
-    card = (package.folder / CARD).read_text(encoding="utf-8")
+    # Whoever wrote the card may be a stranger: what does not print stays off the terminal.
+    text = read_document(package.folder / CARD, Refusal(PackageError, "model card cannot be read"))
+    card = printable(text.replace("\r\n", "\n").expandtabs(4))
     emit(
         as_json,
         {"model": package.name, **_facts(package), "card": card},

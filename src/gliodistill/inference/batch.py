@@ -92,12 +92,10 @@ class Batch:
             "postprocessing": [asdict(step) for step in self.predictor.steps],
         }
         try:
-            told = Fields(read_json(summary, _SUMMARY), _SUMMARY.of(summary))
+            told = _read_summary(summary)
             values = dict(told.values)
             same = told.text("id") == id and all(values.get(k) == v for k, v in wanted.items())
             same &= told.part("labels").text("convention") == self.convention.name
-            for region in REGIONS:
-                told.part("volumes_ml").number(region)
         except GliodistillError:
             return None
         return (
@@ -289,17 +287,26 @@ def finished_in(folder: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for file in sorted(folder.glob("*.json")):
         try:
-            values = json.loads(file.read_text(encoding="utf-8"))
-            row = [values["volumes_ml"][region] for region in REGIONS]
-            good = all(isinstance(value, int | float) for value in row) and all(
-                isinstance(values["model"][key], str) for key in ("name", "sha256")
-            )
-            id = check_id(values["id"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, StudyError):
+            told = _read_summary(file)
+            id = check_id(told.text("id"))
+        except GliodistillError:
             continue  # another file, or of a study that is not finished
-        if good and file.name == f"{id}.json" and (folder / f"{id}.nii.gz").is_file():
-            found[id] = values
+        if file.name == f"{id}.json" and (folder / f"{id}.nii.gz").is_file():
+            found[id] = dict(told.values)
     return dict(sorted(found.items()))
+
+
+def _read_summary(file: Path) -> Fields:
+    """The summary of a finished study, with all that is read of it again.
+
+    Raises:
+        OutputError: it is none.
+    """
+    told = Fields(read_json(file, _SUMMARY), _SUMMARY.of(file))
+    told.text("id"), told.part("model").text("name"), told.part("model").text("sha256")
+    for region in REGIONS:
+        told.part("volumes_ml").number(region)
+    return told
 
 
 def write_volumes(folder: Path) -> None:

@@ -231,15 +231,20 @@ class PseudoLabels:
             )
         facts.flag("soft")
         convention = facts.part("labels").text("convention", CONVENTIONS)
-        selected = [study.flag("selected") for study in facts.part("studies").parts().values()]
-        if not any(selected):
+        studies = facts.part("studies").parts()
+        selected = {id for id, study in studies.items() if study.flag("selected")}
+        if not selected:
             raise StudyError(
                 "no pseudo-label was selected",
                 file=root,
                 field="agreement",
-                got=f"0 of {len(selected)}",
+                got=f"0 of {len(studies)}",
             )
         cohort = open_cohort(root, layout="manifest", labels=convention)
+        if differing := selected ^ {record.id for record in cohort.studies}:
+            raise _NO_INDEX.of(root / MANIFEST)(
+                "studies", ", ".join(sorted(differing)[:4]), f"those that {INDEX} selects"
+            )
         return cls(root, cohort, facts.values)
 
     @property

@@ -5,6 +5,7 @@ settings.
 is of one piece. One process at a time fills a cache; another waits for it.
 """
 
+import ast
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,18 +103,18 @@ class CachedStudy:
     def _array(self, name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         file, hint = self.folder / name, "remove the study's folder and prepare again"
         try:
-            array: NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
-        except Exception as error:  # NumPy's header parser raises whatever Python's does
+            kind, found, order, offset = _npy_header(file)
+            if (kind, found) == ("|u1", shape):
+                return np.memmap(file, np.uint8, "r", offset, shape, order)
+        except Exception as error:  # a header is Python, whose parser has errors of many kinds
             raise CacheError("damaged cache", file=file, got=error, hint=hint) from error
-        if array.dtype != np.uint8 or array.shape != shape:
-            raise CacheError(
-                "damaged cache",
-                file=file,
-                got=f"{array.dtype} {array.shape}",
-                expected=f"uint8 {shape}",
-                hint=hint,
-            )
-        return array
+        raise CacheError(
+            "damaged cache",
+            file=file,
+            got=f"{kind} {found}",
+            expected=f"|u1 {shape}",
+            hint=hint,
+        )
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class Cache:
 
         Raises:
             CacheError: no cache there, of another format or other settings than those ``wanted``,
-            or a study is missing.
+            or a study is missing or damaged.
         """
         root = Path(folder)
         index = Fields(read_json(root / _INDEX, _NO_CACHE), _NO_CACHE.of(root / _INDEX))
@@ -387,6 +388,23 @@ def _meta(folder: Path) -> dict[str, Any]:
         return {}
 
 
+def _npy_header(file: Path) -> tuple[Any, Any, Literal["C", "F"], int]:
+    """Type, shape and order of an array as ``np.save`` wrote it, and where it begins.
+
+    ``np.load`` would open archives and pickles too, and warn of headers that Python 2 wrote.
+    """
+    with file.open("rb") as handle:
+        start = handle.read(10)
+        if start[:8] != b"\x93NUMPY\x01\0":
+            raise ValueError(f"a file that starts with {start[:8]!r}")
+        length = int.from_bytes(start[8:], "little")
+        header = ast.literal_eval(handle.read(length).decode("latin-1"))
+    if set(header) != {"descr", "fortran_order", "shape"}:
+        raise ValueError(f"a header of {', '.join(map(str, header))}")
+    order: Literal["C", "F"] = "F" if header["fortran_order"] is True else "C"
+    return header["descr"], header["shape"], order, len(start) + length
+
+
 def _read_study(folder: Path, channels: int) -> CachedStudy:
     file = folder / _STUDY
     if not file.is_file():
@@ -406,7 +424,7 @@ def _read_study(folder: Path, channels: int) -> CachedStudy:
     known = tuple(meta.texts("known_regions")) if "known_regions" in meta else REGIONS
     if not set(known) <= set(REGIONS):
         raise meta.refusal("known_regions", known, ", ".join(REGIONS))
-    return CachedStudy(
+    study = CachedStudy(
         folder.name,
         patient,
         folder,
@@ -417,3 +435,7 @@ def _read_study(folder: Path, channels: int) -> CachedStudy:
         meta.flag("partial") if "partial" in meta else False,
         meta.text("group") if meta.values.get("group") is not None else None,
     )
+    study.image()  # its header: damage is told before anything is trained
+    if labelled:
+        study.truth()
+    return study

@@ -73,7 +73,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as handle:
             header = handle.metadata() or {}
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (a handle, not a mapping)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise CheckpointError(
             "cannot read the checkpoint", file=path, got=error, hint="train the run again"
         ) from error
@@ -152,6 +152,26 @@ def read_checkpoint(
         optimiser.
     """
     tensors, facts = read_tensors(path)
+    try:
+        _restore(path, tensors, network, average, optimiser)
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            "checkpoint does not hold the state of this run",
+            file=path,
+            got=error,
+            hint="train the run again",
+        ) from error
+    return facts
+
+
+def _restore(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    network: nn.Module,
+    average: dict[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+) -> None:
+    """Put tensors by their names where they belong."""
     groups: dict[str, dict[str, Tensor]] = {
         "network": {},
         "average": {},
@@ -190,7 +210,6 @@ def read_checkpoint(
     torch.set_rng_state(groups["random"]["cpu"])
     if "cuda" in groups["random"] and torch.cuda.is_available():
         torch.cuda.set_rng_state(groups["random"]["cuda"])
-    return facts
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:

@@ -5,10 +5,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import NoneType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gliodistill.documents import Fields
 from gliodistill.errors import EvaluationError, PackageError
 from gliodistill.files import check_free
 from gliodistill.models.export import DEFAULT_FORMATS, Int8, check_formats, export_package
@@ -29,7 +31,7 @@ from gliodistill.preparation.cache import Cache, CachedStudy, is_cache
 from gliodistill.studies.labels import BRATS2021, REGIONS
 from gliodistill.training.checkpoint import read_tensors
 from gliodistill.training.experiment import Experiment, find_run
-from gliodistill.training.loop import BEST
+from gliodistill.training.loop import BEST, NO_STATE
 from gliodistill.training.methods import channels_of
 
 CLASSES = ("background", "NCR", "ED", "ET")
@@ -138,7 +140,10 @@ class _Finished:
         summary = experiment.summary(run)
         network = experiment.load_network(run)
         _, facts = read_tensors(experiment.folder / run / BEST)
-        dice = facts.get("dice") or {}
+        told = Fields(facts, NO_STATE.of(experiment.folder / run / BEST))
+        dice = {}
+        if told.get("dice", (dict, NoneType), "an object or null") is not None:
+            dice = {region: told.part("dice").number(region) for region in told.part("dice")}
         channels = channels_of(recipe, run)
         sequences = tuple(recipe.data.sequences[channel] for channel in channels)
         options = {

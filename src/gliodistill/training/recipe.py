@@ -16,7 +16,8 @@ from gliodistill.preparation.preparation import Preparation
 from gliodistill.studies.sequence import Sequence
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-Sides = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+Side = Annotated[int, Field(gt=0, le=1024)]
+Sides = tuple[Side, Side, Side]
 Positive = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]

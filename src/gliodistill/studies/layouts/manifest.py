@@ -32,6 +32,8 @@ from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import ImageFile
 
 NAME = "manifest"
+_LONGEST = 4096
+"""Characters of a cell: no path is longer."""
 FILE = "manifest.json"
 """What a folder's own table is called."""
 
@@ -87,6 +89,14 @@ def find(root: Path) -> Found:
         strange |= {name for name, meaning in columns.items() if meaning is None}
         cells: dict[str | Sequence, tuple[str, str]] = {}
         for name, meaning in columns.items():
+            if isinstance(row[name], str) and len(row[name]) > _LONGEST:
+                raise StudyError(
+                    "malformed manifest",
+                    file=root,
+                    field=f"row {number} {name}",
+                    got=f"{len(row[name])} characters",
+                    expected=f"at most {_LONGEST}",
+                )
             if meaning is not None and row[name] is not None and str(row[name]).strip():
                 cells[meaning] = (str(row[name]).strip(), name)
         if "id" not in cells:

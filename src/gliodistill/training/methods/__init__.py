@@ -384,5 +384,5 @@ def _naming(place: str) -> Iterator[None]:
         raise RecipeError(
             error.problem, field=field, got=error.got, expected=error.expected, hint=error.hint
         ) from None
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
         raise RecipeError("options do not fit", field=f"{place}.options", got=str(error)) from error
