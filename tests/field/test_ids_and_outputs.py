@@ -142,6 +142,7 @@ def _(b):
 @table.row("synthetic studies given as `..` to --pseudo: what was trained stays", code=0)
 def _(b):
     tiny_cohort.write_study(b.root, "other", 9)
+    (b.root / "other" / "other_phantom.json").write_text("{}")
     recipe = yaml.safe_load(b.copy("recipe").read_text())
     run = b.copy("training")
     recipe["runs"]["more"] = {
@@ -542,6 +543,34 @@ def _(b):
     assert [s["id"] for s in json.loads(said.out)["studies"]] == ["'b", "=a"]
 
 
+@table.row("segment: a folder in which an output has the name of an input", "imagesTr", "overwrite")
+def _(b):
+    images = b.root / "msd" / "imagesTr"
+    images.mkdir(parents=True)
+    kinds = ("flair", "t1", "t1ce", "t2")
+    data = np.stack([nib.load(b.file(kind)).get_fdata() for kind in kinds], -1)
+    nib.save(nib.Nifti1Image(data, nib.load(b.file()).affine), images / "case.nii.gz")
+    modality = {str(channel): kind for channel, kind in enumerate(kinds)}
+    (b.root / "msd" / "dataset.json").write_text(json.dumps({"modality": modality}))
+    return ("segment", b.root / "msd", "-m", b.copy("model"), "-o", images, "--resume")
+
+
+@table.row("segment: predictions where the reference of a study lies", "overwrite", "case_0_seg")
+def _(b):
+    file = manifest(b, "case_0_seg")
+    out = b.data / "case_0"
+    return ("segment", file, "-m", b.copy("model"), "-o", out, "--resume")
+
+
+@table.row("pseudo-labels of images below a folder whose name is not UTF-8", code=0)
+def _(b, program):
+    latin = b.root / os.fsdecode(b"Andr\xe9")
+    study(b, "other", "case_1", latin)
+    yield label(b, latin)
+    assert program("prepare", b.out, "-o", b.root / "cache").code == 0
+    assert (b.root / "cache" / "other" / "truth.npy").is_file()
+
+
 # Outputs that are taken or cannot be written: told before the work
 
 
@@ -583,6 +612,19 @@ taken(
 taken("pseudo-label", "output exists", words=lambda b: label(b, b.data))
 taken("prepare", "something else", words=prepare)
 taken("compare", "a folder", words=lambda b: ("compare", "none", "nor", "-o", b.out))
+
+
+def here(story: str, words) -> None:
+    @table.row(f"taken: {story} into the folder one works in", "works in", "a new folder below")
+    def _(b):
+        b.out.mkdir()
+        made = words(b)
+        os.chdir(b.out)
+        return made
+
+
+here("export", lambda b: ("export", unfinished(b), "-o", "."))
+here("plan", lambda b: ("plan", "--teacher", "unet", "--budget", "size<=9MB", "-o", "."))
 
 
 @table.row("taken: an evaluation whose table's name is a folder", "scores.csv", "a folder")

@@ -264,12 +264,26 @@ def _note(report: BatchReport, id: str, work: Callable[[], dict[str, Any] | None
 
 
 def _check_outputs(batch: Batch, records: list[StudyRecord]) -> None:
-    """Refuse studies whose files would be those of each other, of studies finished before, or
-    ``volumes.csv``.
+    """Refuse studies whose files would be those of each other, of studies finished before,
+    ``volumes.csv``, or files that were given.
     """
     ids = dict.fromkeys((*(record.id for record in records), *finished_in(batch.folder)))
     outputs = {id: [path.name for path in batch.files(id)] for id in ids}
     check_names(outputs, [VOLUMES], batch.folder)
+    inputs = {
+        file.path.resolve()
+        for record in records
+        for file in (*record.images.values(), record.truth)
+        if file is not None
+    }
+    for record in records:
+        for path in batch.files(record.id):
+            if path.resolve() in inputs:
+                raise OutputError(
+                    "output would overwrite an image or label map that was given",
+                    file=path,
+                    hint="choose another folder",
+                )
     table = batch.folder / VOLUMES
     try:
         first = table.read_bytes().partition(b"\n")[0] if table.exists() else None
