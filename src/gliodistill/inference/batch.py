@@ -303,15 +303,15 @@ def finished_in(folder: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for file in sorted(folder.glob("*.json")):
         try:
-            values = json.loads(file.read_text(encoding="utf-8"))
-            row = [values["volumes_ml"][region] for region in REGIONS]
-            good = all(isinstance(value, int | float) for value in row) and all(
-                isinstance(values["model"][key], str) for key in ("name", "sha256")
-            )
-            id = check_id(values["id"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, StudyError):
+            told = Fields(read_json(file, _SUMMARY), _SUMMARY.of(file))
+            for region in REGIONS:
+                told.part("volumes_ml").number(region)
+            for name in ("name", "sha256"):
+                told.part("model").text(name)
+            id, values = check_id(told.text("id")), dict(told.values)
+        except GliodistillError:
             continue  # another file, or of a study that is not finished
-        if good and file.name == f"{id}.json" and (folder / f"{id}.nii.gz").is_file():
+        if file.name == f"{id}.json" and (folder / f"{id}.nii.gz").is_file():
             found[id] = values
     return dict(sorted(found.items()))
 
