@@ -200,6 +200,7 @@ unusable("an id that climbs out of the output", "..")
 unusable("an id with folders", "../../elsewhere")
 unusable("an id with a NUL", "case\0", "field studies.0.id", "without NUL")
 unusable("an id with a lone surrogate", "case\ud800", "field studies.0.id", "lone surrogates")
+unusable("an id with a byte that is not UTF-8", "Andr\udce9")
 unusable("an id with an escape sequence", "case\x1b]0;title\x07")
 unusable("an id that turns the direction of writing", "case\u202e0")
 unusable("an id longer than a file name", "é" * 101)
@@ -564,11 +565,13 @@ def _(b):
     return ("segment", file, "-m", b.copy("model"), "-o", out, "--resume")
 
 
-@table.row("pseudo-labels of images below a folder whose name is not UTF-8", "not UTF-8", "rename")
-def _(b):
+@table.row("pseudo-labels of images below a folder whose name is not UTF-8", code=0)
+def _(b, program):
     latin = b.root / os.fsdecode(b"Andr\xe9")
     study(b, "other", "case_1", latin)
-    return label(b, latin)
+    yield label(b, latin)
+    assert program("prepare", b.out, "-o", b.root / "cache").code == 0
+    assert (b.root / "cache" / "other" / "truth.npy").is_file()
 
 
 @table.row("segmenting images below a folder whose name is not UTF-8", code=0)

@@ -124,7 +124,6 @@ def write_pseudo_labels(
     folder, pool, cohorts = Path(out), list(records), exclude or {}
     check_ids(pool)
     check_names({record.id: [record.id] for record in pool}, [INDEX, MANIFEST], folder)
-    _check_paths(pool, folder)
     _check_agreement(agreement, ensemble)
     make_folder(folder)
     check_writable(folder)
@@ -274,21 +273,6 @@ def _with_truth(folder: Path) -> Cohort | None:
     except (StudyError, LabelError):
         return None
     return cohort if cohort.studies else None
-
-
-def _check_paths(pool: list[StudyRecord], folder: Path) -> None:
-    """Raise StudyError if the manifest could not name an image."""
-    for record in pool:
-        for image in record.images.values():
-            try:
-                _relative(image, folder).encode()
-            except UnicodeEncodeError as error:
-                raise StudyError(
-                    "the name of a file or folder is not UTF-8",
-                    file=image.path,
-                    expected="names in UTF-8, for the manifest",
-                    hint="rename it",
-                ) from error
 
 
 def _check_agreement(agreement: float | None, ensemble: Ensemble) -> None:
