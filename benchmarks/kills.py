@@ -369,7 +369,7 @@ def measure(options: argparse.Namespace, work: Path, say: Callable[[str], None])
         if kept["seed"] != options.seed:
             raise SystemExit(f"{options.output} is of seed {kept['seed']}")
     counts = {name: Count(**value) for name, value in kept.get("commands", {}).items()}
-    for index, (name, command) in enumerate(chosen.items()):
+    for name, command in chosen.items():
         wanted = round(options.kills * command.share / shares)
         place = Path(tempfile.mkdtemp(dir=work, prefix=f"{name}-"))
         reference = place / "undisturbed"
@@ -377,7 +377,7 @@ def measure(options: argparse.Namespace, work: Path, say: Callable[[str], None])
         total = counts.setdefault(name, Count())
         while total.kills < wanted:
             many = min(IN_A_ROW, wanted - total.kills)
-            number = 1000 * index + total.completed
+            number = 1000 * list(all_commands).index(name) + total.completed
             total = add(total, chain(command, place, reference, usual, number, options.seed, many))
             counts[name] = total
             everything = {
