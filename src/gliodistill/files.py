@@ -10,7 +10,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
@@ -147,14 +147,23 @@ def _check_absent(target: Path) -> None:
         )
 
 
-def check_file(path: str | os.PathLike[str]) -> None:
+def check_file(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
     """Whether a file can be written at ``path``; for before the work. One that is there may be
     replaced.
 
+    Args:
+        path: of the file.
+        inputs: what the work reads, which must not be replaced by its result.
+
     Raises:
-        OutputError: ``path`` is a folder, its own is missing or cannot be written.
+        OutputError: ``path`` is a folder or an input, its own folder is missing or cannot be
+            written.
     """
     target = Path(path)
+    if target.exists() and any(Path(file).exists() and target.samefile(file) for file in inputs):
+        raise OutputError(
+            "output would overwrite what was given", file=target, hint="choose another name"
+        )
     if target.is_dir() or not target.parent.is_dir():
         raise OutputError(
             "cannot write",

@@ -565,6 +565,26 @@ def _(b):
     return ("segment", file, "-m", b.copy("model"), "-o", out, "--resume")
 
 
+@table.row("segment: a summary where the manifest of the studies lies", "another file", "rename")
+def _(b):
+    file = manifest(b, "studies")
+    return ("segment", file, "-m", b.copy("model"), "-o", b.root, "--resume")
+
+
+@table.row("evaluate: scores where the summary of a study called scores lies", "overwrite")
+def _(b, program):
+    study(b, "scores")
+    assert program(*segment_all(b, b.root / "named")).code == 0
+    return ("evaluate", b.out, b.root / "named", "-o", b.out)
+
+
+@table.row("compare: the page where the scores lie", "scores.json", "overwrite")
+def _(b, program):
+    assert program(*evaluate(b)).code == 0
+    file = b.root / "evaluation" / "scores.json"
+    return ("compare", f"one={file}", f"two={file}", "-o", file)
+
+
 @table.row("pseudo-labels of images below a folder whose name is not UTF-8", code=0)
 def _(b, program):
     latin = b.root / os.fsdecode(b"Andr\xe9")

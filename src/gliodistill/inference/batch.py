@@ -284,6 +284,7 @@ def _check_outputs(batch: Batch, records: list[StudyRecord]) -> None:
                     file=path,
                     hint="choose another folder",
                 )
+        _check_summary(batch.files(record.id)[1])
     table = batch.folder / VOLUMES
     try:
         first = table.read_bytes().partition(b"\n")[0] if table.exists() else None
@@ -294,6 +295,23 @@ def _check_outputs(batch: Batch, records: list[StudyRecord]) -> None:
             "another file of our table's name",
             file=table,
             expected=f"none, or a table of {', '.join(_HEADER)}",
+            hint="choose another folder, or rename it",
+        )
+
+
+def _check_summary(file: Path) -> None:
+    """Refuse to replace JSON that is no summary, such as the manifest of the studies; one that was
+    damaged may be replaced.
+    """
+    try:
+        values = read_json(file, _SUMMARY) if file.is_file() else None
+    except GliodistillError:
+        return
+    if values is not None and not (isinstance(values, dict) and "volumes_ml" in values):
+        raise OutputError(
+            "another file of our summary's name",
+            file=file,
+            expected="none, or a summary of the study",
             hint="choose another folder, or rename it",
         )
 
