@@ -117,21 +117,21 @@ def commands(work: Path) -> dict[str, Command]:
             ["segment", data, "-m", model, "-o", "out", "--probabilities", "--resume", *threads],
             0.2,
         ),
-        "prepare": Command(["prepare", data, "-o", "cache", "--jobs", "2"], 0.15),
+        "prepare": Command(["prepare", data, "-o", "cache", "--jobs", "2"], 0.25),
         "pseudo-label": Command(
             ["pseudo-label", data, "-m", model, "-o", "pseudo", "--soft", "--resume", *threads],
-            0.15,
+            0.2,
         ),
         "train": Command(
             ["train", recipe, "--data", data, "-o", "run", "--resume", "--labels", "brats2021"],
-            0.15,
+            0.07,
         ),
-        "export": Command(["export", trained, "-o", "model"], 0.1, once=True),
-        "phantom": Command(["phantom", "made", "-n", "2", "--spacing", "6", *one], 0.1),
-        "evaluate": Command(["evaluate", seen, data, "-o", "scores", *one], 0.07),
-        "compare": Command(["compare", *scores, "-o", "page.html"], 0.04),
+        "export": Command(["export", trained, "-o", "model"], 0.06, once=True),
+        "phantom": Command(["phantom", "made", "-n", "2", "--spacing", "6", *one], 0.06),
+        "evaluate": Command(["evaluate", seen, data, "-o", "scores", *one], 0.1),
+        "compare": Command(["compare", *scores, "-o", "page.html"], 0.08),
         "plan": Command(
-            ["plan", "--teacher", f"{trained}/teacher", *plan, *threads], 0.04, True, exact=False
+            ["plan", "--teacher", f"{trained}/teacher", *plan, *threads], 0.02, True, exact=False
         ),
     }
 
@@ -369,7 +369,7 @@ def measure(options: argparse.Namespace, work: Path, say: Callable[[str], None])
         if kept["seed"] != options.seed:
             raise SystemExit(f"{options.output} is of seed {kept['seed']}")
     counts = {name: Count(**value) for name, value in kept.get("commands", {}).items()}
-    for index, (name, command) in enumerate(chosen.items()):
+    for name, command in chosen.items():
         wanted = round(options.kills * command.share / shares)
         place = Path(tempfile.mkdtemp(dir=work, prefix=f"{name}-"))
         reference = place / "undisturbed"
@@ -377,7 +377,7 @@ def measure(options: argparse.Namespace, work: Path, say: Callable[[str], None])
         total = counts.setdefault(name, Count())
         while total.kills < wanted:
             many = min(IN_A_ROW, wanted - total.kills)
-            number = 1000 * index + total.completed
+            number = 1000 * list(all_commands).index(name) + total.completed
             total = add(total, chain(command, place, reference, usual, number, options.seed, many))
             counts[name] = total
             everything = {

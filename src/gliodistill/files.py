@@ -10,7 +10,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
@@ -132,6 +132,12 @@ def check_free(path: str | os.PathLike[str]) -> None:
 
 
 def _check_absent(target: Path) -> None:
+    if _holds_us(target):
+        raise OutputError(
+            "will not replace the folder that this process works in",
+            file=target,
+            expected="a new folder below it, or elsewhere",
+        )
     if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
         raise OutputError(
             "output exists",
@@ -141,14 +147,23 @@ def _check_absent(target: Path) -> None:
         )
 
 
-def check_file(path: str | os.PathLike[str]) -> None:
+def check_file(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
     """Whether a file can be written at ``path``; for before the work. One that is there may be
     replaced.
 
+    Args:
+        path: of the file.
+        inputs: what the work reads, which must not be replaced by its result.
+
     Raises:
-        OutputError: ``path`` is a folder, its own is missing or cannot be written.
+        OutputError: ``path`` is a folder or an input, its own folder is missing or cannot be
+            written.
     """
     target = Path(path)
+    if target.exists() and any(Path(file).exists() and target.samefile(file) for file in inputs):
+        raise OutputError(
+            "output would overwrite what was given", file=target, hint="choose another name"
+        )
     if target.is_dir() or not target.parent.is_dir():
         raise OutputError(
             "cannot write",
@@ -201,6 +216,12 @@ def is_ours(folder: Path, marker: str, names: Collection[str] | None = None) -> 
     )
 
 
+def _holds_us(folder: Path) -> bool:
+    """Whether this process works in ``folder`` or below it, or cannot tell what it is called."""
+    real = Path(os.path.realpath(folder))
+    return folder.name in ("", "..") or Path(os.path.realpath(os.curdir)).is_relative_to(real)
+
+
 def remove_folder(
     folder: str | os.PathLike[str], marker: str, names: Collection[str] | None = None
 ) -> None:
@@ -211,9 +232,7 @@ def remove_folder(
         OutputError: it is not ours, a link, named by way of ``..``, or this process works in it.
     """
     target = Path(folder)
-    here = Path(os.path.realpath(os.curdir))
-    real = Path(os.path.realpath(target))
-    if target.name in ("", "..") or here.is_relative_to(real) or not is_ours(target, marker, names):
+    if _holds_us(target) or not is_ours(target, marker, names):
         raise OutputError(
             "will not remove what gliodistill did not make",
             file=target,

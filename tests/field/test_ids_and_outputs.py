@@ -142,6 +142,7 @@ def _(b):
 @table.row("synthetic studies given as `..` to --pseudo: what was trained stays", code=0)
 def _(b):
     tiny_cohort.write_study(b.root, "other", 9)
+    (b.root / "other" / "other_phantom.json").write_text("{}")
     recipe = yaml.safe_load(b.copy("recipe").read_text())
     run = b.copy("training")
     recipe["runs"]["more"] = {
@@ -177,7 +178,6 @@ def _(b):
 
 
 def unusable(story: str, id: object, *says: str) -> None:
-    says = says or ("field id", "expected letters, digits")
     commands = {
         "inspect": lambda b, file: ("inspect", file),
         "prepare": lambda b, file: ("prepare", file, "-o", b.out),
@@ -186,7 +186,9 @@ def unusable(story: str, id: object, *says: str) -> None:
     }
 
     def enter(command: str) -> None:
-        @table.row(f"{command}: {story}", "studies.json", *says)
+        @table.row(
+            f"{command}: {story}", "studies.json", *(says or ("field id", "expected letters"))
+        )
         def _(b):
             return commands[command](b, manifest(b, id))
 
@@ -196,8 +198,9 @@ def unusable(story: str, id: object, *says: str) -> None:
 
 unusable("an id that climbs out of the output", "..")
 unusable("an id with folders", "../../elsewhere")
-unusable("an id with a NUL", "case\0", ".id", r"'case\x00'", "without NUL")
-unusable("an id with a lone surrogate", "case\ud800", ".id", r"'case\ud800'", "surrogates")
+unusable("an id with a NUL", "case\0", "field studies.0.id", "without NUL")
+unusable("an id with a lone surrogate", "case\ud800", "field studies.0.id", "lone surrogates")
+unusable("an id with a byte that is not UTF-8", "Andr\udce9")
 unusable("an id with an escape sequence", "case\x1b]0;title\x07")
 unusable("an id that turns the direction of writing", "case\u202e0")
 unusable("an id longer than a file name", "é" * 101)
@@ -267,10 +270,8 @@ def in_cache(story: str, *says: str, **changes: object) -> None:
 in_cache("an id that leads out of it", "cache.json", "field id", "prepare again", studies=["../x"])
 in_cache("an absolute id", "cache.json", "field id", studies=["/tmp"])
 in_cache("an id that is the cache itself", "cache.json", "field id", studies=["."])
-in_cache(
-    "an id that is no text", "cache.json", "field studies", "list of text", studies=[["case_0"]]
-)
-in_cache("an id with a NUL", "cache.json", "field studies.0", "without NUL", studies=["case\0"])
+in_cache("an id that is no text", "cache.json", "field studies", studies=[["case_0"]])
+in_cache("an id with a NUL", "cache.json", "field studies.0", studies=["case\0"])
 in_cache("studies that are no list", "cache.json", "not a preparation cache", studies=None)
 
 
@@ -545,6 +546,62 @@ def _(b):
     assert [s["id"] for s in json.loads(said.out)["studies"]] == ["'b", "=a"]
 
 
+@table.row("segment: a folder in which an output has the name of an input", "imagesTr", "overwrite")
+def _(b):
+    images = b.root / "msd" / "imagesTr"
+    images.mkdir(parents=True)
+    kinds = ("flair", "t1", "t1ce", "t2")
+    data = np.stack([nib.load(b.file(kind)).get_fdata() for kind in kinds], -1)
+    nib.save(nib.Nifti1Image(data, nib.load(b.file()).affine), images / "case.nii.gz")
+    modality = {str(channel): kind for channel, kind in enumerate(kinds)}
+    (b.root / "msd" / "dataset.json").write_text(json.dumps({"modality": modality}))
+    return ("segment", b.root / "msd", "-m", b.copy("model"), "-o", images, "--resume")
+
+
+@table.row("segment: predictions where the reference of a study lies", "overwrite", "case_0_seg")
+def _(b):
+    file = manifest(b, "case_0_seg")
+    out = b.data / "case_0"
+    return ("segment", file, "-m", b.copy("model"), "-o", out, "--resume")
+
+
+@table.row("segment: a summary where the manifest of the studies lies", "another file", "rename")
+def _(b):
+    file = manifest(b, "studies")
+    return ("segment", file, "-m", b.copy("model"), "-o", b.root, "--resume")
+
+
+@table.row("evaluate: scores where the summary of a study called scores lies", "overwrite")
+def _(b, program):
+    study(b, "scores")
+    assert program(*segment_all(b, b.root / "named")).code == 0
+    return ("evaluate", b.out, b.root / "named", "-o", b.out)
+
+
+@table.row("compare: the page where the scores lie", "scores.json", "overwrite")
+def _(b, program):
+    assert program(*evaluate(b)).code == 0
+    file = b.root / "evaluation" / "scores.json"
+    return ("compare", f"one={file}", f"two={file}", "-o", file)
+
+
+@table.row("pseudo-labels of images below a folder whose name is not UTF-8", code=0)
+def _(b, program):
+    latin = b.root / os.fsdecode(b"Andr\xe9")
+    study(b, "other", "case_1", latin)
+    yield label(b, latin)
+    assert program("prepare", b.out, "-o", b.root / "cache").code == 0
+    assert (b.root / "cache" / "other" / "truth.npy").is_file()
+
+
+@table.row("segmenting images below a folder whose name is not UTF-8", code=0)
+def _(b):
+    latin = b.root / os.fsdecode(b"Andr\xe9")
+    study(b, "other", "case_1", latin)
+    yield segment_all(b, latin)
+    assert volumes(b.out) == ["other"]
+
+
 # Outputs that are taken or cannot be written: told before the work
 
 
@@ -586,6 +643,19 @@ taken(
 taken("pseudo-label", "output exists", words=lambda b: label(b, b.data))
 taken("prepare", "something else", words=prepare)
 taken("compare", "a folder", words=lambda b: ("compare", "none", "nor", "-o", b.out))
+
+
+def here(story: str, words) -> None:
+    @table.row(f"taken: {story} into the folder one works in", "works in", "a new folder below")
+    def _(b):
+        b.out.mkdir()
+        made = words(b)
+        os.chdir(b.out)
+        return made
+
+
+here("export", lambda b: ("export", unfinished(b), "-o", "."))
+here("plan", lambda b: ("plan", "--teacher", "unet", "--budget", "size<=9MB", "-o", "."))
 
 
 @table.row("taken: an evaluation whose table's name is a folder", "scores.csv", "a folder")
@@ -732,5 +802,3 @@ def test_folders_are_removed_in_one_place():
         if re.search(r"rmtree|removedirs|os\.remove\b|shutil\.move", line)
     }
     assert removing == {("files.py", "shutil.rmtree(path, ignore_errors=True)")}
-    benchmarks = SRC.parents[1] / "benchmarks"
-    assert not [f for f in benchmarks.rglob("*.py") if "rmtree" in f.read_text()]

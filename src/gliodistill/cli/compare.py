@@ -86,7 +86,7 @@ def compare(
     from gliodistill.files import check_file
 
     if out is not None:
-        check_file(out)
+        check_file(out, [*(_named(word)[1] for word in models), *([strata] if strata else [])])
     wanted = tuple(dict.fromkeys(metrics or DEFAULT_METRICS))
     files = [_named(word) for word in models]
     comparison = judge(

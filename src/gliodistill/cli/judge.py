@@ -139,7 +139,7 @@ def evaluate(
         if out is not None:
             make_folder(out)  # before the work, which may be long
             for name in (SCORES, TABLE, REPORT):
-                check_file(out / name)
+                check_file(out / name, [predictions, truth])
         pairs = match_pairs(
             predictions,
             truth,
@@ -150,6 +150,9 @@ def evaluate(
             subset=subset,
             jobs=jobs,
         )
+        if out is not None:  # a study "scores" has its summary where the scores shall be
+            summaries = [pair.prediction.path.with_name(f"{pair.id}.json") for pair in pairs.pairs]
+            check_file(out / SCORES, summaries)
         if pairs.left_out:
             some = ", ".join(pairs.left_out[:6]) + (", …" if len(pairs.left_out) > 6 else "")
             warnings.warn(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gliodistill.cli.output import Json, emit, table
+from gliodistill.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -100,6 +101,6 @@ def _print(screen: "Console", card: str) -> None:
     if screen.is_terminal:
         from rich.markdown import Markdown
 
-        screen.print(Markdown(card), soft_wrap=False)
+        screen.print(Markdown(printable(card)), soft_wrap=False)
     else:
-        typer.echo(card, nl=False)
+        typer.echo(printable(card), nl=False)

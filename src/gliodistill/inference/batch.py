@@ -262,12 +262,27 @@ def _note(report: BatchReport, id: str, work: Callable[[], dict[str, Any] | None
 
 
 def _check_outputs(batch: Batch, records: list[StudyRecord]) -> None:
-    """Refuse studies whose files would be those of each other, of studies finished before, or
-    ``volumes.csv``.
+    """Refuse studies whose files would be those of each other, of studies finished before,
+    ``volumes.csv``, or files that were given.
     """
     ids = dict.fromkeys((*(record.id for record in records), *finished_in(batch.folder)))
     outputs = {id: [path.name for path in batch.files(id)] for id in ids}
     check_names(outputs, [VOLUMES], batch.folder)
+    inputs = {
+        file.path.resolve()
+        for record in records
+        for file in (*record.images.values(), record.truth)
+        if file is not None
+    }
+    for record in records:
+        for path in batch.files(record.id):
+            if path.resolve() in inputs:
+                raise OutputError(
+                    "output would overwrite an image or label map that was given",
+                    file=path,
+                    hint="choose another folder",
+                )
+        _check_summary(batch.files(record.id)[1])
     table = batch.folder / VOLUMES
     try:
         first = table.read_bytes().partition(b"\n")[0] if table.exists() else None
@@ -278,6 +293,23 @@ def _check_outputs(batch: Batch, records: list[StudyRecord]) -> None:
             "another file of our table's name",
             file=table,
             expected=f"none, or a table of {', '.join(_HEADER)}",
+            hint="choose another folder, or rename it",
+        )
+
+
+def _check_summary(file: Path) -> None:
+    """Refuse to replace JSON that is no summary, such as the manifest of the studies; one that was
+    damaged may be replaced.
+    """
+    try:
+        values = read_json(file, _SUMMARY) if file.is_file() else None
+    except GliodistillError:
+        return
+    if values is not None and not (isinstance(values, dict) and "volumes_ml" in values):
+        raise OutputError(
+            "another file of our summary's name",
+            file=file,
+            expected="none, or a summary of the study",
             hint="choose another folder, or rename it",
         )
 

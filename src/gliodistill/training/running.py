@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import torch
 
-from gliodistill.errors import CheckpointError, RecipeError, StudyError
+from gliodistill.errors import CheckpointError, RecipeError, StudyError, printable
 from gliodistill.files import check_writable, make_folder, remove_leftovers, write_text
 from gliodistill.inference.pseudo_labels import PseudoLabels
 from gliodistill.locks import lock_folder
@@ -46,7 +46,7 @@ Tell = Callable[[str], None]
 def print_note(text: str) -> None:
     """Say on standard error what is worth knowing, in a line."""
     with suppress(OSError, ValueError, AttributeError):  # nobody listens
-        sys.stderr.write(f"note: {text}\n")
+        sys.stderr.write(f"note: {printable(text)}\n")
 
 
 def run_experiment(
