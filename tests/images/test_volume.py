@@ -60,7 +60,7 @@ def test_canonical_keeps_every_voxel_where_it_was(affine):
         before = volume.affine @ [*np.argwhere(volume.data == value)[0], 1]
         after = moved.affine @ [*np.argwhere(moved.data == value)[0], 1]
         np.testing.assert_allclose(before, after, atol=1e-9)
-    assert moved.canonical().same_grid(moved, 1e-9)
+    assert moved.canonical().apart(moved) < 1e-9
     assert volume.voxel_ml == pytest.approx(moved.voxel_ml)
 
 
@@ -76,9 +76,11 @@ def test_orientation_and_spacing():
 def test_same_grid():
     volume = Volume(np.zeros((100, 100, 100)), np.eye(4))
     far = np.eye(4)
-    far[0, 0] = 1.001  # 0.1 mm at the far end
+    far[0, 0] = 1.0011  # 0.109 mm at the far end
     assert not volume.same_grid(Volume(volume.data, far))
-    assert volume.same_grid(Volume(volume.data, far), tolerance_mm=0.2)
+    assert volume.apart(Volume(volume.data, far)) == pytest.approx(0.1089)
+    far[0, 0] = 1.0009
+    assert volume.same_grid(Volume(volume.data, far))
     assert not volume.same_grid(Volume(volume.data[1:], np.eye(4)))
 
 

@@ -14,6 +14,7 @@ from gliodistill.models.reference import fit_reference
 from gliodistill.preparation import Preparation
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Study
+from gliodistill.studies.usable import size_note
 
 T1, T1CE, T2, FLAIR = Sequence
 
@@ -92,10 +93,25 @@ def test_skull_left_on(predictor: Predictor) -> None:
     )
 
 
-def test_background_left_on(predictor: Predictor) -> None:
+def test_background_that_is_not_0(predictor: Predictor) -> None:
     study = tissue_studies.study(27)
-    noisy = changed(study, **{s.name: image.data + 1 for s, image in study.images.items()})
-    assert "zeros around it" in flags(predictor, noisy)["not_skull_stripped"]
+    moved = changed(study, **{s.name: image.data + 1 for s, image in study.images.items()})
+    assert "1 was subtracted" in flags(predictor, moved)["background_corrected"]
+    np.testing.assert_array_equal(
+        predictor.segment(moved).labels.data, predictor.segment(study).labels.data
+    )
+
+
+@pytest.mark.parametrize(
+    ("side_mm", "code"), [(0.7, "small_brain"), (1.0, None), (1.5, "not_skull_stripped")]
+)
+def test_brain_of_an_impossible_size(side_mm: float, code: str | None) -> None:
+    volume = 1400 * side_mm**3
+    note = size_note(volume, (side_mm,) * 3)
+    assert (note and note.code) == code
+    if note:
+        assert f"{volume:.0f} ml" in note.text
+        assert f"{side_mm} × {side_mm} × {side_mm} mm" in note.text
 
 
 def test_no_tumour(predictor: Predictor) -> None:

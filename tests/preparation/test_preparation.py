@@ -15,7 +15,7 @@ from gliodistill.preparation import Preparation
 from gliodistill.preparation.quantise import STEP
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Study
-from tiny_cohort import AFFINE, SHAPE, arrays, study
+from tiny_cohort import AFFINE, SHAPE, study
 
 ORIENTATIONS = [
     (order, signs) for order in permutations(range(3)) for signs in product((-1, 1), repeat=3)
@@ -164,6 +164,7 @@ def test_the_affine_says_where_each_voxel_is(spacing):
     index = np.stack([*np.indices(SHAPE), np.ones(SHAPE)])
     world = np.einsum("ij,jxyz->ixyz", affine, index)[:3]
     image = 500 + np.einsum("i,ixyz->xyz", slope, world)
+    image[np.ix_(*[(0, 1, -2, -1)] * 3)] = 0  # background in the corners
     prepared = Preparation(spacing=spacing, margin_mm=0).apply(
         Study("a", "a", {Sequence.T1: Volume(image, affine)})
     )
@@ -227,12 +228,14 @@ def test_no_brain_no_sequence_no_truth_no_convention():
         Preparation().apply(replace(study(), truth=None)).truth_regions()
 
 
-def test_a_flat_sequence_is_0_everywhere():
-    images, _ = arrays()
-    flat = Volume((images[Sequence.T1] != 0).astype(np.float32) * 7, AFFINE)
-    prepared = Preparation((Sequence.T1,)).apply(Study("a", "a", {Sequence.T1: flat}))
-    assert not prepared.values().any()
-    assert set(np.unique(prepared.image)) == {0, 128}
+def test_a_flat_sequence_counts_as_missing():
+    case = study()
+    for fill in (0.0, 7.0):
+        flat = Volume((case.images[Sequence.T1].data != 0).astype(np.float32) * fill, AFFINE)
+        prepared = Preparation().apply(replace(case, images={**case.images, Sequence.T1: flat}))
+        assert prepared.present == (False, True, True, True)
+        assert not prepared.image[0].any()
+        assert ["T1" in note.text for note in prepared.notes] == [True]
 
 
 def test_settings_go_through_json():

@@ -31,9 +31,11 @@ def tumour(ncr: int, ed: int, et: int, extra: dict[int, int] | None = None) -> n
 def image(
     path: Path, value: float = 1.0, shape: tuple[int, ...] = SHAPE, affine: np.ndarray = AFFINE
 ) -> Path:
-    """A NIfTI file filled with ``value``."""
+    """A NIfTI file filled with ``value``, and something in the middle."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_nifti(Volume(np.full(shape, value, dtype=np.float32), affine), path)
+    data = np.full(shape, value, dtype=np.float32)
+    data[2:-2, 2:-2, 2:-2] += 10 + np.arange(shape[2] - 4)
+    write_nifti(Volume(data, affine), path)
     return path
 
 

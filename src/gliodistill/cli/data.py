@@ -282,6 +282,7 @@ def prepare(
     cohort.warn_unlabelled()
     with nothing_left(cache):
         built = build_cache(cohort, preparation, cache, jobs)
+        notes += built.notes
     size = sum(file.stat().st_size for study in built for file in study.folder.iterdir())
     facts = {
         "cache": str(cache),

@@ -342,7 +342,10 @@ def _check(pair: Pair) -> list[str]:
             )
             problems.append(f"{name} {told}")
     if len(volumes) == 2 and not volumes[0].same_grid(volumes[1]):
-        problems.append(f"grids differ: prediction {_grid(volumes[0])}, truth {_grid(volumes[1])}")
+        problems.append(
+            f"grids differ: prediction {_grid(volumes[0])}, truth {_grid(volumes[1])}"
+            f" ({volumes[0].difference(volumes[1])})"
+        )
     if pair.probabilities is not None and len(volumes) == 2:
         problems += _check_probabilities(pair.probabilities, volumes[1])
     return problems
@@ -364,7 +367,10 @@ def _check_probabilities(path: Path, truth: Volume) -> list[str]:
             f" ({', '.join(REGIONS)})"
         )
     if not grid.same_grid(truth):
-        problems.append(f"grids differ: probabilities {_grid(grid)}, truth {_grid(truth)}")
+        problems.append(
+            f"grids differ: probabilities {_grid(grid)}, truth {_grid(truth)}"
+            f" ({grid.difference(truth)})"
+        )
     return problems
 
 

@@ -23,6 +23,11 @@ huge image.
 """
 
 
+MEMBERS, MEMBER_BYTES = 1000, 1000
+"""A gzip file may have so many members, and one more for each so many bytes it holds: bgzip makes
+one for 64 000. Each costs time, and a small file can hold a million empty ones."""
+
+
 class PlainSource:
     """An uncompressed file."""
 
@@ -80,6 +85,7 @@ class GzipSource(PlainSource):
         super().__init__(file)
         self._packed = b""
         self._member: Any = None
+        self._members = self._length = 0
 
     def take(self, count: int) -> bytes:
         """The next bytes: ``count``, or fewer at the end of the file."""
@@ -158,6 +164,16 @@ class GzipSource(PlainSource):
                     got=f"{len(self._packed)} bytes",
                     expected="nothing",
                 )
+            self._members += 1
+            if self._members > MEMBERS + self._length // MEMBER_BYTES:
+                raise ImageError(
+                    "gzip of tiny members",
+                    file=self.file,
+                    field="gzip",
+                    got=f"{self._members} members that hold {self._length} bytes",
+                    expected=f"at most {MEMBERS}, and one for each {MEMBER_BYTES} bytes",
+                    hint="unpack and pack it again",
+                )
             self._member = codec.decompressobj(wbits=31)
         try:
             content: bytes = self._member.decompress(self._packed, count)
@@ -170,6 +186,7 @@ class GzipSource(PlainSource):
                 expected="matching CRC and length",
                 hint="copy it again",
             ) from error
+        self._length += len(content)
         if self._member.eof:
             self._packed, self._member = self._member.unused_data, None
         else:

@@ -7,11 +7,13 @@ import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import ImageError
+from gliodistill.images.forms import Forms
 
 HEADER_BYTES = 348
 DATA_OFFSET = 352
@@ -45,6 +47,15 @@ SPACING_MM = (0.05, 30.0)
 """Voxel sizes of any head MRI lie well inside."""
 SPACING_TOLERANCE = 0.01
 
+SCALING_HINT = (
+    "nibabel and ITK read a slope of NaN as no scaling; if that is meant, save nibabel's"
+    " image.dataobj.get_unscaled() as a new image"
+)
+MAX_VOXELS = 512**3
+"""Of one image: 256 mm at 0.5 mm along each axis. No head MRI that a network here can use needs
+more, and a small gzip file of zeros can claim any number. A file of channels may hold four such."""
+MAX_CHANNELS = 4
+
 _FIELDS = "i10s18sihcB8h3f4h8f3fhcB4f2i80s24s2h6f4f4f4f16s4s"
 
 
@@ -58,7 +69,8 @@ class Header:
         dtype: of the voxels on disk, with byte order.
         slope, inter: voxel value = slope · stored + inter.
         offset: bytes before the first voxel.
-        affine: 4×4 float64, voxel index → mm, RAS+.
+        affine: 4×4 float64, voxel index → mm, RAS+: the sform if it is set, else the qform.
+        forms: what the header says of both.
     """
 
     shape: tuple[int, int, int]
@@ -68,6 +80,7 @@ class Header:
     inter: float
     offset: int
     affine: NDArray[np.float64]
+    forms: Forms
 
     @property
     def file_bytes(self) -> int:
@@ -120,19 +133,14 @@ def parse_header(content: bytes, file: Path) -> Header:
             field="scl_slope/scl_inter",
             got=(slope, inter),
             expected="finite numbers",
+            hint=SCALING_HINT,
         )
     if slope == 0:  # the standard's way to say "not scaled"
         slope, inter = 1.0, 0.0
-    affine = _affine(
-        values[44],
-        values[45],
-        values[46:52],
-        np.array(values[52:64]).reshape(3, 4),
-        np.array(pixdim),
-        units & 7,
-        file,
-    )
-    return Header(shape, channels, dtype, slope, inter, int(vox_offset), affine)
+    forms = _forms(values, pixdim, units & 7, file)
+    affine = _affine(forms, file)
+    _check_sides(forms, file)
+    return Header(shape, channels, dtype, slope, inter, int(vox_offset), affine, forms)
 
 
 def _byte_order(content: bytes, file: Path) -> str:
@@ -201,7 +209,19 @@ def _shape(dim: tuple[int, ...], file: Path) -> tuple[tuple[int, int, int], int 
             expected="X Y Z, or X Y Z and channels",
         )
     x, y, z = lengths[:3]
-    return (x, y, z), lengths[3] if axes > 3 and lengths[3] > 1 else None
+    channels = lengths[3] if axes > 3 and lengths[3] > 1 else None
+    voxels = x * y * z
+    if voxels > MAX_VOXELS or voxels * (channels or 1) > MAX_VOXELS * MAX_CHANNELS:
+        raise ImageError(
+            "too many voxels",
+            file=file,
+            field="dim",
+            got=lengths,
+            expected=f"at most {MAX_VOXELS} an image (512 × 512 × 512), and {MAX_CHANNELS} times"
+            " that in all channels",
+            hint="resample it to coarser voxels, or cut it to the head",
+        )
+    return (x, y, z), channels
 
 
 def _dtype(datatype: int, bitpix: int, order: str, file: Path) -> np.dtype[np.generic]:
@@ -226,16 +246,8 @@ def _dtype(datatype: int, bitpix: int, order: str, file: Path) -> np.dtype[np.ge
     return dtype
 
 
-def _affine(
-    qform_code: int,
-    sform_code: int,
-    quaternion: tuple[float, ...],
-    srow: NDArray[np.float64],
-    pixdim: NDArray[np.float64],
-    units: int,
-    file: Path,
-) -> NDArray[np.float64]:
-    """The sform if it is set, else the qform; in mm, checked against pixdim and common sense."""
+def _forms(values: tuple[Any, ...], pixdim: tuple[float, ...], units: int, file: Path) -> Forms:
+    """Both forms of a header's values, in mm."""
     if units not in MILLIMETRES:
         raise ImageError(
             "unknown unit of length",
@@ -244,27 +256,47 @@ def _affine(
             got=units,
             expected="2 (mm), 1 (m) or 3 (µm)",
         )
-    for name, code in (("sform_code", sform_code), ("qform_code", qform_code)):
+    scale = MILLIMETRES[units]
+    for name, code in (("sform_code", values[45]), ("qform_code", values[44])):
         if not 0 <= code <= 5:  # nifti1.h; readers differ in what they make of other codes
             raise ImageError("unknown code", file=file, field=name, got=code, expected="0 to 5")
-    affine = np.eye(4)
-    if sform_code > 0:
-        field, affine[:3] = "sform", srow
-    elif qform_code > 0:
-        field = "qform"
-        affine[:3, :3] = _rotation(quaternion[:3], file) * pixdim[1:4]
-        affine[:3, 2] *= -1 if pixdim[0] < 0 else 1
-        affine[:3, 3] = quaternion[3:]
+    codes, quaternion = [values[44], values[45]], values[46:49]
+    offset, srow = ([value * scale for value in part] for part in (values[49:52], values[52:64]))
+    if not np.isfinite([*quaternion, *offset]).all() and codes[1] > 0:
+        codes[0], quaternion, offset = 0, (0.0, 0.0, 0.0), [0.0] * 3  # says nothing
+    if not np.isfinite(srow).all() and codes[1] <= 0:
+        srow = [0.0] * 12
+    dx, dy, dz = (side * scale for side in pixdim[1:4])
+    b, c, d = quaternion
+    x, y, z = offset
+    qfac = -1.0 if pixdim[0] < 0 else 1.0
+    return Forms((codes[0], codes[1]), qfac, (dx, dy, dz), (b, c, d), (x, y, z), tuple(srow))
+
+
+def _affine(forms: Forms, file: Path) -> NDArray[np.float64]:
+    """The sform if it is set, else the qform; checked against pixdim and common sense."""
+    sform, qform = forms.sform, forms.qform
+    if sform is not None:
+        field, affine = "sform", sform
+    elif qform is not None:
+        field, affine = "qform", qform
+    elif forms.codes[0] > 0:
+        raise ImageError(
+            "not a rotation",
+            file=file,
+            field="quatern_b/c/d",
+            got=forms.quaternion,
+            expected="squares that sum to at most 1",
+        )
     else:
         raise ImageError(
             "header without geometry",
             file=file,
             field="sform_code/qform_code",
-            got=(sform_code, qform_code),
+            got=forms.codes[::-1],
             expected="one above 0",
             hint="export it again with a tool that keeps the orientation (e.g. dcm2niix)",
         )
-    affine[:3] *= MILLIMETRES[units]
     if not np.isfinite(affine).all():
         raise ImageError(
             "affine is not a number",
@@ -282,7 +314,7 @@ def _affine(
             got=affine[:3, :3].tolist(),
             expected="three independent axes",
         )
-    declared = pixdim[1:4] * MILLIMETRES[units]
+    declared = np.array(forms.pixdim)
     if not (np.abs(declared - spacing) <= SPACING_TOLERANCE * spacing).all():
         raise ImageError(
             "voxel size disagrees with the affine",
@@ -306,77 +338,50 @@ def _affine(
     return affine
 
 
-def _rotation(quaternion: tuple[float, ...], file: Path) -> NDArray[np.float64]:
-    """Unit quaternion (b, c, d; a ≥ 0 is implied) → 3×3 rotation, as nifti1.h defines it."""
-    b, c, d = quaternion
-    rest = 1.0 - (b * b + c * c + d * d)
-    if not rest > -1e-5:
+def _check_sides(forms: Forms, file: Path) -> None:
+    """Refuse forms that name other sides of the patient for the axes: left and right, say, would
+    depend on the reader.
+    """
+    qform, sform = forms.qform, forms.sform
+    if qform is None or sform is None:
+        return
+    # An axis that turns by 90° or more points to another side of the patient.
+    along = (qform[:3, :3] * sform[:3, :3]).sum(axis=0)
+    if np.linalg.det(qform[:3, :3]) * np.linalg.det(sform[:3, :3]) < 0 or (along <= 0).any():
         raise ImageError(
-            "not a rotation",
+            "qform and sform name different sides of the patient",
             file=file,
-            field="quatern_b/c/d",
-            got=(b, c, d),
-            expected="squares that sum to at most 1",
+            field="qform, sform",
+            got=f"axes {_directions(qform)} and {_directions(sform)}",
+            expected="the same, else left and right depend on the reader",
+            hint="find out which is right and copy it onto the other (e.g. fslorient"
+            " -copysform2qform or -copyqform2sform)",
         )
-    if (
-        rest < 4e-7
-    ):  # half a turn: what is left of 1 is the rounding of three float32 squares, as in nifti1_io.c
-        norm = math.sqrt(1.0 - rest)
-        a, b, c, d = 0.0, b / norm, c / norm, d / norm
-    else:
-        a = math.sqrt(rest)
-    return np.array(
-        [
-            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
-        ]
+
+
+def _directions(affine: NDArray[np.float64]) -> str:
+    """Where each axis leads, e.g. ``LPS``."""
+    worlds = np.abs(affine[:3, :3]).argmax(axis=0)
+    return "".join(
+        "RAS"[world] if affine[world, axis] > 0 else "LPI"[world]
+        for axis, world in enumerate(worlds)
     )
 
 
 def build_header(
-    shape: tuple[int, ...],
-    dtype: np.dtype[np.generic],
-    affine: NDArray[np.float64],
-    slope: float = 1.0,
+    shape: tuple[int, ...], dtype: np.dtype[np.generic], forms: Forms, slope: float = 1.0
 ) -> bytes:
     """The 352 bytes before the voxels: geometry, type and scale, and not one word about the
     patient. ``shape``: X Y Z (channels).
-
-    The sform holds ``affine``; the qform the nearest rotation (equal to it unless the axes are
-    sheared).
     """
     code = next(code for code, name in DTYPES.items() if np.dtype(name) == dtype.newbyteorder("="))
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    left, _, right = np.linalg.svd(affine[:3, :3] / spacing)
-    rotation = left @ right
-    qfac = 1.0 if np.linalg.det(rotation) > 0 else -1.0
-    rotation[:, 2] *= qfac
     return struct.pack(
         "<" + _FIELDS + "4x",
         HEADER_BYTES, b"", b"", 0, 0, b"r", 0,
         len(shape), *shape, *[1] * (7 - len(shape)),
         0.0, 0.0, 0.0, 0, code, 8 * dtype.itemsize, 0,
-        qfac, *spacing, 0.0, 0.0, 0.0, 0.0,
+        forms.qfac, *forms.pixdim, 0.0, 0.0, 0.0, 0.0,
         float(DATA_OFFSET), slope, 0.0, 0, b"\0", 2,
-        0.0, 0.0, 0.0, 0.0, 0, 0, b"", b"", 1, 1,
-        *_quaternion(rotation), *affine[:3, 3], *affine[:3].ravel(), b"", b"n+1\0",
+        0.0, 0.0, 0.0, 0.0, 0, 0, b"", b"", *forms.codes,
+        *forms.quaternion, *forms.offset, *forms.srow, b"", b"n+1\0",
     )  # fmt: skip
-
-
-def _quaternion(rotation: NDArray[np.float64]) -> tuple[float, float, float]:
-    """3×3 rotation → (b, c, d) with a ≥ 0: the eigenvector of Bar-Itzhack's matrix (J. Guid.
-    Control 23, 2000).
-    """
-    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation
-    matrix = np.array(
-        [
-            [xx + yy + zz, zy - yz, xz - zx, yx - xy],
-            [zy - yz, xx - yy - zz, yx + xy, xz + zx],
-            [xz - zx, yx + xy, yy - xx - zz, zy + yz],
-            [yx - xy, xz + zx, zy + yz, zz - xx - yy],
-        ]
-    )
-    a, b, c, d = np.linalg.eigh(matrix)[1][:, -1]
-    sign = -1.0 if a < 0 else 1.0
-    return float(sign * b), float(sign * c), float(sign * d)

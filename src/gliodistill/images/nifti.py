@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gliodistill.errors import ImageError, LabelError, OutputError
 from gliodistill.files import atomic_file
 from gliodistill.images.bounds import Box, filled_box
+from gliodistill.images.forms import Forms
 from gliodistill.images.gzipped import GzipSource, PlainSource
 from gliodistill.images.header import DATA_OFFSET, Header, build_header, parse_header
 from gliodistill.images.volume import Volume
@@ -23,6 +24,11 @@ of the time.
 """
 LABEL_TOLERANCE = 1e-3
 """How far a stored label may lie from an integer (scaled headers round)."""
+
+NAN_HINT = (
+    "nibabel keeps them, ITK reads them as 0; if they are the background, make them 0, e.g. with"
+    " numpy.nan_to_num(image.get_fdata(), nan=0, posinf=0, neginf=0), and save the image again"
+)
 
 
 def read_nifti(path: str | os.PathLike[str], channel: int | None = None) -> Volume:
@@ -77,10 +83,8 @@ class StoredImage:
             ImageError: voxels of that part that are not finite.
         """
         if box is None:
-            return Volume(
-                _finite(_scaled(self.voxels.data, self.header), self.file), self.header.affine
-            )
-        affine = self.header.affine.copy()
+            return self.voxels.with_data(_finite(_scaled(self.voxels.data, self.header), self.file))
+        affine = self.voxels.affine.copy()
         affine[:3, 3] += affine[:3, :3] @ [side.start for side in box]
         return Volume(_finite(_scaled(self.voxels.data[box], self.header), self.file), affine)
 
@@ -92,7 +96,7 @@ def read_stored(path: str | os.PathLike[str], channels: Iterable[int | None]) ->
     file = Path(path)
     header, stored = _read(file)
     return [
-        StoredImage(Volume(_choose(stored, header, channel, file), header.affine), header, file)
+        StoredImage(_volume(_choose(stored, header, channel, file), header), header, file)
         for channel in channels
     ]
 
@@ -111,9 +115,8 @@ def read_labels(path: str | os.PathLike[str], channel: int | None = None) -> Vol
     header, stored = _read(file)
     chosen = _choose(stored, header, channel, file)
     if chosen.dtype == np.uint8 and (header.slope, header.inter) == (1.0, 0.0):
-        return Volume(
-            chosen.copy(order="K"), header.affine
-        )  # writable, and free of the other channels
+        # A copy is writable, and free of the other channels.
+        return _volume(chosen.copy(order="K"), header)
     values = _finite(_scaled(chosen, header), file)
     low, high = float(values.min()), float(values.max())
     rounded = np.rint(values)
@@ -141,7 +144,7 @@ def read_labels(path: str | os.PathLike[str], channel: int | None = None) -> Vol
             expected="0 to 255",
             hint="write 0 where nothing is labelled" if low < 0 else None,
         )
-    return Volume(rounded.astype(np.uint8), header.affine)
+    return _volume(rounded.astype(np.uint8), header)
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
@@ -158,7 +161,8 @@ def read_header(path: str | os.PathLike[str]) -> Header:
 
 
 def write_nifti(volume: Volume, path: str | os.PathLike[str]) -> None:
-    """Write ``volume`` whole or not at all; equal volumes give equal bytes.
+    """Write ``volume`` whole or not at all; equal volumes give equal bytes. The header says twice
+    where its voxels lie, as that of the file it came from did.
 
     Nothing about the patient, the machine or the time is written. bool becomes uint8, float16
     float32, 64-bit integers int32.
@@ -199,7 +203,9 @@ def _write(
             expected="a name ending in .nii or .nii.gz",
         )
     stored = [_storable(volume.data, file) for volume in volumes]
-    header = build_header((*volumes[0].shape, *channels), stored[0].dtype, volumes[0].affine, slope)
+    first = volumes[0]
+    forms = first.forms or Forms.of(first.affine)
+    header = build_header((*first.shape, *channels), stored[0].dtype, forms, slope)
     with atomic_file(file) as temporary, temporary.open("wb") as handle:
         # wbits 31 writes a gzip member whose header has no time and no name. Always zlib: what is
         # written must not depend on what else is installed.
@@ -252,6 +258,10 @@ class _errors:
                 got=error.strerror or error,
                 expected="a readable .nii or .nii.gz file",
             ) from error
+
+
+def _volume(voxels: NDArray[Any], header: Header) -> Volume:
+    return Volume(voxels, header.affine, header.forms)
 
 
 def _read(file: Path) -> tuple[Header, NDArray[Any]]:
@@ -322,6 +332,7 @@ def _finite(values: NDArray[np.float32], file: Path) -> NDArray[np.float32]:
             field="voxels",
             got=f"{bad} NaN or Inf of {values.size}",
             expected="none",
+            hint=NAN_HINT,
         )
     return values
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import ImageError
+from gliodistill.images.forms import Forms, distance, tenth_of_a_voxel
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,6 +18,8 @@ class Volume:
         data: voxels on axes X, Y, Z; any real dtype.
         affine: 4×4 float64, voxel index → mm in RAS+ (x to the patient's right, y to anterior, z to
             superior).
+        forms: what the header of the file said of that, to be written again; None of a grid that is
+            not that of a file.
 
     Raises:
         ImageError: data not 3-D, empty or not real; affine not 4×4, not finite or singular.
@@ -24,6 +27,7 @@ class Volume:
 
     data: NDArray[Any]
     affine: NDArray[np.float64]
+    forms: Forms | None = None
 
     def __post_init__(self) -> None:
         if self.data.ndim != 3 or 0 in self.data.shape:
@@ -143,18 +147,24 @@ class Volume:
                 got=data.shape,
                 expected=self.data.shape,
             )
-        return Volume(data, self.affine)
+        return Volume(data, self.affine, self.forms)
 
-    def same_grid(self, other: "Volume", tolerance_mm: float = 0.01) -> bool:
-        """Whether both have the same shape and every voxel centre agrees within ``tolerance_mm``."""
+    def same_grid(self, other: "Volume") -> bool:
+        """Whether both have the same shape, and every voxel lies within a tenth of its side."""
+        return self.apart(other) <= tenth_of_a_voxel(self.affine)
+
+    def apart(self, other: "Volume") -> float:
+        """Largest distance between two voxels of one index, in mm; infinite where shapes differ."""
         if self.shape != other.shape:
-            return False
-        corners = np.array(
-            [
-                [x, y, z, 1]
-                for x in (0, self.shape[0] - 1)
-                for y in (0, self.shape[1] - 1)
-                for z in (0, self.shape[2] - 1)
-            ]
+            return float("inf")
+        return distance(self.affine, other.affine, self.shape)
+
+    def difference(self, other: "Volume") -> str:
+        """How another grid differs, in words: shapes, or shape and distance."""
+        one, two = ("×".join(map(str, volume.shape)) for volume in (self, other))
+        if one != two:
+            return f"{one} voxels, not {two}"
+        return (
+            f"voxels up to {self.apart(other):.3g} mm apart; expected less than"
+            f" {tenth_of_a_voxel(self.affine):.3g} mm, a tenth of a voxel"
         )
-        return bool(np.abs(corners @ (self.affine - other.affine).T).max() <= tolerance_mm)

@@ -21,6 +21,7 @@ from gliodistill.studies.ids import check_id, check_names
 from gliodistill.studies.labels import REGIONS, LabelConvention, find_convention
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Study, StudyRecord
+from gliodistill.studies.usable import usable
 from gliodistill.tables import csv_text
 
 JOBS = 2
@@ -136,6 +137,7 @@ class Batch:
         began = time.perf_counter()
         study = record.load_brain()
         read = time.perf_counter()
+        study = usable(study)
         prepared = self.predictor.prepare(study)
         sources, present = study.sources, study.sequences
         del study  # of the images only their levels are needed now

@@ -23,6 +23,7 @@ from gliodistill.preparation.preparation import Preparation
 from gliodistill.preparation.prepared import Prepared
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.study import Study
+from gliodistill.studies.usable import usable
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +139,7 @@ class Ensemble:
         """One prepared study for each preparation in use; every model is asked before any of them
         works.
         """
+        study = usable(study)
         prepared: dict[Preparation, Prepared] = {}
         for model in self.models:
             model.check(study)

@@ -15,11 +15,7 @@ from gliodistill.models.reference import Reference
 from gliodistill.models.spec import ModelSpec
 from gliodistill.preparation.look import look_at, thinned
 from gliodistill.preparation.prepared import Prepared
-
-HEAD_ML = 2200.0
-"""More than any brain with its fluid; heads have 2500 ml and more, the more so where the background
-is not zero.
-"""
+from gliodistill.studies.usable import size_note
 
 SAME = 0.98
 """Correlation above which two sequences are one image, perhaps saved twice. Of training patients no
@@ -50,6 +46,10 @@ class Flag:
 
 
 CODES: Mapping[str, str] = {
+    "background_corrected": "a background that was not zero was made so",
+    "sequence_ignored": "an image shows nothing, and its sequence counts as missing",
+    "forms_disagree": "the header places the image in two places",
+    "small_brain": "what is not zero is smaller than a brain: a wrong voxel size, or a cut brain",
     "not_skull_stripped": (
         "what is not zero is larger than a brain: skull, or a background that is not zero"
     ),
@@ -71,9 +71,10 @@ def study_flags(prepared: Prepared, spec: ModelSpec) -> list[Flag]:
     sequences = [str(s) for s in spec.sequences]
     thin, each = thinned(prepared.image)
     filled: NDArray[np.bool_] = thin > 0
-    flags = list(
-        _size(np.logical_or.reduce(filled), each * float(np.prod(prepared.spacing)) / 1000)
-    )
+    flags = [Flag(note.code, note.text) for note in prepared.notes]
+    volume = np.count_nonzero(filled.any(axis=0)) * each * float(np.prod(prepared.spacing)) / 1000
+    if size := size_note(volume, prepared.native.spacing):
+        flags.append(Flag(size.code, size.text))
     flags += _coverage(
         filled,
         [name for name, there in zip(sequences, prepared.present, strict=True) if there],
@@ -134,16 +135,6 @@ def answer_flags(
             Flag("low_quality", f"predicted Dice is low: {said}; expected {quality.low:g} or more")
         )
     return flags
-
-
-def _size(filled: NDArray[np.bool_], voxel_ml: float) -> Iterator[Flag]:
-    """``filled``: where any sequence is not zero (X Y Z)."""
-    if (volume := np.count_nonzero(filled) * voxel_ml) > HEAD_ML:
-        text = (
-            f"not skull-stripped: {volume:.0f} ml are not zero; expected a brain, at most"
-            f" {HEAD_ML:.0f} ml, and zeros around it"
-        )
-        yield Flag("not_skull_stripped", text)
 
 
 def _coverage(

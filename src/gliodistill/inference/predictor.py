@@ -21,6 +21,7 @@ from gliodistill.preparation.prepared import Prepared
 from gliodistill.studies.labels import REGIONS, LabelConvention, find_convention
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Sources, Study
+from gliodistill.studies.usable import IGNORED, usable
 
 MEMORY_GB = 3.0
 """Memory a whole-brain pass may take before windows are used instead; fixed, so that answers do not
@@ -91,6 +92,7 @@ class Predictor:
             LabelError: no such convention.
         """
         began = time.perf_counter()
+        study = usable(study)
         prepared = self.prepare(study)
         answer = self.segment_prepared(prepared, labels=labels, probability=probability)
         return replace(
@@ -123,6 +125,7 @@ class Predictor:
         Raises:
             StudyError: as :meth:`segment`.
         """
+        study = usable(study)
         self.check(study)
         return self.package.preparation.apply(study)
 
@@ -225,7 +228,9 @@ class Predictor:
         )
 
     def _ask(self, levels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the network says; a graph of another network than is described is refused."""
+        """What the network says, each of it a number; a graph of another network than is described
+        is refused.
+        """
         logits = self.runtime(levels)
         expected = (len(levels), len(self.package.spec.outputs.names), *levels.shape[2:])
         if logits.shape != expected or logits.dtype != np.float32:
@@ -235,6 +240,18 @@ class Predictor:
                 field="outputs",
                 got=f"{logits.dtype} {logits.shape}",
                 expected=f"float32 {expected}",
+            )
+        # One NaN or Inf makes the sum one, which costs less than to look at each.
+        if not np.isfinite(logits.sum()):
+            bad = int(np.count_nonzero(~np.isfinite(logits)))
+            raise PackageError(
+                f"model {self.package.name} does not give numbers",
+                file=self.package.folder,
+                field="logits",
+                got=f"{bad} NaN or Inf of {logits.size}",
+                expected="finite numbers",
+                hint="it is damaged, or too large a number overflows: try --precision f32 or another"
+                " --runtime, or export it again",
             )
         return logits
 
@@ -270,7 +287,8 @@ class Predictor:
                 f"model {spec.name} needs {' and '.join(missing)}, which the study lacks",
                 file=study.id,
                 field="sequences",
-                got=", ".join(study.sequences),
+                got=", ".join(study.sequences)
+                + "".join(f"; {note.text}" for note in study.notes if note.code == IGNORED),
                 expected=takes,
                 hint="add the sequence, or use a model that can do without it",
             )

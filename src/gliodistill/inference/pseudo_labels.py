@@ -51,6 +51,7 @@ from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention
 from gliodistill.studies.layouts.manifest import FILE as MANIFEST
 from gliodistill.studies.origin import PHANTOM, PSEUDO_INDEX
 from gliodistill.studies.study import ImageFile, Study, StudyRecord
+from gliodistill.studies.usable import BackgroundError, usable
 
 FORMAT = 1
 INDEX, STUDY, LABELS = PSEUDO_INDEX, "study.json", "labels.nii.gz"
@@ -165,7 +166,7 @@ def _label(
         (folder / name).unlink(missing_ok=True)
     for record, reading in track(read_ahead(todo), "labelling studies", total=len(todo)):
         try:
-            study, _ = reading.result()
+            study = usable(reading.result()[0])
             if twin := most_alike(signature_of(study), strangers):
                 report.left_out[record.id] = (
                     f"the same images as {twin[0]} (correlation {twin[1]:.3f})"
@@ -174,6 +175,8 @@ def _label(
                 report.done[record.id] = _write_study(
                     study, ensemble.ask(study), folder, labels, soft, key
                 )
+        except BackgroundError as error:  # members agree on nonsense there
+            report.left_out[record.id] = f"{error.problem}: {error.field}: {error.got}"
         except GliodistillError as error:
             report.failed[record.id] = error
         except Exception as error:  # a night of work must not end at one study nobody foresaw
@@ -381,6 +384,7 @@ def _write_study(
             "used": {str(s): study.sources.used.get(s) for s in study.sequences},
             "unused": dict(study.sources.unused),
         },
+        "notes": [note.text for note in study.notes],
         "agreement": (
             None
             if said.agreement is None

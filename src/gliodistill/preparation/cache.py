@@ -64,6 +64,7 @@ class CachedStudy:
         known_regions: of WT, TC, ET, those that the truth tells.
         partial: whether some voxels are not known, and all beyond the study.
         group: what recipes weigh it by, if anything.
+        notes: what its user has to know, e.g. that a background was corrected.
     """
 
     id: str
@@ -75,6 +76,7 @@ class CachedStudy:
     known_regions: tuple[str, ...] = REGIONS
     partial: bool = False
     group: str | None = None
+    notes: tuple[str, ...] = ()
 
     def image(self) -> NDArray[np.uint8]:
         """Levels, uint8 C X Y Z, memory-mapped.
@@ -182,6 +184,11 @@ class Cache:
 
     def __len__(self) -> int:
         return len(self.studies)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user of the studies has to know, a line each."""
+        return [f"{study.id}: {text}" for study in self for text in study.notes]
 
     def labelled(self) -> "Cache":
         """The studies with a truth."""
@@ -360,6 +367,8 @@ def _prepare_one(
             "shape": list(prepared.shape),
             "affine": prepared.affine.tolist(),
         } | _told(record)
+        if prepared.notes:
+            meta["notes"] = [note.text for note in prepared.notes]
         (temporary / _STUDY).write_text(json.dumps(meta, indent=1))
 
 
@@ -371,8 +380,8 @@ def _soft(files: tuple[Path, ...], prepared: Prepared) -> NDArray[np.uint8]:
             raise StudyError(
                 "soft label on another grid",
                 file=file,
-                got=volume.shape,
-                expected=f"the images' {prepared.native.shape}",
+                got=volume.difference(prepared.native),
+                expected="the grid of the images",
             )
     return np.rint(prepared.from_native(np.stack([volume.data for volume in maps]))).astype(
         np.uint8
@@ -434,6 +443,7 @@ def _read_study(folder: Path, channels: int) -> CachedStudy:
         known,
         meta.flag("partial") if "partial" in meta else False,
         meta.text("group") if meta.values.get("group") is not None else None,
+        tuple(meta.texts("notes")) if "notes" in meta else (),
     )
     study.image()  # its header: damage is told before anything is trained
     if labelled:

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.errors import StudyError
 from gliodistill.preparation.cache import CachedStudy
 from gliodistill.preparation.quantise import dequantise
 from gliodistill.preparation.resampling import axis_matrix, resample
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Study
+from gliodistill.studies.usable import usable
 
 SIDE = 16
 """The brain's box becomes SIDE³ blocks of about a centimetre: coarse enough to forgive another
@@ -36,18 +36,11 @@ def signature_of(study: Study) -> Signature:
     """The signature of a study; its truth is not looked at.
 
     Raises:
-        StudyError: the images are empty (all zero).
+        StudyError: as :func:`~gliodistill.studies.usable.usable`.
     """
+    study = usable(study)
     canonical = ((sequence, image.canonical().data) for sequence, image in study.images.items())
-    made = {sequence: _blocks(data, data != 0) for sequence, data in canonical if data.any()}
-    if not made:
-        raise StudyError(
-            "images are empty",
-            file=study.id,
-            got="all voxels 0",
-            expected="a brain on a background of 0",
-        )
-    return made
+    return {sequence: _blocks(data, data != 0) for sequence, data in canonical}
 
 
 def signature_of_cached(study: CachedStudy, sequences: Iterable[Sequence]) -> Signature:

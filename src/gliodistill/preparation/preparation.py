@@ -20,6 +20,7 @@ from gliodistill.preparation.resampling import Taps, axis_matrix, resample_by
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Study
+from gliodistill.studies.usable import usable
 
 MOST_VOXELS = 2**28
 """Of a prepared study: a cube of 64 cm at 1 mm."""
@@ -89,9 +90,11 @@ class Preparation:
         """Prepare a study.
 
         Raises:
-            StudyError: none of :attr:`sequences` is there, the images are empty (all zero), or too
-                large at the wanted voxel size.
+            StudyError: none of :attr:`sequences` is there, the images are empty or too large at the
+                wanted voxel size, or a brain cannot be told from its background
+                (:func:`~gliodistill.studies.usable.usable`).
         """
+        study = usable(study)
         present = tuple(sequence in study.images for sequence in self.sequences)
         if not any(present):
             raise StudyError(
@@ -106,7 +109,7 @@ class Preparation:
         cut = np.rint(np.linalg.solve(grid.affine, part.affine[:, 3])[:3]).astype(int)
         there = [channel for channel, is_there in enumerate(present) if is_there]
         images = [study.images[self.sequences[channel]].canonical().data for channel in there]
-        box = self._brain_box(study.id, images, cut, grid.spacing)
+        box = self._brain_box(images, cut, grid.spacing)
         spacing = self.spacing or grid.spacing
         factors = [target / source for target, source in zip(spacing, grid.spacing, strict=True)]
         extent = [s.stop - s.start for s in box]
@@ -178,7 +181,9 @@ class Preparation:
         start = np.array([s.start for s in box]) + (np.asarray(factors) - 1) / 2
         affine[:3, 3] = grid.affine[:3, :3] @ start + grid.affine[:3, 3]
         affine[:3, :3] = grid.affine[:3, :3] * np.asarray(factors)
-        return Prepared(study.id, study.patient, levels, present, truth, affine, study.grid, box)
+        return Prepared(
+            study.id, study.patient, levels, present, truth, affine, study.grid, box, study.notes
+        )
 
     def _levels(
         self,
@@ -227,7 +232,6 @@ class Preparation:
 
     def _brain_box(
         self,
-        id: str,
         images: list[NDArray[Any]],
         cut: NDArray[Any],
         spacing: tuple[float, float, float],
@@ -236,13 +240,6 @@ class Preparation:
         may reach.
         """
         filled = [box for image in images if (box := filled_box(image)) is not None]
-        if not filled:
-            raise StudyError(
-                "images are empty",
-                file=id,
-                got="all voxels 0",
-                expected="a brain on a background of 0",
-            )
         margins = [round(self.margin_mm / step) for step in spacing]
         x, y, z = (
             slice(side.start + start - margin, side.stop + start + margin)

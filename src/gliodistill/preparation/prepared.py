@@ -12,6 +12,7 @@ from gliodistill.images.bounds import Box, cut_out, on_grid
 from gliodistill.images.volume import Volume
 from gliodistill.preparation.quantise import dequantise
 from gliodistill.preparation.resampling import Taps, axis_matrix, resample, resample_by
+from gliodistill.studies.usable import Note
 
 UNKNOWN = 8
 """Bit of a prepared truth that says that the label of the voxel is not known."""
@@ -34,6 +35,7 @@ class Prepared:
         box: the brain's box on the study's canonical grid. It reaches beyond that grid where the
             margin does, so that a brain that touches the border of its image looks the same as on a
             larger grid.
+        notes: what was found and done when the images were looked at.
     """
 
     id: str
@@ -44,6 +46,7 @@ class Prepared:
     affine: NDArray[np.float64]
     native: Volume
     box: Box
+    notes: tuple[Note, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -21,7 +21,9 @@ from gliodistill.studies.labels import LabelConvention, find_convention
 from gliodistill.studies.layouts import Found
 from gliodistill.studies.layouts.found import named
 from gliodistill.studies.problem import Problem
-from gliodistill.studies.study import ImageFile, StudyRecord
+from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.study import ImageFile, Study, StudyRecord
+from gliodistill.studies.usable import FORMS, brain_volume, forms_text, size_note, usable
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def inspect(
         path: a folder in any known layout, or a manifest.
         layout: its name, instead of detecting it.
         labels: the name of the label convention, instead of detecting it.
-        deep: read every voxel (checksums, NaN, label codes) instead of headers only.
+        deep: read every voxel (checksums, NaN, background, label codes) instead of headers only.
 
     Raises:
         StudyError: nothing found, several layouts fit, two studies of one id. All else is listed in
@@ -173,18 +175,21 @@ def _study(
     sequences: dict[str, InspectedImage] = {}
     grids: dict[str, Volume] = {}
     codes: tuple[int, ...] | None = None
+    read: dict[Sequence, Volume] = {}
     for sequence, image in record.images.items():
         name = str(sequence)
         sequences[name] = _image(
             image, record, root, record.spellings.get(sequence), problems, grids, name
         )
         if deep:
-            _attempt(
+            volume = _attempt(
                 problems,
                 record,
                 image.path,
                 lambda image=image: read_nifti(image.path, image.channel),
             )
+            if volume is not None:
+                read[sequence] = volume
     truth = None
     if record.truth is not None:
         truth = _image(record.truth, record, root, None, problems, grids, "truth")
@@ -196,15 +201,21 @@ def _study(
         if deep:
             _mask(record, record.known, problems)
     first = next(iter(grids), None)
+    one_grid = True
     for name, grid in grids.items():
         if first is not None and not grid.same_grid(grids[first]):
+            one_grid = one_grid and name in ("truth", "known")
             problems.append(
                 Problem(
-                    f"{name} lies on another grid than {first}: co-register first",
+                    f"{name} lies on another grid than {first}"
+                    f" ({grid.difference(grids[first])}): co-register first",
                     record.id,
                     blocking=True,
                 )
             )
+    if deep and len(read) == len(record.images) and one_grid:
+        study = Study(record.id, record.patient, read, normalised=record.normalised)
+        _look(record, study, problems)
     return InspectedStudy(
         record.id,
         record.patient,
@@ -218,6 +229,18 @@ def _study(
         record.normalised,
         convention=record.convention.name if record.convention else None,
     )
+
+
+def _look(record: StudyRecord, study: Study, problems: list[Problem]) -> None:
+    """What segmenting and training will find when they look at the images, together."""
+    checked = _attempt(problems, record, None, lambda: usable(study))
+    if checked is None:
+        return
+    notes = [note.text for note in checked.notes if note.code != FORMS]  # those are told already
+    if size := size_note(brain_volume(checked), checked.grid.spacing):
+        notes.append(size.text)
+    for text in notes:
+        _add(problems, Problem(text, record.id))
 
 
 def _image(
@@ -252,6 +275,8 @@ def _image(
         )
     # A view that takes no memory, for its geometry alone.
     grid = grids[name] = Volume(np.broadcast_to(np.uint8(0), header.shape), header.affine)
+    if apart := header.forms.apart(header.shape):
+        _add(problems, Problem(forms_text(name, f"{apart:.3g}"), record.id, image.path))
     return InspectedImage(
         shown, image.channel, spelling, grid.shape, grid.spacing, grid.orientation
     )
@@ -282,7 +307,7 @@ def _mask(record: StudyRecord, known: ImageFile, problems: list[Problem]) -> Non
         _add(problems, Problem("mask of known voxels is empty", record.id, known.path))
 
 
-def _attempt(problems: list[Problem], record: StudyRecord, file: Path, action: Any) -> Any:
+def _attempt(problems: list[Problem], record: StudyRecord, file: Path | None, action: Any) -> Any:
     """What ``action`` gives, or None and one more problem."""
     try:
         return action()

@@ -10,10 +10,10 @@ import numpy as np
 from gliodistill.errors import GliodistillError, LabelError, StudyError
 from gliodistill.images.bounds import union
 from gliodistill.images.nifti import StoredImage, read_labels, read_stored
-from gliodistill.images.volume import Volume
 from gliodistill.studies.labels import LabelConvention
 from gliodistill.studies.sequence import Sequence
 from gliodistill.studies.study import Study, StudyRecord
+from gliodistill.studies.usable import forms_notes
 
 
 def load_study(record: StudyRecord, convention: LabelConvention | None = None) -> Study:
@@ -70,8 +70,7 @@ def load_brain(record: StudyRecord) -> Study:
 
     The empty space is cut away before anything is scaled to float32, which for a BraTS study leaves
     a third of the
-    voxels. Nothing is lost: what is cut is 0 in every sequence. An empty study keeps its whole
-    grid.
+    voxels. Nothing is lost: what is cut is 0 in every sequence.
 
     Raises:
         StudyError, ImageError: as :func:`load_study`.
@@ -85,15 +84,13 @@ def load_brain(record: StudyRecord) -> Study:
             normalised=record.normalised,
         )  # one grid?
         filled = [box for box in pool.map(StoredImage.box, stored.values()) if box is not None]
-        box = union(filled) if filled else None
+        # Of an empty study a voxel is enough to see that.
+        box = union(filled) if filled else (slice(0, 1), slice(0, 1), slice(0, 1))
         images = dict(
             zip(stored, pool.map(lambda image: image.scaled(box), stored.values()), strict=True)
         )
-    return replace(
-        study,
-        images=images,
-        whole=Volume(np.broadcast_to(np.uint8(0), study.grid.shape), study.grid.affine),
-    )
+    whole = study.grid.with_data(np.broadcast_to(np.uint8(0), study.grid.shape))
+    return replace(study, images=images, whole=whole, notes=tuple(forms_notes(study.images)))
 
 
 def _read_images(record: StudyRecord, pool: ThreadPoolExecutor) -> dict[Sequence, StoredImage]:

@@ -11,6 +11,7 @@ from gliodistill.images.volume import Volume
 from gliodistill.studies.ids import check_id, check_patient
 from gliodistill.studies.labels import REGIONS, LabelConvention
 from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.usable import Note
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,9 @@ class Study:
         known_regions, normalised: as in :class:`StudyRecord`.
         known: 1 where the label of a voxel is known, 0 elsewhere, on the same grid; None = all is.
         sources: the files it was read from.
+        notes: what its user has to know of it.
+        checked: whether :func:`~gliodistill.studies.usable.usable` has looked at the images; until
+            then they are as their files have them.
 
     Raises:
         StudyError: no sequence, grids that differ (names the two and how they differ), or a mask
@@ -174,6 +178,8 @@ class Study:
     known: Volume | None = None
     normalised: bool = False
     sources: Sources = field(default_factory=Sources)
+    notes: tuple[Note, ...] = ()
+    checked: bool = False
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -194,10 +200,8 @@ class Study:
                     "images on different grids",
                     file=self.id,
                     field=other,
-                    got=f"{named[other].shape} at {_millimetres(named[other])}",
-                    expected=(
-                        f"the grid of {first}, {named[first].shape} at {_millimetres(named[first])}"
-                    ),
+                    got=f"{_millimetres(named[other])}; {named[other].difference(named[first])}",
+                    expected=f"the grid of {first}, {_millimetres(named[first])}",
                     hint="co-register the sequences first",
                 )
         if self.known is not None and self.known.data.max(initial=0) > 1:
@@ -208,6 +212,13 @@ class Study:
                 got=f"values up to {self.known.data.max()}",
                 expected="1 where the label is known, 0 elsewhere",
             )
+        # Affines that differ by less than it takes to matter become one, so that none can matter.
+        affine = named[first].affine
+        images = {s: Volume(i.data, affine, i.forms) for s, i in self.images.items()}
+        object.__setattr__(self, "images", images)
+        for name in ("truth", "known"):
+            if (volume := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Volume(volume.data, affine, volume.forms))
 
     @classmethod
     def open(cls, path: str | PathLike[str], *, id: str | None = None) -> "Study":
@@ -230,4 +241,5 @@ class Study:
 def _millimetres(volume: Volume) -> str:
     spacing = "×".join(f"{s:.3g}" for s in volume.spacing)
     origin = ", ".join(f"{o:.3g}" for o in volume.affine[:3, 3])
-    return f"{spacing} mm {volume.orientation} from ({origin})"
+    voxels = "×".join(map(str, volume.shape))
+    return f"{voxels} voxels of {spacing} mm {volume.orientation} from ({origin})"

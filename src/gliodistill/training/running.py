@@ -147,6 +147,10 @@ def run_experiment(
         return _train_all(experiment, wanted, source, labels_of_pool, patients, jobs, watch, tell)
 
 
+NOTES = 6
+"""Notes on studies that are told."""
+
+
 def _train_all(
     experiment: Experiment,
     wanted: list[str],
@@ -173,6 +177,10 @@ def _train_all(
             # The recipe may have got more runs from another process meanwhile.
             replace(Experiment.open(root), pseudo=pool.facts).write()
     if wanted:
+        for text in cache.notes[:NOTES]:
+            tell(text)
+        if (more := len(cache.notes) - NOTES) > 0:
+            tell(f"{more} more notes; gliodistill inspect --deep lists them")
         for text in look_at(recipe, cache, experiment.split):
             tell(text)
     for name in wanted:
