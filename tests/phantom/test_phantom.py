@@ -166,6 +166,17 @@ def test_cohort_of_other_settings_is_not_mixed_in(tmp_path):
         write_cohort(tmp_path, 1, 5, spacing=4.0, jobs=1)
 
 
+def test_an_unlabelled_cohort_has_no_reference_segmentation(tmp_path):
+    labelled = write_cohort(tmp_path / "labelled", 1, 5, spacing=5.0, jobs=1)[0]
+    unlabelled = write_cohort(tmp_path / "un", 1, 5, spacing=5.0, jobs=1, labelled=False)[0]
+    names = {file.name for file in labelled.iterdir()}
+    assert {file.name for file in unlabelled.iterdir()} == names - {"Phantom_005_00000_seg.nii.gz"}
+    assert not open_cohort(tmp_path / "un").labelled().studies
+    write_cohort(tmp_path / "un", 1, 5, spacing=5.0, jobs=1, labelled=False)
+    with pytest.raises(GliodistillError, match=r"other settings.*labelled"):
+        write_cohort(tmp_path / "un", 1, 5, spacing=5.0, jobs=1)
+
+
 def test_processes_give_the_same_cohort(tmp_path):
     alone = write_cohort(tmp_path / "alone", 2, 9, spacing=5.0, jobs=1)
     together = write_cohort(tmp_path / "together", 2, 9, spacing=5.0, jobs=2)

@@ -70,10 +70,14 @@ def phantom(
             show_default=False,
         ),
     ] = None,
+    unlabelled: Annotated[
+        bool,
+        typer.Option("--unlabelled", help="Leave the reference segmentations out."),
+    ] = False,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
-    """Make synthetic brain-tumour studies with the truth, in BraTS layout.
+    """Make synthetic brain-tumour studies with reference segmentations, in BraTS layout.
 
     Example: [cyan]gliodistill phantom synthetic -n 20 --seed 1 --spacing 2[/cyan]
     """
@@ -81,7 +85,14 @@ def phantom(
 
     with nothing_left(out):
         made = write_cohort(
-            out, n, seed, spacing=spacing, jobs=jobs, difficulty=difficulty, shapes=shapes
+            out,
+            n,
+            seed,
+            spacing=spacing,
+            jobs=jobs,
+            difficulty=difficulty,
+            shapes=shapes,
+            labelled=not unlabelled,
         )
         ids = [folder.name for folder in made]
     emit(

@@ -172,6 +172,7 @@ def write_cohort(
     jobs: int | None = None,
     difficulty: float = 1.0,
     shapes: str | os.PathLike[str] | None = None,
+    labelled: bool = True,
 ) -> list[Path]:
     """Write studies 0 to ``n − 1`` of cohort ``seed``; those already there are kept, so a stopped
     run goes on.
@@ -187,6 +188,7 @@ def write_cohort(
         jobs: processes; None for one per processor.
         difficulty: 0 to 2, see :func:`make_phantom`.
         shapes: folder of label maps, see :func:`make_phantom`.
+        labelled: whether the reference segmentation is written.
 
     Returns:
         The study folders, in order.
@@ -209,9 +211,11 @@ def write_cohort(
     missing = [
         index
         for index, folder in enumerate(folders)
-        if not _is_done(folder, spacing, difficulty, names)
+        if not _is_done(folder, spacing, difficulty, names, labelled)
     ]
-    work = [(folders[index], seed, index, spacing, difficulty, given) for index in missing]
+    work = [
+        (folders[index], seed, index, spacing, difficulty, given, labelled) for index in missing
+    ]
     workers = min(len(work), jobs if jobs is not None else os.cpu_count() or 1)
     if workers <= 1:
         for task in track(work, "making phantoms"):
@@ -249,17 +253,25 @@ def _ignoring_interrupts() -> Iterator[None]:
 
 
 def _write_one_in_process(
-    folder: Path, seed: int, index: int, spacing: float, difficulty: float, shapes: Path | None
+    folder: Path,
+    seed: int,
+    index: int,
+    spacing: float,
+    difficulty: float,
+    shapes: Path | None,
+    labelled: bool,
 ) -> None:
     """Ctrl-C ends a study that is being made (and takes away what is half-written)."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        _write_one(folder, seed, index, spacing, difficulty, shapes)
+        _write_one(folder, seed, index, spacing, difficulty, shapes, labelled)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _is_done(folder: Path, spacing: float, difficulty: float, shapes: frozenset[str]) -> bool:
+def _is_done(
+    folder: Path, spacing: float, difficulty: float, shapes: frozenset[str], labelled: bool
+) -> bool:
     if not folder.exists():
         return False
     record = folder / f"{folder.name}{PHANTOM_RECORD}"
@@ -281,11 +293,26 @@ def _is_done(folder: Path, spacing: float, difficulty: float, shapes: frozenset[
             expected=(spacing, difficulty, f"one of {len(shapes)}" if shapes else None),
             hint="choose another folder",
         )
+    if (folder / f"{folder.name}_seg.nii.gz").exists() != labelled:
+        raise GliodistillError(
+            "phantom of other settings",
+            file=folder,
+            field="labelled",
+            got=not labelled,
+            expected=labelled,
+            hint="choose another folder",
+        )
     return True
 
 
 def _write_one(
-    folder: Path, seed: int, index: int, spacing: float, difficulty: float, shapes: Path | None
+    folder: Path,
+    seed: int,
+    index: int,
+    spacing: float,
+    difficulty: float,
+    shapes: Path | None,
+    labelled: bool,
 ) -> None:
     """Make one study, unless another process has just made it."""
     with lock_name(folder, wait=True):
@@ -306,7 +333,8 @@ def _make_one(
                 image.with_data(image.data.astype(np.int16)),
                 temporary / f"{study.id}_{sequence.lower()}.nii.gz",
             )
-        assert study.truth is not None
-        write_nifti(study.truth, temporary / f"{study.id}_seg.nii.gz")
+        if labelled:
+            assert study.truth is not None
+            write_nifti(study.truth, temporary / f"{study.id}_seg.nii.gz")
         record = {"spacing": spacing, "parameters": parameters.as_dict()}
         write_text(temporary / f"{study.id}{PHANTOM_RECORD}", json.dumps(record, indent=1) + "\n")
