@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from gliodistill.errors import EvaluationError
-from gliodistill.evaluation.statistics import cohens_dz, holm, paired_difference, rank_biserial
+from gliodistill.evaluation.statistics import (
+    cohens_dz,
+    holm,
+    paired_difference,
+    rank_biserial,
+    student_interval,
+)
 
 
 @pytest.mark.parametrize(("n", "seed"), [(5, 0), (12, 1), (60, 2)])
@@ -83,6 +89,20 @@ def test_wilcoxon_as_scipys_exact_distribution(n: int) -> None:
     differences = np.random.default_rng(n).normal(0.3, 1, n)
     expected = stats.wilcoxon(differences, method="exact").pvalue
     assert paired_difference(differences.tolist(), [0.0] * n).wilcoxon_p == pytest.approx(expected)
+
+
+def test_students_interval_as_scipy_gives_it() -> None:
+    values = [0.05, 0.11, 0.02, 0.08, 0.07]
+    found = student_interval(values)
+    expected = stats.t.interval(0.95, 4, loc=np.mean(values), scale=stats.sem(values))
+    np.testing.assert_allclose((found.low, found.high), expected, rtol=1e-12)
+    assert found.mean == pytest.approx(0.066)
+
+
+@pytest.mark.parametrize("values", [[], [0.1], [0.1, float("nan")]])
+def test_no_students_interval_of_too_little(values: list[float]) -> None:
+    with pytest.raises(EvaluationError, match="two finite values"):
+        student_interval(values)
 
 
 def test_effect_sizes_as_other_programs_give_them() -> None:
