@@ -74,6 +74,8 @@ def test_the_wheel_holds_what_comes_along_and_nothing_else(wheel: Path) -> None:
     assert {
         "gliodistill/models/shipped/__init__.py",
         "gliodistill/recipes/compression.yaml",
+        "gliodistill/demo/teacher/model.bin",
+        "gliodistill/demo/study.json",
     } <= set(content)
     assert not [name for name in content if re.search(r"runs/|tests/|\.pyc$|\.safetensors$", name)]
     models = {

@@ -228,14 +228,24 @@ def demo(
             "--output", "-o", metavar="OUT", help="Folder of the demo: new, or one to continue."
         ),
     ] = Path("demo"),
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            min=0,
+            metavar="S",
+            help="Of the studies and the training (default: 1, one of the five of docs/demo.md).",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """The whole road in minutes, on synthetic studies: teacher, student alone, student taught,
-    scores, report.
+    """Distil a small student in minutes, on synthetic studies: teacher, baseline and distilled
+    student, scores, report.
 
     Example: [cyan]gliodistill demo -o demo[/cyan]
     """
     from gliodistill.demo import run_demo
 
-    report = run_demo(out)
+    report = run_demo(out) if seed is None else run_demo(out, seed=seed)
     emit(as_json, {"report": str(report)}, lambda screen: screen.print(f"report: {report}"))

@@ -1,4 +1,4 @@
-"""The whole road in minutes, on synthetic studies: what ``make demo`` runs."""
+"""Distillation in minutes, on synthetic studies: what ``make demo`` runs."""
 
 from gliodistill.demo.run import run_demo
 

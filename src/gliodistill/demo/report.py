@@ -1,21 +1,34 @@
-"""The demo's page: what was learnt, how well, how fast, and what it looks like."""
+"""The demo's page: teacher, baseline and distilled student, and how sure the difference is."""
 
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from gliodistill import __version__
+from gliodistill.demo.scenario import Scenario
+from gliodistill.demo.study import (
+    BASELINE,
+    DISTILLED,
+    TEACHER_RUN,
+    DemoStudy,
+    dice_of,
+    difference,
+    mean_dice,
+)
 from gliodistill.documents import Refusal, read_json, read_json_lines
 from gliodistill.errors import GliodistillError
 from gliodistill.evaluation.scores import Scores
-from gliodistill.evaluation.statistics import PairedDifference, paired_difference
+from gliodistill.evaluation.statistics import paired_difference
 from gliodistill.images.nifti import read_labels
-from gliodistill.networks import flops
-from gliodistill.preparation.preparation import Preparation
+from gliodistill.models.package import ModelPackage
+from gliodistill.networks import build, flops
 from gliodistill.reports.distributions import distribution_chart
+from gliodistill.reports.forest import Estimate, forest_table
 from gliodistill.reports.html import Section, write_report
+from gliodistill.reports.markup import Html
 from gliodistill.reports.pictures import study_figure
 from gliodistill.reports.svg import Series, line_chart
 from gliodistill.reports.tables import ModelRow, count, duration, score_table, settings_table, tiles
@@ -24,223 +37,262 @@ from gliodistill.studies.labels import REGIONS
 from gliodistill.training.experiment import Experiment
 from gliodistill.training.loop import LOG, NO_LOG
 
-PICTURES = 3
 _NO_SUMMARY = Refusal(GliodistillError, "not a summary of segment")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model on the test studies.
+
+    Attributes:
+        package: the model.
+        scores: of its segmentations.
+        segmentations: their folder.
+    """
+
+    package: ModelPackage
+    scores: Scores
+    segmentations: Path
+
+    @property
+    def seconds(self) -> float:
+        """Median seconds a study, from files to file."""
+        times = [
+            sum(read_json(self.segmentations / f"{id}.json", _NO_SUMMARY)["seconds"].values())
+            for id in self.scores.studies
+        ]
+        return float(np.median(times))
 
 
 def write_demo_report(
     path: Path,
     experiment: Experiment,
     testing: Cohort,
-    segmentations: Path,
-    scores: Mapping[str, Scores],
-    difficulty: float,
+    results: Mapping[str, Result],
+    scenario: Scenario,
+    seed: int,
+    study: DemoStudy,
 ) -> None:
     """Write the page.
 
     Args:
         path: of the HTML file.
-        experiment: finished; its first run is the teacher, its last the distilled student, between
-        them the twin.
-        testing: the unseen studies.
-        segmentations: one folder a run.
-        scores: run → its scores on ``testing``.
-        difficulty: of the synthetic studies.
+        experiment: finished, with the runs ``baseline`` and ``distilled``.
+        testing: the test studies.
+        results: of ``teacher``, ``baseline`` and ``distilled``, in this order.
+        scenario: how many studies of each kind there are.
+        seed: of this run.
+        study: the demo's results with several seeds.
     """
-    teacher, twin, student = next(iter(scores)), list(scores)[-2], list(scores)[-1]
-    summaries = {run: experiment.summary(run) for run in scores}
-    seconds = {run: _seconds(segmentations / run) for run in scores}
-    networks = {run: experiment.load_network(run) for run in scores}
-    sides = _sides(
-        testing,
-        experiment.recipe.data.preparation(),
-        max(network.divisor for network in networks.values()),
-    )
-    differences = {
-        region: paired_difference(scores[student].values(region), scores[twin].values(region))
-        for region in REGIONS
-    }
-    rows = [
-        ModelRow(
-            name=run,
-            parameters=summaries[run]["parameters"],
-            dice={region: scores[run].values(region) for region in REGIONS},
-            flops=flops(networks[run], (1, len(experiment.recipe.data.sequences), *sides)),
-            seconds=seconds[run],
-            difference=differences if run == student else {},
-            teacher=run == teacher,
-            note=f"trained in {duration(summaries[run]['seconds'])}",
-        )
-        for run in scores
-    ]
-    n = len(testing.studies)
-    size = "×".join(map(str, sides))
+    dice = dice_of({run: result.scores for run, result in results.items()})
     sections = [
-        Section(
-            "",
-            [
-                _verdict(
-                    scores[student],
-                    summaries[student],
-                    summaries[teacher],
-                    seconds[student],
-                    differences["WT"],
-                )
-            ],
-        ),
-        Section(
-            "Scores on unseen studies",
-            [
-                score_table(
-                    rows,
-                    note=(
-                        f"{n} synthetic studies that no network trained on. FLOPs of one pass over"
-                        f" {size} voxels. Time: read, prepare, infer (OpenVINO), restore, write."
-                        " One seed, settings chosen with these studies in sight: a demonstration,"
-                        f" not evidence; an interval over {n} studies is narrow."
-                    ),
-                ),
-            ],
-        ),
-        Section(
-            "Every study, every step",
-            [_every_study(scores), *_curves(experiment, list(scores))],
-            columns=True,
-        ),
-        Section("What it looks like", _pictures(testing, segmentations, scores, student)),
+        Section("", [_tiles(results, dice, scenario, study)]),
+        Section("Does distillation help?", [_forest(dice, seed, study), _in_words(study)]),
+        Section("What it looks like", [_picture(testing, results)]),
+        Section("Scores on the test studies", [_scores(results, testing)]),
+        Section("Every study, every step", _details(results, experiment), columns=True),
         Section(
             "How it was made",
             [
-                settings_table(_settings(experiment, n, difficulty), "Data and recipe"),
-                settings_table({"rules": scores[student].rules.text}, "Scoring"),
+                settings_table(_settings(experiment, results, scenario, seed), "Data and recipe"),
+                settings_table({"rules": results[DISTILLED].scores.rules.text}, "Scoring"),
                 settings_table(_machine(), "Machine and versions"),
             ],
         ),
     ]
     write_report(
         path,
-        "gliodistill demo",
+        "A small student learns from a teacher’s labels",
         sections,
-        subtitle="Synthetic studies → teacher → small student → segmentation",
+        subtitle=(
+            f"gliodistill demo: {scenario.labelled} labelled and {scenario.unlabelled} unlabelled"
+            " synthetic studies, one teacher, the same small student with and without distillation"
+        ),
         footer=f"gliodistill {__version__}",
     )
 
 
-def _verdict(
-    scores: Scores,
-    student: dict[str, float],
-    teacher: dict[str, float],
-    seconds: float,
-    difference: PairedDifference,
-) -> object:
-    share = student["parameters"] / teacher["parameters"]
+def _tiles(
+    results: Mapping[str, Result],
+    dice: Mapping[str, Mapping[str, list[float]]],
+    scenario: Scenario,
+    study: DemoStudy,
+) -> Html:
+    names = {
+        TEACHER_RUN: "Teacher: mean Dice",
+        BASELINE: "Baseline student: mean Dice",
+        DISTILLED: "Distilled student: mean Dice",
+    }
+    learnt = {
+        TEACHER_RUN: "comes along, trained",
+        BASELINE: f"{scenario.labelled} labelled studies",
+        DISTILLED: f"+ the teacher’s labels on {scenario.unlabelled}",
+    }
+    found = study.difference()
     return tiles(
         [
             (
-                "Distilled student, whole tumour",
-                f"{scores.mean('WT') or 0:.3f}",
-                "mean Dice on unseen studies",
-            ),
-            ("Its size", count(student["parameters"]), f"parameters, {share:.1%} of the teacher’s"),
-            ("Its speed", duration(seconds), "a study, from files to file"),
+                names[run],
+                f"{mean_dice(dice, run).mean():.3f}",
+                f"{learnt[run]}; {count(result.package.runtime.parameters)} parameters,"
+                f" {duration(result.seconds)} a study",
+            )
+            for run, result in results.items()
+        ]
+        + [
             (
-                "Distilled − alone",
-                f"{difference.mean:+.3f}",
-                f"WT Dice, 95 % interval {difference.low:+.3f} … {difference.high:+.3f}",
-            ),
+                "Distilled − baseline",
+                _signed(difference(dice).mean),
+                f"in this run; over {len(study.seeds)} seeds {_signed(found.mean)},"
+                f" 95 % interval {_signed(found.low)} to {_signed(found.high)}",
+            )
         ]
     )
 
 
-def _seconds(folder: Path) -> float:
-    """Median seconds from files to file."""
-    return float(
-        np.median(
-            [
-                sum(read_json(file, _NO_SUMMARY)["seconds"].values())
-                for file in folder.glob("*.json")
-            ]
-        )
+def _forest(dice: Mapping[str, Mapping[str, list[float]]], seed: int, study: DemoStudy) -> Html:
+    here, found = difference(dice), study.difference()
+    rows = [Estimate(f"seed {seed}", *here, group="This run")]
+    rows += [
+        Estimate(f"seed {one}", *interval, group="The committed study")
+        for one, interval in study.differences().items()
+    ]
+    rows.append(Estimate("mean", *found, group="The committed study, all seeds together"))
+    return forest_table(
+        rows,
+        "Distilled − baseline: mean Dice of WT, TC and ET on the test studies",
+        estimate="Δ Dice [95 %]",
+        worse_better=("baseline better", "distilled better"),
     )
 
 
-def _sides(testing: Cohort, preparation: Preparation, divisor: int) -> tuple[int, int, int]:
+def _in_words(study: DemoStudy) -> str:
+    settings, found = study.settings, study.difference()
+    shown = "above" if found.low > 0 else "not shown to be above"
+    return (
+        f"With {len(study.seeds)} seeds the distilled student is {shown} the baseline. Each seed"
+        " draws new labelled, unlabelled and test studies, new first weights and new patches."
+        " Teacher, student, steps and augmentation stay the same. A seed’s interval is a bootstrap"
+        f" over its {settings['testing']} test studies; the interval of the mean is Student’s t"
+        f" over the seeds. Settings were chosen with seed {study.development_seed} alone."
+        " Synthetic studies are easier than patients: this is a demonstration of the method."
+    )
+
+
+def _scores(results: Mapping[str, Result], testing: Cohort) -> Html:
+    networks = {
+        run: build(result.package.spec.network.name, **result.package.spec.network.options)
+        for run, result in results.items()
+    }
+    divisor = max(network.divisor for network in networks.values())
+    sides = _sides(testing, results[DISTILLED].package, divisor)
+    baseline, distilled = results[BASELINE].scores, results[DISTILLED].scores
+    differences = {
+        region: paired_difference(distilled.values(region), baseline.values(region))
+        for region in REGIONS
+    }
+    rows = [
+        ModelRow(
+            name=run,
+            parameters=result.package.runtime.parameters,
+            dice={region: result.scores.values(region) for region in REGIONS},
+            flops=flops(networks[run], (1, len(result.package.sequences), *sides)),
+            seconds=result.seconds,
+            difference=differences if run == DISTILLED else {},
+            teacher=run == TEACHER_RUN,
+        )
+        for run, result in results.items()
+    ]
+    return score_table(
+        rows,
+        note=(
+            f"{len(testing.studies)} synthetic studies that no network trained on. FLOPs: one pass"
+            f" over {'×'.join(map(str, sides))} voxels. Time: read, prepare, infer (OpenVINO),"
+            " restore, write."
+        ),
+    )
+
+
+def _sides(testing: Cohort, package: ModelPackage, divisor: int) -> tuple[int, int, int]:
     """The first study's prepared grid, padded as inference pads it."""
-    x, y, z = preparation.apply(testing.studies[0].load(testing.convention)).shape
+    study = testing.studies[0].load(testing.convention)
+    x, y, z = package.preparation.apply(study).shape
     return x + -x % divisor, y + -y % divisor, z + -z % divisor
 
 
-def _every_study(scores: Mapping[str, Scores]) -> object:
-    groups = [(region, [(run, scores[run].values(region)) for run in scores]) for region in REGIONS]
-    return distribution_chart(groups, "Dice of every unseen study", "Dice", y_range=(0.0, 1.0))
-
-
-def _curves(experiment: Experiment, runs: list[str]) -> list[object]:
-    logs = {run: read_json_lines(experiment.folder / run / LOG, NO_LOG) for run in runs}
-    losses = [
-        Series(run, [line["step"] for line in log], [line["loss"]["segmentation"] for line in log])
-        for run, log in logs.items()
+def _details(results: Mapping[str, Result], experiment: Experiment) -> list[object]:
+    groups = [
+        (region, [(run, result.scores.values(region)) for run, result in results.items()])
+        for region in REGIONS
     ]
-    dice = []
-    for run, log in logs.items():
-        marks = [line for line in log if "dice" in line]
-        dice.append(
-            Series(run, [line["step"] for line in marks], [line["dice"]["WT"] for line in marks])
-        )
-    return [
-        line_chart(losses, "Segmentation loss on patches", "step", "Dice + cross-entropy"),
-        line_chart(
-            dice, "Whole-tumour Dice on validation studies", "step", "Dice", y_range=(0.0, 1.0)
-        ),
-    ]
-
-
-def _pictures(
-    testing: Cohort, segmentations: Path, scores: Mapping[str, Scores], student: str
-) -> list[object]:
-    """Best, median and worst study of the student, so that nobody is shown the best alone."""
-    ranked = sorted(
-        scores[student].studies, key=lambda id: -(scores[student].studies[id]["WT"]["dice"] or 0.0)
-    )
-    chosen = {"worst": ranked[-1], "median": ranked[len(ranked) // 2], "best": ranked[0]}
-    records = {record.id: record for record in testing.studies}
-    figures: list[object] = []
-    for rank, id in chosen.items():
-        study = records[id].load(testing.convention)
-        assert study.truth is not None and study.convention is not None
-        predictions = {
-            run: study.convention.to_regions(read_labels(segmentations / run / f"{id}.nii.gz").data)
-            for run in scores
-        }
-        title = f"{rank.capitalize()} of {len(ranked)} by the student’s whole-tumour Dice"
-        figures.append(
-            study_figure(
-                study, predictions, study.convention.to_regions(study.truth.data), title, note=id
+    losses = []
+    for run in experiment.recipe.runs:
+        log = read_json_lines(experiment.folder / run / LOG, NO_LOG)
+        losses.append(
+            Series(
+                run,
+                [line["step"] for line in log],
+                [line["loss"]["segmentation"] for line in log],
             )
         )
-    return figures
+    return [
+        distribution_chart(groups, "Dice of every test study", "Dice", y_range=(0.0, 1.0)),
+        line_chart(losses, "Segmentation loss on patches", "step", "Dice + cross-entropy"),
+    ]
 
 
-def _settings(experiment: Experiment, tested: int, difficulty: float) -> dict[str, object]:
-    recipe, split = experiment.recipe, experiment.split
-    first = next(iter(recipe.runs.values())).training
-    return {
+def _picture(testing: Cohort, results: Mapping[str, Result]) -> Html:
+    """The study on which distilled − baseline is the median, so that the gain shown is typical."""
+    dice = dice_of({run: results[run].scores for run in (BASELINE, DISTILLED)})
+    gains = mean_dice(dice, DISTILLED) - mean_dice(dice, BASELINE)
+    ids = sorted(results[DISTILLED].scores.studies)
+    chosen = ids[int(np.argsort(gains, kind="stable")[len(ids) // 2])]
+    record = next(record for record in testing.studies if record.id == chosen)
+    study = record.load(testing.convention)
+    assert study.truth is not None and study.convention is not None
+    predictions = {
+        run: study.convention.to_regions(
+            read_labels(result.segmentations / f"{chosen}.nii.gz").data
+        )
+        for run, result in results.items()
+    }
+    return study_figure(
+        study,
+        predictions,
+        study.convention.to_regions(study.truth.data),
+        f"The test study with the median difference distilled − baseline, of {len(ids)}",
+        note=chosen,
+    )
+
+
+def _settings(
+    experiment: Experiment, results: Mapping[str, Result], scenario: Scenario, seed: int
+) -> dict[str, object]:
+    recipe, teacher = experiment.recipe, results[TEACHER_RUN].package.spec
+    first = recipe.runs[BASELINE].training
+    settings: dict[str, object] = {
         "studies": (
-            f"{len(split['training'])} to train on, {len(split['validation'])} to validate on,"
-            f" {tested} to test on; all synthetic, difficulty {difficulty:g} of 2"
+            f"{scenario.labelled} labelled, {scenario.unlabelled} unlabelled,"
+            f" {scenario.testing} to test on; all synthetic, difficulty"
+            f" {scenario.difficulty:g} of 2; seed {seed}"
         ),
         "sequences": ", ".join(recipe.data.sequences),
         "voxel": "×".join(f"{s:g}" for s in recipe.data.spacing or ()) + " mm",
         "patch × batch": f"{'×'.join(map(str, recipe.sampling.patch))} × {recipe.sampling.batch}",
         "optimiser": f"{first.optimiser.name}, rate {first.optimiser.rate:g}",
-        **{
-            f"run {name}": (
-                f"{run.network.name} {run.network.options}, {run.method.name}, {run.training.steps}"
-                " steps"
-            )
-            for name, run in recipe.runs.items()
-        },
+        "teacher": (
+            f"{teacher.network.name} {teacher.network.options.get('widths', '')},"
+            f" {teacher.training.steps} steps; {teacher.training.data}"
+        ),
     }
+    for name, run in recipe.runs.items():
+        pseudo = f", {run.pseudo.share:.0%} pseudo-labelled patches" if run.pseudo.share else ""
+        seconds = duration(experiment.summary(name)["seconds"])
+        settings[name] = (
+            f"{run.network.name} {run.network.options.get('widths', '')},"
+            f" {run.training.steps} steps in {seconds}{pseudo}"
+        )
+    return settings
 
 
 def _machine() -> dict[str, object]:
@@ -265,3 +317,7 @@ def _cpuinfo() -> list[str]:
         return Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return []
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")

@@ -20,7 +20,7 @@ class ModelRow:
         dice: region → Dice per study, 0 … 1 (not finite: left out).
         flops: floating point operations per study (say in the table's note how counted), or None.
         seconds: per study, or None.
-        difference: region → paired difference to the undistilled twin, or empty.
+        difference: region → paired difference to the baseline, or empty.
         teacher: the model whose share of parameters the others state.
         note: a few words below the name.
     """
@@ -91,8 +91,7 @@ def score_table(rows: Sequence[ModelRow], *, note: str = "") -> Html:
     notes = ["Mean ± sample standard deviation over studies; the best mean of a column is bold."]
     if any(row.difference for row in rows):
         notes.append(
-            "Δ: paired difference to the same network trained alone, with its 95 % bootstrap"
-            " interval over studies."
+            "Δ: paired difference to the baseline, with its 95 % bootstrap interval over studies."
         )
     return join(table, tag("p", " ".join([*notes, note]).strip(), class_="quiet"))
 
