@@ -317,11 +317,17 @@ def _write_one(
     """Make one study, unless another process has just made it."""
     with lock_name(folder, wait=True):
         if not folder.exists():
-            _make_one(folder, seed, index, spacing, difficulty, shapes)
+            _make_one(folder, seed, index, spacing, difficulty, shapes, labelled)
 
 
 def _make_one(
-    folder: Path, seed: int, index: int, spacing: float, difficulty: float, shapes: Path | None
+    folder: Path,
+    seed: int,
+    index: int,
+    spacing: float,
+    difficulty: float,
+    shapes: Path | None,
+    labelled: bool,
 ) -> None:
     from gliodistill.images import write_nifti
 
