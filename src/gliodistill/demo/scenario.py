@@ -46,14 +46,17 @@ class Scenario:
         }
 
     def fingerprint(self, recipe: Recipe) -> str:
-        """SHA-256 of everything that decides the demo's result but the seed and the machine."""
+        """SHA-256 of what decides the demo's result: scenario, teacher, and what the recipe says.
+
+        Seed, machine and the defaults of keys that the recipe leaves out are not in it.
+        """
         facts = {
             "scenario": asdict(self),
             "teacher": ModelPackage.open(TEACHER).weights_sha256,
-            "data": recipe.data.model_dump(mode="json"),
-            "sampling": recipe.sampling.model_dump(mode="json"),
+            "data": recipe.data.model_dump(mode="json", exclude_unset=True),
+            "sampling": recipe.sampling.model_dump(mode="json", exclude_unset=True),
             "runs": {
-                name: run.model_dump(mode="json", exclude={"seed"})
+                name: run.model_dump(mode="json", exclude_unset=True, exclude={"seed"})
                 for name, run in recipe.runs.items()
             },
         }
