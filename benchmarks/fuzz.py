@@ -116,7 +116,8 @@ def _forget_peak() -> None:
 def work(inputs: Path, seed: int, pipe: Any, current: Any) -> None:
     """Run batches of cases on a copy of the inputs until there are no more."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+    gone = contextlib.suppress(BrokenPipeError, EOFError)  # whoever started it was stopped
+    with gone, tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         root = Path(folder) / "inputs"
         shutil.copytree(inputs, root)
         while (batch := pipe.recv()) is not None:
