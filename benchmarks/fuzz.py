@@ -46,7 +46,7 @@ def run_case(root: Path, seed: int, index: int, raising: bool = False) -> tuple[
         the kind, the outcome, and what to say of a bad one.
     """
     from fuzz_targets import TARGETS, Wrong, sign
-    from gliodistill.errors import GliodistillError
+    from gliodistill.errors import GliodistillError, GliodistillWarning
 
     random = Random(f"{seed}:{index}")
     target = random.choices(TARGETS, [one.weight for one in TARGETS])[0]
@@ -68,8 +68,9 @@ def run_case(root: Path, seed: int, index: int, raising: bool = False) -> tuple[
         ):
             warnings.simplefilter("always")
             outcome = target.use(root, file, before, after, random)
-        if warned:
-            outcome, words = "warned", f"{warned[0].category.__name__}: {warned[0].message}"
+        foreign = [one for one in warned if not issubclass(one.category, GliodistillWarning)]
+        if foreign:  # ours are notes, a line each
+            outcome, words = "warned", f"{foreign[0].category.__name__}: {foreign[0].message}"
     except GliodistillError as error:
         outcome = "refused"
         line = str(error)
@@ -115,7 +116,8 @@ def _forget_peak() -> None:
 def work(inputs: Path, seed: int, pipe: Any, current: Any) -> None:
     """Run batches of cases on a copy of the inputs until there are no more."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+    gone = contextlib.suppress(BrokenPipeError, EOFError)  # whoever started it was stopped
+    with gone, tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         root = Path(folder) / "inputs"
         shutil.copytree(inputs, root)
         while (batch := pipe.recv()) is not None:
