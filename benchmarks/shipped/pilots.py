@@ -47,6 +47,10 @@ ARMS: dict[str, dict[str, Any]] = {
         "studies": ("challenge", "lgg", "masks", "cubes"),
         "groups": {"lgg": 0.25, "masks": 0.1, "cubes": 0.25},
     },
+    "few_cubes": {
+        "studies": ("challenge", "lgg", "cubes"),
+        "groups": {"lgg": 0.48, "cubes": 0.15},
+    },
 }
 """Groups of studies, and the shares of the patches that they have."""
 SUBSETS = {
