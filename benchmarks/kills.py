@@ -321,6 +321,8 @@ def chain(
             found = faults(folder, reference, command.exact)
             count.half_written += bool(found)
             count.problems += found
+            if how == "ended before":  # nothing is left to kill in this folder
+                break
         complete = command.once and not differences(folder, reference, False)
         if not complete and (code := wait(start(command.words, folder))):
             count.problems.append(f"ended with {code}: {(folder / 'said.txt').read_text()[:300]}")
@@ -340,14 +342,48 @@ def add(total: Count, more: Count) -> Count:
     return Count(**sums | {"seconds": round(sums["seconds"], 1), "problems": sums["problems"][:50]})
 
 
+def write_result(file: Path, seed: int, counts: dict[str, Count]) -> None:
+    """The counts as JSON, and as a table beside it."""
+    everything = {
+        "seed": seed,
+        "kills": sum(count.kills for count in counts.values()),
+        "commands": {known: asdict(count) for known, count in counts.items()},
+    }
+    columns = ("kills", "while_writing", "completed", "half_written", "differing")
+    words = ("kills", "amid a write", "run to the end", "half-written", "other result")
+    rows = [(f"`{known}`", *(getattr(c, name) for name in columns)) for known, c in counts.items()]
+    rows.append(("all", *(sum(getattr(c, name) for c in counts.values()) for name in columns)))
+    lines = [f"| command | {' | '.join(words)} |", "|---" + "|---:" * len(words) + "|"]
+    lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    make_folder(file.parent)
+    write_text(file, json.dumps(everything, indent=1) + "\n")
+    write_text(file.with_suffix(".md"), "\n".join(lines) + "\n")
+
+
+def merge(files: list[Path], out: Path) -> None:
+    """One result of several calls with ``--only`` and one seed."""
+    read = [json.loads(file.read_text()) for file in files]
+    counts: dict[str, Count] = {}
+    for result in read:
+        for name, values in result["commands"].items():
+            found = Count(**values)
+            if name not in counts or counts[name].kills < found.kills:
+                counts[name] = found
+    write_result(out, read[0]["seed"], counts)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=1000, help="of all commands together")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*", help="commands")
+    parser.add_argument("--merge", nargs="*", type=Path, help="results of other calls; kill nobody")
     parser.add_argument("--work", type=Path, help="folder to work in, kept (default: temporary)")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
+    if options.merge:
+        merge(options.merge, options.output)
+        return
     import_openvino()
     if options.work is not None:
         measure(options, make_folder(options.work).resolve(), print)
@@ -362,7 +398,6 @@ def measure(options: argparse.Namespace, work: Path, say: Callable[[str], None])
     all_commands = commands(work)
     chosen = {name: all_commands[name] for name in options.only or all_commands}
     shares = sum(command.share for command in chosen.values())
-    make_folder(options.output.parent)
     kept: dict[str, Any] = {}
     if options.output.exists():
         kept = json.loads(options.output.read_text())
@@ -380,12 +415,7 @@ def measure(options: argparse.Namespace, work: Path, say: Callable[[str], None])
             number = 1000 * list(all_commands).index(name) + total.completed
             total = add(total, chain(command, place, reference, usual, number, options.seed, many))
             counts[name] = total
-            everything = {
-                "seed": options.seed,
-                "kills": sum(count.kills for count in counts.values()),
-                "commands": {known: asdict(count) for known, count in counts.items()},
-            }
-            write_text(options.output, json.dumps(everything, indent=1) + "\n")
+            write_result(options.output, options.seed, counts)
         say(f"{name}: {total}")
 
 

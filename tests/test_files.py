@@ -46,6 +46,17 @@ def test_a_folder_of_ours_is_replaced_when_the_new_one_is_complete(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.parametrize("name", [None, "page.html"])
+def test_what_a_process_left_before_it_wrote_goes_too(tmp_path, name):
+    for left in (".0badcafe.partial", ".00000001.partial", ".00000001.partial.page.html"):
+        (tmp_path / left).write_text("")
+    (tmp_path / ".00000002.partial.other").write_text("")
+    (tmp_path / ".note.partial").write_text("the user's")
+    remove_leftovers(tmp_path, name)
+    others = {".00000002.partial.other"} if name else set()
+    assert {path.name for path in tmp_path.iterdir()} == {".note.partial", *others}
+
+
 def _hold(folder, started, stop):
     with lock_folder(folder, shared=True), atomic_file(folder / "file") as path:
         path.write_text("half")

@@ -113,9 +113,8 @@ def check_writable(
     with writing(folder if named is None else named):
         if not nearest.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        probe = nearest / f".{secrets.token_hex(4)}.partial"
-        probe.touch(exist_ok=False)
-        probe.unlink()
+        with lock(nearest / f".{secrets.token_hex(4)}.partial", Path(named or folder)):
+            pass
 
 
 def check_free(path: str | os.PathLike[str]) -> None:
@@ -182,7 +181,7 @@ def remove_leftovers(folder: str | os.PathLike[str], name: str | None = None) ->
     root = Path(folder)
     for mark in root.glob(_MARK):
         left = list(root.glob(f"{mark.name}.*"))
-        if name is None or any(path.name == f"{mark.name}.{name}" for path in left):
+        if name is None or not left or any(p.name == f"{mark.name}.{name}" for p in left):
             with suppress(OutputError), lock(mark, root) as dead:
                 for path in left if dead else ():
                     _clear(path)
