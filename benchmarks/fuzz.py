@@ -236,13 +236,14 @@ def main() -> int:
     parser.add_argument("-n", "--count", type=int, default=100_000, help="mutations")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=int, default=0, help="index of the first")
-    parser.add_argument("--jobs", type=int, default=2, help="processes, at nice 19")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--nice", type=int, default=19)
     parser.add_argument("--inputs", type=Path, help="folder of the good files, to keep")
     parser.add_argument("--replay", type=int, help="run this one case, and raise what it raises")
     parser.add_argument("-o", "--output", type=Path, help="JSON to write, and its table as .md")
     words = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.nice(19)
+    os.nice(words.nice)
     from fuzz_targets import make_inputs
     from gliodistill import __version__
     from gliodistill.files import write_text

@@ -530,11 +530,11 @@ TARGETS = [
     Target("image", 36, {"data/*/*_t1.nii.gz": spoil.image, "data/*/*_flair.nii.gz": spoil.image},
            _image),
     Target("label map", 14, {"data/*/*_seg.nii.gz": spoil.image}, _labels),
-    Target("study, by commands", 1.5, {"data/*/*.nii.gz": spoil.image}, _study),
+    Target("study, by commands", 1, {"data/*/*.nii.gz": spoil.image}, _study),
     Target("package, sealed", 8, {"model/*": spoil.any_bytes}, _sealed),
     Target(
         "package, signed anew",
-        5,
+        4,
         {
             "model/model.json": spoil.json_value,
             "model/model.xml": spoil.graph_text,
@@ -563,7 +563,7 @@ TARGETS = [
         _cache,
     ),
     Target("scores.json", 4, {"evaluation/scores.json": spoil.json_document}, _scores),
-    Target("scores.json, compared", 0.5, {"evaluation/scores.json": spoil.json_value}, _comparison),
+    Target("scores.json, compared", 0.3, {"evaluation/scores.json": spoil.json_value}, _comparison),
     Target("strata", 2, {"strata.csv": spoil.table}, _strata),
     Target(
         "pseudo-labels",
@@ -578,7 +578,7 @@ TARGETS = [
     ),
     Target(
         "training",
-        2,
+        1,
         {"run/data.json": spoil.json_document, "run/*/summary.json": spoil.json_document},
         _run,
     ),
