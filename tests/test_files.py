@@ -50,6 +50,8 @@ def test_a_folder_of_ours_is_replaced_when_the_new_one_is_complete(tmp_path):
 def test_what_a_process_left_before_it_wrote_goes_too(tmp_path, name):
     for left in (".0badcafe.partial", ".00000001.partial", ".00000001.partial.page.html"):
         (tmp_path / left).write_text("")
+    for left in (".gliodistill.lock", ".case_0.gliodistill.lock") if name is None else ():
+        (tmp_path / left).write_text("process 1 on nowhere")
     (tmp_path / ".00000002.partial.other").write_text("")
     (tmp_path / ".note.partial").write_text("the user's")
     remove_leftovers(tmp_path, name)

@@ -189,9 +189,10 @@ def remove_leftovers(folder: str | os.PathLike[str], name: str | None = None) ->
         mark_name, _, target = path.name[1:].partition(".partial.")
         if name in (None, target) and not (root / f".{mark_name}.partial").exists():
             _clear(path)
-    for idle in root.glob(f".*{SUFFIX}") if name is None else ():
-        with suppress(OutputError), lock(idle, root):
-            pass
+    for idle in (root / SUFFIX, *root.glob(f".*{SUFFIX}")) if name is None else ():
+        if idle.exists():
+            with suppress(OutputError), lock(idle, root):
+                pass
 
 
 def contents(folder: str | os.PathLike[str]) -> list[Path]:

@@ -103,6 +103,9 @@ def run_experiment(
     there = claim(root, recipe, resume)
     wanted = _wanted(recipe, only, there)
     check_machine(recipe, wanted)
+    for folder in (root, *(root / name for name in recipe.runs)):
+        if folder.is_dir():
+            remove_leftovers(folder)
     if there is not None and not wanted and there.recipe == recipe:
         return there
     source = _open_data(recipe, Path(data), layout, labels)
@@ -137,7 +140,6 @@ def run_experiment(
         )
     make_folder(root)
     check_writable(root)
-    remove_leftovers(root)
     if begun is None and there != experiment:
         with lock_folder(root):
             experiment.write()
