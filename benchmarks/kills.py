@@ -349,8 +349,15 @@ def write_result(file: Path, seed: int, counts: dict[str, Count]) -> None:
         "kills": sum(count.kills for count in counts.values()),
         "commands": {known: asdict(count) for known, count in counts.items()},
     }
-    columns = ("kills", "while_writing", "completed", "half_written", "differing")
-    words = ("kills", "amid a write", "run to the end", "half-written", "other result")
+    columns = (
+        "kills",
+        "while_writing",
+        "completed",
+        "half_written",
+        "differing",
+        "left_at_the_end",
+    )
+    words = ("kills", "amid a write", "run to the end", "half-written", "other result", "leftovers")
     rows = [(f"`{known}`", *(getattr(c, name) for name in columns)) for known, c in counts.items()]
     rows.append(("all", *(sum(getattr(c, name) for c in counts.values()) for name in columns)))
     lines = [f"| command | {' | '.join(words)} |", "|---" + "|---:" * len(words) + "|"]
