@@ -32,7 +32,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-SLOW_SECONDS, GREEDY_BYTES, HUNG_SECONDS, BATCH = 2.0, 500 << 20, 300.0, 50
+SLOW_SECONDS, GREEDY_BYTES, HUNG_SECONDS, BATCH = 2.0, 500 << 20, 60.0, 50
 OUTCOMES = (
     "refused", "same", "differs", "wrong", "foreign", "warned", "slow", "greedy", "crashed", "hung",
 )  # fmt: skip
@@ -123,9 +123,9 @@ def work(inputs: Path, seed: int, pipe: Any, current: Any) -> None:
         while (batch := pipe.recv()) is not None:
             done = []
             for index in batch:
-                current[0], current[1] = index, time.monotonic()
+                current[0], current[1], current[2] = index, time.process_time(), time.monotonic()
                 done.append((index, *run_case(root, seed, index)))
-            current[1] = 0.0
+            current[2] = 0.0
             pipe.send(done)
 
 
@@ -134,7 +134,7 @@ class Worker:
 
     def __init__(self, inputs: Path, seed: int) -> None:
         context = multiprocessing.get_context("spawn")
-        self.current = context.Array("d", [0.0, 0.0], lock=False)
+        self.current = context.Array("d", [0.0, 0.0, 0.0], lock=False)
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(
             target=work, args=(inputs, seed, theirs, self.current), daemon=True
@@ -151,9 +151,15 @@ class Worker:
 
     @property
     def hung(self) -> bool:
-        """Whether it is at one case for too long."""
-        began = self.current[1]
-        return bool(self.batch) and began > 0 and time.monotonic() - began > HUNG_SECONDS
+        """Whether it is at one case for too long: of the processor's time, or an hour."""
+        _, cpu, began = self.current
+        if not (self.batch and began):
+            return False
+        waited, used = time.monotonic() - began, 0.0
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+            used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") - cpu
+        return used > HUNG_SECONDS or waited > 3600
 
 
 def fuzz(inputs: Path, seed: int, start: int, count: int, jobs: int, said: Any) -> dict[str, Any]:
