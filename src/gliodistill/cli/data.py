@@ -112,7 +112,11 @@ def inspect(
         ),
     ],
     deep: Annotated[
-        bool, typer.Option("--deep", help="Read every voxel, not only the headers.")
+        bool,
+        typer.Option(
+            "--deep",
+            help="Read every voxel, not only the headers: background, size of the brain, codes.",
+        ),
     ] = False,
     layout: Layout = None,
     labels: Labels = None,
