@@ -20,10 +20,10 @@ from gliodistill.phantom.anatomy import rotation
 from gliodistill.phantom.artefacts import degrade
 from gliodistill.phantom.fields import Grid
 from gliodistill.phantom.parameters import ArtefactParameters
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
 
-ALL = tuple(Sequence)
+ALL = tuple(MRSequence)
 NONE = (0.0, 0.0, 0.0)
 UNTOUCHED = ArtefactParameters(
     bias=(0.0,) * 4,
@@ -37,7 +37,7 @@ UNTOUCHED = ArtefactParameters(
     cut_axis=(2,) * 4,
     seed=0,
 )
-SUBSETS = [subset for size in (1, 2, 3) for subset in combinations(Sequence, size)]
+SUBSETS = [subset for size in (1, 2, 3) for subset in combinations(MRSequence, size)]
 """The 14 subsets that lack something."""
 
 Step = Callable[[Study, int], Study]
@@ -58,8 +58,8 @@ class Disturbance:
     group: str
     strength: float | str
     apply: Step
-    needs: tuple[Sequence, ...] = ()
-    leaves: tuple[Sequence, ...] = ALL
+    needs: tuple[MRSequence, ...] = ()
+    leaves: tuple[MRSequence, ...] = ALL
 
     @property
     def name(self) -> str:
@@ -105,7 +105,7 @@ def disturbances() -> Iterator[Disturbance]:
     """Every disturbance at every strength, weakest first."""
 
     def by_scanner(
-        group: str, field: str, strengths: Iterable[float], which: tuple[Sequence, ...] = ALL
+        group: str, field: str, strengths: Iterable[float], which: tuple[MRSequence, ...] = ALL
     ) -> Iterator[Disturbance]:
         for strength in strengths:
             yield Disturbance(
@@ -116,12 +116,15 @@ def disturbances() -> Iterator[Disturbance]:
     yield from by_scanner("bias field, SD of its logarithm", "bias", (0.1, 0.2, 0.4, 0.6))
     yield from by_scanner("slice thickness of all, mm", "slice_mm", (2, 3, 4, 5, 6))
     yield from by_scanner(
-        "slice thickness of T1 and T2, mm", "slice_mm", (2, 3, 4, 5, 6), (Sequence.T1, Sequence.T2)
+        "slice thickness of T1 and T2, mm",
+        "slice_mm",
+        (2, 3, 4, 5, 6),
+        (MRSequence.T1, MRSequence.T2),
     )
     for axis, name in enumerate("XYZ"):
         for degrees in (5, 10, 20, 30):
             yield Disturbance(f"head turned about {name}, degrees", degrees, _turned(axis, degrees))
-    for sequence in Sequence:
+    for sequence in MRSequence:
         for mm in (1, 2, 4):
             yield Disturbance(f"{sequence} shifted, mm", mm, _shifted(sequence, mm), (sequence,))
     yield Disturbance("left and right exchanged", "", _mirrored)
@@ -132,13 +135,13 @@ def disturbances() -> Iterator[Disturbance]:
         "top of the brain cut off in FLAIR, share of its height",
         "cut",
         (0.1, 0.2, 0.3),
-        (Sequence.FLAIR,),
+        (MRSequence.FLAIR,),
     )
     for subset in SUBSETS:
         yield Disturbance("sequences left", "+".join(subset), _only(subset), subset, subset)
 
 
-def _scanner(field: str, strength: float, which: tuple[Sequence, ...]) -> Step:
+def _scanner(field: str, strength: float, which: tuple[MRSequence, ...]) -> Step:
     value = -strength if field == "cut" else strength  # the high end of Z is the top of the head
 
     def apply(study: Study, seed: int) -> Study:
@@ -147,7 +150,7 @@ def _scanner(field: str, strength: float, which: tuple[Sequence, ...]) -> Step:
     return apply
 
 
-def _shifted(sequence: Sequence, mm: float) -> Step:
+def _shifted(sequence: MRSequence, mm: float) -> Step:
     """In a direction of the seed's; under the brain's mask, as sequences are stripped together."""
 
     def apply(study: Study, seed: int) -> Study:
@@ -160,12 +163,12 @@ def _shifted(sequence: Sequence, mm: float) -> Step:
     return apply
 
 
-def _degraded(study: Study, which: tuple[Sequence, ...], parameters: ArtefactParameters) -> Study:
+def _degraded(study: Study, which: tuple[MRSequence, ...], parameters: ArtefactParameters) -> Study:
     """Artefacts in units of each sequence's standard deviation in the brain."""
     spacing = study.grid.spacing[0]
     x, y, z = (np.arange(length) * spacing for length in study.grid.shape)
     grid, images = Grid((x, y, z), spacing), dict(study.images)
-    for channel, sequence in enumerate(Sequence):
+    for channel, sequence in enumerate(MRSequence):
         if sequence in which and sequence in images:
             image, brain = images[sequence].data, images[sequence].data != 0
             unit = image[brain].std() or np.float32(1)
@@ -175,7 +178,7 @@ def _degraded(study: Study, which: tuple[Sequence, ...], parameters: ArtefactPar
     return replace(study, images=images, truth=_seen(study.truth, images))
 
 
-def _seen(truth: Volume | None, images: Mapping[Sequence, Volume]) -> Volume | None:
+def _seen(truth: Volume | None, images: Mapping[MRSequence, Volume]) -> Volume | None:
     """Nothing can be drawn in planes of Z where no sequence has a voxel any more: the truth there
     does not count.
     """
@@ -215,7 +218,7 @@ def _mirrored(study: Study, seed: int) -> Study:
     )
 
 
-def _only(subset: tuple[Sequence, ...]) -> Step:
+def _only(subset: tuple[MRSequence, ...]) -> Step:
     return lambda study, _: replace(
         study, images={sequence: study.images[sequence] for sequence in subset}
     )

@@ -3,6 +3,7 @@
 Every mutation is drawn from one ``random.Random``, so that a seed and an index give it again.
 """
 
+import copy
 import gzip
 import json
 import struct
@@ -204,11 +205,20 @@ def image(packed: bytes, random: Random) -> bytes:
     return again
 
 
+def _tree(changed: Any, before: Any) -> Any:
+    """``changed``, unless parts that changed places hold themselves: that is no document."""
+    try:
+        json.dumps(changed)
+    except ValueError:
+        return before
+    return changed
+
+
 def json_value(content: bytes, random: Random) -> bytes:
     """Values of a JSON document become hostile, go, come twice, change places."""
     document = json.loads(content)
     for _ in range(random.choice((1, 1, 1, 2, 3))):
-        document = _change(document, random)
+        document = _tree(_change(copy.deepcopy(document), random), document)
     text = json.dumps(document, indent=random.choice((None, 1)))
     if random.random() < 0.08:
         text = _double_key(text, random)
@@ -253,8 +263,10 @@ def yaml_value(content: bytes, random: Random) -> bytes:
     import yaml
 
     document = yaml.safe_load(content)
+    values = [*HOSTILE, *(f"@@{i}@@" for i in range(len(ALIASES)))]
     for _ in range(random.choice((1, 1, 1, 2, 3))):
-        document = _change(document, random, [*HOSTILE, *(f"@@{i}@@" for i in range(len(ALIASES)))])
+        changed = _change(copy.deepcopy(document), random, values)
+        document = _tree(changed, document)
     text = json.dumps(document, indent=1, ensure_ascii=True)
     if random.random() < 0.08:
         text = _double_key(text, random)

@@ -44,14 +44,14 @@ from gliodistill.images.nifti import read_labels, read_nifti
 from gliodistill.inference import Predictor
 from gliodistill.inference.pseudo_labels import PseudoLabels
 from gliodistill.models.package import ModelPackage
-from gliodistill.models.quality import QualityModel
 from gliodistill.phantom.cohort import write_cohort
 from gliodistill.preparation.cache import Cache
+from gliodistill.recipes.reading import load_recipe
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.study import ImageFile
 from gliodistill.training.checkpoint import read_tensors
 from gliodistill.training.experiment import find_run
-from gliodistill.training.recipe_file import load_recipe
+from gliodistill.trust.expected_quality import QualityModel
 
 RECIPE = {
     "name": "fuzz",

@@ -36,11 +36,11 @@ import yaml
 
 import gliodistill.demo.run
 import gliodistill.planner.output
-import gliodistill.reports.comparison  # noqa: F401 (what commands import, imported once)
+import gliodistill.reports.pages.comparison  # noqa: F401 (what commands import, imported once)
 from gliodistill.cli.main import run
 from gliodistill.errors import GliodistillError
 from gliodistill.files import make_folder, write_text
-from gliodistill.models.quiet import import_openvino
+from gliodistill.models.telemetry import import_openvino
 from gliodistill.training.checkpoint import read_tensors, weights_hash
 
 IN_A_ROW = 5

@@ -26,13 +26,13 @@ from gliodistill.errors import PackageError
 from gliodistill.inference import tiling
 from gliodistill.inference.runtimes import Runtime, open_runtime
 from gliodistill.models import ModelPackage
-from gliodistill.models.quiet import import_openvino
+from gliodistill.models.telemetry import import_openvino
 from gliodistill.preparation.cache import Cache, CachedStudy
 from gliodistill.preparation.prepared import regions_of
 from gliodistill.studies.labels import REGIONS
 from gliodistill.training.experiment import find_run
-from gliodistill.training.methods import channels_of
-from gliodistill.training.packaging import package_run
+from gliodistill.training.packaging import export as export_run
+from gliodistill.training.resolve import resolve_run
 
 PRECISION = {"float16": "f32", "shared-float16": "f32", "int8": "int8", "float32": "f32"}
 
@@ -43,12 +43,12 @@ def export(run: Path, folder: Path) -> tuple[ModelPackage, str]:
     if folder.is_dir():
         return ModelPackage.open(folder), reason.read_text() if reason.exists() else ""
     try:
-        return package_run(run, folder, formats=("openvino", "onnx", "torch"), int8=True), ""
+        return export_run(run, folder, formats=("openvino", "onnx", "torch"), int8=True), ""
     except PackageError as error:
         if error.field != "--int8":
             raise
         reason.write_text(str(error))
-        return package_run(run, folder, formats=("openvino", "onnx", "torch")), str(error)
+        return export_run(run, folder, formats=("openvino", "onnx", "torch")), str(error)
 
 
 def dice_with_truth(
@@ -83,7 +83,7 @@ def measure(run: Path, folder: Path, threads: int, passes: int) -> dict[str, Any
     package, refused = export(run, folder)
     cache = Cache.open(experiment.cache)
     studies = list(cache.select(set(experiment.split["validation"])))
-    channels = channels_of(experiment.recipe, name)
+    channels = resolve_run(experiment.recipe, name).channels
     image = np.asarray(studies[0].image()[channels])
     image = np.pad(
         image, [(0, 0), *((0, -side % package.runtime.divisor) for side in image.shape[1:])]

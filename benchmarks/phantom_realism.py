@@ -20,7 +20,7 @@ from gliodistill.phantom import make_phantom
 from gliodistill.phantom.atlas import load_atlas
 from gliodistill.progress import track
 from gliodistill.studies.labels import BRATS2021
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
 
 RESULTS = Path(__file__).parent / "results" / "phantom_realism"
@@ -158,12 +158,12 @@ def measure_look(study: dict[str, NDArray[np.float32]]) -> Measures:
     spreads and fine noise.
     """
     labels = study["truth"]
-    images = {sequence: study[sequence] for sequence in Sequence}
+    images = {sequence: study[sequence] for sequence in MRSequence}
     tissue = segment_tissue(images, labels)
     masks = {name: tissue == number for number, name in enumerate(("GM", "WM", "CSF"), start=1)}
     masks |= {"NCR": labels == 1, "ED": labels == 2, "ET": labels == 4}
     total = max(1, int((tissue > 0).sum()))
-    brain = images[Sequence.T1CE] > 0
+    brain = images[MRSequence.T1CE] > 0
     result = {"brain_ml": float(brain.sum()) * 8 / 1000} | {
         f"share {name}": float(masks[name].sum()) / total for name in ("GM", "WM", "CSF")
     }
@@ -189,7 +189,7 @@ def measure_look(study: dict[str, NDArray[np.float32]]) -> Measures:
 
 
 def segment_tissue(
-    images: dict[Sequence, NDArray[np.float32]], labels: NDArray[np.float32]
+    images: dict[MRSequence, NDArray[np.float32]], labels: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
     """Grey 1, white 2, fluid 3 (0: unsure or near the tumour): a Gaussian mixture on four sequences
     with the atlas as prior.
@@ -266,7 +266,7 @@ def draw(
             tick_labels=("real", "phantom"),
         )
         axis.set_title(name, fontsize=9)
-    for place, sequence in enumerate(Sequence):
+    for place, sequence in enumerate(MRSequence):
         axis = plt.subplot2grid((6, 6), (1 + place // 2, 3 * (place % 2)), colspan=3, fig=figure)
         for side, (rows, colour) in enumerate(zip(looks, ("tab:blue", "tab:orange"), strict=True)):
             values = [
@@ -297,7 +297,7 @@ def draw(
         z = int(np.argmax((labels > 0).sum(axis=(0, 1)) + 3 * (labels == 4).sum(axis=(0, 1))))
         panels = [
             (study.images[s].data, "gray", None)
-            for s in (Sequence.T1CE, Sequence.T2, Sequence.FLAIR)
+            for s in (MRSequence.T1CE, MRSequence.T2, MRSequence.FLAIR)
         ]
         for row, (data, colours, top) in enumerate(panels):
             axis = axes[3 + row, column]

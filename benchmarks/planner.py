@@ -23,7 +23,7 @@ from gliodistill.planner.alignment import alignment
 from gliodistill.planner.counting import Setting, count
 from gliodistill.planner.measuring import Bench, precisions
 from gliodistill.planner.shapes import STRIDES, Shape, enumerate_shapes
-from gliodistill.reports.svg import Series, line_chart
+from gliodistill.reports.charts.svg import Series, line_chart
 
 TRUNKS = (8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64)
 SHAPE = (96, 112, 96)

@@ -33,16 +33,22 @@ from gliodistill.evaluation.statistics import mean_interval
 from gliodistill.files import write_text
 from gliodistill.images.volume import Volume
 from gliodistill.inference import Predictor
-from gliodistill.inference.flags import study_flags
 from gliodistill.models import ModelSpec
-from gliodistill.models.quality import LOW, QualityModel, QualityRow, fit_quality, rank_correlation
-from gliodistill.models.reference import fit_reference
-from gliodistill.preparation.look import thinned
 from gliodistill.preparation.prepared import Prepared
 from gliodistill.progress import track
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.study import Study, StudyRecord
+from gliodistill.trust.appearance import thinned
+from gliodistill.trust.expected_quality import (
+    LOW,
+    QualityModel,
+    QualityRow,
+    fit_quality,
+    rank_correlation,
+)
+from gliodistill.trust.flags import study_flags
+from gliodistill.trust.reference import fit_reference
 
 NAMES = ("sequences_exchanged", "same_image", "unusual_image")
 """Flags that say that a sequence is not what its name says."""

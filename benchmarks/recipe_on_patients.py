@@ -29,7 +29,7 @@ from gliodistill.inference.predictor import Predictor
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.labels import REGIONS
 from gliodistill.training.experiment import Experiment
-from gliodistill.training.packaging import package_run
+from gliodistill.training.packaging import export
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
         for run in experiment.recipe.runs:
             if not experiment.is_finished(run):
                 continue
-            package = package_run(experiment.folder / run, Path(scratch) / "models" / run)
+            package = export(experiment.folder / run, Path(scratch) / "models" / run)
             out = Path(scratch) / "segmentations" / run
             report = segment_studies(cohort.studies, Predictor(package), out)
             scores = evaluate(out, arguments.patients, subset=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gliodistill.images.bounds import Box, filled_box, union
 from gliodistill.images.volume import Volume
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import ImageFile, Study, StudyRecord
 
 LEVELS = 8191
@@ -32,7 +32,7 @@ ABSENT = np.uint8(255)
 TURN_DEG, SHIFT_VOXELS = 4.0, (0.5, 0.3, -0.4)
 """How the resampled study lies on its grid: turned about Z and between voxels."""
 
-Images = Mapping[Sequence, NDArray[Any]]
+Images = Mapping[MRSequence, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _uncompressed(study: Study, folder: Path) -> Saved:
     return _save(study, _images(study), study.grid.affine, folder, ending=".nii")
 
 
-def _times(name: str, factors: Mapping[Sequence, float], exact: bool) -> Resaving:
+def _times(name: str, factors: Mapping[MRSequence, float], exact: bool) -> Resaving:
     def save(study: Study, folder: Path) -> Saved:
         images = {
             s: data.astype(np.float32) * np.float32(factors[s])
@@ -173,8 +173,8 @@ def _times(name: str, factors: Mapping[Sequence, float], exact: bool) -> Resavin
     return Resaving(name, exact, save)
 
 
-def _all(factor: float) -> dict[Sequence, float]:
-    return dict.fromkeys(Sequence, factor)
+def _all(factor: float) -> dict[MRSequence, float]:
+    return dict.fromkeys(MRSequence, factor)
 
 
 def _cropped(study: Study, folder: Path) -> Saved:
@@ -278,7 +278,7 @@ def _mni(study: Study) -> tuple[list[int], NDArray[np.float64]]:
     return [round(mm / step) for mm, step in zip(MNI_MM, spacing, strict=True)], affine
 
 
-OWN_UNITS = dict(zip(Sequence, (0.01, 1000.0, 0.3, 7.0), strict=True))
+OWN_UNITS = dict(zip(MRSequence, (0.01, 1000.0, 0.3, 7.0), strict=True))
 
 RESAVINGS = (
     *(_axes(codes) for codes in ("LPS", "LAS", "PIR", "SLA", "ASR")),

@@ -37,7 +37,7 @@ from gliodistill.inference import Predictor, Segmentation
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort, find_cohort, open_cohort
 from gliodistill.studies.labels import REGIONS
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import ImageFile, Study, StudyRecord
 from resaving import RESAVINGS, Resaving, compared, save_plainly, whole_numbers
 from robustness_pages import markdown, picture
@@ -109,7 +109,7 @@ class Bench:
         """
         return int.from_bytes(hashlib.sha256(f"{self.seed}:{id}:{group}".encode()).digest()[:4])
 
-    def takes(self, left: Iterable[Sequence]) -> bool:
+    def takes(self, left: Iterable[MRSequence]) -> bool:
         """Whether the model can do with these sequences alone."""
         spec = self.predictor.package.spec
         return not set(spec.sequences) - set(spec.may_lack) - set(left) and not set(

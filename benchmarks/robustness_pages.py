@@ -4,9 +4,9 @@ import re
 from itertools import groupby
 from typing import Any
 
-from gliodistill.reports.axes import HEIGHT, WIDTH, minus
-from gliodistill.reports.markup import Html, join, tag
-from gliodistill.reports.svg import Series, line_chart
+from gliodistill.reports.charts.axes import HEIGHT, WIDTH, minus
+from gliodistill.reports.charts.svg import Series, line_chart
+from gliodistill.reports.page.markup import Html, join, tag
 from gliodistill.studies.labels import REGIONS
 
 COLUMNS = 3

@@ -6,10 +6,15 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-pytest_plugins = ["command_line"]
+pytest_plugins = ["command_line", "prepared_cohort"]
 
 _hook = install_import_hook(
-    ["gliodistill.networks", "gliodistill.distillation", "gliodistill.training"],
+    [
+        "gliodistill.networks",
+        "gliodistill.distillation",
+        "gliodistill.methods",
+        "gliodistill.training",
+    ],
     "beartype.beartype",
 )
 

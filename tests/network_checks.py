@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from gliodistill.models.quiet import import_openvino
+from gliodistill.models.telemetry import import_openvino
 from gliodistill.networks import build
 
 

@@ -12,22 +12,22 @@ import torch
 import yaml
 from pydantic import BaseModel
 
-from gliodistill.distillation.distiller import FEATURE_LOSSES, GIVEN, LOGIT_LOSSES
+from gliodistill.distillation.registry import GIVEN, LOSSES
 from gliodistill.errors import RecipeError
+from gliodistill.methods import METHODS, Batch
 from gliodistill.networks import describe
+from gliodistill.recipes.reading import validate_recipe
+from gliodistill.recipes.schema import AugmentationPart, Recipe, RunPart, TrainingPart
+from gliodistill.recipes.shipped import FOLDER, glance, shipped_recipes
 from gliodistill.studies.labels import CONVENTIONS, REGION_TISSUES
 from gliodistill.studies.layouts import LAYOUTS
 from gliodistill.studies.layouts.found import TRUTH_SPELLINGS
 from gliodistill.studies.naming import read_name
 from gliodistill.studies.sequence import SPELLINGS
 from gliodistill.studies.words import WORDS
-from gliodistill.training.augmentation import draw_kept
+from gliodistill.training.data.augmentation import draw_kept
 from gliodistill.training.loop import learning_rate
-from gliodistill.training.methods import METHODS, build_method, build_network
-from gliodistill.training.recipe import AugmentationPart, Recipe, RunPart, TrainingPart
-from gliodistill.training.recipe_file import validate_recipe
-from gliodistill.training.sampling import Batch
-from gliodistill.training.shipped import glance, recipes_folder, shipped_recipes
+from gliodistill.training.resolve import resolve, resolve_run
 from gliodistill.training.starting import FREE
 
 ROOT = Path(__file__).parents[1]
@@ -107,11 +107,11 @@ def test_the_options_of_the_plain_network(recipes):
 def test_every_method_with_its_options(recipes, methods):
     section = recipes.split("### Methods")[1].split("### Losses")[0]
     _, *parts = re.split(r"^`(\w+)`", section, flags=re.MULTILINE)
-    assert parts[::2] == list(METHODS)
+    assert sorted(parts[::2]) == list(METHODS)
     for name, part in zip(parts[::2], parts[1::2], strict=True):
         options = [
             option
-            for option in inspect.signature(METHODS[name]).parameters.values()
+            for option in inspect.signature(METHODS.find(name)).parameters.values()
             if option.name not in SET_BY_THE_RECIPE
         ]
         assert documented(part) == {
@@ -121,27 +121,27 @@ def test_every_method_with_its_options(recipes, methods):
 
 def test_every_loss_with_its_options(recipes):
     table = {cells[0].strip("`"): cells[1:3] for cells in rows(recipes.split("### Losses")[1])}
-    losses = {**LOGIT_LOSSES, **FEATURE_LOSSES}
-    assert list(table) == list(losses)
+    losses = {name: LOSSES.find(name) for name in LOSSES}
+    assert sorted(table) == sorted(losses)
     for name, (on, options) in table.items():
         keywords = [
             p
-            for p in inspect.signature(losses[name]).parameters.values()
+            for p in inspect.signature(losses[name].function).parameters.values()
             if p.kind is p.KEYWORD_ONLY and p.name not in GIVEN
         ]
         assert options == (
             ", ".join(f"`{p.name}: {as_written(p.default)}`" for p in keywords) or "–"
         ), name
-        assert on.startswith("logits" if name in LOGIT_LOSSES else "features")
+        assert on.startswith(losses[name].compares)
 
 
 def test_the_table_of_methods(methods):
     """Each file defines its method, and the recipes named are those with a run of it."""
-    assert [cells[0].strip("`") for cells in rows(methods)] == list(METHODS)
+    assert sorted(cells[0].strip("`") for cells in rows(methods)) == list(METHODS)
     recipes = {name: glance(file) for name, file in shipped_recipes().items()}
     for method, _, file, named, *_ in rows(methods):
         name = method.strip("`")
-        assert inspect.getsourcefile(METHODS[name]) == str(
+        assert inspect.getsourcefile(METHODS.find(name)) == str(
             ROOT / "src" / "gliodistill" / file.strip("`")
         )
         using = {
@@ -156,7 +156,7 @@ def test_the_table_of_methods(methods):
 def test_a_papers_page_names_what_exists(page):
     """Files, runs of its recipe, and blocks for the study's tables that a script can find."""
     text = (ROOT / "docs" / f"{page}.md").read_text()
-    for file in re.findall(r"`((?:networks|training|distillation)/[\w/]+\.py)`", text):
+    for file in re.findall(r"`((?:networks|training|methods|distillation)/[\w/]+\.py)`", text):
         assert (ROOT / "src" / "gliodistill" / file).is_file(), file
     assert [run for run in glance(shipped_recipes()[page]).runs if f"`{run}`" not in text] == []
     blocks = re.findall(
@@ -175,7 +175,7 @@ def test_a_method_without_losses_learns_by_the_documented_ones(recipes, name):
     network = {"name": "unet", "options": {"widths": [4, 8, 16]}}
     teacher = network if name == "single_stage" else "teacher"
     options = {"teachers": ["teacher"]} if name == "assistant_chain" else {"teacher": teacher}
-    run = {"network": network, "augmentation": {"drop_sequence": 0.5}}
+    run = {"network": network, "augmentation": {"modality_dropout": {"p": 0.5}}}
     made = validate_recipe(
         {
             "name": "documented",
@@ -192,7 +192,9 @@ def test_a_method_without_losses_learns_by_the_documented_ones(recipes, name):
     batch, terms = tiny_batch(16), []
     for learner in ("default", "documented"):
         torch.manual_seed(0)
-        method = build_method(made, learner, lambda run: build_network(made, run))
+        method = resolve_run(made, learner).build_method(
+            lambda run: resolve_run(made, run).build_network()
+        )
         terms.append({key: float(term.detach()) for key, term in method.losses(batch).items()})
     assert terms[0] == terms[1] and set(losses) < set(terms[0])
 
@@ -210,7 +212,7 @@ def test_how_often_a_patch_has_all_sequences():
     random, n = np.random.default_rng(0), 60_000
     rates = {}
     for keep_all in (0.0, 0.5):
-        part = AugmentationPart(drop_sequence=0.5, keep_all=keep_all)
+        part = AugmentationPart(modality_dropout={"p": 0.5, "keep_all": keep_all})
         drawn = Counter(draw_kept(part, (True,) * 4, random) for _ in range(n))
         rates[keep_all] = {kept: count / n for kept, count in drawn.items()}
     assert len(rates[0.0]) == int(subsets[1])
@@ -247,9 +249,9 @@ def test_what_cannot_be_compiled_is_what_reads_features(recipes):
         }
         if on.startswith("features"):
             with pytest.raises(RecipeError, match=r"student\.training\.compile"):
-                validate_recipe(values, ROOT / "docs" / "recipes.md")
+                resolve(validate_recipe(values, ROOT / "docs" / "recipes.md"))
         else:
-            validate_recipe(values, ROOT / "docs" / "recipes.md")
+            resolve(validate_recipe(values, ROOT / "docs" / "recipes.md"))
 
 
 def test_every_distilling_recipe_trains_the_baseline_too():
@@ -257,7 +259,8 @@ def test_every_distilling_recipe_trains_the_baseline_too():
     for name, content in {n: glance(file) for n, file in shipped_recipes().items()}.items():
         taught = [run for run in content.runs.values() if run.method.name != "supervised"]
         if taught:
-            alone, last = content.runs["alone"], list(content.runs.values())[-1]
+            names = [run for run in ("baseline", "alone") if run in content.runs]
+            alone, last = content.runs[names[0]], list(content.runs.values())[-1]
             assert alone.method.name == "supervised", name
             assert (alone.network, alone.seed, alone.training, alone.sequences) == (
                 last.network, last.seed, last.training, last.sequences,
@@ -364,21 +367,21 @@ def test_links_and_commands(file):
 
 
 def test_every_shipped_recipe_is_valid():
-    from gliodistill.training.recipe_file import load_recipe
+    from gliodistill.recipes.reading import load_recipe
 
-    for file in recipes_folder().glob("*.yaml"):
+    for file in FOLDER.glob("*.yaml"):
         assert load_recipe(file).name == file.stem
 
 
-def test_room_table_names_every_room():
-    text = (ROOT / "docs" / "design.md").read_text().split("## Rooms")[1].split("##")[0]
+def test_the_table_of_packages_names_every_package():
+    text = (ROOT / "docs" / "design.md").read_text().split("## Packages")[1].split("##")[0]
     package = ROOT / "src" / "gliodistill"
-    rooms = {
+    packages = {
         path.stem
         for path in package.iterdir()
         if path.name[0] not in "_." and (path.suffix == ".py" or (path / "__init__.py").exists())
     }
-    assert {name for cells in rows(text) for name in re.findall(r"`(\w+)`", cells[0])} == rooms
+    assert {name for cells in rows(text) for name in re.findall(r"`(\w+)`", cells[0])} == packages
 
 
 def test_figures_in_the_readme_are_the_committed_ones():

@@ -9,16 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.images import Volume, write_nifti
+from gliodistill.recipes.reading import validate_recipe
+from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.labels import CONVENTIONS
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
-from gliodistill.training.recipe import Recipe
-from gliodistill.training.recipe_file import validate_recipe
+from gliodistill.training.resolve import resolve
 
 SHAPE = (26, 24, 22)
 AFFINE = np.array([[-1.0, 0, 0, 40], [0, -1.0, 0, 30], [0, 0, 1.0, -20], [0, 0, 0, 1]])
-NAMES = {Sequence.T1: "t1", Sequence.T1CE: "t1ce", Sequence.T2: "t2", Sequence.FLAIR: "flair"}
-BRIGHT = {Sequence.T1: (), Sequence.T1CE: (4,), Sequence.T2: (1, 4), Sequence.FLAIR: (1, 2, 4)}
+NAMES = {
+    MRSequence.T1: "t1",
+    MRSequence.T1CE: "t1ce",
+    MRSequence.T2: "t2",
+    MRSequence.FLAIR: "flair",
+}
+BRIGHT = {
+    MRSequence.T1: (),
+    MRSequence.T1CE: (4,),
+    MRSequence.T2: (1, 4),
+    MRSequence.FLAIR: (1, 2, 4),
+}
 
 
 def ball(
@@ -31,7 +42,7 @@ def ball(
 
 def arrays(
     seed: int = 0, shape: tuple[int, int, int] = SHAPE
-) -> tuple[dict[Sequence, NDArray[np.float32]], NDArray[np.uint8]]:
+) -> tuple[dict[MRSequence, NDArray[np.float32]], NDArray[np.uint8]]:
     """Four images (0 outside an ellipsoid of brain) and BraTS-2021 codes of nested balls in it."""
     random = np.random.default_rng(seed)
     size = np.array(shape)
@@ -41,7 +52,7 @@ def arrays(
     for code, radius in ((2, 0.27), (4, 0.19), (1, 0.1)):
         codes[ball(shape, centre, radius * size.min()) & brain] = code
     images = {}
-    for sequence in Sequence:
+    for sequence in MRSequence:
         image = random.normal(400, 12, shape)
         image[np.isin(codes, BRIGHT[sequence])] += 250
         images[sequence] = (np.round(image) * brain).astype(np.float32)
@@ -52,7 +63,7 @@ def study(
     seed: int = 0,
     shape: tuple[int, int, int] = SHAPE,
     affine: NDArray[Any] = AFFINE,
-    lacking: tuple[Sequence, ...] = (),
+    lacking: tuple[MRSequence, ...] = (),
 ) -> Study:
     """A labelled study in memory."""
     images, codes = arrays(seed, shape)
@@ -127,7 +138,9 @@ def values(runs: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]
 
 def recipe(runs: dict[str, Any] | None = None, **changes: Any) -> Recipe:
     """The recipe of :func:`values`."""
-    return validate_recipe(values(runs, **changes), Path("tiny.yaml"))
+    made = validate_recipe(values(runs, **changes), Path("tiny.yaml"))
+    resolve(made, "tiny.yaml")
+    return made
 
 
 def distilled(**losses: Any) -> dict[str, Any]:

@@ -24,11 +24,11 @@ from gliodistill.models.export import DEFAULT_FORMATS, export_package
 from gliodistill.networks import Network, build, register
 from gliodistill.preparation import Preparation
 from gliodistill.studies.labels import CONVENTIONS
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
 
 SHAPE = (50, 53, 46)
-RADII = {Sequence.FLAIR: 8.0, Sequence.T2: 6.5, Sequence.T1CE: 5.0}
+RADII = {MRSequence.FLAIR: 8.0, MRSequence.T2: 6.5, MRSequence.T1CE: 5.0}
 
 
 @register("test_voxelwise")
@@ -54,7 +54,7 @@ class Voxelwise(Network):
         return (self.conv(x),)
 
 
-def blob(sequence: Sequence) -> NDArray[np.bool_]:
+def blob(sequence: MRSequence) -> NDArray[np.bool_]:
     """Where the tumour is bright on a sequence: a ball off the middle of SHAPE, in voxels."""
     away = sum(
         (axis - centre) ** 2 for axis, centre in zip(np.indices(SHAPE), (28, 21, 19), strict=True)
@@ -64,14 +64,14 @@ def blob(sequence: Sequence) -> NDArray[np.bool_]:
 
 def regions() -> NDArray[np.bool_]:
     """WT, TC, ET that the voxelwise model should draw on :func:`study`."""
-    return np.stack([blob(s) for s in (Sequence.FLAIR, Sequence.T2, Sequence.T1CE)])
+    return np.stack([blob(s) for s in (MRSequence.FLAIR, MRSequence.T2, MRSequence.T1CE)])
 
 
 def study(
     id: str = "case",
     *,
     affine: NDArray[np.float64] | None = None,
-    lacking: tuple[Sequence, ...] = (),
+    lacking: tuple[MRSequence, ...] = (),
 ) -> Study:
     """A ball of brain with balls of tumour in it, 1 mm, RAS+ unless told."""
     rng = np.random.default_rng(3)
@@ -83,7 +83,7 @@ def study(
         <= 1
     )
     images = {}
-    for sequence in Sequence:
+    for sequence in MRSequence:
         image = rng.normal(100, 1.5, SHAPE)
         if sequence in RADII:
             image[blob(sequence)] += 80

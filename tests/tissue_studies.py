@@ -7,16 +7,16 @@ from numpy.typing import NDArray
 
 from gliodistill.images.volume import Volume
 from gliodistill.preparation import Preparation
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
 
 SHAPE = (42, 50, 38)
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
 GREYS = {  # fluid, grey, white, vessels, tumour
-    Sequence.T1: (30, 70, 100, 65, 60),
-    Sequence.T1CE: (30, 70, 95, 200, 190),
-    Sequence.T2: (200, 110, 80, 60, 150),
-    Sequence.FLAIR: (20, 100, 80, 70, 170),
+    MRSequence.T1: (30, 70, 100, 65, 60),
+    MRSequence.T1CE: (30, 70, 95, 200, 190),
+    MRSequence.T2: (200, 110, 80, 60, 150),
+    MRSequence.FLAIR: (20, 100, 80, 70, 170),
 }
 
 

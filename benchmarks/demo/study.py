@@ -28,8 +28,8 @@ from gliodistill.evaluation.statistics import Interval
 from gliodistill.files import write_text
 from gliodistill.models.package import versions_in_use
 from gliodistill.networks import default_precision
-from gliodistill.training.recipe_file import load_recipe
-from gliodistill.training.shipped import find_recipe
+from gliodistill.recipes.reading import load_recipe
+from gliodistill.recipes.shipped import find_recipe
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from gliodistill.demo.scenario import TEACHER, Scenario
 from gliodistill.phantom.cohort import write_cohort
-from gliodistill.training.packaging import package_run
-from gliodistill.training.recipe_file import load_recipe
-from gliodistill.training.running import run_experiment
+from gliodistill.recipes.reading import load_recipe
+from gliodistill.training.packaging import export
+from gliodistill.training.run import train
 
 RECIPE = Path(__file__).with_suffix(".yaml")
 STUDIES, COHORT_SEED = 200, 9001
@@ -38,10 +38,10 @@ def main() -> None:
         difficulty=Scenario().difficulty,
     )
     run = out / "run"
-    run_experiment(recipe, out / "studies", run, resume=run.exists())
+    train(recipe, out / "studies", run, resume=run.exists())
     if TEACHER.exists():
         shutil.rmtree(TEACHER)
-    package_run(run, TEACHER, name="demo-teacher", formats=("openvino",), card=CARD)
+    export(run, TEACHER, name="demo-teacher", formats=("openvino",), card=CARD)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from gliodistill.files import make_folder, write_text
 from gliodistill.preparation.cache import Cache
+from gliodistill.training.data.sampler import PatchSampler
 from gliodistill.training.experiment import Experiment
-from gliodistill.training.methods import build_method, channels_of, learners_of
-from gliodistill.training.sampling import PatchSampler
+from gliodistill.training.resolve import resolve_run
 
 OWN = "segmentation"
 
@@ -74,19 +74,19 @@ def measure(
     """``fresh`` and ``trained`` → term → norm and cosine."""
     recipe, run = experiment.recipe, experiment.recipe.runs[name]
     torch.manual_seed(run.seed)
-    method = build_method(recipe, name, experiment.load_network)
+    method = resolve_run(recipe, name).build_method(experiment.load_network)
     studies = Cache.open(experiment.cache).select(set(experiment.split["training"]))
     sampler = PatchSampler(
-        studies, recipe.sampling, run.augmentation, run.seed, channels_of(recipe, name)
+        studies, recipe.sampling, run.augmentation, run.seed, resolve_run(recipe, name).channels
     )
     result = {"fresh": _pull(method, sampler, batches)}
-    for role, network in learners_of(method).items():
+    for role, network in method.learners.items():
         network.load_state_dict(experiment.load_network(name, role).state_dict())
     return {**result, "trained": _pull(method, sampler, batches)}
 
 
 def _pull(method: Any, sampler: PatchSampler, batches: int) -> dict[str, dict[str, float]]:
-    for network in learners_of(method).values():
+    for network in method.learners.values():
         network.to(memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
     weights = list(method.student.parameters())
     sums: dict[str, dict[str, float]] = {}

@@ -35,7 +35,7 @@ from fill import fill
 from gliodistill import __version__
 from gliodistill.evaluation.evaluate import evaluate
 from gliodistill.files import write_text
-from gliodistill.inference.flips import parse_flips
+from gliodistill.inference.tta import parse_flips
 from gliodistill.phantom import write_cohort
 from gliodistill.preparation.cache import build_cache, is_cache
 from gliodistill.studies.cohort import open_cohort

@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from gliodistill.training.methods import needs
-from gliodistill.training.recipe import Recipe
-from gliodistill.training.recipe_file import load_recipe
+from gliodistill.recipes.reading import load_recipe
+from gliodistill.recipes.schema import Recipe
+from gliodistill.training.resolve import resolve_run
 
 
 def expand(values: dict[str, Any], once: list[str], seeds: list[int]) -> dict[str, Any]:
@@ -31,8 +31,8 @@ def expand(values: dict[str, Any], once: list[str], seeds: list[int]) -> dict[st
             continue
         for seed in seeds:
             copy = {**run, "seed": seed}
-            if "start" in run:
-                copy["start"] = renamed(run["start"], seed)
+            if "init_from" in run:
+                copy["init_from"] = renamed(run["init_from"], seed)
             options = dict(run.get("method", {}).get("options", {}))
             for key in ("teacher", "teachers"):
                 if isinstance(options.get(key), list):
@@ -84,7 +84,7 @@ def train(
         return (out / name / "summary.json").exists()
 
     def ready(name: str) -> bool:
-        return all(finished(teacher) for teacher in needs(recipe, name))
+        return all(finished(teacher) for teacher in resolve_run(recipe, name).needs)
 
     def start(name: str, core: int) -> subprocess.Popen[bytes]:
         with log.open("ab") as sink:

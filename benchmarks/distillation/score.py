@@ -17,16 +17,16 @@ from gliodistill.inference.predictor import Predictor
 from gliodistill.models.package import DESCRIPTION
 from gliodistill.studies.cohort import Cohort, open_cohort
 from gliodistill.studies.labels import REGIONS
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.training.experiment import Experiment
-from gliodistill.training.packaging import package_run
+from gliodistill.training.packaging import export
 
 METRICS = (("dice", 4), ("hd95_mm", 2))
-SUBSETS = [subset for size in (1, 2, 3, 4) for subset in combinations(Sequence, size)]
+SUBSETS = [subset for size in (1, 2, 3, 4) for subset in combinations(MRSequence, size)]
 """All 15 subsets of the four sequences."""
 
 
-def subset_name(subset: tuple[Sequence, ...]) -> str:
+def subset_name(subset: tuple[MRSequence, ...]) -> str:
     """E.g. ``T1CE+FLAIR``."""
     return "+".join(subset)
 
@@ -102,7 +102,7 @@ def model_of(experiment: Experiment, run: str, scratch: Path) -> Path:
         if model.exists():
             remove_folder(model, DESCRIPTION)
         model.parent.mkdir(parents=True, exist_ok=True)
-        package_run(experiment.folder / run, model)
+        export(experiment.folder / run, model)
         mark.write_text(weights)
     return model
 

@@ -22,13 +22,13 @@ from gliodistill.evaluation.metrics import dice
 from gliodistill.files import make_folder, write_text
 from gliodistill.preparation.prepared import Prepared
 from gliodistill.studies.cohort import open_cohort
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.training.experiment import Experiment
 from gliodistill.training.validation import whole_volume_logits
 
 THRESHOLDS = (0.5, 0.4, 0.3, 0.2, 0.1)
-T1CE, T2, FLAIR = Sequence.T1CE, Sequence.T2, Sequence.FLAIR
-SUBSETS = (tuple(Sequence), (T2, FLAIR), (T1CE, FLAIR), (T1CE, T2), (FLAIR,), (T2,))
+T1CE, T2, FLAIR = MRSequence.T1CE, MRSequence.T2, MRSequence.FLAIR
+SUBSETS = (tuple(MRSequence), (T2, FLAIR), (T1CE, FLAIR), (T1CE, T2), (FLAIR,), (T2,))
 
 
 def main() -> None:
@@ -79,7 +79,7 @@ def measure(experiment: Experiment, run: str, studies: list[Prepared]) -> dict[s
     alone.
     """
     network, outputs = experiment.load_network(run), experiment.recipe.runs[run].outputs
-    drops = experiment.recipe.runs[run].augmentation.drop_sequence
+    drops = experiment.recipe.runs[run].augmentation.modality_dropout.p
     result: dict[str, dict[str, Any]] = {}
     for subset in SUBSETS if drops else SUBSETS[:1]:
         scores = []

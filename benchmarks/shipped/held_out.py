@@ -21,21 +21,21 @@ from score import model_of, subset_name
 from gliodistill.evaluation.metrics import dice
 from gliodistill.inference.postprocessing import Depth, Known, clean, parse_steps
 from gliodistill.inference.predictor import Predictor
-from gliodistill.models.quality import QualityRow
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort, open_cohort
 from gliodistill.studies.labels import REGIONS
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
 from gliodistill.training.experiment import Experiment
+from gliodistill.trust.expected_quality import QualityRow
 
-EVERY = tuple(Sequence)
+EVERY = tuple(MRSequence)
 SUBSETS = (
     EVERY,
-    (Sequence.T1CE, Sequence.FLAIR),
-    (Sequence.FLAIR,),
-    (Sequence.T1CE,),
-    (Sequence.T1, Sequence.T2),
+    (MRSequence.T1CE, MRSequence.FLAIR),
+    (MRSequence.FLAIR,),
+    (MRSequence.T1CE,),
+    (MRSequence.T1, MRSequence.T2),
 )
 FEWER = SUBSETS[1:3]
 THRESHOLDS = (0.5, 0.4, 0.3, 0.2)
@@ -126,7 +126,7 @@ def _choices(fold: Path, data: Path) -> Table:
     return np.moveaxis(np.asarray(table), 0, 1)
 
 
-def _cleaned(fold: Path, data: Path, subset: tuple[Sequence, ...], choice: Choice) -> Table:
+def _cleaned(fold: Path, data: Path, subset: tuple[MRSequence, ...], choice: Choice) -> Table:
     """Dice of one choice for the patients of a fold with a subset of the sequences: patients ×
     regions.
     """
@@ -166,7 +166,7 @@ def _drawn(predictor: Predictor, study: Study) -> tuple[Depth, Known]:
     return answer.regions.sum(axis=0).astype(np.uint8), known
 
 
-def _with(study: Study, subset: tuple[Sequence, ...]) -> Study:
+def _with(study: Study, subset: tuple[MRSequence, ...]) -> Study:
     """The study as a site would have it that has these sequences only."""
     return replace(
         study,

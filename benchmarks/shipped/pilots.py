@@ -31,11 +31,11 @@ from gliodistill.networks import Network
 from gliodistill.preparation.cache import Cache, CachedStudy
 from gliodistill.preparation.prepared import regions_of
 from gliodistill.preparation.quantise import dequantise
+from gliodistill.recipes.reading import load_recipe
+from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.labels import REGIONS
 from gliodistill.training.experiment import Experiment
-from gliodistill.training.recipe import Recipe
-from gliodistill.training.recipe_file import load_recipe
-from gliodistill.training.running import run_experiment
+from gliodistill.training.run import train
 from gliodistill.training.validation import whole_volume_logits
 
 ROOT = Path(__file__).parents[2]
@@ -90,13 +90,13 @@ def main() -> None:
     for name in names:
         recipe = recipe_of(name, arguments.steps, arguments.seed, [study.id for study in held_out])
         source = select(cache, ARMS[name]["studies"], place / f"{name}_cache")
-        experiment = run_experiment(
+        experiment = train(
             recipe,
             source,
             place / name,
             resume=True,
             pseudo=work / "synthetic" / "cache",
-            start=PRETRAINED / "network",
+            pretrained=PRETRAINED / "network",
         )
         network = experiment.load_network("student")
         found[name] = score(network, held_out, place / f"{name}.json", work / "pictures")
@@ -107,10 +107,16 @@ def main() -> None:
 
 def recipe_of(name: str, steps: int, seed: int, held_out: list[str]) -> Recipe:
     """The student of the shipped recipe, without its teacher, on the data of an arm."""
-    values = load_recipe(ROOT / "recipes" / "shipped" / "patients.yaml").model_dump(mode="json")
+    values = load_recipe(
+        ROOT / "src" / "gliodistill" / "recipes" / "shipped" / "patients.yaml"
+    ).model_dump(mode="json")
     student = values["runs"]["student"]
-    student |= {"method": {"name": "supervised"}, "keep": {"given": 0.33}, "seed": seed}
-    student["training"] |= {"steps": steps, "statistics": 8, "save_every": 25}
+    student |= {
+        "method": {"name": "supervised"},
+        "weight_averaging": {"pretrained": 0.33},
+        "seed": seed,
+    }
+    student["training"] |= {"steps": steps, "batch_norm_recalibration": 8, "save_every": 25}
     values |= {"name": f"pilot-{name}", "runs": {"student": student}}
     values["data"]["validation"] = held_out
     values["sampling"]["groups"] = ARMS[name]["groups"]

@@ -42,15 +42,15 @@ from score import score_run
 
 from gliodistill.files import remove_folder, write_text
 from gliodistill.models.package import DESCRIPTION
-from gliodistill.models.quality import QualityRow, fit_quality
 from gliodistill.preparation.cache import Cache, build_cache, is_cache
 from gliodistill.preparation.prepared import regions_of
+from gliodistill.recipes.reading import load_recipe
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.training.experiment import Experiment
-from gliodistill.training.recipe_file import load_recipe
+from gliodistill.trust.expected_quality import QualityRow, fit_quality
 
 ROOT = Path(__file__).parents[2]
-RECIPES = ROOT / "recipes" / "shipped"
+RECIPES = ROOT / "src" / "gliodistill" / "recipes" / "shipped"
 MODEL = "glioma"
 SHIPPED = ROOT / "src" / "gliodistill" / "models" / "shipped" / MODEL
 RESULTS = ROOT / "benchmarks" / "results" / "shipped"
@@ -121,7 +121,7 @@ def main() -> None:
             prepare(made / "studies", RECIPES / f"{name}.yaml", made / "cache", len(cores))
             data = ["--data", str(made / "cache"), "-o", str(work / name), *start]
             call(["train", str(RECIPES / f"{name}.yaml"), *data, "--resume"], cores, len(cores))
-            start = ["--start", str(work / name / "network")]
+            start = ["--pretrained", str(work / name / "network")]
     cache = work / "cache"
     if "train" in stages:
         prepare(arguments.data, RECIPES / "patients.yaml", cache, len(cores))
@@ -260,7 +260,7 @@ def train_parts(
             "--resume",
         ]
         pseudo = synthetic(work, spacing) / "cache"
-        given = ["--start", str(work / start / "network"), "--pseudo", str(pseudo)]
+        given = ["--pretrained", str(work / start / "network"), "--pseudo", str(pseudo)]
         settings = [
             word
             for change in (f"data.validation={validation}", *changes)

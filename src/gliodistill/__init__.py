@@ -1,64 +1,105 @@
-"""gliodistill: brain-tumour segmentation made small and fast by knowledge distillation. Research
-use, not a medical device.
+"""gliodistill: small, fast brain-tumour segmentation by knowledge distillation.
+
+Research use, not a medical device.
 
     import gliodistill as gd
-    gd.load_model().segment(gd.Study.open("patient")).save("labels.nii.gz")
 
-Names are imported when first used, so that ``import gliodistill`` costs nothing and torch is loaded
-by training alone.
+    # Use a model
+    model = gd.load_model()                            # the model that comes along
+    segmentation = model.segment(gd.Study.open("patient"))
+    segmentation.save("labels.nii.gz")
+
+    # Learn: data, recipe, training, export
+    cohort = gd.open_cohort("patients")
+    recipe = gd.Recipe.open("compression")             # a shipped recipe, or a file
+    experiment = gd.train(recipe, "patients", "runs/first")
+    gd.export("runs/first", "model")
+
+    # Measure
+    scores = gd.evaluate("segmentations", "patients")
+    gd.compare({"distilled": scores, "baseline": others})
+
+    # Extend: names that recipes may use
+    gd.networks.register, gd.losses.register, gd.methods.register
+
+Names are imported when first used: ``import gliodistill`` costs nothing, and torch is loaded by
+training alone.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gliodistill import distillation as losses
+    from gliodistill import methods, networks
     from gliodistill.errors import GliodistillError
+    from gliodistill.evaluation.comparison import compare
     from gliodistill.evaluation.evaluate import evaluate
     from gliodistill.images.volume import Volume
-    from gliodistill.inference.predictor import Predictor, load_model
+    from gliodistill.inference.predictor import Predictor, load_model, segment
     from gliodistill.inference.segmentation import Segmentation
     from gliodistill.phantom.cohort import make_phantom, write_cohort
     from gliodistill.preparation.preparation import Preparation
+    from gliodistill.recipes.schema import Recipe
     from gliodistill.studies.cohort import Cohort, open_cohort
     from gliodistill.studies.labels import CONVENTIONS, LabelConvention
-    from gliodistill.studies.sequence import Sequence
+    from gliodistill.studies.sequence import MRSequence
     from gliodistill.studies.study import Study
+    from gliodistill.training.experiment import Experiment
+    from gliodistill.training.packaging import export
+    from gliodistill.training.run import train
 
 _HOMES = {
     "CONVENTIONS": "studies.labels",
     "Cohort": "studies.cohort",
+    "Experiment": "training.experiment",
     "GliodistillError": "errors",
     "LabelConvention": "studies.labels",
+    "MRSequence": "studies.sequence",
     "Predictor": "inference.predictor",
     "Preparation": "preparation.preparation",
+    "Recipe": "recipes.schema",
     "Segmentation": "inference.segmentation",
-    "Sequence": "studies.sequence",
     "Study": "studies.study",
     "Volume": "images.volume",
+    "compare": "evaluation.comparison",
     "evaluate": "evaluation.evaluate",
+    "export": "training.packaging",
     "load_model": "inference.predictor",
     "make_phantom": "phantom.cohort",
     "open_cohort": "studies.cohort",
+    "segment": "inference.predictor",
+    "train": "training.run",
     "write_cohort": "phantom.cohort",
 }
+_PACKAGES = {"losses": "distillation", "methods": "methods", "networks": "networks"}
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "CONVENTIONS",
     "Cohort",
+    "Experiment",
     "GliodistillError",
     "LabelConvention",
+    "MRSequence",
     "Predictor",
     "Preparation",
+    "Recipe",
     "Segmentation",
-    "Sequence",
     "Study",
     "Volume",
+    "compare",
     "evaluate",
+    "export",
     "load_model",
+    "losses",
     "make_phantom",
+    "methods",
+    "networks",
     "open_cohort",
+    "segment",
+    "train",
     "write_cohort",
 ]
 
@@ -66,6 +107,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f"gliodistill.{_HOMES[name]}"), name)
+    if name in _PACKAGES:
+        return import_module(f"gliodistill.{_PACKAGES[name]}")
     raise AttributeError(f"module 'gliodistill' has no attribute {name!r}")
 
 

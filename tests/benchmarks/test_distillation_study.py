@@ -119,14 +119,14 @@ def test_every_run_once_a_seed_and_references_follow():
         "small": {"network": 2},
         "told": {
             "network": 2,
-            "start": "small",
+            "init_from": "small",
             "method": {"name": "m", "options": {"teacher": "big", "teachers": ["big", "small"]}},
         },
     }
     made = schedule.expand({"runs": runs}, ["big"], [0, 7])["runs"]
     assert list(made) == ["big", "small-0", "small-7", "told-0", "told-7"]
     assert made["told-7"]["seed"] == 7
-    assert made["told-7"]["start"] == "small-7"
+    assert made["told-7"]["init_from"] == "small-7"
     assert made["told-7"]["method"]["options"] == {"teacher": "big", "teachers": ["big", "small-7"]}
     assert runs["told"]["method"]["options"]["teacher"] == "big"
 
@@ -146,7 +146,7 @@ def test_protocols_hold_together(protocol, tmp_path, monkeypatch):
         return recipe.runs.get(row) or recipe.runs.get(f"{row}-{values['seeds'][0]}")
 
     def steps(run):
-        return run.training.steps + (steps(recipe.runs[run.start]) if run.start else 0)
+        return run.training.steps + (steps(recipe.runs[run.init_from]) if run.init_from else 0)
 
     for table in values["tables"].values():
         assert set(table["runs"]) <= known

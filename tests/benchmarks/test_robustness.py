@@ -16,7 +16,7 @@ import tiny_model
 from gliodistill.inference import Predictor
 from gliodistill.models import InferenceSettings
 from gliodistill.studies.cohort import open_cohort
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "robustness.py"
@@ -34,7 +34,7 @@ def study() -> Study:
     return disturbances.brain_part(tiny_cohort.study(1, (40, 38, 36)))
 
 
-def brain(study: Study, sequence: Sequence = Sequence.T2) -> np.ndarray:
+def brain(study: Study, sequence: MRSequence = MRSequence.T2) -> np.ndarray:
     return study.images[sequence].data != 0
 
 
@@ -44,10 +44,10 @@ def centre(mask: np.ndarray) -> np.ndarray:
 
 def test_noise_is_as_strong_as_it_says(study):
     before, after = (
-        case.images[Sequence.T1].data
+        case.images[MRSequence.T1].data
         for case in (study, EVERY["noise, SD of the brain: 0.5"].apply(study, 3))
     )
-    inside = brain(study, Sequence.T1)
+    inside = brain(study, MRSequence.T1)
     assert np.std((after - before)[inside]) == pytest.approx(0.5 * np.std(before[inside]), rel=0.05)
     assert not after[~inside].any()
 
@@ -59,7 +59,7 @@ def test_the_same_seed_is_the_same_disturbance(study):
         "FLAIR shifted, mm: 2",
     ):
         one, same, other = (
-            EVERY[name].apply(study, seed).images[Sequence.FLAIR].data for seed in (1, 1, 2)
+            EVERY[name].apply(study, seed).images[MRSequence.FLAIR].data for seed in (1, 1, 2)
         )
         np.testing.assert_array_equal(one, same)
         assert (one != other).any()
@@ -73,12 +73,12 @@ def test_the_truth_goes_along(study, name):
     disturbed = EVERY[name].apply(study, 5)
     assert disturbed.truth is not None and disturbed.truth.same_grid(disturbed.grid)
     assert set(disturbed.images) == set(study.images) & set(EVERY[name].leaves)
-    if Sequence.FLAIR not in disturbed.images or name.startswith(
+    if MRSequence.FLAIR not in disturbed.images or name.startswith(
         ("FLAIR", "bias", "noise", "top of the brain cut off in FLAIR")
     ):
         np.testing.assert_array_equal(disturbed.truth.data, study.truth.data)
         return
-    image = disturbed.images[Sequence.FLAIR].data
+    image = disturbed.images[MRSequence.FLAIR].data
     bright = image > (np.percentile(image[image != 0], 5) + image.max()) / 2
     np.testing.assert_allclose(centre(bright), centre(disturbed.truth.data > 0), atol=0.8)
 
@@ -112,7 +112,7 @@ def place(tmp_path_factory):
     # study.
     tiny_model.export(
         root / "model",
-        may_lack=(Sequence.T1,),
+        may_lack=(MRSequence.T1,),
         inference=InferenceSettings((16, 16, 16), threshold=0.3),
     )
     return root

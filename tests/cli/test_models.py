@@ -36,7 +36,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_model.export(
         root / "gliodistill" / "models" / "shipped" / "glioma",
         card=SECTION,
-        may_lack=tuple(tiny_model.Sequence),
+        may_lack=tuple(tiny_model.MRSequence),
     )
     (root / "case").mkdir()
     for sequence, image in tiny_model.study().images.items():

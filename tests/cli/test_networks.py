@@ -80,7 +80,7 @@ def test_an_unknown_name_lists_the_valid_ones(program):
         "got fasst",
         "attention_unet",
         "unet_plus_plus",
-        "did you mean 'fast'?",
+        "did you mean fast?",
     ):
         assert part in said.err
 

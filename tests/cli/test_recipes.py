@@ -7,15 +7,15 @@ import sys
 
 import yaml
 
-from gliodistill.training.recipe_file import load_recipe
-from gliodistill.training.shipped import recipes_folder
+from gliodistill.recipes.reading import load_recipe
+from gliodistill.recipes.shipped import FOLDER
 
 
 def test_lists_every_recipe_with_runs_paper_expected_result_and_cost(program):
     listed = program("recipes")
     facts = json.loads(program("recipes", "--json").out)["recipes"]
     assert listed.code == 0 and listed.err == ""
-    assert list(facts) == sorted(file.stem for file in recipes_folder().glob("*.yaml"))
+    assert list(facts) == sorted(file.stem for file in FOLDER.glob("*.yaml"))
     for name, recipe in facts.items():
         for said in (
             name,
@@ -35,7 +35,7 @@ def test_lists_every_recipe_with_runs_paper_expected_result_and_cost(program):
 
 def test_a_printed_recipe_is_a_start_for_an_own_one(program, tmp_path):
     said = program("recipes", "compression")
-    assert said.out == (recipes_folder() / "compression.yaml").read_text()
+    assert said.out == (FOLDER / "compression.yaml").read_text()
     (tmp_path / "mine.yaml").write_text(
         said.out.replace("name: compression", "name: mine", 1).replace("steps: 1200", "steps: 7")
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tiny_model
-from gliodistill.models.quality import QualityModel, RegionQuality
+from gliodistill.trust.expected_quality import QualityModel, RegionQuality
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from gliodistill.demo.study import DemoStudy, dice_of, difference
 from gliodistill.errors import GliodistillError
 from gliodistill.evaluation.scores import Scores
 from gliodistill.models.package import ModelPackage
+from gliodistill.recipes.shipped import find_recipe
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.training.experiment import Experiment
-from gliodistill.training.shipped import find_recipe
 
 TINY = Scenario(labelled=2, unlabelled=2, testing=3, difficulty=0.5)
 

@@ -8,8 +8,8 @@ import pytest
 from gliodistill.demo.scenario import DEVELOPMENT_SEED, SEED, Scenario
 from gliodistill.demo.study import RESULT, DemoStudy
 from gliodistill.errors import EvaluationError
-from gliodistill.training.recipe_file import load_recipe
-from gliodistill.training.shipped import find_recipe
+from gliodistill.recipes.reading import load_recipe
+from gliodistill.recipes.shipped import find_recipe
 
 
 @pytest.fixture(scope="module")

@@ -249,7 +249,7 @@ AT = "options.losses.attention_transfer"
         (
             {"magic": {}},
             "options.losses",
-            "soft_target, channel_wise, dist, attention_transfer, region_affinity, barlow_twins",
+            "attention_transfer, barlow_twins, channel_wise, dist, region_affinity, soft_target",
         ),
         (
             {"soft_target": {"temprature": 2}},
@@ -296,7 +296,7 @@ AT = "options.losses.attention_transfer"
         (
             {"attention_transfer": {"taps": [["botleneck", "bottleneck"]]}},
             "options.losses.attention_transfer.taps",
-            "did you mean 'bottleneck'?",
+            "did you mean bottleneck?",
         ),
         (
             {"attention_transfer": {"taps": [["bottleneck", "encoder7"]]}},

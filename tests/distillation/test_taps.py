@@ -85,7 +85,7 @@ def test_each_call_replaces_the_features_of_the_last(network):
             [
                 "got bottlneck",
                 "encoder0, encoder1, bottleneck, decoder1, decoder0",
-                "did you mean 'bottleneck'?",
+                "did you mean bottleneck?",
             ],
         ),
         (["qqq"], ["got qqq", "or the path of any submodule"]),

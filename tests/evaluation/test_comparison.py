@@ -9,9 +9,9 @@ from scipy import stats
 
 from gliodistill.errors import EvaluationError
 from gliodistill.evaluation.comparison import IncomparableError, compare, why_incomparable
+from gliodistill.evaluation.conclusions import cautions, verdict
 from gliodistill.evaluation.rules import get_rules
 from gliodistill.evaluation.scores import Scores
-from gliodistill.evaluation.verdict import cautions, verdict
 from made_up_scores import IDS, RULES, scores, two
 
 

@@ -404,8 +404,8 @@ def _(b):
     "tiny.yaml",
     "field runs.distilled.network",
     "got unett",
-    "expected one of",
-    "did you mean 'unet'?",
+    "expected attention_fused",
+    "did you mean unet?",
 )
 def _(b):
     return train(b, "--set", "runs.distilled.network.name=unett")
@@ -417,7 +417,7 @@ def _(b):
     "runs.distilled.network",
     "got width",
     "expected one of",
-    "did you mean 'widths'?",
+    "did you mean widths?",
 )
 def _(b):
     return train(b, "--set", "runs.distilled.network.options.width=3")
@@ -428,7 +428,7 @@ def _(b):
     "tiny.yaml",
     "field runs.distilled.method.name",
     "got compresion",
-    "expected supervised",
+    "expected any_subset",
     "did you mean compression?",
 )
 def _(b):

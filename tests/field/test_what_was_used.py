@@ -10,7 +10,7 @@ from pathlib import Path
 from field.edits import segment
 from field.table import Table
 from gliodistill import Study, load_model
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 
 table = Table()
 row = table.row
@@ -143,16 +143,16 @@ def test_python_names_the_files(bench):
     predictor = load_model(bench.copy("model"), threads=1)
     study = Study.open(bench.data / "case_0")
     answer = predictor.segment(study)
-    assert answer.sources.used == {Sequence[name]: file for name, file in FILES.items()}
+    assert answer.sources.used == {MRSequence[name]: file for name, file in FILES.items()}
     assert answer.absent == ()
     memory = predictor.segment(Study("x", "x", study.images))
-    assert memory.sources.used == dict.fromkeys(Sequence)
+    assert memory.sources.used == dict.fromkeys(MRSequence)
     assert memory.summary()["sequences"]["used"] == dict.fromkeys(FILES)
 
 
 def test_what_the_model_does_not_take(bench):
     """Sequences that a model has no channel for are unused, and say why."""
-    sources = Study.open(bench.data / "case_0").sources.of((Sequence.T1, Sequence.FLAIR))
-    assert list(sources.used) == [Sequence.T1, Sequence.FLAIR]
+    sources = Study.open(bench.data / "case_0").sources.of((MRSequence.T1, MRSequence.FLAIR))
+    assert list(sources.used) == [MRSequence.T1, MRSequence.FLAIR]
     assert sources.unused[FILES["T2"]] == "the model takes no T2"
-    assert not Path(str(sources.used[Sequence.T1])).is_absolute()
+    assert not Path(str(sources.used[MRSequence.T1])).is_absolute()

@@ -12,7 +12,7 @@ from gliodistill.errors import OutputError, StudyError
 from gliodistill.evaluation.evaluate import ComparisonError, evaluate
 from gliodistill.images import read_labels, read_nifti, write_nifti
 from gliodistill.inference import Predictor, segment_studies
-from gliodistill.inference.flips import parse_flips
+from gliodistill.inference.tta import parse_flips
 from gliodistill.models import ModelPackage
 from gliodistill.studies.labels import BRATS2021
 from gliodistill.studies.study import ImageFile, StudyRecord

@@ -14,10 +14,10 @@ from gliodistill.errors import PackageError, StudyError
 from gliodistill.images import Volume
 from gliodistill.inference import Predictor
 from gliodistill.inference.ensemble import Ensemble
-from gliodistill.inference.flips import parse_flips
+from gliodistill.inference.tta import parse_flips
 from gliodistill.models import ModelPackage, NetworkSpec, Outputs
 from gliodistill.preparation import Preparation
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
 
 CLASSES = {
@@ -175,4 +175,4 @@ def test_refuses_nothing_and_one_model_twice(bright: Predictor):
 
 def test_a_missing_sequence_is_told_before_any_model_works(bright: Predictor):
     with pytest.raises(StudyError, match="needs FLAIR"):
-        Ensemble([bright], parse_flips("all")).ask(tiny_model.study(lacking=(Sequence.FLAIR,)))
+        Ensemble([bright], parse_flips("all")).ask(tiny_model.study(lacking=(MRSequence.FLAIR,)))

@@ -13,11 +13,11 @@ from gliodistill.errors import LabelError, OutputError, PackageError, StudyError
 from gliodistill.images import Volume, read_labels, write_nifti
 from gliodistill.inference import Predictor, load_model
 from gliodistill.inference.ensemble import Ensemble
-from gliodistill.inference.flips import parse_flips
+from gliodistill.inference.tta import parse_flips
 from gliodistill.models import InferenceSettings, ModelPackage, NetworkSpec, Outputs, Step
 from gliodistill.preparation import Preparation
 from gliodistill.studies.labels import CONVENTIONS
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import ImageFile, Study, StudyRecord
 
 
@@ -268,7 +268,7 @@ def test_memory_estimate_grows_with_the_padded_brain(predictor: Predictor) -> No
 
 
 def test_missing_sequence_is_named_with_what_the_model_takes(predictor: Predictor) -> None:
-    lacking = tiny_model.study(lacking=(Sequence.T1CE, Sequence.T2))
+    lacking = tiny_model.study(lacking=(MRSequence.T1CE, MRSequence.T2))
     with pytest.raises(
         StudyError,
         match=r"case: model tiny needs T1CE and T2.*got T1, FLAIR.*expected T1, T1CE, T2, FLAIR",
@@ -278,24 +278,24 @@ def test_missing_sequence_is_named_with_what_the_model_takes(predictor: Predicto
 
 def test_model_trained_to_lack_a_sequence_does_without(tmp_path: Path) -> None:
     predictor = Predictor(
-        tiny_model.export(tmp_path / "model", may_lack=(Sequence.T1CE,)), threads=1
+        tiny_model.export(tmp_path / "model", may_lack=(MRSequence.T1CE,)), threads=1
     )
-    regions = predictor.segment(tiny_model.study(lacking=(Sequence.T1CE,))).regions
+    regions = predictor.segment(tiny_model.study(lacking=(MRSequence.T1CE,))).regions
     np.testing.assert_array_equal(regions[:2], tiny_model.regions()[:2])
     assert not regions[2].any()
     with pytest.raises(StudyError, match=r"needs T2, which.*T1CE \(optional\)"):
-        predictor.segment(tiny_model.study(lacking=(Sequence.T1CE, Sequence.T2)))
+        predictor.segment(tiny_model.study(lacking=(MRSequence.T1CE, MRSequence.T2)))
 
 
 def test_extra_sequences_are_ignored(tmp_path: Path) -> None:
-    three = Preparation(sequences=(Sequence.T1CE, Sequence.T2, Sequence.FLAIR))
+    three = Preparation(sequences=(MRSequence.T1CE, MRSequence.T2, MRSequence.FLAIR))
     network = NetworkSpec("unet", {"widths": [4, 8], "in_channels": 3})
     predictor = Predictor(
         tiny_model.export(tmp_path / "model", "unet", preparation=three, network=network), threads=1
     )
     with_t1, without = (
         predictor.segment(tiny_model.study()),
-        predictor.segment(tiny_model.study(lacking=(Sequence.T1,))),
+        predictor.segment(tiny_model.study(lacking=(MRSequence.T1,))),
     )
     np.testing.assert_array_equal(with_t1.labels.data, without.labels.data)
 
@@ -351,11 +351,11 @@ sys.addaudithook(lambda event, _: calls.append(event) if event in ("socket.conne
 import numpy as np
 from gliodistill.images import Volume
 from gliodistill.inference import load_model
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
 noise = np.random.default_rng(0).normal(100, 10, (12, 14, 10)).astype(np.float32)
 noise[np.ix_(*[(0, -1)] * 3)] = 0
-study = Study("a", "a", {s: Volume(noise + i, np.eye(4)) for i, s in enumerate(Sequence)})
+study = Study("a", "a", {s: Volume(noise + i, np.eye(4)) for i, s in enumerate(MRSequence)})
 load_model(sys.argv[1]).segment(study).save(sys.argv[2])
 print(*calls, *[name for name in ("torch", "monai", "safetensors", "jaxtyping") if name in sys.modules])
 """

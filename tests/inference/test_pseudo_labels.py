@@ -17,8 +17,8 @@ from gliodistill.files import sha256
 from gliodistill.images import Volume, read_labels, write_nifti
 from gliodistill.inference import Predictor
 from gliodistill.inference.ensemble import Ensemble
-from gliodistill.inference.flips import parse_flips
 from gliodistill.inference.pseudo_labels import PseudoLabels, write_pseudo_labels
+from gliodistill.inference.tta import parse_flips
 from gliodistill.models import ModelPackage
 from gliodistill.studies.cohort import find_cohort, open_cohort
 from gliodistill.studies.labels import CONVENTIONS

@@ -13,7 +13,7 @@ from gliodistill.models import ModelPackage, NetworkSpec, Outputs
 from gliodistill.models.export import check_formats, export_package
 from gliodistill.models.quantised import QuantisedInput
 from gliodistill.networks import Network, build
-from gliodistill.networks.subset_norm import SubsetNorm
+from gliodistill.networks.layers.subset_norm import SubsetNorm
 from gliodistill.preparation import dequantise
 
 

@@ -11,9 +11,9 @@ import torch
 
 import gliodistill
 from gliodistill.distillation import FeatureTaps
-from gliodistill.models.quiet import import_openvino
+from gliodistill.models.telemetry import import_openvino
 from gliodistill.networks import build, count_parameters, describe, flops, names
-from gliodistill.networks.papers import PAPERS
+from gliodistill.networks.architectures.papers import PAPERS
 
 NAMES = [name for name in names() if not name.startswith("test_")]
 COMPACT: dict[str, dict[str, object]] = {

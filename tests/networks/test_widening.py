@@ -9,7 +9,7 @@ from torch import nn
 
 from gliodistill.errors import RecipeError
 from gliodistill.networks import Network, build, count_parameters
-from gliodistill.networks.attention_fused import AttentionFused
+from gliodistill.networks.architectures.attention_fused import AttentionFused
 from gliodistill.networks.widening import widen
 
 

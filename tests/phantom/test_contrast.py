@@ -6,7 +6,7 @@ import pytest
 from gliodistill.phantom import draw_parameters, render
 from gliodistill.phantom.artefacts import degrade, thick_slices
 from gliodistill.phantom.fields import Grid, resample, smooth_noise
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 
 FOUR_ZEROS = (0.0, 0.0, 0.0, 0.0)
 T1, T1CE, T2, FLAIR = range(4)
@@ -65,32 +65,32 @@ def clean():
         drawn, contrast=dataclasses.replace(contrast, scale=(1000.0,) * 4), artefacts=artefacts
     )
     study = render(parameters, 3.0)
-    return parameters, {s: study.images[s].data / 1000 for s in Sequence}, study.truth.data
+    return parameters, {s: study.images[s].data / 1000 for s in MRSequence}, study.truth.data
 
 
 def test_rendered_tissues_keep_their_order(clean):
     parameters, images, labels = clean
-    healthy = (labels == 0) & (images[Sequence.T1] > 0)
+    healthy = (labels == 0) & (images[MRSequence.T1] > 0)
     means = parameters.contrast.means
     # White matter is the reference: 1 in each sequence, the brightest of T1.
-    assert np.percentile(images[Sequence.T1][healthy], 99) == pytest.approx(1, abs=0.03)
-    assert np.percentile(images[Sequence.T2][healthy], 99.9) == pytest.approx(
+    assert np.percentile(images[MRSequence.T1][healthy], 99) == pytest.approx(1, abs=0.03)
+    assert np.percentile(images[MRSequence.T2][healthy], 99.9) == pytest.approx(
         means["CSF"][T2], rel=0.15
     )
     oedema = labels == 2
-    assert np.median(images[Sequence.FLAIR][oedema]) > np.percentile(
-        images[Sequence.FLAIR][healthy], 90
+    assert np.median(images[MRSequence.FLAIR][oedema]) > np.percentile(
+        images[MRSequence.FLAIR][healthy], 90
     )
-    assert np.median(images[Sequence.T2][oedema]) > np.median(images[Sequence.T2][healthy])
-    assert np.median(images[Sequence.T1][oedema]) < np.median(
-        images[Sequence.T1][healthy & (images[Sequence.T1] > 0.9)]
+    assert np.median(images[MRSequence.T2][oedema]) > np.median(images[MRSequence.T2][healthy])
+    assert np.median(images[MRSequence.T1][oedema]) < np.median(
+        images[MRSequence.T1][healthy & (images[MRSequence.T1] > 0.9)]
     )
 
 
 def test_contrast_agent_shows_where_it_enhances_and_hardly_elsewhere(clean):
     _, images, labels = clean
-    gain = images[Sequence.T1CE] - images[Sequence.T1]
-    brain = images[Sequence.T1] > 0
+    gain = images[MRSequence.T1CE] - images[MRSequence.T1]
+    brain = images[MRSequence.T1] > 0
     assert np.median(gain[labels == 4]) > 0.15
     assert np.abs(gain[brain & (labels != 4)]).max() < 0.13
 

@@ -15,7 +15,7 @@ from gliodistill.phantom import (
 )
 from gliodistill.phantom.parameters import KINDS
 from gliodistill.studies import open_cohort
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 
 COARSE = 3.0
 
@@ -26,7 +26,7 @@ def studies():
 
 
 def voxels(study):
-    return [study.images[sequence].data for sequence in Sequence] + [study.truth.data]
+    return [study.images[sequence].data for sequence in MRSequence] + [study.truth.data]
 
 
 def test_same_seed_and_index_give_the_same_voxels_and_others_do_not(studies):
@@ -34,7 +34,7 @@ def test_same_seed_and_index_give_the_same_voxels_and_others_do_not(studies):
     for first, second in zip(voxels(studies[3]), voxels(again), strict=True):
         np.testing.assert_array_equal(first, second)
     assert not np.array_equal(
-        studies[3].images[Sequence.T1].data, studies[2].images[Sequence.T1].data
+        studies[3].images[MRSequence.T1].data, studies[2].images[MRSequence.T1].data
     )
     assert draw_parameters(5, 3).tumour != draw_parameters(6, 3).tumour
 
@@ -49,10 +49,10 @@ def test_parameters_survive_json_and_reproduce_the_study(studies):
 
 def test_voxels_are_integers_and_zero_outside_the_brain(studies):
     for study in studies:
-        brain = np.any([study.images[s].data > 0 for s in Sequence], axis=0)
+        brain = np.any([study.images[s].data > 0 for s in MRSequence], axis=0)
         assert 0.05 < brain.mean() < 0.3
         assert not study.truth.data[~brain].any()
-        for sequence in Sequence:
+        for sequence in MRSequence:
             data = study.images[sequence].data
             assert data.dtype == np.float32
             np.testing.assert_array_equal(data, np.rint(data))

@@ -17,8 +17,8 @@ from gliodistill.planner.measuring import open_bench, predict
 from gliodistill.planner.output import write_plan
 from gliodistill.planner.planning import plan_student
 from gliodistill.planner.shapes import FAMILIES, NORMS, enumerate_shapes
-from gliodistill.training.recipe_file import load_recipe
-from gliodistill.training.running import run_experiment
+from gliodistill.recipes.reading import load_recipe
+from gliodistill.training.run import train
 
 QUICK = {"shape": (36, 40, 34), "threads": 1, "seconds": 0.0}
 PATCH = (64, 64, 64)
@@ -38,7 +38,7 @@ def teacher(tmp_path_factory):
         runs, data={"validation": 1, "sequences": ["T1CE", "FLAIR"]}, training={"steps": 2}
     )
     cohort = tiny_cohort.write_cohort(root / "cohort")
-    run_experiment(recipe, cohort, root / "run")
+    train(recipe, cohort, root / "run")
     return root / "run", cohort
 
 
@@ -140,7 +140,7 @@ def test_the_fragment_trains_in_the_teachers_recipe(teacher, tmp_path):
     assert yaml.safe_load((tmp_path / "plan" / "student.yaml").read_text())["runs"] == made.runs
     assert recipe.runs["planned"].outputs == "classes"
     assert recipe.runs["planned"].network.options["norm"] == "group"
-    done = run_experiment(recipe, cohort, run, resume=True)  # the teacher is not trained again
+    done = train(recipe, cohort, run, resume=True)  # the teacher is not trained again
     for name in ("planned_alone", "planned"):
         assert done.summary(name)["parameters"] == made.chosen.parameters
     facts = json.loads((tmp_path / "plan" / "plan.json").read_text())

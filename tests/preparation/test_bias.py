@@ -15,7 +15,7 @@ from gliodistill.phantom.drawing import draw_parameters
 from gliodistill.preparation import Preparation, bias
 from gliodistill.preparation.bias import log_fields, take_off_bias
 from gliodistill.studies.cohort import open_cohort
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
 
 WIDTH = 20.0
@@ -80,7 +80,7 @@ def test_strong_fields_are_looked_at_again_and_weak_ones_are_not(monkeypatch):
 @pytest.mark.real
 def test_no_patient_is_looked_at_again(real_data, monkeypatch):
     """What was measured on them is of one look, and a large tumour is not taken for a strong field."""
-    subsets = [tuple(Sequence), (Sequence.T1CE, Sequence.FLAIR), (Sequence.FLAIR,)]
+    subsets = [tuple(MRSequence), (MRSequence.T1CE, MRSequence.FLAIR), (MRSequence.FLAIR,)]
     for record in open_cohort(real_data / "labelled").studies:
         study = replace(record, truth=None).load()
         answers = []
@@ -115,13 +115,14 @@ def test_oedema_survives_where_flair_has_company_better_than_alone():
         whole = study.convention.to_regions(study.truth.data)[0]
         ratios = [
             np.log(flair[whole].mean() / flair[(flair > 0) & ~whole].mean())
-            for flair in (one.images[Sequence.FLAIR].data for one in (study, corrected(study)))
+            for flair in (one.images[MRSequence.FLAIR].data for one in (study, corrected(study)))
         ]
         return ratios[0] - ratios[1]
 
     studies = [phantom(index, 0.0) for index in CASES]
     alone = [
-        replace(study, images={Sequence.FLAIR: study.images[Sequence.FLAIR]}) for study in studies
+        replace(study, images={MRSequence.FLAIR: study.images[MRSequence.FLAIR]})
+        for study in studies
     ]
     assert np.mean([lost(study) for study in studies]) < np.mean([lost(study) for study in alone])
 
@@ -158,11 +159,13 @@ def test_so_little_brain_that_nothing_can_be_learned_is_left_alone():
 
 def test_a_cut_field_of_view_leaves_the_rest_of_the_study_corrected():
     clean, spoilt = phantom(1, 0.0), phantom(1, 0.3)
-    cut = spoilt.images[Sequence.T2].data.copy()
+    cut = spoilt.images[MRSequence.T2].data.copy()
     cut[:, :, : cut.shape[2] // 2] = 0
-    spoilt = replace(spoilt, images={**spoilt.images, Sequence.T2: Volume(cut, spoilt.grid.affine)})
+    spoilt = replace(
+        spoilt, images={**spoilt.images, MRSequence.T2: Volume(cut, spoilt.grid.affine)}
+    )
     after, before = corrected(spoilt).images, clean.images
-    for sequence in (Sequence.T1, Sequence.FLAIR):  # also where T2 says nothing
+    for sequence in (MRSequence.T1, MRSequence.FLAIR):  # also where T2 says nothing
         brain = (before[sequence].data > 0) & (cut == 0)
         old, new, fresh = (
             np.log(images[sequence].data[brain].astype(np.float64))
@@ -188,7 +191,7 @@ def test_how_it_lies_in_memory_and_powers_of_two_change_no_bit(order):
 def test_the_order_of_sequences_does_not_matter():
     study = phantom(0, 0.3)
     plain = Preparation(bias_mm=WIDTH).apply(study)
-    swapped = Preparation(tuple(reversed(Sequence)), bias_mm=WIDTH).apply(study)
+    swapped = Preparation(tuple(reversed(MRSequence)), bias_mm=WIDTH).apply(study)
     difference = plain.image.astype(int) - swapped.image[::-1]
     assert np.abs(difference).max() <= 1
     assert (difference != 0).mean() < 1e-3

@@ -13,7 +13,7 @@ from gliodistill.errors import PackageError, StudyError
 from gliodistill.images import Volume
 from gliodistill.preparation import Preparation
 from gliodistill.preparation.quantise import STEP
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
 from tiny_cohort import AFFINE, SHAPE, study
 
@@ -93,10 +93,10 @@ def test_scale_and_offset_of_the_scanner_do_not_matter(scale, offset, spacing):
 
 
 def test_normalised_means_mean_0_and_deviation_1_of_the_brain():
-    random, brain = np.random.default_rng(0), study().images[Sequence.T1].data != 0
+    random, brain = np.random.default_rng(0), study().images[MRSequence.T1].data != 0
     image = np.where(brain, random.normal(900, 70, SHAPE), 0)
     prepared = Preparation(percentiles=(0, 100)).apply(
-        Study("a", "a", {Sequence.T1: Volume(image, AFFINE)})
+        Study("a", "a", {MRSequence.T1: Volume(image, AFFINE)})
     )
     values = prepared.values()[0][prepared.image[0] > 0]
     assert values.mean() == pytest.approx(0, abs=0.01)
@@ -105,19 +105,19 @@ def test_normalised_means_mean_0_and_deviation_1_of_the_brain():
 
 def test_a_few_extreme_voxels_do_not_move_the_rest():
     case = study()
-    wild = case.images[Sequence.T2].data.copy()
+    wild = case.images[MRSequence.T2].data.copy()
     x, y, z = (side // 2 for side in SHAPE)
     wild[x, y, z] = 1e6
     prepared = Preparation().apply(case)
     other = Preparation().apply(
-        replace(case, images={**case.images, Sequence.T2: Volume(wild, AFFINE)})
+        replace(case, images={**case.images, MRSequence.T2: Volume(wild, AFFINE)})
     )
     difference = np.abs(prepared.values() - other.values())
     assert np.median(difference[2][prepared.image[2] > 0]) < 3 * STEP
 
 
 def test_a_missing_sequence_is_all_zero_and_said_so():
-    case = study(lacking=(Sequence.T1CE, Sequence.FLAIR))
+    case = study(lacking=(MRSequence.T1CE, MRSequence.FLAIR))
     prepared = Preparation().apply(case)
     assert prepared.present == (True, False, True, False)
     assert not prepared.image[[1, 3]].any()
@@ -128,7 +128,7 @@ def test_a_missing_sequence_is_all_zero_and_said_so():
 
 def test_the_order_of_channels_is_that_of_the_settings():
     prepared = Preparation().apply(study())
-    swapped = Preparation((Sequence.FLAIR, Sequence.T1)).apply(study())
+    swapped = Preparation((MRSequence.FLAIR, MRSequence.T1)).apply(study())
     np.testing.assert_array_equal(swapped.image, prepared.image[[3, 0]])
 
 
@@ -166,7 +166,7 @@ def test_the_affine_says_where_each_voxel_is(spacing):
     image = 500 + np.einsum("i,ixyz->xyz", slope, world)
     image[np.ix_(*[(0, 1, -2, -1)] * 3)] = 0  # background in the corners
     prepared = Preparation(spacing=spacing, margin_mm=0).apply(
-        Study("a", "a", {Sequence.T1: Volume(image, affine)})
+        Study("a", "a", {MRSequence.T1: Volume(image, affine)})
     )
     index = np.stack([*np.indices(prepared.shape), np.ones(prepared.shape)])
     expected = 500 + np.einsum(
@@ -189,7 +189,7 @@ def test_the_box_holds_the_brain_and_a_margin():
     outside[prepared.on_grid[0]] = False
     assert not (brain & outside).any()
     assert not prepared.to_native(np.ones((1, *prepared.shape), np.float32), 0.5)[0][
-        case.images[Sequence.T1].from_canonical(outside)
+        case.images[MRSequence.T1].from_canonical(outside)
     ].any()
 
 
@@ -217,11 +217,11 @@ def test_a_brain_at_the_border_of_its_image_looks_as_on_a_larger_grid(spacing):
 
 
 def test_no_brain_no_sequence_no_truth_no_convention():
-    empty = Study("a", "a", {Sequence.T1: Volume(np.zeros(SHAPE), AFFINE)})
+    empty = Study("a", "a", {MRSequence.T1: Volume(np.zeros(SHAPE), AFFINE)})
     with pytest.raises(StudyError, match="images are empty"):
         Preparation().apply(empty)
     with pytest.raises(StudyError, match="no usable sequence"):
-        Preparation((Sequence.FLAIR,)).apply(study(lacking=(Sequence.FLAIR,)))
+        Preparation((MRSequence.FLAIR,)).apply(study(lacking=(MRSequence.FLAIR,)))
     with pytest.raises(StudyError, match="label convention"):
         Preparation().apply(replace(study(), convention=None))
     with pytest.raises(StudyError, match="no truth"):
@@ -231,8 +231,8 @@ def test_no_brain_no_sequence_no_truth_no_convention():
 def test_a_flat_sequence_counts_as_missing():
     case = study()
     for fill in (0.0, 7.0):
-        flat = Volume((case.images[Sequence.T1].data != 0).astype(np.float32) * fill, AFFINE)
-        prepared = Preparation().apply(replace(case, images={**case.images, Sequence.T1: flat}))
+        flat = Volume((case.images[MRSequence.T1].data != 0).astype(np.float32) * fill, AFFINE)
+        prepared = Preparation().apply(replace(case, images={**case.images, MRSequence.T1: flat}))
         assert prepared.present == (False, True, True, True)
         assert not prepared.image[0].any()
         assert ["T1" in note.text for note in prepared.notes] == [True]
@@ -241,7 +241,7 @@ def test_a_flat_sequence_counts_as_missing():
 def test_settings_go_through_json():
     for settings_ in (
         Preparation(),
-        Preparation((Sequence.T2,), (1.0, 2.0, 0.5), 0.0, (2.0, 98.0), 20.0),
+        Preparation((MRSequence.T2,), (1.0, 2.0, 0.5), 0.0, (2.0, 98.0), 20.0),
     ):
         assert Preparation.from_dict(settings_.to_dict()) == settings_
     assert (

@@ -8,7 +8,7 @@ import pytest
 from evaluated_cohort import write
 from gliodistill.evaluation.evaluate import Pairs
 from gliodistill.evaluation.scores import Scores
-from gliodistill.reports.evaluation import write_evaluation_report
+from gliodistill.reports.pages.evaluation import write_evaluation_report
 from headless import NAMES, Browser, find_browser
 
 

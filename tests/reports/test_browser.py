@@ -12,11 +12,11 @@ from matplotlib.image import imread
 from evaluated_cohort import BROKEN, SHIFTS
 from gliodistill.evaluation.evaluate import Pairs
 from gliodistill.evaluation.scores import Scores
-from gliodistill.reports.bland_altman import bland_altman_chart
-from gliodistill.reports.forest import Estimate, forest_table
-from gliodistill.reports.html import Section, page
-from gliodistill.reports.svg import Series, line_chart
-from gliodistill.reports.tables import ModelRow, score_table, settings_table, tiles
+from gliodistill.reports.charts.bland_altman import bland_altman_chart
+from gliodistill.reports.charts.forest import Estimate, forest_table
+from gliodistill.reports.charts.svg import Series, line_chart
+from gliodistill.reports.page.html import Section, page
+from gliodistill.reports.page.tables import ModelRow, score_table, settings_table, tiles
 from headless import Browser
 
 pytestmark = pytest.mark.slow
@@ -146,7 +146,7 @@ def test_another_view_shows_every_metric_of_one_region(
 
 
 def test_undefined_values_stay_last(browser: Browser, tmp_path: Path) -> None:
-    from gliodistill.reports.sorting import SORTING, Column, sortable_table
+    from gliodistill.reports.page.sorting import SORTING, Column, sortable_table
 
     rows = [["a", "–"], ["b", "−2.5"], ["c", "10"], ["d", "9"]]
     table = sortable_table([Column("Study", number=False), Column("ml")], rows)

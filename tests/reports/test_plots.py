@@ -5,10 +5,10 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from gliodistill.evaluation.calibration import Bin
-from gliodistill.reports.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, minus
-from gliodistill.reports.bland_altman import agreement, bland_altman_chart
-from gliodistill.reports.forest import Estimate, forest_table
-from gliodistill.reports.reliability import reliability_chart
+from gliodistill.reports.charts.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, minus
+from gliodistill.reports.charts.bland_altman import agreement, bland_altman_chart
+from gliodistill.reports.charts.forest import Estimate, forest_table
+from gliodistill.reports.charts.reliability import reliability_chart
 
 EVIL = '<script>alert(1)</script>&"'
 

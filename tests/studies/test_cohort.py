@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gliodistill.errors import StudyError
-from gliodistill.studies import Cohort, ImageFile, Sequence, StudyRecord, check_disjoint
+from gliodistill.studies import Cohort, ImageFile, MRSequence, StudyRecord, check_disjoint
 
 
 def record(id: str, patient: str, truth: bool = False) -> StudyRecord:
     file = ImageFile(Path(f"{id}.nii.gz"))
-    return StudyRecord(id, patient, {Sequence.T1: file}, file if truth else None)
+    return StudyRecord(id, patient, {MRSequence.T1: file}, file if truth else None)
 
 
 def cohort(*records: StudyRecord) -> Cohort:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gliodistill.errors import LabelError, StudyError
-from gliodistill.studies import CONVENTIONS, REGIONS, Sequence, Tissue
+from gliodistill.studies import CONVENTIONS, REGIONS, MRSequence, Tissue
 
 # convention → code → regions, by hand from the challenges' descriptions.
 TABLE = {
@@ -69,17 +69,17 @@ def test_code_of():
 @pytest.mark.parametrize(
     ("spellings", "sequence"),
     [
-        (("t1", "T1w", "T1-weighted", "t1n", "T1 native"), Sequence.T1),
-        (("t1c", "t1ce", "T1Gd", "T1_post", "t1km", "ceT1w"), Sequence.T1CE),
-        (("T2", "t2w", "T2-w"), Sequence.T2),
-        (("FLAIR", "fla", "t2f", "T2-FLAIR", "t2w flair"), Sequence.FLAIR),
+        (("t1", "T1w", "T1-weighted", "t1n", "T1 native"), MRSequence.T1),
+        (("t1c", "t1ce", "T1Gd", "T1_post", "t1km", "ceT1w"), MRSequence.T1CE),
+        (("T2", "t2w", "T2-w"), MRSequence.T2),
+        (("FLAIR", "fla", "t2f", "T2-FLAIR", "t2w flair"), MRSequence.FLAIR),
     ],
 )
 def test_spellings(spellings, sequence):
-    assert {Sequence.parse(spelling) for spelling in spellings} == {sequence}
+    assert {MRSequence.parse(spelling) for spelling in spellings} == {sequence}
 
 
 @pytest.mark.parametrize("spelling", ["", "dwi", "t1x", "t3"])
 def test_unknown_spelling_lists_the_known(spelling):
     with pytest.raises(StudyError, match="t1gd"):
-        Sequence.parse(spelling)
+        MRSequence.parse(spelling)

@@ -5,12 +5,12 @@ import json
 import pytest
 
 from gliodistill.errors import StudyError
-from gliodistill.studies import Sequence, Study, open_cohort
+from gliodistill.studies import MRSequence, Study, open_cohort
 
-T1, T1CE, T2, FLAIR = Sequence
+T1, T1CE, T2, FLAIR = MRSequence
 
 
-def values(study: Study) -> dict[Sequence, float]:
+def values(study: Study) -> dict[MRSequence, float]:
     """Sequence → the value its image is filled with."""
     return {sequence: float(volume.data[0, 0, 0]) for sequence, volume in study.images.items()}
 
@@ -33,7 +33,7 @@ def test_brats(brats, make, kinds, separator):
     study = cohort.studies[0].load(cohort.convention)
     assert values(study) == CANONICAL
     assert study.truth is not None
-    assert cohort.studies[0].spellings == dict(zip(Sequence, kinds, strict=True))
+    assert cohort.studies[0].spellings == dict(zip(MRSequence, kinds, strict=True))
     assert cohort.problems == ()
 
 
@@ -275,7 +275,7 @@ def test_real_folders(real_data):
     assert all(len(record.images) == 4 for record in cohort.studies)
     without_tumour = Study.open(real_data / "no_tumour")
     assert (without_tumour.sequences, without_tumour.truth, without_tumour.grid.shape) == (
-        tuple(Sequence),
+        tuple(MRSequence),
         None,
         (182, 218, 182),
     )

@@ -5,7 +5,7 @@ readings.
 import pytest
 
 from gliodistill.studies.naming import read_name
-from gliodistill.studies.sequence import SPELLINGS, Sequence
+from gliodistill.studies.sequence import SPELLINGS, MRSequence
 
 NAMES = {
     "T1": """
@@ -57,7 +57,7 @@ def meaning_of(name: str) -> str:
     if reading.label:
         return "label map"
     if reading.undecided:
-        ordered = [str(sequence) for sequence in Sequence if sequence in reading.candidates]
+        ordered = [str(sequence) for sequence in MRSequence if sequence in reading.candidates]
         if set(ordered) == {"T2", "FLAIR"}:
             return "FLAIR or T2"
         return " or ".join(ordered) if len(ordered) > 1 else f"{ordered[0]}, perhaps"
@@ -67,7 +67,7 @@ def meaning_of(name: str) -> str:
 @pytest.mark.parametrize(("name", "meaning"), PAIRS, ids=[name for name, _ in PAIRS])
 def test_names(name, meaning):
     assert meaning_of(name) == meaning
-    assert bool(read_name(name).why) == (meaning not in {*map(str, Sequence), "label map"})
+    assert bool(read_name(name).why) == (meaning not in {*map(str, MRSequence), "label map"})
 
 
 def test_there_are_many_and_each_once():
@@ -103,7 +103,7 @@ AGENTS = [
 @pytest.mark.parametrize("form", ["{t1}_{agent}", "{agent}_{t1}", "{t1}-x-{agent}", "{t1}{agent}"])
 def test_t1_beside_a_word_for_contrast_is_never_t1(t1, agent, form):
     """T1CE, a question, or a word that nobody knows."""
-    assert read_name(form.format(t1=t1, agent=agent)).sequence is not Sequence.T1
+    assert read_name(form.format(t1=t1, agent=agent)).sequence is not MRSequence.T1
 
 
 @pytest.mark.parametrize("one", ["t1", "T1CE", "t2", "FLAIR"])
@@ -111,7 +111,7 @@ def test_t1_beside_a_word_for_contrast_is_never_t1(t1, agent, form):
 @pytest.mark.parametrize("particle", ["to", "in", "2", "into"])
 def test_what_was_moved_counts_not_where(one, other, particle):
     reading = read_name(f"{one}_{particle}_{other}")
-    assert reading.sequence is Sequence[one.upper()]
+    assert reading.sequence is MRSequence[one.upper()]
     assert reading.spelling == one and reading.key == ""
 
 

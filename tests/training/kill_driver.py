@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from gliodistill.errors import GliodistillError
+from gliodistill.recipes.reading import load_recipe
+from gliodistill.recipes.schema import Recipe
 from gliodistill.training.checkpoint import read_tensors
-from gliodistill.training.recipe import Recipe
-from gliodistill.training.recipe_file import load_recipe
-from gliodistill.training.running import run_experiment
+from gliodistill.training.run import train
 
 
 def start(recipe: Recipe, data: str, out: Path) -> tuple[int, int]:
@@ -35,7 +35,7 @@ def start(recipe: Recipe, data: str, out: Path) -> tuple[int, int]:
         return child, read
     try:
         os.close(read)
-        run_experiment(
+        train(
             recipe,
             data,
             out,

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from gliodistill import __version__
 from gliodistill.errors import CheckpointError, OutputError
 from gliodistill.networks import build
+from gliodistill.recipes.schema import TrainingPart
 from gliodistill.training.checkpoint import (
     FORMAT,
     load_weights,
@@ -21,7 +22,6 @@ from gliodistill.training.checkpoint import (
     write_tensors,
 )
 from gliodistill.training.loop import build_optimiser
-from gliodistill.training.recipe import TrainingPart
 
 FACTS = {"step": 12, "best": 0.5, "seconds": 3.25}
 

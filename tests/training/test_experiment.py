@@ -15,10 +15,10 @@ from gliodistill.errors import (
     StudyError,
 )
 from gliodistill.preparation import Preparation, build_cache
+from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.training.experiment import Experiment
-from gliodistill.training.recipe import Recipe
-from gliodistill.training.running import run_experiment
+from gliodistill.training.run import train as train_recipe
 from tiny_cohort import STUDENT, distilled, recipe, values, write_cohort, write_study
 
 SHORT = {"steps": 3, "save_every": 1, "validate_every": 3}
@@ -33,7 +33,7 @@ def short(runs=None, **changes):
 
 
 def train(made, data, out, **options):
-    return run_experiment(made, data, out, labels="brats2021", jobs=1, **options)
+    return train_recipe(made, data, out, labels="brats2021", jobs=1, **options)
 
 
 def hashes(experiment):
@@ -187,7 +187,7 @@ def test_an_unfinished_teacher_teaches_nobody(finished, cohort, tmp_path):
 def test_a_cache_does_as_well_as_the_cohort(finished, cohort, prepared, tmp_path):
     made = short()
     out = tmp_path / "run"
-    experiment = run_experiment(made, prepared.folder, out)
+    experiment = train_recipe(made, prepared.folder, out)
     assert hashes(experiment)["alone"] == hashes(finished)["alone"]
     assert Experiment.open(out).cache == prepared.folder.resolve()
     assert not (out / "cache").exists()

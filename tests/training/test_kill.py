@@ -37,7 +37,7 @@ def recipe(tmp_path_factory):
         "method": method,
     }
     training = {"steps": STEPS["student"], "save_every": 3, "validate_every": 7}
-    augmentation = {"spatial": 0.5, "noise": 0.5, "drop_sequence": 0.2}
+    augmentation = {"spatial": 0.5, "noise": 0.5, "modality_dropout": {"p": 0.2}}
     made = values(
         {"teacher": teacher, "student": student}, training=training, augmentation=augmentation
     )

@@ -7,13 +7,23 @@ import pytest
 import torch
 
 from gliodistill.errors import CheckpointError, GliodistillError, OutputError
+from gliodistill.methods import Method, Supervised
 from gliodistill.networks import build
 from gliodistill.preparation import dequantise
+from gliodistill.recipes.schema import TrainingPart
 from gliodistill.training.checkpoint import read_tensors, weights_hash
-from gliodistill.training.loop import BEST, LAST, LOG, build_optimiser, learning_rate, train_run
-from gliodistill.training.methods import build_method
-from gliodistill.training.recipe import TrainingPart
-from gliodistill.training.sampling import PatchSampler
+from gliodistill.training.data.sampler import PatchSampler
+from gliodistill.training.log import LOG
+from gliodistill.training.loop import (
+    BEST,
+    LAST,
+    Setup,
+    backward,
+    build_optimiser,
+    learning_rate,
+    train_run,
+)
+from gliodistill.training.resolve import resolve_run
 from gliodistill.training.validation import mean_dice, validate, whole_volume_logits
 from tiny_cohort import PLAIN, recipe
 
@@ -26,7 +36,7 @@ def run(prepared, folder, made, stop_at=None, validating=True, method=None):
     """Train run ``alone`` of a recipe from its first weights on, or from its last checkpoint."""
     part = made.runs["alone"]
     torch.manual_seed(part.seed)
-    method = method or build_method(made, "alone", {}.__getitem__)
+    method = method or resolve_run(made, "alone").build_method({}.__getitem__)
     sampler = PatchSampler(
         prepared.select({"case_0", "case_1"}), made.sampling, part.augmentation, part.seed
     )
@@ -39,7 +49,18 @@ def run(prepared, folder, made, stop_at=None, validating=True, method=None):
 
     studies = list(prepared.select({"case_2"})) if validating else []
     return (
-        train_run(method, sampler, studies, part.training, part.outputs, range(4), folder, watch),
+        train_run(
+            Setup(
+                method,
+                sampler,
+                studies,
+                part.training,
+                part.outputs,
+                range(4),
+                folder,
+                watch=watch,
+            )
+        ),
         steps,
         method,
     )
@@ -69,7 +90,7 @@ WILD = {
     "gamma": 0.5,
     "blur": 0.5,
     "low_resolution": 0.5,
-    "drop_sequence": 0.2,
+    "modality_dropout": {"p": 0.2},
 }
 
 
@@ -209,15 +230,14 @@ def test_optimisers():
     assert isinstance(build_optimiser(TrainingPart(), network), torch.optim.AdamW)
 
 
-class Recorded:
+class Recorded(Method):
     """A method that keeps the weights it saw at every step: an oracle for what the loop does
     between steps.
     """
 
-    teacher = None
-
     def __init__(self, inner):
-        self.inner, self.student, self.seen = inner, inner.student, []
+        super().__init__(inner.student, inner.outputs)
+        self.inner, self.seen = inner, []
 
     def losses(self, batch):
         state = self.student.state_dict().items()
@@ -237,7 +257,7 @@ def test_the_moving_average_is_that_of_float64(prepared, tmp_path, ema):
         {"alone": {"network": network}}, training={"steps": 6, "ema": ema, "save_every": 6}
     )
     torch.manual_seed(0)
-    method = Recorded(build_method(made, "alone", {}.__getitem__))
+    method = Recorded(resolve_run(made, "alone").build_method({}.__getitem__))
     run(prepared, tmp_path, made, method=method)
     last, _ = read_tensors(tmp_path / LAST)
     assert any(name.endswith("running_var") for name in method.seen[0])
@@ -266,7 +286,7 @@ def test_gradients_are_clipped(prepared, tmp_path):
         }
     )
     torch.manual_seed(0)
-    method = Recorded(build_method(made, "alone", {}.__getitem__))
+    method = Recorded(resolve_run(made, "alone").build_method({}.__getitem__))
     run(prepared, tmp_path, made, method=method)
     moved = sum(
         (value.double() - method.seen[0][name]).square().sum()
@@ -282,13 +302,12 @@ def test_validation_leaves_the_run_as_it_was(prepared, tmp_path):
     assert a["weights_sha256"] == b["weights_sha256"]
 
 
-class Poisoned:
+class Poisoned(Method):
     """A method whose loss, or whose gradient alone, is not finite from some step on."""
 
-    teacher = None
-
     def __init__(self, inner, at, what):
-        self.inner, self.student, self.at, self.what, self.steps = inner, inner.student, at, what, 0
+        super().__init__(inner.student, inner.outputs)
+        self.inner, self.at, self.what, self.steps = inner, at, what, 0
 
     def losses(self, batch):
         terms = dict(self.inner.losses(batch))
@@ -313,7 +332,7 @@ def test_what_is_not_finite_stops_the_run_and_spares_the_checkpoint(prepared, tm
             prepared,
             tmp_path,
             made,
-            method=Poisoned(build_method(made, "alone", {}.__getitem__), 4, what),
+            method=Poisoned(resolve_run(made, "alone").build_method({}.__getitem__), 4, what),
         )
     assert caught.value.field == "step 4"
     tensors, facts = read_tensors(tmp_path / LAST)
@@ -378,13 +397,15 @@ def test_one_study_is_learnt_by_heart(prepared, tmp_path):
     torch.manual_seed(0)
     sampler = PatchSampler(one, made.sampling, part.augmentation, 0)
     summary = train_run(
-        build_method(made, "alone", {}.__getitem__),
-        sampler,
-        list(one),
-        part.training,
-        "regions",
-        range(4),
-        tmp_path,
+        Setup(
+            resolve_run(made, "alone").build_method({}.__getitem__),
+            sampler,
+            list(one),
+            part.training,
+            "regions",
+            range(4),
+            tmp_path,
+        )
     )
     losses = [line["loss"]["segmentation"] for line in log(tmp_path)]
     assert np.mean(losses[-10:]) < 0.35 * np.mean(losses[:5])
@@ -400,7 +421,7 @@ def test_classes_learn_too(prepared, tmp_path):
 
 def test_validation_pads_at_the_far_side_and_cuts_back(prepared):
     made = recipe({"alone": {"network": {"name": "unet", "options": {"widths": [4, 8, 8]}}}})
-    method = build_method(made, "alone", {}.__getitem__)
+    method = resolve_run(made, "alone").build_method({}.__getitem__)
     network = method.student.eval()
     image = torch.from_numpy(dequantise(np.asarray(prepared.studies[0].image()))[:, :17, :18, :19])
     logits = whole_volume_logits(network, image, "regions")
@@ -414,3 +435,35 @@ def test_validation_pads_at_the_far_side_and_cuts_back(prepared):
     network.train()
     validate(network, list(prepared.select({"case_2"})), "regions", torch.float32)
     assert network.training
+
+
+class Entropy(Supervised):
+    """Cross-entropy alone: a mean over patches, unlike Dice, which is joint over a batch."""
+
+    def losses(self, batch):
+        heads = self.student(batch.image)
+        return {"segmentation": self.segmentation(heads, batch, dice=False)}
+
+
+def test_accumulated_gradients_are_those_of_one_batch(prepared):
+    made = recipe(sampling={"batch": 4})
+    torch.manual_seed(0)
+    method = Entropy(resolve_run(made, "alone").build_network(), "regions")
+    batch = PatchSampler(prepared, made.sampling, made.runs["alone"].augmentation, 0).batch(0)
+    halves = [batch[:2], batch[2:]]
+    gradients = []
+    for parts in ([batch], halves):
+        method.student.zero_grad()
+        for part in parts:
+            backward(method, part, torch.float32, 1 / len(parts))
+        gradients.append(torch.cat([p.grad.flatten() for p in method.student.parameters()]))
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-6)
+
+
+def test_accumulation_takes_as_many_batches_a_step(prepared, tmp_path):
+    """Batches are numbered through, so a resumed run goes on with the right one."""
+    made = recipe(training={"steps": 3, "accumulate": 2, "save_every": 1})
+    method = Recorded(resolve_run(made, "alone").build_method({}.__getitem__))
+    run(prepared, tmp_path, made, method=method)
+    assert len(method.seen) == 6
+    assert [line["step"] for line in log(tmp_path)] == [1, 2, 3]

@@ -11,8 +11,8 @@ from gliodistill.inference.predictor import Predictor
 from gliodistill.models import ModelPackage, Step
 from gliodistill.preparation import Cache, Preparation, dequantise
 from gliodistill.training.experiment import find_run
-from gliodistill.training.packaging import bundle_run, package_run
-from gliodistill.training.running import run_experiment
+from gliodistill.training.packaging import bundle_run, export
+from gliodistill.training.run import train
 from gliodistill.training.validation import whole_volume_logits
 from tiny_cohort import distilled, recipe, study, write_cohort
 
@@ -23,15 +23,13 @@ def experiment(request, cohort, tmp_path_factory):
         distilled(),
         outputs=request.param,
         training={"steps": 25, "save_every": 25, "validate_every": 25},
-        augmentation={"drop_sequence": 0.1},
+        augmentation={"modality_dropout": {"p": 0.1}},
     )
-    return run_experiment(
-        made, cohort, tmp_path_factory.mktemp("p") / "run", labels="brats2021", jobs=1
-    )
+    return train(made, cohort, tmp_path_factory.mktemp("p") / "run", labels="brats2021", jobs=1)
 
 
 def test_the_package_is_the_network(experiment, tmp_path):
-    package = package_run(experiment.folder / "distilled", tmp_path / "model")
+    package = export(experiment.folder / "distilled", tmp_path / "model")
     network, case = experiment.load_network("distilled"), study(5)
     prepared = Preparation().apply(case)
     logits = whole_volume_logits(
@@ -48,7 +46,7 @@ def test_the_package_is_the_network(experiment, tmp_path):
 
 
 def test_the_package_says_where_it_comes_from(experiment, tmp_path):
-    package = package_run(experiment.folder, tmp_path / "model", name="mine")
+    package = export(experiment.folder, tmp_path / "model", name="mine")
     training = package.spec.training
     assert package.name == "mine"
     assert (training.recipe, training.method, training.steps, training.seed) == (
@@ -67,11 +65,12 @@ def test_the_package_says_where_it_comes_from(experiment, tmp_path):
 @pytest.mark.parametrize("learnt", [False, True])
 def test_bias_is_taken_off_in_use_even_where_training_leaves_it_in(cohort, tmp_path, learnt):
     made = recipe(
-        data={"validation": 1, "bias_mm": 20, "learn_bias": learnt}, training={"steps": 2}
+        data={"validation": 1, "bias_correction_mm": 20, "correct_training": not learnt},
+        training={"steps": 2},
     )
-    experiment = run_experiment(made, cohort, tmp_path / "run", labels="brats2021", jobs=1)
+    experiment = train(made, cohort, tmp_path / "run", labels="brats2021", jobs=1)
     assert Cache.open(experiment.cache).preparation == Preparation(bias_mm=None if learnt else 20.0)
-    assert package_run(experiment.folder, tmp_path / "model").spec.preparation == Preparation(
+    assert export(experiment.folder, tmp_path / "model").spec.preparation == Preparation(
         bias_mm=20.0
     )
 
@@ -92,14 +91,14 @@ def test_an_unfinished_run_is_not_packaged(experiment, tmp_path):
     summary.unlink()
     try:
         with pytest.raises(CheckpointError, match="not finished"):
-            package_run(experiment.folder / "alone", tmp_path / "model")
+            export(experiment.folder / "alone", tmp_path / "model")
     finally:
         summary.write_text(content)
     assert not (tmp_path / "model").exists()
 
 
 def test_exports_are_compared_on_training_studies(experiment, tmp_path):
-    package = package_run(experiment.folder / "distilled", tmp_path / "model", formats=["openvino"])
+    package = export(experiment.folder / "distilled", tmp_path / "model", formats=["openvino"])
     assert [(export.runtime, export.studies.images) for export in package.exports] == [
         ("openvino", 1)
     ]
@@ -108,9 +107,9 @@ def test_exports_are_compared_on_training_studies(experiment, tmp_path):
 def test_int8_without_the_cache_is_refused(experiment, tmp_path):
     hidden = experiment.cache.rename(experiment.cache.with_name("elsewhere"))
     try:
-        assert package_run(experiment.folder, tmp_path / "float").exports[0].studies is None
+        assert export(experiment.folder, tmp_path / "float").exports[0].studies is None
         with pytest.raises(PackageError, match="too few studies to calibrate"):
-            package_run(experiment.folder, tmp_path / "model", int8=True)
+            export(experiment.folder, tmp_path / "model", int8=True)
     finally:
         hidden.rename(experiment.cache)
     assert not (tmp_path / "model").exists()
@@ -120,13 +119,11 @@ def test_int8_without_the_cache_is_refused(experiment, tmp_path):
 def test_int8_is_calibrated_on_other_studies_than_it_is_compared_on(experiment, tmp_path):
     pytest.importorskip("nncf")
     try:
-        export = package_run(experiment.folder, tmp_path / "model", int8=True).find(
-            "openvino", ["int8"]
-        )
+        found = export(experiment.folder, tmp_path / "model", int8=True).find("openvino", ["int8"])
     except PackageError as error:  # so little trained, it may well not survive
         assert error.field == "--int8" and "Dice" in str(error)
     else:
-        assert (export.calibration.studies, export.calibration.patches, export.studies.images) == (
+        assert (found.calibration.studies, found.calibration.patches, found.studies.images) == (
             1,
             4,
             1,
@@ -135,7 +132,7 @@ def test_int8_is_calibrated_on_other_studies_than_it_is_compared_on(experiment, 
 
 def test_threshold_and_clean_up_rules_come_along(experiment, tmp_path):
     rules = (Step("drop_small_et", {"mm3": 33.0}),)
-    package = package_run(
+    package = export(
         experiment.folder / "alone",
         tmp_path / "model",
         formats=["torch"],
@@ -145,24 +142,20 @@ def test_threshold_and_clean_up_rules_come_along(experiment, tmp_path):
     inference = ModelPackage.open(package.folder).spec.inference
     assert (inference.threshold, inference.postprocessing) == (0.3, rules)
     with pytest.raises(PackageError, match="threshold"):
-        package_run(
-            experiment.folder / "alone", tmp_path / "never", formats=["torch"], threshold=1.0
-        )
+        export(experiment.folder / "alone", tmp_path / "never", formats=["torch"], threshold=1.0)
     assert not (tmp_path / "never").exists()
 
 
 def test_what_training_studies_look_like_comes_along(experiment, tmp_path):
-    assert (
-        package_run(experiment.folder, tmp_path / "few", formats=["torch"]).spec.reference is None
-    )
-    many = run_experiment(
+    assert export(experiment.folder, tmp_path / "few", formats=["torch"]).spec.reference is None
+    many = train(
         recipe(training={"steps": 1, "save_every": 1, "validate_every": 1, "warmup": 0}),
         write_cohort(tmp_path / "many", 9),
         tmp_path / "run",
         labels="brats2021",
         jobs=1,
     )
-    reference = package_run(many.folder, tmp_path / "model", formats=["torch"]).spec.reference
+    reference = export(many.folder, tmp_path / "model", formats=["torch"]).spec.reference
     assert (reference.studies, reference.sequences) == (8, many.recipe.data.sequences)
 
 

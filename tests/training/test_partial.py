@@ -11,13 +11,13 @@ import tiny_cohort
 from gliodistill.distillation import Distiller
 from gliodistill.errors import StudyError
 from gliodistill.images import Volume, write_nifti
+from gliodistill.methods.segmentation import deeply_supervised, segmentation_loss
 from gliodistill.networks import build
 from gliodistill.preparation import Preparation, build_cache, dequantise
+from gliodistill.recipes.schema import AugmentationPart, SamplingPart
 from gliodistill.studies.cohort import open_cohort
-from gliodistill.training.losses import deeply_supervised, segmentation_loss
-from gliodistill.training.recipe import AugmentationPart, SamplingPart
-from gliodistill.training.running import _whole
-from gliodistill.training.sampling import PatchSampler
+from gliodistill.training.data.sampler import PatchSampler
+from gliodistill.training.run import _whole
 from gliodistill.training.validation import mean_dice, validate, whole_volume_logits
 from tiny_cohort import AFFINE, PLAIN, SHAPE
 

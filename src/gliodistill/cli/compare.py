@@ -93,7 +93,7 @@ def compare(
         _read(files, wanted, against), metrics=wanted, against=against, strata=strata
     )
     if out is not None:
-        from gliodistill.reports.comparison import write_comparison_report
+        from gliodistill.reports.pages.comparison import write_comparison_report
 
         write_comparison_report(out, comparison, {name: str(file) for name, file in files})
     emit(as_json, comparison.as_dict(), lambda screen: _show(screen, comparison, out))
@@ -138,8 +138,8 @@ def _read(
 
 
 def _show(screen: "Console", comparison: "Comparison", out: Path | None) -> None:
+    from gliodistill.evaluation.conclusions import cautions, method, verdict
     from gliodistill.evaluation.metrics import FACTS
-    from gliodistill.evaluation.verdict import cautions, method, verdict
 
     rows = []
     for one in comparison.contrasts:

@@ -322,14 +322,14 @@ def _preparation(recipe: str | None, spacing: float | None, sequences: str | Non
                 field="--recipe",
                 expected="either --recipe, or --spacing and --sequences",
             )
-        from gliodistill.training.recipe_file import load_recipe
-        from gliodistill.training.shipped import find_recipe
+        from gliodistill.recipes.reading import load_recipe
+        from gliodistill.recipes.shipped import find_recipe
 
         return load_recipe(find_recipe(recipe)).data.preparation()
     from gliodistill.preparation import Preparation
-    from gliodistill.studies.sequence import Sequence
+    from gliodistill.studies.sequence import MRSequence
 
-    channels = tuple(Sequence.parse(name) for name in (sequences or SEQUENCES).split(","))
+    channels = tuple(MRSequence.parse(name) for name in (sequences or SEQUENCES).split(","))
     if len(set(channels)) < len(channels):
         raise GliodistillError(
             "a sequence named twice",

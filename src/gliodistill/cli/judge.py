@@ -132,7 +132,7 @@ def evaluate(
     from gliodistill.evaluation.evaluate import match_pairs, score_pairs
     from gliodistill.evaluation.rules import get_rules
     from gliodistill.files import check_file, make_folder, write_text
-    from gliodistill.reports.evaluation import write_evaluation_report
+    from gliodistill.reports.pages.evaluation import write_evaluation_report
 
     rule_set = get_rules(rules, task, tolerance)
     with nullcontext() if out is None else nothing_left(out):

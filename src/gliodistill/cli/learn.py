@@ -82,12 +82,12 @@ def train(
             show_default=False,
         ),
     ] = None,
-    start: Annotated[
+    pretrained: Annotated[
         Path | None,
         typer.Option(
-            "--start",
+            "--pretrained",
             metavar="RUN",
-            help="A finished run of another training, for runs that start from a given one.",
+            help="A finished run of another training, for runs with init_from: pretrained.",
             show_default=False,
         ),
     ] = None,
@@ -104,7 +104,7 @@ def train(
     labels: Labels = None,
     as_json: Json = False,
 ) -> None:
-    """Train every run of a recipe: teacher, student alone, student taught by the teacher.
+    """Train every run of a recipe: teacher, baseline, distilled student.
 
     A start that fails may be repeated into the same folder. With --resume the recipe stored there
     is used, and what RECIPE says otherwise is named; --set must agree with it, but for
@@ -113,9 +113,11 @@ def train(
     Example: [cyan]gliodistill train compression --data patients/ -o runs/first --set
     training.steps=500[/cyan]
     """
-    from gliodistill.training.recipe_file import load_recipe
-    from gliodistill.training.running import print_note, run_experiment
-    from gliodistill.training.shipped import find_recipe
+    from gliodistill.recipes.reading import load_recipe
+    from gliodistill.recipes.shipped import find_recipe
+    from gliodistill.training.resolve import resolve
+    from gliodistill.training.run import print_note
+    from gliodistill.training.run import train as train_recipe
     from gliodistill.training.starting import recipe_to_resume
     from gliodistill.training.watching import watcher
 
@@ -125,7 +127,9 @@ def train(
         notes.append(text)
         print_note(text)
 
-    parsed = load_recipe(find_recipe(recipe), settings)
+    file = find_recipe(recipe)
+    parsed = load_recipe(file, settings)
+    resolve(parsed, file)
     if resume:
         parsed, differing = recipe_to_resume(out, parsed, settings or [])
         for text in differing:
@@ -142,7 +146,7 @@ def train(
     for text in _unused(data, layout):
         tell(text)
     with watcher(parsed) as watch:
-        experiment = run_experiment(
+        experiment = train_recipe(
             parsed,
             data,
             out,
@@ -151,7 +155,7 @@ def train(
             labels=labels,
             only=tuple(only or ()),
             pseudo=pseudo,
-            start=start,
+            pretrained=pretrained,
             watch=watch,
             tell=tell,
         )
@@ -303,8 +307,9 @@ def export(
     """
     from gliodistill.inference.postprocessing import parse_steps
     from gliodistill.models.card import read_sections
-    from gliodistill.models.quality import QualityModel
-    from gliodistill.training.packaging import bundle_run, package_run
+    from gliodistill.training.packaging import bundle_run
+    from gliodistill.training.packaging import export as export_run
+    from gliodistill.trust.expected_quality import QualityModel
 
     rules = parse_steps(clean_up or ())
     sections = read_sections(card) if card else ""
@@ -334,7 +339,7 @@ def export(
             lambda screen: screen.print(f"MONAI bundle in {bundle}"),
         )
         return
-    package = package_run(
+    package = export_run(
         run,
         model,
         name=name,

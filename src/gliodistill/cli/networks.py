@@ -86,7 +86,7 @@ def _fitting(side: int, divisor: int) -> int:
 
 def _facts(name: str, network: "Network") -> dict[str, Any]:
     from gliodistill.networks import count_parameters, describe, flops
-    from gliodistill.networks.papers import PAPERS
+    from gliodistill.networks.architectures.papers import PAPERS
 
     network.strip()
     described, paper, side = describe(name), PAPERS.get(name), _fitting(COUNTED, network.divisor)
@@ -129,7 +129,7 @@ def _time_in_openvino(network: "Network", shape: tuple[int, ...]) -> "Timing":
 
     import torch
 
-    from gliodistill.models.quiet import import_openvino
+    from gliodistill.models.telemetry import import_openvino
     from gliodistill.networks.measure import time_passes
 
     openvino, image = import_openvino(), torch.randn(shape)

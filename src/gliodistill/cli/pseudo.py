@@ -121,9 +121,9 @@ def pseudo_label(
     patients/[/cyan]
     """
     from gliodistill.inference.ensemble import Ensemble
-    from gliodistill.inference.flips import parse_flips
     from gliodistill.inference.predictor import load_model
     from gliodistill.inference.pseudo_labels import write_pseudo_labels
+    from gliodistill.inference.tta import parse_flips
     from gliodistill.studies.cohort import find_cohort
     from gliodistill.studies.labels import find_convention
 

@@ -32,7 +32,7 @@ def recipes(
 
     Example: [cyan]gliodistill recipes compression > mine.yaml[/cyan]
     """
-    from gliodistill.training.shipped import shipped_recipes
+    from gliodistill.recipes.shipped import shipped_recipes
 
     shipped = shipped_recipes()
     if name is None:
@@ -49,7 +49,7 @@ def recipes(
 
 
 def _facts(file: Path) -> dict[str, Any]:
-    from gliodistill.training.shipped import glance
+    from gliodistill.recipes.shipped import glance
 
     recipe = glance(file)
     runs = {

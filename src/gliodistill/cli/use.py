@@ -140,8 +140,8 @@ def segment(
     Example: [cyan]gliodistill segment patients/ -o segmentations[/cyan]
     """
     from gliodistill.inference.batch import segment_studies
-    from gliodistill.inference.flips import parse_flips
     from gliodistill.inference.predictor import Predictor
+    from gliodistill.inference.tta import parse_flips
     from gliodistill.studies.cohort import find_cohort
 
     cohorts = [find_cohort(path, layout) for path in studies]

@@ -25,17 +25,24 @@ from gliodistill.evaluation.statistics import paired_difference
 from gliodistill.images.nifti import read_labels
 from gliodistill.models.package import ModelPackage
 from gliodistill.networks import build, flops
-from gliodistill.reports.distributions import distribution_chart
-from gliodistill.reports.forest import Estimate, forest_table
-from gliodistill.reports.html import Section, write_report
-from gliodistill.reports.markup import Html
-from gliodistill.reports.pictures import study_figure
-from gliodistill.reports.svg import Series, line_chart
-from gliodistill.reports.tables import ModelRow, count, duration, score_table, settings_table, tiles
+from gliodistill.reports.charts.distributions import distribution_chart
+from gliodistill.reports.charts.forest import Estimate, forest_table
+from gliodistill.reports.charts.pictures import study_figure
+from gliodistill.reports.charts.svg import Series, line_chart
+from gliodistill.reports.page.html import Section, write_report
+from gliodistill.reports.page.markup import Html
+from gliodistill.reports.page.tables import (
+    ModelRow,
+    count,
+    duration,
+    score_table,
+    settings_table,
+    tiles,
+)
 from gliodistill.studies.cohort import Cohort
 from gliodistill.studies.labels import REGIONS
 from gliodistill.training.experiment import Experiment
-from gliodistill.training.loop import LOG, NO_LOG
+from gliodistill.training.log import LOG, NO_LOG
 
 _NO_SUMMARY = Refusal(GliodistillError, "not a summary of segment")
 
@@ -298,7 +305,7 @@ def _settings(
 def _machine() -> dict[str, object]:
     import torch
 
-    from gliodistill.models.quiet import import_openvino
+    from gliodistill.models.telemetry import import_openvino
 
     model = next(
         (line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")),

@@ -23,12 +23,12 @@ from gliodistill.inference.predictor import Predictor
 from gliodistill.inference.pseudo_labels import write_pseudo_labels
 from gliodistill.models.package import ModelPackage
 from gliodistill.phantom.cohort import write_cohort
+from gliodistill.recipes.reading import load_recipe
+from gliodistill.recipes.shipped import find_recipe
 from gliodistill.studies.cohort import Cohort, open_cohort
 from gliodistill.training.experiment import Experiment
-from gliodistill.training.packaging import package_run
-from gliodistill.training.recipe_file import load_recipe
-from gliodistill.training.running import run_experiment
-from gliodistill.training.shipped import find_recipe
+from gliodistill.training.packaging import export
+from gliodistill.training.run import train
 from gliodistill.training.watching import watcher
 
 MARK = "demo.json"
@@ -124,7 +124,7 @@ def run_models(
 
     steps.next(f"training {', '.join(parsed.runs)} on {scenario.labelled} labelled studies")
     with watcher(parsed) as watch:
-        experiment = run_experiment(
+        experiment = train(
             parsed,
             root / "labelled",
             root / "experiment",
@@ -133,14 +133,14 @@ def run_models(
             watch=watch,
         )
 
-    for folder in ("models", "scores"):
-        make_folder(root / folder)
+    for part in ("models", "scores"):
+        make_folder(root / part)
     results = {}
     for name in runs:
         steps.next(f"{name}: segment {scenario.testing} test studies, score")
         folder = TEACHER if name == TEACHER_RUN else root / "models" / name
         if not folder.exists():
-            package_run(experiment.folder / name, folder)
+            export(experiment.folder / name, folder)
         segmentations = root / "segmentations" / name
         report = segment_studies(testing.studies, Predictor(folder), segmentations, resume=True)
         for error in report.failed.values():

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gliodistill.models.package import ModelPackage
-from gliodistill.training.recipe import Recipe
+from gliodistill.recipes.schema import Recipe
 
 TEACHER = Path(__file__).parent / "teacher"
 """Model package of the teacher: made by ``benchmarks/demo/teacher.py`` from synthetic studies

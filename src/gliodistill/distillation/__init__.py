@@ -7,10 +7,15 @@ from gliodistill.distillation.dist import dist
 from gliodistill.distillation.distiller import Distiller
 from gliodistill.distillation.mutual import mutual
 from gliodistill.distillation.region_affinity import region_affinity
+from gliodistill.distillation.registry import LOSSES, DistillationLoss, register_loss
 from gliodistill.distillation.soft_target import soft_target
 from gliodistill.distillation.taps import FeatureTaps
 
+register, names = register_loss, LOSSES.names
+
 __all__ = [
+    "LOSSES",
+    "DistillationLoss",
     "Distiller",
     "FeatureTaps",
     "attention_transfer",
@@ -18,6 +23,9 @@ __all__ = [
     "channel_wise",
     "dist",
     "mutual",
+    "names",
     "region_affinity",
+    "register",
+    "register_loss",
     "soft_target",
 ]

@@ -8,8 +8,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from gliodistill.distillation.pairing import on_one_grid, paired
+from gliodistill.distillation.registry import register_loss
 
 
+@register_loss("attention_transfer", compares="features")
 def attention_transfer(
     student: Sequence[Float[Tensor, "B _ _ _ _"]], teacher: Sequence[Float[Tensor, "B _ _ _ _"]]
 ) -> Float[Tensor, ""]:

@@ -8,10 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from gliodistill.distillation.pairing import FLOOR, on_one_grid, paired
+from gliodistill.distillation.pairing import FLOOR, check_widths, on_one_grid, paired
+from gliodistill.distillation.registry import register_loss
 from gliodistill.errors import RecipeError
 
 
+@register_loss("barlow_twins", compares="features", same_width=True)
 def barlow_twins(
     student: Sequence[Float[Tensor, "B _ _ _ _"]],
     teacher: Sequence[Float[Tensor, "B _ _ _ _"]],
@@ -58,20 +60,8 @@ def barlow_twins(
         ).sum()
 
 
-def check_widths(student: Float[Tensor, "B _ _ _ _"], teacher: Float[Tensor, "B _ _ _ _"]) -> None:
-    """Raise RecipeError where two latents differ in their number of channels."""
-    if student.shape[1] != teacher.shape[1]:
-        raise RecipeError(
-            "Barlow Twins compares latents channel by channel",
-            field="taps",
-            got=f"{student.shape[1]} and {teacher.shape[1]} channels",
-            expected="as many on both sides",
-            hint="give both networks stages of the same width, or choose others",
-        )
-
-
 def _redundancy(student: Tensor, teacher: Tensor, off_diagonal: float) -> Tensor:
-    check_widths(student, teacher)
+    check_widths(student, teacher, "Barlow Twins")
     a, b = (_standard(x) for x in on_one_grid(student, teacher))
     correlation = a.T @ b / len(a)
     on_diagonal = correlation.diagonal()

@@ -7,8 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gliodistill.distillation.pairing import wide
+from gliodistill.distillation.registry import register_loss
 
 
+@register_loss("channel_wise", compares="logits")
 def channel_wise(
     student: Float[Tensor, "B K X Y Z"],
     teacher: Float[Tensor, "B K X Y Z"],

@@ -8,8 +8,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from gliodistill.distillation.pairing import FLOOR, wide
+from gliodistill.distillation.registry import register_loss
 
 
+@register_loss("dist", compares="logits")
 def dist(
     student: Float[Tensor, "B K X Y Z"],
     teacher: Float[Tensor, "B K X Y Z"],

@@ -1,9 +1,8 @@
 """What a student owes its teacher: any of the losses, by name, each with its weight."""
 
-import difflib
 import inspect
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,38 +12,18 @@ from jaxtyping import Bool, Float
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
-from gliodistill.distillation.attention_transfer import attention_transfer
-from gliodistill.distillation.barlow_twins import barlow_twins, check_widths
-from gliodistill.distillation.channel_wise import channel_wise
-from gliodistill.distillation.dist import dist
-from gliodistill.distillation.region_affinity import region_affinity
-from gliodistill.distillation.soft_target import soft_target
+from gliodistill.distillation.pairing import check_widths
+from gliodistill.distillation.registry import GIVEN, LOSSES
 from gliodistill.distillation.taps import FeatureTaps
 from gliodistill.errors import RecipeError, brief
 from gliodistill.networks import Network
-
-Loss = Callable[..., Tensor]
-LOGIT_LOSSES: dict[str, Loss] = {
-    "soft_target": soft_target,
-    "channel_wise": channel_wise,
-    "dist": dist,
-}
-"""Compare logits: ``(student, teacher, *, outputs, **options)``."""
-FEATURE_LOSSES: dict[str, Loss] = {
-    "attention_transfer": attention_transfer,
-    "region_affinity": region_affinity,
-    "barlow_twins": barlow_twins,
-}
-"""Compare features, stage by stage: ``(student's, teacher's, **options)``, with ``regions`` for
-those that ask.
-"""
-CHANNEL_BY_CHANNEL = ("barlow_twins",)  # need stages of one width
-GIVEN = ("outputs", "regions", "known")  # by the method, not by the recipe
+from gliodistill.registry import nearest
 
 
 @dataclass(frozen=True)
 class _Term:
-    loss: Loss
+    loss: Callable[..., Tensor]
+    same_width: bool
     weight: float
     taps: tuple[tuple[str, str], ...]
     options: dict[str, Any]
@@ -136,17 +115,17 @@ class Distiller:
             widths.
         """
         pairs = [
-            pair
+            (name, *pair)
             for name, term in self._terms.items()
-            if name in CHANNEL_BY_CHANNEL
+            if term.same_width
             for pair in term.taps
         ]
         if pairs:
             with self.listening():
                 for network, image in zip(self._networks, (student, teacher), strict=True):
                     network(image)
-                for own, other in pairs:
-                    check_widths(self._taps[0][own], self._taps[1][other])
+                for name, own, other in pairs:
+                    check_widths(self._taps[0][own], self._taps[1][other], name)
 
     def terms(
         self,
@@ -188,23 +167,15 @@ class Distiller:
 
 
 def _term(name: str, settings: Mapping[str, Any], student: Network, teacher: Network) -> _Term:
-    loss = {**LOGIT_LOSSES, **FEATURE_LOSSES}.get(name)
-    if loss is None:
-        valid = [*LOGIT_LOSSES, *FEATURE_LOSSES]
-        raise RecipeError(
-            "unknown loss",
-            field="options.losses",
-            got=name,
-            expected=", ".join(valid),
-            hint=nearest(name, valid),
-        )
+    found = LOSSES.find(name, "options.losses")
+    loss, features = found.function, found.compares == "features"
     field, keywords = f"options.losses.{name}", inspect.signature(loss).parameters
     kinds: dict[str, Any] = {
         key: p.annotation
         for key, p in keywords.items()
         if p.kind is p.KEYWORD_ONLY and key not in GIVEN
     }
-    kinds |= {"weight": float} | ({"taps": list[tuple[str, str]]} if name in FEATURE_LOSSES else {})
+    kinds |= {"weight": float} | ({"taps": list[tuple[str, str]]} if features else {})
     options = fitting(settings, kinds, field)
     weight = options.pop("weight", 1.0)
     for option, value in {"weight": weight, **options}.items():
@@ -219,7 +190,7 @@ def _term(name: str, settings: Mapping[str, Any], student: Network, teacher: Net
                 expected=expected,
             )
     taps: list[tuple[str, str]] = []
-    if name in FEATURE_LOSSES:
+    if features:
         shared = [(tap, tap) for tap in student.taps if tap in teacher.taps]
         taps = options.pop("taps", shared)
         if not taps:
@@ -236,7 +207,7 @@ def _term(name: str, settings: Mapping[str, Any], student: Network, teacher: Net
                     expected=error.expected,
                     hint=error.hint,
                 ) from None
-    return _Term(loss, weight, tuple(taps), options)
+    return _Term(loss, found.same_width, weight, tuple(taps), options)
 
 
 def fitting(given: Mapping[str, Any], kinds: Mapping[str, Any], field: str) -> dict[str, Any]:
@@ -264,9 +235,3 @@ def fitting(given: Mapping[str, Any], kinds: Mapping[str, Any], field: str) -> d
                 expected=error.errors()[0]["msg"],
             ) from None
     return options
-
-
-def nearest(word: str, valid: Collection[str]) -> str | None:
-    """A hint where ``word`` looks like a valid one."""
-    near = difflib.get_close_matches(word, list(valid), n=1)
-    return f"did you mean {near[0]}?" if near else None

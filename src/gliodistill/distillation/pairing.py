@@ -59,3 +59,17 @@ def on_one_grid(
     )
     first, second = pooled
     return first, second
+
+
+def check_widths(
+    student: Float[Tensor, "B _ _ _ _"], teacher: Float[Tensor, "B _ _ _ _"], loss: str
+) -> None:
+    """Raise RecipeError where two stages differ in their number of channels."""
+    if student.shape[1] != teacher.shape[1]:
+        raise RecipeError(
+            f"{loss} compares stages channel by channel",
+            field="taps",
+            got=f"{student.shape[1]} and {teacher.shape[1]} channels",
+            expected="as many on both sides",
+            hint="give both networks stages of the same width, or choose others",
+        )

@@ -8,8 +8,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from gliodistill.distillation.pairing import FLOOR, paired, wide
+from gliodistill.distillation.registry import register_loss
 
 
+@register_loss("region_affinity", compares="features")
 def region_affinity(
     student: Sequence[Float[Tensor, "B _ _ _ _"]],
     teacher: Sequence[Float[Tensor, "B _ _ _ _"]],

@@ -9,9 +9,11 @@ from torch.nn import functional
 
 from gliodistill.distillation.logit_standardisation import standardise as standardised
 from gliodistill.distillation.pairing import wide
+from gliodistill.distillation.registry import register_loss
 from gliodistill.errors import RecipeError
 
 
+@register_loss("soft_target", compares="logits")
 def soft_target(
     student: Float[Tensor, "B K X Y Z"],
     teacher: Float[Tensor, "B K X Y Z"],

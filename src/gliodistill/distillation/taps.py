@@ -1,12 +1,12 @@
 """Reading features from inside a network without editing it."""
 
-import difflib
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from gliodistill.errors import RecipeError
+from gliodistill.registry import nearest
 
 
 class FeatureTaps:
@@ -44,8 +44,7 @@ class FeatureTaps:
             )
         for name in names:
             if name not in valid:
-                close = difflib.get_close_matches(name, list(valid), n=1)
-                hint = f"did you mean {close[0]!r}?" if close else "or the path of any submodule"
+                hint = nearest(name, valid) or "or the path of any submodule"
                 raise RecipeError(
                     "the network has no such feature tap",
                     field="taps",

@@ -9,7 +9,7 @@ import numpy as np
 
 from gliodistill.documents import Refusal, read_table
 from gliodistill.errors import EvaluationError, GliodistillWarning
-from gliodistill.studies.sequence import Sequence as MriSequence
+from gliodistill.studies.sequence import MRSequence
 
 NOT_GIVEN = "not given"
 MOST_GROUPS = 12
@@ -67,7 +67,7 @@ def describe_sequences(studies: Mapping[str, Collection[str]]) -> str:
     """
     groups: dict[str, list[str]] = {}
     for id in sorted(studies):
-        groups.setdefault("+".join(name for name in MriSequence if name in studies[id]), []).append(
+        groups.setdefault("+".join(name for name in MRSequence if name in studies[id]), []).append(
             id
         )
     return (

@@ -19,7 +19,7 @@ from gliodistill.locks import Busy, lock_name
 from gliodistill.progress import track
 from gliodistill.studies.ids import check_id, check_names
 from gliodistill.studies.labels import REGIONS, LabelConvention, find_convention
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study, StudyRecord
 from gliodistill.studies.usable import usable
 from gliodistill.tables import csv_text
@@ -31,7 +31,7 @@ only cost memory.
 
 VOLUMES = "volumes.csv"
 _FIRST = ["id", *(f"{region}_ml" for region in REGIONS), "model", "sha256"]
-_HEADER = [*_FIRST, *map(str, Sequence), "unused"]
+_HEADER = [*_FIRST, *map(str, MRSequence), "unused"]
 _SUMMARY = Refusal(OutputError, "not a summary of segment")
 
 
@@ -369,9 +369,9 @@ def _files_used(summary: dict[str, Any]) -> list[str]:
     try:
         told = summary["sequences"]
         used = {str(name): str(file or "in memory") for name, file in told["used"].items()}
-        return [*(used.get(str(s), "") for s in Sequence), "; ".join(map(str, told["unused"]))]
+        return [*(used.get(str(s), "") for s in MRSequence), "; ".join(map(str, told["unused"]))]
     except (KeyError, TypeError, AttributeError):  # of an earlier version
-        return [""] * (len(Sequence) + 1)
+        return [""] * (len(MRSequence) + 1)
 
 
 def check_ids(records: list[StudyRecord]) -> None:

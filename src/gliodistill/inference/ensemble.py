@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from gliodistill.errors import PackageError
 from gliodistill.images.volume import Volume
-from gliodistill.inference.flips import FLOOR, UNFLIPPED, Flip, probabilities
 from gliodistill.inference.predictor import Predictor
+from gliodistill.inference.tta import UNFLIPPED, Flip
+from gliodistill.logits import FLOOR, probabilities
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.preparation.prepared import Prepared
 from gliodistill.studies.labels import REGIONS

@@ -30,7 +30,7 @@ class Known:
         voxel_mm3: size of a voxel.
         expected_dice: region → Dice to be expected if every voxel were right with its own
             probability, of the network's answer before any clean-up
-            (:meth:`~gliodistill.inference.quality.Evidence.expected_dice`); a region that was not
+            (:meth:`~gliodistill.trust.assessment.Evidence.expected_dice`); a region that was not
             drawn is left out.
     """
 

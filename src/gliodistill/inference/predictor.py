@@ -10,18 +10,19 @@ from numpy.typing import NDArray
 
 from gliodistill.errors import PackageError, StudyError
 from gliodistill.inference import tiling
-from gliodistill.inference.flips import AXES, FLOOR, UNFLIPPED, Flip, mirrored, probabilities
 from gliodistill.inference.postprocessing import Known, check_steps, clean
-from gliodistill.inference.quality import Evidence, assess
 from gliodistill.inference.runtimes import open_runtime
 from gliodistill.inference.segmentation import Segmentation
+from gliodistill.inference.tta import AXES, UNFLIPPED, Flip, mirrored
+from gliodistill.logits import FLOOR, probabilities
 from gliodistill.models.package import ModelPackage
 from gliodistill.models.shipped import find_model
 from gliodistill.preparation.prepared import Prepared
 from gliodistill.studies.labels import REGIONS, LabelConvention, find_convention
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Sources, Study
 from gliodistill.studies.usable import IGNORED, usable
+from gliodistill.trust.assessment import Evidence, assess
 
 MEMORY_GB = 3.0
 """Memory a whole-brain pass may take before windows are used instead; fixed, so that answers do not
@@ -41,7 +42,7 @@ class Predictor:
         (:func:`~gliodistill.inference.runtimes.open_runtime`); None = the package's own way.
         memory_gb: a brain whose one-pass estimate is larger is segmented by windows; 0 always uses
         windows.
-        flips: mirrored looks to average (:func:`~gliodistill.inference.flips.parse_flips`).
+        flips: mirrored looks to average (:func:`~gliodistill.inference.tta.parse_flips`).
         postprocess: whether the package's clean-up steps are applied.
 
     Raises:
@@ -104,7 +105,7 @@ class Predictor:
         )
 
     def with_sources(
-        self, answer: Segmentation, sources: Sources, present: tuple[Sequence, ...]
+        self, answer: Segmentation, sources: Sources, present: tuple[MRSequence, ...]
     ) -> Segmentation:
         """The answer with what it was made of.
 
@@ -312,6 +313,27 @@ def load_model(
         installed.
     """
     return Predictor(model, runtime, threads)
+
+
+def segment(
+    study: Study | str | os.PathLike[str],
+    model: str | os.PathLike[str] | None = None,
+    runtime: str = "openvino",
+    threads: int | None = None,
+) -> Segmentation:
+    """Segment one study; for many, keep :func:`load_model`'s predictor.
+
+    Args:
+        study: a study, or the folder of one.
+        model: as in :func:`load_model`.
+        runtime: as in :func:`load_model`.
+        threads: as in :func:`load_model`.
+
+    Raises:
+        GliodistillError: the study or the model cannot be read, or do not fit.
+    """
+    opened = study if isinstance(study, Study) else Study.open(study)
+    return load_model(model, runtime, threads).segment(opened)
 
 
 def _codes(convention: LabelConvention) -> NDArray[np.uint8]:

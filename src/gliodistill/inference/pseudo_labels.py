@@ -40,12 +40,12 @@ from gliodistill.files import (
 from gliodistill.images.nifti import write_nifti
 from gliodistill.inference.batch import check_ids, read_ahead
 from gliodistill.inference.ensemble import Consensus, Ensemble
-from gliodistill.inference.flips import AXES
+from gliodistill.inference.tta import AXES
 from gliodistill.locks import lock_folder
 from gliodistill.models.package import NOTICE, versions_in_use
-from gliodistill.preparation.likeness import Signature, most_alike, signature_of
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort, open_cohort
+from gliodistill.studies.duplicates import Signature, most_alike, signature_of
 from gliodistill.studies.ids import check_names
 from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention
 from gliodistill.studies.layouts.manifest import FILE as MANIFEST

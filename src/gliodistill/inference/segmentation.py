@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.images.volume import Volume
-from gliodistill.inference.quality import Quality
 from gliodistill.models.spec import Step
 from gliodistill.studies.labels import LabelConvention
-from gliodistill.studies.sequence import Sequence as MRSequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Sources
+from gliodistill.trust.assessment import Quality
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from gliodistill.models.exports import FILES, Calibration, Export
 from gliodistill.models.int8 import FLOAT_LAYERS, quantised
 from gliodistill.models.onnx_graph import save_onnx
 from gliodistill.models.package import ModelPackage, RuntimeNeeds, seal, versions_in_use
-from gliodistill.models.proof import (
+from gliodistill.models.parity import (
     MAX_RELATIVE_DIFFERENCE,
     MIN_DICE,
     Proof,
@@ -28,11 +28,11 @@ from gliodistill.models.proof import (
     require_equal_logits,
 )
 from gliodistill.models.quantised import QuantisedInput
-from gliodistill.models.quiet import import_onnxruntime, import_openvino
 from gliodistill.models.spec import ModelSpec
+from gliodistill.models.telemetry import import_onnxruntime, import_openvino
 from gliodistill.models.weights import digest, load_network, weights_as_bytes
 from gliodistill.networks import Network, count_parameters
-from gliodistill.networks.subset_norm import SubsetNorm
+from gliodistill.networks.layers.subset_norm import SubsetNorm
 from gliodistill.progress import track
 
 FORMATS = ("openvino", "onnx", "torch")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from gliodistill.checks import check_keys, checked
 from gliodistill.errors import PackageError
-from gliodistill.models.checks import check_keys, checked
 
 FILES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("openvino", "float16"): ("model.xml", "model.bin"),

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.models.quiet import import_nncf
+from gliodistill.models.telemetry import import_nncf
 
 FLOAT_LAYERS = (0, 1, 2, 4)
 """Convolutions to leave in float at either end, in the order tried: the first that keeps the

@@ -22,17 +22,17 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from gliodistill.checks import check_keys, checked
 from gliodistill.documents import Refusal, parse_json, read_document
 from gliodistill.errors import PackageError
 from gliodistill.files import atomic_folder, sha256
 from gliodistill.models.card import write_card
-from gliodistill.models.checks import check_keys, checked
 from gliodistill.models.exports import Export
 from gliodistill.models.graph_files import check_graph
 from gliodistill.models.spec import OPTIONAL, ModelSpec
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.studies.labels import LabelConvention
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 
 FORMAT = 2
 DESCRIPTION = "model.json"
@@ -170,7 +170,7 @@ class ModelPackage:
         return self.spec.name
 
     @property
-    def sequences(self) -> tuple[Sequence, ...]:
+    def sequences(self) -> tuple[MRSequence, ...]:
         """Channels of the input, in order."""
         return self.spec.sequences
 

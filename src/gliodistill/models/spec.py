@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.models.checks import check_keys, checked, require
-from gliodistill.models.quality import QualityModel, feature_names
-from gliodistill.models.reference import Reference
+from gliodistill.checks import check_keys, checked, require
 from gliodistill.preparation.preparation import OPTIONAL as PREPARATION_OPTIONAL
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.studies.labels import REGION_TISSUES, REGIONS, LabelConvention, Tissue
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
+from gliodistill.trust.expected_quality import QualityModel, feature_names
+from gliodistill.trust.reference import Reference
 
 BACKGROUND = "background"
 """Name of the first class of a ``classes`` model."""
@@ -277,7 +277,7 @@ class ModelSpec:
     convention: LabelConvention
     inference: InferenceSettings
     training: TrainingSummary
-    may_lack: tuple[Sequence, ...] = field(default=())
+    may_lack: tuple[MRSequence, ...] = field(default=())
     quality: QualityModel | None = None
     reference: Reference | None = None
 
@@ -304,7 +304,7 @@ class ModelSpec:
             )
 
     @property
-    def sequences(self) -> tuple[Sequence, ...]:
+    def sequences(self) -> tuple[MRSequence, ...]:
         """The channels of the input, in order."""
         return self.preparation.sequences
 
@@ -359,7 +359,7 @@ class ModelSpec:
             convention=convention_from_dict(v["convention"]),
             inference=InferenceSettings.from_dict(v["inference"]),
             training=TrainingSummary.from_dict(v["training"]),
-            may_lack=checked("may_lack", lambda: tuple(Sequence(s) for s in v["may_lack"])),
+            may_lack=checked("may_lack", lambda: tuple(MRSequence(s) for s in v["may_lack"])),
             quality=QualityModel.from_dict(v["quality"]) if "quality" in v else None,
             reference=Reference.from_dict(v["reference"]) if "reference" in v else None,
         )

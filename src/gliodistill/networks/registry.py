@@ -1,6 +1,5 @@
 """Networks by name: what a recipe may ask for. No dotted import paths, so a recipe cannot run code."""
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -8,15 +7,19 @@ from typing import TypeVar
 
 from gliodistill.errors import RecipeError, brief
 from gliodistill.networks.base import Network
+from gliodistill.registry import Registry, nearest
 
 Builder = TypeVar("Builder", bound=Callable[..., Network])
-_builders: dict[str, Callable[..., Network]] = {}
 
 
 @dataclass(frozen=True)
 class Description:
-    """What ``describe`` says of a network: its name, one line about it, and its options with their
-    defaults.
+    """What ``describe`` says of a network.
+
+    Attributes:
+        name: its name in a recipe.
+        summary: the first line of its documentation.
+        options: its options with their defaults.
     """
 
     name: str
@@ -24,35 +27,34 @@ class Description:
     options: dict[str, object]
 
 
-def register(name: str) -> Callable[[Builder], Builder]:
-    """Decorator that puts a builder (function or class returning a Network) under ``name``.
+def _check_builder(name: str, builder: Callable[..., Network]) -> None:
+    required = [key for key, value in _options(builder).items() if value is inspect.Parameter.empty]
+    if required:
+        raise ValueError(f"network {name!r}: options without a default: {', '.join(required)}")
 
-    Every parameter of the builder must have a default: it becomes an option of the recipe.
+
+NETWORKS: Registry[Callable[..., Network]] = Registry(
+    "network", "gliodistill.networks", RecipeError, _check_builder
+)
+"""Builders by name: functions or classes that return a Network.
+
+Every parameter of a builder needs a default: it becomes an option of the recipe. ``in_channels``
+and ``out_channels`` are set by the recipe's sequences and outputs.
+"""
+
+
+def register(name: str) -> Callable[[Builder], Builder]:
+    """Decorator that adds a network under ``name``.
 
     Raises:
-        ValueError: if ``name`` is taken, or a parameter has no default (a programming error, not a
-        user's).
+        ValueError: the name is taken, or a parameter has no default (a programmer's error).
     """
-
-    def keep(builder: Builder) -> Builder:
-        if name in _builders:
-            raise ValueError(
-                f"network {name!r} is registered twice: {_builders[name]!r} and {builder!r}"
-            )
-        required = [
-            key for key, value in _options(builder).items() if value is inspect.Parameter.empty
-        ]
-        if required:
-            raise ValueError(f"network {name!r}: options without a default: {', '.join(required)}")
-        _builders[name] = builder
-        return builder
-
-    return keep
+    return NETWORKS.register(name)
 
 
 def names() -> tuple[str, ...]:
     """The registered names, sorted."""
-    return tuple(sorted(_builders))
+    return NETWORKS.names()
 
 
 def build(name: str, **options: object) -> Network:
@@ -63,7 +65,7 @@ def build(name: str, **options: object) -> Network:
         RecipeError: unknown name or option (lists the valid ones), or an option's value of another
         kind or out of range.
     """
-    builder = _find(name)
+    builder = NETWORKS.find(name)
     valid = _options(builder)
     for key in options:
         if key not in valid:
@@ -72,7 +74,7 @@ def build(name: str, **options: object) -> Network:
                 field="network",
                 got=key,
                 expected=_listed(valid),
-                hint=_closest(key, valid),
+                hint=nearest(key, valid),
             )
         _check_kind(key, options[key], valid[key])
     return builder(**options)
@@ -84,21 +86,9 @@ def describe(name: str) -> Description:
     Raises:
         RecipeError: unknown name.
     """
-    builder = _find(name)
+    builder = NETWORKS.find(name)
     summary = (inspect.getdoc(builder) or "").partition("\n")[0]
     return Description(name, summary, _options(builder))
-
-
-def _find(name: str) -> Callable[..., Network]:
-    if name not in _builders:
-        raise RecipeError(
-            "unknown network",
-            field="network",
-            got=name,
-            expected=_listed(names()),
-            hint=_closest(name, names()),
-        )
-    return _builders[name]
 
 
 def _options(builder: Callable[..., Network]) -> dict[str, object]:
@@ -127,8 +117,3 @@ def _check_kind(key: str, got: object, default: object) -> None:
 
 def _listed(valid: Iterable[str]) -> str:
     return "one of " + ", ".join(valid)
-
-
-def _closest(word: str, valid: Iterable[str]) -> str | None:
-    close = difflib.get_close_matches(word, list(valid), n=1)
-    return f"did you mean {close[0]!r}?" if close else None

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gliodistill.errors import RecipeError
 from gliodistill.networks.base import Network
-from gliodistill.networks.transformer import SelfAttention
+from gliodistill.networks.layers.transformer import SelfAttention
 
 WIDTHS = {
     *(

@@ -9,15 +9,15 @@ from gliodistill.phantom.anatomy import Anatomy
 from gliodistill.phantom.fields import smooth_noise
 from gliodistill.phantom.parameters import ContrastParameters
 from gliodistill.phantom.tumour import Tumour
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 
 Array = NDArray[np.float32]
-CHANNELS = {sequence: number for number, sequence in enumerate(Sequence)}
+CHANNELS = {sequence: number for number, sequence in enumerate(MRSequence)}
 
 
 def paint(
     parameters: ContrastParameters, anatomy: Anatomy, tumour: Tumour
-) -> dict[Sequence, Array]:
+) -> dict[MRSequence, Array]:
     """Noise-free images on the anatomy's grid, float32 on X Y Z, 0 outside the brain."""
     features = _normal_features(parameters, anatomy, tumour)
     inside = _tumour_features(parameters, anatomy, tumour)
@@ -80,7 +80,7 @@ def _healthy(
     parameters: ContrastParameters,
     anatomy: Anatomy,
     features: dict[str, Array],
-    sequence: Sequence,
+    sequence: MRSequence,
     channel: int,
 ) -> Array:
     means = {tissue: np.float32(values[channel]) for tissue, values in parameters.means.items()}
@@ -95,23 +95,29 @@ def _healthy(
         * features["texture"]
     )
     image *= 1 - np.float32(parameters.shade) * features["shade"]
-    if sequence is Sequence.T1CE:
+    if sequence is MRSequence.T1CE:
         for name in ("vessels", "meninges", "choroid"):
             image += np.float32(getattr(parameters, name)) * features[name]
-    elif sequence is Sequence.T2:
+    elif sequence is MRSequence.T2:
         # Flowing blood gives no signal.
         image *= 1 - np.float32(0.5 * min(parameters.vessels, 1.0)) * features["vessels"]
-    elif sequence is Sequence.FLAIR:
+    elif sequence is MRSequence.FLAIR:
         image += np.float32(0.35) * features["choroid"]
     if "hyperintensities" in features:
-        toward = {Sequence.T1: 0.6, Sequence.T1CE: 0.6, Sequence.T2: 0.75, Sequence.FLAIR: 0.85}[
-            sequence
-        ]
+        toward = {
+            MRSequence.T1: 0.6,
+            MRSequence.T1CE: 0.6,
+            MRSequence.T2: 0.75,
+            MRSequence.FLAIR: 0.85,
+        }[sequence]
         image += (means["ED"] - means["WM"]) * np.float32(toward) * features["hyperintensities"]
     if "residue" in features:
-        share = {Sequence.T1: 1.0, Sequence.T1CE: 1.0, Sequence.T2: 0.8, Sequence.FLAIR: 0.6}[
-            sequence
-        ]
+        share = {
+            MRSequence.T1: 1.0,
+            MRSequence.T1CE: 1.0,
+            MRSequence.T2: 0.8,
+            MRSequence.FLAIR: 0.6,
+        }[sequence]
         image += np.float32(share * parameters.residue) * features["residue"]
     return image
 
@@ -137,7 +143,7 @@ def _with_tumour(
     image: Array,
     tumour: Tumour,
     inside: dict[str, Array],
-    sequence: Sequence,
+    sequence: MRSequence,
     channel: int,
 ) -> Array:
     means = {tissue: np.float32(values[channel]) for tissue, values in parameters.means.items()}
@@ -149,15 +155,15 @@ def _with_tumour(
     swollen = image + shift * strength * inside["solid"]
     core = means["NET"] + (means["NCR"] - means["NET"]) * inside["fluid"]
     core = core + (means["NET"] - means["WM"]) * np.float32(0.18) * inside["water"]
-    if sequence is Sequence.T1 and parameters.bleed:
+    if sequence is MRSequence.T1 and parameters.bleed:
         core = core + np.float32(parameters.bleed) * np.clip(inside["uptake"] - 0.6, 0, 1)
     share = np.float32(parameters.infiltration) * (1 - inside["fluid"])
     core = (1 - share) * core + share * (image + (core - means["WM"]) * np.float32(0.7))
     rim = means["ET"] + (means["ET"] - means["WM"]) * np.float32(0.2) * inside["water"]
-    if sequence is Sequence.T1CE:
+    if sequence is MRSequence.T1CE:
         # Uptake varies, but what is labelled enhancing stays brighter than it was before contrast.
         gain = np.clip(1 + 0.35 * np.float32(parameters.variation) * inside["uptake"], 0.45, 1.9)
-        before = np.float32(parameters.means["ET"][CHANNELS[Sequence.T1]])
+        before = np.float32(parameters.means["ET"][CHANNELS[MRSequence.T1]])
         rim = before + (means["ET"] - before) * gain
     result = np.where(tumour.whole, swollen, image)
     result = np.where(tumour.core, core, result)

@@ -2,7 +2,7 @@
 measures on real cases.
 """
 
-from collections.abc import Sequence as Ordered
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,7 +26,7 @@ Rng = np.random.Generator
 
 
 def draw_parameters(
-    seed: int, index: int, difficulty: float = 1.0, shapes: Ordered[Path] = ()
+    seed: int, index: int, difficulty: float = 1.0, shapes: Sequence[Path] = ()
 ) -> PhantomParameters:
     """The parameters of study ``index`` of cohort ``seed``; no study depends on another.
 

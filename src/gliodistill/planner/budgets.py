@@ -2,12 +2,12 @@
 ``size<=4MB``, ``flops<=200G``.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from gliodistill.errors import BudgetError
+from gliodistill.registry import nearest
 
 _PREFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 UNITS: Mapping[str, Mapping[str, float]] = {
@@ -62,14 +62,12 @@ def parse_budget(text: str) -> Budget:
         raise BudgetError("budget not understood", field="--budget", got=text, expected=EXAMPLES)
     quantity, number, unit = match["quantity"], float(match["number"]), match["unit"]
     if quantity not in UNITS:
-        near = difflib.get_close_matches(quantity, UNITS, n=1)
-        hint = f"did you mean {near[0]}?" if near else None
         raise BudgetError(
             "unknown quantity in a budget",
             field="--budget",
             got=text,
             expected=", ".join(UNITS),
-            hint=hint,
+            hint=nearest(quantity, UNITS),
         )
     if number == 0:
         raise BudgetError("budget out of range", field="--budget", got=text, expected="more than 0")

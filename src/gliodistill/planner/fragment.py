@@ -6,8 +6,9 @@ from typing import Any
 
 from gliodistill.planner.shapes import Shape
 from gliodistill.planner.teacher import Teacher
-from gliodistill.training.recipe import RunPart
-from gliodistill.training.recipe_file import validate_recipe
+from gliodistill.recipes.reading import validate_recipe
+from gliodistill.recipes.schema import RunPart
+from gliodistill.training.resolve import resolve
 
 INHERITED = ("sequences", "outputs", "augmentation", "training")
 """What the student takes over from its teacher's run, where that is no default."""
@@ -44,5 +45,5 @@ def extended(teacher: Teacher, runs: dict[str, Any]) -> dict[str, Any]:
         RecipeError: the runs do not fit the recipe.
     """
     values = teacher.values | {"runs": teacher.values["runs"] | runs}
-    validate_recipe(values, Path("recipe.yaml"))
+    resolve(validate_recipe(values, Path("recipe.yaml")))
     return values

@@ -17,7 +17,7 @@ from gliodistill.errors import BudgetError
 from gliodistill.inference.runtimes.openvino import OpenVINORuntime
 from gliodistill.models.export import save_graph
 from gliodistill.models.quantised import QuantisedInput
-from gliodistill.models.quiet import import_openvino
+from gliodistill.models.telemetry import import_openvino
 from gliodistill.networks import Network
 from gliodistill.planner.candidate import Candidate
 from gliodistill.planner.counting import BYTES, Setting, make

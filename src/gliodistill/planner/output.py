@@ -5,7 +5,7 @@ import os
 
 from gliodistill.files import atomic_folder
 from gliodistill.planner.planning import Plan
-from gliodistill.reports.plan import write_plan_report
+from gliodistill.reports.pages.plan import write_plan_report
 
 
 def write_plan(plan: Plan, out: str | os.PathLike[str]) -> None:

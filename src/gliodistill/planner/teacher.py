@@ -1,6 +1,5 @@
 """The teacher a student is planned for, in the recipe the student will join."""
 
-import difflib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,12 @@ from gliodistill.documents import Refusal
 from gliodistill.documents.yaml_text import read_yaml
 from gliodistill.errors import RecipeError
 from gliodistill.networks import Network, build, describe, names
+from gliodistill.recipes.reading import validate_recipe
+from gliodistill.recipes.schema import Recipe
+from gliodistill.recipes.shipped import shipped_recipes
+from gliodistill.registry import nearest
 from gliodistill.training.experiment import RECIPE, Experiment
-from gliodistill.training.methods import build_network, channels_of, needs
-from gliodistill.training.recipe import Recipe
-from gliodistill.training.recipe_file import validate_recipe
-from gliodistill.training.shipped import shipped_recipes
+from gliodistill.training.resolve import resolve, resolve_run
 
 FRAME = "compression"
 """The shipped recipe that a network without a recipe of its own is planned in."""
@@ -54,11 +54,12 @@ class Teacher:
     @property
     def channels(self) -> tuple[int, int]:
         """Sequences in and logits out; the student's, too."""
-        return len(channels_of(self.recipe, self.run)), self.recipe.runs[self.run].channels
+        run = resolve_run(self.recipe, self.run)
+        return len(run.channels), run.part.channels
 
     def build(self) -> Network:
         """Its network, untrained: what it costs does not depend on the weights."""
-        return build_network(self.recipe, self.run)
+        return resolve_run(self.recipe, self.run).build_network()
 
 
 def find_teacher(text: str) -> Teacher:
@@ -76,13 +77,12 @@ def find_teacher(text: str) -> Teacher:
         return _of_run(Path(text))
     if text in names():
         return _of_network(text)
-    close = difflib.get_close_matches(text, names(), n=1)
     raise RecipeError(
         "no such teacher",
         field="--teacher",
         got=text,
         expected=f"the folder of a training or of one of its runs, or one of {', '.join(names())}",
-        hint=f"did you mean {close[0]}?" if close else None,
+        hint=nearest(text, names()),
     )
 
 
@@ -91,7 +91,7 @@ def _of_run(folder: Path) -> Teacher:
         experiment = Experiment.open(folder)
         recipe = experiment.recipe
         teaching = list(
-            dict.fromkeys(teacher for run in recipe.runs for teacher in needs(recipe, run))
+            dict.fromkeys(teacher for run in resolve(recipe) for teacher in run.needs)
         ) or list(recipe.runs)
         if len(teaching) > 1:
             hint = f"give one of its runs, e.g. {folder / teaching[0]}"
@@ -136,4 +136,6 @@ def _of_network(name: str) -> Teacher:
         "sampling": values["sampling"] | {"patch": patch},
         "runs": {"teacher": {"network": {"name": name}}},
     }
-    return Teacher("teacher", validate_recipe(values, Path(f"{FRAME}.yaml")), values, trained=False)
+    recipe = validate_recipe(values, Path(f"{FRAME}.yaml"))
+    resolve(recipe)
+    return Teacher("teacher", recipe, values, trained=False)

@@ -17,7 +17,7 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.preparation.resampling import Taps, axis_matrix, resample_by
+from gliodistill.images.resampling import Taps, axis_matrix, resample_by
 
 BLOCK_MM = 6.0
 """Side of the blocks that the field is estimated on."""

@@ -9,7 +9,7 @@ import ast
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,10 +35,13 @@ from gliodistill.images.nifti import read_labels
 from gliodistill.locks import lock_folder
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.preparation.prepared import Prepared
+from gliodistill.preparation.quantise import dequantise
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort
+from gliodistill.studies.duplicates import Signature, signature
 from gliodistill.studies.ids import check_id, check_names, check_patient
 from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import StudyRecord
 
 FORMAT = 1
@@ -101,6 +104,18 @@ class CachedStudy:
             CacheError: there are none, or the file is damaged.
         """
         return self._array("soft.npy", (3, *self.shape))
+
+    def signature(self, sequences: Iterable[MRSequence]) -> Signature:
+        """Its signature, by which duplicates are found (:mod:`gliodistill.studies.duplicates`).
+
+        Args:
+            sequences: of its channels, in order.
+
+        Raises:
+            CacheError: its file is damaged.
+        """
+        channels = zip(sequences, self.image(), strict=True)
+        return signature((name, dequantise(levels), levels > 0) for name, levels in channels)
 
     def _array(self, name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         file, hint = self.folder / name, "remove the study's folder and prepare again"
@@ -410,7 +425,9 @@ def _npy_header(file: Path) -> tuple[Any, Any, Literal["C", "F"], int]:
         header = ast.literal_eval(handle.read(length).decode("latin-1"))
     if set(header) != {"descr", "fortran_order", "shape"}:
         raise ValueError(f"a header of {', '.join(map(str, header))}")
-    order: Literal["C", "F"] = "F" if header["fortran_order"] is True else "C"
+    if not isinstance(header["fortran_order"], bool):
+        raise ValueError(f"fortran_order {header['fortran_order']!r}")
+    order: Literal["C", "F"] = "F" if header["fortran_order"] else "C"
     return header["descr"], header["shape"], order, len(start) + length
 
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from gliodistill.errors import PackageError, StudyError
 from gliodistill.images.bounds import Box, cut_out, filled_box, union
+from gliodistill.images.resampling import Taps, axis_matrix, resample_by
 from gliodistill.preparation.bias import take_off_bias
 from gliodistill.preparation.prepared import UNKNOWN, Prepared
 from gliodistill.preparation.quantise import quantise
-from gliodistill.preparation.resampling import Taps, axis_matrix, resample_by
 from gliodistill.studies.labels import REGIONS
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
 from gliodistill.studies.usable import usable
 
@@ -48,7 +48,7 @@ class Preparation:
         order.
     """
 
-    sequences: tuple[Sequence, ...] = tuple(Sequence)
+    sequences: tuple[MRSequence, ...] = tuple(MRSequence)
     spacing: tuple[float, float, float] | None = None
     margin_mm: float = 3.0
     percentiles: tuple[float, float] = (1.0, 99.0)
@@ -279,7 +279,7 @@ class Preparation:
             low, high = (float(v) for v in values["percentiles"])
             bias_mm = float(values["bias_mm"]) if "bias_mm" in values else None
             return cls(
-                tuple(Sequence(s) for s in values["sequences"]),
+                tuple(MRSequence(s) for s in values["sequences"]),
                 spacing,
                 float(values["margin_mm"]),
                 (low, high),

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from gliodistill.errors import StudyError
 from gliodistill.images.bounds import Box, cut_out, on_grid
+from gliodistill.images.resampling import Taps, axis_matrix, resample, resample_by
 from gliodistill.images.volume import Volume
 from gliodistill.preparation.quantise import dequantise
-from gliodistill.preparation.resampling import Taps, axis_matrix, resample, resample_by
 from gliodistill.studies.usable import Note
 
 UNKNOWN = 8

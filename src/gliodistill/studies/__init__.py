@@ -4,7 +4,7 @@ from gliodistill.studies.cohort import Cohort, check_disjoint, open_cohort
 from gliodistill.studies.inspection import Inspection, inspect
 from gliodistill.studies.label_evidence import Detection, detect_convention
 from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention, Tissue
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import ImageFile, Study, StudyRecord
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "ImageFile",
     "Inspection",
     "LabelConvention",
-    "Sequence",
+    "MRSequence",
     "Study",
     "StudyRecord",
     "Tissue",

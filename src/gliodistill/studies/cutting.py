@@ -8,10 +8,10 @@ import re
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.words import CONTRAST_LIKE, FUSED, KIND_OF, NEUTRAL_LIKE, Kind
 
-SEQUENCE_KINDS = {Kind.T1: Sequence.T1, Kind.T2: Sequence.T2, Kind.FLAIR: Sequence.FLAIR}
+SEQUENCE_KINDS = {Kind.T1: MRSequence.T1, Kind.T2: MRSequence.T2, Kind.FLAIR: MRSequence.FLAIR}
 CLOSE = (*SEQUENCE_KINDS, Kind.CONTRAST, Kind.POST, Kind.PRE, Kind.NOT, Kind.NATIVE)
 CLOSE += (Kind.SUSPECT, Kind.INVERSION, Kind.STAR, Kind.NEUTRAL, Kind.MOVED)
 """Kinds that may stand between a sequence and what is said of it; a part of the study's name may

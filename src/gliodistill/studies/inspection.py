@@ -21,7 +21,7 @@ from gliodistill.studies.labels import LabelConvention, find_convention
 from gliodistill.studies.layouts import Found
 from gliodistill.studies.layouts.found import named
 from gliodistill.studies.problem import Problem
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import ImageFile, Study, StudyRecord
 from gliodistill.studies.usable import FORMS, brain_volume, forms_text, size_note, usable
 
@@ -175,7 +175,7 @@ def _study(
     sequences: dict[str, InspectedImage] = {}
     grids: dict[str, Volume] = {}
     codes: tuple[int, ...] | None = None
-    read: dict[Sequence, Volume] = {}
+    read: dict[MRSequence, Volume] = {}
     for sequence, image in record.images.items():
         name = str(sequence)
         sequences[name] = _image(

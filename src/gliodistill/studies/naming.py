@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from gliodistill.studies.cutting import CLOSE, SEQUENCE_KINDS, Word, words_of
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.words import T1_LIKE, TIME, Kind
 
 
@@ -34,9 +34,9 @@ class Reading:
         post: whether ``post`` or ``pre`` occurs and does not tell of contrast.
     """
 
-    sequence: Sequence | None = None
+    sequence: MRSequence | None = None
     label: bool = False
-    candidates: frozenset[Sequence] = frozenset()
+    candidates: frozenset[MRSequence] = frozenset()
     why: str = ""
     spelling: str = ""
     key: str = ""
@@ -55,7 +55,7 @@ class Reading:
         """Whether the name holds the sequence and nothing else."""
         return self.sequence is not None and not self.rest
 
-    def doubted(self, why: str, *more: Sequence) -> "Reading":
+    def doubted(self, why: str, *more: MRSequence) -> "Reading":
         """The same name, undecided: its sequence, or one ``more``."""
         own = self.candidates if self.sequence is None else {self.sequence}
         return replace(self, sequence=None, candidates=frozenset({*own, *more}), why=why)
@@ -136,7 +136,7 @@ def _resolve(words: tuple[Word, ...]) -> _Verdict:
     return replace(_image(words, moving), aside=aside)
 
 
-def _label(words: tuple[Word, ...], there: frozenset[Sequence]) -> _Verdict:
+def _label(words: tuple[Word, ...], there: frozenset[MRSequence]) -> _Verdict:
     used = frozenset(i for i, word in enumerate(words) if word.kind is Kind.LABEL)
     if any(word.kind is Kind.ANATOMY or word.text.lower() == "brain" for word in words):
         return _Verdict(Reading(why="labels of anatomy"), words, used)
@@ -172,7 +172,7 @@ def _image(words: tuple[Word, ...], moving: Iterable[int]) -> _Verdict:
     told = frozenset(i for i in place if words[i].kind not in (Kind.NAME, Kind.NEUTRAL, Kind.MOVED))
     kinds = {words[i].kind for i in place if any(_beside(words, i, j) for j in named)}
     if Kind.CONTRAST in kinds:
-        there = frozenset(Sequence.T1CE if s is Sequence.T1 else s for s in there)
+        there = frozenset(MRSequence.T1CE if s is MRSequence.T1 else s for s in there)
 
     def ask(why: str) -> _Verdict:
         return _Verdict(Reading(candidates=there, why=why), words, told)
@@ -180,21 +180,21 @@ def _image(words: tuple[Word, ...], moving: Iterable[int]) -> _Verdict:
     if not there:
         return _Verdict(_nameless([words[i] for i in place]), words, told)
     span = range(min(named), max(named))
-    if there == {Sequence.T2, Sequence.FLAIR}:
+    if there == {MRSequence.T2, MRSequence.FLAIR}:
         if any(words[i].kind in (Kind.MOVED, Kind.NAME) for i in span if i in place):
             return ask("names two sequences")
-        there = frozenset({Sequence.FLAIR})
+        there = frozenset({MRSequence.FLAIR})
     if len(there) > 1:
-        inverted = there == {Sequence.T1, Sequence.FLAIR}
+        inverted = there == {MRSequence.T1, MRSequence.FLAIR}
         why = ": a T1 with inversion, or a FLAIR" if inverted else ""
         return ask(f"names two sequences{why}")
-    if Sequence.T2 in there and Kind.STAR in kinds:
+    if MRSequence.T2 in there and Kind.STAR in kinds:
         return _Verdict(Reading(why="T2*, none of the four sequences"), words, told)
     if Kind.OTHER in kinds:
         return ask("names a sequence and another image")
-    if Kind.INVERSION in kinds and Sequence.FLAIR not in there:
+    if Kind.INVERSION in kinds and MRSequence.FLAIR not in there:
         return ask("names an inversion, which changes the contrast of a T1 or T2")
-    if not there & {Sequence.T1, Sequence.T1CE}:
+    if not there & {MRSequence.T1, MRSequence.T1CE}:
         return _weighted(words, place, named, next(iter(there)), told)
     return _t1(words, place, named, told)
 
@@ -204,10 +204,10 @@ def _nameless(words: list[Word]) -> Reading:
     texts = [word.text.lower() for word in words]
     if ct1 := [word.text for word in words if word.text.lower().startswith("ct1")]:
         why = f"{ct1[0]} may be T1 after contrast (as LUMIERE and HD-GLIO call it), or a CT"
-        return Reading(candidates=frozenset({Sequence.T1CE}), why=why)
+        return Reading(candidates=frozenset({MRSequence.T1CE}), why=why)
     if made := [text for text in texts if text in T1_LIKE]:
         why = f"{made[0].upper()} is a T1, and does not say whether it is one after contrast"
-        return Reading(candidates=frozenset({Sequence.T1, Sequence.T1CE}), why=why)
+        return Reading(candidates=frozenset({MRSequence.T1, MRSequence.T1CE}), why=why)
     others = " ".join(word.text for word in words if word.kind is Kind.OTHER)
     return Reading(why=f"{others}, none of the four sequences" if others else NAMELESS)
 
@@ -239,7 +239,7 @@ def _weighted(
     words: tuple[Word, ...],
     place: list[int],
     named: list[int],
-    sequence: Sequence,
+    sequence: MRSequence,
     told: frozenset[int],
 ) -> _Verdict:
     """T2 or FLAIR; an agent beside it makes it another image."""
@@ -260,7 +260,7 @@ def _t1(
     t1 = named[0]
 
     def ask(why: str) -> _Verdict:
-        both = frozenset({Sequence.T1, Sequence.T1CE})
+        both = frozenset({MRSequence.T1, MRSequence.T1CE})
         return _Verdict(Reading(candidates=both, why=why), words, told)
 
     agents, native, post, pre = [], [], [], []
@@ -292,14 +292,14 @@ def _t1(
     if agents:
         used = frozenset(i for i in told if words[i].kind in (Kind.T1, Kind.CONTRAST))
         used |= {i for i in post if i + 1 in agents or i - 1 in agents}
-        return _Verdict(Reading(Sequence.T1CE), words, used)
+        return _Verdict(Reading(MRSequence.T1CE), words, used)
     if post and (native or pre):
         return ask("holds T1 with both before and after")
     if post and (post[0] < t1 or not _beside(words, post[0], t1)):
         return ask("may be T1 after contrast, or T1 after treatment")
     if post:
         used = frozenset({t1, *post})
-        return _Verdict(Reading(Sequence.T1CE, after=True), words, used)
+        return _Verdict(Reading(MRSequence.T1CE, after=True), words, used)
     used = frozenset(i for i in told if words[i].kind in (Kind.T1, Kind.NATIVE, Kind.NOT))
     used |= {i for i in (*native, *pre) if _beside(words, i, t1)}
-    return _Verdict(Reading(Sequence.T1), words, used)
+    return _Verdict(Reading(MRSequence.T1), words, used)

@@ -11,7 +11,7 @@ from gliodistill.errors import GliodistillError, LabelError, StudyError
 from gliodistill.images.bounds import union
 from gliodistill.images.nifti import StoredImage, read_labels, read_stored
 from gliodistill.studies.labels import LabelConvention
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study, StudyRecord
 from gliodistill.studies.usable import forms_notes
 
@@ -93,12 +93,12 @@ def load_brain(record: StudyRecord) -> Study:
     return replace(study, images=images, whole=whole, notes=tuple(forms_notes(study.images)))
 
 
-def _read_images(record: StudyRecord, pool: ThreadPoolExecutor) -> dict[Sequence, StoredImage]:
+def _read_images(record: StudyRecord, pool: ThreadPoolExecutor) -> dict[MRSequence, StoredImage]:
     """The images as they are stored, in canonical order of the sequences; a 4-D file is unpacked
     once.
     """
     record.check()
-    files: dict[Path, list[Sequence]] = defaultdict(list)
+    files: dict[Path, list[MRSequence]] = defaultdict(list)
     for sequence, image in record.images.items():
         files[image.path].append(sequence)
 
@@ -110,7 +110,7 @@ def _read_images(record: StudyRecord, pool: ThreadPoolExecutor) -> dict[Sequence
         for path, images in zip(files, pool.map(read, files), strict=True)
         for s, image in zip(files[path], images, strict=True)
     }
-    return {sequence: found[sequence] for sequence in Sequence if sequence in found}
+    return {sequence: found[sequence] for sequence in MRSequence if sequence in found}
 
 
 def open_study(path: Path, id: str | None = None) -> Study:

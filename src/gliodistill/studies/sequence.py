@@ -5,7 +5,7 @@ from enum import StrEnum
 from gliodistill.errors import StudyError
 
 
-class Sequence(StrEnum):
+class MRSequence(StrEnum):
     """An MRI sequence. The order of definition is the canonical channel order."""
 
     T1 = "T1"
@@ -14,7 +14,7 @@ class Sequence(StrEnum):
     FLAIR = "FLAIR"
 
     @classmethod
-    def parse(cls, spelling: str) -> "Sequence":
+    def parse(cls, spelling: str) -> "MRSequence":
         """The sequence that ``spelling`` declares, by the rules of
         :mod:`~gliodistill.studies.naming` (case and separators do not count).
 
@@ -34,9 +34,9 @@ class Sequence(StrEnum):
         )
 
 
-SPELLINGS: dict[Sequence, tuple[str, ...]] = {
-    Sequence.T1: ("t1", "t1w", "t1n", "t1native", "t1wi", "t1pre", "t1weighted"),
-    Sequence.T1CE: (
+SPELLINGS: dict[MRSequence, tuple[str, ...]] = {
+    MRSequence.T1: ("t1", "t1w", "t1n", "t1native", "t1wi", "t1pre", "t1weighted"),
+    MRSequence.T1CE: (
         "t1ce",
         "t1c",
         "t1gd",
@@ -51,7 +51,7 @@ SPELLINGS: dict[Sequence, tuple[str, ...]] = {
         "t1contrast",
         "gdt1w",
     ),
-    Sequence.T2: ("t2", "t2w", "t2wi", "t2weighted"),
-    Sequence.FLAIR: ("flair", "fla", "fl", "t2f", "t2flair", "t2wflair", "flairw"),
+    MRSequence.T2: ("t2", "t2w", "t2wi", "t2weighted"),
+    MRSequence.FLAIR: ("flair", "fla", "fl", "t2f", "t2flair", "t2wflair", "flairw"),
 }
 """The usual names, for messages and docs; what is understood beyond them is a matter of rules."""

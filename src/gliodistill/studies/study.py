@@ -10,7 +10,7 @@ from gliodistill.files import shown_name
 from gliodistill.images.volume import Volume
 from gliodistill.studies.ids import check_id, check_patient
 from gliodistill.studies.labels import REGIONS, LabelConvention
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.usable import Note
 
 
@@ -37,10 +37,10 @@ class Sources:
         unused: file that lay there → why it was not used.
     """
 
-    used: Mapping[Sequence, str | None] = field(default_factory=dict)
+    used: Mapping[MRSequence, str | None] = field(default_factory=dict)
     unused: Mapping[str, str] = field(default_factory=dict)
 
-    def of(self, sequences: tuple[Sequence, ...]) -> "Sources":
+    def of(self, sequences: tuple[MRSequence, ...]) -> "Sources":
         """What a model that takes ``sequences`` uses of them."""
         left = {
             file: f"the model takes no {sequence}"
@@ -76,9 +76,9 @@ class StudyRecord:
 
     id: str
     patient: str
-    images: Mapping[Sequence, ImageFile]
+    images: Mapping[MRSequence, ImageFile]
     truth: ImageFile | None = None
-    spellings: Mapping[Sequence, str] = field(default_factory=dict)
+    spellings: Mapping[MRSequence, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     known_regions: tuple[str, ...] = REGIONS
     known: ImageFile | None = None
@@ -170,7 +170,7 @@ class Study:
 
     id: str
     patient: str
-    images: Mapping[Sequence, Volume]
+    images: Mapping[MRSequence, Volume]
     truth: Volume | None = None
     convention: LabelConvention | None = None
     whole: Volume | None = None
@@ -228,9 +228,9 @@ class Study:
         return open_study(Path(path), id)
 
     @property
-    def sequences(self) -> tuple[Sequence, ...]:
+    def sequences(self) -> tuple[MRSequence, ...]:
         """The sequences present, in canonical order."""
-        return tuple(sequence for sequence in Sequence if sequence in self.images)
+        return tuple(sequence for sequence in MRSequence if sequence in self.images)
 
     @property
     def grid(self) -> Volume:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gliodistill.errors import StudyError
 from gliodistill.images.background import HEAD_ML, Background, find_background
 from gliodistill.images.volume import Volume
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 
 if TYPE_CHECKING:
     from gliodistill.studies.study import Study
@@ -136,7 +136,7 @@ def usable(study: "Study") -> "Study":
     )
 
 
-def forms_notes(images: Mapping[Sequence, Volume]) -> Iterator[Note]:
+def forms_notes(images: Mapping[MRSequence, Volume]) -> Iterator[Note]:
     """A note for each distance that qform and sform of images are apart."""
     apart: dict[str, list[str]] = defaultdict(list)
     for sequence, image in images.items():
@@ -186,7 +186,7 @@ def size_note(volume_ml: float, spacing: tuple[float, float, float]) -> Note | N
     return None
 
 
-def _notes(cleaned: Mapping[Sequence, _Cleaned]) -> Iterator[Note]:
+def _notes(cleaned: Mapping[MRSequence, _Cleaned]) -> Iterator[Note]:
     for sequence, made in cleaned.items():
         if made.data is None:
             yield Note(IGNORED, f"{sequence} counts as missing: {made.done}")

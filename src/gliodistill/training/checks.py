@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,24 +18,24 @@ from gliodistill.images.volume import Volume
 from gliodistill.preparation.cache import Cache, CachedStudy
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.progress import track
+from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.cohort import Cohort
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.study import StudyRecord
-from gliodistill.training.methods import build_network
-from gliodistill.training.recipe import Recipe
+from gliodistill.training.resolve import ResolvedRun
 
 NAMED = 3
 Shape = tuple[int, int, int]
 
 
-def check_machine(recipe: Recipe, runs: Iterable[str]) -> None:
+def check_machine(runs: Iterable[ResolvedRun]) -> None:
     """Refuse what this machine cannot do.
 
     Raises:
         RecipeError: a device, a compiler or TensorBoard that is not there.
     """
-    for name in runs:
-        part, place = recipe.runs[name].training, f"runs.{name}.training"
+    for run in runs:
+        part, place = run.part.training, f"runs.{run.name}.training"
         if part.device == "cuda" and not torch.cuda.is_available():
             built = torch.version.cuda is not None
             raise RecipeError(
@@ -106,7 +106,7 @@ def _has_tumour(study: StudyRecord | CachedStudy, source: Cohort | Cache) -> boo
         ) from error
 
 
-def check_patch(recipe: Recipe, runs: Iterable[str], source: Cohort | Cache) -> None:
+def check_patch(recipe: Recipe, runs: Sequence[ResolvedRun], source: Cohort | Cache) -> None:
     """Refuse a patch that holds more than a network could ask for around every study.
 
     It is wasted work, and most often a patch meant for another voxel size. Images are not read:
@@ -116,8 +116,9 @@ def check_patch(recipe: Recipe, runs: Iterable[str], source: Cohort | Cache) -> 
         RecipeError: along each axis the patch is larger than every study rounded up to the sides
             that the networks take.
     """
-    with torch.device("meta"):
-        divisor = math.lcm(*(build_network(recipe, name).divisor for name in runs))
+    if not runs:
+        return
+    divisor = math.lcm(*(run.divisor for run in runs))
     patch, preparation = recipe.sampling.patch, recipe.data.preparation()
     largest: Shape = (0, 0, 0)
     for study in source.studies:

@@ -14,12 +14,12 @@ from gliodistill.documents import Fields, Refusal, read_json
 from gliodistill.errors import CheckpointError, RecipeError
 from gliodistill.files import write_text
 from gliodistill.networks import Network
+from gliodistill.recipes.reading import load_recipe
+from gliodistill.recipes.schema import PRETRAINED, Recipe
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention
 from gliodistill.training.checkpoint import load_weights, read_tensors
 from gliodistill.training.loop import BEST, LAST
-from gliodistill.training.methods import build_method, build_network, learners_of
-from gliodistill.training.recipe import GIVEN, Recipe
-from gliodistill.training.recipe_file import load_recipe
+from gliodistill.training.resolve import ResolvedRun, resolve_run
 
 RECIPE, DATA, SUMMARY = "recipe.yaml", "data.json", "summary.json"
 _NO_RUN = Refusal(CheckpointError, "not a run folder", "give the folder of gliodistill train -o")
@@ -40,8 +40,8 @@ class Experiment:
         pseudo: which pseudo-labelled studies its runs learn from, if any does: ``folder``,
             ``sha256``, ``studies`` and those of them that are ``transductive`` (their patients
             validate).
-        start: the run of another training that its ``given`` runs start from, if any does:
-            ``folder``, ``run``, ``weights_sha256``.
+        pretrained: the run of another training that its runs are initialised from, if any is:
+            ``folder``, ``recipe``, ``run``, ``weights_sha256``.
     """
 
     folder: Path
@@ -50,7 +50,7 @@ class Experiment:
     convention: LabelConvention | None
     cache: Path
     pseudo: dict[str, Any] | None = None
-    start: dict[str, str] | None = None
+    pretrained: dict[str, str] | None = None
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> "Experiment":
@@ -79,8 +79,12 @@ class Experiment:
             convention,
             root / data.text("cache"),
             _optional(data, "pseudo", ("folder", "sha256"), ("studies", "transductive")),
-            _optional(data, "start", ("folder", "recipe", "run", "weights_sha256")),
+            _optional(data, "pretrained", ("folder", "recipe", "run", "weights_sha256")),
         )
+
+    def run(self, name: str) -> ResolvedRun:
+        """A run of the recipe, resolved."""
+        return resolve_run(self.recipe, name)
 
     def summary(self, run: str) -> dict[str, Any]:
         """What a finished run wrote: steps, seconds, best Dice, parameters, FLOPs, hash of the last
@@ -135,9 +139,9 @@ class Experiment:
             devices=[]
         ):  # a fresh network draws weights: not from the generator of a training
             if role == "student":
-                network = build_network(self.recipe, run)
+                network = self.run(run).build_network()
             else:
-                learners = learners_of(build_method(self.recipe, run, self.load_network))
+                learners = self.run(run).build_method(self.load_network).learners
                 if role not in learners:
                     raise CheckpointError(
                         "nobody of that role learnt",
@@ -155,28 +159,29 @@ class Experiment:
         load_weights(network, own, self.folder / run / BEST)
         return network.eval()
 
-    def starting(self, name: str) -> Network:
-        """The network of an earlier run, or the ``given`` one: what a run starts from, or keeps a
-        share of.
+    def source(self, name: str) -> Network:
+        """The network of an earlier run, or the ``pretrained`` one.
 
         Raises:
             CheckpointError: it is gone, or its weights are others now.
         """
-        if name != GIVEN:
+        if name != PRETRAINED:
             return self.load_network(name)
-        assert self.start is not None  # asked for before anything was written
-        other = Experiment.open(self.start["folder"])
-        if other.summary(self.start["run"])["weights_sha256"] != self.start["weights_sha256"]:
+        assert self.pretrained is not None  # asked for before anything was written
+        other = Experiment.open(self.pretrained["folder"])
+        there = other.summary(self.pretrained["run"])["weights_sha256"]
+        if there != self.pretrained["weights_sha256"]:
             raise CheckpointError(
-                "the run to start from was trained anew", file=other.folder / self.start["run"]
+                "the pretrained run was trained again",
+                file=other.folder / self.pretrained["run"],
             )
-        return other.load_network(self.start["run"])
+        return other.load_network(self.pretrained["run"])
 
-    def called(self, name: str) -> str:
-        """What an earlier run, or the ``given`` one, is called in words."""
-        if name != GIVEN or self.start is None:
+    def named(self, name: str) -> str:
+        """What an earlier run, or the ``pretrained`` one, is called in words."""
+        if name != PRETRAINED or self.pretrained is None:
             return f"run {name}"
-        return f"run {self.start['run']} of {self.start['recipe']}"
+        return f"run {self.pretrained['run']} of {self.pretrained['recipe']}"
 
     def write(self) -> None:
         """Write the recipe and the plan into the folder.
@@ -190,7 +195,7 @@ class Experiment:
             "convention": None if self.convention is None else self.convention.name,
             "cache": "cache" if self.cache == self.folder / "cache" else str(self.cache.resolve()),
             "pseudo": self.pseudo,
-            "start": self.start,
+            "pretrained": self.pretrained,
         }
         write_text(self.folder / DATA, json.dumps(data, indent=1))
         write_text(self.folder / RECIPE, self.recipe.to_yaml())

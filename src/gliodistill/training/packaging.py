@@ -16,8 +16,6 @@ from gliodistill.files import check_free
 from gliodistill.models.export import DEFAULT_FORMATS, Int8, check_formats, export_package
 from gliodistill.models.monai_bundle import write_bundle
 from gliodistill.models.package import ModelPackage
-from gliodistill.models.quality import QualityModel
-from gliodistill.models.reference import Reference, fit_reference
 from gliodistill.models.spec import (
     InferenceSettings,
     ModelSpec,
@@ -32,7 +30,8 @@ from gliodistill.studies.labels import BRATS2021, REGIONS
 from gliodistill.training.checkpoint import read_tensors
 from gliodistill.training.experiment import Experiment, find_run
 from gliodistill.training.loop import BEST, NO_STATE
-from gliodistill.training.methods import channels_of
+from gliodistill.trust.expected_quality import QualityModel
+from gliodistill.trust.reference import Reference, fit_reference
 
 CLASSES = ("background", "NCR", "ED", "ET")
 COMPARED = 4
@@ -43,7 +42,7 @@ PATCHES = 4
 """Patches of each: every other one around a voxel of the tumour."""
 
 
-def package_run(
+def export(
     path: str | os.PathLike[str],
     out: str | os.PathLike[str],
     run: str | None = None,
@@ -60,7 +59,7 @@ def package_run(
     """Write the model package of a finished run.
 
     What its training studies look like goes along where the run's cache is at hand
-    (:func:`~gliodistill.models.reference.fit_reference`).
+    (:func:`~gliodistill.trust.reference.fit_reference`).
 
     Args:
         path: folder of an experiment or of one of its runs.
@@ -118,7 +117,7 @@ def bundle_run(
     run: str | None = None,
     name: str | None = None,
 ) -> Path:
-    """Write the MONAI bundle of a finished run; arguments and errors as of :func:`package_run`."""
+    """Write the MONAI bundle of a finished run; arguments and errors as of :func:`export`."""
     check_free(out)
     finished = _Finished.open(path, run, name)
     return write_bundle(finished.network, finished.spec, out)
@@ -144,8 +143,8 @@ class _Finished:
         dice = {}
         if told.get("dice", (dict, NoneType), "an object or null") is not None:
             dice = {region: told.part("dice").number(region) for region in told.part("dice")}
-        channels = channels_of(recipe, run)
-        sequences = tuple(recipe.data.sequences[channel] for channel in channels)
+        resolved = experiment.run(run)
+        channels, sequences = list(resolved.channels), resolved.sequences
         options = {
             **part.network.options,
             "in_channels": len(sequences),
@@ -163,12 +162,12 @@ class _Finished:
                 else ""
             )
             data += f"; {learnt['studies']} pseudo-labelled or synthetic studies{seen}"
-        for start in recipe.starts(run):
-            data += f"; it went on from {experiment.called(start)}"
-        if part.keep:
-            data += "; of its weights " + ", ".join(
-                f"{share:g} are those of {experiment.called(run)}"
-                for run, share in part.keep.items()
+        for source in recipe.lineage(run):
+            data += f"; fine-tuned from {experiment.named(source)}"
+        if part.weight_averaging:
+            data += "; weights averaged with " + ", ".join(
+                f"{experiment.named(run)} ({share:g})"
+                for run, share in part.weight_averaging.items()
             )
         spec = ModelSpec(
             name=name or f"{recipe.name}-{run}",
@@ -192,7 +191,7 @@ class _Finished:
                 data=data,
             ),
             # A network that learnt with sequences dropped can do without any of them.
-            may_lack=sequences if part.augmentation.drop_sequence > 0 else (),
+            may_lack=sequences if part.augmentation.modality_dropout.p > 0 else (),
         )
         return cls(experiment, channels, network, spec)
 

@@ -7,15 +7,14 @@ or what people read (:data:`WORDS`) may change.
 """
 
 import os
-from collections.abc import Iterator, Mapping
-from collections.abc import Sequence as Ordered
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gliodistill.errors import CheckpointError, OutputError
 from gliodistill.files import contents
+from gliodistill.recipes.schema import SHARED, Recipe
 from gliodistill.training.experiment import DATA, RECIPE, Experiment
-from gliodistill.training.recipe import SHARED, Recipe
 
 WORDS = ("about", "citation", "expected", "cost")
 """Keys of a recipe for people."""
@@ -61,7 +60,7 @@ def claim(root: Path, recipe: Recipe, resume: bool) -> Experiment | None:
 
 
 def recipe_to_resume(
-    root: str | os.PathLike[str], given: Recipe, settings: Ordered[str] = ()
+    root: str | os.PathLike[str], given: Recipe, settings: Sequence[str] = ()
 ) -> tuple[Recipe, list[str]]:
     """The recipe that continues the training at ``root``: the stored one, with the runs that
     ``given`` adds and the :data:`FREE` keys among ``settings``.
@@ -135,7 +134,7 @@ def _compare(stored: Any, given: Any, path: str = "") -> Iterator[tuple[str, tup
         yield path, (stored, given)
 
 
-def _is_asked(key: str, asked: Ordered[Ordered[str]]) -> bool:
+def _is_asked(key: str, asked: Sequence[Sequence[str]]) -> bool:
     """Whether a setting names ``key`` or what it belongs to; ``training.…`` names that of every
     run.
     """

@@ -1,7 +1,6 @@
 """Validation on whole volumes: the number that chooses the best checkpoint."""
 
-from collections.abc import Iterable
-from collections.abc import Sequence as Ordered
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -10,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gliodistill.evaluation.metrics import dice
+from gliodistill.methods.segmentation import Outputs, region_logits
 from gliodistill.networks import Network
 from gliodistill.preparation.cache import CachedStudy
 from gliodistill.preparation.prepared import UNKNOWN, regions_of
 from gliodistill.preparation.quantise import dequantise
 from gliodistill.studies.labels import REGIONS
-from gliodistill.training.losses import Outputs, region_logits
 
 
 @torch.no_grad()
@@ -45,7 +44,7 @@ def validate(
     studies: Iterable[CachedStudy],
     outputs: Outputs,
     dtype: torch.dtype = torch.float32,
-    channels: Ordered[int] | None = None,
+    channels: Sequence[int] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Dice of WT, TC, ET per labelled study on the prepared grid (both empty: 1); leaves the
     network's mode as it was. Only known regions are scored, on known voxels.

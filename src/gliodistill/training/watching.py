@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gliodistill.progress import EVERY, showing
+from gliodistill.recipes.schema import Recipe
 from gliodistill.training.loop import Progress
-from gliodistill.training.recipe import Recipe
-from gliodistill.training.running import Watch
+from gliodistill.training.run import Watch
 
 
 @contextmanager
 def watcher(recipe: Recipe, every: float = EVERY) -> Iterator[Watch]:
-    """A function to give to ``run_experiment``: one bar a run on a terminal, else a line each
+    """A function to give to ``train``: one bar a run on a terminal, else a line each
     ``every`` seconds (:mod:`gliodistill.progress`).
     """
     tasks: dict[str, int | None] = {

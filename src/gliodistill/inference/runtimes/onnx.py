@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import PackageError
-from gliodistill.models.quiet import import_onnxruntime, reason
+from gliodistill.models.telemetry import import_onnxruntime, reason
 
 
 class OnnxRuntime:

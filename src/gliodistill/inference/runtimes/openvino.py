@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import PackageError
-from gliodistill.models.quiet import import_openvino, reason
+from gliodistill.models.telemetry import import_openvino, reason
 
 
 class OpenVINORuntime:

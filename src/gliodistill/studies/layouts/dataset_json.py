@@ -6,7 +6,7 @@ from typing import Any
 
 from gliodistill.errors import StudyError
 from gliodistill.studies.layouts.found import nifti_files, read_json, sequence_of, stem
-from gliodistill.studies.sequence import SPELLINGS, Sequence
+from gliodistill.studies.sequence import SPELLINGS, MRSequence
 
 
 def read_description(root: Path, key: str) -> dict[str, Any] | None:
@@ -32,7 +32,7 @@ def read_description(root: Path, key: str) -> dict[str, Any] | None:
     return description
 
 
-def channel_sequences(declared: Any, file: Path, field: str) -> dict[int, tuple[Sequence, str]]:
+def channel_sequences(declared: Any, file: Path, field: str) -> dict[int, tuple[MRSequence, str]]:
     """``{"0": "FLAIR", …}`` (or a list) → channel → sequence and its spelling.
 
     Raises:
@@ -55,7 +55,7 @@ def channel_sequences(declared: Any, file: Path, field: str) -> dict[int, tuple[
             got=declared,
             expected='{"0": "FLAIR", "1": "T1w", …}',
         )
-    channels: dict[int, tuple[Sequence, str]] = {}
+    channels: dict[int, tuple[MRSequence, str]] = {}
     for key, name in pairs:
         sequence = sequence_of(name)
         if sequence is None:

@@ -13,7 +13,7 @@ from gliodistill.files import shown_name
 from gliodistill.studies.labels import REGIONS, LabelConvention
 from gliodistill.studies.naming import Reading
 from gliodistill.studies.problem import Problem
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import ImageFile, StudyRecord
 from gliodistill.studies.words import WORDS, Kind
 
@@ -58,8 +58,8 @@ class Draft:
 
     id: str
     patient: str
-    images: dict[Sequence, ImageFile] = field(default_factory=dict)
-    spellings: dict[Sequence, str] = field(default_factory=dict)
+    images: dict[MRSequence, ImageFile] = field(default_factory=dict)
+    spellings: dict[MRSequence, str] = field(default_factory=dict)
     truth: ImageFile | None = None
     problems: list[Problem] = field(default_factory=list)
     known_regions: tuple[str, ...] = REGIONS
@@ -72,7 +72,7 @@ class Draft:
     """Whether a file that is called after its sequence and nothing else wins over others of it."""
     convention: LabelConvention | None = None
 
-    def add(self, sequence: Sequence, image: ImageFile, spelling: str) -> None:
+    def add(self, sequence: MRSequence, image: ImageFile, spelling: str) -> None:
         """Take ``image`` as ``sequence``, matched by ``spelling``."""
         if sequence in self.images:
             there = self.images[sequence].shown
@@ -116,7 +116,7 @@ class Draft:
         treated = any(r.post and r.sequence and not r.after for _, r in self.read)
         why = "may be T1 after contrast, or T1 after treatment"
         return [
-            (file, reading.doubted(why, Sequence.T1) if reading.after and treated else reading)
+            (file, reading.doubted(why, MRSequence.T1) if reading.after and treated else reading)
             for file, reading in self.read
         ]
 
@@ -161,7 +161,7 @@ def gather(
                 alone[draft.id] = draft.truth
             continue
         images = {
-            sequence: draft.images[sequence] for sequence in Sequence if sequence in draft.images
+            sequence: draft.images[sequence] for sequence in MRSequence if sequence in draft.images
         }
         records.append(
             StudyRecord(
@@ -182,10 +182,10 @@ def gather(
     return Found(layout, tuple(records), tuple(noticed), label_names, alone)
 
 
-def sequence_of(spelling: str) -> Sequence | None:
+def sequence_of(spelling: str) -> MRSequence | None:
     """The sequence meant by ``spelling``, or None."""
     try:
-        return Sequence.parse(spelling)
+        return MRSequence.parse(spelling)
     except StudyError:
         return None
 

@@ -28,7 +28,7 @@ from gliodistill.studies.layouts.found import (
 )
 from gliodistill.studies.naming import read_declared
 from gliodistill.studies.problem import Problem
-from gliodistill.studies.sequence import Sequence
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import ImageFile
 
 NAME = "manifest"
@@ -87,7 +87,7 @@ def find(root: Path) -> Found:
     for number, row in enumerate(rows, 1):
         columns = _columns(row, root, declares)
         strange |= {name for name, meaning in columns.items() if meaning is None}
-        cells: dict[str | Sequence, tuple[str, str]] = {}
+        cells: dict[str | MRSequence, tuple[str, str]] = {}
         for name, meaning in columns.items():
             if isinstance(row[name], str) and len(row[name]) > _LONGEST:
                 raise StudyError(
@@ -120,7 +120,7 @@ def find(root: Path) -> Found:
             image = _image(text, root.parent)
             if not is_file(image.path):
                 draft.block(f"no such file: {text}, named in {root.name}", image.path)
-            elif isinstance(meaning, Sequence):
+            elif isinstance(meaning, MRSequence):
                 draft.add(meaning, image, spelling)
             elif meaning == "known":
                 draft.known = image
@@ -146,14 +146,14 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _columns(row: dict[str, Any], file: Path, declares: bool) -> dict[str, str | Sequence | None]:
+def _columns(row: dict[str, Any], file: Path, declares: bool) -> dict[str, str | MRSequence | None]:
     """Column name → a word of ``_WORDS``, ``"labels"`` (a convention's name), a sequence, or None
     for others.
     """
-    meanings: dict[str, str | Sequence | None] = {}
+    meanings: dict[str, str | MRSequence | None] = {}
     for name in row:
         plain = _plain(name)
-        meaning: str | Sequence | None = sequence_of(name)
+        meaning: str | MRSequence | None = sequence_of(name)
         if (reading := read_declared(name)).undecided:
             raise StudyError(
                 f"cannot tell what the column holds: {reading.why}",
@@ -178,7 +178,7 @@ def _columns(row: dict[str, Any], file: Path, declares: bool) -> dict[str, str |
         meanings[name] = meaning
     if (
         not any(
-            isinstance(meaning, Sequence) or meaning == "truth" for meaning in meanings.values()
+            isinstance(meaning, MRSequence) or meaning == "truth" for meaning in meanings.values()
         )
         or "id" not in meanings.values()
     ):
@@ -193,7 +193,7 @@ def _columns(row: dict[str, Any], file: Path, declares: bool) -> dict[str, str |
 
 
 def _say_what_is_known(
-    draft: Draft, cells: dict[str | Sequence, tuple[str, str]], file: Path
+    draft: Draft, cells: dict[str | MRSequence, tuple[str, str]], file: Path
 ) -> None:
     """Take out of ``cells`` what is no file: known regions, group, and whether normalised.
 

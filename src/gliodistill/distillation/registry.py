@@ -1,0 +1,66 @@
+"""Distillation losses by name: what a recipe may weigh under ``losses``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from torch import Tensor
+
+from gliodistill.errors import RecipeError
+from gliodistill.registry import Registry
+
+Function = TypeVar("Function", bound=Callable[..., Tensor])
+GIVEN = ("outputs", "regions", "known")
+"""Keyword arguments that the method gives; all others are options of the recipe."""
+
+
+@dataclass(frozen=True)
+class DistillationLoss:
+    """A loss between student and teacher.
+
+    Attributes:
+        function: ``(student, teacher, *, option=default, …)`` → scalar, not weighted. A keyword
+            ``outputs`` is given what the logits mean, ``regions`` the reference
+            (B 3 X Y Z), ``known`` where it is known (as in
+            :class:`~gliodistill.methods.Batch`).
+        compares: ``logits`` (B K X Y Z each) or ``features`` (a list of stages each).
+        same_width: whether the stages it compares need as many channels on both sides.
+    """
+
+    function: Callable[..., Tensor]
+    compares: Literal["logits", "features"]
+    same_width: bool = False
+
+
+LOSSES: Registry[DistillationLoss] = Registry(
+    "distillation loss", "gliodistill.losses", RecipeError
+)
+
+
+def register_loss(
+    name: str, *, compares: Literal["logits", "features"], same_width: bool = False
+) -> Callable[[Function], Function]:
+    """Decorator that adds a distillation loss under ``name``.
+
+    Args:
+        name: what recipes call it.
+        compares: ``logits`` or ``features``.
+        same_width: whether it compares features channel by channel.
+
+    Raises:
+        ValueError: the name is taken (a programmer's error).
+
+    Example:
+        >>> import torch
+        >>> @register_loss("squared_example", compares="logits")
+        ... def squared(student, teacher):
+        ...     return (student - teacher.detach()).square().mean()
+        >>> float(LOSSES.find("squared_example").function(torch.ones(1), torch.zeros(1)))
+        1.0
+    """
+
+    def keep(function: Function) -> Function:
+        LOSSES.register(name)(DistillationLoss(function, compares, same_width))
+        return function
+
+    return keep

@@ -1,0 +1,60 @@
+"""Compression: a frozen big teacher teaches a small student across architectures (Xu et al., MIUA
+2022).
+
+Loss = segmentation + a · T² · KL(teacher ‖ student) + b · attention transfer over stages. That soft
+targets and feature attention are combined is the paper's; T = 4, the weights a, b and the choice of
+stages are our reading. Any other loss of ``gliodistill.distillation`` may stand beside them or in
+their place.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gliodistill.methods.base import Batch, Method, Needs
+from gliodistill.methods.registry import register_method
+from gliodistill.methods.segmentation import Outputs
+from gliodistill.networks import Network
+
+DEFAULT: Mapping[str, Mapping[str, Any]] = {"soft_target": {"weight": 0.1}}
+
+
+@register_method("compression", needs=Needs(trained={"teacher": "one"}))
+class Compression(Method):
+    """Segmentation loss + what the student owes a frozen teacher.
+
+    Args:
+        student: learns.
+        outputs: of both networks.
+        teacher: frozen, in evaluation mode, run once a batch on all sequences.
+        losses: name → weight, stages and options (:class:`gliodistill.distillation.Distiller`); by
+            default soft targets alone.
+
+    Raises:
+        RecipeError: a loss, option or stage that does not exist or is out of range.
+    """
+
+    def __init__(
+        self,
+        student: Network,
+        outputs: Outputs,
+        *,
+        teacher: Network,
+        losses: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(student, outputs)
+        self.teacher = self.freeze(teacher)
+        self.distiller = self.distil_from(teacher, DEFAULT if losses is None else losses)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Terms ``segmentation`` and one for each distillation loss, weighted."""
+        with self.distiller.listening():
+            heads = self.student(batch.image)
+            terms = {"segmentation": self.segmentation(heads, batch)}
+            if self.distiller:
+                with torch.no_grad():
+                    told = self.teacher(batch.complete)[0]
+                terms |= self.distiller.terms(heads[0], told, batch.regions, batch.known)
+        return terms

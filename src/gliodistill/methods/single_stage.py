@@ -1,0 +1,66 @@
+"""Single stage: teacher and student learn in the same iteration; the student has only some
+sequences (Choi et al., CMPB 2023).
+
+Loss = Σ wᵢ CE(teacherᵢ) + Σ wᵢ CE(studentᵢ) + β · Barlow Twins(z_S, z_T). The paper's: one stage,
+Barlow Twins between the two latents, deeply supervised cross-entropy on both paths. Our reading:
+the latent is the bottleneck, its voxels are the samples, λ = 5e-3, wᵢ = 2⁻ⁱ normalised (a coarsest
+head of weight 0 is a head less: ``deep_supervision``), β, and by default Dice beside the
+cross-entropy, as nnU-Net, the paper's backbone, has it. The run's ``sequences`` are the student's.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from gliodistill.methods.base import Batch, Method, Needs
+from gliodistill.methods.registry import register_method
+from gliodistill.methods.segmentation import Outputs
+from gliodistill.networks import Network
+
+DEFAULT: Mapping[str, Mapping[str, Any]] = {
+    "barlow_twins": {"weight": 1e-3, "taps": [("bottleneck", "bottleneck")]}
+}
+
+
+@register_method("single_stage", needs=Needs(learning={"teacher": "complete"}))
+class SingleStage(Method):
+    """Both networks learn to segment; the student's latent is drawn to the teacher's, and the
+    teacher's to the student's.
+
+    Args:
+        student: learns from its sequences.
+        outputs: of both networks.
+        teacher: learns beside it from all sequences; in a recipe its name and options.
+        losses: name → weight, stages and options (:class:`gliodistill.distillation.Distiller`); by
+            default Barlow Twins at the bottleneck, with a weight of ours.
+        dice: whether Dice stands beside the cross-entropy.
+
+    Raises:
+        RecipeError: a loss, option or stage that does not exist or is out of range.
+    """
+
+    def __init__(
+        self,
+        student: Network,
+        outputs: Outputs,
+        *,
+        teacher: Network,
+        losses: dict[str, dict[str, Any]] | None = None,
+        dice: bool = True,
+    ) -> None:
+        super().__init__(student, outputs)
+        self.teacher, self.dice = self.learn_beside("teacher", teacher), dice
+        self.distiller = self.distil_from(teacher, DEFAULT if losses is None else losses)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Terms ``segmentation`` (student), ``teacher`` (its segmentation) and one for each
+        distillation loss, weighted.
+        """
+        with self.distiller.listening():
+            heads, told = self.student(batch.image), self.teacher(batch.complete)
+            return {
+                "segmentation": self.segmentation(heads, batch, dice=self.dice),
+                "teacher": self.segmentation(told, batch, dice=self.dice),
+                **self.distiller.terms(heads[0], told[0], batch.regions, batch.known),
+            }

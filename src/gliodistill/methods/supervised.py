@@ -1,0 +1,20 @@
+"""Learning from the experts' labels alone: teachers, and the undistilled twin of every student."""
+
+from torch import Tensor
+
+from gliodistill.methods.base import Batch, Method
+from gliodistill.methods.registry import register_method
+
+
+@register_method("supervised")
+class Supervised(Method):
+    """Deeply supervised soft Dice + cross-entropy.
+
+    Args:
+        student: learns.
+        outputs: what its logits mean.
+    """
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """One term, ``segmentation``."""
+        return {"segmentation": self.segmentation(self.student(batch.image), batch)}

@@ -1,0 +1,1 @@
+"""One published design a file."""

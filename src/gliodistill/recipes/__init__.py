@@ -1,0 +1,1 @@
+"""Recipes: the schema, reading, and the YAML files that ship."""

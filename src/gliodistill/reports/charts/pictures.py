@@ -1,0 +1,328 @@
+"""Pictures of a study: every sequence in three planes, truth and predictions outlined as layers one
+can switch.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.errors import EvaluationError
+from gliodistill.evaluation import metrics
+from gliodistill.images.volume import Volume
+from gliodistill.reports.charts.outlines import outline_path
+from gliodistill.reports.page.markup import Html, tag
+from gliodistill.reports.page.png import grey, png_data_uri
+from gliodistill.studies.labels import REGIONS
+from gliodistill.studies.sequence import MRSequence
+from gliodistill.studies.study import Study
+
+Regions = NDArray[np.bool_]
+MARGIN = 4
+MAX_LAYERS = 6
+TRUTH = "Truth"
+"""Name of the layer that is drawn solid."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A cut through a canonical (RAS+) volume, shown the radiological way.
+
+    Attributes:
+        name: in the caption.
+        axis: the voxel axis it cuts across.
+        left, right: patient directions at the picture's sides; anterior or superior is at the top.
+    """
+
+    name: str
+    axis: int
+    left: str
+    right: str
+
+    def cut(self, array: NDArray[Any], index: int) -> NDArray[Any]:
+        """The slice as rows (from the top) × columns (from the left)."""
+        # Axes left after the cut grow to the right/anterior and anterior/superior; the patient's
+        # right and anterior belong on the left of the picture, anterior and superior at its top:
+        # both flipped.
+        cut: NDArray[Any] = array.take(index, axis=self.axis).T[::-1, ::-1]
+        return cut
+
+
+PLANES = (
+    Plane("Axial", 2, "R", "L"),
+    Plane("Coronal", 1, "R", "L"),
+    Plane("Sagittal", 0, "A", "P"),
+)
+
+
+def study_figure(
+    study: Study,
+    prediction_regions: Regions | Mapping[str, Regions] | None,
+    truth_regions: Regions | None,
+    title: str,
+    *,
+    note: str = "",
+) -> Html:
+    """One study with all its sequences, as :func:`outlined_figure`; below: volume and Dice of each
+    layer and region.
+
+    Args:
+        study: its images; any orientation.
+        prediction_regions: WT, TC, ET as bool on 3 X Y Z of the study's grid; or several by name;
+        or None.
+        truth_regions: the same of the truth, or None where there is none.
+        title: heading.
+        note: a line below it.
+
+    Raises:
+        EvaluationError: regions that are not on the study's grid, or more than five predictions.
+    """
+    if isinstance(prediction_regions, Mapping):
+        predictions = dict(prediction_regions)
+    else:
+        predictions = {} if prediction_regions is None else {"Prediction": prediction_regions}
+    layers = {**({} if truth_regions is None else {TRUTH: truth_regions}), **predictions}
+    images = {str(sequence): study.images[sequence] for sequence in study.sequences}
+    missing = [str(sequence) for sequence in MRSequence if sequence not in study.images]
+    return outlined_figure(
+        images,
+        layers,
+        title,
+        note=note,
+        below=[
+            (
+                tag("p", f"Not acquired: {', '.join(missing)}.", class_="quiet")
+                if missing
+                else Html("")
+            ),
+            _measures(study, layers, truth_regions),
+        ],
+    )
+
+
+def outlined_figure(
+    images: Mapping[str, Volume],
+    layers: Mapping[str, Regions],
+    title: str,
+    *,
+    note: str = "",
+    below: Iterable[Html] = (),
+    id: str = "",
+) -> Html:
+    """Images × planes through the largest tumour cross-section of the first layer, with outlines.
+
+    Truth is drawn solid, predictions dashed; the boxes above the picture switch layers (no script).
+    Where there are several predictions only the last one is on at first.
+
+    Args:
+        images: by name, at least one, all on one grid of any orientation.
+        layers: WT, TC, ET as bool on 3 X Y Z of that grid, by name; the truth is called
+        :data:`TRUTH`, and first.
+        title: heading.
+        note: a line below it.
+        below: what follows the pictures.
+        id: of the figure, for links to it.
+
+    Raises:
+        EvaluationError: regions that are not on the images' grid, or more than six layers.
+    """
+    grid = next(iter(images.values()))
+    if len(layers) > MAX_LAYERS:
+        raise EvaluationError(
+            "too many layers for one picture",
+            field=title,
+            got=len(layers),
+            expected=f"at most {MAX_LAYERS}",
+        )
+    for name, regions in layers.items():
+        if regions.shape != (len(REGIONS), *grid.shape):
+            raise EvaluationError(
+                "regions do not fit the images",
+                field=f"{title}, {name}",
+                got=regions.shape,
+                expected=(len(REGIONS), *grid.shape),
+            )
+    upright = {
+        name: np.stack(
+            [grid.with_data(channel.astype(bool)).canonical().data for channel in regions]
+        )
+        for name, regions in layers.items()
+    }
+    canonical = {name: image.canonical() for name, image in images.items()}
+    rows = [_row(plane, canonical, upright) for plane in PLANES]
+    shown = [name for name in layers if name == TRUTH or name == list(layers)[-1]]
+    return tag(
+        "figure",
+        tag("figcaption", tag("b", title), tag("span", note, class_="quiet") if note else ""),
+        tag("div", _switches(list(layers), shown), _region_key(), class_="keys"),
+        tag("div", *rows, class_="planes", style=f"--columns:{len(images)}"),
+        *below,
+        class_="study",
+        id=id or None,
+    )
+
+
+def largest_section(mask: NDArray[np.bool_], axis: int) -> int:
+    """Index along ``axis`` of a mask on X Y Z where its cross-section is largest; of ties, the
+    middle one.
+
+    The middle of the volume where the mask is empty.
+    """
+    areas = mask.sum(axis=tuple(other for other in range(3) if other != axis))
+    best = np.flatnonzero(areas == areas.max())
+    return int(best[len(best) // 2])
+
+
+def _row(plane: Plane, images: Mapping[str, Volume], layers: Mapping[str, Regions]) -> Html:
+    first = next(iter(images.values()))
+    head = np.zeros(first.shape, dtype=bool)
+    for image in images.values():
+        head |= image.data > image.data.min()
+    # Truth is the first layer, so it chooses the slice where it can.
+    index = largest_section(
+        next((regions[0] for regions in layers.values() if regions[0].any()), head), plane.axis
+    )
+    window = _window(
+        head | np.any([regions[0] for regions in layers.values()], axis=0) if layers else head,
+        plane,
+        index,
+    )
+    steps = [step for axis, step in enumerate(first.spacing) if axis != plane.axis]
+    paths = [
+        tag(
+            "g",
+            *(tag("path", d=path, class_=region) for channel, region in enumerate(REGIONS)
+              if (path := outline_path(plane.cut(regions[channel], index)[window]))),
+            class_=f"layer l{order}" + (" truth" if name == TRUTH else ""),
+        )
+        for order, (name, regions) in enumerate(layers.items())
+    ]  # fmt: skip
+    cells = []
+    for sequence, image in images.items():
+        values = image.data[head]
+        low, high = (
+            (float(v) for v in np.percentile(values, (0.5, 99.7))) if values.size else (0.0, 1.0)
+        )
+        # The window starts below the darkest tissue, so that CSF stays apart from the black outside
+        # the head.
+        picture = grey(plane.cut(image.data, index)[window], low - 0.08 * (high - low), high)
+        picture[~plane.cut(head, index)[window]] = 0
+        name = (
+            f"{plane.name} {sequence}, slice {index}, with outlines of"
+            f" {', '.join(layers) or 'nothing'}"
+        )
+        cells.append(_cell(picture, (steps[0], steps[1]), paths, name, plane, sequence))
+    where = tag("span", tag("b", plane.name), f" slice {index}", class_="where")
+    return tag("div", where, *cells, class_="plane")
+
+
+def _cell(
+    picture: NDArray[np.uint8],
+    steps: tuple[float, float],
+    paths: list[Html],
+    name: str,
+    plane: Plane,
+    sequence: str,
+) -> Html:
+    rows, columns = picture.shape
+    width, height = columns * steps[0], rows * steps[1]
+    uri = png_data_uri(picture)
+    drawing = tag(
+        "svg",
+        tag("title", name),
+        tag(
+            "image",
+            href=uri,
+            width=f"{width:.4g}",
+            height=f"{height:.4g}",
+            preserveAspectRatio="none",
+        ),
+        tag("g", *paths, transform=f"scale({steps[0]:.6g} {steps[1]:.6g})"),
+        viewBox=f"0 0 {width:.4g} {height:.4g}",
+        role="img",
+    )
+    left = tag("i", plane.left, class_="side left", aria_hidden="true")
+    right = tag("i", plane.right, class_="side right", aria_hidden="true")
+    return tag(
+        "div",
+        drawing,
+        left,
+        right,
+        tag("span", sequence, class_="name", aria_hidden="true"),
+        class_="cell",
+    )
+
+
+def _window(content: NDArray[np.bool_], plane: Plane, index: int) -> tuple[slice, slice]:
+    """Rows and columns to show: rows around what is on the slice, columns around the whole, so that
+    one plane has one scale.
+    """
+    shadow = plane.cut(
+        np.broadcast_to(content.any(axis=plane.axis, keepdims=True), content.shape), 0
+    )
+    here = plane.cut(content, index)
+    shown = here if here.any() else shadow
+    return _around(shown, 0), _around(shadow, 1)
+
+
+def _around(picture: NDArray[np.bool_], axis: int) -> slice:
+    """From the first to the last place along ``axis`` where a picture holds anything, with a
+    margin.
+    """
+    filled = np.flatnonzero(picture.any(axis=1 - axis))
+    return (
+        slice(max(int(filled[0]) - MARGIN, 0), int(filled[-1]) + 1 + MARGIN)
+        if filled.size
+        else slice(0, picture.shape[axis])
+    )
+
+
+def _switches(names: list[str], shown: list[str]) -> Html:
+    boxes = [
+        tag(
+            "label",
+            tag("input", type="checkbox", class_=f"on{order}", checked=name in shown),
+            tag("svg", tag("line", x1=0, x2=24, y1=5, y2=5, class_="sample" + (" truth" if name == TRUTH else "")),
+                width=24, height=10, aria_hidden="true"),
+            name,
+        )
+        for order, name in enumerate(names)
+    ]  # fmt: skip
+    return tag("div", *boxes, class_="switches") if boxes else Html("")
+
+
+def _region_key() -> Html:
+    words = {"WT": "whole tumour", "TC": "tumour core", "ET": "enhancing tumour"}
+    entries = [
+        tag("li", tag("i", class_=f"swatch {region}"), tag("b", region), f" {words[region]}")
+        for region in REGIONS
+    ]
+    return tag("ul", *entries, class_="regions")
+
+
+def _measures(study: Study, layers: Mapping[str, Regions], truth: Regions | None) -> Html:
+    head = tag(
+        "tr",
+        tag("th", "Outline", scope="col"),
+        *(tag("th", f"{region}", scope="col") for region in REGIONS),
+    )
+    rows = []
+    for name, regions in layers.items():
+        cells = []
+        for channel, region in enumerate(REGIONS):
+            volume = f"{metrics.volume_ml(regions[channel], study.grid.voxel_ml):.1f} ml"
+            overlap = (
+                metrics.dice(regions[channel], truth[channel])
+                if truth is not None and name != TRUTH
+                else None
+            )
+            small = "" if overlap is None else tag("small", f"Dice {overlap:.3f}")
+            cells.append(tag("td", volume, small, data_label=region))
+        rows.append(tag("tr", tag("th", name, scope="row"), *cells))
+    return (
+        tag("table", tag("thead", head), tag("tbody", *rows), class_="measures")
+        if rows
+        else Html("")
+    )

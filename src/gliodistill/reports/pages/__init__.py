@@ -1,0 +1,1 @@
+"""One page a file: evaluation, comparison, plan."""

@@ -1,0 +1,80 @@
+"""Batch-norm recalibration: running statistics computed again, of patches that lack nothing.
+
+A batch norm learns on the statistics of each batch and is applied with their running mean. Where
+sequences are dropped, or half of the patches are synthetic, that mean is of no study the network
+will ever see; and averaged weights (EMA, weight averaging) have activations of their own. So the
+statistics are computed once more at the end, with the weights that are exported (Izmailov et al.
+2018, arXiv:1803.05407, section 3.2; for another domain: Li et al. 2016, arXiv:1603.04779).
+"""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from gliodistill.methods import Batch
+from gliodistill.networks import Network
+from gliodistill.networks.layers.subset_norm import SubsetNorm
+from gliodistill.recipes.schema import AugmentationPart
+from gliodistill.training.ema import STUDENT, wearing
+
+UNCHANGED = AugmentationPart(
+    spatial=0, gamma=0, brightness=0, contrast=0, noise=0, blur=0, low_resolution=0
+)
+"""Mirrored at most."""
+
+
+@torch.no_grad()
+def recalibrate(
+    network: Network, batches: Iterable[Batch], dtype: torch.dtype = torch.float32
+) -> None:
+    """Give the network's batch norms the mean statistics of ``batches``; weights and mode stay.
+
+    Without batch norms, do nothing.
+
+    Norms with statistics for each subset of the channels take them of the same patches once for
+    each subset.
+    """
+    norms = [
+        module for module in network.modules() if isinstance(module, nn.BatchNorm3d | SubsetNorm)
+    ]
+    if not norms:
+        return
+    was_training, momenta = network.training, [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean of all batches
+        norm.train()
+    device = next(network.parameters()).device
+    for batch in batches:
+        image = batch.to(device).image
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            for kept in _subsets(image.shape[1]) if isinstance(norms[0], SubsetNorm) else [...]:
+                lacking = torch.zeros_like(image)
+                lacking[:, kept] = image[:, kept]
+                network(lacking)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.train(was_training)
+
+
+def _subsets(channels: int) -> Iterable[list[int]]:
+    """Every subset of the channels but the empty one."""
+    return ([c for c in range(channels) if row >> c & 1] for row in range(1, 2**channels))
+
+
+def recalibrated(
+    student: Network,
+    weights: Mapping[str, Tensor],
+    batches: Iterable[Batch],
+    dtype: torch.dtype = torch.float32,
+) -> dict[str, Tensor]:
+    """``weights`` (names begin with ``student.``) with the student's batch norms recalibrated.
+
+    The student itself is as before afterwards.
+    """
+    with wearing(student, weights):
+        recalibrate(student, batches, dtype)
+        own = {STUDENT + name: t.detach().clone() for name, t in student.state_dict().items()}
+    return {**weights, **own}

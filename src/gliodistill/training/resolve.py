@@ -1,0 +1,386 @@
+"""Recipe → resolved runs: every name looked up, every check made, once, before anything is written.
+
+A recipe is words; a :class:`ResolvedRun` is what they mean: which sequences the network takes, which
+class the method is, which earlier runs teach it, what its weights start from. Whoever trains, loads
+or exports a run asks the resolved run and never the recipe again.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from gliodistill.distillation.distiller import fitting
+from gliodistill.errors import RecipeError, brief
+from gliodistill.methods import METHODS, Method
+from gliodistill.networks import Network, build
+from gliodistill.networks.subset import Selecting
+from gliodistill.networks.widening import check_widening
+from gliodistill.recipes.schema import PRETRAINED, NetworkPart, Recipe, RunPart, SamplingPart
+from gliodistill.registry import nearest
+from gliodistill.studies.sequence import MRSequence
+
+
+@dataclass(frozen=True)
+class ResolvedRun:
+    """One run of a recipe, ready to be built.
+
+    Attributes:
+        name: in the recipe.
+        part: what the recipe says of it, with what the runs share.
+        data_sequences: the sequences of the data, in channel order.
+        channels: which of them the network takes, ascending.
+        sequences: the sequences the network takes, in channel order.
+        method: the class of its method.
+        teachers: option of the method → the earlier runs it names.
+        learning: option of the method → the network that learns beside the student.
+        options: the method's other options, checked.
+        init_from: the earlier run whose weights it starts from, ``pretrained``, or None.
+        averaging: runs (or ``pretrained``) whose weights are averaged into what is exported → share.
+        needs: the earlier runs it needs, each once: to start from, to average, to learn from.
+        divisor: what the sides of the network's input are multiples of.
+    """
+
+    name: str
+    part: RunPart
+    data_sequences: tuple[MRSequence, ...]
+    channels: tuple[int, ...]
+    sequences: tuple[MRSequence, ...]
+    method: type[Method]
+    teachers: Mapping[str, tuple["ResolvedRun", ...]]
+    learning: Mapping[str, NetworkPart]
+    options: Mapping[str, Any]
+    init_from: str | None
+    averaging: Mapping[str, float]
+    needs: tuple[str, ...]
+    divisor: int = 1
+
+    def build_network(self) -> Network:
+        """The network, freshly initialised from torch's generator."""
+        return _build(self.part.network, len(self.channels), self.part.channels)
+
+    def build_method(self, trained: Callable[[str], Network]) -> Method:
+        """The method around a fresh student.
+
+        Args:
+            trained: name of an earlier run → its trained network.
+        """
+        # First: the student starts from the same weights with and without a teacher.
+        student = self.build_network()
+        networks: dict[str, Any] = {}
+        for option, runs in self.teachers.items():
+            loaded = [self._seeing_all(run, trained(run.name)) for run in runs]
+            networks[option] = loaded if self._several(option) else loaded[0]
+        for option, part in self.learning.items():
+            with _at(f"options.{option}"):
+                networks[option] = _build(part, self._width(option), self.part.channels)
+        return self.method(student, self.part.outputs, **networks, **self.options)
+
+    def _seeing_all(self, run: "ResolvedRun", network: Network) -> Network:
+        """A teacher as seen from the complete image, whatever it takes of it."""
+        every = tuple(range(len(self.data_sequences)))
+        return network if run.channels == every else Selecting(network, list(run.channels))
+
+    def _several(self, option: str) -> bool:
+        return self.method.needs.trained[option] == "several"
+
+    def _width(self, option: str) -> int:
+        complete = self.method.needs.learning[option] == "complete"
+        return len(self.data_sequences if complete else self.channels)
+
+
+def resolve(recipe: Recipe, file: Path | str | None = None) -> tuple[ResolvedRun, ...]:
+    """The runs of ``recipe`` in the order they are trained, each checked.
+
+    Args:
+        recipe: valid by its schema.
+        file: where it was read, for errors.
+
+    Raises:
+        RecipeError: names the key: a name in no registry, an option that does not fit, a sequence
+            that the data does not have, a teacher that is no earlier run or has other outputs, a
+            patch that does not fit the network.
+    """
+    try:
+        return _resolve(recipe.model_dump_json())
+    except RecipeError as error:
+        if file is None:
+            raise
+        raise RecipeError(
+            error.problem,
+            file=file,
+            field=error.field,
+            got=error.got,
+            expected=error.expected,
+            hint=error.hint,
+        ) from None
+
+
+def resolve_run(recipe: Recipe, name: str) -> ResolvedRun:
+    """One run of ``recipe``, which must have it; errors as of :func:`resolve`."""
+    return next(run for run in resolve(recipe) if run.name == name)
+
+
+@lru_cache(maxsize=32)
+def _resolve(text: str) -> tuple[ResolvedRun, ...]:
+    """Resolve a recipe given as JSON; what a process has found good it does not check again."""
+    recipe = Recipe.model_validate_json(text)
+    runs: dict[str, ResolvedRun] = {}
+    for name, part in recipe.runs.items():
+        run = _name(recipe, name, part, runs)
+        _check_method(recipe, run, runs)
+        _check_averaging(recipe, run)
+        runs[name] = replace(run, divisor=_check_shapes(recipe.sampling, run, runs))
+    return tuple(runs.values())
+
+
+def _name(
+    recipe: Recipe, name: str, part: RunPart, earlier: Mapping[str, ResolvedRun]
+) -> ResolvedRun:
+    """Look every name of a run up."""
+    place = f"runs.{name}"
+    method = METHODS.find(part.method.name, f"{place}.method.name")
+    given = dict(part.method.options)
+    if part.init_from not in (None, PRETRAINED):
+        _earlier(f"{place}.init_from", part.init_from, earlier)
+    for other in part.weight_averaging:
+        if other != PRETRAINED:
+            _earlier(f"{place}.weight_averaging", other, earlier)
+    teachers = {
+        option: _teachers(
+            f"{place}.method.options.{option}", given.pop(option, None), kind, earlier
+        )
+        for option, kind in method.needs.trained.items()
+    }
+    learning = {
+        option: _network_part(f"{place}.method.options.{option}", given.pop(option, None))
+        for option in method.needs.learning
+    }
+    kinds = {
+        parameter.name: parameter.annotation
+        for parameter in signature(method).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in (*teachers, *learning)
+    }
+    with _at(f"{place}.method"):
+        options = fitting(given, kinds, "options")
+    channels, needs = _channels(recipe, name), [part.init_from, *part.weight_averaging]
+    needs += [run.name for runs in teachers.values() for run in runs]
+    return ResolvedRun(
+        name,
+        part,
+        recipe.data.sequences,
+        channels,
+        tuple(recipe.data.sequences[channel] for channel in channels),
+        method,
+        teachers,
+        learning,
+        options,
+        part.init_from,
+        part.weight_averaging,
+        tuple(dict.fromkeys(each for each in needs if each not in (None, PRETRAINED))),
+    )
+
+
+def _channels(recipe: Recipe, name: str) -> tuple[int, ...]:
+    wanted, there = recipe.runs[name].sequences or recipe.data.sequences, recipe.data.sequences
+    if len(set(wanted)) < len(wanted) or not set(wanted) <= set(there):
+        raise RecipeError(
+            "not a subset of the data's sequences",
+            field=f"runs.{name}.sequences",
+            got=", ".join(wanted),
+            expected=f"each once, some of {', '.join(there)}",
+        )
+    return tuple(index for index, sequence in enumerate(there) if sequence in wanted)
+
+
+def _teachers(
+    field: str, value: Any, kind: str, earlier: Mapping[str, ResolvedRun]
+) -> tuple[ResolvedRun, ...]:
+    """The earlier runs that an option names."""
+    if value is not None and isinstance(value, list) != (kind == "several"):
+        expected = "a list of runs" if kind == "several" else "one run"
+        raise RecipeError("option does not fit", field=field, got=value, expected=expected)
+    named = value if isinstance(value, list) and value else [value]
+    return tuple(_earlier(field, each, earlier) for each in named)
+
+
+def _earlier(field: str, got: Any, earlier: Mapping[str, ResolvedRun]) -> ResolvedRun:
+    if not isinstance(got, str) or got not in earlier:
+        raise RecipeError(
+            "not an earlier run",
+            field=field,
+            got=got,
+            expected=", ".join(earlier) or "a run before this one",
+            hint=nearest(str(got), earlier),
+        )
+    return earlier[got]
+
+
+def _network_part(field: str, value: Any) -> NetworkPart:
+    try:
+        return NetworkPart.model_validate(value)
+    except ValidationError as error:
+        expected = (
+            "a network that learns beside the student: name and options"
+            f" ({error.errors()[0]['msg']})"
+        )
+        raise RecipeError(
+            "option does not fit", field=field, got=brief(value), expected=expected
+        ) from None
+
+
+def _check_method(recipe: Recipe, run: ResolvedRun, earlier: Mapping[str, ResolvedRun]) -> None:
+    """What the method needs of the run, and of the earlier runs."""
+    place, part, needs = f"runs.{run.name}", run.part, run.method.needs
+    for needed in (earlier[name] for name in run.needs):
+        if needed.part.outputs != part.outputs:
+            raise RecipeError(
+                "teacher has other outputs",
+                field=f"{place}.outputs",
+                got=part.outputs,
+                expected=needed.part.outputs,
+                hint="train both on the same outputs",
+            )
+    if needs.modality_dropout and not part.augmentation.modality_dropout.p:
+        raise RecipeError(
+            f"method {part.method.name} drops sequences",
+            field=f"{place}.augmentation.modality_dropout.p",
+            got=0,
+            expected="above 0, e.g. 0.5",
+        )
+    if needs.pseudo_labels and not part.pseudo.share:
+        raise RecipeError(
+            f"method {part.method.name} learns from pseudo-labels",
+            field=f"{place}.pseudo.share",
+            got=0,
+            expected="e.g. 0.5",
+        )
+    batch = recipe.sampling.batch
+    if part.pseudo.share and not 0 < part.pseudo.count(batch) < batch:
+        raise RecipeError(
+            "batch cannot be shared",
+            field=f"{place}.pseudo.share",
+            got=part.pseudo.share,
+            expected=f"a share of {batch} patches that leaves both kinds one",
+        )
+
+
+def _check_averaging(recipe: Recipe, run: ResolvedRun) -> None:
+    """Weights that did not start alike have no mean that means anything."""
+    for other in run.averaging:
+        line = {
+            *recipe.lineage(run.name),
+            other,
+            *([] if other == PRETRAINED else recipe.lineage(other)),
+        }
+        if recipe.head(other) != recipe.head(run.name) or any(
+            recipe.runs[each].network != run.part.network for each in line - {PRETRAINED}
+        ):
+            raise RecipeError(
+                "averages weights of another network",
+                field=f"runs.{run.name}.weight_averaging",
+                got=other,
+                expected="the same network, from the same start",
+            )
+
+
+def _check_shapes(
+    sampling: SamplingPart, run: ResolvedRun, earlier: Mapping[str, ResolvedRun]
+) -> int:
+    """What only building tells, on the meta device: a teacher of 31 M parameters costs nothing.
+
+    Returns:
+        the divisor of the network.
+    """
+    place, part = f"runs.{run.name}", run.part
+    with torch.device("meta"):
+        with _at(f"{place}.network"):
+            student = run.build_network()
+        with _at(f"{place}.method"):
+            method = run.build_method(lambda teacher: earlier[teacher].build_network())
+        for role, network in method.learners.items():
+            if any(side % network.divisor for side in sampling.patch):
+                raise RecipeError(
+                    f"patch does not fit the {role} of run {run.name}",
+                    field="sampling.patch",
+                    got=list(sampling.patch),
+                    expected=f"multiples of {network.divisor}",
+                )
+        with _at(f"{place}.network"):
+            batch = (sampling.batch, len(run.channels), *sampling.patch)
+            _rehearse(part.network.model_dump_json(), part.channels, batch)
+        if run.init_from not in (None, PRETRAINED):
+            start = earlier[str(run.init_from)]
+            if start.channels != run.channels:
+                raise RecipeError(
+                    "starts from a network for other sequences",
+                    field=f"{place}.init_from",
+                    got=run.init_from,
+                )
+            with _at(f"{place}.init_from"):
+                check_widening(start.build_network(), student)
+        with _at(f"{place}.method"):
+            image, complete = (
+                torch.empty(1, count, *sampling.patch)
+                for count in (len(run.channels), len(run.data_sequences))
+            )
+            for distiller in method.distillers:
+                distiller.check(image, complete)
+    if part.training.compile and method.reads_features:
+        raise RecipeError(
+            "features are read through hooks",
+            field=f"{place}.training.compile",
+            got=True,
+            expected="false for this run",
+        )
+    return student.divisor
+
+
+@lru_cache(maxsize=256)
+def _rehearse(network: str, out_channels: int, batch: tuple[int, ...]) -> None:
+    """One forward pass on the meta device, in training mode: what shapes alone can refuse."""
+    with torch.no_grad():
+        _on_meta(network, batch[1], out_channels).train()(torch.empty(batch))
+
+
+def _build(part: NetworkPart, in_channels: int, out_channels: int) -> Network:
+    for option in ("in_channels", "out_channels"):
+        if option in part.options:
+            raise RecipeError(
+                "set by the recipe's sequences and outputs",
+                field=f"options.{option}",
+                hint="remove it",
+            )
+    if torch.get_default_device().type == "meta":
+        return _on_meta(part.model_dump_json(), in_channels, out_channels)
+    return build(part.name, in_channels=in_channels, out_channels=out_channels, **part.options)
+
+
+@lru_cache(maxsize=256)
+def _on_meta(part: str, in_channels: int, out_channels: int) -> Network:
+    """A network of shapes without weights, for checks: many runs share few networks."""
+    described = NetworkPart.model_validate_json(part)
+    return build(
+        described.name, in_channels=in_channels, out_channels=out_channels, **described.options
+    )
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Say where in the recipe it was that a network or a method refused its options."""
+    try:
+        yield
+    except RecipeError as error:
+        inner = error.field or ""
+        field = inner if inner.startswith("runs.") else f"{place}.{inner}".rstrip(".")
+        raise RecipeError(
+            error.problem, field=field, got=error.got, expected=error.expected, hint=error.hint
+        ) from None
+    except (TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
+        raise RecipeError("options do not fit", field=f"{place}.options", got=str(error)) from error

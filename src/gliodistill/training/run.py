@@ -1,0 +1,268 @@
+"""A recipe run from data to trained runs: resolve, check, prepare, then one run after the other."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gliodistill.errors import CheckpointError, printable
+from gliodistill.files import check_writable, make_folder, remove_leftovers, write_text
+from gliodistill.locks import lock_folder
+from gliodistill.networks import count_parameters, flops
+from gliodistill.networks.widening import widen
+from gliodistill.preparation.cache import Cache, build_cache
+from gliodistill.recipes.schema import Recipe
+from gliodistill.training.batch_norm import UNCHANGED
+from gliodistill.training.checks import check_machine, check_patch, check_tumours, look_at
+from gliodistill.training.data.pool import Pool, build_pool, check_same, open_labels
+from gliodistill.training.data.sampler import PatchSampler, group_shares
+from gliodistill.training.data.source import check_sequences, open_source, split_of
+from gliodistill.training.experiment import DATA, SUMMARY, Experiment
+from gliodistill.training.loop import Progress, Setup, train_run
+from gliodistill.training.pretrained import find_pretrained
+from gliodistill.training.resolve import ResolvedRun, resolve
+from gliodistill.training.starting import claim
+
+Watch = Callable[[str, int, Progress], None]
+Tell = Callable[[str], None]
+
+
+def print_note(text: str) -> None:
+    """Say on standard error what is worth knowing, in a line."""
+    with suppress(OSError, ValueError, AttributeError):  # nobody listens
+        sys.stderr.write(f"note: {printable(text)}\n")
+
+
+def train(
+    recipe: Recipe,
+    data: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    layout: str | None = None,
+    labels: str | None = None,
+    only: Sequence[str] = (),
+    jobs: int | None = None,
+    pseudo: str | os.PathLike[str] | None = None,
+    pretrained: str | os.PathLike[str] | None = None,
+    watch: Watch = lambda run, steps, progress: None,
+    tell: Tell = print_note,
+) -> Experiment:
+    """Train every run of ``recipe`` (or ``only`` some) on the studies at ``data``.
+
+    What is finished is left alone, so a finished experiment resumed is a no-op that reads no data.
+    Everything that can be told before is refused before anything is written.
+
+    Args:
+        recipe: complete.
+        data: a cohort in any known layout, or a cache of ``gliodistill prepare`` with the recipe's
+            preparation. Only labelled studies are used.
+        out: new, or with ``resume`` the folder of the same recipe on the same studies; runs may
+            have been added to it.
+        resume: continue where ``out`` was left, even while it was preparing. A folder in which
+            nothing is trained yet needs no ``resume``.
+        layout: how a cohort is stored, where it cannot be told.
+        labels: label convention of a cohort, where it cannot be told.
+        only: runs to train now; a teacher that is needed must be finished or among them.
+        jobs: studies prepared at once; None = one per core.
+        pseudo: folder of ``gliodistill pseudo-label``, synthetic studies, or a cache of either, for
+            the runs that learn from it.
+        pretrained: folder of a finished run of another training, for the runs whose ``init_from``
+            is ``pretrained``.
+        watch: called when a run begins and after each of its steps, with the run's name, its steps
+            and its progress.
+        tell: called with a line about the studies that is worth knowing before hours are spent.
+
+    Raises:
+        RecipeError: the recipe does not hang together, or asks for what this machine has not.
+        CheckpointError: ``out`` holds another experiment, ``only`` names no run, or a teacher is
+            missing.
+        OutputError: something is at ``out`` without ``resume``, it cannot be written, or another
+            process is at work on it.
+        StudyError: no labelled study, none with a tumour, or a split with an empty side.
+        GliodistillError: whatever else is wrong with the data or the training.
+    """
+    root = Path(out)
+    runs = resolve(recipe)
+    there = claim(root, recipe, resume)
+    wanted = _wanted(runs, only, there)
+    check_machine(wanted)
+    for folder in (root, *(root / run.name for run in runs)):
+        if folder.is_dir():
+            remove_leftovers(folder)
+    if there is not None and not wanted and there.recipe == recipe:
+        return there
+    begun = there if there is not None and there.is_begun() else None
+
+    source = open_source(recipe, Path(data), layout, labels)
+    check_sequences(wanted, source)
+    check_patch(recipe, wanted, source)
+    split = split_of(recipe, source)
+    training = [study for study in source.studies if study.id in set(split["training"])]
+    group_shares(training, recipe.sampling.groups)
+    if not all(run.part.pseudo.share for run in wanted):
+        check_tumours(source, split["training"], Path(data))
+    patient_of = {study.id: study.patient for study in source.studies}
+    patients = {side: {id: patient_of[id] for id in ids} for side, ids in split.items()}
+    pseudo_labels = open_labels(recipe, [run.name for run in wanted], pseudo, patients)
+    known = there if pretrained is None else begun
+    experiment = Experiment(
+        root,
+        recipe,
+        split,
+        source.convention,
+        source.folder if isinstance(source, Cache) else root / "cache",
+        None if begun is None else begun.pseudo,
+        find_pretrained(
+            wanted, recipe, pretrained, None if known is None else known.pretrained, root
+        ),
+    )
+    if begun is not None:
+        _check_same_split(begun, experiment)
+
+    _write_plan(experiment, there, begun)
+    with lock_folder(root, shared=True):
+        cache = (
+            source
+            if isinstance(source, Cache)
+            else build_cache(source, recipe.data.preparation(), experiment.cache, jobs)
+        )
+        pool = None
+        if pseudo_labels is not None:
+            pool = build_pool(recipe, pseudo_labels, cache, patients, root, jobs)
+            check_same(experiment.pseudo, pool.facts, root / DATA)
+            if experiment.pseudo != pool.facts:
+                experiment = replace(experiment, pseudo=pool.facts)
+                # The recipe may have got more runs from another process meanwhile.
+                replace(Experiment.open(root), pseudo=pool.facts).write()
+        if wanted:
+            for text in (*_first(cache.notes), *look_at(recipe, cache, split)):
+                tell(text)
+        for run in wanted:
+            _train(experiment, run, cache, pool, watch)
+    return experiment
+
+
+def _first(notes: Sequence[str], most: int = 6) -> list[str]:
+    """Notes on studies, so many that they are read."""
+    more = len(notes) - most
+    hint = f"{more} more notes; gliodistill inspect --deep lists them"
+    return [*notes[:most], *([hint] if more > 0 else [])]
+
+
+def _wanted(
+    runs: Sequence[ResolvedRun], only: Sequence[str], there: Experiment | None
+) -> list[ResolvedRun]:
+    """The runs to train now, in order."""
+    names = [run.name for run in runs]
+    if strangers := sorted(set(only) - set(names)):
+        raise CheckpointError(
+            "no such run", field="only", got=", ".join(strangers), expected=", ".join(names)
+        )
+    finished = {name for name in names if there is not None and there.is_finished(name)}
+    wanted = [run for run in runs if (not only or run.name in only) and run.name not in finished]
+    trained = {*finished, *(run.name for run in wanted)}
+    for run in wanted:
+        for needed in run.needs:
+            if needed not in trained:
+                raise CheckpointError(
+                    "teacher is not trained",
+                    field=f"runs.{run.name}",
+                    got=needed,
+                    hint=f"train {needed} first, or with it",
+                )
+    return wanted
+
+
+def _check_same_split(begun: Experiment, experiment: Experiment) -> None:
+    if begun.split != experiment.split:
+        raise CheckpointError(
+            "folder was trained on other studies",
+            file=experiment.folder / DATA,
+            field="split",
+            got=_counts(experiment.split),
+            expected=_counts(begun.split),
+            hint="resume with the studies it was started with",
+        )
+
+
+def _counts(split: dict[str, list[str]]) -> str:
+    sides = (
+        f"{len(ids)} for {side} ({', '.join(ids[:3])}{', …' if len(ids) > 3 else ''})"
+        for side, ids in split.items()
+    )
+    return " and ".join(sides)
+
+
+def _write_plan(experiment: Experiment, there: Experiment | None, begun: Experiment | None) -> None:
+    """Write recipe and split, where they are new."""
+    root = make_folder(experiment.folder)
+    check_writable(root)
+    if begun is None and there != experiment:
+        with lock_folder(root):
+            experiment.write()
+    elif begun is not None and (begun.recipe, begun.pretrained) != (
+        experiment.recipe,
+        experiment.pretrained,
+    ):
+        experiment.write()
+
+
+def _train(
+    experiment: Experiment, run: ResolvedRun, cache: Cache, pool: Pool | None, watch: Watch
+) -> None:
+    """Train one run to its end and write its summary, which says that it is finished."""
+    recipe, part = experiment.recipe, run.part
+    watch(run.name, part.training.steps, Progress())
+    torch.manual_seed(part.seed)
+    method = run.build_method(experiment.load_network)
+    if run.init_from is not None:
+        sides = [2 * method.student.divisor] * 3
+        image = torch.randn(
+            2, len(run.channels), *sides, generator=torch.Generator().manual_seed(0)
+        )
+        widen(experiment.source(run.init_from), method.student, image)
+    training, validation = (
+        cache.select(set(experiment.split[side])) for side in ("training", "validation")
+    )
+    learnt = (pool.cache, part.pseudo) if pool is not None and part.pseudo.share else None
+    around = recipe.sampling.model_copy(update={"foreground": 1.0})
+    folder = make_folder(experiment.folder / run.name)
+    setup = Setup(
+        method,
+        PatchSampler(training, recipe.sampling, part.augmentation, part.seed, run.channels, learnt),
+        list(validation),
+        part.training,
+        part.outputs,
+        run.channels,
+        folder,
+        averaged=[(share, experiment.source(name)) for name, share in run.averaging.items()],
+        recalibration=(
+            PatchSampler(training, around, UNCHANGED, part.seed, run.channels)
+            if part.training.batch_norm_recalibration
+            else None
+        ),
+        watch=lambda progress: watch(run.name, part.training.steps, progress),
+    )
+    with lock_folder(folder):
+        summary = train_run(setup) | _costs(method.student, run, recipe)
+    if learnt is not None and pool is not None:
+        counts = {kind: len(pool.facts[kind]) for kind in ("studies", "transductive")}
+        summary["pseudo"] = {**counts, "labels": part.pseudo.labels, "sha256": pool.facts["sha256"]}
+    write_text(folder / SUMMARY, json.dumps(summary, indent=1))
+
+
+def _costs(student: Any, run: ResolvedRun, recipe: Recipe) -> dict[str, Any]:
+    """Parameters and operations of the student."""
+    shape = (1, len(run.channels), *recipe.sampling.patch)
+    return {
+        "parameters": count_parameters(student),
+        "flops": flops(student, shape),
+        "flops_shape": list(shape),
+    }

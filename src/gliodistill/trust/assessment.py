@@ -1,0 +1,149 @@
+"""How good an answer may be, told from the network's own probabilities while they pass by."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.logits import probabilities
+from gliodistill.preparation.prepared import Prepared
+from gliodistill.studies.labels import REGIONS
+from gliodistill.trust.expected_quality import FEATURES, feature_names
+from gliodistill.trust.facts import ModelFacts
+from gliodistill.trust.flags import Flag, answer_flags, study_flags
+
+FAINT = 0.01
+"""Probabilities below it count as 0, so that a brain of tiny ones does not add up to a tumour."""
+
+DOUBT = (0.2, 0.8)
+"""Probabilities between these are neither yes nor no."""
+
+SLAB = 16
+"""Planes looked at at once."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What is known of an answer without the truth.
+
+    Attributes:
+        features: region → name → value, what the Dice is predicted from; without a region of which
+        nothing was drawn.
+        predicted_dice: region → predicted Dice with the truth, 0 to 1; None for a region of which
+            nothing was drawn, or that the model's cross-validation had too few of. None altogether
+            where the model brings no :class:`QualityModel` along.
+        flags: reasons for doubt.
+    """
+
+    features: Mapping[str, Mapping[str, float]]
+    predicted_dice: Mapping[str, float | None] | None
+    flags: tuple[Flag, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """As JSON: predicted Dice and flags."""
+        dice = self.predicted_dice
+        rounded = dice and {
+            region: None if value is None else round(value, 3) for region, value in dice.items()
+        }
+        return {"predicted_dice": rounded, "flags": [asdict(flag) for flag in self.flags]}
+
+
+class Evidence:
+    """Sums over the probabilities of an answer, gathered slab by slab: no map is kept.
+
+    Of each region, on the prepared grid, nested as the answer is, with p its probability and m what
+    was drawn: Σp, Σp inside m, voxels of m, voxels with p above 0.2, and of those the ones below
+    0.8.
+
+    Args:
+        threshold: logit above which a region is drawn.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._sums = np.zeros((len(REGIONS), 5))
+
+    def add(self, logits: NDArray[np.float32]) -> None:
+        """Take a part of the answer into account: logits of WT, TC, ET (3 x Y Z, float32)."""
+        faint = np.float32(np.log(FAINT / (1 - FAINT)))
+        low, high = DOUBT
+        for first in range(0, logits.shape[1], SLAB):
+            part = logits[:, first : first + SLAB]
+            # Outside WT nothing is drawn: a few per cent of the voxels are left.
+            values = np.minimum.accumulate(part[:, part[0] > faint], axis=0)
+            for sums, region in zip(self._sums, values, strict=True):
+                region = region[region > faint]
+                p, drawn = probabilities(region).astype(np.float64), region > self._threshold
+                likely = p > low
+                sums += (
+                    p.sum(),
+                    p[drawn].sum(),
+                    drawn.sum(),
+                    likely.sum(),
+                    (likely & (p < high)).sum(),
+                )
+
+    def features(self, voxel_ml: float) -> dict[str, dict[str, float]]:
+        """Region → features, of those regions of which anything was drawn.
+
+        :meth:`expected_dice`; ``doubtful``: share of what is likelier than 0.2 that is not likelier
+        than 0.8; ``log_ml``: ln of the volume in ml.
+        """
+        found = {}
+        for region, dice in self.expected_dice().items():
+            _, _, drawn, likely, doubtful = self._sums[REGIONS.index(region)]
+            values = dice, doubtful / max(likely, 1), np.log(drawn * voxel_ml)
+            found[region] = dict(zip(FEATURES, map(float, values), strict=True))
+        return found
+
+    def expected_dice(self) -> dict[str, float]:
+        """2 Σ_m p / (Σp + |m|): the Dice with the truth were every voxel right with its own
+        probability; of regions that were drawn.
+        """
+        sums = zip(REGIONS, self._sums, strict=True)
+        return {
+            region: float(2 * inside / (total + drawn))
+            for region, (total, inside, drawn, *_) in sums
+            if drawn
+        }
+
+
+def assess(
+    prepared: Prepared,
+    spec: ModelFacts,
+    evidence: Evidence,
+    depth: NDArray[np.uint8],
+    volumes_ml: Mapping[str, float],
+) -> Quality:
+    """What is known of an answer.
+
+    Args:
+        prepared: the study.
+        spec: of the model.
+        evidence: of the network's answer.
+        depth: what was drawn in the end (uint8 X Y Z), the part of the brain's box that is on the
+        grid.
+        volumes_ml: region → ml, in the end.
+    """
+    names = feature_names(spec.sequences)[len(FEATURES) :]
+    lacking = {name: float(not there) for name, there in zip(names, prepared.present, strict=True)}
+    found = evidence.features(float(np.prod(prepared.spacing)) / 1000)
+    features = {
+        region: {**values, **lacking} for region, values in found.items() if volumes_ml[region] > 0
+    }
+    predicted = spec.quality.predict(features) if spec.quality else {}
+    dropped = {
+        region: float(np.exp(values["log_ml"]))
+        for region, values in found.items()
+        if volumes_ml[region] == 0
+    }
+    flags = study_flags(prepared, spec) + answer_flags(
+        depth, prepared, volumes_ml["WT"], dropped, predicted, spec.quality
+    )
+    return Quality(
+        features,
+        {region: predicted.get(region) for region in REGIONS} if spec.quality else None,
+        tuple(flags),
+    )

@@ -1,0 +1,201 @@
+"""Why an answer should not be trusted, as far as the study itself shows it: no truth and no other
+model is asked.
+
+A flag is advice. It never changes the segmentation, and a study with flags is not a failure.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.preparation.prepared import Prepared
+from gliodistill.studies.usable import size_note
+from gliodistill.trust.appearance import look_at, thinned
+from gliodistill.trust.expected_quality import QualityModel
+from gliodistill.trust.facts import ModelFacts
+from gliodistill.trust.reference import Reference
+
+SAME = 0.98
+"""Correlation above which two sequences are one image, perhaps saved twice. Of training patients no
+two reach 0.9.
+"""
+
+COVERED = 0.95
+"""Share of the brain that each sequence should show."""
+
+COARSE = 2.5
+"""Voxels so many times the model's are thick slices."""
+
+LEAST_ML = 1.0
+"""A whole tumour smaller than this is none."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One reason for doubt.
+
+    Attributes:
+        code: for scripts, e.g. ``no_tumour_found``.
+        text: for people: what, what was expected.
+    """
+
+    code: str
+    text: str
+
+
+CODES: Mapping[str, str] = {
+    "background_corrected": "a background that was not zero was made so",
+    "sequence_ignored": "an image shows nothing, and its sequence counts as missing",
+    "forms_disagree": "the header places the image in two places",
+    "small_brain": "what is not zero is smaller than a brain: a wrong voxel size, or a cut brain",
+    "not_skull_stripped": (
+        "what is not zero is larger than a brain: skull, or a background that is not zero"
+    ),
+    "sequences_exchanged": "images look like other sequences than their names say",
+    "same_image": "two sequences are one image",
+    "unusual_image": "an image looks like none of the sequences that the model learnt from",
+    "field_of_view_cut": "a sequence shows only part of the brain that the others show",
+    "thick_slices": "voxels are much coarser than the model's",
+    "no_tumour_found": "next to nothing was drawn",
+    "region_dropped": "all that the network drew of a region was cleaned up",
+    "tumour_at_edge": "the tumour reaches the end of the images",
+    "low_quality": "the predicted Dice of a region is low",
+}
+"""Code → what it means."""
+
+
+def study_flags(prepared: Prepared, spec: ModelFacts) -> list[Flag]:
+    """What a prepared study shows before it is segmented."""
+    sequences = [str(s) for s in spec.sequences]
+    thin, each = thinned(prepared.image)
+    filled: NDArray[np.bool_] = thin > 0
+    flags = [Flag(note.code, note.text) for note in prepared.notes]
+    volume = np.count_nonzero(filled.any(axis=0)) * each * float(np.prod(prepared.spacing)) / 1000
+    if size := size_note(volume, prepared.native.spacing):
+        flags.append(Flag(size.code, size.text))
+    flags += _coverage(
+        filled,
+        [name for name, there in zip(sequences, prepared.present, strict=True) if there],
+        prepared.present,
+    )
+    flags += _spacing(prepared.native.spacing, spec.preparation.spacing)
+    if spec.reference:
+        flags += _sequences(prepared, spec, spec.reference)
+    return flags
+
+
+def answer_flags(
+    depth: NDArray[np.uint8],
+    prepared: Prepared,
+    whole_ml: float,
+    dropped: Mapping[str, float],
+    predicted: Mapping[str, float],
+    quality: QualityModel | None,
+) -> list[Flag]:
+    """What the answer shows.
+
+    Args:
+        depth: 0 outside, 1 in WT only, 2 in TC, 3 in ET (uint8 X Y Z), the part of the brain's box
+        that is on the grid.
+        prepared: the study.
+        whole_ml: volume of WT, ml.
+        dropped: region → ml that the network drew, of regions of which clean-up left nothing.
+        predicted: region → predicted Dice.
+        quality: what predicted it.
+    """
+    if whole_ml < LEAST_ML:
+        text = (
+            f"no tumour found: the whole tumour drawn is {whole_ml:.2f} ml; expected at least"
+            f" {LEAST_ML:g} ml in a patient with glioma"
+        )
+        return [Flag("no_tumour_found", text)]
+    flags = []
+    for region, volume in dropped.items():
+        text = (
+            f"{volume:.2f} ml of {region} were drawn and dropped by a clean-up rule;"
+            " --no-postprocessing keeps them, to be looked at"
+        )
+        flags.append(Flag("region_dropped", text))
+    if ends := ", ".join(_ends(depth, prepared)):
+        flags.append(
+            Flag(
+                "tumour_at_edge",
+                f"the tumour reaches the end of the images ({ends}); expected all of it inside",
+            )
+        )
+    if quality and (
+        low := {region: dice for region, dice in predicted.items() if dice < quality.low}
+    ):
+        said = ", ".join(
+            f"{region} {round(dice, 3):.2f}" for region, dice in low.items()
+        )  # rounded as in the summary
+        flags.append(
+            Flag("low_quality", f"predicted Dice is low: {said}; expected {quality.low:g} or more")
+        )
+    return flags
+
+
+def _coverage(
+    filled: NDArray[np.bool_], names: list[str], present: tuple[bool, ...]
+) -> Iterator[Flag]:
+    """``filled``: where each channel is not zero (C X Y Z); ``names`` of those that are
+    ``present``.
+    """
+    there = filled[list(present)]
+    brain = max(int(np.count_nonzero(there.any(axis=0))), 1)
+    for name, part in zip(names, there, strict=True):
+        if (share := np.count_nonzero(part) / brain) < COVERED:
+            text = (
+                f"{name} shows {share:.0%} of the brain that the sequences show together; expected"
+                f" {COVERED:.0%} or more"
+            )
+            yield Flag("field_of_view_cut", text)
+
+
+def _spacing(
+    native: tuple[float, float, float], model: tuple[float, float, float] | None
+) -> Iterator[Flag]:
+    if model and max(native) > COARSE * max(model):
+        got, learnt = (" × ".join(f"{side:.3g}" for side in sides) for sides in (native, model))
+        text = (
+            f"thick slices: voxels of {got} mm; the model learnt on {learnt} mm, expected at most"
+            f" {COARSE * max(model):g} mm"
+        )
+        yield Flag("thick_slices", text)
+
+
+def _sequences(prepared: Prepared, spec: ModelFacts, reference: Reference) -> Iterator[Flag]:
+    look = look_at(prepared.image, spec.sequences)
+    same = {pair: facts[0] for pair, facts in look.pairs.items() if facts[0] > SAME}
+    for (one, other), correlation in same.items():
+        yield Flag(
+            "same_image",
+            f"{one} and {other} are the same image (correlation {correlation:.3f}); expected two"
+            " sequences",
+        )
+    if not same and (names := reference.exchanged(look)):
+        said = ", ".join(f"{given} looks like {likely}" for given, likely in names.items())
+        yield Flag(
+            "sequences_exchanged",
+            f"{said}; expected each image under its own name: check which file is which",
+        )
+    for name, distance in reference.unusual(look).items():
+        text = (
+            f"{name} looks like none of the sequences that the model learnt from (distance"
+            f" {distance:.0f}; expected at most "
+        )
+        yield Flag("unusual_image", f"{text}{reference.farthest:.0f})")
+
+
+def _ends(depth: NDArray[np.uint8], prepared: Prepared) -> Iterator[str]:
+    """Sides of the grid that the tumour touches."""
+    place, _ = prepared.on_grid
+    shape = prepared.native.canonical().shape
+    for axis, (first, last) in enumerate((("left", "right"), ("back", "front"), ("bottom", "top"))):
+        planes = np.moveaxis(depth, axis, 0)
+        if place[axis].start == 0 and planes[0].any():
+            yield first
+        if place[axis].stop == shape[axis] and planes[-1].any():
+            yield last

@@ -1,0 +1,139 @@
+"""Batch norm statistics taken anew for what is exported."""
+
+import pytest
+import torch
+from torch import nn
+
+from gliodistill.networks import build
+from gliodistill.networks.layers.subset_norm import SubsetNorm
+from gliodistill.training.batch_norm import UNCHANGED, recalibrate
+from gliodistill.training.checkpoint import read_tensors
+from gliodistill.training.data.sampler import PatchSampler
+from gliodistill.training.loop import BEST
+from gliodistill.training.run import train
+from tiny_cohort import recipe
+
+BATCH_NORM = {"name": "unet", "options": {"widths": [4, 8], "norm": "batch"}}
+DROPPING = {"modality_dropout": {"p": 0.8}, "noise": 1.0}
+
+
+def statistics(tensors):
+    return {name: tensor for name, tensor in tensors.items() if "running" in name}
+
+
+def around_tumours(made):
+    return made.sampling.model_copy(update={"foreground": 1.0})
+
+
+def test_the_first_norm_has_the_moments_of_what_its_convolution_gives(prepared):
+    """Independently: mean over batches of the mean and of the unbiased variance of float64
+    convolutions.
+    """
+    torch.manual_seed(0)
+    network, made = (
+        build("unet", **BATCH_NORM["options"]).train(),
+        recipe({"alone": {"network": BATCH_NORM}}),
+    )
+    sampler = PatchSampler(prepared, around_tumours(made), UNCHANGED, 0)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    recalibrate(network, sampler.batches(0, 3, 0))
+    convolution = next(module for module in network.modules() if isinstance(module, nn.Conv3d))
+    norm = next(module for module in network.modules() if isinstance(module, nn.BatchNorm3d))
+    with torch.no_grad():
+        outputs = [
+            convolution.double()(sampler.batch(step).image.double()).transpose(0, 1).flatten(1)
+            for step in range(3)
+        ]
+    torch.testing.assert_close(
+        norm.running_mean.double(),
+        torch.stack([o.mean(1) for o in outputs]).mean(0),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    torch.testing.assert_close(
+        norm.running_var.double(),
+        torch.stack([o.var(1) for o in outputs]).mean(0),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    assert network.training
+    assert norm.momentum == 0.1  # training goes on as before
+    for name, value in network.state_dict().items():
+        if "running" not in name and "num_batches" not in name:
+            assert torch.equal(value.to(before[name]), before[name]), name
+
+
+def test_norms_of_subsets_take_them_once_for_each_subset(prepared):
+    torch.manual_seed(0)
+    network, made = (
+        build("unet", widths=[4, 8], norm="subset"),
+        recipe({"alone": {"network": BATCH_NORM}}),
+    )
+    sampler = PatchSampler(prepared, around_tumours(made), UNCHANGED, 0)
+    recalibrate(network, sampler.batches(0, 2, 0))
+    convolution = next(
+        module for module in network.modules() if isinstance(module, nn.Conv3d)
+    ).double()
+    norm = next(module for module in network.modules() if isinstance(module, SubsetNorm))
+    assert norm.batches_seen.tolist() == [0] + [2] * 15
+    for kept in ([0, 1, 2, 3], [1, 3], [3]):
+        outputs = []
+        for step in range(2):
+            image = sampler.batch(step).image.double()
+            image[:, [c for c in range(4) if c not in kept]] = 0
+            outputs.append(convolution(image).detach().transpose(0, 1).flatten(1))
+        row = sum(2**c for c in kept)
+        torch.testing.assert_close(
+            norm.running_mean[row].double(),
+            torch.stack([o.mean(1) for o in outputs]).mean(0),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+        torch.testing.assert_close(
+            norm.running_var[row].double(),
+            torch.stack([o.var(1) for o in outputs]).mean(0),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+
+
+def test_without_batch_norm_nothing_happens():
+    network = build("unet", widths=(4, 8), norm="instance")
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    recalibrate(network, iter([None]))  # not even looked at
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("validation", [0, 1])
+def test_a_run_exports_them_and_trains_the_same_weights(prepared, tmp_path, validation):
+    """They are those of undropped, unchanged patches with the weights that are exported; everything
+    else is as without.
+    """
+    experiments = {}
+    for batches in (0, 4):
+        made = recipe(
+            {"alone": {"network": BATCH_NORM}},
+            data={"validation": validation},
+            augmentation=DROPPING,
+            training={"steps": 6, "batch_norm_recalibration": batches, "validate_every": 6},
+        )
+        experiments[batches] = train(made, prepared.folder, tmp_path / str(batches))
+    (plain, _), (anew, _) = (read_tensors(e.folder / "alone" / BEST) for e in experiments.values())
+    assert statistics(anew)
+    for name, tensor in anew.items():
+        changes = "running" in name or "num_batches" in name
+        assert torch.equal(tensor, plain[name]) != changes, name
+    experiment = experiments[4]
+    network = experiment.load_network("alone")
+    training = prepared.select(set(experiment.split["training"]))
+    sampler = PatchSampler(
+        training, around_tumours(experiment.recipe), UNCHANGED, experiment.recipe.runs["alone"].seed
+    )
+    recalibrate(
+        network, sampler.batches(0, 4, 0), getattr(torch, experiment.summary("alone")["precision"])
+    )
+    for name, tensor in statistics(network.state_dict()).items():
+        torch.testing.assert_close(tensor, anew[f"student.{name}"], rtol=1e-3, atol=1e-4)
+    # A finished run is left alone: its weights are those it says it has.
+    again = train(experiment.recipe, prepared.folder, tmp_path / "4", resume=True)
+    assert again.summary("alone") == experiment.summary("alone")
