@@ -1,0 +1,1 @@
+"""A package that knows gliodistill and is not known by it."""
