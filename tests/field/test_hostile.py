@@ -453,6 +453,9 @@ array("a header that is no Python", lambda content: content.replace(b"'descr'", 
 array("a header with an open string", lambda content: content.replace(b"}", b'"', 1))
 array("objects that would be unpickled", lambda content: content.replace(b"'|u1'", b"'|O' ", 1))
 array("another kind of number", lambda content: content.replace(b"'|u1'", b"'|i1'", 1))
+array(
+    "an order that is a text", lambda content: content.replace(b": False,", b": 'yes',", 1), "yes"
+)
 array("an archive", lambda content: b"PK\x03\x04" + content)
 
 
