@@ -232,7 +232,7 @@ def _train(
         cache.select(set(experiment.split[side])) for side in ("training", "validation")
     )
     learnt = (pool.cache, part.pseudo) if pool is not None and part.pseudo.share else None
-    around = recipe.sampling.model_copy(update={"foreground": 1.0})
+    around = recipe.sampling.model_copy(update={"foreground": 1.0, "groups": {}})
     folder = make_folder(experiment.folder / run.name)
     setup = Setup(
         method,
@@ -244,7 +244,7 @@ def _train(
         folder,
         averaged=[(share, experiment.source(name)) for name, share in run.averaging.items()],
         recalibration=(
-            PatchSampler(training, around, UNCHANGED, part.seed, run.channels)
+            PatchSampler(_whole(training, run.channels), around, UNCHANGED, part.seed, run.channels)
             if part.training.batch_norm_recalibration
             else None
         ),
@@ -256,6 +256,18 @@ def _train(
         counts = {kind: len(pool.facts[kind]) for kind in ("studies", "transductive")}
         summary["pseudo"] = {**counts, "labels": part.pseudo.labels, "sha256": pool.facts["sha256"]}
     write_text(folder / SUMMARY, json.dumps(summary, indent=1))
+
+
+def _whole(training: Cache, channels: Sequence[int]) -> Cache:
+    """The studies that lack none of the channels and are no crops: batch norms are recalibrated on
+    these. All studies, where none is whole.
+    """
+    whole = {
+        study.id
+        for study in training
+        if not study.partial and all(study.present[channel] for channel in channels)
+    }
+    return training.select(whole) if whole else training
 
 
 def _costs(student: Any, run: ResolvedRun, recipe: Recipe) -> dict[str, Any]:
