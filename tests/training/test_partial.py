@@ -267,11 +267,15 @@ def lacking(tmp_path_factory):
 
 
 def test_a_batch_that_drops_alike_lacks_what_one_of_its_studies_lacks(lacking):
-    mixed = sampler(lacking, augmentation={**PLAIN, "drop_alike": True}).batch(0)
+    mixed = sampler(lacking, augmentation={**PLAIN, "modality_dropout": {"per_batch": True}}).batch(
+        0
+    )
     assert mixed.present.tolist() == [[True, True, False, True]] * 2
     assert not mixed.image[:, 2].any() and mixed.image[:, [0, 1, 3]].any()
     assert mixed.complete[:, 2].any()
-    alone = sampler(lacking, "every", augmentation={**PLAIN, "drop_alike": True}).batch(0)
+    alone = sampler(
+        lacking, "every", augmentation={**PLAIN, "modality_dropout": {"per_batch": True}}
+    ).batch(0)
     assert alone.present.all() and torch.equal(alone.image, alone.complete)
 
 
