@@ -7,8 +7,8 @@ import copy
 import gzip
 import json
 import struct
-import zlib
 from collections.abc import Callable
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -374,17 +374,17 @@ def _places(document: Any) -> list[tuple[Any, Any]]:
 def _change(document: Any, random: Random, hostile: list[Any] = HOSTILE) -> Any:
     places = _places(document)
     if not places or random.random() < 0.02:
-        return random.choice(hostile)
+        return deepcopy(random.choice(hostile))
     inside, key = random.choice(places)
     way = random.random()
     if way < 0.6:
-        inside[key] = random.choice(hostile)
+        inside[key] = deepcopy(random.choice(hostile))
     elif way < 0.7:
-        inside[key] = json.loads(json.dumps(random.choice([other[k] for other, k in places])))
+        inside[key] = deepcopy(random.choice([other[k] for other, k in places]))
     elif way < 0.78:
         del inside[key]
     elif way < 0.86 and isinstance(inside, dict):
-        inside[str(random.choice(hostile))[:200]] = random.choice(hostile)
+        inside[str(random.choice(hostile))[:200]] = deepcopy(random.choice(hostile))
     elif way < 0.93:
         inside[key] = [inside[key]]
     elif isinstance(inside, list):
@@ -406,8 +406,3 @@ def _raw(text: str) -> str:
     for word, written in RAW.items():
         text = text.replace(f'"{word}"', written)
     return text
-
-
-def checksum(content: bytes) -> int:
-    """Of what a case was made of, to tell whether a replay made the same."""
-    return zlib.crc32(content)

@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections import Counter
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -11,6 +12,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fuzz.py"
 sys.path.insert(0, str(SCRIPT.parent))
 try:
     import fuzz
+    import fuzz_mutations
     import fuzz_targets
 finally:
     sys.path.pop(0)
@@ -43,5 +45,12 @@ def test_a_case_is_made_again(inputs, tmp_path):
     first = [fuzz.run_case(inputs, 3, index) for index in range(40)]
     assert {path: path.read_bytes() for path in inputs.rglob("*") if path.is_file()} == before
     shutil.copytree(inputs, tmp_path / "inputs")
-    again = [fuzz.run_case(tmp_path / "inputs", 3, index) for index in range(40)]
-    assert again == first
+    again = [fuzz.run_case(tmp_path / "inputs", 3, index) for index in reversed(range(40))]
+    assert again[::-1] == first
+
+
+def test_a_mutation_depends_on_its_case_alone(inputs):
+    """Whatever was made before: hostile values are not shared between documents."""
+    good = (inputs / "studies.json").read_bytes()
+    first = [fuzz_mutations.json_value(good, Random(i)) for i in range(300)]
+    assert [fuzz_mutations.json_value(good, Random(i)) for i in range(300)] == first
