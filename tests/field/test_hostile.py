@@ -13,7 +13,17 @@ import numpy as np
 import pytest
 import yaml
 
-from field.edits import edit_json, evaluate, place_json, predictions, prepare, segment, sign, train
+from field.edits import (
+    edit_header,
+    edit_json,
+    evaluate,
+    place_json,
+    predictions,
+    prepare,
+    segment,
+    sign,
+    train,
+)
 from field.table import Table
 
 table = Table()
@@ -343,6 +353,19 @@ def _(b):
     return words
 
 
+@bad("pseudo-labels: a manifest of other studies than were selected", "manifest.json", "case_2")
+def _(b, program):
+    index, words = pseudo(b, program)
+    edit_json(index.with_name("manifest.json"), lambda values: values["studies"].pop())
+    return words
+
+
+@bad("image: a form code that no standard has", "case_0_flair.nii.gz", "field sform_code, got 768")
+def _(b):
+    edit_header(b.file(), 254, struct.pack("<h", 768))
+    return segment(b)
+
+
 # Packages by strangers: every digest is right
 
 
@@ -452,6 +475,7 @@ array("an array cut off", lambda content: content[:200])
 array("a header that is no Python", lambda content: content.replace(b"'descr'", b"(((((((", 1))
 array("a header with an open string", lambda content: content.replace(b"}", b'"', 1))
 array("objects that would be unpickled", lambda content: content.replace(b"'|u1'", b"'|O' ", 1))
+array("an order that is no truth value", lambda content: content.replace(b"False", b"'no' ", 1))
 array("another kind of number", lambda content: content.replace(b"'|u1'", b"'|i1'", 1))
 array(
     "an order that is a text", lambda content: content.replace(b": False,", b": 'yes',", 1), "yes"

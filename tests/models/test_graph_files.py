@@ -103,3 +103,14 @@ def model_folder(tmp_path: Path) -> Path:
     import tiny_model
 
     return tiny_model.export(tmp_path / "model").folder
+
+
+def test_what_onnx_runtime_cannot_read_is_raised_and_not_printed(tmp_path, capfd):
+    """It would print, and try again, where its output is a JSON document to somebody."""
+    pytest.importorskip("onnxruntime")
+    from gliodistill.inference.runtimes.onnx import OnnxRuntime
+
+    (tmp_path / "model.onnx").write_bytes(b"\x3a\x05\xeb\x80\xff\xfe\xfd")
+    with pytest.raises(PackageError, match="ONNX Runtime cannot read the graph"):
+        OnnxRuntime(tmp_path / "model.onnx", threads=1)
+    assert capfd.readouterr() == ("", "")
