@@ -17,6 +17,7 @@ arm, paired. `WORK/pictures` gets a picture of each patient and arm; nothing of 
 
 import argparse
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,19 @@ ARMS: dict[str, dict[str, Any]] = {
         "studies": ("challenge", "lgg", "cubes"),
         "groups": {"lgg": 0.48, "cubes": 0.15},
     },
+    "cubes_first": {
+        "studies": ("cubes",),
+        "groups": {},
+        "outside": True,
+        "sampling": {"patch": [48, 48, 32], "batch": 4},
+    },
+    "after_cubes": {"studies": ("challenge", "lgg"), "groups": {}, "init_from": "cubes_first"},
 }
-"""Groups of studies, and the shares of the patches that they have."""
+"""Groups of studies, and the shares of the patches that they have.
+
+``outside``: only patients of no fold, so that every fold may start from the result; ``init_from``:
+the arm whose student the arm starts from, in place of the pretrained network.
+"""
 SUBSETS = {
     "four sequences": (0, 1, 2, 3),
     "T1 + T1CE + FLAIR": (0, 1, 3),
@@ -73,6 +85,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="prepared studies; default: WORK/cache")
+    parser.add_argument(
+        "--first-steps", type=int, default=2000, help="of the arm that another starts from"
+    )
+    parser.add_argument(
+        "--average", type=float, default=0.33, help="share of the pretrained weights in the result"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     work, names = arguments.work, arguments.arms.split(",")
@@ -84,49 +102,68 @@ def main() -> None:
         for study in cache
         if study.patient in left_out and study.group in (None, "lgg") and not study.partial
     ]
+    shared = work / f"outside_{arguments.first_steps}steps_seed{arguments.seed}"
     place = work / f"fold{arguments.fold}_{arguments.steps}steps_seed{arguments.seed}"
     given = Experiment.open(PRETRAINED).load_network("network")
     found = {"pretrained": score(given, held_out, place / "pretrained.json", work / "pictures")}
     for name in names:
-        recipe = recipe_of(name, arguments.steps, arguments.seed, [study.id for study in held_out])
-        source = select(cache, ARMS[name]["studies"], place / f"{name}_cache")
+        arm = ARMS[name]
+        recipe = recipe_of(name, arguments, [study.id for study in held_out])
+        outside = arm.get("outside", False)
+        here = shared if outside else place
+        source = select(
+            cache, arm["studies"], here / f"{name}_cache", set(folds) if outside else ()
+        )
+        start = arm.get("init_from")
         experiment = train(
             recipe,
             source,
-            place / name,
+            here / name,
             resume=True,
             pseudo=work / "synthetic" / "cache",
-            pretrained=PRETRAINED / "network",
+            pretrained=shared / start / "student" if start else PRETRAINED / "network",
         )
         network = experiment.load_network("student")
-        found[name] = score(network, held_out, place / f"{name}.json", work / "pictures")
+        scores = (shared if outside else place) / f"{name}_fold{arguments.fold}.json"
+        found[name] = score(
+            network, held_out, scores if outside else place / f"{name}.json", work / "pictures"
+        )
         strata = {study.id: folds[study.patient]["stratum"] for study in held_out}
         write_text(place / "table.md", table(found, strata))
         print((place / "table.md").read_text(), flush=True)
 
 
-def recipe_of(name: str, steps: int, seed: int, held_out: list[str]) -> Recipe:
+def recipe_of(name: str, arguments: argparse.Namespace, held_out: list[str]) -> Recipe:
     """The student of the shipped recipe, without its teacher, on the data of an arm."""
     values = load_recipe(
         ROOT / "src" / "gliodistill" / "recipes" / "shipped" / "patients.yaml"
     ).model_dump(mode="json")
-    student = values["runs"]["student"]
+    arm, student = ARMS[name], values["runs"]["student"]
+    outside = arm.get("outside", False)
     student |= {
         "method": {"name": "supervised"},
-        "weight_averaging": {"pretrained": 0.33},
-        "seed": seed,
+        "weight_averaging": {"pretrained": arguments.average} if arguments.average else {},
+        "seed": arguments.seed,
     }
-    student["training"] |= {"steps": steps, "batch_norm_recalibration": 8, "save_every": 25}
+    student["training"] |= {
+        "steps": arguments.first_steps if outside else arguments.steps,
+        "batch_norm_recalibration": 0 if outside else 32,
+        "save_every": 25,
+    }
     values |= {"name": f"pilot-{name}", "runs": {"student": student}}
-    values["data"]["validation"] = held_out
-    values["sampling"]["groups"] = ARMS[name]["groups"]
+    values["data"]["validation"] = 0 if outside else held_out
+    values["sampling"] |= {"groups": arm["groups"], **arm.get("sampling", {})}
     return Recipe.model_validate(yaml.safe_load(yaml.safe_dump(values)))
 
 
-def select(cache: Cache, groups: tuple[str, ...], folder: Path) -> Path:
-    """A cache of links to the studies of some groups."""
+def select(cache: Cache, groups: tuple[str, ...], folder: Path, but: Collection[str] = ()) -> Path:
+    """A cache of links to the studies of some groups, without some patients."""
     folder.mkdir(parents=True, exist_ok=True)
-    ids = [study.id for study in cache if (study.group or "challenge") in groups]
+    ids = [
+        study.id
+        for study in cache
+        if (study.group or "challenge") in groups and study.patient not in but
+    ]
     for id in ids:
         if not (folder / id).is_symlink():
             (folder / id).symlink_to((cache.folder / id).resolve())
