@@ -59,11 +59,13 @@ ARMS: dict[str, dict[str, Any]] = {
         "sampling": {"patch": [48, 48, 32], "batch": 4},
     },
     "after_cubes": {"studies": ("challenge", "lgg"), "groups": {}, "init_from": "cubes_first"},
+    "refined": {"studies": ("challenge", "lgg"), "groups": {}, "network": {"refine": 16}},
 }
 """Groups of studies, and the shares of the patches that they have.
 
 ``outside``: only patients of no fold, so that every fold may start from the result; ``init_from``:
-the arm whose student the arm starts from, in place of the pretrained network.
+the arm whose student the arm starts from, in place of the pretrained network; ``network``: options
+of the network that differ.
 """
 SUBSETS = {
     "four sequences": (0, 1, 2, 3),
@@ -150,6 +152,7 @@ def recipe_of(name: str, arguments: argparse.Namespace, held_out: list[str]) -> 
         "batch_norm_recalibration": 0 if outside else 32,
         "save_every": 25,
     }
+    student["network"]["options"] |= arm.get("network", {})
     values |= {"name": f"pilot-{name}", "runs": {"student": student}}
     values["data"]["validation"] = 0 if outside else held_out
     values["sampling"] |= {"groups": arm["groups"], **arm.get("sampling", {})}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gliodistill.errors import RecipeError
 from gliodistill.networks.base import Network
+from gliodistill.networks.layers.refinement import Refinement
 from gliodistill.networks.layers.transformer import SelfAttention
 
 WIDTHS = {
@@ -60,8 +61,9 @@ def widen(
 
     Args:
         small: the trained, narrow network; left as it is.
-        large: of the same class and options but for widths, none narrower; overwritten, or
-        untouched where an error is raised.
+        large: of the same class and options but for widths, none narrower, and a
+            :class:`Refinement`, which it may have and ``small`` lack (it starts as fresh as built);
+            overwritten, or untouched where an error is raised.
         x: a batch that both take, any numbers that are not constant: in evaluation mode every stage
             is compared on it. Sides of twice the ``divisor`` will do.
         noise: how unevenly outgoing weights are shared out: each of n replicas gets (w + ε)/n,
@@ -84,8 +86,11 @@ def widen(
         small.state_dict(),
         large.state_dict(),
     )
+    added = _added(small, large)
     state = {
-        key: _widened(
+        key: new[key]
+        if _within(key, added)
+        else _widened(
             key,
             small.get_submodule(key.rpartition(".")[0]),
             old[key],
@@ -161,7 +166,9 @@ def check_widening(small: Network, large: Network) -> None:
         RecipeError: networks that differ in more than width, a narrower layer, or a norm that
         cannot be widened.
     """
+    added = _added(small, large)
     narrow, wide = dict(small.named_modules()), dict(large.named_modules())
+    wide = {name: layer for name, layer in wide.items() if not _within(name, added)}
     for name in dict.fromkeys((*narrow, *wide)):
         expected, got = _describe(narrow.get(name)), _describe(wide.get(name))
         if got != expected:
@@ -173,6 +180,8 @@ def check_widening(small: Network, large: Network) -> None:
             )
     sizes = {key: tensor.shape for key, tensor in small.state_dict().items()}
     for key, tensor in large.state_dict().items():
+        if _within(key, added):
+            continue
         is_norm = isinstance(narrow[key.rpartition(".")[0]], nn.GroupNorm | nn.LayerNorm)
         for n, m in zip(sizes[key], tensor.shape, strict=True):
             if m < n:
@@ -189,6 +198,21 @@ def check_widening(small: Network, large: Network) -> None:
                     got=f"{m} channels",
                     expected=f"a multiple of {n}",
                 )
+
+
+def _added(small: Network, large: Network) -> list[str]:
+    """Stages that ``large`` has and ``small`` lacks, and that change nothing before they learn."""
+    there = dict(small.named_modules())
+    return [
+        name
+        for name, layer in large.named_modules()
+        if isinstance(layer, Refinement) and name not in there
+    ]
+
+
+def _within(name: str, stages: list[str]) -> bool:
+    """Whether a layer or tensor is one of some stages or a part of one."""
+    return any(name == stage or name.startswith(f"{stage}.") for stage in stages)
 
 
 def _describe(layer: nn.Module | None) -> str:

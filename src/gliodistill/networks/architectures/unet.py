@@ -13,6 +13,7 @@ from gliodistill.networks.base import check_option
 from gliodistill.networks.layers.encoder_decoder import EncoderDecoder, check_shape
 from gliodistill.networks.layers.norms import normalisation
 from gliodistill.networks.layers.parts import SLOPE
+from gliodistill.networks.layers.refinement import Refinement
 from gliodistill.networks.layers.subset_norm import SEQUENCES
 from gliodistill.networks.registry import register
 
@@ -94,6 +95,7 @@ class UNet(EncoderDecoder):
         convs_per_stage: int = 2,
         norm: str = "instance",
         deep_supervision: int = 0,
+        refine: int = 0,
     ) -> None:
         check_shape(in_channels, out_channels, widths, stem_stride, deep_supervision)
         check_option(
@@ -103,6 +105,7 @@ class UNet(EncoderDecoder):
             f"at most {SEQUENCES} with this norm",
         )
         check_option("convs_per_stage", convs_per_stage, convs_per_stage >= 1, "at least 1")
+        check_option("refine", refine, refine >= 0, "a number of channels, or 0 for none")
         ins = (in_channels * stem_stride**3, *widths[:-1])
         super().__init__(
             (
@@ -118,6 +121,14 @@ class UNet(EncoderDecoder):
             stem_stride=stem_stride,
             head=1,
             deep_supervision=deep_supervision,
+            refinement=Refinement(
+                in_channels,
+                out_channels,
+                refine,
+                lambda i, o: Stage(i, o, convs=convs_per_stage, stride=1, norm=norm),
+            )
+            if refine
+            else None,
         )
 
 

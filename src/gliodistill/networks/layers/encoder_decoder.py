@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from gliodistill.networks.base import Network, check_option
 from gliodistill.networks.layers.folding import space_to_depth
 from gliodistill.networks.layers.parts import Head, initialise
+from gliodistill.networks.layers.refinement import Refinement
 from gliodistill.networks.layers.subset_norm import telling_subsets
 
 
@@ -25,6 +26,7 @@ class EncoderDecoder(Network):
         into channels.
         head: side of the convolutions that give logits.
         deep_supervision: how many coarser decoder levels also give logits while training.
+        refinement: a last stage at full resolution that corrects the finest logits.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class EncoderDecoder(Network):
         stem_stride: int,
         head: int,
         deep_supervision: int,
+        refinement: Refinement | None = None,
     ) -> None:
         super().__init__()
         self.stem_stride = stem_stride
@@ -47,7 +50,10 @@ class EncoderDecoder(Network):
         self.coarse_heads = nn.ModuleList(
             Head(width, out_channels, kernel=head) for width in widths[1 : 1 + deep_supervision]
         )
+        self.refinement = refinement
         self.apply(initialise)
+        if refinement is not None:
+            refinement.reset()
 
     @property
     def taps(self) -> dict[str, nn.Module]:
@@ -76,6 +82,7 @@ class EncoderDecoder(Network):
             return self._forward(x)
 
     def _forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        image = x
         if self.stem_stride > 1:
             x = space_to_depth(x, self.stem_stride)
         features = []
@@ -85,6 +92,8 @@ class EncoderDecoder(Network):
         for level in reversed(range(len(self.decoders))):
             x = features[level] = self.decoders[level](x, features[level])
         logits = self.head(x)
+        if self.refinement is not None:
+            logits = self.refinement(logits, image)
         if not self.training:
             return (logits,)
         return (
