@@ -48,7 +48,7 @@ from gliodistill.phantom.cohort import write_cohort
 from gliodistill.preparation.cache import Cache
 from gliodistill.recipes.reading import load_recipe
 from gliodistill.studies.cohort import open_cohort
-from gliodistill.studies.study import ImageFile
+from gliodistill.studies.records import ImageFile
 from gliodistill.training.checkpoint import read_tensors
 from gliodistill.training.experiment import find_run
 from gliodistill.trust.expected_quality import QualityModel

@@ -17,8 +17,9 @@ from gliodistill.inference.tta import parse_flips
 from gliodistill.models import InferenceSettings, ModelPackage, NetworkSpec, Outputs, Step
 from gliodistill.preparation import Preparation
 from gliodistill.studies.labels import CONVENTIONS
+from gliodistill.studies.records import ImageFile, StudyRecord
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.study import ImageFile, Study, StudyRecord
+from gliodistill.studies.study import Study, load_brain, load_study
 
 
 @pytest.fixture(scope="session")
@@ -227,7 +228,8 @@ def test_a_study_read_without_its_empty_space_gives_the_same_answer(
     )
     predictor = Predictor(package, threads=1)
     brain, whole = (
-        predictor.segment(study, probability=True) for study in (record.load_brain(), record.load())
+        predictor.segment(study, probability=True)
+        for study in (load_brain(record), load_study(record))
     )
     assert (whole.labels.data > 0).any()
     np.testing.assert_array_equal(brain.labels.data, whole.labels.data)

@@ -27,8 +27,8 @@ from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort, resolve_convention
 from gliodistill.studies.label_names import by_names
 from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention, find_convention
+from gliodistill.studies.records import ImageFile, StudyRecord
 from gliodistill.studies.references import find_references
-from gliodistill.studies.study import ImageFile, StudyRecord
 
 Result = TypeVar("Result")
 SHOWN = 6
