@@ -31,7 +31,6 @@ from gliodistill.networks import Network
 from gliodistill.preparation.cache import Cache, CachedStudy
 from gliodistill.preparation.prepared import regions_of
 from gliodistill.preparation.quantise import dequantise
-from gliodistill.recipes.reading import load_recipe
 from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.labels import REGIONS
 from gliodistill.training.experiment import Experiment
@@ -107,7 +106,7 @@ def main() -> None:
 
 def recipe_of(name: str, steps: int, seed: int, held_out: list[str]) -> Recipe:
     """The student of the shipped recipe, without its teacher, on the data of an arm."""
-    values = load_recipe(
+    values = Recipe.open(
         ROOT / "src" / "gliodistill" / "recipes" / "shipped" / "patients.yaml"
     ).model_dump(mode="json")
     student = values["runs"]["student"]

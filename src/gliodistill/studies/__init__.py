@@ -6,7 +6,7 @@ from gliodistill.studies.label_evidence import Detection, detect_convention
 from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention, Tissue
 from gliodistill.studies.records import ImageFile, StudyRecord
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.study import Study
+from gliodistill.studies.study import Study, load_study, open_study
 
 __all__ = [
     "CONVENTIONS",
@@ -23,5 +23,7 @@ __all__ = [
     "check_disjoint",
     "detect_convention",
     "inspect",
+    "load_study",
     "open_cohort",
+    "open_study",
 ]
