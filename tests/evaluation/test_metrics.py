@@ -127,10 +127,3 @@ def test_volume_in_millilitres() -> None:
     mask = np.zeros((10, 10, 10), dtype=bool)
     mask[:5, :2, :3] = True
     assert metrics.volume_ml(mask, 0.008) == pytest.approx(30 * 8 / 1000)
-
-
-def test_bounding_box() -> None:
-    mask = np.zeros((6, 7, 8), dtype=bool)
-    assert metrics.bounding_box(mask) is None
-    mask[2, 3, 4] = mask[4, 3, 7] = True
-    assert metrics.bounding_box(mask) == (slice(2, 5), slice(3, 4), slice(4, 8))

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from gliodistill.evaluation.surfaces import Surface, SurfaceDistances
 
 Mask = NDArray[np.bool_]
-Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -131,18 +130,3 @@ def hd95_mm(prediction: Mask, truth: Mask, spacing: Sequence[float]) -> float | 
     return SurfaceDistances.of(
         Surface.voxels(prediction), Surface.voxels(truth), spacing
     ).hd95_of_worse_direction()
-
-
-def bounding_box(mask: Mask) -> Box | None:
-    """The smallest box of slices that holds every true voxel of a mask on X Y Z, or None where
-    there is none.
-    """
-    box = [slice(None)] * 3
-    # Along the axis of the longest stride first: what it leaves out is never looked at again.
-    for axis in sorted(range(3), key=lambda axis: -mask.strides[axis]):
-        others = tuple(other for other in range(3) if other != axis)
-        filled = np.flatnonzero(mask[tuple(box)].any(axis=others))
-        if filled.size == 0:
-            return None
-        box[axis] = slice(int(filled[0]), int(filled[-1]) + 1)
-    return box[0], box[1], box[2]

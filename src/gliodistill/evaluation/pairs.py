@@ -13,7 +13,6 @@ from typing import Self, TypeVar
 import numpy as np
 
 from gliodistill.errors import EvaluationError, GliodistillError, LabelError
-from gliodistill.evaluation.metrics import bounding_box
 from gliodistill.evaluation.predictions import (
     Predictions,
     find_predictions,
@@ -22,6 +21,7 @@ from gliodistill.evaluation.predictions import (
     noted_sequences,
 )
 from gliodistill.evaluation.strata import describe_sequences
+from gliodistill.images.bounds import filled_box
 from gliodistill.images.volume import Volume
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort, resolve_convention
@@ -329,7 +329,7 @@ def _check(pair: Pair) -> list[str]:
             problems.append(f"{name} {error}")
             continue
         volumes.append(volume)
-        box = bounding_box(volume.data != 0)
+        box = filled_box(volume.data)
         try:
             convention.check(volume.data[box] if box is not None else volume.data)
         except LabelError as error:
