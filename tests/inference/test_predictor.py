@@ -20,6 +20,7 @@ from gliodistill.studies.labels import CONVENTIONS
 from gliodistill.studies.records import ImageFile, StudyRecord
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study, load_brain, load_study
+from way_back import to_native
 
 
 @pytest.fixture(scope="session")
@@ -250,7 +251,7 @@ def test_slabs_draw_what_whole_maps_would(
     predictor = Predictor(package, threads=1, memory_gb=0)
     prepared = package.preparation.apply(tiny_model.study())
     expected = np.logical_and.accumulate(
-        prepared.to_native(predictor.region_logits(prepared.image), 0.0)
+        to_native(prepared, predictor.region_logits(prepared.image), 0.0)
     )
     np.testing.assert_array_equal(predictor.segment(tiny_model.study()).regions, expected)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -52,11 +52,6 @@ class ComparisonError(EvaluationError):
             f"cannot compare with the truth, {many}: {' | '.join(problems[:SHOWN])}{more}",
             file=predictions,
         )
-
-    def __reduce__(
-        self,
-    ) -> tuple[type[Self], tuple[object, list[str]]]:  # so that it can leave a worker process
-        return type(self), (self.file, list(self.problems))
 
 
 @dataclass(frozen=True)

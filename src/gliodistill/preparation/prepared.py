@@ -73,22 +73,6 @@ class Prepared:
             raise StudyError("study has no truth", file=self.id)
         return regions_of(self.truth)
 
-    def to_native(self, scores: NDArray[np.floating[Any]], threshold: float) -> NDArray[np.bool_]:
-        """Scores above a threshold, on the study's own grid.
-
-        Args:
-            scores: K X Y Z on the prepared grid (logits or probabilities); interpolated linearly
-            inside the brain's box.
-            threshold: in the unit of the scores.
-
-        Returns:
-            bool, K X Y Z on the study's own axes; False outside the box.
-        """
-        place, part = self.on_grid
-        result = np.zeros((len(scores), *self.native.canonical().shape), dtype=bool)
-        result[:, *place] = (self.in_box(scores) > threshold)[:, *part]
-        return np.ascontiguousarray(self.native.from_canonical(result))
-
     @property
     def on_grid(self) -> tuple[Box, Box]:
         """The part of :attr:`box` that lies on the study's canonical grid: its voxels on that grid,
