@@ -46,9 +46,9 @@ from gliodistill.inference.pseudo_labels import PseudoLabels
 from gliodistill.models.package import ModelPackage
 from gliodistill.phantom.cohort import write_cohort
 from gliodistill.preparation.cache import Cache
-from gliodistill.recipes.reading import load_recipe
+from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.cohort import open_cohort
-from gliodistill.studies.study import ImageFile
+from gliodistill.studies.records import ImageFile
 from gliodistill.training.checkpoint import read_tensors
 from gliodistill.training.experiment import find_run
 from gliodistill.trust.expected_quality import QualityModel
@@ -328,7 +328,7 @@ def _signed(root: Path, file: Path, before: bytes, after: bytes, random: Random)
 
 
 def _recipe(root: Path, file: Path, before: bytes, after: bytes, random: Random) -> str:
-    recipe = load_recipe(file)
+    recipe = Recipe.open(file)
     _same_yaml(after)
     if recipe == load_recipe_of(before, root):
         return "same"
@@ -340,7 +340,7 @@ def load_recipe_of(content: bytes, root: Path) -> Any:
     """The recipe of some bytes."""
     file = root / "good.yaml"
     file.write_bytes(content)
-    return load_recipe(file)
+    return Recipe.open(file)
 
 
 def _same_yaml(content: bytes) -> None:
@@ -387,7 +387,7 @@ def _setting(root: Path, file: Path, before: bytes, after: bytes, random: Random
     start = random.randrange(len(after) + 1)
     value = after[start : start + int(2 ** random.uniform(0, 9))].decode("utf-8", "surrogateescape")
     file.write_bytes(before)
-    load_recipe(file, [f"{random.choice(keys)}={value}"])
+    Recipe.open(file, [f"{random.choice(keys)}={value}"])
     return "differs"
 
 

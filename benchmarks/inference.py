@@ -43,11 +43,12 @@ from pathlib import Path
 from gliodistill.inference.batch import Batch
 from gliodistill.inference.predictor import Predictor
 from gliodistill.studies.cohort import find_cohort
+from gliodistill.studies.study import load_brain
 model, studies, out, threads, precision = sys.argv[1:]
 predictor = Predictor(model, threads=int(threads), precision=precision or None)
 batch = Batch(predictor, Path(out), predictor.package.convention, False)
 records = find_cohort(Path(studies))[0].studies
-shape = predictor.prepare(records[0].load_brain()).shape
+shape = predictor.prepare(load_brain(records[0])).shape
 seconds, stages = [], []
 for record in [records[0], *records]:
     began = time.perf_counter()

@@ -75,12 +75,12 @@ class Ours(Contestant):
 
     def arrays(self, prediction: Labels, truth: Labels) -> Values:
         """Every metric of the rule set."""
-        from gliodistill.evaluation.metrics import bounding_box
         from gliodistill.evaluation.scores import score_study
         from gliodistill.evaluation.tasks import region_masks
+        from gliodistill.images.bounds import filled_box
         from gliodistill.studies.labels import BRATS2023
 
-        box = bounding_box((prediction != 0) | (truth != 0)) or (slice(0, 1),) * 3
+        box = filled_box((prediction != 0) | (truth != 0)) or (slice(0, 1),) * 3
         masks = [
             region_masks(labels[box], BRATS2023, list(self.rules.tissues.values()))
             for labels in (prediction, truth)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from gliodistill.images.bounds import filled_box
 from gliodistill.phantom import make_phantom
 from gliodistill.phantom.atlas import load_atlas
 from gliodistill.progress import track
@@ -103,7 +104,7 @@ def arrays(study: Study, step: int) -> dict[str, NDArray[np.float32]]:
     volumes = {str(sequence): image.canonical().data for sequence, image in study.images.items()}
     assert study.truth is not None
     volumes["truth"] = study.truth.canonical().data
-    (box,) = ndimage.find_objects((volumes["T1CE"] > 0).astype(np.uint8))
+    box = filled_box(volumes["T1CE"] > 0)
     return {
         name: np.asarray(data[box][::step, ::step, ::step], np.float32)
         for name, data in volumes.items()

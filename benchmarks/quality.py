@@ -38,7 +38,8 @@ from gliodistill.preparation.prepared import Prepared
 from gliodistill.progress import track
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.labels import REGIONS
-from gliodistill.studies.study import Study, StudyRecord
+from gliodistill.studies.records import StudyRecord
+from gliodistill.studies.study import Study, load_brain, load_study
 from gliodistill.trust.appearance import thinned
 from gliodistill.trust.expected_quality import (
     LOW,
@@ -86,7 +87,7 @@ def rows_of(predictor: Predictor, cases: list[Case], every_subset: bool) -> list
     """Features and Dice of every answer in which anything was drawn."""
     rows = []
     for case in track(cases, "segmenting", total=len(cases)):
-        study = case.record.load(predictor.package.convention)
+        study = load_study(case.record, predictor.package.convention)
         assert study.truth is not None and study.convention is not None
         truth = study.convention.to_regions(study.truth.data)
         count = len(case.prepared.image)
@@ -253,7 +254,7 @@ def in_a_head(study: Study) -> Study:
 def head_checks(predictor: Predictor, cases: list[Case], heads: Path | None) -> dict[str, Any]:
     drawn = [
         study_flags(
-            predictor.prepare(in_a_head(replace(case.record, truth=None).load())),
+            predictor.prepare(in_a_head(load_study(replace(case.record, truth=None)))),
             predictor.package.spec,
         )
         for case in track(cases, "drawing heads")
@@ -266,7 +267,7 @@ def head_checks(predictor: Predictor, cases: list[Case], heads: Path | None) -> 
     if heads:
         for record in open_cohort(heads).studies:
             for sequence, file in record.images.items():
-                study = replace(record, images={sequence: file}).load()
+                study = load_study(replace(record, images={sequence: file}))
                 flags = study_flags(
                     predictor.package.preparation.apply(study), predictor.package.spec
                 )
@@ -275,7 +276,7 @@ def head_checks(predictor: Predictor, cases: list[Case], heads: Path | None) -> 
 
 
 def healthy_checks(predictor: Predictor, folder: Path) -> list[dict[str, Any]]:
-    answers = [predictor.segment(record.load()) for record in open_cohort(folder).studies]
+    answers = [predictor.segment(load_study(record)) for record in open_cohort(folder).studies]
     return [
         {"wt_ml": answer.volumes_ml["WT"], "flags": [flag.code for flag in answer.quality.flags]}
         for answer in answers
@@ -405,7 +406,7 @@ def main() -> None:
     cohort = open_cohort(options.data)
     records = cohort.select(options.ids.split(",")).studies if options.ids else cohort.studies
     cases = [
-        Case(i, record, predictor.prepare(record.load_brain()))
+        Case(i, record, predictor.prepare(load_brain(record)))
         for i, record in enumerate(track(records, "preparing"))
     ]
     results: dict[str, Any] = {

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from gliodistill.images.bounds import Box, filled_box, union
 from gliodistill.images.volume import Volume
+from gliodistill.studies.records import ImageFile, StudyRecord
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.study import ImageFile, Study, StudyRecord
+from gliodistill.studies.study import Study
 
 LEVELS = 8191
 """Whole numbers that a sequence is rounded to first, so that every voxel type here holds it

@@ -37,8 +37,9 @@ from gliodistill.inference import Predictor, Segmentation
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort, find_cohort, open_cohort
 from gliodistill.studies.labels import REGIONS
+from gliodistill.studies.records import ImageFile, StudyRecord
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.study import ImageFile, Study, StudyRecord
+from gliodistill.studies.study import Study, load_brain, load_study
 from resaving import RESAVINGS, Resaving, compared, save_plainly, whole_numbers
 from robustness_pages import markdown, picture
 
@@ -60,7 +61,7 @@ class Bench:
 
     def segment(self, record: StudyRecord) -> Segmentation:
         """From files to labels; one study is in the network at a time."""
-        prepared = self.predictor.prepare(record.load_brain())
+        prepared = self.predictor.prepare(load_brain(record))
         with self._network:
             return self.predictor.segment_prepared(prepared)
 
@@ -213,7 +214,7 @@ def one_study(
         name in known.values["resaved"] for name in ways
     ):
         return
-    whole = record.load(cohort.convention)
+    whole = load_study(record, cohort.convention)
     part = brain_part(whole)
     yield from known.fill(
         "dice", [UNDISTURBED, *named], lambda name: bench.dice(part, named.get(name)), pool

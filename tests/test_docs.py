@@ -16,9 +16,8 @@ from gliodistill.distillation.registry import GIVEN, LOSSES
 from gliodistill.errors import RecipeError
 from gliodistill.methods import METHODS, Batch
 from gliodistill.networks import describe
-from gliodistill.recipes.reading import validate_recipe
 from gliodistill.recipes.schema import AugmentationPart, Recipe, RunPart, TrainingPart
-from gliodistill.recipes.shipped import FOLDER, glance, shipped_recipes
+from gliodistill.recipes.shipped import FOLDER, shipped_recipes
 from gliodistill.studies.labels import CONVENTIONS, REGION_TISSUES
 from gliodistill.studies.layouts import LAYOUTS
 from gliodistill.studies.layouts.found import TRUTH_SPELLINGS
@@ -138,7 +137,7 @@ def test_every_loss_with_its_options(recipes):
 def test_the_table_of_methods(methods):
     """Each file defines its method, and the recipes named are those with a run of it."""
     assert sorted(cells[0].strip("`") for cells in rows(methods)) == list(METHODS)
-    recipes = {name: glance(file) for name, file in shipped_recipes().items()}
+    recipes = {name: Recipe.open(file) for name, file in shipped_recipes().items()}
     for method, _, file, named, *_ in rows(methods):
         name = method.strip("`")
         assert inspect.getsourcefile(METHODS.find(name)) == str(
@@ -158,7 +157,9 @@ def test_a_papers_page_names_what_exists(page):
     text = (ROOT / "docs" / f"{page}.md").read_text()
     for file in re.findall(r"`((?:networks|training|methods|distillation)/[\w/]+\.py)`", text):
         assert (ROOT / "src" / "gliodistill" / file).is_file(), file
-    assert [run for run in glance(shipped_recipes()[page]).runs if f"`{run}`" not in text] == []
+    assert [
+        run for run in Recipe.open(shipped_recipes()[page]).runs if f"`{run}`" not in text
+    ] == []
     blocks = re.findall(
         r"^<!-- results:([\w-]+) -->\n(?:(?!<!--).)*^<!-- end -->",
         text,
@@ -176,7 +177,7 @@ def test_a_method_without_losses_learns_by_the_documented_ones(recipes, name):
     teacher = network if name == "single_stage" else "teacher"
     options = {"teachers": ["teacher"]} if name == "assistant_chain" else {"teacher": teacher}
     run = {"network": network, "augmentation": {"modality_dropout": {"p": 0.5}}}
-    made = validate_recipe(
+    made = Recipe.of(
         {
             "name": "documented",
             "sampling": {"patch": [16, 16, 16]},
@@ -249,14 +250,14 @@ def test_what_cannot_be_compiled_is_what_reads_features(recipes):
         }
         if on.startswith("features"):
             with pytest.raises(RecipeError, match=r"student\.training\.compile"):
-                resolve(validate_recipe(values, ROOT / "docs" / "recipes.md"))
+                resolve(Recipe.of(values, ROOT / "docs" / "recipes.md"))
         else:
-            resolve(validate_recipe(values, ROOT / "docs" / "recipes.md"))
+            resolve(Recipe.of(values, ROOT / "docs" / "recipes.md"))
 
 
 def test_every_distilling_recipe_trains_the_baseline_too():
     """docs/methods.md: same network, same first weights, same patches, same steps, no teacher."""
-    for name, content in {n: glance(file) for n, file in shipped_recipes().items()}.items():
+    for name, content in {n: Recipe.open(file) for n, file in shipped_recipes().items()}.items():
         taught = [run for run in content.runs.values() if run.method.name != "supervised"]
         if taught:
             names = [run for run in ("baseline", "alone") if run in content.runs]
@@ -275,7 +276,7 @@ def test_what_may_change_when_resuming(recipes):
 
 def test_the_example_recipe_is_valid(recipes):
     (example,) = re.findall(r"```yaml\n(.*?)```", recipes, re.DOTALL)
-    assert list(validate_recipe(yaml.safe_load(example), ROOT / "docs" / "recipes.md").runs) == [
+    assert list(Recipe.of(yaml.safe_load(example), ROOT / "docs" / "recipes.md").runs) == [
         "teacher",
         "alone",
         "taught",
@@ -367,10 +368,8 @@ def test_links_and_commands(file):
 
 
 def test_every_shipped_recipe_is_valid():
-    from gliodistill.recipes.reading import load_recipe
-
     for file in FOLDER.glob("*.yaml"):
-        assert load_recipe(file).name == file.stem
+        assert Recipe.open(file).name == file.stem
 
 
 def test_the_table_of_packages_names_every_package():

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.images import Volume, write_nifti
-from gliodistill.recipes.reading import validate_recipe
 from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.labels import CONVENTIONS
 from gliodistill.studies.sequence import MRSequence
@@ -138,7 +137,7 @@ def values(runs: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]
 
 def recipe(runs: dict[str, Any] | None = None, **changes: Any) -> Recipe:
     """The recipe of :func:`values`."""
-    made = validate_recipe(values(runs, **changes), Path("tiny.yaml"))
+    made = Recipe.of(values(runs, **changes), Path("tiny.yaml"))
     resolve(made, "tiny.yaml")
     return made
 

@@ -28,8 +28,7 @@ from gliodistill.evaluation.statistics import Interval
 from gliodistill.files import write_text
 from gliodistill.models.package import versions_in_use
 from gliodistill.networks import default_precision
-from gliodistill.recipes.reading import load_recipe
-from gliodistill.recipes.shipped import find_recipe
+from gliodistill.recipes.schema import Recipe
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -51,7 +50,7 @@ def main() -> None:
     for seed in SEEDS:
         found[seed] = run(given.out, seed)
         report(seed, found[seed])
-    recipe, scenario = load_recipe(find_recipe("demo")), Scenario()
+    recipe, scenario = Recipe.open("demo"), Scenario()
     study = DemoStudy(
         found,
         asdict(scenario) | {"fingerprint": scenario.fingerprint(recipe)},

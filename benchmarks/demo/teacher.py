@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gliodistill.demo.scenario import TEACHER, Scenario
 from gliodistill.phantom.cohort import write_cohort
-from gliodistill.recipes.reading import load_recipe
+from gliodistill.recipes.schema import Recipe
 from gliodistill.training.packaging import export
 from gliodistill.training.run import train
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="folder of the studies and the training")
     out: Path = parser.parse_args().out
-    recipe = load_recipe(RECIPE)
+    recipe = Recipe.open(RECIPE)
     assert recipe.data.spacing is not None
     write_cohort(
         out / "studies",

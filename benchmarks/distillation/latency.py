@@ -12,6 +12,7 @@ import numpy as np
 
 from gliodistill.inference.predictor import Predictor
 from gliodistill.studies.cohort import open_cohort
+from gliodistill.studies.study import load_brain
 
 ROUNDS = 15
 
@@ -20,7 +21,7 @@ def measure(protocol: dict[str, Any], fold: dict[str, Any], out: Path) -> None:
     """Median milliseconds of the network alone (OpenVINO, all cores) on one test study, for every
     row that has a model.
     """
-    study = open_cohort(fold["test"]).labelled().studies[0].load_brain()
+    study = load_brain(open_cohort(fold["test"]).labelled().studies[0])
     predictors = {}
     for table in protocol["tables"].values():
         for row in (entry["row"] for entry in table["rows"]):

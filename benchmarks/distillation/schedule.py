@@ -11,7 +11,6 @@ from typing import Any
 
 import yaml
 
-from gliodistill.recipes.reading import load_recipe
 from gliodistill.recipes.schema import Recipe
 from gliodistill.training.resolve import resolve_run
 
@@ -49,7 +48,7 @@ def write_recipe(values: dict[str, Any], path: Path) -> Recipe:
     """Write and check the recipe of a protocol."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(values, sort_keys=False))
-    return load_recipe(path)
+    return Recipe.open(path)
 
 
 def train(
@@ -64,7 +63,7 @@ def train(
     """Train ``wanted`` runs through the program that users run, one thread and one core each; goes
     on where it was stopped.
     """
-    recipe = load_recipe(recipe_file)
+    recipe = Recipe.open(recipe_file)
     log.parent.mkdir(parents=True, exist_ok=True)
     program = [
         sys.executable,

@@ -23,6 +23,7 @@ from gliodistill.files import make_folder, write_text
 from gliodistill.preparation.prepared import Prepared
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.sequence import MRSequence
+from gliodistill.studies.study import load_study
 from gliodistill.training.experiment import Experiment
 from gliodistill.training.validation import whole_volume_logits
 
@@ -45,7 +46,7 @@ def main() -> None:
     cohort = open_cohort(arguments.cohort).labelled()
     records = sorted(cohort.studies, key=lambda record: record.id)[: arguments.studies]
     preparation = experiment.recipe.data.preparation_in_use()
-    studies = [preparation.apply(record.load(cohort.convention)) for record in records]
+    studies = [preparation.apply(load_study(record, cohort.convention)) for record in records]
     found = {run: measure(experiment, run, studies) for run in arguments.runs}
     lines = [
         f"| sequences | run | {' | '.join(f'above {t}' for t in THRESHOLDS)} |",

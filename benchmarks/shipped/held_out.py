@@ -25,7 +25,7 @@ from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort, open_cohort
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.study import Study
+from gliodistill.studies.study import Study, load_study
 from gliodistill.training.experiment import Experiment
 from gliodistill.trust.expected_quality import QualityRow
 
@@ -192,7 +192,7 @@ def _held_out(fold: Path, data: Path) -> Cohort:
 def _studies(cohort: Cohort) -> Iterator[tuple[Study, Table]]:
     """Each study with its true regions."""
     for record in cohort.studies:
-        study = record.load(cohort.convention)
+        study = load_study(record, cohort.convention)
         assert study.truth is not None and study.convention is not None  # of a labelled cohort
         yield study, study.convention.to_regions(study.truth.data)
 

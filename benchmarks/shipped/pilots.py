@@ -32,7 +32,6 @@ from gliodistill.networks import Network
 from gliodistill.preparation.cache import Cache, CachedStudy
 from gliodistill.preparation.prepared import regions_of
 from gliodistill.preparation.quantise import dequantise
-from gliodistill.recipes.reading import load_recipe
 from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.labels import REGIONS
 from gliodistill.training.experiment import Experiment
@@ -137,7 +136,7 @@ def main() -> None:
 
 def recipe_of(name: str, arguments: argparse.Namespace, held_out: list[str]) -> Recipe:
     """The student of the shipped recipe, without its teacher, on the data of an arm."""
-    values = load_recipe(
+    values = Recipe.open(
         ROOT / "src" / "gliodistill" / "recipes" / "shipped" / "patients.yaml"
     ).model_dump(mode="json")
     arm, student = ARMS[name], values["runs"]["student"]

@@ -44,7 +44,7 @@ from gliodistill.files import remove_folder, write_text
 from gliodistill.models.package import DESCRIPTION
 from gliodistill.preparation.cache import Cache, build_cache, is_cache
 from gliodistill.preparation.prepared import regions_of
-from gliodistill.recipes.reading import load_recipe
+from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.training.experiment import Experiment
 from gliodistill.trust.expected_quality import QualityRow, fit_quality
@@ -174,7 +174,7 @@ def prepare(data: Path, recipe: Path, cache: Path, jobs: int) -> None:
     """Build the cache of a cohort as a recipe wants it, unless it is there."""
     if not is_cache(cache):
         build_cache(
-            open_cohort(data).labelled(), load_recipe(recipe).data.preparation(), cache, jobs
+            open_cohort(data).labelled(), Recipe.open(recipe).data.preparation(), cache, jobs
         )
 
 

@@ -17,7 +17,7 @@ from gliodistill.inference import Predictor
 from gliodistill.models import InferenceSettings
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.study import Study
+from gliodistill.studies.study import Study, load_study
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "robustness.py"
 sys.path.insert(0, str(SCRIPT.parent))
@@ -162,7 +162,7 @@ def test_one_command_and_it_goes_on_where_it_stopped(place):
     rows = {f"{row['group']} {row['strength']}".strip(): row for row in found["rows"]}
     cohort, predictor = open_cohort(place / "data"), Predictor(place / "model", threads=1)
     for number, record in enumerate(sorted(cohort.studies, key=lambda record: record.id)):
-        study = record.load(cohort.convention)
+        study = load_study(record, cohort.convention)
         regions = zip(
             predictor.segment(replace(study, truth=None)).regions,
             study.convention.to_regions(study.truth.data),

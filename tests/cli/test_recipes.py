@@ -7,7 +7,7 @@ import sys
 
 import yaml
 
-from gliodistill.recipes.reading import load_recipe
+from gliodistill.recipes.schema import Recipe
 from gliodistill.recipes.shipped import FOLDER
 
 
@@ -39,7 +39,7 @@ def test_a_printed_recipe_is_a_start_for_an_own_one(program, tmp_path):
     (tmp_path / "mine.yaml").write_text(
         said.out.replace("name: compression", "name: mine", 1).replace("steps: 1200", "steps: 7")
     )
-    mine = load_recipe(tmp_path / "mine.yaml")
+    mine = Recipe.open(tmp_path / "mine.yaml")
     assert (mine.name, mine.runs["distilled"].training.steps) == ("mine", 7)
     told = json.loads(program("recipes", "compression", "--json").out)
     assert yaml.safe_load(told["yaml"]) == yaml.safe_load(said.out)

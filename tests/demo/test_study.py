@@ -8,8 +8,7 @@ import pytest
 from gliodistill.demo.scenario import DEVELOPMENT_SEED, SEED, Scenario
 from gliodistill.demo.study import RESULT, DemoStudy
 from gliodistill.errors import EvaluationError
-from gliodistill.recipes.reading import load_recipe
-from gliodistill.recipes.shipped import find_recipe
+from gliodistill.recipes.schema import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +18,7 @@ def study():
 
 def test_is_of_the_demo_as_it_is(study):
     """Whoever changes the recipe, the teacher or the scenario has to run the study again."""
-    assert study.settings["fingerprint"] == Scenario().fingerprint(load_recipe(find_recipe("demo")))
+    assert study.settings["fingerprint"] == Scenario().fingerprint(Recipe.open("demo"))
 
 
 def test_five_seeds_none_of_which_chose_a_setting(study):

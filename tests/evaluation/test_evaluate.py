@@ -1,7 +1,6 @@
 """A folder of predictions against a cohort: matching, conventions, and every problem at once."""
 
 import gzip
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,7 +157,6 @@ def test_every_problem_is_reported_at_once(truth: Path, tmp_path: Path) -> None:
     write_nifti(Volume(np.zeros(SHAPE, np.uint8), AFFINE), tmp_path / "case_b_seg.nii.gz")
     with pytest.raises(ComparisonError) as caught:
         evaluate(tmp_path, truth)
-    assert pickle.loads(pickle.dumps(caught.value)).as_dict() == caught.value.as_dict()
     problems = "\n".join(caught.value.problems)
     for part in (
         "case_a: grids differ",

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import gaussian_filter
 
-from gliodistill.evaluation import metrics
+from gliodistill.evaluation.metrics import dice, volume_ml
+from gliodistill.evaluation.rules.base import Region
+from gliodistill.evaluation.surfaces import Surface, SurfaceDistances
 
 SPACINGS = [(1.0, 1.0, 1.0), (0.7, 1.3, 5.0), (2.0, 0.5, 1.1)]
 
@@ -19,6 +21,13 @@ def blob(
         np.random.default_rng(seed).standard_normal(shape), 2.5, mode="constant"
     )
     return noise > threshold * noise.std()
+
+
+def hd95_mm(a: np.ndarray, b: np.ndarray, spacing: tuple[float, float, float]) -> float | None:
+    if not a.any() or not b.any():
+        return None
+    surfaces = Surface.voxels(a), Surface.voxels(b)
+    return SurfaceDistances.of(*surfaces, spacing).hd95_of_worse_direction()
 
 
 def brute_force_hd95(a: np.ndarray, b: np.ndarray, spacing: tuple[float, float, float]) -> float:
@@ -52,8 +61,8 @@ def test_hd95_and_dice_agree_with_monai(seed: int, spacing: tuple[float, float, 
     oracle = compute_hausdorff_distance(
         first, second, include_background=True, percentile=95, spacing=spacing
     )
-    assert metrics.hd95_mm(a, b, spacing) == pytest.approx(float(oracle), abs=1e-4)
-    assert metrics.dice(a, b) == pytest.approx(
+    assert hd95_mm(a, b, spacing) == pytest.approx(float(oracle), abs=1e-4)
+    assert dice(a, b) == pytest.approx(
         float(compute_dice(first, second, include_background=True)), abs=1e-6
     )
 
@@ -62,15 +71,13 @@ def test_hd95_and_dice_agree_with_monai(seed: int, spacing: tuple[float, float, 
 @pytest.mark.parametrize("seed", range(4))
 def test_hd95_agrees_with_brute_force(seed: int, spacing: tuple[float, float, float]) -> None:
     a, b = blob(seed, (12, 9, 10), 1.0), blob(seed + 50, (12, 9, 10), 0.7)
-    assert metrics.hd95_mm(a, b, spacing) == pytest.approx(
-        brute_force_hd95(a, b, spacing), abs=1e-9
-    )
+    assert hd95_mm(a, b, spacing) == pytest.approx(brute_force_hd95(a, b, spacing), abs=1e-9)
 
 
 def test_hd95_of_two_sheets_is_their_distance() -> None:
     a, b = np.zeros((2, 20, 8, 8), dtype=bool)
     a[3], b[11] = True, True
-    assert metrics.hd95_mm(a, b, (1.5, 1, 1)) == pytest.approx(12.0)
+    assert hd95_mm(a, b, (1.5, 1, 1)) == pytest.approx(12.0)
 
 
 def test_hd95_leaves_out_a_stray_voxel_but_the_maximum_would_not() -> None:
@@ -78,7 +85,7 @@ def test_hd95_leaves_out_a_stray_voxel_but_the_maximum_would_not() -> None:
     truth[15:25, 15:25, 15:25] = True
     prediction = truth.copy()
     prediction[39, 39, 39] = True
-    assert metrics.hd95_mm(prediction, truth, (1, 1, 1)) == 0.0
+    assert hd95_mm(prediction, truth, (1, 1, 1)) == 0.0
 
 
 masks = arrays(bool, (5, 4, 6))
@@ -87,19 +94,19 @@ masks = arrays(bool, (5, 4, 6))
 @settings(max_examples=60, deadline=None)
 @given(masks, masks, st.sampled_from(SPACINGS))
 def test_properties(a: np.ndarray, b: np.ndarray, spacing: tuple[float, float, float]) -> None:
-    hd, overlap = metrics.hd95_mm(a, b, spacing), metrics.dice(a, b)
-    assert hd == metrics.hd95_mm(b, a, spacing)
-    assert overlap == metrics.dice(b, a)
+    hd, overlap = hd95_mm(a, b, spacing), dice(a, b)
+    assert hd == hd95_mm(b, a, spacing)
+    assert overlap == dice(b, a)
     assert (hd is None) == (not a.any() or not b.any())
     assert (overlap is None) == (not a.any() and not b.any())
     if a.any():
-        assert metrics.hd95_mm(a, a, spacing) == 0.0
-        assert metrics.dice(a, a) == 1.0
+        assert hd95_mm(a, a, spacing) == 0.0
+        assert dice(a, a) == 1.0
     if hd is not None:
         assert hd == pytest.approx(brute_force_hd95(a, b, spacing), abs=1e-9)
         # Moving both masks together, or mirroring both, changes nothing.
         moved = [np.pad(m, ((2, 0), (0, 3), (1, 1)))[::-1] for m in (a, b)]
-        assert metrics.hd95_mm(*moved, spacing) == pytest.approx(hd, abs=1e-9)
+        assert hd95_mm(*moved, spacing) == pytest.approx(hd, abs=1e-9)
 
 
 @settings(max_examples=40, deadline=None)
@@ -108,29 +115,20 @@ def test_rates_by_counting_voxels_one_by_one(prediction: np.ndarray, truth: np.n
     pairs = list(zip(prediction.ravel().tolist(), truth.ravel().tolist(), strict=True))
     hits, misses = pairs.count((True, True)), pairs.count((False, True))
     alarms, rejections = pairs.count((True, False)), pairs.count((False, False))
-    assert metrics.sensitivity(prediction, truth) == (
-        hits / (hits + misses) if hits + misses else None
-    )
-    specificity = metrics.specificity(prediction, truth)
+    counted = Region(prediction, truth, (1, 1, 1), 0.001).counted()
+    assert counted["sensitivity"] == (hits / (hits + misses) if hits + misses else None)
+    specificity = counted["specificity"]
     assert (
         specificity is None
         if alarms + rejections == 0
         else specificity == pytest.approx(rejections / (alarms + rejections))
     )
     # What was cropped away counts as rejected.
-    assert metrics.specificity(prediction, truth, beyond=100) == pytest.approx(
-        (rejections + 100) / (alarms + rejections + 100)
-    )
+    cropped = Region(prediction, truth, (1, 1, 1), 0.001, beyond=100).counted()
+    assert cropped["specificity"] == pytest.approx((rejections + 100) / (alarms + rejections + 100))
 
 
 def test_volume_in_millilitres() -> None:
     mask = np.zeros((10, 10, 10), dtype=bool)
     mask[:5, :2, :3] = True
-    assert metrics.volume_ml(mask, 0.008) == pytest.approx(30 * 8 / 1000)
-
-
-def test_bounding_box() -> None:
-    mask = np.zeros((6, 7, 8), dtype=bool)
-    assert metrics.bounding_box(mask) is None
-    mask[2, 3, 4] = mask[4, 3, 7] = True
-    assert metrics.bounding_box(mask) == (slice(2, 5), slice(3, 4), slice(4, 8))
+    assert volume_ml(mask, 0.008) == pytest.approx(30 * 8 / 1000)

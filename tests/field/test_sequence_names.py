@@ -12,6 +12,7 @@ import pytest
 
 from field.edits import predictions, train
 from field.table import Table
+from gliodistill.studies.study import load_study
 
 table = Table()
 row = table.row
@@ -459,7 +460,7 @@ def _(b):
     from gliodistill.studies import open_cohort
 
     (record,) = open_cohort(b.out, labels="brats2021").studies
-    assert len(record.load().images) == 4
+    assert len(load_study(record).images) == 4
 
 
 test_sequence_names = table.test()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gliodistill.images.bounds import filled_box, union
+from gliodistill.images.bounds import extent, filled_box, grown, union, whole
 
 
 def expected(voxels):
@@ -41,3 +41,17 @@ def test_zero_of_either_sign_is_empty_and_the_smallest_number_is_not(value):
 def test_union_holds_all():
     one, other = (slice(1, 3), slice(0, 2), slice(4, 5)), (slice(2, 6), slice(1, 2), slice(0, 1))
     assert union([one, other]) == (slice(1, 6), slice(0, 2), slice(0, 5))
+
+
+def test_extent_is_one_side_of_the_box_and_all_of_an_empty_array():
+    picture = np.zeros((5, 6), bool)
+    assert extent(picture, 1) == slice(0, 6)
+    picture[1, 2] = picture[3, 2] = True
+    assert (extent(picture, 0), extent(picture, 1)) == (slice(1, 4), slice(2, 3))
+
+
+def test_a_grown_box_ends_with_the_grid():
+    shape = (9, 9, 9)
+    box = (slice(1, 3), slice(4, 5), slice(7, 9))
+    assert grown(box, (2, 1, 3), shape) == (slice(0, 5), slice(3, 6), slice(4, 9))
+    assert grown(whole(shape), (1, 1, 1), shape) == whole(shape)

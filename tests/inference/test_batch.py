@@ -15,7 +15,8 @@ from gliodistill.inference import Predictor, segment_studies
 from gliodistill.inference.tta import parse_flips
 from gliodistill.models import ModelPackage
 from gliodistill.studies.labels import BRATS2021
-from gliodistill.studies.study import ImageFile, StudyRecord
+from gliodistill.studies.records import ImageFile, StudyRecord
+from gliodistill.studies.study import load_study
 
 
 @pytest.fixture(scope="session")
@@ -196,7 +197,7 @@ def test_real_patients_come_back_on_their_grid(
     report = segment_studies(records, Predictor(unet), tmp_path)
     assert report.ok
     labels = read_labels(tmp_path / f"{records[0].id}.nii.gz")
-    assert labels.same_grid(replace(records[0], truth=None).load().grid)
+    assert labels.same_grid(load_study(replace(records[0], truth=None)).grid)
 
 
 def test_what_the_codes_mean_need_not_be_told_to_evaluate(

@@ -15,7 +15,7 @@ from gliodistill.models import ModelPackage
 from gliodistill.models.shipped import names
 from gliodistill.preparation import Preparation
 from gliodistill.studies.cohort import find_cohort
-from gliodistill.studies.study import Study
+from gliodistill.studies.study import Study, load_brain, load_study
 
 # The benchmark of the shipped model saves studies in the same ways, with NiBabel.
 SPEC = importlib.util.spec_from_file_location(
@@ -31,7 +31,7 @@ def exact() -> list[str]:
 
 
 def labels_of(predictor: Predictor, saved: "resaving.Saved") -> NDArray[np.uint8]:
-    return predictor.segment(saved.record.load_brain()).labels.data
+    return predictor.segment(load_brain(saved.record)).labels.data
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_a_real_patient_saved_otherwise(
 ) -> None:
     """By the shipped model where there is one."""
     predictor = Predictor(None if names() else unet, threads=1)
-    study = resaving.whole_numbers(find_cohort(real_data / "labelled")[0].studies[0].load())
+    study = resaving.whole_numbers(load_study(find_cohort(real_data / "labelled")[0].studies[0]))
     (tmp_path / "plain").mkdir()
     plain = labels_of(predictor, resaving.save_plainly(study, tmp_path / "plain"))
     assert (plain > 0).any()

@@ -17,8 +17,10 @@ from gliodistill.inference.tta import parse_flips
 from gliodistill.models import InferenceSettings, ModelPackage, NetworkSpec, Outputs, Step
 from gliodistill.preparation import Preparation
 from gliodistill.studies.labels import CONVENTIONS
+from gliodistill.studies.records import ImageFile, StudyRecord
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.study import ImageFile, Study, StudyRecord
+from gliodistill.studies.study import Study, load_brain, load_study
+from way_back import to_native
 
 
 @pytest.fixture(scope="session")
@@ -227,7 +229,8 @@ def test_a_study_read_without_its_empty_space_gives_the_same_answer(
     )
     predictor = Predictor(package, threads=1)
     brain, whole = (
-        predictor.segment(study, probability=True) for study in (record.load_brain(), record.load())
+        predictor.segment(study, probability=True)
+        for study in (load_brain(record), load_study(record))
     )
     assert (whole.labels.data > 0).any()
     np.testing.assert_array_equal(brain.labels.data, whole.labels.data)
@@ -248,7 +251,7 @@ def test_slabs_draw_what_whole_maps_would(
     predictor = Predictor(package, threads=1, memory_gb=0)
     prepared = package.preparation.apply(tiny_model.study())
     expected = np.logical_and.accumulate(
-        prepared.to_native(predictor.region_logits(prepared.image), 0.0)
+        to_native(prepared, predictor.region_logits(prepared.image), 0.0)
     )
     np.testing.assert_array_equal(predictor.segment(tiny_model.study()).regions, expected)
 

@@ -22,7 +22,7 @@ from gliodistill.inference.tta import parse_flips
 from gliodistill.models import ModelPackage
 from gliodistill.studies.cohort import find_cohort, open_cohort
 from gliodistill.studies.labels import CONVENTIONS
-from gliodistill.studies.study import Study
+from gliodistill.studies.study import Study, load_study
 
 BRATS = CONVENTIONS["brats2021"]
 FILES = ["confidence.nii.gz", "disagreement.nii.gz", "labels.nii.gz", "study.json"]
@@ -84,7 +84,7 @@ def test_what_is_written(unlabelled, ensemble, package, tmp_path):
     assert list(report.done) == ["a", "b", "c"] and not report.failed and not report.left_out
     assert names(out) == ["a", "b", "c", "manifest.json", "pseudo.json"]
     assert names(out / "a") == sorted([*FILES, "WT.nii.gz", "TC.nii.gz", "ET.nii.gz"])
-    study = find_cohort(unlabelled)[0].studies[0].load()
+    study = load_study(find_cohort(unlabelled)[0].studies[0])
     said = ensemble.ask(study)
     np.testing.assert_array_equal(
         BRATS.to_regions(read_labels(out / "a" / "labels.nii.gz").data), said.regions
@@ -134,7 +134,7 @@ def test_out_opens_as_a_cohort_and_moves_with_its_images(unlabelled, single, tmp
         assert [(record.id, record.patient) for record in cohort.studies] == [
             (id, id) for id in "abc"
         ]
-    loaded = pseudo.cohort.studies[0].load(pseudo.cohort.convention)
+    loaded = load_study(pseudo.cohort.studies[0], pseudo.cohort.convention)
     truth = pseudo.cohort.convention.to_regions(loaded.truth.data)
     assert (
         2

@@ -16,6 +16,7 @@ from gliodistill.phantom import (
 from gliodistill.phantom.parameters import KINDS
 from gliodistill.studies import open_cohort
 from gliodistill.studies.sequence import MRSequence
+from gliodistill.studies.study import load_study
 
 COARSE = 3.0
 
@@ -151,7 +152,7 @@ def test_cohort_restarts_and_skips_what_is_done(tmp_path):
     assert [folder.name for folder in more] == ["Phantom_005_00000", "Phantom_005_00001"]
     cohort = open_cohort(tmp_path / "cohort")
     assert not cohort.problems
-    loaded = cohort.studies[1].load(cohort.convention)
+    loaded = load_study(cohort.studies[1], cohort.convention)
     for first, second in zip(voxels(loaded), voxels(make_phantom(5, 1, 4.0)), strict=True):
         np.testing.assert_array_equal(first, second)
     record = json.loads((more[1] / "Phantom_005_00001_phantom.json").read_text())

@@ -17,7 +17,7 @@ from gliodistill.planner.measuring import open_bench, predict
 from gliodistill.planner.output import write_plan
 from gliodistill.planner.planning import plan_student
 from gliodistill.planner.shapes import FAMILIES, NORMS, enumerate_shapes
-from gliodistill.recipes.reading import load_recipe
+from gliodistill.recipes.schema import Recipe
 from gliodistill.training.run import train
 
 QUICK = {"shape": (36, 40, 34), "threads": 1, "seconds": 0.0}
@@ -133,7 +133,7 @@ def test_the_fragment_trains_in_the_teachers_recipe(teacher, tmp_path):
     made = plan_student(str(run), ["params<=50%"], **QUICK)
     assert list(made.runs) == ["planned_alone", "planned"]
     write_plan(made, tmp_path / "plan")
-    recipe = load_recipe(
+    recipe = Recipe.open(
         tmp_path / "plan" / "recipe.yaml",
         ["runs.planned.training.steps=1", "runs.planned_alone.training.steps=1"],
     )

@@ -16,7 +16,7 @@ from gliodistill.preparation import Preparation, bias
 from gliodistill.preparation.bias import log_fields, take_off_bias
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.study import Study
+from gliodistill.studies.study import Study, load_study
 
 WIDTH = 20.0
 SPACING = 4.0
@@ -82,7 +82,7 @@ def test_no_patient_is_looked_at_again(real_data, monkeypatch):
     """What was measured on them is of one look, and a large tumour is not taken for a strong field."""
     subsets = [tuple(MRSequence), (MRSequence.T1CE, MRSequence.FLAIR), (MRSequence.FLAIR,)]
     for record in open_cohort(real_data / "labelled").studies:
-        study = replace(record, truth=None).load()
+        study = load_study(replace(record, truth=None))
         answers = []
         for looks in (5, 1):
             monkeypatch.setattr(bias, "PASSES", looks)

@@ -18,6 +18,7 @@ from gliodistill.errors import CacheError, GliodistillError, OutputError, StudyE
 from gliodistill.images import Volume, write_nifti
 from gliodistill.preparation import Cache, Preparation, build_cache
 from gliodistill.studies.cohort import open_cohort
+from gliodistill.studies.study import load_study
 from tiny_cohort import AFFINE, write_cohort, write_study
 
 
@@ -40,7 +41,7 @@ def test_what_is_in_it_is_what_preparation_gives(root, tmp_path):
     assert [study.id for study in cache] == ["case_0", "case_1", "case_2"]
     cohort = open_cohort(root, labels="brats2021")
     for cached, record in zip(cache, cohort.studies, strict=True):
-        prepared = Preparation().apply(record.load(cohort.convention))
+        prepared = Preparation().apply(load_study(record, cohort.convention))
         np.testing.assert_array_equal(cached.image(), prepared.image)
         np.testing.assert_array_equal(cached.truth(), prepared.truth)
         assert (cached.patient, cached.present, cached.labelled, cached.shape) == (

@@ -16,6 +16,7 @@ from gliodistill.preparation.quantise import STEP
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
 from tiny_cohort import AFFINE, SHAPE, study
+from way_back import to_native
 
 ORIENTATIONS = [
     (order, signs) for order in permutations(range(3)) for signs in product((-1, 1), repeat=3)
@@ -48,7 +49,7 @@ def test_inversion_at_native_spacing_is_exact_for_every_orientation(order, signs
     assert prepared.spacing == (1.0, 1.0, 1.0)
     expected = case.convention.to_regions(case.truth.data)
     np.testing.assert_array_equal(
-        prepared.to_native(prepared.truth_regions().astype(np.float32), 0.5), expected
+        to_native(prepared, prepared.truth_regions().astype(np.float32), 0.5), expected
     )
 
 
@@ -137,7 +138,7 @@ def test_labels_survive_two_millimetres_and_back():
     case = study(3, shape)
     prepared = Preparation(spacing=(2.0, 2.0, 2.0)).apply(case)
     assert prepared.spacing == pytest.approx((2, 2, 2))
-    back = prepared.to_native(prepared.truth_regions().astype(np.float32), 0.5)
+    back = to_native(prepared, prepared.truth_regions().astype(np.float32), 0.5)
     truth = case.convention.to_regions(case.truth.data)
     assert back.shape == truth.shape
     for region, least in zip(range(3), (0.95, 0.93, 0.85), strict=True):
@@ -188,7 +189,7 @@ def test_the_box_holds_the_brain_and_a_margin():
     outside = np.ones(brain.shape, bool)
     outside[prepared.on_grid[0]] = False
     assert not (brain & outside).any()
-    assert not prepared.to_native(np.ones((1, *prepared.shape), np.float32), 0.5)[0][
+    assert not to_native(prepared, np.ones((1, *prepared.shape), np.float32), 0.5)[0][
         case.images[MRSequence.T1].from_canonical(outside)
     ].any()
 
@@ -211,7 +212,7 @@ def test_a_brain_at_the_border_of_its_image_looks_as_on_a_larger_grid(spacing):
     np.testing.assert_array_equal(b.truth, a.truth)
     np.testing.assert_allclose(b.affine, a.affine, atol=1e-9)
     scores = np.random.default_rng(1).normal(size=(2, *a.shape)).astype(np.float32)
-    np.testing.assert_array_equal(b.to_native(scores, 0.0), a.to_native(scores, 0.0)[:, *box])
+    np.testing.assert_array_equal(to_native(b, scores, 0.0), to_native(a, scores, 0.0)[:, *box])
     values = np.stack([np.where(brain, np.arange(brain.size).reshape(brain.shape) % 7, 0)])
     np.testing.assert_array_equal(b.from_native(values[:, *box]), a.from_native(values))
 

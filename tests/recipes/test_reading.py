@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from gliodistill.errors import RecipeError
-from gliodistill.recipes.reading import load_recipe
+from gliodistill.recipes.schema import Recipe
 from tiny_cohort import distilled, recipe, values
 
 
@@ -16,7 +16,7 @@ from tiny_cohort import distilled, recipe, values
         (b"- 1", "expected a mapping"),
         (b"", "got nothing, expected a mapping"),
         (b"!!python/object/apply:os.system [echo]", "expected no tag"),
-        (None, "cannot read"),
+        (None, "no such recipe"),
     ],
 )
 def test_files_that_are_no_recipe(tmp_path, content, words):
@@ -24,7 +24,7 @@ def test_files_that_are_no_recipe(tmp_path, content, words):
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(RecipeError, match=words):
-        load_recipe(file)
+        Recipe.open(file)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def file(tmp_path):
 
 
 def test_settings_are_laid_over_the_file(file):
-    parsed = load_recipe(
+    parsed = Recipe.open(
         file,
         [
             "training.steps=9",
@@ -66,11 +66,11 @@ def test_settings_are_laid_over_the_file(file):
 )
 def test_bad_settings(file, setting):
     with pytest.raises(RecipeError) as caught:
-        load_recipe(file, [setting])
+        Recipe.open(file, [setting])
     assert "\n" not in str(caught.value)
 
 
 def test_yaml_there_and_back(tmp_path):
     parsed = recipe(distilled(), data={"spacing": [1.0, 1.0, 2.0], "validation": ["x", "y"]})
     (tmp_path / "again.yaml").write_text(parsed.to_yaml())
-    assert load_recipe(tmp_path / "again.yaml") == parsed
+    assert Recipe.open(tmp_path / "again.yaml") == parsed

@@ -6,7 +6,6 @@ import pytest
 import yaml
 
 from gliodistill.errors import RecipeError
-from gliodistill.recipes.reading import load_recipe, validate_recipe
 from gliodistill.recipes.schema import Recipe
 from gliodistill.recipes.shipped import FOLDER
 from gliodistill.training.resolve import resolve
@@ -241,7 +240,7 @@ def test_bad_recipes(tmp_path, path, value, field, words):
     file = tmp_path / "bad.yaml"
     file.write_text(yaml.safe_dump(changed(path, value), sort_keys=False))
     with pytest.raises(RecipeError) as caught:
-        resolve(load_recipe(file), file)
+        resolve(Recipe.open(file), file)
     assert caught.value.field == field
     assert words in str(caught.value)
     assert str(file) in str(caught.value)
@@ -277,8 +276,8 @@ def test_a_run_is_complete_and_its_own_keys_win():
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_recipes_hold_together(path):
-    parsed = load_recipe(path)
+    parsed = Recipe.open(path)
     assert [run.name for run in resolve(parsed, path)] == list(parsed.runs)
     assert isinstance(parsed, Recipe)
     assert parsed.name == path.stem
-    assert validate_recipe(yaml.safe_load(parsed.to_yaml()), Path("again")) == parsed
+    assert Recipe.of(yaml.safe_load(parsed.to_yaml()), Path("again")) == parsed

@@ -16,8 +16,8 @@ from gliodistill.inference.predictor import Predictor
 from gliodistill.inference.pseudo_labels import write_pseudo_labels
 from gliodistill.phantom.cohort import write_cohort
 from gliodistill.preparation.cache import build_cache
-from gliodistill.recipes.reading import load_recipe
-from gliodistill.recipes.shipped import FOLDER, find_recipe, glance, shipped_recipes
+from gliodistill.recipes.schema import Recipe
+from gliodistill.recipes.shipped import FOLDER, find_recipe, shipped_recipes
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.labels import CONVENTIONS
 from gliodistill.training.experiment import find_run
@@ -53,7 +53,7 @@ def test_neither_lists_the_shipped_names():
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_says_what_it_is(name):
-    recipe = glance(SHIPPED[name])
+    recipe = Recipe.open(SHIPPED[name])
     assert recipe.name == name
     for words in (recipe.about, recipe.citation, recipe.expected, recipe.cost):
         assert words
@@ -83,7 +83,7 @@ def test_every_run_trains(name, cohort, pseudo, tmp_path):
     """The recipe's own networks, methods, losses and optimiser; tiny studies, the smallest patches
     that can be normalised, two steps.
     """
-    written = glance(SHIPPED[name])
+    written = Recipe.open(SHIPPED[name])
     with torch.device("meta"):
         side = max(resolve_run(written, run).build_network().divisor for run in written.runs)
     small = [
@@ -94,7 +94,7 @@ def test_every_run_trains(name, cohort, pseudo, tmp_path):
     ]
     small += [f"runs.{run}.training={TWO_STEPS}" for run in written.runs]
     experiment = train(
-        load_recipe(SHIPPED[name], small),
+        Recipe.open(SHIPPED[name], small),
         cohort,
         tmp_path / "run",
         labels="brats2021",
@@ -119,7 +119,7 @@ def test_the_networks_kept_of_pretraining_are_their_recipes_and_see_tumours(
 ):
     """Who has no days to spare starts from one (docs/shipped.md); a study it has not learnt from."""
     experiment, run = find_run(ROOT / "benchmarks" / "results" / "shipped" / folder)
-    assert experiment.recipe == load_recipe(
+    assert experiment.recipe == Recipe.open(
         ROOT / "src" / "gliodistill" / "recipes" / "shipped" / f"{recipe}.yaml"
     )
     write_cohort(tmp_path / "studies", 2, seed=990, spacing=1.5, jobs=1)

@@ -7,6 +7,7 @@ import pytest
 
 from gliodistill.errors import GliodistillError, ImageError, LabelError, StudyError
 from gliodistill.studies import Study, inspect, open_cohort
+from gliodistill.studies.study import load_study
 
 
 def check(
@@ -229,10 +230,10 @@ def test_bad_study(brats, make, damage, kind, field, named):
     damage(root / "case", make)
     cohort = open_cohort(root, labels="brats2021")
     with pytest.raises(kind) as caught:
-        cohort.studies[0].load(cohort.convention)
+        load_study(cohort.studies[0], cohort.convention)
     check(caught, kind, field)
     assert named in str(caught.value)
-    assert cohort.studies[1].load(cohort.convention).id == "other"
+    assert load_study(cohort.studies[1], cohort.convention).id == "other"
 
 
 @pytest.mark.parametrize(("damage", "kind", "field", "named"), LOADING.values(), ids=LOADING)
@@ -249,14 +250,14 @@ def test_missing_file_of_a_manifest(tmp_path, make):
     path = manifest("id,t1,t2\na,a.nii.gz,b.nii.gz\n")(tmp_path, make)
     cohort = open_cohort(path)
     with pytest.raises(StudyError, match=r"no such file: b\.nii\.gz") as caught:
-        cohort.studies[0].load()
+        load_study(cohort.studies[0])
     check(caught, StudyError, "study")
 
 
 def test_channel_that_is_not_there(tmp_path, make):
     path = manifest("id,t1\na,a.nii.gz#4\n")(tmp_path, make)
     with pytest.raises(ImageError) as caught:
-        open_cohort(path).studies[0].load()
+        load_study(open_cohort(path).studies[0])
     check(caught, ImageError, "channel")
     assert any("channel 4 is wanted" in str(problem) for problem in inspect(path).problems)
 

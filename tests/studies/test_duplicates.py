@@ -18,7 +18,7 @@ from gliodistill.studies.duplicates import (
     signature_of,
 )
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.study import Study
+from gliodistill.studies.study import Study, load_study
 
 
 def changed(study: Study, change) -> Study:
@@ -134,7 +134,7 @@ def test_real_patients_are_told_apart(real_data):
         open_cohort(real_data / "labelled").studies[:3]
         + open_cohort(real_data / "unlabelled").studies[:1]
     )
-    studies = [replace(record, truth=None).load() for record in records]
+    studies = [load_study(replace(record, truth=None)) for record in records]
     known = {study.id: signature_of(study) for study in studies}
     pairs = [likeness(known[a.id], known[b.id]) for a in studies for b in studies if a.id < b.id]
     assert max(pairs) < 0.7

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from gliodistill.errors import LabelError, StudyError
 from gliodistill.studies import CONVENTIONS, REGIONS, MRSequence, Tissue
+from gliodistill.studies.naming import parse_sequence
 
 # convention → code → regions, by hand from the challenges' descriptions.
 TABLE = {
@@ -76,10 +77,10 @@ def test_code_of():
     ],
 )
 def test_spellings(spellings, sequence):
-    assert {MRSequence.parse(spelling) for spelling in spellings} == {sequence}
+    assert {parse_sequence(spelling) for spelling in spellings} == {sequence}
 
 
 @pytest.mark.parametrize("spelling", ["", "dwi", "t1x", "t3"])
 def test_unknown_spelling_lists_the_known(spelling):
     with pytest.raises(StudyError, match="t1gd"):
-        MRSequence.parse(spelling)
+        parse_sequence(spelling)

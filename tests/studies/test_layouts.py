@@ -6,6 +6,7 @@ import pytest
 
 from gliodistill.errors import StudyError
 from gliodistill.studies import MRSequence, Study, open_cohort
+from gliodistill.studies.study import load_study
 
 T1, T1CE, T2, FLAIR = MRSequence
 
@@ -30,7 +31,7 @@ def test_brats(brats, make, kinds, separator):
         "brats",
         ["case_1", "case_2"],
     )
-    study = cohort.studies[0].load(cohort.convention)
+    study = load_study(cohort.studies[0], cohort.convention)
     assert values(study) == CANONICAL
     assert study.truth is not None
     assert cohort.studies[0].spellings == dict(zip(MRSequence, kinds, strict=True))
@@ -100,7 +101,7 @@ def test_msd(tmp_path, make):
         ("BRATS_001", True),
         ("BRATS_485", False),
     ]
-    assert values(cohort.studies[0].load(cohort.convention)) == {
+    assert values(load_study(cohort.studies[0], cohort.convention)) == {
         T1: 2.0,
         T1CE: 3.0,
         T2: 4.0,
@@ -132,7 +133,7 @@ def test_nnunet(tmp_path, make, key):
         ("BraTS2021_00000", True),
         ("BraTS2021_00001", False),
     ]
-    assert values(cohort.studies[1].load()) == CANONICAL
+    assert values(load_study(cohort.studies[1])) == CANONICAL
 
 
 def bids(root, make, place="anat"):
@@ -161,7 +162,7 @@ def test_bids(tmp_path, make, place):
         ("sub-02", "sub-02"),
     ]
     assert cohort.studies[0].truth.path.name == "sub-01_ses-1_label-tumor_dseg.nii.gz"
-    assert values(cohort.studies[0].load(cohort.convention)) == CANONICAL
+    assert values(load_study(cohort.studies[0], cohort.convention)) == CANONICAL
     assert cohort.studies[0].spellings[T1CE] == "ce-gadolinium_T1w"
     assert Study.open(tmp_path / "sub-01", id="sub-01_ses-2").truth is not None
 
@@ -196,8 +197,12 @@ def test_manifest_csv(tmp_path, make, delimiter):
         "brats2021",
         ("p",),
     )
-    assert values(cohort.studies[0].load(cohort.convention)) == {T1: 1.0, T1CE: 2.0, FLAIR: 4.0}
-    assert values(cohort.studies[1].load(cohort.convention)) == {FLAIR: 1.0}
+    assert values(load_study(cohort.studies[0], cohort.convention)) == {
+        T1: 1.0,
+        T1CE: 2.0,
+        FLAIR: 4.0,
+    }
+    assert values(load_study(cohort.studies[1], cohort.convention)) == {FLAIR: 1.0}
     assert cohort.problems == ("list.csv: columns not used: age",)
 
 
@@ -214,7 +219,7 @@ def test_manifest_json(tmp_path, make, wrapped):
         ("a", "a", False),
         ("b", "q", True),
     ]
-    assert values(cohort.studies[1].load()) == {T1: 1.0}
+    assert values(load_study(cohort.studies[1])) == {T1: 1.0}
 
 
 def test_manifest_of_a_folder_that_names_its_labels(tmp_path, make):
@@ -243,7 +248,7 @@ def test_loose_folder(tmp_path, make):
     for place in (folder, tmp_path):
         cohort = open_cohort(place)
         assert (cohort.layout, [record.id for record in cohort.studies]) == ("loose", ["patient01"])
-        assert values(cohort.studies[0].load(cohort.convention)) == CANONICAL
+        assert values(load_study(cohort.studies[0], cohort.convention)) == CANONICAL
         assert cohort.problems == (
             "patient01: study1_dwi.nii.gz: dwi, none of the four sequences; not used",
         )
@@ -255,7 +260,7 @@ def test_loose_flat_folder_of_several_studies(tmp_path, make):
             make.image(tmp_path / f"{case}_{kind}.nii.gz", value)
     cohort = open_cohort(tmp_path)
     assert [record.id for record in cohort.studies] == ["anna_1", "berta_2"]
-    assert values(cohort.studies[1].load()) == CANONICAL
+    assert values(load_study(cohort.studies[1])) == CANONICAL
 
 
 def test_declared_layout_wins(brats):

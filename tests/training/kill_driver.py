@@ -20,7 +20,6 @@ import numpy as np
 import torch
 
 from gliodistill.errors import GliodistillError
-from gliodistill.recipes.reading import load_recipe
 from gliodistill.recipes.schema import Recipe
 from gliodistill.training.checkpoint import read_tensors
 from gliodistill.training.run import train
@@ -78,7 +77,7 @@ def wait_for_a_write(root: Path, child: int) -> None:
 
 def main(recipe_file: str, data: str, out: str, kills: int, seed: int) -> None:
     torch.set_num_threads(1)
-    recipe, root, random = load_recipe(recipe_file), Path(out), np.random.default_rng(seed)
+    recipe, root, random = Recipe.open(recipe_file), Path(out), np.random.default_rng(seed)
     for number in range(kills):
         began = time.monotonic()
         child, pipe = start(recipe, data, root)

@@ -15,6 +15,7 @@ from gliodistill.training.packaging import bundle_run, export
 from gliodistill.training.run import train
 from gliodistill.training.validation import whole_volume_logits
 from tiny_cohort import distilled, recipe, study, write_cohort
+from way_back import to_native
 
 
 @pytest.fixture(scope="module", params=["regions", "classes"])
@@ -37,7 +38,7 @@ def test_the_package_is_the_network(experiment, tmp_path):
         torch.from_numpy(dequantise(prepared.image)),
         experiment.recipe.runs["alone"].outputs,
     )
-    regions = np.logical_and.accumulate(prepared.to_native(logits.numpy(), 0.0), axis=0)
+    regions = np.logical_and.accumulate(to_native(prepared, logits.numpy(), 0.0), axis=0)
     for runtime in ("torch", "openvino"):
         answer = Predictor(package, runtime, threads=1).segment(case)
         disagreeing = (answer.regions != regions).mean()

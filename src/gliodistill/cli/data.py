@@ -322,14 +322,13 @@ def _preparation(recipe: str | None, spacing: float | None, sequences: str | Non
                 field="--recipe",
                 expected="either --recipe, or --spacing and --sequences",
             )
-        from gliodistill.recipes.reading import load_recipe
-        from gliodistill.recipes.shipped import find_recipe
+        from gliodistill.recipes.schema import Recipe
 
-        return load_recipe(find_recipe(recipe)).data.preparation()
+        return Recipe.open(recipe).data.preparation()
     from gliodistill.preparation import Preparation
-    from gliodistill.studies.sequence import MRSequence
+    from gliodistill.studies.naming import parse_sequence
 
-    channels = tuple(MRSequence.parse(name) for name in (sequences or SEQUENCES).split(","))
+    channels = tuple(parse_sequence(name) for name in (sequences or SEQUENCES).split(","))
     if len(set(channels)) < len(channels):
         raise GliodistillError(
             "a sequence named twice",

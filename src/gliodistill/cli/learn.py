@@ -113,7 +113,7 @@ def train(
     Example: [cyan]gliodistill train compression --data patients/ -o runs/first --set
     training.steps=500[/cyan]
     """
-    from gliodistill.recipes.reading import load_recipe
+    from gliodistill.recipes.schema import Recipe
     from gliodistill.recipes.shipped import find_recipe
     from gliodistill.training.resolve import resolve
     from gliodistill.training.run import print_note
@@ -128,7 +128,7 @@ def train(
         print_note(text)
 
     file = find_recipe(recipe)
-    parsed = load_recipe(file, settings)
+    parsed = Recipe.open(file, settings or [])
     resolve(parsed, file)
     if resume:
         parsed, differing = recipe_to_resume(out, parsed, settings or [])

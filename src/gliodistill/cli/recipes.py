@@ -49,9 +49,9 @@ def recipes(
 
 
 def _facts(file: Path) -> dict[str, Any]:
-    from gliodistill.recipes.shipped import glance
+    from gliodistill.recipes.schema import Recipe
 
-    recipe = glance(file)
+    recipe = Recipe.open(file)
     runs = {
         name: {"network": run.network.name, "method": run.method.name}
         for name, run in recipe.runs.items()

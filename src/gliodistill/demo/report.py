@@ -41,6 +41,7 @@ from gliodistill.reports.page.tables import (
 )
 from gliodistill.studies.cohort import Cohort
 from gliodistill.studies.labels import REGIONS
+from gliodistill.studies.study import load_study
 from gliodistill.training.experiment import Experiment
 from gliodistill.training.log import LOG, NO_LOG
 
@@ -222,7 +223,7 @@ def _scores(results: Mapping[str, Result], testing: Cohort) -> Html:
 
 def _sides(testing: Cohort, package: ModelPackage, divisor: int) -> tuple[int, int, int]:
     """The first study's prepared grid, padded as inference pads it."""
-    study = testing.studies[0].load(testing.convention)
+    study = load_study(testing.studies[0], testing.convention)
     x, y, z = package.preparation.apply(study).shape
     return x + -x % divisor, y + -y % divisor, z + -z % divisor
 
@@ -255,7 +256,7 @@ def _picture(testing: Cohort, results: Mapping[str, Result]) -> Html:
     ids = sorted(results[DISTILLED].scores.studies)
     chosen = ids[int(np.argsort(gains, kind="stable")[len(ids) // 2])]
     record = next(record for record in testing.studies if record.id == chosen)
-    study = record.load(testing.convention)
+    study = load_study(record, testing.convention)
     assert study.truth is not None and study.convention is not None
     predictions = {
         run: study.convention.to_regions(

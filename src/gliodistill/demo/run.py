@@ -23,8 +23,7 @@ from gliodistill.inference.predictor import Predictor
 from gliodistill.inference.pseudo_labels import write_pseudo_labels
 from gliodistill.models.package import ModelPackage
 from gliodistill.phantom.cohort import write_cohort
-from gliodistill.recipes.reading import load_recipe
-from gliodistill.recipes.shipped import find_recipe
+from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.cohort import Cohort, open_cohort
 from gliodistill.training.experiment import Experiment
 from gliodistill.training.packaging import export
@@ -98,7 +97,7 @@ def run_models(
         GliodistillError: ``out`` holds something else, or any step fails.
     """
     root = Path(out)
-    parsed = with_seed(load_recipe(find_recipe(recipe)), seed)
+    parsed = with_seed(Recipe.open(recipe), seed)
     assert parsed.data.spacing is not None
     spacing = parsed.data.spacing[0]
     _claim(root, seed, scenario.fingerprint(parsed))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.evaluation.metrics import bounding_box
+from gliodistill.images.bounds import Box, filled_box, grown, whole
 
 BINS = 15
 MARGIN_MM = 10.0
@@ -98,9 +98,7 @@ class Reliability:
         )
 
 
-def judged_box(
-    anything: NDArray[np.bool_], spacing: tuple[float, ...]
-) -> tuple[slice, slice, slice]:
+def judged_box(anything: NDArray[np.bool_], spacing: tuple[float, ...]) -> Box:
     """The voxels that calibration is judged on: the box around ``anything`` grown by
     :data:`MARGIN_MM`, or everything where it is empty.
 
@@ -108,10 +106,5 @@ def judged_box(
         anything: bool on X Y Z, prediction or truth of any region.
         spacing: voxel size along X, Y, Z in mm.
     """
-    box = bounding_box(anything) or tuple(slice(0, size) for size in anything.shape)
     margins = (round(MARGIN_MM / step) for step in spacing)
-    x, y, z = (
-        slice(max(0, part.start - margin), part.stop + margin)
-        for part, margin in zip(box, margins, strict=True)
-    )
-    return x, y, z
+    return grown(filled_box(anything) or whole(anything.shape), margins, anything.shape)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from gliodistill.errors import EvaluationError, GliodistillError
 from gliodistill.evaluation.calibration import Reliability, judged_box
-from gliodistill.evaluation.metrics import bounding_box
 from gliodistill.evaluation.pairs import ComparisonError, Pair, Pairs, each, match_pairs, read_map
 from gliodistill.evaluation.rules import Rules, get_rules
 from gliodistill.evaluation.scores import Scores, StudyScores, score_study
 from gliodistill.evaluation.tasks import region_masks
+from gliodistill.images.bounds import filled_box
 from gliodistill.images.volume import Volume
 from gliodistill.studies.labels import REGIONS
 
@@ -108,7 +108,7 @@ def _score(pair: Pair, rules: Rules) -> tuple[StudyScores, dict[str, Reliability
     prediction, truth = read_map(pair.prediction), read_map(pair.truth)
     # Nine tenths of an image are background to both: those voxels are counted, not copied.
     any_label = (prediction.data != 0) | (truth.data != 0)
-    box = bounding_box(any_label) or (slice(0, 1),) * 3
+    box = filled_box(any_label) or (slice(0, 1),) * 3
     regions = list(rules.tissues.values())
     predicted = region_masks(prediction.data[box], pair.prediction_labels, regions)
     true = region_masks(truth.data[box], pair.truth_labels, regions)

@@ -2,17 +2,13 @@
 masks on one grid.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.evaluation.surfaces import Surface, SurfaceDistances
-
 Mask = NDArray[np.bool_]
-Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -78,71 +74,6 @@ def dice(prediction: Mask, truth: Mask) -> float | None:
     return 2.0 * np.count_nonzero(prediction & truth) / total if total else None
 
 
-def sensitivity(prediction: Mask, truth: Mask) -> float | None:
-    """Share of the truth's voxels that the prediction holds, 0 … 1; None where the truth is empty."""
-    positives = np.count_nonzero(truth)
-    return np.count_nonzero(prediction & truth) / positives if positives else None
-
-
-def specificity(prediction: Mask, truth: Mask, beyond: int = 0) -> float | None:
-    """Share of the voxels outside the truth, in the whole image, that the prediction leaves out, 0
-    … 1.
-
-    None where the truth fills the image. A tumour is a small part of a head, so this lies near 1
-    for any
-    sane prediction: it is reported because tables ask for it, not because it tells models apart.
-
-    Args:
-        prediction: bool on X Y Z.
-        truth: bool on X Y Z, the same grid.
-        beyond: how many voxels of the image were cropped away; all lie outside both masks.
-    """
-    negatives = truth.size + beyond - np.count_nonzero(truth)
-    false_positives = np.count_nonzero(prediction) - np.count_nonzero(prediction & truth)
-    return 1.0 - false_positives / negatives if negatives else None
-
-
 def volume_ml(mask: Mask, voxel_ml: float) -> float:
     """Volume of a mask in ml; ``voxel_ml`` as in :attr:`gliodistill.images.volume.Volume.voxel_ml`."""
     return float(np.count_nonzero(mask)) * voxel_ml
-
-
-def hd95_mm(prediction: Mask, truth: Mask, spacing: Sequence[float]) -> float | None:
-    """Robust Hausdorff distance between the surfaces of two masks, in mm.
-
-    The surface of a mask is its voxels with a face neighbour outside (6-neighbour erosion; beyond
-    the image counts as outside). From each surface voxel centre of one mask the distance to the
-    nearest surface voxel centre of the other is taken, in both directions; the result is the larger
-    of the two 95th percentiles (linear interpolation). This is MONAI's
-    ``compute_hausdorff_distance(percentile=95)``; implementations that pool both directions before
-    the percentile (MedPy ``hd95``) give other, mostly smaller, numbers.
-
-    Args:
-        prediction: bool on X Y Z.
-        truth: bool on X Y Z, the same grid.
-        spacing: voxel size along X, Y, Z in mm.
-
-    Returns:
-        Millimetres, ≥ 0, exact; None where either mask is empty (a rule set decides what that is
-        worth).
-    """
-    if not prediction.any() or not truth.any():
-        return None
-    return SurfaceDistances.of(
-        Surface.voxels(prediction), Surface.voxels(truth), spacing
-    ).hd95_of_worse_direction()
-
-
-def bounding_box(mask: Mask) -> Box | None:
-    """The smallest box of slices that holds every true voxel of a mask on X Y Z, or None where
-    there is none.
-    """
-    box = [slice(None)] * 3
-    # Along the axis of the longest stride first: what it leaves out is never looked at again.
-    for axis in sorted(range(3), key=lambda axis: -mask.strides[axis]):
-        others = tuple(other for other in range(3) if other != axis)
-        filled = np.flatnonzero(mask[tuple(box)].any(axis=others))
-        if filled.size == 0:
-            return None
-        box[axis] = slice(int(filled[0]), int(filled[-1]) + 1)
-    return box[0], box[1], box[2]

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from gliodistill.errors import EvaluationError, GliodistillError, LabelError
-from gliodistill.evaluation.metrics import bounding_box
 from gliodistill.evaluation.predictions import (
     Predictions,
     find_predictions,
@@ -22,13 +21,14 @@ from gliodistill.evaluation.predictions import (
     noted_sequences,
 )
 from gliodistill.evaluation.strata import describe_sequences
+from gliodistill.images.bounds import filled_box
 from gliodistill.images.volume import Volume
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort, resolve_convention
 from gliodistill.studies.label_names import by_names
 from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention, find_convention
+from gliodistill.studies.records import ImageFile, StudyRecord
 from gliodistill.studies.references import find_references
-from gliodistill.studies.study import ImageFile, StudyRecord
 
 Result = TypeVar("Result")
 SHOWN = 6
@@ -52,11 +52,6 @@ class ComparisonError(EvaluationError):
             f"cannot compare with the truth, {many}: {' | '.join(problems[:SHOWN])}{more}",
             file=predictions,
         )
-
-    def __reduce__(
-        self,
-    ) -> tuple[type[Self], tuple[object, list[str]]]:  # so that it can leave a worker process
-        return type(self), (self.file, list(self.problems))
 
 
 @dataclass(frozen=True)
@@ -329,7 +324,7 @@ def _check(pair: Pair) -> list[str]:
             problems.append(f"{name} {error}")
             continue
         volumes.append(volume)
-        box = bounding_box(volume.data != 0)
+        box = filled_box(volume.data)
         try:
             convention.check(volume.data[box] if box is not None else volume.data)
         except LabelError as error:

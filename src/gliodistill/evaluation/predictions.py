@@ -10,7 +10,7 @@ from gliodistill.errors import EvaluationError, StudyError
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention
 from gliodistill.studies.layouts.found import nifti_files, readable, stem
 from gliodistill.studies.layouts.label_maps import PROBABILITIES, find_label_maps, names_beside
-from gliodistill.studies.study import ImageFile
+from gliodistill.studies.records import ImageFile
 
 _SUMMARY = Refusal(EvaluationError, "not a summary of segment")
 

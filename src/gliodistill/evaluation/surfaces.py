@@ -168,7 +168,12 @@ class SurfaceDistances:
         return SurfaceDistances(a, b, self.spacing, forth, back, forth_nearest, back_nearest)
 
     def hd95_of_worse_direction(self) -> float:
-        """The larger of the two 95th percentiles, linear between samples, in mm (MONAI)."""
+        """The larger of the two directions' 95th percentiles, linear between samples, in mm.
+
+        Of surfaces of voxels this is MONAI's ``compute_hausdorff_distance(percentile=95)``. What
+        pools both directions before the percentile (MedPy's ``hd95``) gives other, mostly smaller,
+        numbers.
+        """
         return float(max(np.percentile(self.forth, 95), np.percentile(self.back, 95)))
 
     def hd95_of_both_directions(self) -> float:

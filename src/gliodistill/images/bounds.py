@@ -1,5 +1,6 @@
-"""Where an image is not empty: most of a head scan without its skull is exact zeros, which need no
-work.
+"""Boxes: where an array is not empty, and parts of grids.
+
+Most of a head scan without its skull is exact zeros, which need no work.
 """
 
 from collections.abc import Iterable
@@ -28,10 +29,34 @@ def filled_box(voxels: NDArray[Any]) -> Box | None:
     shadow = np.bitwise_or.reduce(planes[first : last + 1], axis=0)
     box = [slice(0)] * 3
     box[outer] = slice(first, last + 1)
-    for axis, line in ((middle, shadow.any(axis=1)), (inner, shadow.any(axis=0))):
-        filled = np.flatnonzero(line)
-        box[axis] = slice(int(filled[0]), int(filled[-1]) + 1)
+    box[middle], box[inner] = extent(shadow, 0), extent(shadow, 1)
     return box[0], box[1], box[2]
+
+
+def extent(voxels: NDArray[Any], axis: int) -> slice:
+    """From the first to the last place along ``axis`` where an array (any axes) is not 0; all of it
+    where it is 0 everywhere.
+    """
+    others = tuple(other for other in range(voxels.ndim) if other != axis)
+    filled = np.flatnonzero(voxels.any(axis=others))
+    return (
+        slice(int(filled[0]), int(filled[-1]) + 1) if filled.size else slice(0, voxels.shape[axis])
+    )
+
+
+def whole(shape: tuple[int, ...]) -> Box:
+    """All of a grid of ``shape``."""
+    x, y, z = (slice(0, length) for length in shape)
+    return x, y, z
+
+
+def grown(box: Box, margins: Iterable[int], shape: tuple[int, ...]) -> Box:
+    """A box grown by so many voxels at either end of each axis, cut off at the ends of the grid."""
+    x, y, z = (
+        slice(max(0, side.start - margin), min(length, side.stop + margin))
+        for side, margin, length in zip(box, margins, shape, strict=True)
+    )
+    return x, y, z
 
 
 def on_grid(box: Box, shape: tuple[int, ...]) -> tuple[Box, Box]:

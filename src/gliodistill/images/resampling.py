@@ -79,13 +79,11 @@ class Taps:
         """Some targets only, of a source whose first ``offset`` voxels are not at hand."""
         return Taps(self.first[targets] - offset, self.weights[:, targets])
 
-    def touched(self, low: int, high: int) -> slice:
-        """The targets that any source voxel from ``low`` to ``high``, both included, has a share
-        in.
-        """
+    def touched(self, sources: slice) -> slice:
+        """The targets that any of these source voxels has a share in."""
         return slice(
-            int(np.searchsorted(self.last, low)),
-            int(np.searchsorted(self.first, high, side="right")),
+            int(np.searchsorted(self.last, sources.start)),
+            int(np.searchsorted(self.first, sources.stop - 1, side="right")),
         )
 
     def apply(self, image: NDArray[np.float32], axis: int) -> NDArray[np.float32]:

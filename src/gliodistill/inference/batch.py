@@ -19,8 +19,9 @@ from gliodistill.locks import Busy, lock_name
 from gliodistill.progress import track
 from gliodistill.studies.ids import check_id, check_names
 from gliodistill.studies.labels import REGIONS, LabelConvention, find_convention
+from gliodistill.studies.records import StudyRecord
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.study import Study, StudyRecord
+from gliodistill.studies.study import Study, load_brain, load_study
 from gliodistill.studies.usable import usable
 from gliodistill.tables import csv_text
 
@@ -135,7 +136,7 @@ class Batch:
     def _segment(self, record: StudyRecord) -> dict[str, Any]:
         image, summary, probabilities = self.files(record.id)
         began = time.perf_counter()
-        study = record.load_brain()
+        study = load_brain(record)
         read = time.perf_counter()
         study = usable(study)
         prepared = self.predictor.prepare(study)
@@ -410,5 +411,5 @@ def read_ahead(
 
 def _read(record: StudyRecord) -> tuple[Study, float]:
     began = time.perf_counter()
-    study = replace(record, truth=None).load()  # the answer is not looked at
+    study = load_study(replace(record, truth=None))  # the answer is not looked at
     return study, time.perf_counter() - began

@@ -50,7 +50,8 @@ from gliodistill.studies.ids import check_names
 from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention
 from gliodistill.studies.layouts.manifest import FILE as MANIFEST
 from gliodistill.studies.origin import PHANTOM, PSEUDO_INDEX
-from gliodistill.studies.study import ImageFile, Study, StudyRecord
+from gliodistill.studies.records import ImageFile, StudyRecord
+from gliodistill.studies.study import Study
 from gliodistill.studies.usable import BackgroundError, usable
 
 FORMAT = 1

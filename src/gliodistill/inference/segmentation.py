@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from gliodistill.images.volume import Volume
 from gliodistill.models.spec import Step
 from gliodistill.studies.labels import LabelConvention
+from gliodistill.studies.records import Sources
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.study import Sources
 from gliodistill.trust.assessment import Quality
 
 

@@ -5,6 +5,7 @@ noise, a cut field of view.
 import numpy as np
 from numpy.typing import NDArray
 
+from gliodistill.images.bounds import extent
 from gliodistill.phantom.anatomy import rotation
 from gliodistill.phantom.fields import Grid, smooth_noise
 from gliodistill.phantom.parameters import ArtefactParameters
@@ -119,12 +120,10 @@ def _field_of_view(brain: NDArray[np.bool_], cut: float, axis: int) -> NDArray[n
     """False where the field of view is cut: a share of the brain's extent at one end of an axis."""
     keep = np.ones(brain.shape, bool)
     if cut:
-        other = tuple(a for a in range(3) if a != axis)
-        extent = np.flatnonzero(brain.any(axis=other))
-        edge = int(extent[0] + abs(cut) * (extent[-1] - extent[0]))
+        filled = extent(brain, axis)
+        first, last = filled.start, filled.stop - 1
+        edge = int(first + abs(cut) * (last - first))
         side: list[slice] = [slice(None)] * 3
-        side[axis] = (
-            slice(0, edge) if cut > 0 else slice(int(extent[0] + extent[-1]) - edge + 1, None)
-        )
+        side[axis] = slice(0, edge) if cut > 0 else slice(first + last - edge + 1, None)
         keep[tuple(side)] = False
     return keep

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from gliodistill.files import atomic_file
+from gliodistill.images.bounds import filled_box
 from gliodistill.phantom.atlas import ATLAS_FILE, LEVELS
 
 MAPS = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
@@ -22,14 +23,15 @@ def build(folder: Path, target: Path = ATLAS_FILE) -> None:
         target: the ``.npz`` to write.
     """
     import nibabel as nib
-    from scipy import ndimage
 
     images = {
         name: nib.Nifti1Image.from_filename(folder / MAPS.format(name))
         for name in ("t1", "gm", "wm")
     }
     t1, grey, white = (np.asarray(image.dataobj) for image in images.values())
-    (box,) = ndimage.find_objects((t1 > 0).astype(np.uint8))
+    box = filled_box(t1 > 0)
+    if box is None:
+        raise SystemExit("the T1 map is empty")
     affine = images["t1"].affine
     corner = affine[:3, :3] @ [side.start for side in box] + affine[:3, 3]
     t1, grey, white = t1[box], grey[box], white[box]

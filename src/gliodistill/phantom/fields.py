@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gliodistill.images.bounds import Box
+
 FIELD_MM = (240.0, 240.0, 155.0)
 """Extent of the BraTS field of view."""
-
-Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, eq=False)

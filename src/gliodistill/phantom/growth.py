@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gliodistill.images.bounds import Box, filled_box, grown, whole
 from gliodistill.phantom.anatomy import Anatomy
-from gliodistill.phantom.fields import Box, Grid, smooth_noise
+from gliodistill.phantom.fields import Grid, smooth_noise
 from gliodistill.phantom.parameters import TumourParameters
 
 Array = NDArray[np.float32]
@@ -84,13 +85,9 @@ class Front:
         """The voxels the front can touch before the next look: what lies ahead of it by more is as
         good as empty.
         """
-        sides = []
-        for axis, size in enumerate(self.density.shape):
-            other = tuple(a for a in range(3) if a != axis)
-            touched = np.flatnonzero((self.density > 1e-3).any(axis=other))
-            start, stop = (int(touched[0]), int(touched[-1]) + 1) if touched.size else (0, size)
-            sides.append(slice(max(0, start - CHECK_EVERY), min(size, stop + CHECK_EVERY)))
-        return sides[0], sides[1], sides[2]
+        shape = self.density.shape
+        touched = filled_box(self.density > 1e-3) or whole(shape)
+        return grown(touched, 3 * (CHECK_EVERY,), shape)
 
     def run(self, voxels: float, max_steps: int = MAX_STEPS) -> None:
         """Step until the front has passed ``voxels`` voxels, has no room left, or ``max_steps`` are

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import StudyError
+from gliodistill.images.bounds import filled_box
 from gliodistill.images.nifti import read_labels
 from gliodistill.phantom.anatomy import Anatomy, rotation
 from gliodistill.phantom.fields import FIELD_MM, Grid, smooth_noise
@@ -103,11 +104,10 @@ def read_shape(file: Path) -> Shape:
             got=got,
             expected="240×240×155 mm, as BraTS has it",
         )
-    inside = np.argwhere(volume.data > 0)
-    if not len(inside):
+    box = filled_box(volume.data)
+    if box is None:
         raise StudyError("label map without a tumour", file=file)
-    low, high = inside.min(axis=0), inside.max(axis=0) + 1
-    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    low = np.array([side.start for side in box])
     return Shape(BRATS2021.to_regions(volume.data[box]), first + low * spacing, spacing)
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gliodistill.images.bounds import Box, extent
 from gliodistill.phantom.anatomy import Anatomy, affine_to_atlas, make_anatomy
-from gliodistill.phantom.fields import Box, Grid, resample, smooth_noise
+from gliodistill.phantom.fields import Grid, resample, smooth_noise
 from gliodistill.phantom.growth import GROWTH_MM, Growth, grow
 from gliodistill.phantom.parameters import AnatomyParameters, ShapeParameters, TumourParameters
 
@@ -129,13 +130,11 @@ def delineate(
     from scipy import ndimage
 
     grid, voxel_ml = anatomy.grid, anatomy.grid.spacing**3 / 1000
-    reached = np.argwhere(growth.oedema < growth.late)
-    low, high = (
-        [axis[index] for axis, index in zip(growth.grid.axes, ends(0), strict=True)]
-        for ends in (reached.min, reached.max)
-    )
+    reached = growth.oedema < growth.late
+    sides = [axis[extent(reached, index)] for index, axis in enumerate(growth.grid.axes)]
     margin = parameters.mass_effect_mm + 4
-    box = grid.box_around(np.array(low) - margin, np.array(high) + margin)
+    low, high = (np.array([side[end] for side in sides]) for end in (0, -1))
+    box = grid.box_around(low - margin, high + margin)
     part = grid.crop(box)
     origin = [axis[0] for axis in growth.grid.axes]
     position = np.stack(

@@ -6,8 +6,7 @@ from typing import Any
 
 from gliodistill.planner.shapes import Shape
 from gliodistill.planner.teacher import Teacher
-from gliodistill.recipes.reading import validate_recipe
-from gliodistill.recipes.schema import RunPart
+from gliodistill.recipes.schema import Recipe, RunPart
 from gliodistill.training.resolve import resolve
 
 INHERITED = ("sequences", "outputs", "augmentation", "training")
@@ -45,5 +44,5 @@ def extended(teacher: Teacher, runs: dict[str, Any]) -> dict[str, Any]:
         RecipeError: the runs do not fit the recipe.
     """
     values = teacher.values | {"runs": teacher.values["runs"] | runs}
-    resolve(validate_recipe(values, Path("recipe.yaml")))
+    resolve(Recipe.of(values, Path("recipe.yaml")))
     return values

@@ -11,7 +11,6 @@ from gliodistill.documents import Refusal
 from gliodistill.documents.yaml_text import read_yaml
 from gliodistill.errors import RecipeError
 from gliodistill.networks import Network, build, describe, names
-from gliodistill.recipes.reading import validate_recipe
 from gliodistill.recipes.schema import Recipe
 from gliodistill.recipes.shipped import shipped_recipes
 from gliodistill.registry import nearest
@@ -136,6 +135,6 @@ def _of_network(name: str) -> Teacher:
         "sampling": values["sampling"] | {"patch": patch},
         "runs": {"teacher": {"network": {"name": name}}},
     }
-    recipe = validate_recipe(values, Path(f"{FRAME}.yaml"))
+    recipe = Recipe.of(values, Path(f"{FRAME}.yaml"))
     resolve(recipe)
     return Teacher("teacher", recipe, values, trained=False)

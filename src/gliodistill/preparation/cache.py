@@ -41,8 +41,9 @@ from gliodistill.studies.cohort import Cohort
 from gliodistill.studies.duplicates import Signature, signature
 from gliodistill.studies.ids import check_id, check_names, check_patient
 from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention
+from gliodistill.studies.records import StudyRecord
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.study import StudyRecord
+from gliodistill.studies.study import load_study
 
 FORMAT = 1
 _INDEX, _STUDY = "cache.json", "study.json"
@@ -367,7 +368,7 @@ def _prepare_one(
     folder, key = root / record.id, _key(record, convention, preparation, maps)
     if _meta(folder).get("key") == key:
         return
-    prepared = preparation.apply(record.load(convention))
+    prepared = preparation.apply(load_study(record, convention))
     with atomic_folder(folder, replaces=_FILES) as temporary:
         np.save(temporary / "image.npy", prepared.image)
         if prepared.truth is not None:

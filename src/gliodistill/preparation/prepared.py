@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import StudyError
-from gliodistill.images.bounds import Box, cut_out, on_grid
+from gliodistill.images.bounds import Box, cut_out, extent, on_grid
 from gliodistill.images.resampling import Taps, axis_matrix, resample, resample_by
 from gliodistill.images.volume import Volume
 from gliodistill.preparation.quantise import dequantise
@@ -73,22 +73,6 @@ class Prepared:
             raise StudyError("study has no truth", file=self.id)
         return regions_of(self.truth)
 
-    def to_native(self, scores: NDArray[np.floating[Any]], threshold: float) -> NDArray[np.bool_]:
-        """Scores above a threshold, on the study's own grid.
-
-        Args:
-            scores: K X Y Z on the prepared grid (logits or probabilities); interpolated linearly
-            inside the brain's box.
-            threshold: in the unit of the scores.
-
-        Returns:
-            bool, K X Y Z on the study's own axes; False outside the box.
-        """
-        place, part = self.on_grid
-        result = np.zeros((len(scores), *self.native.canonical().shape), dtype=bool)
-        result[:, *place] = (self.in_box(scores) > threshold)[:, *part]
-        return np.ascontiguousarray(self.native.from_canonical(result))
-
     @property
     def on_grid(self) -> tuple[Box, Box]:
         """The part of :attr:`box` that lies on the study's canonical grid: its voxels on that grid,
@@ -130,14 +114,13 @@ class Prepared:
                 )
                 values = held[:, low:high]
                 columns, lines = slice(0, len(along_y.first)), slice(0, len(along_z.first))
-                if (
-                    above is not None
-                ):  # what lies between values that do not exceed it does not exceed it
+                if above is not None:
+                    # What lies between values that do not exceed it does not exceed it.
                     shadow = (values[0] > above).any(axis=0)
                     if not shadow.any():
                         continue
-                    y, z = np.flatnonzero(shadow.any(axis=1)), np.flatnonzero(shadow.any(axis=0))
-                    columns, lines = along_y.touched(y[0], y[-1]), along_z.touched(z[0], z[-1])
+                    columns = along_y.touched(extent(shadow, 0))
+                    lines = along_z.touched(extent(shadow, 1))
                 taps = along_x.part(rows, start + low), along_y.part(columns), along_z.part(lines)
                 yield (rows, columns, lines), resample_by(values, taps)
             done = ready

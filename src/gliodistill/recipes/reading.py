@@ -1,43 +1,72 @@
-"""Reading recipes: a file and ``key=value`` settings to a :class:`Recipe`, or one error that names
+"""How a recipe is written: YAML and ``key=value`` settings to plain values, and one error that names
 the key as the user wrote it.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from gliodistill.documents import Refusal
 from gliodistill.documents.reading import MOST_DEPTH
 from gliodistill.documents.yaml_text import parse_yaml, read_yaml
 from gliodistill.errors import RecipeError, brief
-from gliodistill.recipes.schema import RENAMED, SHARED, Recipe, RunPart, merge
 from gliodistill.registry import nearest
 
+Model = TypeVar("Model", bound=BaseModel)
 
-def load_recipe(path: str | os.PathLike[str], settings: list[str] | None = None) -> Recipe:
-    """Read a recipe, lay ``a.b=c`` settings over it, validate all of it.
+SHARED = ("outputs", "augmentation", "training")
+"""Keys that a recipe may give once for all of its runs."""
+
+RENAMED = {
+    "data.bias_mm": "data.bias_correction_mm",
+    "data.learn_bias": "data.correct_training (the opposite)",
+    "augmentation.drop_sequence": "augmentation.modality_dropout.p",
+    "augmentation.keep_all": "augmentation.modality_dropout.keep_all",
+    "augmentation.drop_alike": "augmentation.modality_dropout.per_batch",
+    "training.statistics": "training.batch_norm_recalibration",
+    "start": "init_from",
+    "keep": "weight_averaging",
+}
+"""Keys of recipes up to version 0.1 → what they are called now; below a run for those without a
+dot in front."""
+
+
+def read_values(path: str | os.PathLike[str], settings: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a recipe's YAML and lay ``a.b=c`` settings over it; nothing is validated yet.
 
     Raises:
-        RecipeError: not YAML, an unknown key (with the nearest valid one, or its new name), a bad
-            value. Names are looked up by :func:`gliodistill.training.resolve.resolve`.
+        RecipeError: not YAML, or a setting that is none.
     """
-    file = Path(path)
-    values = read_yaml(file, Refusal(RecipeError, "cannot read the recipe"))
-    for setting in settings or []:
+    values: dict[str, Any] = read_yaml(Path(path), Refusal(RecipeError, "cannot read the recipe"))
+    for setting in settings:
         values = merge(values, _parse_setting(setting))
-    return validate_recipe(values, file)
+    return values
 
 
-def validate_recipe(values: dict[str, Any], file: Path) -> Recipe:
-    """Build a Recipe from plain values.
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """``over`` laid on ``base``, mapping by mapping."""
+    result = dict(base)
+    for key, value in over.items():
+        result[key] = (
+            merge(result[key], value)
+            if isinstance(value, dict) and isinstance(result.get(key), dict)
+            else value
+        )
+    return result
+
+
+def validated(model: type[Model], values: dict[str, Any], file: Path) -> Model:
+    """Build ``model``, the recipe, from plain values.
 
     Raises:
-        RecipeError: as :func:`load_recipe`; names ``file`` and the key.
+        RecipeError: an unknown key (with the nearest valid one, or its new name) or a bad value;
+            names ``file`` and the key.
     """
     try:
-        return Recipe.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in _as_written(values, first["loc"])) or "recipe"
@@ -50,7 +79,7 @@ def validate_recipe(values: dict[str, Any], file: Path) -> Recipe:
                     expected=renamed,
                     hint="recipes up to gliodistill 0.1 used the old name",
                 ) from None
-            valid = _valid_keys(values, first["loc"])
+            valid = _valid_keys(model, first["loc"])
             hint = nearest(str(first["loc"][-1]), valid)
             raise RecipeError(
                 "unknown key in recipe",
@@ -99,22 +128,17 @@ def _as_written(values: dict[str, Any], location: tuple[int | str, ...]) -> tupl
     return location if own is not None else location[2:]
 
 
-def _valid_keys(values: dict[str, Any], location: tuple[int | str, ...]) -> list[str]:
+def _valid_keys(recipe: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """The keys allowed where ``location`` ends, found by walking the models."""
-    model: Any = Recipe
+    model: Any = recipe
     for part in location[:-1]:
-        if model is Recipe and part == "runs":
-            model = dict
-        elif model is dict:
-            model = RunPart
-        else:
-            model = (
-                model.model_fields[part].annotation
-                if isinstance(part, str) and part in model.model_fields
-                else model
-            )
-    keys = list(model.model_fields) if hasattr(model, "model_fields") else []
-    return [*keys, *SHARED] if model is Recipe else keys
+        fields = getattr(model, "model_fields", {})
+        if part in fields:
+            model = fields[part].annotation
+        elif model is recipe.model_fields["runs"].annotation:
+            model = get_args(model)[1]  # a run, whatever its name
+    keys = list(getattr(model, "model_fields", {}))
+    return [*keys, *SHARED] if model is recipe else keys
 
 
 def _parse_setting(setting: str) -> dict[str, Any]:

@@ -9,12 +9,15 @@ a recipe is ever imported or executed.
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from gliodistill.preparation.preparation import Preparation
+from gliodistill.recipes.reading import SHARED, merge, read_values, validated
+from gliodistill.recipes.shipped import find_recipe
 from gliodistill.studies.sequence import MRSequence
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -271,10 +274,6 @@ class RunPart(_Part):
         return 3 if self.outputs == "regions" else 4
 
 
-SHARED = ("outputs", "augmentation", "training")
-"""Keys that a recipe may give once for all of its runs."""
-
-
 class Recipe(_Part):
     """An experiment."""
 
@@ -317,19 +316,32 @@ class Recipe(_Part):
 
     @classmethod
     def open(cls, name: str | os.PathLike[str], settings: Sequence[str] = ()) -> "Recipe":
-        """A shipped recipe by its name, or a file.
+        """Read and validate a shipped recipe by its name, or a file.
 
         Args:
             name: e.g. ``compression``, or a path.
             settings: ``key=value`` laid over it, e.g. ``training.steps=500``.
 
         Raises:
-            RecipeError: neither, or not valid.
+            RecipeError: neither, not YAML, an unknown key (with the nearest valid one, or its new
+                name), or a bad value. Names of networks, methods and losses are looked up by
+                :func:`gliodistill.training.resolve.resolve`.
         """
-        from gliodistill.recipes.reading import load_recipe
-        from gliodistill.recipes.shipped import find_recipe
+        file = find_recipe(name)
+        return cls.of(read_values(file, settings), file)
 
-        return load_recipe(find_recipe(name), list(settings))
+    @classmethod
+    def of(cls, values: dict[str, Any], file: Path) -> "Recipe":
+        """Validate plain values.
+
+        Args:
+            values: as YAML has them.
+            file: where they come from, for errors.
+
+        Raises:
+            RecipeError: names ``file`` and the key.
+        """
+        return validated(cls, values, file)
 
     def __repr__(self) -> str:
         return f"<Recipe {self.name}: {', '.join(self.runs)}>"
@@ -352,29 +364,3 @@ class Recipe(_Part):
     def to_yaml(self) -> str:
         """The complete recipe, every default spelled out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """``over`` laid on ``base``, mapping by mapping."""
-    result = dict(base)
-    for key, value in over.items():
-        result[key] = (
-            merge(result[key], value)
-            if isinstance(value, dict) and isinstance(result.get(key), dict)
-            else value
-        )
-    return result
-
-
-RENAMED = {
-    "data.bias_mm": "data.bias_correction_mm",
-    "data.learn_bias": "data.correct_training (the opposite)",
-    "augmentation.drop_sequence": "augmentation.modality_dropout.p",
-    "augmentation.keep_all": "augmentation.modality_dropout.keep_all",
-    "augmentation.drop_alike": "augmentation.modality_dropout.per_batch",
-    "training.statistics": "training.batch_norm_recalibration",
-    "start": "init_from",
-    "keep": "weight_averaging",
-}
-"""Keys of recipes up to version 0.1 → what they are called now; below a run for those without a
-dot in front."""

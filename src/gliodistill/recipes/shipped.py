@@ -3,10 +3,7 @@
 import os
 from pathlib import Path
 
-from gliodistill.documents import Refusal
-from gliodistill.documents.yaml_text import read_yaml
 from gliodistill.errors import RecipeError
-from gliodistill.recipes.schema import Recipe
 
 FOLDER = Path(__file__).parent
 """Where the shipped recipes lie."""
@@ -32,10 +29,3 @@ def find_recipe(name: str | os.PathLike[str]) -> Path:
     raise RecipeError(
         "no such recipe", file=path, expected=f"a file, or one of {', '.join(shipped)}"
     )
-
-
-def glance(file: Path) -> Recipe:
-    """What a shipped recipe says, held against the schema alone: no network is built, so torch
-    stays out.
-    """
-    return Recipe.model_validate(read_yaml(file, Refusal(RecipeError, "cannot read the recipe")))

@@ -4,8 +4,9 @@ from gliodistill.studies.cohort import Cohort, check_disjoint, open_cohort
 from gliodistill.studies.inspection import Inspection, inspect
 from gliodistill.studies.label_evidence import Detection, detect_convention
 from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention, Tissue
+from gliodistill.studies.records import ImageFile, StudyRecord
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.study import ImageFile, Study, StudyRecord
+from gliodistill.studies.study import Study, load_study, open_study
 
 __all__ = [
     "CONVENTIONS",
@@ -22,5 +23,7 @@ __all__ = [
     "check_disjoint",
     "detect_convention",
     "inspect",
+    "load_study",
     "open_cohort",
+    "open_study",
 ]

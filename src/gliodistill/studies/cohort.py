@@ -9,10 +9,11 @@ from os import PathLike
 from pathlib import Path
 
 from gliodistill.errors import GliodistillWarning, StudyError
+from gliodistill.studies.label_evidence import detect_convention
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention, find_convention
 from gliodistill.studies.layouts import Found, find_studies
 from gliodistill.studies.origin import labels_made_by
-from gliodistill.studies.study import ImageFile, StudyRecord
+from gliodistill.studies.records import ImageFile, StudyRecord
 
 
 @dataclass(frozen=True)
@@ -267,8 +268,6 @@ def resolve_convention(
     truths = [record for record in records if record.truth is not None]
     untold = [record for record in truths if record.convention is None]
     if untold:
-        from gliodistill.studies.label_evidence import detect_convention
-
         return detect_convention(untold, found.label_names).convention
     told = Counter(record.convention.name for record in truths if record.convention is not None)
     return CONVENTIONS[told.most_common(1)[0][0]] if told else None

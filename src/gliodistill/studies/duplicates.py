@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from gliodistill.images.bounds import filled_box, whole
 from gliodistill.images.resampling import axis_matrix, resample
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
@@ -75,14 +76,8 @@ def _blocks(image: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np
     """One sequence (X Y Z, any unit, canonical axes) and where it has brain → means of blocks,
     z-scored, clipped, of unit length.
     """
-    box = []
-    for axis in range(3):
-        filled = np.flatnonzero(
-            inside.any(axis=tuple(other for other in range(3) if other != axis))
-        )
-        box.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    x, y, z = box
-    cut, brain = image[x, y, z], inside[x, y, z]
+    box = filled_box(inside) or whole(inside.shape)
+    cut, brain = image[box], inside[box]
     matrices = tuple(axis_matrix(side, SIDE, side / SIDE) for side in cut.shape)
     share = resample(brain, matrices)
     kept = share > 0.5

@@ -1,7 +1,7 @@
 """What the id of a study may be, and which files of several studies would be one.
 
 Ids name output files and folders, cells of tables and lines on a terminal. Every
-:class:`~gliodistill.studies.study.StudyRecord` is checked when it is made, and so is every id that
+:class:`~gliodistill.studies.records.StudyRecord` is checked when it is made, and so is every id that
 is read back from a cache or a folder of results.
 """
 

@@ -21,8 +21,9 @@ from gliodistill.studies.labels import LabelConvention, find_convention
 from gliodistill.studies.layouts import Found
 from gliodistill.studies.layouts.found import named
 from gliodistill.studies.problem import Problem
+from gliodistill.studies.records import ImageFile, StudyRecord
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.study import ImageFile, Study, StudyRecord
+from gliodistill.studies.study import Study
 from gliodistill.studies.usable import FORMS, brain_volume, forms_text, size_note, usable
 
 

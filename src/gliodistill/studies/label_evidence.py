@@ -40,7 +40,7 @@ from gliodistill.studies.labels import (
     LabelConvention,
     Tissue,
 )
-from gliodistill.studies.study import StudyRecord
+from gliodistill.studies.records import StudyRecord
 
 RIM = 0.5
 """Share of the boundary of necrosis (1) on a code beyond which that surrounds it."""

@@ -12,7 +12,7 @@ from gliodistill.studies.labels import (
     LabelConvention,
 )
 from gliodistill.studies.layouts.brats import naming_of
-from gliodistill.studies.study import StudyRecord
+from gliodistill.studies.records import StudyRecord
 
 _OLDEST = re.compile(r"vsd\.brain|brats_(?:[hl]g|2013_pat|tcia_pat)\d+", re.IGNORECASE)
 """Ids of 2012 to 2016: BRATS_HG0001, brats_2013_pat0001_1, brats_tcia_pat101_1, VSD.Brain.XX.O.…"""

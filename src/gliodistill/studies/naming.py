@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from gliodistill.errors import StudyError
 from gliodistill.studies.cutting import CLOSE, SEQUENCE_KINDS, Word, words_of
-from gliodistill.studies.sequence import MRSequence
+from gliodistill.studies.sequence import SPELLINGS, MRSequence
 from gliodistill.studies.words import T1_LIKE, TIME, Kind
 
 
@@ -72,6 +73,23 @@ def read_declared(name: str) -> Reading:
     """
     reading = read_name(name)
     return Reading(why=f"unknown word {reading.unknown[0]!r}") if reading.unknown else reading
+
+
+def parse_sequence(spelling: str) -> MRSequence:
+    """The sequence that ``spelling`` declares (case and separators do not count).
+
+    Raises:
+        StudyError: it is none of the four, or cannot be decided.
+    """
+    reading = read_declared(spelling)
+    if reading.sequence is not None:
+        return reading.sequence
+    raise StudyError(
+        f"cannot tell the sequence: {reading.why}" if reading.undecided else "unknown sequence",
+        field="sequence",
+        got=repr(spelling),
+        expected="; ".join(f"{s}: {', '.join(n)}" for s, n in SPELLINGS.items()),
+    )
 
 
 @dataclass(frozen=True)

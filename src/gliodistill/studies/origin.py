@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from gliodistill.studies.study import StudyRecord
+from gliodistill.studies.records import StudyRecord
 
 PSEUDO, PHANTOM = "pseudo-label", "phantom"
 """The commands that make labels."""

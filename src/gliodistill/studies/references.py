@@ -7,7 +7,7 @@ from gliodistill.errors import StudyError
 from gliodistill.studies.cohort import Cohort
 from gliodistill.studies.layouts import Found, find_studies, look_for_studies
 from gliodistill.studies.layouts.label_maps import find_label_maps, names_beside
-from gliodistill.studies.study import ImageFile, StudyRecord
+from gliodistill.studies.records import ImageFile, StudyRecord
 
 
 def find_references(path: Path, layout: str | None = None) -> tuple[Cohort, Found]:

@@ -2,8 +2,6 @@
 
 from enum import StrEnum
 
-from gliodistill.errors import StudyError
-
 
 class MRSequence(StrEnum):
     """An MRI sequence. The order of definition is the canonical channel order."""
@@ -12,26 +10,6 @@ class MRSequence(StrEnum):
     T1CE = "T1CE"
     T2 = "T2"
     FLAIR = "FLAIR"
-
-    @classmethod
-    def parse(cls, spelling: str) -> "MRSequence":
-        """The sequence that ``spelling`` declares, by the rules of
-        :mod:`~gliodistill.studies.naming` (case and separators do not count).
-
-        Raises:
-            StudyError: it is none of the four, or cannot be decided.
-        """
-        from gliodistill.studies.naming import read_declared
-
-        reading = read_declared(spelling)
-        if reading.sequence is not None:
-            return reading.sequence
-        raise StudyError(
-            f"cannot tell the sequence: {reading.why}" if reading.undecided else "unknown sequence",
-            field="sequence",
-            got=repr(spelling),
-            expected="; ".join(f"{s}: {', '.join(n)}" for s, n in SPELLINGS.items()),
-        )
 
 
 SPELLINGS: dict[MRSequence, tuple[str, ...]] = {

@@ -1,148 +1,26 @@
-"""What a scanner gave us: named sequences on one grid, and perhaps the truth, or a part of it."""
+"""What a scanner gave us: named sequences on one grid, and perhaps the truth, or a part of it.
 
+:func:`load_study` reads a record of a cohort, :func:`open_study` the one study at a path.
+"""
+
+from collections import defaultdict
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 
-from gliodistill.errors import StudyError
-from gliodistill.files import shown_name
+import numpy as np
+
+from gliodistill.errors import GliodistillError, LabelError, StudyError
+from gliodistill.images.bounds import union
+from gliodistill.images.nifti import StoredImage, read_labels, read_stored
 from gliodistill.images.volume import Volume
-from gliodistill.studies.ids import check_id, check_patient
+from gliodistill.studies.cohort import find_cohort, resolve_convention
 from gliodistill.studies.labels import REGIONS, LabelConvention
+from gliodistill.studies.records import Sources, StudyRecord
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.usable import Note
-
-
-@dataclass(frozen=True)
-class ImageFile:
-    """Where one 3-D image lies: a NIfTI file, or one channel of a 4-D one (MSD)."""
-
-    path: Path
-    channel: int | None = None
-
-    @property
-    def shown(self) -> str:
-        """The file's name without its folder, and its channel as ``#2``."""
-        channel = "" if self.channel is None else f"#{self.channel}"
-        return f"{shown_name(self.path.name)}{channel}"
-
-
-@dataclass(frozen=True)
-class Sources:
-    """The files a study was made of, by name and without folders.
-
-    Attributes:
-        used: sequence → its file; None for an image that came from memory.
-        unused: file that lay there → why it was not used.
-    """
-
-    used: Mapping[MRSequence, str | None] = field(default_factory=dict)
-    unused: Mapping[str, str] = field(default_factory=dict)
-
-    def of(self, sequences: tuple[MRSequence, ...]) -> "Sources":
-        """What a model that takes ``sequences`` uses of them."""
-        left = {
-            file: f"the model takes no {sequence}"
-            for sequence, file in self.used.items()
-            if sequence not in sequences and file is not None
-        }
-        used = {sequence: file for sequence, file in self.used.items() if sequence in sequences}
-        return Sources(used, {**self.unused, **left})
-
-
-@dataclass(frozen=True)
-class StudyRecord:
-    """One study on disk, not yet read: what a layout finds.
-
-    Attributes:
-        id: unique in its cohort; names output files (:mod:`.ids`).
-        patient: studies of one patient share it (splits are by patient).
-        images: where each sequence lies; none only in a cohort of label maps to score against.
-        truth: the label map, if any.
-        spellings: how the name on disk spells each sequence (``inspect`` shows the match).
-        problems: what forbids loading (e.g. two files for one sequence), one line each.
-        known_regions: of WT, TC, ET, those that the label map tells; in the others it says nothing.
-        known: a mask of the voxels whose label is known (1; elsewhere 0), where not all are.
-        group: what recipes weigh it by, where the cohort names groups.
-        normalised: whether the images are z-scores over the whole brain already (of a crop, whose
-            own mean would be that of the tumour).
-        unused: images that lie there and are not used, by name → why.
-        convention: what the truth's codes mean, where this study says so itself.
-
-    Raises:
-        StudyError: an id that cannot name a file, or an unusable name of a patient.
-    """
-
-    id: str
-    patient: str
-    images: Mapping[MRSequence, ImageFile]
-    truth: ImageFile | None = None
-    spellings: Mapping[MRSequence, str] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
-    known_regions: tuple[str, ...] = REGIONS
-    known: ImageFile | None = None
-    group: str | None = None
-    normalised: bool = False
-    unused: Mapping[str, str] = field(default_factory=dict)
-    convention: LabelConvention | None = None
-
-    @property
-    def partial(self) -> bool:
-        """Whether the label map leaves a region or a voxel open."""
-        return self.truth is not None and (self.known_regions != REGIONS or self.known is not None)
-
-    @property
-    def teaches(self) -> str:
-        """What a network can learn from the study, in words."""
-        if self.truth is None:
-            return "images only"
-        inside = "" if self.known is None else f" inside {self.known.path.name}"
-        return " ".join(self.known_regions) + inside
-
-    def __post_init__(self) -> None:
-        file = next((image.path for image in (*self.images.values(), self.truth) if image), None)
-        check_id(self.id, file)
-        check_patient(self.patient, file)
-
-    @property
-    def sources(self) -> Sources:
-        """Its files, by name."""
-        return Sources({s: image.shown for s, image in self.images.items()}, self.unused)
-
-    def check(self) -> None:
-        """Raise StudyError for what forbids loading."""
-        if self.problems:
-            raise StudyError(
-                self.problems[0].removeprefix(f"{self.id}: "),
-                file=self.id,
-                field="study",
-                got=f"{len(self.problems)} problem(s)",
-                expected="none",
-                hint="gliodistill inspect lists every problem",
-            )
-
-    def load(self, convention: LabelConvention | None = None) -> "Study":
-        """Read every image, check that they share one grid, and (with a ``convention``) the truth's
-        codes.
-
-        Raises:
-            ImageError, StudyError, LabelError: see :class:`Study`.
-        """
-        from gliodistill.studies.reading import load_study
-
-        return replace(load_study(self, convention), sources=self.sources)
-
-    def load_brain(self) -> "Study":
-        """Read the images without the empty space around the brain, and no truth: what segmenting
-        needs, at less memory.
-
-        Raises:
-            ImageError, StudyError: as :meth:`load`.
-        """
-        from gliodistill.studies.reading import load_brain
-
-        return replace(load_brain(self), sources=self.sources)
+from gliodistill.studies.usable import Note, forms_notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,8 +101,6 @@ class Study:
     @classmethod
     def open(cls, path: str | PathLike[str], *, id: str | None = None) -> "Study":
         """Read the one study in a folder of any known layout (``id`` chooses among several)."""
-        from gliodistill.studies.reading import open_study
-
         return open_study(Path(path), id)
 
     @property
@@ -236,6 +112,134 @@ class Study:
     def grid(self) -> Volume:
         """The study's shape and affine: any one image, or what the images were cut from."""
         return self.whole or self.images[self.sequences[0]]
+
+
+def load_study(record: StudyRecord, convention: LabelConvention | None = None) -> Study:
+    """Read every image of ``record`` (in parallel: unpacking lets go of the interpreter) and its
+    truth.
+
+    Raises:
+        StudyError: the layout noticed a problem that forbids loading, or the grids differ.
+        ImageError: a file that cannot be trusted.
+        LabelError: codes that ``convention`` does not know.
+    """
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        truth = (
+            pool.submit(read_labels, record.truth.path, record.truth.channel)
+            if record.truth and not record.problems
+            else None
+        )
+        mask = (
+            pool.submit(read_labels, record.known.path, record.known.channel)
+            if record.known and not record.problems
+            else None
+        )
+        stored = _read_images(record, pool)
+        images = dict(zip(stored, pool.map(StoredImage.scaled, stored.values()), strict=True))
+        labels = truth.result() if truth else None
+        known = mask.result() if mask else None
+    if labels is not None and convention is not None and record.truth is not None:
+        try:
+            convention.check(labels.data)
+        except LabelError as error:
+            raise LabelError(
+                error.problem,
+                file=record.truth.path,
+                field=error.field,
+                got=error.got,
+                expected=error.expected,
+                hint=error.hint,
+            ) from error
+    return Study(
+        record.id,
+        record.patient,
+        images,
+        labels,
+        convention if labels is not None else None,
+        None,
+        record.known_regions,
+        known,
+        record.normalised,
+        record.sources,
+    )
+
+
+def load_brain(record: StudyRecord) -> Study:
+    """Read the part of the images that is not empty, and no truth.
+
+    The empty space is cut away before anything is scaled to float32, which for a BraTS study leaves
+    a third of the
+    voxels. Nothing is lost: what is cut is 0 in every sequence.
+
+    Raises:
+        StudyError, ImageError: as :func:`load_study`.
+    """
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        stored = _read_images(record, pool)
+        study = Study(
+            record.id,
+            record.patient,
+            {sequence: image.voxels for sequence, image in stored.items()},
+            normalised=record.normalised,
+        )  # one grid?
+        filled = [box for box in pool.map(StoredImage.box, stored.values()) if box is not None]
+        # Of an empty study a voxel is enough to see that.
+        box = union(filled) if filled else (slice(0, 1), slice(0, 1), slice(0, 1))
+        images = dict(
+            zip(stored, pool.map(lambda image: image.scaled(box), stored.values()), strict=True)
+        )
+    whole = study.grid.with_data(np.broadcast_to(np.uint8(0), study.grid.shape))
+    return replace(study, images=images, whole=whole, notes=tuple(forms_notes(study.images)))
+
+
+def _read_images(record: StudyRecord, pool: ThreadPoolExecutor) -> dict[MRSequence, StoredImage]:
+    """The images as they are stored, in canonical order of the sequences; a 4-D file is unpacked
+    once.
+    """
+    record.check()
+    files: dict[Path, list[MRSequence]] = defaultdict(list)
+    for sequence, image in record.images.items():
+        files[image.path].append(sequence)
+
+    def read(path: Path) -> list[StoredImage]:
+        return read_stored(path, [record.images[sequence].channel for sequence in files[path]])
+
+    found = {
+        s: image
+        for path, images in zip(files, pool.map(read, files), strict=True)
+        for s, image in zip(files[path], images, strict=True)
+    }
+    return {sequence: found[sequence] for sequence in MRSequence if sequence in found}
+
+
+def open_study(path: Path, id: str | None = None) -> Study:
+    """Read the one study at ``path``, in any known layout.
+
+    A truth whose convention cannot be told is kept with ``convention=None``: segmenting does not
+    need it.
+
+    Raises:
+        StudyError: no study, several without an ``id``, or an unknown ``id``.
+        ImageError: a file that cannot be trusted.
+    """
+    cohort, found = find_cohort(path)
+    if id is None and len(cohort.studies) > 1:
+        raise StudyError(
+            "several studies",
+            file=path,
+            field="id",
+            got=(
+                f"{len(cohort.studies)}: {', '.join(record.id for record in cohort.studies[:4])}, …"
+            ),
+            expected="one",
+            hint="choose one by its id",
+        )
+    chosen = cohort if id is None else cohort.select([id])
+    try:
+        convention = resolve_convention(chosen.studies, found, None)
+    except GliodistillError:
+        convention = None
+    return load_study(chosen.studies[0], chosen.studies[0].convention or convention)
 
 
 def _millimetres(volume: Volume) -> str:

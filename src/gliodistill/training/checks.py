@@ -21,7 +21,7 @@ from gliodistill.progress import track
 from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.cohort import Cohort
 from gliodistill.studies.labels import REGIONS
-from gliodistill.studies.study import StudyRecord
+from gliodistill.studies.records import StudyRecord
 from gliodistill.training.resolve import ResolvedRun
 
 NAMED = 3

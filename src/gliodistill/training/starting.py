@@ -13,7 +13,8 @@ from typing import Any
 
 from gliodistill.errors import CheckpointError, OutputError
 from gliodistill.files import contents
-from gliodistill.recipes.schema import SHARED, Recipe
+from gliodistill.recipes.reading import SHARED
+from gliodistill.recipes.schema import Recipe
 from gliodistill.training.experiment import DATA, RECIPE, Experiment
 
 WORDS = ("about", "citation", "expected", "cost")

@@ -45,27 +45,6 @@ class Flag:
     text: str
 
 
-CODES: Mapping[str, str] = {
-    "background_corrected": "a background that was not zero was made so",
-    "sequence_ignored": "an image shows nothing, and its sequence counts as missing",
-    "forms_disagree": "the header places the image in two places",
-    "small_brain": "what is not zero is smaller than a brain: a wrong voxel size, or a cut brain",
-    "not_skull_stripped": (
-        "what is not zero is larger than a brain: skull, or a background that is not zero"
-    ),
-    "sequences_exchanged": "images look like other sequences than their names say",
-    "same_image": "two sequences are one image",
-    "unusual_image": "an image looks like none of the sequences that the model learnt from",
-    "field_of_view_cut": "a sequence shows only part of the brain that the others show",
-    "thick_slices": "voxels are much coarser than the model's",
-    "no_tumour_found": "next to nothing was drawn",
-    "region_dropped": "all that the network drew of a region was cleaned up",
-    "tumour_at_edge": "the tumour reaches the end of the images",
-    "low_quality": "the predicted Dice of a region is low",
-}
-"""Code → what it means."""
-
-
 def study_flags(prepared: Prepared, spec: ModelFacts) -> list[Flag]:
     """What a prepared study shows before it is segmented."""
     sequences = [str(s) for s in spec.sequences]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gliodistill.errors import EvaluationError
 from gliodistill.evaluation import metrics
+from gliodistill.images.bounds import extent
 from gliodistill.images.volume import Volume
 from gliodistill.reports.charts.outlines import outline_path
 from gliodistill.reports.page.markup import Html, tag
@@ -271,12 +272,8 @@ def _around(picture: NDArray[np.bool_], axis: int) -> slice:
     """From the first to the last place along ``axis`` where a picture holds anything, with a
     margin.
     """
-    filled = np.flatnonzero(picture.any(axis=1 - axis))
-    return (
-        slice(max(int(filled[0]) - MARGIN, 0), int(filled[-1]) + 1 + MARGIN)
-        if filled.size
-        else slice(0, picture.shape[axis])
-    )
+    side = extent(picture, axis)
+    return slice(max(side.start - MARGIN, 0), side.stop + MARGIN)
 
 
 def _switches(names: list[str], shown: list[str]) -> Html:

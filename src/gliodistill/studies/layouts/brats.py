@@ -22,7 +22,7 @@ from gliodistill.studies.layouts.found import (
 )
 from gliodistill.studies.layouts.named import drafts_of
 from gliodistill.studies.problem import Problem
-from gliodistill.studies.study import StudyRecord
+from gliodistill.studies.records import StudyRecord
 
 NAME = "brats"
 

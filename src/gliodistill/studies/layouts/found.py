@@ -11,10 +11,10 @@ from gliodistill import documents
 from gliodistill.errors import StudyError
 from gliodistill.files import shown_name
 from gliodistill.studies.labels import REGIONS, LabelConvention
-from gliodistill.studies.naming import Reading
+from gliodistill.studies.naming import Reading, parse_sequence
 from gliodistill.studies.problem import Problem
+from gliodistill.studies.records import ImageFile, StudyRecord
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.study import ImageFile, StudyRecord
 from gliodistill.studies.words import WORDS, Kind
 
 TRUTH_SPELLINGS = frozenset(WORDS[Kind.LABEL].split())
@@ -185,7 +185,7 @@ def gather(
 def sequence_of(spelling: str) -> MRSequence | None:
     """The sequence meant by ``spelling``, or None."""
     try:
-        return MRSequence.parse(spelling)
+        return parse_sequence(spelling)
     except StudyError:
         return None
 

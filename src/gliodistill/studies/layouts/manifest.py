@@ -28,8 +28,8 @@ from gliodistill.studies.layouts.found import (
 )
 from gliodistill.studies.naming import read_declared
 from gliodistill.studies.problem import Problem
+from gliodistill.studies.records import ImageFile
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.study import ImageFile
 
 NAME = "manifest"
 _LONGEST = 4096

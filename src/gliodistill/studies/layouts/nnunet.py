@@ -15,7 +15,7 @@ from gliodistill.studies.layouts.dataset_json import (
 )
 from gliodistill.studies.layouts.found import Draft, Found, gather, nifti_files, readable, stem
 from gliodistill.studies.problem import Problem
-from gliodistill.studies.study import ImageFile
+from gliodistill.studies.records import ImageFile
 
 NAME = "nnunet"
 

@@ -22,7 +22,7 @@ from gliodistill.preparation.quantise import dequantise
 from gliodistill.progress import track
 from gliodistill.recipes.schema import AugmentationPart, PseudoPart, SamplingPart
 from gliodistill.studies.labels import REGIONS
-from gliodistill.studies.study import StudyRecord
+from gliodistill.studies.records import StudyRecord
 from gliodistill.training.data.artefacts import ScannerDraw, apply_scanner, draw_scanner
 from gliodistill.training.data.augmentation import (
     IntensityDraw,

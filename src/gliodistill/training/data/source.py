@@ -9,7 +9,7 @@ from gliodistill.errors import StudyError
 from gliodistill.preparation.cache import Cache, is_cache
 from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.cohort import Cohort, open_cohort, split_patients
-from gliodistill.studies.study import StudyRecord
+from gliodistill.studies.records import StudyRecord
 from gliodistill.training.resolve import ResolvedRun
 
 Source = Cohort | Cache
