@@ -15,6 +15,7 @@ from gliodistill.documents import Fields, Refusal, read_json
 from gliodistill.errors import GliodistillError, OutputError, StudyError
 from gliodistill.files import check_writable, make_folder, remove_leftovers, write_text
 from gliodistill.inference.predictor import Predictor
+from gliodistill.inference.tta import names
 from gliodistill.locks import Busy, lock_name
 from gliodistill.progress import track
 from gliodistill.studies.ids import check_id, check_names
@@ -89,7 +90,7 @@ class Batch:
                 "sha256": self.predictor.package.fingerprint,
             },
             "precision": self.predictor.precision,
-            "flips": self.predictor.looks,
+            "tta": names(self.predictor.tta),
             "postprocessing": [asdict(step) for step in self.predictor.steps],
         }
         try:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gliodistill.errors import PackageError
 from gliodistill.images.volume import Volume
 from gliodistill.inference.predictor import Predictor
-from gliodistill.inference.tta import UNFLIPPED, Flip
+from gliodistill.inference.tta import NO_TTA, Mirroring
 from gliodistill.logits import FLOOR, probabilities
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.preparation.prepared import Prepared
@@ -72,13 +72,13 @@ class Ensemble:
 
     Args:
         models: one or more, of any networks, preparations and kinds of output.
-        flips: mirrored inputs that each model looks at (:func:`parse_flips`).
+        tta: mirrorings of each model's input (:func:`~gliodistill.inference.tta.parse_tta`).
 
     Raises:
         PackageError: no model, or one twice (it would weigh double).
     """
 
-    def __init__(self, models: Sequence[Predictor], flips: tuple[Flip, ...] = UNFLIPPED) -> None:
+    def __init__(self, models: Sequence[Predictor], tta: tuple[Mirroring, ...] = NO_TTA) -> None:
         fingerprints = [model.package.fingerprint for model in models]
         if not models:
             raise PackageError("no model", field="models", got=0, expected="one or more")
@@ -92,11 +92,11 @@ class Ensemble:
                 got=twice,
                 expected="each once: all weigh the same",
             )
-        self.models, self.flips = tuple(models), flips
+        self.models, self.tta = tuple(models), tta
 
     def __len__(self) -> int:
-        """Members: models × flips."""
-        return len(self.models) * len(self.flips)
+        """Members: models × mirrorings."""
+        return len(self.models) * len(self.tta)
 
     def ask(self, study: Study) -> Consensus:
         """What the members say of a study.
@@ -155,8 +155,8 @@ class Ensemble:
         """Each member's prepared study and its logits of WT, TC, ET, mirrored back."""
         for model in self.models:
             view = prepared[model.package.preparation]
-            for flip in self.flips:
-                axes = tuple(axis + 1 for axis in flip)
+            for mirroring in self.tta:
+                axes = tuple(axis + 1 for axis in mirroring)
                 logits = model.region_logits(np.ascontiguousarray(np.flip(view.image, axes)))
                 yield view, np.ascontiguousarray(np.flip(logits, axes))
 

@@ -13,7 +13,7 @@ from gliodistill.inference import tiling
 from gliodistill.inference.postprocessing import Known, check_steps, clean
 from gliodistill.inference.runtimes import open_runtime
 from gliodistill.inference.segmentation import Segmentation
-from gliodistill.inference.tta import AXES, UNFLIPPED, Flip, mirrored
+from gliodistill.inference.tta import NO_TTA, Mirroring, averaged, names
 from gliodistill.logits import FLOOR, probabilities
 from gliodistill.models.package import ModelPackage
 from gliodistill.models.shipped import find_model
@@ -42,7 +42,7 @@ class Predictor:
         (:func:`~gliodistill.inference.runtimes.open_runtime`); None = the package's own way.
         memory_gb: a brain whose one-pass estimate is larger is segmented by windows; 0 always uses
         windows.
-        flips: mirrored looks to average (:func:`~gliodistill.inference.tta.parse_flips`).
+        tta: mirrorings to average (:func:`~gliodistill.inference.tta.parse_tta`).
         postprocess: whether the package's clean-up steps are applied.
 
     Raises:
@@ -58,7 +58,7 @@ class Predictor:
         *,
         precision: str | None = None,
         memory_gb: float = MEMORY_GB,
-        flips: tuple[Flip, ...] = UNFLIPPED,
+        tta: tuple[Mirroring, ...] = NO_TTA,
         postprocess: bool = True,
     ) -> None:
         self.package = (
@@ -69,7 +69,7 @@ class Predictor:
         self.runtime = open_runtime(runtime, self.package, threads, precision)
         self.precision = precision
         self.memory_gb = memory_gb
-        self.flips = flips
+        self.tta = tta
 
     def segment(
         self,
@@ -184,7 +184,7 @@ class Predictor:
             model=self.package.name,
             fingerprint=self.package.fingerprint,
             precision=self.precision,
-            flips=self.looks,
+            tta=names(self.tta),
             postprocessing=self.steps,
             seconds={"infer": inferring, "restore": time.perf_counter() - began - inferring},
             probabilities=(
@@ -193,11 +193,6 @@ class Predictor:
                 else np.stack([_on_grid(prepared, region[part]) for region in kept])
             ),
         )
-
-    @property
-    def looks(self) -> list[str]:
-        """The mirrored looks by their axes; ``""`` is the image as it is."""
-        return ["".join(AXES[axis] for axis in flip) for flip in self.flips]
 
     def region_logits(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits of WT, TC, ET (3 X Y Z, float32) of a prepared image (levels, uint8 C X Y Z),
@@ -213,18 +208,18 @@ class Predictor:
         return slabs[0] if len(slabs) == 1 else np.concatenate(slabs, axis=1)
 
     def _region_slabs(self, image: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
-        """Logits of WT, TC, ET, mirrored looks averaged, slab by slab along X."""
+        """Logits of WT, TC, ET, averaged over mirrorings, slab by slab along X."""
         outputs = self.package.spec.outputs
-        if self.flips == UNFLIPPED:
+        if self.tta == NO_TTA:
             slabs = (outputs.region_logits(slab) for slab in self._slabs(image, self._ask))
             return (
                 slabs if outputs.kind == "regions" else (np.maximum(slab, FLOOR) for slab in slabs)
             )
         return self._slabs(
             image,
-            mirrored(
+            averaged(
                 lambda levels: np.stack([outputs.region_logits(k) for k in self._ask(levels)]),
-                self.flips,
+                self.tta,
             ),
         )
 

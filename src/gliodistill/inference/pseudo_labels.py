@@ -40,7 +40,7 @@ from gliodistill.files import (
 from gliodistill.images.nifti import write_nifti
 from gliodistill.inference.batch import check_ids, read_ahead
 from gliodistill.inference.ensemble import Consensus, Ensemble
-from gliodistill.inference.tta import AXES
+from gliodistill.inference.tta import names
 from gliodistill.locks import lock_folder
 from gliodistill.models.package import NOTICE, versions_in_use
 from gliodistill.progress import track
@@ -65,7 +65,7 @@ _NO_INDEX = Refusal(
 )
 _NO_FACTS = Refusal(StudyError, "not a finished study")
 RULE = (
-    "mean probability of WT, TC and ET over models × flips, all members alike; a region where it is"
+    "mean probability of WT, TC and ET over models × mirrorings, all members weighted equally; a region where it is"
     " above 0.5, TC only inside WT and ET only inside TC; agreement = mean Dice over all pairs of"
     " members; confidence = smallest |2p − 1| and disagreement = largest 2σ of any region; maps are"
     " stored · 255"
@@ -104,7 +104,7 @@ def write_pseudo_labels(
 
     Args:
         records: the studies; truths, if any, are not looked at.
-        ensemble: the models and how often each looks.
+        ensemble: the models and their test-time augmentation.
         out: new, or with ``resume`` a folder that was left.
         labels: convention of the codes written.
         soft: write the probabilities as well, for soft labels.
@@ -290,7 +290,7 @@ def _check_agreement(agreement: float | None, ensemble: Ensemble) -> None:
         )
     if agreement is not None and len(ensemble) < 2:
         raise GliodistillError(
-            "one member cannot agree", field="agreement", got=agreement, hint="add models, or flips"
+            "one member cannot agree", field="agreement", got=agreement, hint="add models, or --tta"
         )
 
 
@@ -333,7 +333,7 @@ def _settings(
             for m in ensemble.models
         ],
         "runtimes": [type(model.runtime).__name__ for model in ensemble.models],
-        "flips": ["".join(AXES[axis] for axis in flip) for flip in ensemble.flips],
+        "tta": names(ensemble.tta),
         "rule": RULE,
         "labels": {
             "convention": labels.name,

@@ -29,7 +29,7 @@ class Segmentation:
         model: name of the model.
         fingerprint: SHA-256 of the model package.
         precision: what the runtime was told to compute in; None where it was left to the model.
-        flips: mirrored looks that were averaged, by axes (``""`` is the image as it is).
+        tta: mirrorings that were averaged, by axes (``""`` is the image as it is).
         postprocessing: clean-up steps that were applied.
         seconds: stage → seconds it took.
         probabilities: · 255 of WT, TC, ET (uint8, 3 X Y Z) on the study's own grid, nested, before
@@ -46,7 +46,7 @@ class Segmentation:
     model: str
     fingerprint: str
     precision: str | None
-    flips: Sequence[str]
+    tta: Sequence[str]
     postprocessing: Sequence[Step]
     seconds: Mapping[str, float]
     probabilities: NDArray[np.uint8] | None = None
@@ -100,7 +100,7 @@ class Segmentation:
             },
             "model": {"name": self.model, "sha256": self.fingerprint},
             "precision": self.precision,
-            "flips": list(self.flips),
+            "tta": list(self.tta),
             "postprocessing": [asdict(step) for step in self.postprocessing],
             "notice": "Research use, not a medical device.",
         }

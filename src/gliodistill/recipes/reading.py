@@ -12,7 +12,7 @@ from gliodistill.documents import Refusal
 from gliodistill.documents.reading import MOST_DEPTH
 from gliodistill.documents.yaml_text import parse_yaml, read_yaml
 from gliodistill.errors import RecipeError, brief
-from gliodistill.recipes.schema import RENAMED, SHARED, Recipe, RunPart, merge
+from gliodistill.recipes.schema import RENAMED, SHARED, Recipe, RunPart, merge, new_run_name
 from gliodistill.registry import nearest
 
 
@@ -26,7 +26,9 @@ def load_recipe(path: str | os.PathLike[str], settings: list[str] | None = None)
     file = Path(path)
     values = read_yaml(file, Refusal(RecipeError, "cannot read the recipe"))
     for setting in settings or []:
-        values = merge(values, _parse_setting(setting))
+        parsed = _parse_setting(setting)
+        _check_run_names(values, parsed, setting)
+        values = merge(values, parsed)
     return validate_recipe(values, file)
 
 
@@ -115,6 +117,18 @@ def _valid_keys(values: dict[str, Any], location: tuple[int | str, ...]) -> list
             )
     keys = list(model.model_fields) if hasattr(model, "model_fields") else []
     return [*keys, *SHARED] if model is Recipe else keys
+
+
+def _check_run_names(values: dict[str, Any], parsed: dict[str, Any], setting: str) -> None:
+    """Refuse a setting of a run that a shipped recipe has under another name now."""
+    runs, own = values.get("runs"), parsed.get("runs")
+    if not isinstance(runs, dict) or not isinstance(own, dict):
+        return
+    for name in own.keys() - runs.keys():
+        if hint := new_run_name(name, runs):
+            raise RecipeError(
+                "no such run", field=f"--set {setting.partition('=')[0]}", got=name, hint=hint
+            )
 
 
 def _parse_setting(setting: str) -> dict[str, Any]:

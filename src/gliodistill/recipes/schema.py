@@ -7,7 +7,7 @@ a recipe is ever imported or executed.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -376,5 +376,17 @@ RENAMED = {
     "start": "init_from",
     "keep": "weight_averaging",
 }
-"""Keys of recipes up to version 0.1 → what they are called now; below a run for those without a
-dot in front."""
+"""Keys of recipes up to version 0.1 → their present names; those without a dot belong to a run."""
+
+RENAMED_RUNS = {
+    "alone": "baseline",
+    "fused_alone": "fused_baseline",
+    "taught": "distilled_labelled",
+}
+"""Runs of the shipped recipes up to version 0.1 → their present names."""
+
+
+def new_run_name(old: str, runs: Container[str]) -> str | None:
+    """The present name of a shipped recipe's run, if ``runs`` has it; for the hint of an error."""
+    new = RENAMED_RUNS.get(old)
+    return f"{old} is called {new} since gliodistill 0.2" if new in runs else None

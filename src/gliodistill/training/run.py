@@ -17,7 +17,7 @@ from gliodistill.locks import lock_folder
 from gliodistill.networks import count_parameters, flops
 from gliodistill.networks.widening import widen
 from gliodistill.preparation.cache import Cache, build_cache
-from gliodistill.recipes.schema import Recipe
+from gliodistill.recipes.schema import Recipe, new_run_name
 from gliodistill.training.batch_norm import UNCHANGED
 from gliodistill.training.checks import check_machine, check_patch, check_tumours, look_at
 from gliodistill.training.data.pool import Pool, build_pool, check_same, open_labels
@@ -163,7 +163,11 @@ def _wanted(
     names = [run.name for run in runs]
     if strangers := sorted(set(only) - set(names)):
         raise CheckpointError(
-            "no such run", field="only", got=", ".join(strangers), expected=", ".join(names)
+            "no such run",
+            field="only",
+            got=", ".join(strangers),
+            expected=", ".join(names),
+            hint=new_run_name(strangers[0], names),
         )
     finished = {name for name in names if there is not None and there.is_finished(name)}
     wanted = [run for run in runs if (not only or run.name in only) and run.name not in finished]
