@@ -1,4 +1,4 @@
-"""Reading recipes: a file and ``key=value`` settings to a :class:`Recipe`, or one error that names
+"""Read recipes: from a file and ``key=value`` settings to a :class:`Recipe`, or an error that names
 the key as the user wrote it.
 """
 
@@ -17,7 +17,7 @@ from gliodistill.registry import nearest
 
 
 def load_recipe(path: str | os.PathLike[str], settings: list[str] | None = None) -> Recipe:
-    """Read a recipe, lay ``a.b=c`` settings over it, validate all of it.
+    """Read a recipe, apply ``a.b=c`` settings, and validate it.
 
     Raises:
         RecipeError: not YAML, an unknown key (with the nearest valid one, or its new name), a bad
@@ -69,7 +69,7 @@ def validate_recipe(values: dict[str, Any], file: Path) -> Recipe:
 
 
 def _renamed(location: tuple[int | str, ...]) -> str | None:
-    """What an old key is called now, if it is one."""
+    """The present name of an old key, if it is one."""
     parts = [str(part) for part in location]
     if parts[:1] == ["runs"]:
         parts = parts[2:]
@@ -77,13 +77,13 @@ def _renamed(location: tuple[int | str, ...]) -> str | None:
 
 
 def _as_written(values: dict[str, Any], location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Where the user wrote the key: ``training.…`` for what a run took over from there; no further
-    down than what was written.
+    """The location of a key as the user wrote it: ``training.…`` for values that a run inherits,
+    and not deeper than the user's values.
     """
     value: Any = values
     for depth, part in enumerate(location):
         if not isinstance(value, dict | list):
-            location = location[:depth]  # beyond lie the kinds that the value could have had
+            location = location[:depth]  # deeper parts are the alternative types of the value
             break
         known = (
             part in value

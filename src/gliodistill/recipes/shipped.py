@@ -1,4 +1,4 @@
-"""The recipes that come with the toolkit."""
+"""The recipes shipped with the toolkit."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from gliodistill.errors import RecipeError
 from gliodistill.recipes.schema import Recipe
 
 FOLDER = Path(__file__).parent
-"""Where the shipped recipes lie."""
+"""Folder of the shipped recipes."""
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -24,7 +24,7 @@ def find_recipe(name: str | os.PathLike[str]) -> Path:
         RecipeError: neither exists; the shipped names are listed.
     """
     path = Path(name)
-    if path.is_file():  # not a folder: `make demo` leaves one named demo beside the recipe's name
+    if path.is_file():  # a folder does not count: `make demo` makes one called demo, as the recipe
         return path
     shipped = shipped_recipes()
     if str(name) in shipped:
@@ -35,7 +35,7 @@ def find_recipe(name: str | os.PathLike[str]) -> Path:
 
 
 def glance(file: Path) -> Recipe:
-    """What a shipped recipe says, held against the schema alone: no network is built, so torch
-    stays out.
+    """Read a shipped recipe and check it against the schema; no network is built, so torch is not
+    imported.
     """
     return Recipe.model_validate(read_yaml(file, Refusal(RecipeError, "cannot read the recipe")))
