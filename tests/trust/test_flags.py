@@ -13,8 +13,8 @@ from gliodistill.preparation import Preparation
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
 from gliodistill.studies.usable import size_note
+from gliodistill.trust.appearance_model import fit_appearance
 from gliodistill.trust.flags import CODES
-from gliodistill.trust.reference import fit_reference
 
 T1, T1CE, T2, FLAIR = MRSequence
 
@@ -22,7 +22,7 @@ T1, T1CE, T2, FLAIR = MRSequence
 @pytest.fixture(scope="module")
 def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     """Draws WT where FLAIR is bright, and knows what studies look like; learnt at 4 mm."""
-    reference = fit_reference(
+    reference = fit_appearance(
         (tissue_studies.levels(seed) for seed in range(12)), tuple(MRSequence)
     )
     prepared = Preparation(spacing=(4.0, 4.0, 4.0))
