@@ -28,7 +28,7 @@ import numpy as np
 
 THREADS = 2
 SIDE = 2048
-LOOKS = 8
+MIRRORINGS = 8
 PEERS = Path(__file__).parent / "peers"
 MODELS = {
     "fast at 1 mm": ("fast", {}, None),
@@ -255,12 +255,12 @@ def peer(title: str, system: str, command: list[str], note: str) -> dict[str, An
     }
 
 
-def mirrored(row: dict[str, Any]) -> dict[str, Any]:
-    """A peer's row with its network in eight mirrored looks, each of which is the same work."""
-    more = (LOOKS - 1) * row["network_s"]
+def with_tta(row: dict[str, Any]) -> dict[str, Any]:
+    """A peer's row with its network with test-time augmentation by eight mirrorings, each of equal cost."""
+    more = (MIRRORINGS - 1) * row["network_s"]
     note = (
-        row["note"].replace("without mirroring", f"{LOOKS} mirrored looks, its default")
-        + f", × {LOOKS} looks"
+        row["note"].replace("without mirroring", f"{MIRRORINGS} mirrorings (TTA), its default")
+        + f", × {MIRRORINGS} mirrorings"
     )
     changed = {key: row[key] + more for key in ("cold_s", "warm_s", "network_s")}
     return (
@@ -322,7 +322,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             plain = peer(
                 "its own network, 31 M weights", "nnU-Net v2", command, "without mirroring"
             )
-            rows += [plain, mirrored(plain)]
+            rows += [plain, with_tta(plain)]
     peaks.append(gemm_peak())
     for row in rows:
         row["share_of_peak"] = row["gflop_per_s"] / max(peaks) if row["gflop_per_s"] else None

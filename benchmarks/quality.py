@@ -41,6 +41,7 @@ from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.records import StudyRecord
 from gliodistill.studies.study import Study, load_brain, load_study
 from gliodistill.trust.appearance import thinned
+from gliodistill.trust.appearance_model import fit_appearance
 from gliodistill.trust.expected_quality import (
     LOW,
     QualityModel,
@@ -49,7 +50,6 @@ from gliodistill.trust.expected_quality import (
     rank_correlation,
 )
 from gliodistill.trust.flags import study_flags
-from gliodistill.trust.reference import fit_reference
 
 NAMES = ("sequences_exchanged", "same_image", "unusual_image")
 """Flags that say that a sequence is not what its name says."""
@@ -173,13 +173,13 @@ def name_checks(cases: list[Case], spec: ModelSpec, as_shipped: bool) -> dict[st
     names = [str(s) for s in spec.sequences]
     thin = [
         replace(case.prepared, image=thinned(case.prepared.image)[0]) for case in cases
-    ]  # flags look at no more
+    ]  # flags appearance at no more
     for case, small in track(
         zip(cases, thin, strict=True), "exchanging sequences", total=len(cases)
     ):
         others = [other.image for other in thin if other is not small]
         known = (
-            spec if as_shipped else replace(spec, reference=fit_reference(others, spec.sequences))
+            spec if as_shipped else replace(spec, reference=fit_appearance(others, spec.sequences))
         )
         codes.update({flag.code for flag in study_flags(case.prepared, known)})
         for kind, size, study in wrong_names(small, names):

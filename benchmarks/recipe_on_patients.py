@@ -103,12 +103,12 @@ def main() -> None:
 
 def differences(runs: dict) -> dict:
     """Distilled student minus its undistilled twin, paired over studies, where a recipe has both."""
-    if not {"alone", "distilled"} <= runs.keys():
+    if not {"baseline", "distilled"} <= runs.keys():
         return {}
     found = {}
     for region in (*REGIONS, "mean"):
         sides = []
-        for run in ("distilled", "alone"):
+        for run in ("distilled", "baseline"):
             studies = runs[run]["dice"]
             sides.append(
                 [
@@ -146,7 +146,7 @@ def markdown(result: dict) -> str:
     lines.append("")
     for region, d in result["differences"].items():
         lines.append(
-            f"* distilled − alone, {region}: {d['mean']:+.3f} (95 % {d['low']:+.3f} …"
+            f"* distilled − baseline, {region}: {d['mean']:+.3f} (95 % {d['low']:+.3f} …"
             f" {d['high']:+.3f}, Wilcoxon p = {d['wilcoxon_p']:.3f})"
         )
     lines.append(

@@ -98,7 +98,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Teacher and student, six steps each."""
     file = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
-    runs = {name: part for name, part in tiny_cohort.distilled().items() if name != "alone"}
+    runs = {name: part for name, part in tiny_cohort.distilled().items() if name != "baseline"}
     file.write_text(yaml.safe_dump(tiny_cohort.values(runs), sort_keys=False))
     return file
 

@@ -260,10 +260,10 @@ def test_every_distilling_recipe_trains_the_baseline_too():
     for name, content in {n: Recipe.open(file) for n, file in shipped_recipes().items()}.items():
         taught = [run for run in content.runs.values() if run.method.name != "supervised"]
         if taught:
-            names = [run for run in ("baseline", "alone") if run in content.runs]
-            alone, last = content.runs[names[0]], list(content.runs.values())[-1]
-            assert alone.method.name == "supervised", name
-            assert (alone.network, alone.seed, alone.training, alone.sequences) == (
+            names = [run for run in ("baseline", "baseline") if run in content.runs]
+            baseline, last = content.runs[names[0]], list(content.runs.values())[-1]
+            assert baseline.method.name == "supervised", name
+            assert (baseline.network, baseline.seed, baseline.training, baseline.sequences) == (
                 last.network, last.seed, last.training, last.sequences,
             ), name  # fmt: skip
 
@@ -278,7 +278,7 @@ def test_the_example_recipe_is_valid(recipes):
     (example,) = re.findall(r"```yaml\n(.*?)```", recipes, re.DOTALL)
     assert list(Recipe.of(yaml.safe_load(example), ROOT / "docs" / "recipes.md").runs) == [
         "teacher",
-        "alone",
+        "baseline",
         "taught",
     ]
 

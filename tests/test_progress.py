@@ -85,7 +85,7 @@ def test_a_training_tells_run_step_loss_dice_and_time_left(capsys):
         going = lines(capsys)
         watch("teacher", 40, Progress(40, best=0.8, loss=0.1))
         ended = lines(capsys)
-        watch("alone", 40, Progress(0, loss=math.nan))
+        watch("baseline", 40, Progress(0, loss=math.nan))
     assert re.fullmatch(r"training teacher: 0 of 40 in \d:\d\d", first[0])
     where = r"training teacher: [1-4] of 40 in \d:\d\d, \d:\d\d left; loss \d\.\d{3}"
     assert all(re.fullmatch(rf"{where}(, best Dice 0\.713)?", line) for line in going) and going

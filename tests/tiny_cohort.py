@@ -128,7 +128,7 @@ def values(runs: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]
             "validate_every": 3,
             "save_every": 2,
         },
-        "runs": runs or {"alone": {"network": STUDENT}},
+        "runs": runs or {"baseline": {"network": STUDENT}},
     }
     for key, change in changes.items():
         base[key] = {**base[key], **change} if isinstance(change, dict) else change
@@ -143,7 +143,7 @@ def recipe(runs: dict[str, Any] | None = None, **changes: Any) -> Recipe:
 
 
 def distilled(**losses: Any) -> dict[str, Any]:
-    """Runs ``teacher``, ``alone`` and ``distilled``, by the method's own losses if none are given."""
+    """Runs ``teacher``, ``baseline`` and ``distilled``, by the method's own losses if none are given."""
     teacher = {"network": {"name": "unet", "options": {"widths": [6, 12]}}, "seed": 7}
     method = {
         "name": "compression",
@@ -151,6 +151,6 @@ def distilled(**losses: Any) -> dict[str, Any]:
     }
     return {
         "teacher": teacher,
-        "alone": {"network": STUDENT},
+        "baseline": {"network": STUDENT},
         "distilled": {"network": STUDENT, "method": method},
     }

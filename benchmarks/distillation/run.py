@@ -35,7 +35,7 @@ from fill import fill
 from gliodistill import __version__
 from gliodistill.evaluation.evaluate import evaluate
 from gliodistill.files import write_text
-from gliodistill.inference.tta import parse_flips
+from gliodistill.inference.tta import parse_tta
 from gliodistill.phantom import write_cohort
 from gliodistill.preparation.cache import build_cache, is_cache
 from gliodistill.studies.cohort import open_cohort
@@ -266,7 +266,7 @@ def score(
 
 
 def score_ensemble(protocol: dict[str, Any], fold: dict[str, Any], experiment: Experiment) -> None:
-    """The teachers' mean, mirrored looks and all, on the test studies: what the omni-supervised
+    """The teachers' mean with test-time augmentation, on the test studies: what the omni-supervised
     student is held against.
     """
     teachers = protocol["pseudo"]["teachers"]
@@ -282,10 +282,10 @@ def score_ensemble(protocol: dict[str, Any], fold: dict[str, Any], experiment: E
     sums = {key: sum(fact[key] for fact in facts) for key in ("parameters", "seconds", "flops")}
     result = evaluate(out, fold["test"])
     options = protocol["pseudo"]["options"]
-    looks = len(parse_flips(options[options.index("--flips") + 1]))
+    mirrorings = len(parse_tta(options[options.index("--tta") + 1]))
     found = {
         **sums,
-        "gflops_a_patch": looks * sums["flops"] / 1e9,
+        "gflops_a_patch": mirrorings * sums["flops"] / 1e9,
         "rules": result.rules.text,
         "weights_sha256": weights,
         "scores": {subset_name(SUBSETS[-1]): scores_of(result)},
@@ -337,8 +337,8 @@ def report(
             every |= differences
     rows = protocol["subsets"]["rows"]
     columns = {
-        row: twins
-        for row, twins in rows.items()
+        row: others
+        for row, others in rows.items()
         if any(run["subsets"] for run in seeds_of(runs, row).values())
     }
     if columns:

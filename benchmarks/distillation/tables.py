@@ -66,7 +66,7 @@ def difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> dict[str, dict
 def row_table(
     runs: Runs, rows: list[dict[str, Any]], latency: dict[str, float]
 ) -> tuple[str, dict[str, Any]]:
-    """A Markdown table of rows, each with its difference from its twin; and those differences for
+    """A Markdown table of rows, each with its difference from its baseline; and those differences for
     JSON.
     """
     lines = [
@@ -94,28 +94,28 @@ def row_table(
             f"{100 * means.mean():.1f}{spread}",
             " / ".join(f"{m:.1f}" for m in distance.mean((0, 1))),
         ]
-        for twin in row.get("against", [None]):
-            if twin is None or not seeds_of(runs, twin):
+        for other in row.get("against", [None]):
+            if other is None or not seeds_of(runs, other):
                 lines.append("| " + " | ".join([*cells, "–", "–", "–"]) + " |")
                 continue
-            _check_same(runs, name, twin)
-            found = differences[f"{name} − {twin}"] = difference(dice, values(runs, twin))
+            _check_same(runs, name, other)
+            found = differences[f"{name} − {other}"] = difference(dice, values(runs, other))
             d = found["mean"]
             text = f"{100 * d['mean']:+.1f} [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}]"
-            lines.append("| " + " | ".join([*cells, twin, text, _p(d["wilcoxon_p"])]) + " |")
+            lines.append("| " + " | ".join([*cells, other, text, _p(d["wilcoxon_p"])]) + " |")
             cells = [""] * len(cells)
     return "\n".join(lines), differences
 
 
-def _check_same(runs: Runs, row: str, twin: str) -> None:
+def _check_same(runs: Runs, row: str, other: str) -> None:
     """Refuse to pair rows that were scored on different studies."""
     scored = {
         next(iter(run["scores"].values()))["studies"]
-        for name in (row, twin)
+        for name in (row, other)
         for run in seeds_of(runs, name).values()
     }
     if len(scored) > 1:
-        raise SystemExit(f"{row} and {twin} were scored on different studies")
+        raise SystemExit(f"{row} and {other} were scored on different studies")
 
 
 def subset_table(
@@ -150,14 +150,14 @@ def subset_table(
     means = [" / ".join(f"{100 * m:.1f}" for m in table[c].mean((0, 1, 2))) for c in columns]
     lines.append("| **mean of 15** | " + " | ".join(f"**{m}**" for m in means) + " |")
     pairs = [
-        (row, twin)
-        for row, twins in rows.items()
-        for twin in twins
-        if row in columns and twin in columns
+        (row, other)
+        for row, others in rows.items()
+        for other in others
+        if row in columns and other in columns
     ]
     differences = {
-        f"{row} − {twin}, mean of 15": difference(table[row].mean(0), table[twin].mean(0))
-        for row, twin in pairs
+        f"{row} − {other}, mean of 15": difference(table[row].mean(0), table[other].mean(0))
+        for row, other in pairs
     }
     return "\n".join(lines), differences
 

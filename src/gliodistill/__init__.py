@@ -5,25 +5,25 @@ Research use, not a medical device.
     import gliodistill as gd
 
     # Use a model
-    model = gd.load_model()                            # the model that comes along
+    model = gd.load_model()                            # the shipped model
     segmentation = model.segment(gd.Study.open("patient"))
     segmentation.save("labels.nii.gz")
 
-    # Learn: data, recipe, training, export
+    # Train: data, recipe, training, export
     cohort = gd.open_cohort("patients")
     recipe = gd.Recipe.open("compression")             # a shipped recipe, or a file
     experiment = gd.train(recipe, "patients", "runs/first")
     gd.export("runs/first", "model")
 
-    # Measure
+    # Evaluate
     scores = gd.evaluate("segmentations", "patients")
     gd.compare({"distilled": scores, "baseline": others})
 
     # Extend: names that recipes may use
     gd.networks.register, gd.losses.register, gd.methods.register
 
-Names are imported when first used: ``import gliodistill`` costs nothing, and torch is loaded by
-training alone.
+Names are imported when first used: ``import gliodistill`` is cheap, and only training imports
+torch.
 """
 
 from importlib import import_module

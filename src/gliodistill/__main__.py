@@ -4,5 +4,5 @@ import sys
 
 from gliodistill.cli.main import run
 
-if __name__ == "__main__":  # processes that prepare studies import this module anew
+if __name__ == "__main__":  # worker processes import this module again
     sys.exit(run())

@@ -1,4 +1,4 @@
-"""Strict reading of a model's description: a key too many is as suspicious as a key too few."""
+"""Strict reading of a model's description: unknown keys are errors, as missing ones are."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
@@ -11,8 +11,8 @@ Result = TypeVar("Result")
 def check_keys(
     values: object, expected: Collection[str], where: str, optional: Collection[str] = ()
 ) -> Mapping[str, Any]:
-    """``values`` as a mapping with exactly the ``expected`` keys, and ``optional`` ones where they
-    are there.
+    """Check that ``values`` is a mapping with the ``expected`` keys and no others than ``optional``
+    ones.
 
     Raises:
         PackageError: not a mapping, or keys missing or unknown (they are named).
@@ -44,7 +44,7 @@ def check_keys(
 
 
 def checked(where: str, make: Callable[[], Result]) -> Result:
-    """``make()``, with a wrong type or value told as a PackageError about ``where``."""
+    """Call ``make()``; a wrong type or value becomes a PackageError about ``where``."""
     try:
         return make()
     except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:

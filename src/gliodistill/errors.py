@@ -1,15 +1,15 @@
-"""Errors are part of the interface: one line that says what, where, got, expected, next step."""
+"""The errors of the toolkit: one line with problem, place, got, expected and next step."""
 
 import reprlib
 from os import PathLike
 from typing import Any
 
 _LONGEST = {"got": 400, "field": 200, "file": 4096, "expected": 4000}
-"""Characters of a part of an error; files of strangers may hold anything."""
+"""Most characters of each part of an error, since input files may hold anything."""
 
 
 class _Brief(reprlib.Repr):
-    """``repr`` without what would be cut off: nothing long is built first."""
+    """A bounded ``repr``, which builds nothing long."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,8 +44,8 @@ def _shown(name: str, value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """``text`` with every character that does not print (control characters, lone surrogates, marks
-    that turn the direction of writing) as an escape of Python's; line breaks stay.
+    """``text`` with every unprintable character (control characters, lone surrogates, marks of
+    writing direction) escaped as in Python; line breaks are kept.
     """
     if text.isprintable():
         return text
@@ -60,15 +60,15 @@ def printable(text: str) -> str:
 class GliodistillError(Exception):
     """A problem the user can act on.
 
-    Its text is always one line, built from named parts, so that every face (terminal,
-    ``--json``, web) shows the same sentence and a test can ask for each part.
+    Its text is one line, built from named parts, so that terminal, ``--json`` and Python show the
+    same sentence.
 
     Args:
         problem: what is wrong, in a few words.
         file: the file or folder it was found in.
         field: the header field, recipe key, column, … at fault.
         got: the value found.
-        expected: what would have been right (valid names, range, shape).
+        expected: the valid names, range or shape.
         hint: the next step.
     """
 
@@ -129,7 +129,7 @@ class StudyError(GliodistillError):
 
 
 class LabelError(GliodistillError):
-    """A label map that does not fit its convention, or a convention that cannot be told."""
+    """A label map that does not fit its convention, or a convention that cannot be determined."""
 
 
 class RecipeError(GliodistillError):
@@ -137,11 +137,11 @@ class RecipeError(GliodistillError):
 
 
 class BudgetError(GliodistillError):
-    """A budget for a student that is not understood, or that no student meets."""
+    """A budget for a student that cannot be parsed, or that no student meets."""
 
 
 class CacheError(GliodistillError):
-    """A preparation cache that is damaged or of other settings."""
+    """A preparation cache that is damaged or has other settings."""
 
 
 class CheckpointError(GliodistillError):
@@ -153,7 +153,7 @@ class PackageError(GliodistillError):
 
 
 class EvaluationError(GliodistillError):
-    """Predictions and truths that cannot be compared."""
+    """Predictions and references that cannot be compared."""
 
 
 class OutputError(GliodistillError):

@@ -1,4 +1,4 @@
-"""Writing that is whole or absent, and removing only what is ours.
+"""Atomic writing, and removal of only what this program made.
 
 Writing: a temporary name beside the target, fsync, replace, fsync of the folder. The temporary name
 ``.<token>.partial.<name>`` belongs to whoever holds the lock ``.<token>.partial``; without a holder
@@ -32,7 +32,7 @@ def _fsync(path: Path) -> None:
 
 @contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[None]:
-    """While ``path`` is written: what the system says against it becomes an OutputError."""
+    """While ``path`` is written, turn an OSError into an OutputError."""
     try:
         yield
     except OSError as error:
@@ -43,8 +43,8 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextmanager
 def _temporary(target: Path) -> Iterator[Path]:
-    """A name beside ``target`` that is this process's own while it lives; what is left under it at
-    the end is removed.
+    """A temporary name beside ``target`` that belongs to this process; whatever has the name at the
+    end is removed.
     """
     token = secrets.token_hex(4)
     temporary = target.with_name(f".{token}.partial.{target.name}")
@@ -56,9 +56,7 @@ def _temporary(target: Path) -> Iterator[Path]:
 
 
 def _clear(path: Path) -> None:
-    """Remove a temporary file or folder. What cannot be removed (its parent is a file, the disk is
-    gone) must not hide why.
-    """
+    """Remove a temporary file or folder. A failure to remove it must not hide the first error."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -97,11 +95,10 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 def check_writable(
     folder: str | os.PathLike[str], named: str | os.PathLike[str] | None = None
 ) -> None:
-    """Try, before long work, whether ``folder`` (or the nearest one above it that exists) can be
-    written.
+    """Check, before long work, that ``folder`` (or its nearest existing parent) can be written.
 
     Args:
-        folder: that shall be written.
+        folder: the folder to write.
         named: what the message is about, if it is not ``folder``.
 
     Raises:
@@ -118,8 +115,8 @@ def check_writable(
 
 
 def check_free(path: str | os.PathLike[str]) -> None:
-    """Whether a new folder can be written at ``path``; for before the work that fills it. What
-    killed processes left beside it on the way to it is removed.
+    """Check, before long work, that a new folder can be written at ``path``. Leftovers of killed
+    processes beside it are removed.
 
     Raises:
         OutputError: ``path`` exists and is not an empty folder, or cannot be written.
@@ -147,12 +144,12 @@ def _check_absent(target: Path) -> None:
 
 
 def check_file(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
-    """Whether a file can be written at ``path``; for before the work. One that is there may be
+    """Check, before long work, that a file can be written at ``path``; an existing file may be
     replaced.
 
     Args:
         path: of the file.
-        inputs: what the work reads, which must not be replaced by its result.
+        inputs: files that the work reads and must not replace.
 
     Raises:
         OutputError: ``path`` is a folder or an input, its own folder is missing or cannot be
@@ -161,7 +158,7 @@ def check_file(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[
     target = Path(path)
     if target.exists() and any(Path(file).exists() and target.samefile(file) for file in inputs):
         raise OutputError(
-            "output would overwrite what was given", file=target, hint="choose another name"
+            "output would overwrite an input", file=target, hint="choose another name"
         )
     if target.is_dir() or not target.parent.is_dir():
         raise OutputError(
@@ -175,8 +172,8 @@ def check_file(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[
 
 
 def remove_leftovers(folder: str | os.PathLike[str], name: str | None = None) -> None:
-    """Remove what processes that were killed left half-written in ``folder`` (not below it), under
-    any name or on the way to ``name``. What a living process writes stays.
+    """Remove half-written leftovers of killed processes in ``folder`` (not below it), under any
+    name or those for ``name``. Files of a living process stay.
     """
     root = Path(folder)
     for mark in root.glob(_MARK):
@@ -196,7 +193,7 @@ def remove_leftovers(folder: str | os.PathLike[str], name: str | None = None) ->
 
 
 def contents(folder: str | os.PathLike[str]) -> list[Path]:
-    """What ``folder`` holds, sorted, without locks and what is half-written."""
+    """The contents of ``folder``, sorted, without locks and half-written files."""
     return sorted(
         path
         for path in Path(folder).iterdir()
@@ -205,8 +202,8 @@ def contents(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def is_ours(folder: Path, marker: str, names: Collection[str] | None = None) -> bool:
-    """Whether ``folder`` is one that this program made: a folder, no link, with the file ``marker``
-    and, where ``names`` are given, nothing but these files.
+    """Whether this program made ``folder``: a folder, no link, with the file ``marker`` and, if
+    ``names`` are given, no other files.
     """
     if folder.is_symlink() or not (folder / marker).is_file():
         return False
@@ -217,7 +214,7 @@ def is_ours(folder: Path, marker: str, names: Collection[str] | None = None) -> 
 
 
 def _holds_us(folder: Path) -> bool:
-    """Whether this process works in ``folder`` or below it, or cannot tell what it is called."""
+    """Whether the working directory is ``folder`` or below it, or is unknown."""
     real = Path(os.path.realpath(folder))
     return folder.name in ("", "..") or Path(os.path.realpath(os.curdir)).is_relative_to(real)
 
@@ -225,8 +222,8 @@ def _holds_us(folder: Path) -> bool:
 def remove_folder(
     folder: str | os.PathLike[str], marker: str, names: Collection[str] | None = None
 ) -> None:
-    """Remove a folder that this program made (:func:`is_ours`); the only way in which folders are
-    removed. It is gone at once or not at all.
+    """Remove a folder that this program made (:func:`is_ours`); the only function that removes
+    folders. It is removed completely or not at all.
 
     Raises:
         OutputError: it is not ours, a link, named by way of ``..``, or this process works in it.
@@ -234,10 +231,10 @@ def remove_folder(
     target = Path(folder)
     if _holds_us(target) or not is_ours(target, marker, names):
         raise OutputError(
-            "will not remove what gliodistill did not make",
+            "will not remove a folder that gliodistill did not make",
             file=target,
-            expected=f"a folder with {marker}" + (" and nothing strange" if names else ""),
-            hint="look into it, and move or remove it yourself",
+            expected=f"a folder with {marker}" + ("  and no other files" if names else ""),
+            hint="check it, and move or remove it yourself",
         )
     with writing(target), _temporary(target) as temporary:
         target.rename(temporary)
@@ -259,7 +256,7 @@ def write_text(path: str | os.PathLike[str], content: str) -> None:
 
 
 def shown_name(name: str | os.PathLike[str]) -> str:
-    r"""A file's name as any terminal, table or page can show it: bytes that are not UTF-8 and
+    r"""A printable file name: bytes that are not UTF-8 and
     control characters as ``\xXX``.
     """
     text = os.fsencode(name).decode(errors="backslashreplace")

@@ -1,9 +1,9 @@
-"""Who is at work: locks that the system drops when their holder ends, however it ends.
+"""File locks, which the system releases when the process that holds them ends.
 
-A lock is a small hidden file that its holder keeps locked (``flock``). A file that nobody has locked
-was left by a process that was killed. Network file systems share these locks between machines unless
-they were mounted without (``local_lock``, ``localflock``); where there are none at all, nobody is
-kept out and nothing is ever taken for a leftover.
+A lock is a small hidden file that its holder keeps locked (``flock``). An unlocked file is a
+leftover of a killed process. Network file systems share these locks between machines unless they
+were mounted without (``local_lock``, ``localflock``); on a file system without locks, nobody is
+kept out and nothing counts as a leftover.
 """
 
 import os
@@ -23,7 +23,7 @@ except ImportError:  # Windows
 
 SUFFIX = ".gliodistill.lock"
 PATIENCE_S = 0.1
-"""Between two looks at a lock that another process holds."""
+"""Seconds between two attempts to take a lock that another process holds."""
 
 
 class Busy(OutputError):
@@ -65,14 +65,14 @@ def lock(path: Path, what: Path, *, wait: bool = False, shared: bool = False) ->
             os.close(descriptor)
             if not wait:
                 raise Busy(
-                    "another process is at work on it",
+                    "another process is working on it",
                     file=what,
                     got=holder or None,
                     hint="wait until it has finished, or choose another output",
                 ) from None
             if not told and sys.stderr is not None:
                 with suppress(OSError, ValueError):
-                    text = f"waiting for {holder or 'another process'}, at work on {what}"
+                    text = f"waiting for {holder or 'another process'}, working on {what}"
                     sys.stderr.write(printable(text) + "\n")
             told = True
             time.sleep(PATIENCE_S)
@@ -86,7 +86,7 @@ def lock(path: Path, what: Path, *, wait: bool = False, shared: bool = False) ->
             os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield real
     finally:
-        with suppress(OSError):  # others who share it keep it
+        with suppress(OSError):  # others still share it
             if not (shared and real) or _try(descriptor, False):
                 path.unlink()
         os.close(descriptor)
@@ -94,7 +94,7 @@ def lock(path: Path, what: Path, *, wait: bool = False, shared: bool = False) ->
 
 @contextmanager
 def lock_folder(folder: Path, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
-    """Be the only process at work on what ``folder`` holds, or with others who share it; as
+    """Lock the contents of ``folder`` for this process, or share it with others; as
     :func:`lock`.
     """
     with lock(folder / SUFFIX, folder, wait=wait, shared=shared):
@@ -103,13 +103,13 @@ def lock_folder(folder: Path, *, wait: bool = False, shared: bool = False) -> It
 
 @contextmanager
 def lock_name(path: Path, *, wait: bool = False) -> Iterator[None]:
-    """Be the only process at work on files that begin with ``path``; as :func:`lock`."""
+    """Lock the files whose names begin with ``path``; as :func:`lock`."""
     with lock(path.with_name(f".{path.name}{SUFFIX}"), path, wait=wait):
         yield
 
 
 def _try(descriptor: int, shared: bool) -> bool:
-    """Lock, and say whether that means anything here."""
+    """Lock; False if the file system has no locks."""
     if fcntl is None:
         return False
     try:

@@ -1,7 +1,7 @@
-"""Named things that others may add: networks, losses, methods, layouts, conventions, runtimes, clean-up rules.
+"""Registries that other packages can extend: networks, losses, methods, layouts and more.
 
-A package that is installed beside gliodistill adds its own by an entry point, so that a recipe or an
-option may name them; a script adds them by a decorator::
+A package that is installed beside gliodistill adds its own by an entry point, so that a recipe or
+an option may name them; a script adds them by a decorator::
 
     [project.entry-points."gliodistill.networks"]   # pyproject.toml of the other package
     tiny_net = "their_package.networks:TinyNet"
@@ -31,7 +31,8 @@ class Registry(Generic[Item]):
         kind: what an item is, in words for errors: ``network``, ``distillation loss``.
         group: entry-point group that other packages use, e.g. ``gliodistill.networks``.
         error: class of the error for an unknown name.
-        check: called with name and item before it is kept; raises ValueError if the item does not fit.
+        check: called with name and item before it is kept; raises ValueError if the item does not
+            fit.
 
     Example:
         >>> colours: Registry[str] = Registry("colour", "gliodistill.colours")

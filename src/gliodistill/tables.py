@@ -1,4 +1,4 @@
-"""CSV tables, written so that no spreadsheet takes a cell for a formula, and read back.
+"""CSV tables, written so that spreadsheets run no cell as a formula, and read back.
 
 A text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return gets an apostrophe in
 front (https://owasp.org/www-community/attacks/CSV_Injection), and so does one that already has
@@ -20,7 +20,7 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
     lines = []
     for row in rows:
         line = io.StringIO(newline="")
-        # With this end of a line, the writer quotes cells that hold either half of it.
+        # With this line end, the writer quotes cells that contain either of its characters.
         csv.writer(line, lineterminator="\r\n").writerow([_cell(value) for value in row])
         lines.append(line.getvalue().removesuffix("\r\n") + "\n")
     return "".join(lines)

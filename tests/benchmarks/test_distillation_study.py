@@ -31,24 +31,29 @@ def run(dice, studies="abc", subsets=None):
 @pytest.fixture
 def runs():
     random = np.random.default_rng(0)
-    twin = random.uniform(0.4, 0.8, (2, 30, 3))
+    baseline = random.uniform(0.4, 0.8, (2, 30, 3))
     return {
-        **{f"twin-{seed}": run(twin[seed].tolist()) for seed in (0, 1)},
-        **{f"twin-better-{seed}": run((twin[seed] + 0.02).tolist()) for seed in (0, 1)},
-        "teacher": run((twin[0] + 0.1).tolist()),
+        **{f"baseline-{seed}": run(baseline[seed].tolist()) for seed in (0, 1)},
+        **{f"baseline-better-{seed}": run((baseline[seed] + 0.02).tolist()) for seed in (0, 1)},
+        "teacher": run((baseline[0] + 0.1).tolist()),
     }
 
 
 def test_a_row_is_its_own_seeds(runs):
-    assert set(tables.seeds_of(runs, "twin")) == {"twin-0", "twin-1"}
-    assert set(tables.seeds_of(runs, "twin-better")) == {"twin-better-0", "twin-better-1"}
+    assert set(tables.seeds_of(runs, "baseline")) == {"baseline-0", "baseline-1"}
+    assert set(tables.seeds_of(runs, "baseline-better")) == {
+        "baseline-better-0",
+        "baseline-better-1",
+    }
     assert set(tables.seeds_of(runs, "teacher")) == {"teacher"}
     assert tables.seeds_of(runs, "nobody") == {}
     assert set(tables.seeds_of({"dedicated-t1": {}, "dedicated-t1_t2": {}}, "dedicated")) == set()
 
 
 def test_a_difference_is_paired_study_by_study(runs):
-    found = tables.difference(tables.values(runs, "twin-better"), tables.values(runs, "twin"))
+    found = tables.difference(
+        tables.values(runs, "baseline-better"), tables.values(runs, "baseline")
+    )
     for region in ("WT", "TC", "ET", "mean"):
         assert found[region]["mean"] == pytest.approx(0.02)
         assert found[region]["low"] == pytest.approx(
@@ -61,28 +66,28 @@ def test_a_difference_is_paired_study_by_study(runs):
 def test_the_table_says_what_is_in_the_scores(runs):
     rows = [
         {"row": "teacher"},
-        {"row": "twin", "title": "alone"},
-        {"row": "twin-better", "against": ["twin"]},
+        {"row": "baseline", "title": "a baseline"},
+        {"row": "baseline-better", "against": ["baseline"]},
         {"row": "missing"},
     ]
-    text, differences = tables.row_table(runs, rows, {"twin": 12.3})
+    text, differences = tables.row_table(runs, rows, {"baseline": 12.3})
     lines = text.splitlines()
     assert len(lines) == 5
-    assert list(differences) == ["twin-better − twin"]
-    alone = [cell.strip() for cell in lines[3].split("|")[1:-1]]
+    assert list(differences) == ["baseline-better − baseline"]
+    cells = [cell.strip() for cell in lines[3].split("|")[1:-1]]
     expected = 100 * np.mean(
-        [runs[f"twin-{seed}"]["scores"][ALL]["dice"] for seed in (0, 1)], axis=(0, 1)
+        [runs[f"baseline-{seed}"]["scores"][ALL]["dice"] for seed in (0, 1)], axis=(0, 1)
     )
-    assert alone[0] == "alone"
-    assert alone[3] == "12"
-    assert [float(cell) for cell in alone[4:7]] == pytest.approx(expected, abs=0.051)
+    assert cells[0] == "a baseline"
+    assert cells[3] == "12"
+    assert [float(cell) for cell in cells[4:7]] == pytest.approx(expected, abs=0.051)
     assert "+2.0 [+2.0, +2.0]" in lines[4]
 
 
 def test_rows_of_other_studies_are_not_paired(runs):
-    runs["twin-better-1"]["scores"][ALL]["studies"] = "other"
+    runs["baseline-better-1"]["scores"][ALL]["studies"] = "other"
     with pytest.raises(SystemExit, match="different studies"):
-        tables.row_table(runs, [{"row": "twin-better", "against": ["twin"]}], {})
+        tables.row_table(runs, [{"row": "baseline-better", "against": ["baseline"]}], {})
 
 
 def test_subsets_average_over_subsets_and_know_the_dedicated():
@@ -97,19 +102,19 @@ def test_subsets_average_over_subsets_and_know_the_dedicated():
     }
     runs = {
         "any-0": run([[0.5] * 3] * 4, subsets=shown),
-        "told-0": run([[0.5] * 3] * 4, subsets=better),
+        "distilled-0": run([[0.5] * 3] * 4, subsets=better),
     }
-    runs |= {f"alone-{tables.slug(subset)}": run([[0.12] * 3] * 4) for subset in subsets}
+    runs |= {f"baseline-{tables.slug(subset)}": run([[0.12] * 3] * 4) for subset in subsets}
     text, differences = tables.subset_table(
-        runs, {"any": ["alone"], "told": ["any", "alone", "later"]}, subsets, "alone"
+        runs, {"any": ["baseline"], "distilled": ["any", "baseline", "later"]}, subsets, "baseline"
     )
     assert list(differences) == [
-        "any − alone, mean of 15",
-        "told − any, mean of 15",
-        "told − alone, mean of 15",
+        "any − baseline, mean of 15",
+        "distilled − any, mean of 15",
+        "distilled − baseline, mean of 15",
     ]
-    assert differences["told − any, mean of 15"]["mean"]["mean"] == pytest.approx(0.05)
-    assert differences["any − alone, mean of 15"]["WT"]["mean"] == pytest.approx(0.15 - 0.12)
+    assert differences["distilled − any, mean of 15"]["mean"]["mean"] == pytest.approx(0.05)
+    assert differences["any − baseline, mean of 15"]["WT"]["mean"] == pytest.approx(0.15 - 0.12)
     assert "**15.0 / 15.0 / 15.0**" in text
 
 
@@ -117,23 +122,26 @@ def test_every_run_once_a_seed_and_references_follow():
     runs = {
         "big": {"network": 1},
         "small": {"network": 2},
-        "told": {
+        "distilled": {
             "network": 2,
             "init_from": "small",
             "method": {"name": "m", "options": {"teacher": "big", "teachers": ["big", "small"]}},
         },
     }
     made = schedule.expand({"runs": runs}, ["big"], [0, 7])["runs"]
-    assert list(made) == ["big", "small-0", "small-7", "told-0", "told-7"]
-    assert made["told-7"]["seed"] == 7
-    assert made["told-7"]["init_from"] == "small-7"
-    assert made["told-7"]["method"]["options"] == {"teacher": "big", "teachers": ["big", "small-7"]}
-    assert runs["told"]["method"]["options"]["teacher"] == "big"
+    assert list(made) == ["big", "small-0", "small-7", "distilled-0", "distilled-7"]
+    assert made["distilled-7"]["seed"] == 7
+    assert made["distilled-7"]["init_from"] == "small-7"
+    assert made["distilled-7"]["method"]["options"] == {
+        "teacher": "big",
+        "teachers": ["big", "small-7"],
+    }
+    assert runs["distilled"]["method"]["options"]["teacher"] == "big"
 
 
 @pytest.mark.parametrize("protocol", ["synthetic", "patients"])
 def test_protocols_hold_together(protocol, tmp_path, monkeypatch):
-    """Rows, twins and teachers of every table are runs of the recipe, and students of one table
+    """Rows, baselines and teachers of every table are runs of the recipe, and students of one table
     share budget and data.
     """
     values = yaml.safe_load((HERE / f"{protocol}.yaml").read_text())
@@ -152,15 +160,15 @@ def test_protocols_hold_together(protocol, tmp_path, monkeypatch):
         assert set(table["runs"]) <= known
         for row in table["rows"]:
             assert {row["row"], *row.get("against", [])} <= known
-            for twin in row.get("against", []):
-                ours, theirs = found(row["row"]), found(twin)
+            for baseline in row.get("against", []):
+                ours, theirs = found(row["row"]), found(baseline)
                 if ours is not None and theirs is not None:
-                    assert steps(ours) == steps(theirs), (row["row"], twin)
+                    assert steps(ours) == steps(theirs), (row["row"], baseline)
                     same = (
                         run.training.model_dump(exclude={"steps", "validate_every"})
                         for run in (ours, theirs)
                     )
-                    assert next(same) == next(same), (row["row"], twin)
+                    assert next(same) == next(same), (row["row"], baseline)
     assert set(values.get("same", {}).values()) <= set(values["once"])
     assert json.dumps(values)
     assert all(run.training.validate_every >= run.training.steps for run in recipe.runs.values())

@@ -14,7 +14,7 @@ from gliodistill.cli.main import run
     [
         (("--format", "openvino,tflite"), ("unknown format", "tflite", "openvino, onnx, torch")),
         (("--format", ""), ("unknown format",)),
-        (("--format", "monai,onnx"), ("MONAI bundle", "monai alone")),
+        (("--format", "monai,onnx"), ("MONAI bundle", "only monai")),
         (("--format", "monai", "--int8"), ("MONAI bundle",)),
         (("--format", "torch", "--int8-default"), ("int8", "openvino among --format")),
     ],

@@ -18,7 +18,7 @@ def test_a_person_reads_the_table_the_rule_and_the_runs(program, tmp_path):
         "widest trunk",
         "channels at a time",
         "of the teacher's",
-        "planned_alone",
+        "planned_baseline",
         str(out),
     ):
         assert part in said.out

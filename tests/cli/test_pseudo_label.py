@@ -23,7 +23,7 @@ def test_labels_and_says_so(program, tmp_path, unlabelled, model):
         model,
         "-o",
         tmp_path / "out",
-        "--flips",
+        "--tta",
         "x",
         "--threads",
         1,
@@ -71,7 +71,7 @@ def test_a_bad_study_fails_the_call_and_not_the_others(program, bench, model):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--flips", "lr"), "no such flips"),
+        (("--tta", "lr"), "no such test-time augmentation"),
         (("--agreement", "0.5"), "one member cannot agree"),
         (("--labels", "latin"), "unknown label convention"),
         (("--exclude", "nowhere"), "no such file or folder"),
@@ -86,9 +86,9 @@ def test_mistakes_are_one_line_and_leave_nothing(program, tmp_path, unlabelled, 
 
 
 def test_train_learns_from_what_it_wrote(program, tmp_path, unlabelled, cohort, model):
-    """Teachers and twin first, pseudo-labels, then the student into the same folder."""
+    """Teachers and baseline first, pseudo-labels, then the student into the same folder."""
     runs = {
-        "alone": {"network": tiny_cohort.STUDENT},
+        "baseline": {"network": tiny_cohort.STUDENT},
         "student": {
             "network": tiny_cohort.STUDENT,
             "method": {"name": "omni"},
@@ -108,7 +108,7 @@ def test_train_learns_from_what_it_wrote(program, tmp_path, unlabelled, cohort, 
         == 0
     )
     words = ("train", recipe, "--data", cohort, "-o", tmp_path / "run")
-    assert program(*words, "--only", "alone").code == 0
+    assert program(*words, "--only", "baseline").code == 0
     missing = program(*words, "--resume")
     assert missing.code == 1 and "--pseudo OUT" in missing.err and len(missing.lines) == 1
     leaky = program(*words, "--resume", "--pseudo", tmp_path / "leaky")

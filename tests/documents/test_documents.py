@@ -196,7 +196,7 @@ def test_there_is_one_door():
     assert found == {
         # What was just written, and what comes with the package.
         (
-            "cli/judge.py",
+            "cli/evaluate.py",
             "emit(as_json, json.loads(scores.to_json()), lambda screen: _show(screen, scores, out))",
         ),
         ("phantom/atlas.py", "with np.load(ATLAS_FILE) as stored:"),

@@ -190,7 +190,7 @@ def scores(b, program) -> tuple[Path, tuple[object, ...]]:
 
 def pseudo(b, program) -> tuple[Path, tuple[object, ...]]:
     words = ("pseudo-label", b.data, "-m", b.copy("model"), "-o", b.root / "pseudo")
-    assert program(*words, "--flips", "all").code == 0
+    assert program(*words, "--tta", "all").code == 0
     file = b.copy("recipe")
     values = yaml.safe_load(file.read_text())
     values["runs"]["teacher"]["pseudo"] = {"share": 0.5}

@@ -234,7 +234,7 @@ def test_inspect_deep_says_what_train_refuses(bench, program):
 def _(b):
     change(b, rician, "case_1")
     change(b, z_of_all, "case_2")
-    words = ("pseudo-label", b.data, "-m", b.copy("model"), "--flips", "x", "-o", b.out)
+    words = ("pseudo-label", b.data, "-m", b.copy("model"), "--tta", "x", "-o", b.out)
     yield (*words, "--agreement", "0.5", "--threads", "1")
     index = json.loads((b.out / "pseudo.json").read_text())
     assert {id for id, study in index["studies"].items() if study["selected"]} == {

@@ -12,7 +12,7 @@ from gliodistill.errors import OutputError, StudyError
 from gliodistill.evaluation.evaluate import ComparisonError, evaluate
 from gliodistill.images import read_labels, read_nifti, write_nifti
 from gliodistill.inference import Predictor, segment_studies
-from gliodistill.inference.tta import parse_flips
+from gliodistill.inference.tta import parse_tta
 from gliodistill.models import ModelPackage
 from gliodistill.studies.labels import BRATS2021
 from gliodistill.studies.records import ImageFile, StudyRecord
@@ -110,14 +110,14 @@ def test_resume_does_again_what_lacks_probabilities_or_had_other_settings(
     assert segment_studies(
         [record], predictor, tmp_path, probability=True, resume=True
     ).skipped == ["a"]
-    mirrored = Predictor(package, threads=1, flips=parse_flips("x"))
+    mirrored = Predictor(package, threads=1, tta=parse_tta("x"))
     assert set(segment_studies([record], mirrored, tmp_path, resume=True).done) == {"a"}
     assert names(tmp_path) == [
         "a.json",
         "a.nii.gz",
         "volumes.csv",
     ]  # probabilities of other settings do not stay
-    assert json.loads((tmp_path / "a.json").read_text())["flips"] == ["", "x"]
+    assert json.loads((tmp_path / "a.json").read_text())["tta"] == ["", "x"]
 
 
 @pytest.mark.parametrize("jobs", [1, 3])

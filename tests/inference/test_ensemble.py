@@ -1,4 +1,4 @@
-"""Models × mirrored looks → one answer; expected values are computed here in float64, member by
+"""Models × mirrorings → one answer; expected values are computed here in float64, member by
 member.
 """
 
@@ -14,7 +14,7 @@ from gliodistill.errors import PackageError, StudyError
 from gliodistill.images import Volume
 from gliodistill.inference import Predictor
 from gliodistill.inference.ensemble import Ensemble
-from gliodistill.inference.tta import parse_flips
+from gliodistill.inference.tta import parse_tta
 from gliodistill.models import ModelPackage, NetworkSpec, Outputs
 from gliodistill.preparation import Preparation
 from gliodistill.studies.sequence import MRSequence
@@ -28,7 +28,7 @@ CLASSES = {
 
 @pytest.fixture(scope="module")
 def random(unet: ModelPackage) -> Predictor:
-    """Weights as they were drawn: every mirrored look sees something else."""
+    """Untrained weights: the output of every mirroring differs."""
     return Predictor(unet, threads=1)
 
 
@@ -69,22 +69,22 @@ def brain(study: Study):
     )
 
 
-def test_flips_by_name():
-    assert parse_flips("none") == ((),)
-    assert parse_flips("y") == ((), (1,))
-    assert set(parse_flips("xy")) == {(), (0,), (1,), (0, 1)}
+def test_tta_by_name():
+    assert parse_tta("none") == ((),)
+    assert parse_tta("y") == ((), (1,))
+    assert set(parse_tta("xy")) == {(), (0,), (1,), (0, 1)}
     everything = {tuple(np.flatnonzero(chosen)) for chosen in product((0, 1), repeat=3)}
-    assert (
-        set(parse_flips("all")) == set(parse_flips("xyz")) == set(parse_flips("zyx")) == everything
-    )
+    assert set(parse_tta("all")) == set(parse_tta("xyz")) == set(parse_tta("zyx")) == everything
     for wrong in ("", "xx", "lr", "some"):
-        with pytest.raises(PackageError, match="no such flips"):
-            parse_flips(wrong)
+        with pytest.raises(PackageError, match="no such test-time augmentation"):
+            parse_tta(wrong)
 
 
-def test_mean_spread_and_agreement_of_flips_are_the_manual_ones(random: Predictor, study: Study):
-    flips = parse_flips("xz")
-    said = Ensemble([random], flips).ask(study)
+def test_mean_spread_and_agreement_of_mirrorings_are_the_manual_ones(
+    random: Predictor, study: Study
+):
+    tta = parse_tta("xz")
+    said = Ensemble([random], tta).ask(study)
     image = random.package.preparation.apply(study).image
     members = []
     for chosen in product((1, -1), repeat=2):  # by slices, not by np.flip
@@ -130,7 +130,7 @@ def test_models_of_other_outputs_voxel_size_and_sequences_are_mixed(
     study = tiny_model.study()
     classes = exported(tmp_path / "classes", **CLASSES)
     coarse = exported(tmp_path / "coarse", preparation=Preparation(spacing=(2.0, 2.0, 2.0)))
-    said = Ensemble([bright, classes, coarse], parse_flips("x")).ask(study)
+    said = Ensemble([bright, classes, coarse], parse_tta("x")).ask(study)
     alone = [Ensemble([model]).ask(study).probability for model in (bright, classes, coarse)]
     np.testing.assert_allclose(
         said.probability[0], np.mean(alone, axis=0)[0], atol=1e-5
@@ -155,7 +155,7 @@ def test_a_region_that_a_model_cannot_draw_stays_finite(bright: Predictor, tmp_p
 def test_probabilities_are_nested_and_maps_in_range(
     random: Predictor, bright: Predictor, study: Study
 ):
-    said = Ensemble([random, bright], parse_flips("y")).ask(study)
+    said = Ensemble([random, bright], parse_tta("y")).ask(study)
     whole, core, enhancing = said.probability
     assert (whole >= core).all() and (core >= enhancing).all()
     np.testing.assert_array_equal(said.regions, np.logical_and.accumulate(said.probability > 0.5))
@@ -175,4 +175,4 @@ def test_refuses_nothing_and_one_model_twice(bright: Predictor):
 
 def test_a_missing_sequence_is_told_before_any_model_works(bright: Predictor):
     with pytest.raises(StudyError, match="needs FLAIR"):
-        Ensemble([bright], parse_flips("all")).ask(tiny_model.study(lacking=(MRSequence.FLAIR,)))
+        Ensemble([bright], parse_tta("all")).ask(tiny_model.study(lacking=(MRSequence.FLAIR,)))

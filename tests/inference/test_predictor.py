@@ -13,7 +13,7 @@ from gliodistill.errors import LabelError, OutputError, PackageError, StudyError
 from gliodistill.images import Volume, read_labels, write_nifti
 from gliodistill.inference import Predictor, load_model
 from gliodistill.inference.ensemble import Ensemble
-from gliodistill.inference.tta import parse_flips
+from gliodistill.inference.tta import parse_tta
 from gliodistill.models import InferenceSettings, ModelPackage, NetworkSpec, Outputs, Step
 from gliodistill.preparation import Preparation
 from gliodistill.studies.labels import CONVENTIONS
@@ -145,7 +145,7 @@ def test_windows_draw_the_same_as_one_pass(package: ModelPackage) -> None:
     np.testing.assert_array_equal(windows.segment(tiny_model.study()).regions, tiny_model.regions())
 
 
-def test_mirrored_looks_are_averaged_as_an_ensemble_averages_them(unet: ModelPackage) -> None:
+def test_mirrorings_are_averaged_as_an_ensemble_averages_them(unet: ModelPackage) -> None:
     """At the study's own voxel size, with sides that need no padding, both ways of mirroring are
     one.
     """
@@ -156,15 +156,15 @@ def test_mirrored_looks_are_averaged_as_an_ensemble_averages_them(unet: ModelPac
         data[[0, -1, 24], [26, 26, 0], 22] = data[24, [51, 26, 26], [22, 0, 43]] = 90  # every side
         images[s] = Volume(data, image.affine)
     study = replace(study, images=images)
-    flips = parse_flips("xz")
-    expected = Ensemble([Predictor(unet, threads=1)], flips).ask(study)
-    answer = Predictor(unet, threads=1, flips=flips).segment(study, probability=True)
+    tta = parse_tta("xz")
+    expected = Ensemble([Predictor(unet, threads=1)], tta).ask(study)
+    answer = Predictor(unet, threads=1, tta=tta).segment(study, probability=True)
     assert answer.probabilities is not None
     assert np.abs(answer.probabilities / 255 - expected.probability).max() < 0.51 / 255 + 1e-5
     assert (
         answer.regions != expected.regions
     ).mean() < 1e-4  # where both are a rounding from one half
-    assert answer.flips == ["", "x", "z", "xz"]
+    assert answer.tta == ["", "x", "z", "xz"]
 
 
 def test_clean_up_is_applied_and_can_be_left_out(tmp_path: Path) -> None:

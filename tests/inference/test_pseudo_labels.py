@@ -18,7 +18,7 @@ from gliodistill.images import Volume, read_labels, write_nifti
 from gliodistill.inference import Predictor
 from gliodistill.inference.ensemble import Ensemble
 from gliodistill.inference.pseudo_labels import PseudoLabels, write_pseudo_labels
-from gliodistill.inference.tta import parse_flips
+from gliodistill.inference.tta import parse_tta
 from gliodistill.models import ModelPackage
 from gliodistill.studies.cohort import find_cohort, open_cohort
 from gliodistill.studies.labels import CONVENTIONS
@@ -60,7 +60,7 @@ def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def ensemble(package: ModelPackage, unet: ModelPackage) -> Ensemble:
-    return Ensemble([Predictor(package, threads=1), Predictor(unet, threads=1)], parse_flips("x"))
+    return Ensemble([Predictor(package, threads=1), Predictor(unet, threads=1)], parse_tta("x"))
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +100,7 @@ def test_what_is_written(unlabelled, ensemble, package, tmp_path):
     assert facts["models"][0] == {
         "name": "tiny", "sha256": package.fingerprint, "weights_sha256": sha256(package.folder / "model.safetensors"),
     }  # fmt: skip
-    assert facts["flips"] == ["", "x"] and "medical device" in facts["notice"]
+    assert facts["tta"] == ["", "x"] and "medical device" in facts["notice"]
     assert facts["labels"] == {
         "convention": "brats2021",
         "codes": {"1": "NCR", "2": "ED", "4": "ET"},

@@ -23,7 +23,7 @@ def runs(drop=0.5, **options):
     method = {"name": "any_subset", "options": {"teacher": "teacher", **options}}
     return {
         "teacher": {"network": {"name": "unet", "options": {"widths": [6, 12]}}, "seed": 7},
-        "alone": {"network": STUDENT, **drops},
+        "baseline": {"network": STUDENT, **drops},
         "any": {"network": STUDENT, "method": method, **drops},
     }
 
@@ -85,7 +85,9 @@ def test_by_default_it_owes_logits_and_latents(prepared):
 def test_runs_that_drop_and_runs_that_do_not_see_the_same_patches(prepared):
     """Same studies, centres, warps and intensities; only the student's view of them differs."""
     made = recipe(runs(), augmentation=WILD)
-    whole, dropping, twin = (sampler(prepared, made, run) for run in ("teacher", "any", "alone"))
+    whole, dropping, baseline = (
+        sampler(prepared, made, run) for run in ("teacher", "any", "baseline")
+    )
     views = 0
     for step in (0, 3, 8):
         for a, b in zip(whole.draw(step), dropping.draw(step), strict=True):
@@ -95,7 +97,7 @@ def test_runs_that_drop_and_runs_that_do_not_see_the_same_patches(prepared):
                 (a.intensity.gamma, b.intensity.gamma),
             ):
                 np.testing.assert_equal(one, other)
-        a, b, c = (each.batch(step) for each in (whole, dropping, twin))
+        a, b, c = (each.batch(step) for each in (whole, dropping, baseline))
         assert torch.equal(a.image, b.complete)
         assert torch.equal(a.regions, b.regions)
         assert torch.equal(b.image, c.image)

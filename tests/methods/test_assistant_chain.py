@@ -66,7 +66,7 @@ def method_of(made, networks):
 @pytest.fixture
 def batch(prepared):
     made = recipe(augmentation={"modality_dropout": {"p": 0.5}})
-    return PatchSampler(prepared, made.sampling, made.runs["alone"].augmentation, 0).batch(1)
+    return PatchSampler(prepared, made.sampling, made.runs["baseline"].augmentation, 0).batch(1)
 
 
 def test_what_is_owed_is_the_mean_over_teachers(batch):

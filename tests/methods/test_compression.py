@@ -31,7 +31,7 @@ def method_of(made, name, teacher=None):
 @pytest.fixture
 def batch(prepared):
     made = recipe(augmentation={"modality_dropout": {"p": 0.5}})
-    return PatchSampler(prepared, made.sampling, made.runs["alone"].augmentation, 0).batch(1)
+    return PatchSampler(prepared, made.sampling, made.runs["baseline"].augmentation, 0).batch(1)
 
 
 def test_losses_are_their_formulas(batch):
@@ -102,17 +102,17 @@ def test_without_weights_it_is_supervised_exactly_and_the_teacher_sleeps(batch, 
     made = recipe(runs)
     teacher = teacher_of(made)
     teacher.register_forward_hook(lambda *_: pytest.fail("the teacher was asked"))
-    alone, told = method_of(made, "alone"), method_of(made, "distilled", teacher)
-    a, b = alone.losses(batch), told.losses(batch)
+    baseline, student = method_of(made, "baseline"), method_of(made, "distilled", teacher)
+    a, b = baseline.losses(batch), student.losses(batch)
     assert a.keys() == b.keys() == {"segmentation"}
     assert torch.equal(a["segmentation"], b["segmentation"])
 
 
-def test_the_distilled_student_and_its_twin_start_alike(prepared):
+def test_the_distilled_student_and_the_baseline_have_the_same_initial_weights(prepared):
     made = recipe(distilled(), augmentation={"spatial": 0.5, "noise": 0.5})
-    twin, student = method_of(made, "alone"), method_of(made, "distilled", teacher_of(made))
-    assert weights_hash(twin.student.state_dict()) == weights_hash(student.student.state_dict())
-    runs = [made.runs[name] for name in ("alone", "distilled")]
+    baseline, student = method_of(made, "baseline"), method_of(made, "distilled", teacher_of(made))
+    assert weights_hash(baseline.student.state_dict()) == weights_hash(student.student.state_dict())
+    runs = [made.runs[name] for name in ("baseline", "distilled")]
     samplers = [PatchSampler(prepared, made.sampling, run.augmentation, run.seed) for run in runs]
     for step in (0, 5):
         a, b = (sampler.batch(step) for sampler in samplers)

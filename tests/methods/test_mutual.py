@@ -16,7 +16,7 @@ PEER = {"name": "unet", "options": {"widths": [3, 6]}}
 
 def pair(peer=PEER, network=STUDENT, **options):
     method = {"name": "mutual", "options": {"peer": peer, **options}}
-    return {"alone": {"network": network}, "pair": {"network": network, "method": method}}
+    return {"baseline": {"network": network}, "pair": {"network": network, "method": method}}
 
 
 def method_of(made, name="pair"):
@@ -27,7 +27,7 @@ def method_of(made, name="pair"):
 @pytest.fixture
 def batch(prepared):
     made = recipe(augmentation={"modality_dropout": {"p": 0.5}})
-    return PatchSampler(prepared, made.sampling, made.runs["alone"].augmentation, 0).batch(1)
+    return PatchSampler(prepared, made.sampling, made.runs["baseline"].augmentation, 0).batch(1)
 
 
 def test_the_loss_is_its_formula_and_symmetric(batch):
@@ -54,7 +54,7 @@ def test_the_loss_is_its_formula_and_symmetric(batch):
 
 
 def test_each_takes_the_other_as_given(batch):
-    """What moves the student is its divergence from the peer's output alone."""
+    """What moves the student is only its divergence from the peer's output."""
     method = method_of(recipe(pair(weight=0.3)))
     method.losses(batch)["mutual"].backward()
     for one, other in ((method.student, method.peer), (method.peer, method.student)):
@@ -72,7 +72,7 @@ def train(made, prepared, out):
     return train_recipe(made, prepared.folder, out, labels="brats2021", jobs=1)
 
 
-def test_with_weight_0_the_student_is_its_twin_exactly_and_the_peer_learns_all_the_same(
+def test_with_weight_0_the_student_equals_the_baseline_exactly_and_the_peer_still_trains(
     prepared, tmp_path
 ):
     """Where nothing is clipped: the clip is of the gradient of both."""
@@ -80,8 +80,8 @@ def test_with_weight_0_the_student_is_its_twin_exactly_and_the_peer_learns_all_t
         pair(weight=0.0), training={"steps": 3, "save_every": 3, "validate_every": 3, "clip": 1e6}
     )
     experiment = train(made, prepared, tmp_path / "run")
-    alone, student = (experiment.load_network(run).state_dict() for run in ("alone", "pair"))
-    for name, tensor in alone.items():
+    baseline, student = (experiment.load_network(run).state_dict() for run in ("baseline", "pair"))
+    for name, tensor in baseline.items():
         assert torch.equal(tensor, student[name])
     peer, fresh = (
         experiment.load_network("pair", "peer").state_dict(),
@@ -109,7 +109,7 @@ def test_the_peer_sees_what_the_student_sees(prepared, tmp_path):
         ({"temperature": 0.0}, "options.temperature", "above 0"),
         ({"temprature": 2.0}, "options.temprature", "did you mean temperature?"),
         ({"weight": "much"}, "options.weight", "number"),
-        ({"peer": "alone"}, "options.peer", "learns beside"),
+        ({"peer": "baseline"}, "options.peer", "learns beside"),
         ({"peer": {"name": "unet", "options": {"widths": [4] * 7}}}, None, "multiples of 64"),
     ],
 )

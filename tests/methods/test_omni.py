@@ -18,7 +18,7 @@ from gliodistill.images import write_nifti
 from gliodistill.inference import Predictor
 from gliodistill.inference.ensemble import Ensemble
 from gliodistill.inference.pseudo_labels import write_pseudo_labels
-from gliodistill.inference.tta import parse_flips
+from gliodistill.inference.tta import parse_tta
 from gliodistill.methods.base import Batch
 from gliodistill.methods.omni import Omni
 from gliodistill.methods.segmentation import deeply_supervised
@@ -44,7 +44,7 @@ SAMPLING = {"patch": (12, 12, 12), "batch": 4}
 def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Ensemble:
     return Ensemble(
         [Predictor(tiny_model.export(tmp_path_factory.mktemp("model") / "model"), threads=1)],
-        parse_flips("x"),
+        parse_tta("x"),
     )
 
 
@@ -106,12 +106,16 @@ def sampler(
     )
 
 
-def test_the_labelled_patches_are_the_twins_and_batches_are_a_function_of_seed_and_step(
+def test_the_labelled_patches_are_the_baselines_and_batches_are_a_function_of_seed_and_step(
     prepared: Cache, pool: Cache
 ):
-    twin, omni, again = sampler(prepared, None), sampler(prepared, pool), sampler(prepared, pool)
+    baseline, omni, again = (
+        sampler(prepared, None),
+        sampler(prepared, pool),
+        sampler(prepared, pool),
+    )
     for step in (7, 0, 3):
-        ours, theirs, same = omni.batch(step), twin.batch(step), again.batch(step)
+        ours, theirs, same = omni.batch(step), baseline.batch(step), again.batch(step)
         assert ours.pseudo.tolist() == [False, False, True, True] and not theirs.pseudo.any()
         for name in ("image", "regions", "complete", "present"):
             assert torch.equal(getattr(ours, name)[:2], getattr(theirs, name)[:2])
@@ -280,10 +284,10 @@ def test_recipes_that_do_not_hang_together(run, field, told):
 @pytest.mark.parametrize("labels", ["hard", "soft"])
 def test_trains_end_to_end(cohort, pseudo, tmp_path, labels):
     runs = {
-        "alone": {"network": STUDENT},
+        "baseline": {"network": STUDENT},
         "student": {**OMNI, "pseudo": {"share": 0.5, "labels": labels}},
     }
-    experiment = train(cohort, tmp_path / "run", None, runs, only=("alone",))
+    experiment = train(cohort, tmp_path / "run", None, runs, only=("baseline",))
     experiment = train(cohort, tmp_path / "run", pseudo, runs, resume=True)
     summary = experiment.summary("student")
     assert summary["pseudo"].keys() == {"studies", "transductive", "labels", "sha256"}
@@ -292,7 +296,7 @@ def test_trains_end_to_end(cohort, pseudo, tmp_path, labels):
         summary["pseudo"]["transductive"],
         summary["pseudo"]["labels"],
     ) == (2, 0, labels)
-    assert "pseudo" not in experiment.summary("alone")
+    assert "pseudo" not in experiment.summary("baseline")
     lines = [
         json.loads(line)
         for line in (tmp_path / "run" / "student" / "log.jsonl").read_text().splitlines()
@@ -414,7 +418,7 @@ def test_other_pseudo_labels_in_one_folder_are_refused(cohort, ensemble, pseudo,
 
 def sides(cohort: Path, tmp_path: Path) -> tuple[str, str]:
     """A study that trains and one that validates."""
-    split = train(cohort, tmp_path / "split", None, {"alone": {"network": STUDENT}}).split
+    split = train(cohort, tmp_path / "split", None, {"baseline": {"network": STUDENT}}).split
     return split["training"][0], split["validation"][0]
 
 

@@ -64,7 +64,7 @@ def test_any_method_gives_finite_losses_that_move_what_learns_and_nothing_else(
     assert "segmentation" in terms
     assert all(term.shape == () and torch.isfinite(term) for term in terms.values())
     sum(terms.values()).backward()
-    for network in method.learners.values():
+    for network in method.trainable.values():
         assert all(parameter.grad is not None for parameter in network.parameters())
     for network in method.frozen:
         assert all(parameter.grad is None for parameter in network.parameters())
@@ -74,9 +74,9 @@ def test_who_learns_and_who_is_only_read(name):
     method = method_of(recipe(runs(name)))
     learning = {"single_stage": {"student", "teacher"}, "mutual": {"student", "peer"}}
     frozen = {"compression": 1, "any_subset": 1, "assistant_chain": 2}
-    assert method.learners.keys() == learning.get(name, {"student"})
+    assert method.trainable.keys() == learning.get(name, {"student"})
     assert len(method.frozen) == frozen.get(name, 0)
-    assert method.learners["student"] is method.student
+    assert method.trainable["student"] is method.student
 
 
 def test_the_student_starts_alike_under_every_method(name):

@@ -129,21 +129,21 @@ def test_every_weight_of_both_learns(prepared):
         )
 
 
-def test_the_student_is_its_twin_but_for_what_draws_it_to_the_teacher(prepared):
-    """Same first weights, same patches, same segmentation loss as the student alone."""
+def test_the_student_differs_from_the_baseline_only_by_the_distillation_loss(prepared):
+    """Same first weights, same patches, same segmentation loss as the baseline."""
     made = recipe(
-        single() | {"alone": {"network": STUDENT, "sequences": PAIR, "seed": 3}},
+        single() | {"baseline": {"network": STUDENT, "sequences": PAIR, "seed": 3}},
         augmentation={"spatial": 0.5, "noise": 0.5},
     )
     method, batch = method_and_batch(made, prepared)
     torch.manual_seed(3)
-    alone = resolve_run(made, "alone").build_method({}.__getitem__)
-    assert weights_hash(alone.student.state_dict()) == weights_hash(method.student.state_dict())
-    same = PatchSampler(prepared, made.sampling, made.runs["alone"].augmentation, 3, [1, 3]).batch(
-        1
-    )
+    baseline = resolve_run(made, "baseline").build_method({}.__getitem__)
+    assert weights_hash(baseline.student.state_dict()) == weights_hash(method.student.state_dict())
+    same = PatchSampler(
+        prepared, made.sampling, made.runs["baseline"].augmentation, 3, [1, 3]
+    ).batch(1)
     assert torch.equal(same.image, batch.image)
-    assert torch.equal(alone.losses(same)["segmentation"], method.losses(batch)["segmentation"])
+    assert torch.equal(baseline.losses(same)["segmentation"], method.losses(batch)["segmentation"])
 
 
 @pytest.mark.parametrize("sequences", SUBSETS, ids="+".join)

@@ -179,9 +179,9 @@ def test_an_unlabelled_cohort_has_no_reference_segmentation(tmp_path):
 
 
 def test_processes_give_the_same_cohort(tmp_path):
-    alone = write_cohort(tmp_path / "alone", 2, 9, spacing=5.0, jobs=1)
+    serial = write_cohort(tmp_path / "serial", 2, 9, spacing=5.0, jobs=1)
     together = write_cohort(tmp_path / "together", 2, 9, spacing=5.0, jobs=2)
-    for first, second in zip(alone, together, strict=True):
+    for first, second in zip(serial, together, strict=True):
         for file in first.iterdir():
             assert file.read_bytes() == (second / file.name).read_bytes()
 

@@ -131,25 +131,25 @@ def test_a_tighter_budget_never_gives_more_parameters(quantity, limits):
 def test_the_fragment_trains_in_the_teachers_recipe(teacher, tmp_path):
     run, cohort = teacher
     made = plan_student(str(run), ["params<=50%"], **QUICK)
-    assert list(made.runs) == ["planned_alone", "planned"]
+    assert list(made.runs) == ["planned_baseline", "planned"]
     write_plan(made, tmp_path / "plan")
     recipe = Recipe.open(
         tmp_path / "plan" / "recipe.yaml",
-        ["runs.planned.training.steps=1", "runs.planned_alone.training.steps=1"],
+        ["runs.planned.training.steps=1", "runs.planned_baseline.training.steps=1"],
     )
     assert yaml.safe_load((tmp_path / "plan" / "student.yaml").read_text())["runs"] == made.runs
     assert recipe.runs["planned"].outputs == "classes"
     assert recipe.runs["planned"].network.options["norm"] == "group"
     done = train(recipe, cohort, run, resume=True)  # the teacher is not trained again
-    for name in ("planned_alone", "planned"):
+    for name in ("planned_baseline", "planned"):
         assert done.summary(name)["parameters"] == made.chosen.parameters
     facts = json.loads((tmp_path / "plan" / "plan.json").read_text())
     assert facts["proposed"]["parameters"] == made.chosen.parameters
     assert sum(candidate["chosen"] for candidate in facts["candidates"]) == 1
     page = (tmp_path / "plan" / "plan.html").read_text()
-    assert "planned_alone" in page and "Research use, not a medical device" in page
+    assert "planned_baseline" in page and "Research use, not a medical device" in page
     again = plan_student(str(run), ["params<=50%"], **QUICK)
-    assert list(again.runs) == ["planned2_alone", "planned2"]  # the names are taken now
+    assert list(again.runs) == ["planned2_baseline", "planned2"]  # the names are taken now
 
 
 def test_other_blocks_and_the_torch_runtime():

@@ -39,14 +39,14 @@ def test_settings_are_laid_over_the_file(file):
         file,
         [
             "training.steps=9",
-            "runs.alone.training.steps=4",
+            "runs.baseline.training.steps=4",
             "data.validation=[case_1, case_2]",
             "about='a: b'",
         ],
     )
     assert {name: run.training.steps for name, run in parsed.runs.items()} == {
         "teacher": 9,
-        "alone": 4,
+        "baseline": 4,
         "distilled": 9,
     }
     assert parsed.data.validation == ("case_1", "case_2")
@@ -74,3 +74,8 @@ def test_yaml_there_and_back(tmp_path):
     parsed = recipe(distilled(), data={"spacing": [1.0, 1.0, 2.0], "validation": ["x", "y"]})
     (tmp_path / "again.yaml").write_text(parsed.to_yaml())
     assert Recipe.open(tmp_path / "again.yaml") == parsed
+
+
+def test_a_setting_of_a_renamed_run_names_the_new_one(file):
+    with pytest.raises(RecipeError, match="alone is called baseline"):
+        Recipe.open(file, ["runs.alone.training.steps=4"])

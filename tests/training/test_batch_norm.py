@@ -32,7 +32,7 @@ def test_the_first_norm_has_the_moments_of_what_its_convolution_gives(prepared):
     torch.manual_seed(0)
     network, made = (
         build("unet", **BATCH_NORM["options"]).train(),
-        recipe({"alone": {"network": BATCH_NORM}}),
+        recipe({"baseline": {"network": BATCH_NORM}}),
     )
     sampler = PatchSampler(prepared, around_tumours(made), UNCHANGED, 0)
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -67,7 +67,7 @@ def test_norms_of_subsets_take_them_once_for_each_subset(prepared):
     torch.manual_seed(0)
     network, made = (
         build("unet", widths=[4, 8], norm="subset"),
-        recipe({"alone": {"network": BATCH_NORM}}),
+        recipe({"baseline": {"network": BATCH_NORM}}),
     )
     sampler = PatchSampler(prepared, around_tumours(made), UNCHANGED, 0)
     recalibrate(network, sampler.batches(0, 2, 0))
@@ -112,28 +112,35 @@ def test_a_run_exports_them_and_trains_the_same_weights(prepared, tmp_path, vali
     experiments = {}
     for batches in (0, 4):
         made = recipe(
-            {"alone": {"network": BATCH_NORM}},
+            {"baseline": {"network": BATCH_NORM}},
             data={"validation": validation},
             augmentation=DROPPING,
             training={"steps": 6, "batch_norm_recalibration": batches, "validate_every": 6},
         )
         experiments[batches] = train(made, prepared.folder, tmp_path / str(batches))
-    (plain, _), (anew, _) = (read_tensors(e.folder / "alone" / BEST) for e in experiments.values())
+    (plain, _), (anew, _) = (
+        read_tensors(e.folder / "baseline" / BEST) for e in experiments.values()
+    )
     assert statistics(anew)
     for name, tensor in anew.items():
         changes = "running" in name or "num_batches" in name
         assert torch.equal(tensor, plain[name]) != changes, name
     experiment = experiments[4]
-    network = experiment.load_network("alone")
+    network = experiment.load_network("baseline")
     training = prepared.select(set(experiment.split["training"]))
     sampler = PatchSampler(
-        training, around_tumours(experiment.recipe), UNCHANGED, experiment.recipe.runs["alone"].seed
+        training,
+        around_tumours(experiment.recipe),
+        UNCHANGED,
+        experiment.recipe.runs["baseline"].seed,
     )
     recalibrate(
-        network, sampler.batches(0, 4, 0), getattr(torch, experiment.summary("alone")["precision"])
+        network,
+        sampler.batches(0, 4, 0),
+        getattr(torch, experiment.summary("baseline")["precision"]),
     )
     for name, tensor in statistics(network.state_dict()).items():
         torch.testing.assert_close(tensor, anew[f"student.{name}"], rtol=1e-3, atol=1e-4)
     # A finished run is left alone: its weights are those it says it has.
     again = train(experiment.recipe, prepared.folder, tmp_path / "4", resume=True)
-    assert again.summary("alone") == experiment.summary("alone")
+    assert again.summary("baseline") == experiment.summary("baseline")

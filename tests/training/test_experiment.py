@@ -42,7 +42,7 @@ def hashes(experiment):
 
 @pytest.fixture(scope="module")
 def finished(cohort, tmp_path_factory):
-    """Teacher, twin and distilled student, trained without a stop."""
+    """Teacher, baseline and distilled student, trained without a stop."""
     return train(
         short(
             distilled(
@@ -63,10 +63,10 @@ def test_what_is_written(finished):
     }
     runs = {
         f"{run}/{name}"
-        for run in ("teacher", "alone", "distilled")
+        for run in ("teacher", "baseline", "distilled")
         for name in ("last.safetensors", "best.safetensors", "log.jsonl", "summary.json")
     }
-    assert files == {"recipe.yaml", "data.json", "teacher", "alone", "distilled"} | runs
+    assert files == {"recipe.yaml", "data.json", "teacher", "baseline", "distilled"} | runs
     again = Experiment.open(finished.folder)
     assert (again.recipe, again.split, again.cache) == (
         finished.recipe,
@@ -83,12 +83,12 @@ def test_what_is_written(finished):
     assert not again.load_network("distilled").training
 
 
-def test_the_twins_first_step_is_the_students(finished):
+def test_baseline_and_distilled_student_share_the_first_step(finished):
     first = {
         run: json.loads((finished.folder / run / "log.jsonl").read_text().splitlines()[0])
-        for run in ("alone", "distilled")
+        for run in ("baseline", "distilled")
     }
-    assert first["alone"]["loss"]["segmentation"] == first["distilled"]["loss"]["segmentation"]
+    assert first["baseline"]["loss"]["segmentation"] == first["distilled"]["loss"]["segmentation"]
     assert first["distilled"]["loss"].keys() == {
         "segmentation",
         "soft_target",
@@ -112,7 +112,7 @@ def test_resuming_what_is_finished_does_nothing(finished, tmp_path):
     } == before
 
 
-@pytest.mark.parametrize("stop", [("teacher", 2), ("alone", 3), ("distilled", 1)])
+@pytest.mark.parametrize("stop", [("teacher", 2), ("baseline", 3), ("distilled", 1)])
 def test_resumed_from_anywhere_is_never_stopped(finished, prepared, tmp_path, stop):
     def watch(run, steps, progress):
         assert steps == 3
@@ -136,11 +136,11 @@ def test_resumed_between_runs_and_after_a_kill_while_preparing(finished, cohort,
     (copy / "distilled" / "summary.json").unlink()
     assert hashes(train(finished.recipe, cohort, copy, resume=True)) == hashes(finished)
     shutil.rmtree(copy / "distilled")
-    shutil.rmtree(copy / "alone")
-    (copy / "alone").mkdir()
+    shutil.rmtree(copy / "baseline")
+    (copy / "baseline").mkdir()
     assert hashes(train(finished.recipe, cohort, copy, resume=True)) == hashes(finished)
     shutil.rmtree(copy / "teacher")
-    shutil.rmtree(copy / "alone")
+    shutil.rmtree(copy / "baseline")
     shutil.rmtree(copy / "distilled")
     shutil.rmtree(copy / "cache" / "case_1")
     (copy / "cache" / "cache.json").unlink()
@@ -151,10 +151,10 @@ def test_resumed_between_runs_and_after_a_kill_while_preparing(finished, cohort,
         half.mkdir()
         (half / left).write_text("{")
         assert (
-            hashes(train(short({"alone": {"network": STUDENT}}), cohort, half, resume=True))[
-                "alone"
+            hashes(train(short({"baseline": {"network": STUDENT}}), cohort, half, resume=True))[
+                "baseline"
             ]
-            == hashes(finished)["alone"]
+            == hashes(finished)["baseline"]
         )
         assert not list(half.glob(".*"))
 
@@ -167,7 +167,7 @@ def test_only_some_runs_and_the_others_later(finished, prepared, tmp_path):
         train(finished.recipe, cohort, tmp_path / "run", only=("student",))
     assert not (tmp_path / "run").exists()
     partly = train(finished.recipe, cohort, tmp_path / "run", only=("teacher",))
-    assert [partly.is_finished(name) for name in ("teacher", "alone", "distilled")] == [
+    assert [partly.is_finished(name) for name in ("teacher", "baseline", "distilled")] == [
         True,
         False,
         False,
@@ -188,7 +188,7 @@ def test_a_cache_does_as_well_as_the_cohort(finished, cohort, prepared, tmp_path
     made = short()
     out = tmp_path / "run"
     experiment = train_recipe(made, prepared.folder, out)
-    assert hashes(experiment)["alone"] == hashes(finished)["alone"]
+    assert hashes(experiment)["baseline"] == hashes(finished)["baseline"]
     assert Experiment.open(out).cache == prepared.folder.resolve()
     assert not (out / "cache").exists()
 
@@ -218,12 +218,15 @@ def unchecked(**changes):
             "no such feature tap",
         ),
         ({"sampling": {"patch": [16, 16, 17]}}, r"sampling\.patch"),
-        ({"runs": {"alone": {"network": {"name": "vnet"}}}}, "unknown network"),
-        ({"runs": {"alone": {"network": STUDENT, "method": {"name": "magic"}}}}, "unknown method"),
+        ({"runs": {"baseline": {"network": {"name": "vnet"}}}}, "unknown network"),
+        (
+            {"runs": {"baseline": {"network": STUDENT, "method": {"name": "magic"}}}},
+            "unknown method",
+        ),
         (
             {
                 "runs": {
-                    "alone": {
+                    "baseline": {
                         "network": STUDENT,
                         "method": {"name": "compression", "options": {"teacher": "nobody"}},
                     }
@@ -243,9 +246,9 @@ def test_a_split_with_an_empty_side(cohort, tmp_path, validation):
 
 
 def test_everyone_learns_where_nobody_validates(cohort, tmp_path):
-    experiment = train(short(data={"validation": 0}), cohort, tmp_path / "run", only=("alone",))
+    experiment = train(short(data={"validation": 0}), cohort, tmp_path / "run", only=("baseline",))
     assert experiment.split == {"training": ["case_0", "case_1", "case_2"], "validation": []}
-    summary = experiment.summary("alone")
+    summary = experiment.summary("baseline")
     assert summary["dice"] is None
     assert summary["best_step"] == summary["steps"]
 
@@ -326,10 +329,10 @@ def test_no_patient_is_on_two_sides(tmp_path):
 def test_runs_may_be_added_to_an_experiment(finished, prepared, tmp_path):
     copy = shutil.copytree(finished.folder, tmp_path / "run")
     before = hashes(finished)
-    runs = {**finished.recipe.runs, "again": finished.recipe.runs["alone"]}
+    runs = {**finished.recipe.runs, "again": finished.recipe.runs["baseline"]}
     more = finished.recipe.model_copy(update={"runs": runs, "about": "Said in other words."})
     added = train(more, prepared.folder, copy, resume=True)
-    assert hashes(added) == {**before, "again": before["alone"]}
+    assert hashes(added) == {**before, "again": before["baseline"]}
     assert Experiment.open(copy).recipe == more
     with pytest.raises(CheckpointError, match="another recipe"):
         train(finished.recipe, prepared.folder, copy, resume=True)
@@ -363,7 +366,7 @@ def test_two_trainings_do_not_begin_in_one_folder(finished, prepared, tmp_path):
     """While one is at work before its first checkpoint another may not begin anew there; nor may
     two train one run. When it has ended, and left nothing, the folder is free.
     """
-    out, late = tmp_path / "run", short({"alone": {"network": STUDENT}}, training={"steps": 5})
+    out, late = tmp_path / "run", short({"baseline": {"network": STUDENT}}, training={"steps": 5})
     seen = []
 
     def watch(run, steps, progress):
@@ -388,7 +391,7 @@ def test_two_trainings_do_not_begin_in_one_folder(finished, prepared, tmp_path):
         )
     assert seen == [("teacher", 0)] * 2 + [("teacher", 1)] * 2
     shutil.rmtree(out / "teacher")
-    assert train(late, prepared.folder, out).summary("alone")["steps"] == 5
+    assert train(late, prepared.folder, out).summary("baseline")["steps"] == 5
 
 
 def test_a_folder_of_something_else(cohort, tmp_path):
@@ -418,16 +421,16 @@ def test_networks_that_cannot_be_loaded(finished, tmp_path):
     with pytest.raises(CheckpointError, match="no such run"):
         finished.load_network("nobody")
     copy = shutil.copytree(finished.folder, tmp_path / "run")
-    shutil.copy(copy / "teacher" / "best.safetensors", copy / "alone" / "best.safetensors")
+    shutil.copy(copy / "teacher" / "best.safetensors", copy / "baseline" / "best.safetensors")
     with pytest.raises(CheckpointError, match="another network"):
-        Experiment.open(copy).load_network("alone")
+        Experiment.open(copy).load_network("baseline")
 
 
 def test_a_study_without_any_of_a_runs_sequences_is_told_before_anything_is_trained(tmp_path):
     cohort = write_cohort(tmp_path / "cohort", 3)
     (cohort / "case_1" / "case_1_t1ce.nii.gz").unlink()
     made = short(
-        {"alone": {"network": STUDENT}, "late": {"network": STUDENT, "sequences": ["T1CE"]}}
+        {"baseline": {"network": STUDENT}, "late": {"network": STUDENT, "sequences": ["T1CE"]}}
     )
     with pytest.raises(StudyError, match=r"case_1.*no sequence that the student takes"):
         train(made, cohort, tmp_path / "run")

@@ -33,10 +33,10 @@ class Interrupted(Exception):
 
 
 def run(prepared, folder, made, stop_at=None, validating=True, method=None):
-    """Train run ``alone`` of a recipe from its first weights on, or from its last checkpoint."""
-    part = made.runs["alone"]
+    """Train run ``baseline`` of a recipe from its first weights on, or from its last checkpoint."""
+    part = made.runs["baseline"]
     torch.manual_seed(part.seed)
-    method = method or resolve_run(made, "alone").build_method({}.__getitem__)
+    method = method or resolve_run(made, "baseline").build_method({}.__getitem__)
     sampler = PatchSampler(
         prepared.select({"case_0", "case_1"}), made.sampling, part.augmentation, part.seed
     )
@@ -111,7 +111,7 @@ def test_interrupted_and_resumed_is_never_stopped_bit_for_bit(
         "options": {"widths": [4, 8, 8], "norm": norm, "deep_supervision": 1},
     }
     made = recipe(
-        {"alone": {"network": network, "seed": 11}},
+        {"baseline": {"network": network, "seed": 11}},
         augmentation=WILD,
         training={
             "steps": steps,
@@ -138,7 +138,7 @@ def test_same_seed_same_weights_and_another_seed_others(prepared, tmp_path):
     hashes = []
     for place, seed in (("a", 1), ("b", 1), ("c", 2)):
         made = recipe(
-            {"alone": {"network": {"name": "unet", "options": {"widths": [4, 8]}}, "seed": seed}}
+            {"baseline": {"network": {"name": "unet", "options": {"widths": [4, 8]}}, "seed": seed}}
         )
         hashes.append(run(prepared, tmp_path / place, made)[0]["weights_sha256"])
     assert hashes[0] == hashes[1] != hashes[2]
@@ -177,7 +177,7 @@ def test_the_log_says_what_happened(prepared, tmp_path):
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5]
     assert [("dice" in line) for line in lines] == [False, True, False, True, True]
     assert [line["rate"] for line in lines] == [
-        learning_rate(made.runs["alone"].training, step) for step in range(5)
+        learning_rate(made.runs["baseline"].training, step) for step in range(5)
     ]
     assert sorted(lines, key=lambda line: line["seconds"]) == lines
     scored = {line["step"]: line["dice"]["mean"] for line in lines if "dice" in line}
@@ -254,10 +254,10 @@ def test_the_moving_average_is_that_of_float64(prepared, tmp_path, ema):
     """
     network = {"name": "unet", "options": {"widths": [4, 8], "norm": "batch"}}
     made = recipe(
-        {"alone": {"network": network}}, training={"steps": 6, "ema": ema, "save_every": 6}
+        {"baseline": {"network": network}}, training={"steps": 6, "ema": ema, "save_every": 6}
     )
     torch.manual_seed(0)
-    method = Recorded(resolve_run(made, "alone").build_method({}.__getitem__))
+    method = Recorded(resolve_run(made, "baseline").build_method({}.__getitem__))
     run(prepared, tmp_path, made, method=method)
     last, _ = read_tensors(tmp_path / LAST)
     assert any(name.endswith("running_var") for name in method.seen[0])
@@ -286,7 +286,7 @@ def test_gradients_are_clipped(prepared, tmp_path):
         }
     )
     torch.manual_seed(0)
-    method = Recorded(resolve_run(made, "alone").build_method({}.__getitem__))
+    method = Recorded(resolve_run(made, "baseline").build_method({}.__getitem__))
     run(prepared, tmp_path, made, method=method)
     moved = sum(
         (value.double() - method.seen[0][name]).square().sum()
@@ -332,7 +332,7 @@ def test_what_is_not_finite_stops_the_run_and_spares_the_checkpoint(prepared, tm
             prepared,
             tmp_path,
             made,
-            method=Poisoned(resolve_run(made, "alone").build_method({}.__getitem__), 4, what),
+            method=Poisoned(resolve_run(made, "baseline").build_method({}.__getitem__), 4, what),
         )
     assert caught.value.field == "step 4"
     tensors, facts = read_tensors(tmp_path / LAST)
@@ -353,7 +353,7 @@ def test_a_checkpoint_of_another_network_or_beyond_the_end_is_refused(prepared, 
         run(
             prepared,
             tmp_path,
-            recipe({"alone": {"network": {"name": "unet", "options": {"widths": [4, 12]}}}}),
+            recipe({"baseline": {"network": {"name": "unet", "options": {"widths": [4, 12]}}}}),
         )
 
 
@@ -370,7 +370,7 @@ def test_a_damaged_checkpoint_is_named_and_not_overwritten(prepared, tmp_path):
 def test_a_folder_that_cannot_be_written(prepared, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
-        run(prepared, tmp_path / "file" / "alone", recipe())
+        run(prepared, tmp_path / "file" / "baseline", recipe())
 
 
 def test_tensorboard_gets_the_losses(prepared, tmp_path):
@@ -382,7 +382,11 @@ def test_tensorboard_gets_the_losses(prepared, tmp_path):
 def test_one_study_is_learnt_by_heart(prepared, tmp_path):
     """The whole road learns: loss falls, and Dice on the very study goes above 0.9 in seconds."""
     made = recipe(
-        {"alone": {"network": {"name": "unet", "options": {"widths": [8, 16], "norm": "batch"}}}},
+        {
+            "baseline": {
+                "network": {"name": "unet", "options": {"widths": [8, 16], "norm": "batch"}}
+            }
+        },
         augmentation=PLAIN,
         training={
             "steps": 60,
@@ -393,12 +397,12 @@ def test_one_study_is_learnt_by_heart(prepared, tmp_path):
             "save_every": 60,
         },
     )
-    part, one = made.runs["alone"], prepared.select({"case_0"})
+    part, one = made.runs["baseline"], prepared.select({"case_0"})
     torch.manual_seed(0)
     sampler = PatchSampler(one, made.sampling, part.augmentation, 0)
     summary = train_run(
         Setup(
-            resolve_run(made, "alone").build_method({}.__getitem__),
+            resolve_run(made, "baseline").build_method({}.__getitem__),
             sampler,
             list(one),
             part.training,
@@ -420,8 +424,8 @@ def test_classes_learn_too(prepared, tmp_path):
 
 
 def test_validation_pads_at_the_far_side_and_cuts_back(prepared):
-    made = recipe({"alone": {"network": {"name": "unet", "options": {"widths": [4, 8, 8]}}}})
-    method = resolve_run(made, "alone").build_method({}.__getitem__)
+    made = recipe({"baseline": {"network": {"name": "unet", "options": {"widths": [4, 8, 8]}}}})
+    method = resolve_run(made, "baseline").build_method({}.__getitem__)
     network = method.student.eval()
     image = torch.from_numpy(dequantise(np.asarray(prepared.studies[0].image()))[:, :17, :18, :19])
     logits = whole_volume_logits(network, image, "regions")
@@ -448,8 +452,8 @@ class Entropy(Supervised):
 def test_accumulated_gradients_are_those_of_one_batch(prepared):
     made = recipe(sampling={"batch": 4})
     torch.manual_seed(0)
-    method = Entropy(resolve_run(made, "alone").build_network(), "regions")
-    batch = PatchSampler(prepared, made.sampling, made.runs["alone"].augmentation, 0).batch(0)
+    method = Entropy(resolve_run(made, "baseline").build_network(), "regions")
+    batch = PatchSampler(prepared, made.sampling, made.runs["baseline"].augmentation, 0).batch(0)
     halves = [batch[:2], batch[2:]]
     gradients = []
     for parts in ([batch], halves):
@@ -463,7 +467,7 @@ def test_accumulated_gradients_are_those_of_one_batch(prepared):
 def test_accumulation_takes_as_many_batches_a_step(prepared, tmp_path):
     """Batches are numbered through, so a resumed run goes on with the right one."""
     made = recipe(training={"steps": 3, "accumulate": 2, "save_every": 1})
-    method = Recorded(resolve_run(made, "alone").build_method({}.__getitem__))
+    method = Recorded(resolve_run(made, "baseline").build_method({}.__getitem__))
     run(prepared, tmp_path, made, method=method)
     assert len(method.seen) == 6
     assert [line["step"] for line in log(tmp_path)] == [1, 2, 3]

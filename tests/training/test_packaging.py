@@ -36,7 +36,7 @@ def test_the_package_is_the_network(experiment, tmp_path):
     logits = whole_volume_logits(
         network,
         torch.from_numpy(dequantise(prepared.image)),
-        experiment.recipe.runs["alone"].outputs,
+        experiment.recipe.runs["baseline"].outputs,
     )
     regions = np.logical_and.accumulate(to_native(prepared, logits.numpy(), 0.0), axis=0)
     for runtime in ("torch", "openvino"):
@@ -78,7 +78,7 @@ def test_bias_is_taken_off_in_use_even_where_training_leaves_it_in(cohort, tmp_p
 
 def test_which_run_is_meant(experiment, tmp_path):
     assert find_run(experiment.folder)[1] == "distilled"
-    assert find_run(experiment.folder, "alone")[1] == "alone"
+    assert find_run(experiment.folder, "baseline")[1] == "baseline"
     assert find_run(experiment.folder / "teacher")[1] == "teacher"
     with pytest.raises(CheckpointError, match="no such run"):
         find_run(experiment.folder, "nobody")
@@ -87,12 +87,12 @@ def test_which_run_is_meant(experiment, tmp_path):
 
 
 def test_an_unfinished_run_is_not_packaged(experiment, tmp_path):
-    summary = experiment.folder / "alone" / "summary.json"
+    summary = experiment.folder / "baseline" / "summary.json"
     content = summary.read_text()
     summary.unlink()
     try:
         with pytest.raises(CheckpointError, match="not finished"):
-            export(experiment.folder / "alone", tmp_path / "model")
+            export(experiment.folder / "baseline", tmp_path / "model")
     finally:
         summary.write_text(content)
     assert not (tmp_path / "model").exists()
@@ -134,7 +134,7 @@ def test_int8_is_calibrated_on_other_studies_than_it_is_compared_on(experiment, 
 def test_threshold_and_clean_up_rules_come_along(experiment, tmp_path):
     rules = (Step("drop_small_et", {"mm3": 33.0}),)
     package = export(
-        experiment.folder / "alone",
+        experiment.folder / "baseline",
         tmp_path / "model",
         formats=["torch"],
         threshold=0.3,
@@ -143,7 +143,7 @@ def test_threshold_and_clean_up_rules_come_along(experiment, tmp_path):
     inference = ModelPackage.open(package.folder).spec.inference
     assert (inference.threshold, inference.postprocessing) == (0.3, rules)
     with pytest.raises(PackageError, match="threshold"):
-        export(experiment.folder / "alone", tmp_path / "never", formats=["torch"], threshold=1.0)
+        export(experiment.folder / "baseline", tmp_path / "never", formats=["torch"], threshold=1.0)
     assert not (tmp_path / "never").exists()
 
 

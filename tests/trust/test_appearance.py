@@ -5,17 +5,17 @@ from scipy.stats import pearsonr
 import tissue_studies
 from gliodistill.preparation import dequantise
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.trust.appearance import FACTS, MIRROR, look_at, thinned
+from gliodistill.trust.appearance import FACTS, MIRROR, appearance_of, thinned
 
 SEQUENCES = tuple(MRSequence)
 
 
 def test_numbers_of_an_image_are_its_percentiles_and_shells() -> None:
     image = tissue_studies.levels(1)
-    look = look_at(image, SEQUENCES)
+    appearance = appearance_of(image, SEQUENCES)
     filled = image[2] > 0
     values = dequantise(image[2])[filled]
-    facts = look.images[MRSequence.T2]
+    facts = appearance.images[MRSequence.T2]
     assert facts.shape == (FACTS,)
     np.testing.assert_allclose(
         facts[:7], np.percentile(values, [5, 25, 50, 75, 95, 99, 99.8]), atol=1e-6
@@ -26,7 +26,7 @@ def test_numbers_of_an_image_are_its_percentiles_and_shells() -> None:
 
 def test_numbers_of_a_pair() -> None:
     image = tissue_studies.levels(2)
-    facts = look_at(image, SEQUENCES).pairs[MRSequence.T1, MRSequence.T1CE]
+    facts = appearance_of(image, SEQUENCES).pairs[MRSequence.T1, MRSequence.T1CE]
     first, second = (dequantise(image[channel])[image[0] > 0].astype(float) for channel in (0, 1))
     assert facts[0] == pytest.approx(pearsonr(first, second).statistic, abs=1e-6)
     scored = (first - second - (first - second).mean()) / (first - second).std()
@@ -34,7 +34,7 @@ def test_numbers_of_a_pair() -> None:
         np.percentile(scored, 0.5) + np.percentile(scored, 99.5), abs=1e-5
     )
     assert facts[1] < -1  # vessels and tumour are brighter with contrast
-    turned = look_at(image[[1, 0]], (MRSequence.T1, MRSequence.T1CE)).pairs[
+    turned = appearance_of(image[[1, 0]], (MRSequence.T1, MRSequence.T1CE)).pairs[
         MRSequence.T1, MRSequence.T1CE
     ]
     np.testing.assert_allclose(turned, facts * MIRROR, atol=1e-6)
@@ -44,9 +44,9 @@ def test_what_is_not_there_is_passed_over() -> None:
     image = tissue_studies.levels(3)
     image[1] = 0
     image[3].flat[50:] = 0
-    look = look_at(image, SEQUENCES)
-    assert list(look.images) == [MRSequence.T1, MRSequence.T2]
-    assert list(look.pairs) == [(MRSequence.T1, MRSequence.T2)]
+    appearance = appearance_of(image, SEQUENCES)
+    assert list(appearance.images) == [MRSequence.T1, MRSequence.T2]
+    assert list(appearance.pairs) == [(MRSequence.T1, MRSequence.T2)]
 
 
 def test_large_images_are_thinned_evenly() -> None:

@@ -14,7 +14,7 @@ from gliodistill.preparation import Preparation
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
 from gliodistill.studies.usable import size_note
-from gliodistill.trust.reference import fit_reference
+from gliodistill.trust.appearance_model import fit_appearance
 
 T1, T1CE, T2, FLAIR = MRSequence
 PAGE = Path(__file__).parents[2] / "docs" / "trust.md"
@@ -25,7 +25,7 @@ EXPLAINED = set(re.findall(r"(?m)^\| `(\w+)` \|", PAGE.read_text().partition("| 
 @pytest.fixture(scope="module")
 def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     """Draws WT where FLAIR is bright, and knows what studies look like; learnt at 4 mm."""
-    reference = fit_reference(
+    reference = fit_appearance(
         (tissue_studies.levels(seed) for seed in range(12)), tuple(MRSequence)
     )
     prepared = Preparation(spacing=(4.0, 4.0, 4.0))

@@ -28,8 +28,8 @@ def compare(
         typer.Argument(
             metavar="MODEL",
             help=(
-                "scores.json files, or folders made by evaluate; named by the path, or as"
-                " NAME=PATH."
+                "scores.json files, or folders made by evaluate. The model's name is that of the"
+                " folder, unless given as NAME=PATH."
             ),
             show_default=False,
         ),
@@ -49,7 +49,7 @@ def compare(
         typer.Option(
             "--metric",
             metavar="NAME",
-            help="What to compare (default: dice and hd95_mm). May be repeated.",
+            help="Metric to compare (default: dice and hd95_mm); may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -58,7 +58,7 @@ def compare(
         typer.Option(
             "--against",
             metavar="NAME",
-            help="Compare each model with this one only (default: all pairs).",
+            help="Compare each model only with this one (default: all pairs).",
             show_default=False,
         ),
     ] = None,
@@ -67,29 +67,29 @@ def compare(
         typer.Option(
             "--strata",
             metavar="FILE",
-            help="CSV with a column id, and others that name groups of studies.",
+            help="CSV with a column id and columns that group the studies.",
             show_default=False,
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say whether one model is better than another, from their scores on the same studies.
+    """Compare models by their scores on the same studies.
 
-    Paired differences with intervals, tests corrected for their number, effect sizes, a ranking
-    over patients, and the same within kinds of studies.
+    Shows paired differences with confidence intervals, tests corrected for multiple comparisons,
+    effect sizes, a ranking over patients, and all of it within strata.
 
-    Example: [cyan]gliodistill compare distilled=scores/student alone=scores/twin -o
+    Example: [cyan]gliodistill compare distilled=scores/distilled baseline=scores/baseline -o
     comparison.html[/cyan]
     """
     from gliodistill.evaluation.comparison import DEFAULT_METRICS
-    from gliodistill.evaluation.comparison import compare as judge
+    from gliodistill.evaluation.comparison import compare as compare_scores
     from gliodistill.files import check_file
 
     if out is not None:
         check_file(out, [*(_named(word)[1] for word in models), *([strata] if strata else [])])
     wanted = tuple(dict.fromkeys(metrics or DEFAULT_METRICS))
     files = [_named(word) for word in models]
-    comparison = judge(
+    comparison = compare_scores(
         _read(files, wanted, against), metrics=wanted, against=against, strata=strata
     )
     if out is not None:

@@ -1,6 +1,4 @@
-"""The program: commands in the order a user meets them, and the one place where errors become exit
-codes.
-"""
+"""The program: its commands, and the one place that turns errors into exit codes."""
 
 import signal
 import sys
@@ -13,15 +11,19 @@ import typer
 
 from gliodistill.cli import (
     compare,
-    data,
-    judge,
-    learn,
+    demo,
+    evaluate,
+    export,
+    inspect,
     models,
     networks,
+    phantom,
     plan,
-    pseudo,
+    prepare,
+    pseudo_label,
     recipes,
-    use,
+    segment,
+    train,
 )
 from gliodistill.cli.output import error_as_dict, json_line, say_error
 from gliodistill.cli.streams import is_closed_pipe, tolerant
@@ -30,14 +32,17 @@ from gliodistill.errors import GliodistillError, GliodistillWarning, OutputError
 FAILED, MISUSED, INTERRUPTED = 1, 2, 128 + signal.SIGINT
 """Exit codes; 0 is success."""
 
+RENAMED_OPTIONS = {"--flips": "--tta", "--start": "--pretrained"}
+"""Options of versions up to 0.1 → their present names."""
+
 app = typer.Typer(
     name="gliodistill",
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help=(
-        "Brain-tumour segmentation made small and fast by knowledge distillation. [dim]Research"
-        " use, not a medical device.[/dim]"
+        "Small, fast brain-tumour segmentation by knowledge distillation. [dim]Research use, not a"
+        " medical device.[/dim]"
     ),
 )
 
@@ -45,9 +50,9 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def _top(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
     traceback: Annotated[
-        bool, typer.Option("--traceback", help="Show where an error was raised, for a bug report.")
+        bool, typer.Option("--traceback", help="Show the traceback of an error, for a bug report.")
     ] = False,
 ) -> None:
     if version:
@@ -58,26 +63,40 @@ def _top(
         typer.echo(text)
 
 
-for _module in (data, recipes, learn, networks, plan, pseudo, models, use, judge, compare):
+for _module in (
+    phantom,
+    inspect,
+    prepare,
+    recipes,
+    train,
+    export,
+    networks,
+    plan,
+    pseudo_label,
+    models,
+    segment,
+    demo,
+    evaluate,
+    compare,
+):
     _module.add_to(app)
 
-# Typer may carry its own copy of click, so the base of what it raises for a wrong command line is
-# taken from here.
+# Typer may bundle its own copy of click: the base class of usage errors is taken from Typer.
 _Misuse: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the program.
 
-    A problem is one line on standard error, never a traceback (unless asked); with ``--json`` it is
-    one JSON document on standard output besides. Standard output or error that is closed or full
-    stops no work; what could not be written there makes the exit code 1.
+    An error is one line on standard error, without a traceback unless ``--traceback`` is given;
+    with ``--json`` it is also one JSON document on standard output. If standard output or error is
+    closed or full, the command still finishes, and the exit code is 1.
 
     Args:
         arguments: instead of those of the process.
 
     Returns:
-        the exit code: 0 done, 1 failed, 2 a command line that is not understood, 130 interrupted.
+        the exit code: 0 success, 1 failure, 2 wrong command line, 130 interrupted.
     """
     given = sys.argv[1:] if arguments is None else arguments
     with tolerant() as out:
@@ -94,7 +113,7 @@ def _run(given: list[str]) -> int:
     try:
         with _notes():
             code = app(args=given, prog_name="gliodistill", standalone_mode=False)
-        if code == INTERRUPTED:  # how newer versions of Typer tell of Ctrl-C; older ones abort
+        if code == INTERRUPTED:  # Ctrl-C in newer versions of Typer; older ones abort
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
@@ -141,15 +160,23 @@ def _say(error: GliodistillError, given: list[str], code: int) -> int:
 
 
 def _explain_misuse(error: Exception) -> GliodistillError:
-    """A wrong command line."""
+    """The error of a wrong command line."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "gliodistill"
+    option = getattr(error, "option_name", None)
+    if option in RENAMED_OPTIONS:
+        return GliodistillError(
+            "option was renamed",
+            field=option,
+            expected=RENAMED_OPTIONS[option],
+            hint=f"see {command} --help",
+        )
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     return GliodistillError(message.rstrip("."), hint=f"see {command} --help")
 
 
 def _explain(error: Exception) -> GliodistillError:
-    """What nobody foresaw."""
+    """An error that no code expects."""
     if isinstance(error, ModuleNotFoundError) and error.name in {
         "torch",
         "safetensors",

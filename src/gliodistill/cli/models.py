@@ -23,14 +23,15 @@ def models(
         str | None,
         typer.Argument(
             metavar="[MODEL]",
-            help="Print the card of this model, or of the one in this folder.",
+            help="Print the card of this shipped model, or of the model in this folder.",
             show_default=False,
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the models that come along: sequences, regions, parameters, size, formats, Dice; with
-    MODEL print its card.
+    """List the shipped models, or print a model's card.
+
+    The list shows sequences, regions, parameters, size, formats and Dice.
 
     Example: [cyan]gliodistill models glioma[/cyan]
     """
@@ -71,7 +72,7 @@ def _facts(package: "ModelPackage") -> dict[str, Any]:
 
 
 def _show(screen: "Console", listed: dict[str, dict[str, Any]]) -> None:
-    columns = ["model", "sequences", "gives", "parameters", "MB", "formats", "Dice"]
+    columns = ["model", "sequences", "outputs", "parameters", "MB", "formats", "Dice"]
     rows = []
     for name, facts in listed.items():
         dice = (

@@ -40,18 +40,19 @@ def networks(
         ),
     ] = None,
     measure: Annotated[
-        bool, typer.Option("--measure/--no-measure", help="Time a pass on this machine.")
+        bool, typer.Option("--measure/--no-measure", help="Time a forward pass on this machine.")
     ] = True,
     patch: Annotated[
-        int, typer.Option("--patch", min=8, metavar="N", help="Time it on N×N×N voxels.")
+        int,
+        typer.Option("--patch", min=8, metavar="N", help="Size of the timed input: N×N×N voxels."),
     ] = 64,
-    runtime: Annotated[
-        Runtime, typer.Option("--runtime", help="Time it in this runtime.")
-    ] = Runtime.torch,
+    runtime: Annotated[Runtime, typer.Option("--runtime", help="Runtime to time.")] = Runtime.torch,
     as_json: Json = False,
 ) -> None:
-    """List the networks: parameters, operations at 128³, milliseconds on this machine, paper; with
-    NAMEs also their options.
+    """List the networks with their size, cost and paper.
+
+    Shows parameters, operations at 128³ and milliseconds on this machine; with NAME also its
+    options.
 
     Example: [cyan]gliodistill networks unet segresnet[/cyan]
     """
@@ -165,11 +166,11 @@ def _show(screen: "Console", facts: dict[str, Any], *, with_options: bool) -> No
             row.insert(3, _scaled(network["milliseconds"], network["side"], measured["patch"]))
         rows.append(row)
     table(screen, columns, rows)
-    screen.print("With default options, as exported; a multiply–add counts as two operations.")
+    screen.print("With default options, as exported; a multiply–add is two operations.")
     if any(row[cell].endswith("*") for row in rows for cell in range(2, len(row) - 1)):
         screen.print(
-            "*: taken on the next larger patch that the network accepts, and scaled to this number"
-            " of voxels."
+            "*: measured on the next larger patch that the network accepts, and scaled to this"
+            " number of voxels."
         )
     if measured:
         screen.print(

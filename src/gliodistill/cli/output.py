@@ -17,18 +17,16 @@ if TYPE_CHECKING:
     from gliodistill.studies.layouts import Found
 
 NOTES = 20
-"""So many notes are shown; with ``--json`` all are."""
+"""Number of notes shown; ``--json`` has all."""
 
-Json = Annotated[
-    bool, typer.Option("--json", help="Print the result as one JSON document, for scripts.")
-]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Jobs = Annotated[
     int | None,
     typer.Option(
         "--jobs",
         min=1,
         metavar="N",
-        help="Studies at work at once (default: one per core).",
+        help="Studies processed at once (default: one per core).",
         show_default=False,
     ),
 ]
@@ -38,7 +36,7 @@ Labels = Annotated[
         "--labels",
         metavar="NAME",
         help=(
-            "What the label codes mean, where it cannot be told: brats2013, brats2021, brats2023,"
+            "Label convention, if it cannot be determined: brats2013, brats2021, brats2023,"
             " brats2024, brats-ped or msd."
         ),
         show_default=False,
@@ -50,8 +48,8 @@ Layout = Annotated[
         "--layout",
         metavar="NAME",
         help=(
-            "How the studies are stored, where it cannot be told: brats, msd, nnunet, bids,"
-            " manifest or loose."
+            "Layout of the studies, if it cannot be determined: brats, msd, nnunet, bids, manifest"
+            " or loose."
         ),
         show_default=False,
     ),
@@ -59,7 +57,7 @@ Layout = Annotated[
 
 Runtime = Annotated[
     str,
-    typer.Option("--runtime", metavar="NAME", help="What runs the model: openvino, onnx or torch."),
+    typer.Option("--runtime", metavar="NAME", help="Inference runtime: openvino, onnx or torch."),
 ]
 Threads = Annotated[
     int | None,
@@ -74,11 +72,11 @@ Threads = Annotated[
 
 
 def console() -> "Console":
-    """Where results go: standard output, as wide as what is said when that is not a terminal."""
+    """The console of results: standard output; lines are not wrapped unless it is a terminal."""
     from rich.console import Console
 
     class Screen(Console):
-        """Names that come from data reach a terminal without control characters."""
+        """A console that escapes control characters in names that come from data."""
 
         def print(self, *objects: Any, **options: Any) -> None:
             super().print(
@@ -91,7 +89,7 @@ def console() -> "Console":
 
 
 def emit(as_json: bool, facts: dict[str, Any], show: Callable[["Console"], None]) -> None:
-    """``facts`` as one line of JSON, or ``show`` them to a person."""
+    """Print ``facts`` as one line of JSON, or call ``show``."""
     if as_json:
         typer.echo(json_line(facts))
     else:
@@ -99,7 +97,7 @@ def emit(as_json: bool, facts: dict[str, Any], show: Callable[["Console"], None]
 
 
 def json_line(facts: dict[str, Any]) -> str:
-    """One line of JSON; characters that do not print are escaped as JSON escapes them."""
+    """One line of JSON, with characters that do not print escaped."""
     text = json.dumps(facts, ensure_ascii=False)
     return text if text.isprintable() else "".join(map(_escaped, text))
 
@@ -109,18 +107,18 @@ def _escaped(letter: str) -> str:
 
 
 def say_error(line: object) -> None:
-    """One line on standard error."""
+    """Print one line on standard error."""
     typer.echo(f"error: {printable(str(line))}", err=True)
 
 
 def error_as_dict(error: GliodistillError) -> dict[str, str | None]:
-    """The whole sentence, and its parts."""
+    """The error's message and its parts."""
     return {"message": str(error), **error.as_dict()}
 
 
 @contextmanager
 def nothing_left(folder: Path) -> Iterator[None]:
-    """Take ``folder`` away again if it was made for nothing."""
+    """Remove ``folder`` at the end if it is new and empty."""
     new = not folder.exists()
     try:
         yield
@@ -131,12 +129,12 @@ def nothing_left(folder: Path) -> Iterator[None]:
 
 
 def notes_of(*found: "Found") -> list[str]:
-    """What lay among the studies and is not used, a line each."""
+    """Notes about files among the studies that are not used, a line each."""
     return [str(p) for one in found for p in one.problems if p.file and not p.blocking]
 
 
 def unusable_of(*found: "Found") -> dict[str, str]:
-    """Id → why, of folders that hold a study and nothing of it that can be used."""
+    """Id → reason, of studies of which nothing can be used."""
     known = {record.id for one in found for record in one.studies}
     return {
         p.study: str(p)
@@ -147,19 +145,19 @@ def unusable_of(*found: "Found") -> dict[str, str]:
 
 
 def first_of(notes: list[str]) -> list[str]:
-    """The first notes, and how many more there are."""
+    """The first notes, and the number of the others."""
     more = len(notes) - NOTES
     return notes if more <= 0 else [*notes[:NOTES], f"{more} more; gliodistill inspect lists them"]
 
 
 def show_notes(screen: "Console", notes: list[str]) -> None:
-    """A line each, as far as :func:`first_of` goes."""
+    """Print the notes of :func:`first_of`, a line each."""
     for note in first_of(notes):
         screen.print(f"note: {note}")
 
 
 def report_failures(failed: dict[str, str]) -> None:
-    """One line on standard error for each study that failed, and exit code 1 if any did."""
+    """Print a line on standard error for each study that failed; exit with 1 if any did."""
     for id, line in failed.items():
         say_error(line if line.startswith(f"{id}: ") else f"{id}: {line}")
     if failed:
@@ -167,15 +165,15 @@ def report_failures(failed: dict[str, str]) -> None:
 
 
 def table(out: "Console", columns: list[str], rows: list[list[str]]) -> None:
-    """A plain table; numbers to the right."""
+    """Print a plain table, numbers aligned to the right."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         numbers = all(row[index][:1].isdigit() or row[index] in ("–", "") for row in rows)
-        drawn.add_column(column, justify="right" if numbers and index else "left", overflow="fold")
+        grid.add_column(column, justify="right" if numbers and index else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text(printable(cell)) for cell in row))
-    out.print(drawn)
+        grid.add_row(*(Text(printable(cell)) for cell in row))
+    out.print(grid)

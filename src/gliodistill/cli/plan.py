@@ -25,7 +25,7 @@ def plan(
         typer.Option(
             "--teacher",
             metavar="RUN|NETWORK",
-            help="Folder of a training or of one of its runs, or a network.",
+            help="Folder of a training or of one of its runs, or the name of a network.",
             show_default=False,
         ),
     ],
@@ -36,7 +36,7 @@ def plan(
             metavar="LIMIT",
             help=(
                 "params<=11%, flops<=200G, size<=4MB, latency<=300ms; % is of the teacher. May be"
-                " repeated: all hold."
+                " repeated; all must hold."
             ),
             show_default=False,
         ),
@@ -53,8 +53,7 @@ def plan(
             "--student",
             metavar="NETWORK",
             help=(
-                "Blocks to build of: unet (default), residual_unet, attention_fused; may be"
-                " repeated."
+                "Type of blocks: unet (default), residual_unet, attention_fused; may be repeated."
             ),
             show_default=False,
         ),
@@ -65,8 +64,8 @@ def plan(
             "--stem-stride",
             metavar="N",
             help=(
-                "Grid of the trunk: 1, 2 or 4 times coarser; may be repeated (default: up to 3.7"
-                " mm)."
+                "Stem stride: the trunk's grid is 1, 2 or 4 times coarser; may be repeated (default:"
+                " up to 3.7 mm)."
             ),
             show_default=False,
         ),
@@ -74,7 +73,7 @@ def plan(
     runtime: Annotated[
         str,
         typer.Option(
-            "--runtime", metavar="NAME", help="What will run the student: openvino or torch."
+            "--runtime", metavar="NAME", help="Runtime of the student: openvino or torch."
         ),
     ] = "openvino",
     precision: Annotated[
@@ -92,19 +91,19 @@ def plan(
         typer.Option(
             "--shape",
             metavar="X,Y,Z",
-            help="Voxels of a brain (default: a typical one, at the recipe's spacing).",
+            help="Size of a brain in voxels (default: a typical one, at the recipe's spacing).",
             show_default=False,
         ),
     ] = None,
     seconds: Annotated[
-        float, typer.Option("--seconds", min=0, metavar="N", help="How long to repeat timings.")
+        float, typer.Option("--seconds", min=0, metavar="N", help="Time to spend on measurements.")
     ] = 60.0,
     as_json: Json = False,
 ) -> None:
-    """Propose the student with the widest trunk inside a budget, counted and timed on this machine,
-    as two runs of a recipe.
+    """Propose a student for a budget of parameters, operations, size or latency.
 
-    Writes with -o: [bold]student.yaml[/bold] (the runs), [bold]recipe.yaml[/bold] (the teacher's
+    The student has the widest trunk within the budget, measured on this machine. The output is
+    two runs of a recipe: baseline and distilled. -o writes [bold]student.yaml[/bold] (the runs), [bold]recipe.yaml[/bold] (the teacher's
     recipe with them), [bold]plan.json[/bold], [bold]plan.html[/bold].
 
     Example: [cyan]gliodistill plan --teacher runs/first/teacher --budget "params<=11%" --budget
@@ -196,7 +195,7 @@ def _show(screen: "Console", facts: dict[str, Any]) -> None:
     screen.print(
         f"One pass over a brain of {' × '.join(map(str, conditions['shape']))} voxels:"
         f" {conditions['runtime']}, {conditions['precision']}, {conditions['threads']} threads;"
-        f" medians of passes in turns. {len(facts['candidates'])} counted."
+        f" medians of interleaved passes. {len(facts['candidates'])} candidates."
     )
     screen.print(facts["rule"])
     screen.print(facts["alignment"]["explanation"])

@@ -1,4 +1,4 @@
-"""The command that shows the recipes that come along: recipes."""
+"""The command that lists the shipped recipes: recipes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,8 +27,9 @@ def recipes(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the recipes that come along: runs, paper, expected result, cost; with NAME print one, to
-    start your own from.
+    """List the shipped recipes, or print one.
+
+    The list shows runs, paper, expected result and cost. Print a recipe to write your own.
 
     Example: [cyan]gliodistill recipes compression > mine.yaml[/cyan]
     """
@@ -45,7 +46,7 @@ def recipes(
     if as_json:
         emit(True, {"recipe": name, "yaml": text, **_facts(shipped[name])}, lambda screen: None)
     else:
-        typer.echo(text, nl=False)  # byte for byte: the comments are half of it
+        typer.echo(text, nl=False)  # byte for byte, with its comments
 
 
 def _facts(file: Path) -> dict[str, Any]:

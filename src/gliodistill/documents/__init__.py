@@ -1,8 +1,8 @@
-"""Documents that others wrote (JSON, YAML, tables): every one is read here, and read with bounds.
+"""Bounded readers of JSON, YAML and CSV files; every such file is read by this package.
 
-What comes back is plain data: mappings with text keys, lists, text, finite numbers of 64 bits,
-true, false and null. A document that is too large or too deep, repeats a key, or holds a number or
-text that no file of this toolkit can mean, is refused in one line, as is one that is no document.
+The result is plain data: mappings with text keys, lists, text, finite numbers of 64 bits,
+true, false and null. A document that is too large or too deep, repeats a key, or holds an invalid
+number or text, is refused in one line.
 
 YAML has a module of its own (:mod:`gliodistill.documents.yaml_text`), which only training imports.
 """

@@ -1,4 +1,4 @@
-"""Values of an object that others wrote, each asked for by name and type."""
+"""Typed access to the fields of a parsed object."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -9,12 +9,11 @@ from gliodistill.errors import brief
 
 
 class Fields:
-    """An object of a document; asking for what is not there, or is something else, is refused in
-    one line that names the field.
+    """An object of a document. A missing field, or one of another type, is an error that names it.
 
     Args:
         values: as parsed.
-        refusal: the words of an error.
+        refusal: the wording of errors.
         where: names of the objects around it, with dots.
     """
 
@@ -64,9 +63,9 @@ class Fields:
 
     def whole(self, name: str, least: int = 0) -> int:
         """A whole number of at least ``least``."""
-        value: int = self.get(name, int, f"a whole number from {least} on")
+        value: int = self.get(name, int, f"a whole number of at least {least}")
         if value < least:
-            raise self.refusal(self.place(name), value, f"a whole number from {least} on")
+            raise self.refusal(self.place(name), value, f"a whole number of at least {least}")
         return value
 
     def number(self, name: str) -> float:
@@ -78,7 +77,7 @@ class Fields:
         return Fields(self.get(name, dict, "an object"), self.refusal, self.place(name))
 
     def parts(self) -> dict[str, "Fields"]:
-        """Every value, as objects."""
+        """All values, as objects."""
         return {name: self.part(name) for name in self.values}
 
     def listed(self, name: str, kind: type, expected: str) -> list[Any]:

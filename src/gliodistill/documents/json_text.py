@@ -1,4 +1,4 @@
-"""JSON, strictly: keys once, finite numbers, bounded depth."""
+"""Strict JSON: unique keys, finite numbers, bounded depth."""
 
 import json
 import math
@@ -19,21 +19,21 @@ from gliodistill.documents.reading import (
 from gliodistill.errors import brief
 
 _LONGEST_NUMBER = 100
-"""Digits; beyond it ``int`` itself becomes slow and refuses."""
+"""Most digits of an integer; Python refuses longer ones."""
 MOST_VALUES = 1_000_000
-"""Commas and colons of a document: it takes a second or two to check them."""
+"""Most commas and colons of a document; they take a second or two to check."""
 _LONGEST_LINE = 1 << 20
 
 
 def read_json(
     path: str | os.PathLike[str], refusal: Refusal, expect: type | tuple[type, ...] = dict
 ) -> Any:
-    """What a JSON file holds, as plain data.
+    """Read a JSON file as plain data.
 
     Args:
         path: the file.
-        refusal: the words of an error.
-        expect: what it must hold: ``dict``, ``list`` or both.
+        refusal: the wording of errors.
+        expect: its type: ``dict``, ``list`` or both.
 
     Raises:
         GliodistillError: it cannot be read, is no JSON, repeats a key, is beyond the bounds, or
@@ -43,7 +43,7 @@ def read_json(
 
 
 def parse_json(text: str, refusal: Refusal, expect: type | tuple[type, ...] = dict) -> Any:
-    """What JSON text holds; see :func:`read_json`."""
+    """Parse JSON text; see :func:`read_json`."""
     if (count := sum(map(text.count, ",:"))) > MOST_VALUES:
         raise refusal("values", count, f"at most {MOST_VALUES}")
     try:
@@ -65,7 +65,7 @@ def parse_json(text: str, refusal: Refusal, expect: type | tuple[type, ...] = di
 
 
 def read_json_lines(path: str | os.PathLike[str], refusal: Refusal) -> list[dict[str, Any]]:
-    """The objects of a file with one on each line; a last line that a kill cut short is left out.
+    """The objects of a file with one on each line; an incomplete last line is skipped.
 
     Raises:
         GliodistillError: it cannot be read, or a whole line is no object.
@@ -86,7 +86,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise BadDocument(f"key {brief(twice)}", "two of this name", "each key once")
+        raise BadDocument(f"key {brief(twice)}", "a repeated name", "each key once")
     return values
 
 

@@ -1,4 +1,4 @@
-"""What all kinds of document share: bounds, plain data, and how a reader says no."""
+"""What all document readers share: bounds, plain data, and their errors."""
 
 import math
 import os
@@ -11,23 +11,23 @@ from typing import Any
 from gliodistill.errors import GliodistillError
 
 MOST_BYTES = 32 << 20
-"""Of a document; what this toolkit writes of ten thousand studies is smaller."""
+"""Largest document; the toolkit's files for ten thousand studies are smaller."""
 MOST_DEPTH = 32
-"""Mappings and lists inside each other; what this toolkit writes has at most ten."""
+"""Deepest nesting; the toolkit's own files have at most ten levels."""
 _UNUSABLE = re.compile("[\\x00\\ud800-\\udc7f\\udd00-\\udfff]")
 # U+DC80 to U+DCFF stand for the bytes of a file name that is not UTF-8 (PEP 383): paths have them.
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """How a reader says no: the error and the words that fit its documents.
+    """The error of a reader, worded for its documents.
 
     Attributes:
         error: class of the error.
         problem: what is wrong with any such document, in a few words.
         hint: the next step.
-        file: the document; None where it came from a command line.
-        field: what it is called where it has no file, e.g. ``--set``.
+        file: the document; None if it came from a command line.
+        field: its name if it has no file, e.g. ``--set``.
     """
 
     error: type[GliodistillError]
@@ -53,7 +53,7 @@ class Refusal:
 
 
 class BadDocument(Exception):
-    """What a parser found, before a :class:`Refusal` words it."""
+    """What a parser found, before a :class:`Refusal` turns it into an error."""
 
     def __init__(self, field: str, got: object, expected: str) -> None:
         super().__init__(field)
@@ -149,7 +149,8 @@ def _place(path: list[str]) -> str:
 def check_type(
     values: Any, expect: type | tuple[type, ...], refusal: Refusal, mapping: str = "an object"
 ) -> Any:
-    """``values`` if they are what is expected: ``dict`` (a ``mapping``, in words), ``list`` or both.
+    """``values`` if they are what is expected: ``dict`` (a ``mapping``, in words), ``list`` or
+    both.
 
     Raises:
         GliodistillError: they are not.

@@ -12,12 +12,12 @@ from gliodistill.tables import read_cell
 def read_table(
     path: str | os.PathLike[str], refusal: Refusal, delimiters: str = ","
 ) -> tuple[list[str], list[dict[str, str]]]:
-    """The columns of a CSV file, and its rows as column → cell; empty lines are passed over, and
-    cells are as they were before :func:`~gliodistill.tables.csv_text` guarded them.
+    """The columns of a CSV file, and its rows as column → cell; empty lines are skipped, and the
+    guards of :func:`~gliodistill.tables.csv_text` removed.
 
     Args:
         path: the file, UTF-8.
-        refusal: the words of an error.
+        refusal: the wording of errors.
         delimiters: those it may have; the most frequent one of the first line is taken.
 
     Raises:
@@ -33,7 +33,7 @@ def read_table(
         columns = next(reader, [])
         if len(set(columns)) < len(columns):
             twice = next(name for name in columns if columns.count(name) > 1)
-            raise BadDocument(f"column {brief(twice)}", "two of this name", "each column once")
+            raise BadDocument(f"column {brief(twice)}", "a repeated name", "each column once")
         rows = []
         for cells in reader:
             if len(cells) not in (0, len(columns)):

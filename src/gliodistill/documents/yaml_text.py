@@ -1,4 +1,4 @@
-"""YAML as far as JSON can say it: tags and endless aliases are refused, dates and times stay text."""
+"""YAML restricted to JSON's data: tags and endless aliases are refused, dates and times stay text."""
 
 import math
 import os
@@ -26,7 +26,7 @@ from gliodistill.documents.reading import (
 from gliodistill.errors import brief
 
 MOST_BYTES = 128 << 10
-"""Of a YAML file; a recipe has three thousand."""
+"""Largest YAML file; a recipe has three thousand bytes."""
 MOST_VALUES = 10_000
 """Values of a document, those behind aliases counted each time."""
 _LONGEST_NUMBER = 100
@@ -37,11 +37,11 @@ _MERGE = _TAG + "merge"
 def read_yaml(
     path: str | os.PathLike[str], refusal: Refusal, expect: type | tuple[type, ...] = dict
 ) -> Any:
-    """What a YAML file holds, as plain data.
+    """Read a YAML file as plain data.
 
     Args:
         path: the file.
-        refusal: the words of an error.
+        refusal: the wording of errors.
         expect: what it must hold: ``dict``, ``list`` or both.
 
     Raises:
@@ -54,7 +54,7 @@ def read_yaml(
 def parse_yaml(
     text: str, refusal: Refusal, expect: type | tuple[type, ...] = (dict, object)
 ) -> Any:
-    """What YAML text holds (anything, unless told); see :func:`read_yaml`."""
+    """Parse YAML text (of any type by default); see :func:`read_yaml`."""
     try:
         if len(text) > MOST_BYTES:
             raise BadDocument("size", f"{len(text)} characters", f"at most {MOST_BYTES}")
@@ -68,7 +68,7 @@ def parse_yaml(
 
 
 def _words(error: yaml.YAMLError) -> str:
-    """The complaint and its line, without the text around it."""
+    """The parser's message and its line number."""
     problem = getattr(error, "problem", None) or getattr(error, "reason", None)
     mark = getattr(error, "problem_mark", None)
     line = f"line {mark.line + 1}: " if mark else ""
@@ -87,7 +87,9 @@ class _Tree(Reader, Scanner, Parser, Composer, Resolver):
         self.depth, self.left = 0, MOST_VALUES
 
     def fetch_flow_collection_start(self, TokenClass: Any) -> None:
-        """As the scanner does, which looks ahead at a cost that grows with the square of depth."""
+        """Fetch a token as the scanner does, with bounded depth: its look-ahead costs the square of
+        depth.
+        """
         if self.flow_level >= MOST_DEPTH:
             raise BadDocument("nesting", "deeper", f"at most {MOST_DEPTH} levels")
         super().fetch_flow_collection_start(TokenClass)
@@ -131,7 +133,7 @@ class _Plain:
         raise _bad_tag(node)
 
     def mapping(self, node: MappingNode, depth: int) -> dict[str, Any]:
-        """Keys once; those of ``<<`` give way to those that are written out."""
+        """Unique keys; explicit keys override those of ``<<``."""
         values: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -148,7 +150,7 @@ class _Plain:
                 got = brief(key_node.value) if isinstance(key_node, ScalarNode) else key_node.id
                 raise BadDocument(_line(key_node, "key"), got, "text")
             if key in values:
-                got = "two of this name"
+                got = "a repeated name"
                 raise BadDocument(_line(key_node, f"key {brief(key)}"), got, "each key once")
             values[key] = value
         return merged | values

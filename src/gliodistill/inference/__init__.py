@@ -1,6 +1,4 @@
-"""Using a model: package + runtime → segmentation. Nothing here imports torch, save
-``runtimes/torch.py``.
-"""
+"""Inference: model package + runtime → segmentation. Only ``runtimes/torch.py`` imports torch."""
 
 from gliodistill.inference.batch import BatchReport, segment_studies
 from gliodistill.inference.predictor import Predictor, load_model

@@ -1,4 +1,4 @@
-"""Many studies, a few at work at once; a bad one does not stop the rest."""
+"""Segment many studies, a few at once; a failure of one does not stop the others."""
 
 import json
 import os
@@ -15,6 +15,7 @@ from gliodistill.documents import Fields, Refusal, read_json
 from gliodistill.errors import GliodistillError, OutputError, StudyError
 from gliodistill.files import check_writable, make_folder, remove_leftovers, write_text
 from gliodistill.inference.predictor import Predictor
+from gliodistill.inference.tta import names
 from gliodistill.locks import Busy, lock_name
 from gliodistill.progress import track
 from gliodistill.studies.ids import check_id, check_names
@@ -26,8 +27,8 @@ from gliodistill.studies.usable import usable
 from gliodistill.tables import csv_text
 
 JOBS = 2
-"""Studies at work at once: while the network has one, another is read, prepared or written. More
-only cost memory.
+"""Studies processed at once: one in the network, another being read, prepared or written. More only
+cost memory.
 """
 
 VOLUMES = "volumes.csv"
@@ -38,12 +39,12 @@ _SUMMARY = Refusal(OutputError, "not a summary of segment")
 
 @dataclass
 class BatchReport:
-    """What became of each study.
+    """The outcome of each study.
 
     Attributes:
         done: id → its summary (volumes in ml, seconds), for those segmented now.
-        skipped: ids finished before.
-        failed: id → why.
+        skipped: ids already finished.
+        failed: id → error.
     """
 
     done: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -58,13 +59,13 @@ class BatchReport:
 
 @dataclass(frozen=True)
 class Batch:
-    """What is done with every study, and where results go.
+    """The settings for every study, and the output folder.
 
     Attributes:
         predictor: the model.
         folder: of the results.
-        convention: of the labels written.
-        probability: whether probabilities are written as well.
+        convention: of the output labels.
+        probability: whether to write probabilities too.
     """
 
     predictor: Predictor
@@ -74,7 +75,7 @@ class Batch:
     _network: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def files(self, id: str) -> tuple[Path, Path, Path]:
-        """Where labels, summary and probabilities of a study go."""
+        """Paths of a study's labels, summary and probabilities."""
         return (
             self.folder / f"{id}.nii.gz",
             self.folder / f"{id}.json",
@@ -82,7 +83,7 @@ class Batch:
         )
 
     def summary(self, id: str) -> dict[str, Any] | None:
-        """The summary of a study that this batch, or one of the same settings, has finished."""
+        """The summary of a study already finished with the same settings."""
         image, summary, probabilities = self.files(id)
         wanted = {
             "model": {
@@ -90,7 +91,7 @@ class Batch:
                 "sha256": self.predictor.package.fingerprint,
             },
             "precision": self.predictor.precision,
-            "flips": self.predictor.looks,
+            "tta": names(self.predictor.tta),
             "postprocessing": [asdict(step) for step in self.predictor.steps],
         }
         try:
@@ -113,7 +114,7 @@ class Batch:
         another process has just finished it and ``resume`` is set.
 
         Raises:
-            Busy: another process is at work on it, and ``wait`` is not set.
+            Busy: another process is segmenting it, and ``wait`` is not set.
         """
         with lock_name(self.folder / record.id, wait=wait):
             if resume and self.summary(record.id) is not None:
@@ -141,15 +142,15 @@ class Batch:
         study = usable(study)
         prepared = self.predictor.prepare(study)
         sources, present = study.sources, study.sequences
-        del study  # of the images only their levels are needed now
+        del study  # only the levels are needed from here on
         ready = time.perf_counter()
-        with self._network:  # one at a time: a pass takes every thread and most of the memory
+        with self._network:  # one at a time: a pass uses all threads and most of the memory
             answer = self.predictor.segment_prepared(
                 prepared, labels=self.convention, probability=self.probability
             )
         answer = self.predictor.with_sources(answer, sources, present)
         restored = time.perf_counter()
-        # Those of another model must not vouch for the new labels, nor lie beside them.
+        # Remove results of another model.
         summary.unlink(missing_ok=True)
         answer.save(image)
         if self.probability:
@@ -181,22 +182,22 @@ def segment_studies(
     """Write ``<id>.nii.gz`` and ``<id>.json`` (volumes, seconds, model) into ``out`` for every
     study, and ``volumes.csv`` of all that the folder holds.
 
-    The JSON file is written last: where it is, the study is finished. While the network works on
-    one study, the next is read and prepared and the last is written. Several processes may work
-    into one folder: each study is one's.
+    The JSON file is written last and marks the study as finished. While the network runs on one
+    study, the next is read and prepared and the previous one is written. Several processes may
+    write into one folder; each study is segmented by one of them.
 
     Args:
         records: the studies.
         predictor: the model.
         out: folder; made if need be.
-        labels: convention of the output; None = that of the model's training truth.
-        probability: write ``<id>_prob.nii.gz`` as well: WT, TC, ET in [0, 1] (4-D).
-        resume: skip studies that this model has finished with these settings; else they are an
-        error.
-        jobs: studies at work at once; each takes the memory of one.
+        labels: convention of the output; None = that of the model's training references.
+        probability: also write ``<id>_prob.nii.gz``: WT, TC, ET in [0, 1] (4-D).
+        resume: skip studies already segmented by this model with these settings; otherwise they are
+            an error.
+        jobs: studies processed at once; memory grows with it.
 
     Returns:
-        What became of each study; callers exit non-zero unless ``ok``.
+        The outcome of each study; callers exit non-zero unless ``ok``.
 
     Raises:
         StudyError: two studies of one id, or whose files would have one name.
@@ -220,7 +221,7 @@ def segment_studies(
     left = [record for record in todo if record.id not in set(report.skipped)]
     try:
         elsewhere = _segment_all(batch, left, resume, jobs, report)
-        for record in elsewhere:  # what another process was at work on, once it has ended
+        for record in elsewhere:  # studies of another process, once it has ended
             _note(report, record.id, partial(batch.segment, record, resume, wait=True))
     finally:
         write_volumes(batch.folder)
@@ -231,7 +232,7 @@ def segment_studies(
 def _segment_all(
     batch: Batch, left: list[StudyRecord], resume: bool, jobs: int, report: BatchReport
 ) -> list[StudyRecord]:
-    """Segment, a few at a time; the studies that another process is at work on."""
+    """Segment, a few at a time; returns the studies that another process is segmenting."""
     elsewhere = []
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         working = {pool.submit(batch.segment, record, resume): record for record in left}
@@ -247,14 +248,14 @@ def _segment_all(
 
 
 def _note(report: BatchReport, id: str, work: Callable[[], dict[str, Any] | None]) -> None:
-    """Do ``work`` and note what became of it."""
+    """Run ``work`` and record its outcome."""
     try:
         values = work()
     except Busy:
         raise
     except GliodistillError as error:
         report.failed[id] = error
-    except Exception as error:  # a night of work must not end at one study nobody foresaw
+    except Exception as error:  # an unexpected error of one study must not stop the others
         text = f"{type(error).__name__}: {error}"
         report.failed[id] = GliodistillError("unforeseen failure", file=id, got=text)
     else:
@@ -265,8 +266,8 @@ def _note(report: BatchReport, id: str, work: Callable[[], dict[str, Any] | None
 
 
 def _check_outputs(batch: Batch, records: list[StudyRecord]) -> None:
-    """Refuse studies whose files would be those of each other, of studies finished before,
-    ``volumes.csv``, or files that were given.
+    """Refuse studies whose output files would collide with each other, with earlier results,
+    ``volumes.csv`` or inputs.
     """
     ids = dict.fromkeys((*(record.id for record in records), *finished_in(batch.folder)))
     outputs = {id: [path.name for path in batch.files(id)] for id in ids}
@@ -281,7 +282,7 @@ def _check_outputs(batch: Batch, records: list[StudyRecord]) -> None:
         for path in batch.files(record.id):
             if path.resolve() in inputs:
                 raise OutputError(
-                    "output would overwrite an image or label map that was given",
+                    "output would overwrite an input image or label map",
                     file=path,
                     hint="choose another folder",
                 )
@@ -293,7 +294,7 @@ def _check_outputs(batch: Batch, records: list[StudyRecord]) -> None:
         first = b""
     if first not in (None, *(",".join(header).encode() for header in (_HEADER, _FIRST))):
         raise OutputError(
-            "another file of our table's name",
+            "another file has the table's name",
             file=table,
             expected=f"none, or a table of {', '.join(_HEADER)}",
             hint="choose another folder, or rename it",
@@ -301,8 +302,8 @@ def _check_outputs(batch: Batch, records: list[StudyRecord]) -> None:
 
 
 def _check_summary(file: Path) -> None:
-    """Refuse to replace JSON that is no summary, such as the manifest of the studies; one that was
-    damaged may be replaced.
+    """Refuse to replace JSON that is no summary, such as a manifest; a damaged summary may be
+    replaced.
     """
     try:
         values = read_json(file, _SUMMARY) if file.is_file() else None
@@ -310,7 +311,7 @@ def _check_summary(file: Path) -> None:
         return
     if values is not None and not (isinstance(values, dict) and "volumes_ml" in values):
         raise OutputError(
-            "another file of our summary's name",
+            "another file has the summary's name",
             file=file,
             expected="none, or a summary of the study",
             hint="choose another folder, or rename it",
@@ -325,14 +326,14 @@ def finished_in(folder: Path) -> dict[str, dict[str, Any]]:
             told = _read_summary(file)
             id = check_id(told.text("id"))
         except GliodistillError:
-            continue  # another file, or of a study that is not finished
+            continue  # another file, or of an unfinished study
         if file.name == f"{id}.json" and (folder / f"{id}.nii.gz").is_file():
             found[id] = dict(told.values)
     return dict(sorted(found.items()))
 
 
 def _read_summary(file: Path) -> Fields:
-    """The summary of a finished study, with all that is read of it again.
+    """The summary of a finished study, checked.
 
     Raises:
         OutputError: it is none.
@@ -345,10 +346,10 @@ def _read_summary(file: Path) -> Fields:
 
 
 def write_volumes(folder: Path) -> None:
-    """Write ``volumes.csv``: all studies that are finished in ``folder``, whichever call did them.
-    A folder in which nothing was segmented stays empty.
+    """Write ``volumes.csv`` of all studies finished in ``folder``, by any call. Nothing is written
+    if there is none.
     """
-    # One process at a time: who comes last has seen what all others finished.
+    # One process at a time: the last one sees all finished studies.
     with lock_name(folder / VOLUMES, wait=True):
         finished = finished_in(folder)
         if finished or (folder / VOLUMES).exists():
@@ -366,7 +367,7 @@ def write_volumes(folder: Path) -> None:
 
 
 def _files_used(summary: dict[str, Any]) -> list[str]:
-    """The file of each sequence (empty where it is absent), and those that lay there unused."""
+    """The file of each sequence (empty if absent), and unused files."""
     try:
         told = summary["sequences"]
         used = {str(name): str(file or "in memory") for name, file in told["used"].items()}
@@ -376,7 +377,7 @@ def _files_used(summary: dict[str, Any]) -> list[str]:
 
 
 def check_ids(records: list[StudyRecord]) -> None:
-    """Refuse two studies of one id (what an id may be, every record has been asked).
+    """Refuse two studies with the same id.
 
     Raises:
         StudyError: there are two.
@@ -385,7 +386,7 @@ def check_ids(records: list[StudyRecord]) -> None:
     for record in records:
         if record.id in seen:
             raise StudyError(
-                "two studies of one id",
+                "two studies with the same id",
                 field="id",
                 got=record.id,
                 hint="segment them into different folders",
@@ -396,8 +397,8 @@ def check_ids(records: list[StudyRecord]) -> None:
 def read_ahead(
     records: list[StudyRecord],
 ) -> Iterator[tuple[StudyRecord, "Future[tuple[Study, float]]"]]:
-    """Each record with its study being read in a thread, one ahead: decompression leaves the
-    interpreter free.
+    """Yield each record with the future of its study, which a thread reads one ahead; decompression
+    releases the GIL.
     """
     with ThreadPoolExecutor(1) as pool:
         reading = [pool.submit(_read, records[0])] if records else []
@@ -411,5 +412,5 @@ def read_ahead(
 
 def _read(record: StudyRecord) -> tuple[Study, float]:
     began = time.perf_counter()
-    study = load_study(replace(record, truth=None))  # the answer is not looked at
+    study = load_study(replace(record, truth=None))  # the reference is not used
     return study, time.perf_counter() - began

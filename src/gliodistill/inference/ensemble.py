@@ -1,11 +1,11 @@
-"""Several models, several mirrored looks, one answer: the unweighted mean of probabilities, and how
-far the members agree.
+"""Ensembles of models and mirrorings: the unweighted mean of probabilities, and the members'
+agreement.
 
 The mean over models is that of Lachinov et al. (BrainLes 2019); the mean over mirrored inputs is
-data distillation (Radosavovic et al., CVPR 2018). A *member* is one model looking at one mirrored
-input; all members weigh the same. Theirs averages four classes and takes the arg-max. Here the
-members' common ground is the probability of WT, TC and ET, which models of ``regions`` and of
-``classes`` both give, so that they may be mixed (our reading).
+data distillation (Radosavovic et al., CVPR 2018). A *member* is one model with one mirroring; all
+members are weighted equally. The papers average four classes and take the arg-max. Here the
+probabilities of WT, TC and ET are averaged, which models with ``regions`` and with ``classes`` both
+give, so that they may be mixed (our reading).
 """
 
 import time
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gliodistill.errors import PackageError
 from gliodistill.images.volume import Volume
 from gliodistill.inference.predictor import Predictor
-from gliodistill.inference.tta import UNFLIPPED, Flip
+from gliodistill.inference.tta import NO_TTA, Mirroring
 from gliodistill.logits import FLOOR, probabilities
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.preparation.prepared import Prepared
@@ -29,16 +29,16 @@ from gliodistill.studies.usable import usable
 
 @dataclass(frozen=True, eq=False)
 class Consensus:
-    """What the members say of one study, on the study's own grid.
+    """The ensemble's prediction for one study, on the study's own grid.
 
     Attributes:
         probability: of WT, TC, ET (float32, 3 X Y Z, in [0, 1]); the mean over members, made nested
             (TC ≤ WT, ET ≤ TC); 0 outside the brain.
         deviation: standard deviation over members (float32, 3 X Y Z, in [0, 0.5]), before that.
-        agreement: region → mean Dice over all pairs of members, each cut at 0.5 (two that draw
-            nothing agree: 1); None where there is one member.
+        agreement: region → mean Dice over all pairs of members, each thresholded at 0.5 (both
+            empty: 1); None with one member.
         grid: any volume on the study's grid.
-        seconds: it took.
+        seconds: time taken.
     """
 
     probability: NDArray[np.float32]
@@ -53,32 +53,30 @@ class Consensus:
         return self.probability > 0.5
 
     def confidence(self) -> NDArray[np.float32]:
-        """How sure: the smallest |2p − 1| of any region, X Y Z in [0, 1]; 0 where some region is a
-        toss-up.
-        """
+        """Confidence: the smallest |2p − 1| of any region, X Y Z in [0, 1]."""
         sure: NDArray[np.float32] = np.abs(2 * self.probability - 1).min(axis=0)
         return sure
 
     def disagreement(self) -> NDArray[np.float32]:
-        """How split: the largest 2σ of any region, X Y Z in [0, 1]; 1 where half of the members say
-        0 and half say 1.
+        """Disagreement: the largest 2σ of any region, X Y Z in [0, 1]; 1 if half of the members
+        predict 0 and half 1.
         """
         split: NDArray[np.float32] = 2 * self.deviation.max(axis=0)
         return split
 
 
 class Ensemble:
-    """Models that answer together.
+    """An ensemble of models.
 
     Args:
         models: one or more, of any networks, preparations and kinds of output.
-        flips: mirrored inputs that each model looks at (:func:`parse_flips`).
+        tta: mirrorings of each model's input (:func:`~gliodistill.inference.tta.parse_tta`).
 
     Raises:
-        PackageError: no model, or one twice (it would weigh double).
+        PackageError: no model, or one twice.
     """
 
-    def __init__(self, models: Sequence[Predictor], flips: tuple[Flip, ...] = UNFLIPPED) -> None:
+    def __init__(self, models: Sequence[Predictor], tta: tuple[Mirroring, ...] = NO_TTA) -> None:
         fingerprints = [model.package.fingerprint for model in models]
         if not models:
             raise PackageError("no model", field="models", got=0, expected="one or more")
@@ -87,22 +85,22 @@ class Ensemble:
                 m.package.name for m in models if fingerprints.count(m.package.fingerprint) > 1
             )
             raise PackageError(
-                "one model twice",
+                "a model given twice",
                 field="models",
                 got=twice,
-                expected="each once: all weigh the same",
+                expected="each once, since all are weighted equally",
             )
-        self.models, self.flips = tuple(models), flips
+        self.models, self.tta = tuple(models), tta
 
     def __len__(self) -> int:
-        """Members: models × flips."""
-        return len(self.models) * len(self.flips)
+        """Members: models × mirrorings."""
+        return len(self.models) * len(self.tta)
 
     def ask(self, study: Study) -> Consensus:
-        """What the members say of a study.
+        """Predict a study.
 
-        Memory: two float32 maps of three regions on the study's grid, and a bit a voxel, region and
-        member.
+        Memory: two float32 maps of three regions on the study's grid, and one bit per voxel, region
+        and member.
 
         Raises:
             StudyError: it lacks a sequence that some model needs, or its images are empty.
@@ -137,9 +135,7 @@ class Ensemble:
         return Consensus(probability, deviation, agreement, study.grid, time.perf_counter() - began)
 
     def _prepare(self, study: Study) -> dict[Preparation, Prepared]:
-        """One prepared study for each preparation in use; every model is asked before any of them
-        works.
-        """
+        """One prepared study for each preparation in use, after every model has checked the study."""
         study = usable(study)
         prepared: dict[Preparation, Prepared] = {}
         for model in self.models:
@@ -152,17 +148,17 @@ class Ensemble:
     def _members(
         self, prepared: dict[Preparation, Prepared]
     ) -> Iterator[tuple[Prepared, NDArray[np.float32]]]:
-        """Each member's prepared study and its logits of WT, TC, ET, mirrored back."""
+        """Yield each member's prepared study and its logits of WT, TC, ET, mirrored back."""
         for model in self.models:
             view = prepared[model.package.preparation]
-            for flip in self.flips:
-                axes = tuple(axis + 1 for axis in flip)
+            for mirroring in self.tta:
+                axes = tuple(axis + 1 for axis in mirroring)
                 logits = model.region_logits(np.ascontiguousarray(np.flip(view.image, axes)))
                 yield view, np.ascontiguousarray(np.flip(logits, axes))
 
 
 def _agreement(drawn: list[NDArray[np.uint8]]) -> float:
-    """Mean Dice over all pairs of masks (packed bits, one array a member)."""
+    """Mean Dice over all pairs of masks (packed bits, one array per member)."""
     anyone = np.bitwise_or.reduce(drawn)
     filled = np.flatnonzero(anyone)
     voxels = np.unpackbits(np.stack([mask[filled] for mask in drawn]), axis=1).astype(np.float32)

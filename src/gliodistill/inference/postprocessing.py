@@ -1,12 +1,11 @@
-"""Clean-up rules by name: what of a drawn tumour is too small to be believed.
+"""Post-processing by clean-up rules, which remove implausibly small parts of a segmentation.
 
 A model package names its steps and their options (:class:`~gliodistill.models.spec.Step`); they are
 applied in order, before the labels are written. Sizes are in mm³, which mean the same on every
 grid; the papers count voxels of 1 mm³.
 
-Rules work on *depth*: 0 outside, 1 in WT only, 2 in TC, 3 in ET. The regions are nested by that
-alone, whatever a rule
-does: TC lies within WT and ET within TC. Besides they may ask how sure the network was.
+Rules work on *depth*: 0 outside, 1 in WT only, 2 in TC, 3 in ET. Therefore the regions stay nested,
+TC within WT and ET within TC. Rules may also use the network's confidence.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -24,14 +23,14 @@ ET, TC, WT = 3, 2, 1
 
 @dataclass(frozen=True)
 class Known:
-    """What rules may know of an answer besides its depth.
+    """What rules may use besides the depth map.
 
     Attributes:
         voxel_mm3: size of a voxel.
-        expected_dice: region → Dice to be expected if every voxel were right with its own
-            probability, of the network's answer before any clean-up
-            (:meth:`~gliodistill.trust.assessment.Evidence.expected_dice`); a region that was not
-            drawn is left out.
+        expected_dice: region → expected Dice of the network's output before clean-up, if its
+            probabilities were calibrated
+            (:meth:`~gliodistill.trust.assessment.Evidence.expected_dice`); empty regions are
+            omitted.
     """
 
     voxel_mm3: float
@@ -40,14 +39,13 @@ class Known:
 
 @dataclass(frozen=True)
 class Rule:
-    """One kind of step.
+    """One clean-up rule.
 
     Attributes:
         text: what it does, for people.
         option: name of its one option.
         limits: least and greatest value of the option.
-        apply: depth (X Y Z), value of the option, what is known → depth, perhaps the same array,
-            changed.
+        apply: depth (X Y Z), value of the option, context → depth; may change the array in place.
     """
 
     text: str
@@ -82,10 +80,10 @@ def _keep_largest(depth: Depth, count: float, known: Known) -> Depth:
 
 
 def _keep(depth: Depth, chosen: Callable[[NDArray[np.int64]], NDArray[np.bool_]]) -> Depth:
-    """Drop the 26-connected parts of the whole tumour that are not ``chosen`` by their size in
+    """Remove the 26-connected parts of the whole tumour that are not ``chosen`` by their size in
     voxels.
     """
-    import cc3d  # here, so that a package without such a rule needs a runtime and numpy alone
+    import cc3d  # here, so that packages without such a rule need only a runtime and NumPy
 
     parts, count = cc3d.connected_components(depth > 0, connectivity=26, return_N=True)
     if count:
@@ -96,33 +94,32 @@ def _keep(depth: Depth, chosen: Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 
 RULES = {
     "drop_small_et": Rule(
-        "ET of less than so many mm³ in all becomes NCR (Lachinov et al., BrainLes 2019: 33)",
+        "ET with a total volume below this many mm³ becomes NCR (Lachinov et al., BrainLes 2019: 33)",
         "mm3",
         (0, np.inf),
         _drop_small_et,
     ),
     "drop_doubtful_et": Rule(
-        "ET becomes NCR where the network's own probabilities expect less Dice of it than this:"
-        " where nothing enhances, a speck that is drawn is small, and the network unsure of it",
+        "ET becomes NCR if its expected Dice, by the network's own probabilities, is below this: false-positive ET is small and has low probabilities",
         "expected_dice",
         (0, 1),
         _drop_doubtful_et,
     ),
     "drop_small_components": Rule(
-        "26-connected parts of the whole tumour of less than so many mm³ are dropped",
+        "26-connected parts of the whole tumour below this many mm³ are removed",
         "mm3",
         (0, np.inf),
         _drop_small_components,
     ),
     "drop_minor_components": Rule(
-        "26-connected parts of less than this share of the whole tumour are dropped (Lachinov et"
+        "26-connected parts below this share of the whole tumour are removed (Lachinov et"
         " al., BrainLes 2019: 0.1)",
         "share",
         (0, 1),
         _drop_minor_components,
     ),
     "keep_largest": Rule(
-        "only so many of the largest 26-connected parts of the whole tumour are kept",
+        "only this many of the largest 26-connected parts of the whole tumour are kept",
         "parts",
         (1, np.inf),
         _keep_largest,
@@ -132,7 +129,7 @@ RULES = {
 
 
 def check_steps(steps: Iterable[Step]) -> None:
-    """Refuse steps that no rule knows.
+    """Check that all steps are known rules.
 
     Raises:
         PackageError: no such rule, not exactly its option, or a value out of range.

@@ -1,4 +1,4 @@
-"""Study in, segmentation out."""
+"""The predictor: from a study to its segmentation."""
 
 import os
 import time
@@ -13,7 +13,7 @@ from gliodistill.inference import tiling
 from gliodistill.inference.postprocessing import Known, check_steps, clean
 from gliodistill.inference.runtimes import open_runtime
 from gliodistill.inference.segmentation import Segmentation
-from gliodistill.inference.tta import AXES, UNFLIPPED, Flip, mirrored
+from gliodistill.inference.tta import NO_TTA, Mirroring, averaged, names
 from gliodistill.logits import FLOOR, probabilities
 from gliodistill.models.package import ModelPackage
 from gliodistill.models.shipped import find_model
@@ -26,8 +26,8 @@ from gliodistill.studies.usable import IGNORED, usable
 from gliodistill.trust.assessment import Evidence, assess
 
 MEMORY_GB = 3.0
-"""Memory a whole-brain pass may take before windows are used instead; fixed, so that answers do not
-depend on the load.
+"""Memory limit of a whole-brain pass, above which a sliding window is used; fixed, so that results
+do not depend on the load.
 """
 
 
@@ -39,11 +39,11 @@ class Predictor:
         default of the shipped ones.
         runtime: ``"openvino"``, ``"onnx"`` or ``"torch"``.
         threads: processor threads; None = all cores.
-        precision: what the runtime computes in
-        (:func:`~gliodistill.inference.runtimes.open_runtime`); None = the package's own way.
-        memory_gb: a brain whose one-pass estimate is larger is segmented by windows; 0 always uses
-        windows.
-        flips: mirrored looks to average (:func:`~gliodistill.inference.tta.parse_flips`).
+        precision: numeric precision (:func:`~gliodistill.inference.runtimes.open_runtime`); None =
+            the package's default.
+        memory_gb: memory limit of a whole-brain pass, above which a sliding window is used; 0
+            always uses it.
+        tta: mirrorings to average (:func:`~gliodistill.inference.tta.parse_tta`).
         postprocess: whether the package's clean-up steps are applied.
 
     Raises:
@@ -59,7 +59,7 @@ class Predictor:
         *,
         precision: str | None = None,
         memory_gb: float = MEMORY_GB,
-        flips: tuple[Flip, ...] = UNFLIPPED,
+        tta: tuple[Mirroring, ...] = NO_TTA,
         postprocess: bool = True,
     ) -> None:
         self.package = (
@@ -70,7 +70,7 @@ class Predictor:
         self.runtime = open_runtime(runtime, self.package, threads, precision)
         self.precision = precision
         self.memory_gb = memory_gb
-        self.flips = flips
+        self.tta = tta
 
     def segment(
         self,
@@ -81,13 +81,13 @@ class Predictor:
     ) -> Segmentation:
         """Segment one study.
 
-        No float map of the whole study is made: scores are brought back to the study's grid a few
-        planes at a time, and, without ``probability``, only around what exceeds the threshold.
+        No float map of the whole study is made: scores are resampled to the study's grid a few
+        planes at a time, and, without ``probability``, only around voxels above the threshold.
 
         Args:
             study: sequences the model does not take are ignored.
-            labels: convention of the output; None = that of the model's training truth.
-            probability: keep the probabilities as well.
+            labels: convention of the output; None = that of the model's training references.
+            probability: keep the probabilities too.
 
         Raises:
             StudyError: the study lacks a sequence that the model needs, or its images are empty.
@@ -108,10 +108,10 @@ class Predictor:
     def with_sources(
         self, answer: Segmentation, sources: Sources, present: tuple[MRSequence, ...]
     ) -> Segmentation:
-        """The answer with what it was made of.
+        """The segmentation with the files it was made from.
 
         Args:
-            answer: of a study.
+            answer: the segmentation.
             sources: the study's files.
             present: the study's sequences; one without a file came from memory.
         """
@@ -122,7 +122,7 @@ class Predictor:
         return replace(answer, sources=used, absent=absent)
 
     def prepare(self, study: Study) -> Prepared:
-        """What the network sees of a study, once it is known to have what the model needs.
+        """Check a study and prepare it for the network.
 
         Raises:
             StudyError: as :meth:`segment`.
@@ -138,7 +138,7 @@ class Predictor:
         labels: LabelConvention | str | None = None,
         probability: bool = False,
     ) -> Segmentation:
-        """As :meth:`segment`; the images of the study need not be in memory any more."""
+        """As :meth:`segment`; the study's images need not be in memory."""
         convention = self.package.convention if labels is None else find_convention(labels)
         grid, began = prepared.native, time.perf_counter()
         inferring = 0.0
@@ -157,7 +157,7 @@ class Predictor:
         depth = np.zeros([side.stop - side.start for side in prepared.box], dtype=np.uint8)
         kept = np.zeros((len(REGIONS), *depth.shape), dtype=np.uint8) if probability else None
         for place, values in prepared.slabs_in_box(watched(), None if probability else threshold):
-            # TC only inside WT and ET only inside TC, as anatomy and label maps have it.
+            # TC only inside WT and ET only inside TC, as in label maps.
             drawn = values[0] > threshold
             depth[place] = drawn
             for channel in values[1:]:
@@ -185,7 +185,7 @@ class Predictor:
             model=self.package.name,
             fingerprint=self.package.fingerprint,
             precision=self.precision,
-            flips=self.looks,
+            tta=names(self.tta),
             postprocessing=self.steps,
             seconds={"infer": inferring, "restore": time.perf_counter() - began - inferring},
             probabilities=(
@@ -195,65 +195,57 @@ class Predictor:
             ),
         )
 
-    @property
-    def looks(self) -> list[str]:
-        """The mirrored looks by their axes; ``""`` is the image as it is."""
-        return ["".join(AXES[axis] for axis in flip) for flip in self.flips]
-
     def region_logits(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits of WT, TC, ET (3 X Y Z, float32) of a prepared image (levels, uint8 C X Y Z),
-        whatever the network's outputs are.
+        for any kind of outputs.
         """
         return self.package.spec.outputs.region_logits(self.logits(image))
 
     def logits(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The network's own logits (K X Y Z, float32) of a prepared image (levels, uint8 C X Y Z),
-        in one pass or by windows.
+        """The network's logits (K X Y Z, float32) of a prepared image (levels, uint8 C X Y Z),
+        in one pass or by a sliding window.
         """
         slabs = list(self._slabs(image, self._ask))
         return slabs[0] if len(slabs) == 1 else np.concatenate(slabs, axis=1)
 
     def _region_slabs(self, image: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
-        """Logits of WT, TC, ET, mirrored looks averaged, slab by slab along X."""
+        """Logits of WT, TC, ET, averaged over mirrorings, slab by slab along X."""
         outputs = self.package.spec.outputs
-        if self.flips == UNFLIPPED:
+        if self.tta == NO_TTA:
             slabs = (outputs.region_logits(slab) for slab in self._slabs(image, self._ask))
             return (
                 slabs if outputs.kind == "regions" else (np.maximum(slab, FLOOR) for slab in slabs)
             )
         return self._slabs(
             image,
-            mirrored(
+            averaged(
                 lambda levels: np.stack([outputs.region_logits(k) for k in self._ask(levels)]),
-                self.flips,
+                self.tta,
             ),
         )
 
     def _ask(self, levels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the network says, each of it a number; a graph of another network than is described
-        is refused.
-        """
+        """Run the network and check its output: shape, and no NaN or Inf."""
         logits = self.runtime(levels)
         expected = (len(levels), len(self.package.spec.outputs.names), *levels.shape[2:])
         if logits.shape != expected or logits.dtype != np.float32:
             raise PackageError(
-                "graph does not give the logits that the model describes",
+                "graph's outputs are not those of the model description",
                 file=self.package.folder,
                 field="outputs",
                 got=f"{logits.dtype} {logits.shape}",
                 expected=f"float32 {expected}",
             )
-        # One NaN or Inf makes the sum one, which costs less than to look at each.
+        # A NaN or Inf makes the sum NaN or Inf, which is cheaper than checking each voxel.
         if not np.isfinite(logits.sum()):
             bad = int(np.count_nonzero(~np.isfinite(logits)))
             raise PackageError(
-                f"model {self.package.name} does not give numbers",
+                f"model {self.package.name} gives NaN or Inf",
                 file=self.package.folder,
                 field="logits",
                 got=f"{bad} NaN or Inf of {logits.size}",
                 expected="finite numbers",
-                hint="it is damaged, or too large a number overflows: try --precision f32 or another"
-                " --runtime, or export it again",
+                hint="it is damaged, or a value overflows: try --precision f32 or another --runtime, or export it again",
             )
         return logits
 
@@ -292,7 +284,7 @@ class Predictor:
                 got=", ".join(study.sequences)
                 + "".join(f"; {note.text}" for note in study.notes if note.code == IGNORED),
                 expected=takes,
-                hint="add the sequence, or use a model that can do without it",
+                hint="add the sequence, or use a model that works without it",
             )
 
 
@@ -301,7 +293,7 @@ def load_model(
     runtime: str = "openvino",
     threads: int | None = None,
 ) -> Predictor:
-    """Open a model for use: ``load_model().segment(Study.open(folder)).save("labels.nii.gz")``.
+    """Load a model: ``load_model().segment(Study.open(folder)).save("labels.nii.gz")``.
 
     Args:
         model: the package's folder, or the name of a shipped model; None = the default of the
@@ -344,8 +336,8 @@ def _codes(convention: LabelConvention) -> NDArray[np.uint8]:
 
 
 def _on_grid(prepared: Prepared, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What lies in the brain's box and on the grid (X Y Z, canonical axes) on the study's own grid,
-    in files' order; 0 elsewhere.
+    """Values in the brain's box (X Y Z, canonical axes) on the study's own grid, in the files' axis
+    order; 0 elsewhere.
     """
     result = np.zeros(prepared.native.shape, dtype=np.uint8, order="F")
     prepared.native.with_data(result).canonical().data[prepared.on_grid[0]] = (

@@ -1,17 +1,16 @@
-"""Pseudo-labels: what an ensemble says of studies that no expert has drawn, written so that it
-opens as a cohort.
+"""Pseudo-labels: an ensemble's predictions for unlabelled studies, written as a cohort.
 
 | in the folder | what |
 |---|---|
-| ``manifest.json`` | the selected studies as a cohort: their own images, the pseudo-label as truth |
-| ``pseudo.json`` | who made it and how; agreement of every study; who was left out and why |
+| ``manifest.json`` | the selected studies as a cohort: their images, the pseudo-label as reference
+| | ``pseudo.json`` | models and settings; agreement of every study; studies left out and why |
 | ``<id>/labels.nii.gz`` | codes of one label convention |
 | ``<id>/{WT,TC,ET}.nii.gz`` | soft labels: probability · 255 |
 | ``<id>/confidence.nii.gz``, ``disagreement.nii.gz`` | · 255; see :class:`Consensus` |
-| ``<id>/study.json`` | agreement, volumes, what made it |
+| ``<id>/study.json`` | agreement, volumes, settings |
 
 A study's folder is written whole or not at all. The two tables are written last, the manifest after
-the other, and taken away first: a folder that has them is complete.
+the other, and removed first: a folder that has them is complete.
 """
 
 import hashlib
@@ -40,7 +39,7 @@ from gliodistill.files import (
 from gliodistill.images.nifti import write_nifti
 from gliodistill.inference.batch import check_ids, read_ahead
 from gliodistill.inference.ensemble import Consensus, Ensemble
-from gliodistill.inference.tta import AXES
+from gliodistill.inference.tta import names
 from gliodistill.locks import lock_folder
 from gliodistill.models.package import NOTICE, versions_in_use
 from gliodistill.progress import track
@@ -58,7 +57,7 @@ FORMAT = 1
 INDEX, STUDY, LABELS = PSEUDO_INDEX, "study.json", "labels.nii.gz"
 MAPS = ("confidence", "disagreement", *REGIONS)
 _FILES = (STUDY, LABELS, *(f"{name}.nii.gz" for name in MAPS))
-"""Of a study; the first marks its folder as ours."""
+"""Files of a study; the first marks its folder as ours."""
 _NO_INDEX = Refusal(
     StudyError,
     "not a folder of pseudo-labels",
@@ -66,7 +65,7 @@ _NO_INDEX = Refusal(
 )
 _NO_FACTS = Refusal(StudyError, "not a finished study")
 RULE = (
-    "mean probability of WT, TC and ET over models × flips, all members alike; a region where it is"
+    "mean probability of WT, TC and ET over models × mirrorings, all members weighted equally; a region where it is"
     " above 0.5, TC only inside WT and ET only inside TC; agreement = mean Dice over all pairs of"
     " members; confidence = smallest |2p − 1| and disagreement = largest 2σ of any region; maps are"
     " stored · 255"
@@ -75,13 +74,13 @@ RULE = (
 
 @dataclass
 class PseudoReport:
-    """What became of each study.
+    """The outcome of each study.
 
     Attributes:
         done: id → its facts, for those labelled now.
-        skipped: ids finished before.
-        left_out: id → why it must not be learnt from (its patient is known), or was not selected.
-        failed: id → why.
+        skipped: ids already finished.
+        left_out: id → why it is excluded (a known patient) or was not selected.
+        failed: id → error.
     """
 
     done: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -104,24 +103,23 @@ def write_pseudo_labels(
     """Label studies with an ensemble.
 
     Args:
-        records: the studies; truths, if any, are not looked at.
-        ensemble: the models and how often each looks.
-        out: new, or with ``resume`` a folder that was left.
+        records: the studies; references, if any, are ignored.
+        ensemble: the models and their test-time augmentation.
+        out: new, or with ``resume`` an unfinished folder.
         labels: convention of the codes written.
-        soft: write the probabilities as well, for soft labels.
+        soft: also write probabilities, for soft labels.
         agreement: select a study only if the members' mean Dice, averaged over WT, TC and ET, is at
         least this.
-        exclude: name → cohort whose patients must not be among the studies: the labelled ones,
-            those that validate or test. They are told by patient id, and by the images themselves
-            where ids differ.
-        resume: keep what the same settings have finished.
+        exclude: name → cohort whose patients must not be among the studies: the labelled,
+            validation and test ones. Patients are compared by id and by image.
+        resume: keep studies finished with the same settings.
 
     Raises:
-        GliodistillError: an agreement that one member cannot have, or out of range.
+        GliodistillError: an agreement for a single member, or out of range.
         StudyError: two studies of one id, or whose folders would have one name, or an excluded
             study that cannot be read (it could hide a patient on two sides).
-        OutputError: something is at ``out`` without ``resume``, it cannot be written, or another
-            process is at work on it.
+        OutputError: ``out`` exists and ``resume`` is not given, it cannot be written, or another
+        process uses it.
     """
     folder, pool, cohorts = Path(out), list(records), exclude or {}
     check_ids(pool)
@@ -176,11 +174,11 @@ def _label(
                 report.done[record.id] = _write_study(
                     study, ensemble.ask(study), folder, labels, soft, key
                 )
-        except BackgroundError as error:  # members agree on nonsense there
+        except BackgroundError as error:  # members may agree there although the result is wrong
             report.left_out[record.id] = f"{error.problem}: {error.field}: {error.got}"
         except GliodistillError as error:
             report.failed[record.id] = error
-        except Exception as error:  # a night of work must not end at one study nobody foresaw
+        except Exception as error:  # an unexpected error of one study must not stop the others
             report.failed[record.id] = GliodistillError(
                 "unforeseen failure", file=record.id, got=f"{type(error).__name__}: {error}"
             )
@@ -190,13 +188,12 @@ def _label(
 
 @dataclass(frozen=True, eq=False)
 class PseudoLabels:
-    """Studies with labels that no expert made: an ensemble's, or those that synthetic studies were
-    made with.
+    """Studies with labels that no expert made: those of an ensemble, or of synthetic studies.
 
     Attributes:
-        folder: where they lie.
-        cohort: the selected studies, with the label as truth.
-        facts: content of ``pseudo.json``; of synthetic studies none.
+        folder: of the studies.
+        cohort: the selected studies, with the label as reference.
+        facts: content of ``pseudo.json``; None for synthetic studies.
     """
 
     folder: Path
@@ -209,7 +206,7 @@ class PseudoLabels:
 
         Raises:
             StudyError: no such folder, one that was not finished, no study selected, or labels that
-                are an expert's for all that is known.
+            may be an expert's.
         """
         root = Path(folder)
         if not (root / INDEX).exists() and (cohort := _with_truth(root)):
@@ -218,8 +215,8 @@ class PseudoLabels:
                     "labels are not pseudo-labels",
                     file=root,
                     got=f"{len(cohort)} labelled studies",
-                    expected="what gliodistill pseudo-label or gliodistill phantom made",
-                    hint="give studies that an expert labelled as --data",
+                    expected="output of gliodistill pseudo-label or gliodistill phantom",
+                    hint="give expert-labelled studies as --data",
                 )
             return cls(root, cohort, {"soft": False})
         facts = Fields(read_json(root / INDEX, _NO_INDEX), _NO_INDEX.of(root / INDEX))
@@ -253,7 +250,7 @@ class PseudoLabels:
 
     @property
     def soft(self) -> bool:
-        """Whether there are soft labels."""
+        """Whether it has soft labels."""
         return bool(self.facts["soft"])
 
     def soft_files(self, id: str) -> tuple[Path, ...]:
@@ -272,8 +269,8 @@ class PseudoLabels:
 
 
 def _with_truth(folder: Path) -> Cohort | None:
-    """The labelled studies of a cohort in any layout, or None where there is none (or pseudo-labels
-    that were not finished).
+    """The labelled studies of a cohort in any layout, or None if there is none (or unfinished
+    pseudo-labels).
     """
     if any(folder.glob(f"*/{STUDY}")):
         return None
@@ -291,7 +288,10 @@ def _check_agreement(agreement: float | None, ensemble: Ensemble) -> None:
         )
     if agreement is not None and len(ensemble) < 2:
         raise GliodistillError(
-            "one member cannot agree", field="agreement", got=agreement, hint="add models, or flips"
+            "agreement needs two members",
+            field="agreement",
+            got=agreement,
+            hint="add models, or --tta",
         )
 
 
@@ -322,7 +322,7 @@ def _claim(folder: Path, resume: bool) -> None:
 def _settings(
     ensemble: Ensemble, labels: LabelConvention, soft: bool, cohorts: Mapping[str, Cohort]
 ) -> dict[str, Any]:
-    """Everything that decides what is written for a study."""
+    """All settings that determine a study's output."""
     return {
         "format": FORMAT,
         "models": [
@@ -334,7 +334,7 @@ def _settings(
             for m in ensemble.models
         ],
         "runtimes": [type(model.runtime).__name__ for model in ensemble.models],
-        "flips": ["".join(AXES[axis] for axis in flip) for flip in ensemble.flips],
+        "tta": names(ensemble.tta),
         "rule": RULE,
         "labels": {
             "convention": labels.name,
@@ -375,7 +375,7 @@ def _signatures(cohorts: Mapping[str, Cohort]) -> dict[str, Signature]:
 def _write_study(
     study: Study, said: Consensus, folder: Path, labels: LabelConvention, soft: bool, key: str
 ) -> dict[str, Any]:
-    """The study's folder, in place of one of other settings."""
+    """Write the study's folder, replacing one of other settings."""
     target, grid, regions = folder / study.id, study.grid, said.regions
     facts = {
         "key": key,
@@ -413,7 +413,7 @@ def _bytes(share: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    """What a finished study says of itself; empty where there is none, or none that can be read."""
+    """The facts file of a finished study; empty if it is missing or cannot be read."""
     try:
         facts = Fields(read_json(folder / STUDY, _NO_FACTS), _NO_FACTS.of(folder / STUDY))
         facts.text("key"), facts.text("patient")
@@ -434,7 +434,7 @@ def _write_tables(
     agreement: float | None,
     report: PseudoReport,
 ) -> None:
-    """Select, and say what was made of what."""
+    """Select studies and write both tables."""
     studies, rows = {}, []
     for record in pool:
         if record.id not in report.done and record.id not in report.skipped:
@@ -477,8 +477,8 @@ def _write_tables(
 
 
 def _relative(image: ImageFile, folder: Path) -> str:
-    """Where an image lies as seen from ``folder``, so that both may move together; from the root
-    where there is no such way.
+    """The path of an image relative to ``folder``, so that both may be moved together; absolute if
+    there is none.
     """
     path = image.path.resolve()
     try:

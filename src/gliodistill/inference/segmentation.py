@@ -1,4 +1,4 @@
-"""What comes out: label codes and regions on the study's own grid."""
+"""A segmentation: label codes and regions on the study's own grid."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -18,23 +18,23 @@ from gliodistill.trust.assessment import Quality
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """The answer for one study. Research use, not a medical device.
+    """The segmentation of one study. Research use, not a medical device.
 
     Attributes:
         id: of the study.
         labels: codes of ``convention`` (uint8, X Y Z) on the study's own grid.
-        convention: what the codes mean.
+        convention: meaning of the codes.
         volumes_ml: region → volume in ml.
-        quality: how good the answer may be, and reasons to doubt it.
+        quality: expected quality and flags.
         model: name of the model.
         fingerprint: SHA-256 of the model package.
-        precision: what the runtime was told to compute in; None where it was left to the model.
-        flips: mirrored looks that were averaged, by axes (``""`` is the image as it is).
+        precision: precision requested of the runtime; None = the model's default.
+        tta: mirrorings that were averaged, by axes (``""`` is the image as it is).
         postprocessing: clean-up steps that were applied.
-        seconds: stage → seconds it took.
+        seconds: stage → seconds taken.
         probabilities: · 255 of WT, TC, ET (uint8, 3 X Y Z) on the study's own grid, nested, before
             any clean-up; None unless asked for.
-        sources: the file of each sequence that was used, and files that lay there unused.
+        sources: the file of each sequence that was used, and unused files.
         absent: sequences that the model takes and the study lacks.
     """
 
@@ -46,7 +46,7 @@ class Segmentation:
     model: str
     fingerprint: str
     precision: str | None
-    flips: Sequence[str]
+    tta: Sequence[str]
     postprocessing: Sequence[Step]
     seconds: Mapping[str, float]
     probabilities: NDArray[np.uint8] | None = None
@@ -59,8 +59,7 @@ class Segmentation:
         return self.convention.to_regions(self.labels.data)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the labels as NIfTI, whole or not at all. The header carries geometry and nothing
-        about the patient.
+        """Write the labels as NIfTI, atomically. The header holds only geometry, no patient data.
 
         Raises:
             OutputError: it cannot be written.
@@ -81,8 +80,8 @@ class Segmentation:
         )
 
     def summary(self) -> dict[str, Any]:
-        """As JSON: sequences and their files, volumes (ml), predicted Dice and flags, seconds, the
-        model, how it was applied, and the label convention.
+        """As JSON: sequences and their files, volumes (ml), predicted Dice and flags, seconds,
+        model, settings and label convention.
         """
         return {
             "id": self.id,
@@ -100,7 +99,7 @@ class Segmentation:
             },
             "model": {"name": self.model, "sha256": self.fingerprint},
             "precision": self.precision,
-            "flips": list(self.flips),
+            "tta": list(self.tta),
             "postprocessing": [asdict(step) for step in self.postprocessing],
             "notice": "Research use, not a medical device.",
         }

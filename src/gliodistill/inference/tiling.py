@@ -1,9 +1,9 @@
-"""From a prepared image to logits: the whole brain at once where it fits, else by overlapping
-windows.
+"""From a prepared image to logits: the whole brain in one pass if it fits, else by a sliding
+window.
 
 Windows are weighted by a Gaussian of σ = 1/8 of the window and summed (Isensee et al. 2021,
 nnU-Net); positions and weights are those of MONAI's ``SlidingWindowInferer(mode="gaussian")``,
-which the tests hold it to.
+with which the tests compare it.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ SIGMA = 0.125
 """Standard deviation of the window's weight, as a share of its side."""
 
 FLOOR = 1e-3
-"""Smallest weight (of 1 in the middle), so that corners seen by one window alone stay well defined.
+"""Smallest weight (of 1 in the middle), so that voxels covered by one window are well defined.
 """
 
 
@@ -32,7 +32,7 @@ def padded_sides(shape: Sides, divisor: int) -> Sides:
 def whole(image: NDArray[np.uint8], network: Network, divisor: int) -> NDArray[np.float32]:
     """Logits (K X Y Z, float32) of an image (uint8 C X Y Z) in one pass.
 
-    Zeros are added at the far sides up to multiples of ``divisor``, as validation in training does.
+    Zeros are added at the far sides up to multiples of ``divisor``, as in validation.
     """
     x, y, z = image.shape[1:]
     sides = padded_sides((x, y, z), divisor)
@@ -50,16 +50,16 @@ def by_windows(
     """Logits of an image (uint8 C X Y Z) from overlapping windows, a slab at a time along X.
 
     Args:
-        image: levels; padded with 0 where it is smaller than a window.
+        image: levels; padded with 0 if smaller than a window.
         network: levels (B C X Y Z) → logits (B K X Y Z).
         patch: the window, voxels; rounded up to multiples of ``divisor``.
         overlap: share of the window that neighbours share, [0, 1).
-        divisor: what the network's sides must be multiples of.
+        divisor: the network's input sides are multiples of it.
 
     Yields:
         slabs (K x Y Z, float32) that follow one another along X and make up the image.
 
-    Memory beside the network's: K + 1 float32 maps as wide as a window.
+    Memory besides the network's: K + 1 float32 maps as wide as a window.
     """
     window = padded_sides(patch, divisor)
     x, y, z = (max(side, w) for side, w in zip(image.shape[1:], window, strict=True))
@@ -82,8 +82,8 @@ def by_windows(
             for channel, values in zip(logits, part, strict=True):
                 channel[:, place[1], place[2]] += values * weight
             total[:, place[1], place[2]] += weight
-        assert logits is not None  # there is always a window
-        done = following - start  # no later window reaches these planes
+        assert logits is not None  # there is at least one window
+        done = following - start  # these planes are complete
         wanted = slice(max(inner_x.start - start, 0), max(min(inner_x.stop - start, done), 0))
         if wanted.start < wanted.stop:
             yield np.divide(
@@ -124,7 +124,7 @@ def positions(shape: Sides, window: Sides, overlap: float) -> Iterator[tuple[sli
 
 
 def _pad(image: NDArray[np.uint8], sides: Sides) -> tuple[NDArray[np.uint8], tuple[slice, ...]]:
-    """The image in the middle of zeros, and where it lies."""
+    """The image padded with zeros on all sides, and its position."""
     before = [(side - old) // 2 for side, old in zip(sides, image.shape[1:], strict=True)]
     inner = (
         slice(None),

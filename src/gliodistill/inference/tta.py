@@ -1,4 +1,4 @@
-"""Test-time augmentation: mirrorings, and a network whose answer is their mean."""
+"""Test-time augmentation (TTA) by mirroring: the mean prediction over mirrored inputs."""
 
 from collections.abc import Callable
 from itertools import combinations
@@ -12,14 +12,14 @@ from gliodistill.logits import NEVER, probabilities
 AXES = "xyz"
 """Names of the prepared grid's axes: left–right, back–front, down–up."""
 
-Flip = tuple[int, ...]
-"""Axes mirrored, 0 to 2."""
+Mirroring = tuple[int, ...]
+"""Mirrored axes, 0 to 2."""
 
-UNFLIPPED: tuple[Flip, ...] = ((),)
-"""One look, as it is."""
+NO_TTA: tuple[Mirroring, ...] = ((),)
+"""One pass, of the image as it is."""
 
 
-def parse_flips(text: str) -> tuple[Flip, ...]:
+def parse_tta(text: str) -> tuple[Mirroring, ...]:
     """Every combination of the axes named: ``none`` → 1, ``x`` → 2, ``xy`` → 4, ``all`` (= ``xyz``)
     → 8.
 
@@ -29,39 +29,43 @@ def parse_flips(text: str) -> tuple[Flip, ...]:
     axes = {"none": "", "all": AXES}.get(text, text)
     if not set(axes) <= set(AXES) or len(set(axes)) < len(axes) or not text:
         raise PackageError(
-            "no such flips",
-            field="flips",
+            "no such test-time augmentation",
+            field="tta",
             got=text,
             expected="none, all, or some of x, y, z, e.g. xy",
         )
     numbers = sorted(AXES.index(axis) for axis in axes)
-    return tuple(flip for count in range(len(numbers) + 1) for flip in combinations(numbers, count))
+    return tuple(axes for count in range(len(numbers) + 1) for axes in combinations(numbers, count))
 
 
-def mirrored(
-    network: Callable[[NDArray[np.uint8]], NDArray[np.float32]], flips: tuple[Flip, ...]
+def names(mirrorings: tuple[Mirroring, ...]) -> list[str]:
+    """Mirrorings by the names of their axes; ``""`` is the image as it is."""
+    return ["".join(AXES[axis] for axis in mirroring) for mirroring in mirrorings]
+
+
+def averaged(
+    network: Callable[[NDArray[np.uint8]], NDArray[np.float32]], mirrorings: tuple[Mirroring, ...]
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """A network that looks at each image (levels, B C X Y Z) in every mirroring: logits of the mean
-    probability.
+    """A network with test-time augmentation: logits of the mean probability over mirrorings.
 
-    Every pass of the network is mirrored by itself, be it the whole brain or a window, as nnU-Net
-    does it (Isensee et al. 2021): the memory is that of one look and one more map.
+    Each input of the network is mirrored, whether a whole brain or a window, as in nnU-Net (Isensee
+    et al. 2021). It needs the memory of one pass and one more map.
 
     Args:
-        network: levels → logits of independent regions (B K X Y Z).
-        flips: the looks, all of one weight.
+        network: levels (B C X Y Z) → logits of independent regions (B K X Y Z).
+        mirrorings: equally weighted.
     """
 
-    def look(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict(image: NDArray[np.uint8]) -> NDArray[np.float32]:
         total: NDArray[np.float32] | None = None
-        for flip in flips:
-            axes = tuple(axis + 2 for axis in flip)
+        for mirroring in mirrorings:
+            axes = tuple(axis + 2 for axis in mirroring)
             seen = np.flip(probabilities(network(np.ascontiguousarray(np.flip(image, axes)))), axes)
             total = np.ascontiguousarray(seen) if total is None else np.add(total, seen, out=total)
-        assert total is not None  # there is always a look
-        total /= len(flips)
+        assert total is not None  # there is at least one mirroring
+        total /= len(mirrorings)
         np.clip(total, NEVER, 1 - NEVER, out=total)
         logits: NDArray[np.float32] = np.log(total / (1 - total))
         return logits
 
-    return look
+    return predict

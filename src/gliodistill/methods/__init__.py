@@ -1,4 +1,4 @@
-"""Methods: a paper is one file here and one recipe."""
+"""Training methods: one file and one recipe per paper."""
 
 from gliodistill.methods.any_subset import AnySubset
 from gliodistill.methods.assistant_chain import AssistantChain

@@ -1,13 +1,12 @@
-"""Any subset: one student for all 15 subsets of the sequences, taught by a teacher that sees all of
-them. Ours.
+"""Any subset: one student for all 15 subsets of the sequences, distilled from a teacher that sees
+all of them. Ours.
 
-The student's path drops sequences (``augmentation.modality_dropout``; 0.5 makes all subsets equally
-likely), the teacher's path never does. The student owes the teacher its logits and its latent
-features on the complete patch, so it learns what the missing sequences would have shown. Of the
-logits it owes by default where they are highest (channel-wise), not how high they are (soft
-targets): a student that cannot see what its teacher sees has no right to be as sure.
-docs/any_subset.md has both, measured. Choi et al. (CMPB 2023) train one student a subset; Hu et al.
-2020 (KD-Net) and others likewise.
+The student is trained with modality dropout (``augmentation.modality_dropout``; 0.5 makes all
+subsets equally likely); the teacher sees the complete patch. The distillation losses compare logits
+and latent features of the two. By default logits are compared channel-wise, i.e. by where they are
+highest. Soft targets also transfer the teacher's confidence, which the student cannot justify
+without the missing sequences; docs/any_subset.md reports both. Choi et al. (CMPB 2023), Hu et al.
+2020 (KD-Net) and others train one student per subset.
 """
 
 from collections.abc import Mapping
@@ -27,13 +26,13 @@ DEFAULT: Mapping[str, Mapping[str, Any]] = {
 
 @register_method("any_subset", needs=Needs(trained={"teacher": "one"}, modality_dropout=True))
 class AnySubset(Compression):
-    """Segmentation loss on what the student is shown + what it owes a frozen teacher that is shown
-    everything.
+    """Segmentation loss on the student's sequences + distillation losses towards a frozen teacher
+    that sees all sequences.
 
     Args:
-        student: learns with sequences dropped.
+        student: trained with modality dropout.
         outputs: of both networks.
-        teacher: frozen, in evaluation mode, run once a batch on all sequences.
+        teacher: frozen, in evaluation mode, run once per batch on all sequences.
         losses: name → weight, stages and options (:class:`gliodistill.distillation.Distiller`); by
             default channel-wise and attention transfer at the bottleneck.
 

@@ -1,11 +1,11 @@
-"""Assistant chain: for students of 2–8 % a network of middle size stands between teacher and
-student.
+"""Assistant chain: for students of 2–8 %, a network of medium size between teacher and student.
 
-The growing teacher assistant (GTAN, Phys. Med. Biol. 66 235005) bridges gaps of capacity that plain
-distillation does not. What grows and how is not known to us. Our reading: a chain of runs, teacher
-→ assistant → student, where the assistant starts from the small network's weights widened
-(``start`` of a run; Net2WiderNet), so that it thinks like what it will teach. A student may listen
-to several teachers of the chain at once (densely guided, Son et al. 2021, arXiv 2009.08825).
+The growing teacher assistant (GTAN, Phys. Med. Biol. 66 235005) bridges capacity gaps that plain
+distillation does not. We do not know what grows in it, and how. Our reading: a chain of runs,
+teacher → assistant → student. The assistant is initialised from the small network's widened weights
+(``init_from`` of a run; Net2WiderNet), so that both compute the same function at first. A student
+may be distilled from several teachers of the chain at once (densely guided, Son et al. 2021, arXiv
+2009.08825).
 """
 
 from contextlib import ExitStack
@@ -24,13 +24,13 @@ from gliodistill.networks import Network
 
 @register_method("assistant_chain", needs=Needs(trained={"teachers": "several"}))
 class AssistantChain(Method):
-    """Segmentation loss + the mean of what the student owes each of several frozen teachers.
+    """Segmentation loss + the mean of the distillation losses towards several frozen teachers.
 
     Args:
-        student: learns.
+        student: the network to train.
         outputs: of all networks.
-        teachers: frozen, in evaluation mode, each run once a batch on all sequences.
-        losses: name → weight, stages and options, towards every teacher alike
+        teachers: frozen, in evaluation mode, each run once per batch on all sequences.
+        losses: name → weight, stages and options, the same for each teacher
             (:class:`gliodistill.distillation.Distiller`).
 
     Raises:

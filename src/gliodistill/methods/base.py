@@ -1,4 +1,4 @@
-"""What a method is: it owns the networks that learn and turns a batch into weighted losses."""
+"""The base class of methods: a method owns the trained networks and turns a batch into losses."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,16 +17,16 @@ from gliodistill.networks import Network
 
 @dataclass(frozen=True)
 class Batch:
-    """What a method turns into losses.
+    """A batch of patches.
 
     Attributes:
-        image: z-scores of the sequences that the student takes, dropped ones at 0.0.
-        complete: the same patch, all sequences of the data (what a teacher may see).
-        regions: WT, TC, ET reference in {0, 1}; soft pseudo-labels in [0, 1].
+        image: z-scores of the student's sequences; removed ones are 0.0.
+        complete: the same patches with all sequences of the data, for teachers.
+        regions: reference WT, TC, ET in {0, 1}; soft pseudo-labels in [0, 1].
         present: which sequences ``image`` has.
-        pseudo: whose reference is a pseudo-label.
-        known: where the reference tells a region, B 3 X Y Z; B 3 1 1 1 where every voxel is known
-            or none; None where all is known. ``regions`` is 0 where it is not.
+        pseudo: which patches have a pseudo-label.
+        known: voxels at which a region is known, B 3 X Y Z; B 3 1 1 1 if that is the same for all
+            voxels; None if everything is known. ``regions`` is 0 at unknown voxels.
     """
 
     image: Float[Tensor, "B C X Y Z"]
@@ -37,7 +37,7 @@ class Batch:
     known: Bool[Tensor, "B 3 _ _ _"] | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        """On ``device``, images channels-last (what makes 3-D convolutions fast)."""
+        """The batch on ``device``, images channels-last, which makes 3-D convolutions fast."""
         image = self.image.to(device, memory_format=torch.channels_last_3d)
         complete = (
             image
@@ -49,29 +49,29 @@ class Batch:
         return replace(self, image=image, complete=complete, known=known, **others)
 
     def __getitem__(self, chosen: Bool[Tensor, " B"] | slice) -> "Batch":
-        """Some patches of the batch."""
+        """A subset of the patches."""
         parts = {each.name: getattr(self, each.name) for each in fields(self)}
         return replace(self, **{k: part[chosen] for k, part in parts.items() if part is not None})
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a method needs besides its student; a recipe is checked against it.
+    """What a method needs besides its student; recipes are checked against it.
 
     Attributes:
         trained: option → ``one`` (name of an earlier run) or ``several`` (a list of names). The
-            method is given their trained networks, which see all sequences, and freezes them.
-        learning: option → what a new network that learns beside the student is shown: ``complete``
-            (all sequences) or ``image`` (what the student is shown). The recipe gives its name and
+            method gets their trained networks, which see all sequences, and freezes them.
+        jointly_trained: option → input of a new network that is trained together with the student:
+            ``complete`` (all sequences) or ``image`` (the student's). The recipe gives its name and
             options.
-        modality_dropout: the run must drop sequences.
-        pseudo_labels: the run must learn from pseudo-labels.
+        modality_dropout: the run must use modality dropout.
+        pseudo_labels: the run must use pseudo-labels.
     """
 
     trained: Mapping[str, Literal["one", "several"]] = field(
         default_factory=lambda: MappingProxyType({})
     )
-    learning: Mapping[str, Literal["complete", "image"]] = field(
+    jointly_trained: Mapping[str, Literal["complete", "image"]] = field(
         default_factory=lambda: MappingProxyType({})
     )
     modality_dropout: bool = False
@@ -81,31 +81,32 @@ class Needs:
 class Method(ABC):
     """A student and its losses.
 
-    A method is a class whose constructor takes the student, what its logits mean, and its options
-    as keywords: what :class:`Needs` names, and plain values with annotations and defaults, against
-    which a recipe is checked.
+    The constructor of a method takes the student, the kind of its outputs, and its options as
+    keywords: those of :class:`Needs`, and annotated plain values with defaults. Recipes are checked
+    against them.
 
     Attributes:
         needs: what a recipe must give; set by :func:`~gliodistill.methods.register_method`.
-        student: the network that learns and is exported.
+        student: the network that is trained and exported.
         outputs: what its logits mean.
-        learners: the networks that learn, by role: ``student``, and those beside it.
-        frozen: trained networks that are only read.
-        distillers: distillation losses, one set a teacher.
+        trainable: the networks that are trained, by role: ``student``, and jointly trained ones.
+        frozen: trained networks that are not updated.
+        distillers: distillation losses, one set per teacher.
 
     Example:
         >>> from gliodistill.methods import Method, register_method
         >>> @register_method("half_loss_example")
         ... class HalfLoss(Method):
         ...     def losses(self, batch):
-        ...         return {"segmentation": 0.5 * self.segmentation(self.student(batch.image), batch)}
+        ...         return {"segmentation": 0.5 * self.segmentation(self.student(batch.image),
+        batch)}
     """
 
     needs: ClassVar[Needs] = Needs()
 
     def __init__(self, student: Network, outputs: Outputs) -> None:
         self.student, self.outputs = student, outputs
-        self.learners: dict[str, Network] = {"student": student}
+        self.trainable: dict[str, Network] = {"student": student}
         self.frozen: list[Network] = []
         self.distillers: list[Distiller] = []
 
@@ -115,17 +116,17 @@ class Method(ABC):
 
     @property
     def reads_features(self) -> bool:
-        """Whether features are read, through forward hooks, which compiled networks do not call."""
+        """Whether features are read by forward hooks, which compiled networks do not call."""
         return any(distiller.listens for distiller in self.distillers)
 
     def freeze(self, teacher: Network) -> Network:
-        """``teacher``, only to be read: evaluation mode, no gradient."""
+        """Freeze ``teacher``: evaluation mode, no gradient."""
         self.frozen.append(teacher.eval().requires_grad_(False))
         return teacher
 
-    def learn_beside(self, role: str, network: Network) -> Network:
-        """``network``, which learns beside the student under the name ``role``."""
-        self.learners[role] = network
+    def train_jointly(self, role: str, network: Network) -> Network:
+        """Add ``network``, which is trained together with the student, under the name ``role``."""
+        self.trainable[role] = network
         return network
 
     def distil_from(self, teacher: Network, losses: Mapping[str, Mapping[str, Any]]) -> Distiller:

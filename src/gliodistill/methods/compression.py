@@ -1,10 +1,10 @@
-"""Compression: a frozen big teacher teaches a small student across architectures (Xu et al., MIUA
-2022).
+"""Compression: distillation from a frozen large teacher into a small student, across architectures
+(Xu et al., MIUA 2022).
 
-Loss = segmentation + a · T² · KL(teacher ‖ student) + b · attention transfer over stages. That soft
-targets and feature attention are combined is the paper's; T = 4, the weights a, b and the choice of
-stages are our reading. Any other loss of ``gliodistill.distillation`` may stand beside them or in
-their place.
+Loss = segmentation + a · T² · KL(teacher ‖ student) + b · attention transfer over stages. From the
+paper: the combination of soft targets and feature attention. Our reading: T = 4, the weights a, b
+and the choice of stages. Any other loss of ``gliodistill.distillation`` can be added or used
+instead.
 """
 
 from collections.abc import Mapping
@@ -23,14 +23,14 @@ DEFAULT: Mapping[str, Mapping[str, Any]] = {"soft_target": {"weight": 0.1}}
 
 @register_method("compression", needs=Needs(trained={"teacher": "one"}))
 class Compression(Method):
-    """Segmentation loss + what the student owes a frozen teacher.
+    """Segmentation loss + distillation losses towards a frozen teacher.
 
     Args:
-        student: learns.
+        student: the network to train.
         outputs: of both networks.
-        teacher: frozen, in evaluation mode, run once a batch on all sequences.
+        teacher: frozen, in evaluation mode, run once per batch on all sequences.
         losses: name → weight, stages and options (:class:`gliodistill.distillation.Distiller`); by
-            default soft targets alone.
+            default soft targets only.
 
     Raises:
         RecipeError: a loss, option or stage that does not exist or is out of range.

@@ -1,9 +1,9 @@
-"""Mutual learning: two networks learn together, each from the labels and from the other (Zhang et
-al. 2018, Li et al. 2020).
+"""Mutual learning: two networks are trained together, each on the labels and on the other's output
+(Zhang et al. 2018, Li et al. 2020).
 
 Deep mutual learning (CVPR 2018, arXiv 1706.00384), eq. 6 and 8: each minimises its own loss plus
-the divergence from the other's output, which it takes as given. Weight and temperature are ours;
-the paper has neither (1 and 1).
+the divergence from the other's (detached) output. Weight and temperature are ours; the paper has
+neither (1 and 1).
 """
 
 from torch import Tensor
@@ -16,15 +16,15 @@ from gliodistill.methods.segmentation import Outputs
 from gliodistill.networks import Network
 
 
-@register_method("mutual", needs=Needs(learning={"peer": "image"}))
+@register_method("mutual", needs=Needs(jointly_trained={"peer": "image"}))
 class Mutual(Method):
-    """Segmentation losses of both + what each owes the other.
+    """Segmentation losses of both networks + their mutual distillation losses.
 
     Args:
-        student: learns and is exported.
+        student: the network to train and export.
         outputs: of both networks.
-        peer: learns beside it from the same image; in a recipe its name and options.
-        weight: of what each owes the other.
+        peer: trained together with it on the same image; in a recipe its name and options.
+        weight: of the mutual losses.
         temperature: T of the soft targets.
 
     Raises:
@@ -41,7 +41,7 @@ class Mutual(Method):
         temperature: float = 1.0,
     ) -> None:
         super().__init__(student, outputs)
-        self.peer = self.learn_beside("peer", peer)
+        self.peer = self.train_jointly("peer", peer)
         self.weight, self.temperature = weight, temperature
         if weight < 0:
             raise RecipeError(

@@ -1,11 +1,10 @@
-"""Omni-supervision: learning from experts' labels and from an ensemble's pseudo-labels alike
-(Lachinov et al., BrainLes 2019).
+"""Omni-supervision: training on experts' labels and on an ensemble's pseudo-labels (Lachinov et
+al., BrainLes 2019).
 
-One student learns from labelled and pseudo-labelled patients with one loss, and neither kind is
-marked: that is the paper's,
-and ``pseudo_weight: 1``. That both are in every batch in fixed numbers, the weight, and soft labels
-are ours; the paper's batch is one patch. Pseudo-labels come from ``gliodistill pseudo-label``,
-patches from ``runs.<name>.pseudo``.
+From the paper: one student is trained on labelled and pseudo-labelled patients with one loss, which
+treats both alike (``pseudo_weight: 1``). Ours: fixed numbers of both in every batch, the weight,
+and soft labels; the paper's batch is one patch. Pseudo-labels come from ``gliodistill
+pseudo-label``, patches from ``runs.<name>.pseudo``.
 """
 
 from torch import Tensor
@@ -26,9 +25,9 @@ class Omni(Method):
     batch, w = 1 for labelled ones, L the loss of a kind's patches, Dice joint over them.
 
     Args:
-        student: learns.
+        student: the network to train.
         outputs: what its logits mean.
-        pseudo_weight: w of a pseudo-labelled patch; 0 to 1 makes sense, 0 leaves its term out.
+        pseudo_weight: w of a pseudo-labelled patch; usually 0 to 1; 0 omits the term.
 
     Raises:
         RecipeError: the weight is below 0.
@@ -46,11 +45,11 @@ class Omni(Method):
         self.pseudo_weight = pseudo_weight
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Term ``segmentation``; with a weight other than 1 of labelled patches alone, and
+        """Term ``segmentation``; with a weight other than 1, of labelled patches only, and
         ``pseudo`` of the others, weighted.
         """
         heads = self.student(batch.image)
-        if self.pseudo_weight == 1:  # Dice joint over all patches, as the baseline has it
+        if self.pseudo_weight == 1:  # Dice joint over all patches, as in the baseline
             return {"segmentation": self.segmentation(heads, batch)}
         kinds = {"segmentation": (~batch.pseudo, 1.0), "pseudo": (batch.pseudo, self.pseudo_weight)}
         weights = {name: weight * int(chosen.sum()) for name, (chosen, weight) in kinds.items()}

@@ -1,4 +1,4 @@
-"""Methods by name: what a recipe may ask for under ``method``."""
+"""Registry of methods, the names of a recipe's ``method``."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -24,7 +24,7 @@ def register_method(name: str, *, needs: Needs | None = None) -> Callable[[AnyMe
     """Decorator that adds a method under ``name``.
 
     Args:
-        name: what recipes call it.
+        name: its name in recipes.
         needs: what it needs besides a student; None = nothing, or what its base class needs.
 
     Raises:

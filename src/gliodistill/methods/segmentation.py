@@ -1,7 +1,7 @@
 """The segmentation loss: soft Dice + cross-entropy, over every head of deep supervision.
 
-Where labels are known in part, both count known voxels of known regions alone (``known``): what is
-not known has no gradient. A region weighs the same whatever else is known.
+With partial labels, both terms count only known voxels of known regions (``known``); others have no
+gradient. A region has the same weight whatever else is known.
 """
 
 from collections.abc import Sequence
@@ -50,14 +50,14 @@ def soft_dice(
     """1 − mean over channels of the batch-joint soft Dice, (2·Σpt + ε) / (Σp + Σt + ε).
 
     Milletari et al. 2016 with p and t in the sizes not squared, joint over the batch as in nnU-Net
-    (Isensee et al. 2021): joint sums keep an absent region in one patch from asking for its
-    all-or-nothing Dice.
+    (Isensee et al. 2021): with joint sums, a region absent from one patch does not give a Dice of 0
+    or 1.
 
     Args:
         probability: in [0, 1].
         target: in [0, 1].
         smooth: ε, in voxels.
-        known: what a voxel counts, in [0, 1]; None = 1 everywhere.
+        known: weight of each voxel, in [0, 1]; None = 1 everywhere.
     """
     axes = (0, 2, 3, 4)
     if known is not None:
@@ -79,16 +79,16 @@ def segmentation_loss(
 
     With ``known``, the cross-entropy is the mean over the regions of the mean over their known
     voxels, and a region of which nothing is known adds 0. It is that of WT, TC and ET for
-    ``classes`` too: a whole tumour that is known says which classes a voxel may have, not which it
-    has.
+    ``classes`` too, because a known whole tumour restricts the classes of a voxel without
+    determining one.
 
     Args:
         logits: of the network's outputs.
-        regions: truth, shares in [0, 1].
+        regions: reference, shares in [0, 1].
         outputs: ``regions`` (K = 3 sigmoids) or ``classes`` (K = 4 soft-max; Dice over the three
         tissues).
-        dice: whether Dice stands beside the cross-entropy.
-        known: the share of a voxel that is known, for each region, in [0, 1]; None = all is known.
+        dice: whether to add Dice to the cross-entropy.
+        known: the share of a voxel that is known, for each region, in [0, 1]; None = all known.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if known is not None:
@@ -127,11 +127,11 @@ def deeply_supervised(
     dice: bool = True,
     known: Bool[Tensor, "B 3 _ _ _"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Σ wᵢ · segmentation loss of head i; coarse truths are area averages, so small parts become
-    shares instead of vanishing.
+    """Σ wᵢ · segmentation loss of head i; coarse references are area averages, so that small parts
+    become shares instead of vanishing.
 
-    ``known`` is that of :class:`gliodistill.training.data.sampler.Batch`. A coarse voxel that is known
-    in part has the average of its known part, and counts by its share.
+    ``known`` is that of :class:`gliodistill.methods.Batch`. A partly known coarse voxel has the
+    average of its known part, and that part's share as its weight.
     """
     weights = None if known is None else known.to(regions.dtype).expand_as(regions)
     total = torch.zeros((), device=heads[0].device)

@@ -1,11 +1,12 @@
-"""Single stage: teacher and student learn in the same iteration; the student has only some
+"""Single stage: teacher and student are trained in the same iteration; the student has only some
 sequences (Choi et al., CMPB 2023).
 
-Loss = Σ wᵢ CE(teacherᵢ) + Σ wᵢ CE(studentᵢ) + β · Barlow Twins(z_S, z_T). The paper's: one stage,
-Barlow Twins between the two latents, deeply supervised cross-entropy on both paths. Our reading:
-the latent is the bottleneck, its voxels are the samples, λ = 5e-3, wᵢ = 2⁻ⁱ normalised (a coarsest
-head of weight 0 is a head less: ``deep_supervision``), β, and by default Dice beside the
-cross-entropy, as nnU-Net, the paper's backbone, has it. The run's ``sequences`` are the student's.
+Loss = Σ wᵢ CE(teacherᵢ) + Σ wᵢ CE(studentᵢ) + β · Barlow Twins(z_S, z_T). From the paper: one
+stage, Barlow Twins between the two latents, deeply supervised cross-entropy on both paths. Our
+reading: the latent is the bottleneck, its voxels are the samples, λ = 5e-3, wᵢ = 2⁻ⁱ normalised (a
+coarsest head of weight 0 is one head fewer in ``deep_supervision``), β, and by default Dice in
+addition to the cross-entropy, as in nnU-Net, the paper's backbone. The run's ``sequences`` are the
+student's.
 """
 
 from collections.abc import Mapping
@@ -23,18 +24,18 @@ DEFAULT: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-@register_method("single_stage", needs=Needs(learning={"teacher": "complete"}))
+@register_method("single_stage", needs=Needs(jointly_trained={"teacher": "complete"}))
 class SingleStage(Method):
-    """Both networks learn to segment; the student's latent is drawn to the teacher's, and the
-    teacher's to the student's.
+    """Segmentation losses of both networks + distillation losses between their latents, with
+    gradients to both.
 
     Args:
-        student: learns from its sequences.
+        student: the network to train, on its sequences.
         outputs: of both networks.
-        teacher: learns beside it from all sequences; in a recipe its name and options.
+        teacher: trained together with it on all sequences; in a recipe its name and options.
         losses: name → weight, stages and options (:class:`gliodistill.distillation.Distiller`); by
             default Barlow Twins at the bottleneck, with a weight of ours.
-        dice: whether Dice stands beside the cross-entropy.
+        dice: whether to add Dice to the cross-entropy.
 
     Raises:
         RecipeError: a loss, option or stage that does not exist or is out of range.
@@ -50,7 +51,7 @@ class SingleStage(Method):
         dice: bool = True,
     ) -> None:
         super().__init__(student, outputs)
-        self.teacher, self.dice = self.learn_beside("teacher", teacher), dice
+        self.teacher, self.dice = self.train_jointly("teacher", teacher), dice
         self.distiller = self.distil_from(teacher, DEFAULT if losses is None else losses)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:

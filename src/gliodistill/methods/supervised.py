@@ -1,4 +1,4 @@
-"""Learning from the experts' labels alone: teachers, and the undistilled twin of every student."""
+"""Supervised training on labels only: for teachers, and for the baseline of every student."""
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ class Supervised(Method):
     """Deeply supervised soft Dice + cross-entropy.
 
     Args:
-        student: learns.
+        student: the network to train.
         outputs: what its logits mean.
     """
 

@@ -17,8 +17,8 @@ from gliodistill.preparation.preparation import OPTIONAL as PREPARATION_OPTIONAL
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.studies.labels import REGION_TISSUES, REGIONS, LabelConvention, Tissue
 from gliodistill.studies.sequence import MRSequence
+from gliodistill.trust.appearance_model import AppearanceModel
 from gliodistill.trust.expected_quality import QualityModel, feature_names
-from gliodistill.trust.reference import Reference
 
 BACKGROUND = "background"
 """Name of the first class of a ``classes`` model."""
@@ -279,7 +279,7 @@ class ModelSpec:
     training: TrainingSummary
     may_lack: tuple[MRSequence, ...] = field(default=())
     quality: QualityModel | None = None
-    reference: Reference | None = None
+    reference: AppearanceModel | None = None
 
     def __post_init__(self) -> None:
         strangers = [str(s) for s in self.may_lack if s not in self.sequences]
@@ -361,7 +361,7 @@ class ModelSpec:
             training=TrainingSummary.from_dict(v["training"]),
             may_lack=checked("may_lack", lambda: tuple(MRSequence(s) for s in v["may_lack"])),
             quality=QualityModel.from_dict(v["quality"]) if "quality" in v else None,
-            reference=Reference.from_dict(v["reference"]) if "reference" in v else None,
+            reference=AppearanceModel.from_dict(v["reference"]) if "reference" in v else None,
         )
 
 

@@ -1,4 +1,4 @@
-"""A proposed student as two runs of its teacher's recipe: alone, and taught."""
+"""A proposed student as two runs of its teacher's recipe: without and with distillation."""
 
 import copy
 from pathlib import Path
@@ -26,15 +26,15 @@ def student_runs(teacher: Teacher, shape: Shape) -> dict[str, Any]:
             mode="json", exclude_defaults=True
         )
         own = {key: said[key] for key in INHERITED if key in said}
-    alone, taught = (
+    baseline, distilled = (
         {"network": {"name": shape.network, "options": shape.options}, **copy.deepcopy(own)}
         for _ in range(2)
     )
     method = {"name": "compression", "options": {"teacher": teacher.run}}
     name, number = "planned", 2
-    while {name, f"{name}_alone"} & teacher.recipe.runs.keys():
+    while {name, f"{name}_baseline"} & teacher.recipe.runs.keys():
         name, number = f"planned{number}", number + 1
-    return {f"{name}_alone": alone, name: taught | {"method": method}}
+    return {f"{name}_baseline": baseline, name: distilled | {"method": method}}
 
 
 def extended(teacher: Teacher, runs: dict[str, Any]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def runs(self) -> dict[str, Any]:
-        """The recipe fragment: the proposed student alone, and taught."""
+        """The recipe fragment: the proposed student, without and with distillation."""
         return student_runs(self.teacher, self.chosen.shape)
 
     def fragment(self) -> str:

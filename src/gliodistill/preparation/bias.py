@@ -1,14 +1,14 @@
-"""Takes the receiver coil's bias field off the sequences of a study, all at once.
+"""Bias-field correction of all sequences of a study at once.
 
-A bias field brightens healthy tissue where oedema is bright too, by a factor that changes slowly
-over centimetres. Wells et al. (IEEE TMI 1996, "Adaptive segmentation of MRI data") find it by
-expectation maximisation: with the field so far, each place is more or less of each of a few
-tissues; with the tissues, what is left of its logarithm, smoothed, is the field. As there, the
-sequences share the tissues and each has a field of its own: what is bright on FLAIR and T2 at once
-is a tissue, what is bright on one alone may be the field. Each sequence by itself would lose half
-of its oedema. Ours: tissues are learned from the study, begun by quantiles along the axis on which
-the sequences differ most, and one class of anything else takes tumour. It all happens on blocks of
-:data:`BLOCK_MM`, for a field has no detail.
+The bias field of a receiver coil multiplies intensities by a factor that changes slowly over
+centimetres; bright healthy tissue then resembles oedema. Wells et al. (IEEE TMI 1996, "Adaptive
+segmentation of MRI data") estimate the field by expectation maximisation. The E-step computes
+tissue probabilities for the present field; the M-step smooths the residual of the log intensities,
+which is the new field. As in the paper, the sequences share the tissues and each has its own field:
+voxels bright on FLAIR and T2 are a tissue, voxels bright on only one may be the field. Correcting
+each sequence separately would remove half of the oedema. Ours: tissues are estimated from the
+study, initialised by quantiles along the first principal axis of the sequences, and a class of
+outliers takes tumour. The field is smooth, so it is estimated on blocks of :data:`BLOCK_MM`.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -23,31 +23,32 @@ BLOCK_MM = 6.0
 """Side of the blocks that the field is estimated on."""
 
 FILLED = 0.7
-"""Share of a block that must be brain: at the rim, partial volume looks like a field."""
+"""Share of a block that must be brain: partial volume at the rim resembles a field."""
 
 TISSUES = 6
 ROUNDS = 15
 OUTLIERS = 0.02
-"""Share of the class that may look like anything."""
+"""Prior share of the outlier class."""
 
 DEVIATION = 0.03
-"""Least standard deviation of a tissue's logarithm, so that none shrinks to a point."""
+"""Smallest standard deviation of a tissue's log intensity."""
 
 STRONG = 0.09
-"""Standard deviation of a field's logarithm from which what is left is looked at again: smoothing
-takes a share of a field only. A weak one is better left alone, for tumour looks like it. The fields
-of the labelled patients that we have are all weaker (tested)."""
+"""Standard deviation of a log field above which the residual is estimated again, because smoothing
+finds only part of a field. Weaker fields are not, because tumour resembles them. The fields of all
+labelled patients we have are weaker (tested).
+"""
 
 PASSES = 5
-"""Looks at most."""
+"""Most passes."""
 
 DARKEST = 0.05
-"""Of the brain's mean: what is darker counts as this dark, or a few voxels of air would weigh more
-than all the brain.
+"""Lower bound of intensities, as a share of the brain's mean; otherwise a few voxels of air would
+outweigh the brain.
 """
 
 LEAST = 50
-"""Blocks of brain below which a study is left as it is."""
+"""Smallest number of brain blocks for a correction."""
 
 Floats = NDArray[np.float64]
 
@@ -62,9 +63,9 @@ def take_off_bias(
 
     Args:
         images: one of each sequence, scanner units (float32 X Y Z, all of one shape), 0 outside the
-            brain. One that is not positive all over its brain is left as it is, for it is not in
-            scanner units; all are where the brain has fewer than :data:`LEAST` blocks.
-        inside: where the brain is, of each image; work is saved where some share one array.
+            brain. An image that is not positive in its brain is not in scanner units and is not
+            corrected; none is if the brain has fewer than :data:`LEAST` blocks.
+        inside: brain mask of each image; images that share an array save work.
         spacing: voxel size in mm.
         width_mm: standard deviation of the Gaussian that smooths the fields.
     """
@@ -77,9 +78,9 @@ def take_off_bias(
         tuple(Taps.of(axis_matrix(*way)) for way in ways)
         for ways in (sides, [(blocks, side, 1 / factor) for side, blocks, factor in sides])
     )
-    with ThreadPoolExecutor(len(images)) as pool:  # NumPy lets go of the interpreter
-        # Sequences that were skull-stripped together share their mask. In one order of memory, so
-        # that no sum depends on the file's axes.
+    with ThreadPoolExecutor(len(images)) as pool:  # NumPy releases the GIL
+        # Sequences that were skull-stripped together share their mask. One memory order, so that
+        # sums do not depend on the file's axes.
         masks = list({id(mask): mask for mask in inside}.values())
         blocks = [
             np.ascontiguousarray(means)
@@ -100,7 +101,7 @@ def take_off_bias(
         def divide(image: NDArray[np.float32], field: Floats) -> None:
             order = sorted(
                 range(3), key=lambda axis: -abs(image.strides[axis])
-            )  # in the image's own: across it is slow
+            )  # in the image's memory order, for speed
             factor = np.ascontiguousarray(np.exp(-field).transpose(order)).transpose(
                 np.argsort(order)
             )
@@ -118,7 +119,7 @@ def take_off_bias(
 
 
 def _in_passes(mean: Floats, known: NDArray[np.bool_], reach: list[float]) -> Floats:
-    """:func:`log_fields`, and of strong fields those of what they leave."""
+    """:func:`log_fields`, repeated on the residual of strong fields."""
     total = np.zeros_like(mean)
     for _ in range(PASSES):
         found = log_fields(mean * np.exp(-total), known, reach)
@@ -139,22 +140,20 @@ def log_fields(mean: Floats, known: NDArray[np.bool_], reach: list[float]) -> Fl
 
     Args:
         mean: intensity of each block (float64 C X Y Z).
-        known: blocks to learn from (bool C X Y Z); others get the field of those around them.
+        known: blocks to estimate from (bool C X Y Z); others get the field of their neighbours.
         reach: standard deviation of the Gaussian, in blocks along X, Y, Z.
     """
     somewhere = known.any(axis=0)
     seen = known[:, somewhere].astype(np.float64)  # C N
     logs = np.zeros_like(seen)
     for log, values, weight in zip(logs, mean[:, somewhere], seen, strict=True):
-        if (
-            weight.any()
-        ):  # relative to its own mean: in which units the scanner counts does not matter
+        if weight.any():  # relative to its mean: independent of the scanner's units
             values = values / values[weight > 0].mean()
             log[:] = np.log(np.maximum(values, DARKEST)) * weight
             log -= np.median(log[weight > 0]) * weight
     kernels = [_gaussian(side, sigma) for side, sigma in zip(somewhere.shape, reach, strict=True)]
     spread = np.maximum(np.ptp(logs, axis=1), DEVIATION)
-    anything = np.log(OUTLIERS) - seen.T @ np.log(spread)  # density of the class of anything else
+    anything = np.log(OUTLIERS) - seen.T @ np.log(spread)  # density of the outlier class
     centres, variances, shares = _begin(logs, seen)
     field = np.zeros(mean.shape)
     for _ in range(ROUNDS):
@@ -166,11 +165,11 @@ def log_fields(mean: Floats, known: NDArray[np.bool_], reach: list[float]) -> Fl
         shares = posterior.sum(axis=1) / posterior.sum()
         precision = (
             (1 / variances).T @ posterior * seen
-        )  # C N: how sure each block is of what it should look like
+        )  # C N: precision of each block's expected intensity
         expected = (centres / variances).T @ posterior * seen
         sums = np.zeros((2, *mean.shape))
         sums[:, :, somewhere] = precision * logs - expected, precision
-        for kernel in kernels:  # each brings the next axis to the front
+        for kernel in kernels:  # each moves the next axis to the front
             sums = np.tensordot(sums, kernel, axes=(2, 0))
         field = sums[0] / np.maximum(sums[1], 1e-12)
         for one, place in zip(field, known, strict=True):
@@ -179,8 +178,8 @@ def log_fields(mean: Floats, known: NDArray[np.bool_], reach: list[float]) -> Fl
 
 
 def _begin(logs: Floats, seen: Floats) -> tuple[Floats, Floats, Floats]:
-    """Tissues to begin with: centres and variances (K C) and shares (K), of equal parts of the
-    blocks in order of brightness.
+    """Initial tissues: centres and variances (K C) and shares (K), from equal parts of the blocks
+    in order of brightness.
 
     Brightness is measured along the first principal axis of the sequences.
     """
@@ -197,8 +196,8 @@ def _begin(logs: Floats, seen: Floats) -> tuple[Floats, Floats, Floats]:
 def _posterior(
     left: Floats, seen: Floats, centres: Floats, variances: Floats, shares: Floats, anything: Floats
 ) -> Floats:
-    """Probability of each tissue in each block (K N); what is missing of 1 is anything else.
-    Sequences not seen say nothing.
+    """Probability of each tissue in each block (K N); the rest to 1 is the outlier class. Missing
+    sequences are ignored.
     """
     distance = (left[None] - centres[:, :, None]) ** 2 / variances[:, :, None] + np.log(
         2 * np.pi * variances
@@ -211,8 +210,8 @@ def _posterior(
 
 
 def _gaussian(side: int, sigma: float) -> Floats:
-    """Weights of every block for every other along an axis (side × side). Only ratios of sums by
-    them are used: no norm.
+    """Weight of every block for every other along an axis (side × side), not normalised: only
+    ratios of sums are used.
     """
     apart = np.arange(side)[:, None] - np.arange(side)[None]
     weights: Floats = np.exp(-(apart**2) / (2 * sigma**2))

@@ -1,8 +1,8 @@
 """Prepared studies on disk for training: one folder a study, memory-mapped, keyed by content and
 settings.
 
-``cache.json`` is written last and taken away first where settings change, so a folder that has it
-is of one piece. One process at a time fills a cache; another waits for it.
+``cache.json`` is written last and removed first when settings change, so a folder that has it is
+complete. One process at a time fills a cache; another waits for it.
 """
 
 import ast
@@ -48,7 +48,7 @@ from gliodistill.studies.study import load_study
 FORMAT = 1
 _INDEX, _STUDY = "cache.json", "study.json"
 _FILES = (_STUDY, "image.npy", "truth.npy", "soft.npy")
-"""Of a study; the first marks its folder as ours."""
+"""Files of a study; the first marks its folder as ours."""
 _NO_CACHE = Refusal(CacheError, "not a preparation cache", "run: gliodistill prepare")
 _DAMAGED = Refusal(CacheError, "damaged cache", "remove the study's folder and prepare again")
 
@@ -59,16 +59,16 @@ class CachedStudy:
 
     Attributes:
         id, patient: as in the cohort.
-        folder: holds ``image.npy`` (uint8 C X Y Z) and, with a truth, ``truth.npy`` (uint8 X Y Z
-            bit mask: WT 1, TC 2, ET 4, voxel not known 8); with soft labels ``soft.npy`` (uint8
+        folder: holds ``image.npy`` (uint8 C X Y Z) and, with a reference, ``truth.npy`` (uint8 X Y
+            Z bit mask: WT 1, TC 2, ET 4, voxel not known 8); with soft labels ``soft.npy`` (uint8
             3 X Y Z).
         present: which channels the study has.
-        labelled: whether it has a truth.
+        labelled: whether it has a reference.
         shape: voxels along X, Y, Z.
-        known_regions: of WT, TC, ET, those that the truth tells.
+        known_regions: those of WT, TC, ET that the reference defines.
         partial: whether some voxels are not known, and all beyond the study.
-        group: what recipes weigh it by, if anything.
-        notes: what its user has to know, e.g. that a background was corrected.
+        group: its group for sampling, if any.
+        notes: what was corrected, e.g. its background.
     """
 
     id: str
@@ -107,7 +107,7 @@ class CachedStudy:
         return self._array("soft.npy", (3, *self.shape))
 
     def signature(self, sequences: Iterable[MRSequence]) -> Signature:
-        """Its signature, by which duplicates are found (:mod:`gliodistill.studies.duplicates`).
+        """Its signature for the detection of duplicates (:mod:`gliodistill.studies.duplicates`).
 
         Args:
             sequences: of its channels, in order.
@@ -140,11 +140,11 @@ class Cache:
     """Prepared studies of one cohort under one preparation.
 
     Attributes:
-        folder: where it lies.
+        folder: of the cache.
         preparation: the settings they share.
-        convention: label convention of the cohort they came from (by name), if any had a truth.
+        convention: name of the cohort's label convention, if any study had a reference.
         studies: in order of id.
-        labels_by: the command that made their label maps, where no expert did
+        labels_by: the command that made their label maps, if not an expert
             (:class:`~gliodistill.studies.cohort.Cohort`).
     """
 
@@ -203,11 +203,11 @@ class Cache:
 
     @property
     def notes(self) -> list[str]:
-        """What the user of the studies has to know, a line each."""
+        """Notes on the studies, a line each."""
         return [f"{study.id}: {text}" for study in self for text in study.notes]
 
     def labelled(self) -> "Cache":
-        """The studies with a truth."""
+        """The studies with a reference."""
         return self.select({study.id for study in self if study.labelled})
 
     def select(self, ids: set[str]) -> "Cache":
@@ -245,19 +245,19 @@ def build_cache(
     jobs: int | None = None,
     soft: SoftFiles | None = None,
 ) -> Cache:
-    """Prepare every study of ``cohort`` into ``folder``, in parallel; what is there already and
-    unchanged is kept.
+    """Prepare every study of ``cohort`` into ``folder``, in parallel; unchanged studies already
+    there are kept.
 
     Args:
-        cohort: the studies; with a truth, the cohort's label convention must be known.
+        cohort: the studies; the label convention must be known if any has a reference.
         preparation: the settings.
-        folder: new, or a cache to continue. Each study is written whole or not at all. A process
-            that is filling it already is waited for.
+        folder: new, or a cache to continue. Each study is written whole or not at all. If another
+            process is filling it, this one waits.
         jobs: studies prepared at once; None = one per core.
-        soft: where soft labels lie, if they are to be prepared as well.
+        soft: files of soft labels to prepare as well.
 
     Raises:
-        GliodistillError: the first study that cannot be read (those prepared so far stay).
+        GliodistillError: the first study that cannot be read (those prepared before are kept).
         StudyError: studies whose folders would have one name.
         CacheError: ``folder`` holds something else.
         OutputError: ``folder`` cannot be written.
@@ -287,8 +287,8 @@ def build_cache(
 def _prepare_all(
     cohort: Cohort, preparation: Preparation, root: Path, jobs: int | None, soft: SoftFiles | None
 ) -> None:
-    # Threads: gunzip, hashing and NumPy let go of the interpreter, nothing is copied between
-    # processes, and nobody is left behind by a kill.
+    # Threads: gunzip, hashing and NumPy release the GIL, nothing is copied between processes, and a
+    # kill leaves no process behind.
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
         pending = [
             pool.submit(_prepare_one, record, cohort.convention_of(record), preparation, root, soft)
@@ -303,9 +303,7 @@ def _prepare_all(
 
 
 def _claim(root: Path, index: str) -> None:
-    """Make ``root`` ready to be written: ours or empty, no leftovers, and no index that will not be
-    true.
-    """
+    """Prepare ``root`` for writing: ours or empty, without leftovers and without an outdated index."""
     remove_leftovers(root)
     strangers = [
         path.name
@@ -329,7 +327,7 @@ def _key(
     preparation: Preparation,
     soft: tuple[Path, ...] = (),
 ) -> str:
-    """Content and settings in one digest: files' bytes, channels, convention, preparation, format."""
+    """Digest of content and settings: files' bytes, channels, convention, preparation, format."""
     files = {str(s): (sha256(f.path), f.channel) for s, f in record.images.items()}
     files |= {f"soft {path.name}": (sha256(path), None) for path in soft}
     if record.truth is not None:
@@ -345,8 +343,8 @@ def _key(
 
 
 def _told(record: StudyRecord) -> dict[str, Any]:
-    """What the record tells of its labels and group beyond what most studies do; for most nothing,
-    so that their digest stays what it was.
+    """Partial labels and group of the record; empty for most studies, so that their digest does not
+    change.
     """
     told = {
         "known_regions": None if record.known_regions == REGIONS else list(record.known_regions),
@@ -405,7 +403,7 @@ def _soft(files: tuple[Path, ...], prepared: Prepared) -> NDArray[np.uint8]:
 
 
 def _meta(folder: Path) -> dict[str, Any]:
-    """What a prepared study says of itself; empty where there is none, or none that can be read."""
+    """The facts file of a prepared study; empty if it is missing or cannot be read."""
     try:
         meta: dict[str, Any] = read_json(folder / _STUDY, _DAMAGED)
         return meta
@@ -463,7 +461,7 @@ def _read_study(folder: Path, channels: int) -> CachedStudy:
         meta.text("group") if meta.values.get("group") is not None else None,
         tuple(meta.texts("notes")) if "notes" in meta else (),
     )
-    study.image()  # its header: damage is told before anything is trained
+    study.image()  # its header: damage is reported before training
     if labelled:
         study.truth()
     return study

@@ -23,25 +23,24 @@ from gliodistill.studies.study import Study
 from gliodistill.studies.usable import usable
 
 MOST_VOXELS = 2**28
-"""Of a prepared study: a cube of 64 cm at 1 mm."""
+"""Largest prepared study: a cube of 64 cm at 1 mm."""
 OPTIONAL = ("bias_mm",)
-"""Settings that are written only where they are set: packages from before there was one are read as
-they were.
+"""Settings that are written only if set, so that older packages are read unchanged.
 """
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """How studies are prepared. Equal settings give equal numbers, in training and in use.
+    """How studies are prepared. Equal settings give equal numbers, in training and inference.
 
     Attributes:
         sequences: channel order of the image.
         spacing: voxel size in mm along R, A, S; None keeps each study's own.
-        margin_mm: kept around the brain's box.
+        margin_mm: margin around the brain's box.
         percentiles: intensities of the brain beyond these are not used for mean and standard
         deviation.
-        bias_mm: smoothness of the bias field that is taken off
-            (:mod:`gliodistill.preparation.bias`); None leaves it in.
+        bias_mm: smoothness of the bias field in the bias-field correction
+            (:mod:`gliodistill.preparation.bias`); None corrects none.
 
     Raises:
         PackageError: no sequence or one twice, a size that is not positive, percentiles out of
@@ -91,7 +90,7 @@ class Preparation:
 
         Raises:
             StudyError: none of :attr:`sequences` is there, the images are empty or too large at the
-                wanted voxel size, or a brain cannot be told from its background
+                wanted voxel size, or the brain cannot be separated from the background
                 (:func:`~gliodistill.studies.usable.usable`).
         """
         study = usable(study)
@@ -104,8 +103,8 @@ class Preparation:
                 expected=" or ".join(self.sequences),
             )
         grid, part = study.grid.canonical(), next(iter(study.images.values())).canonical()
-        # Where the images begin on the study's grid: at 0, unless empty space was cut off when they
-        # were read.
+        # Where the images begin on the study's grid: at 0, unless empty space was cropped in
+        # reading.
         cut = np.rint(np.linalg.solve(grid.affine, part.affine[:, 3])[:3]).astype(int)
         there = [channel for channel, is_there in enumerate(present) if is_there]
         images = [study.images[self.sequences[channel]].canonical().data for channel in there]
@@ -123,18 +122,18 @@ class Preparation:
                 field="spacing",
                 got=f"{'×'.join(map(str, shape))} of {'×'.join(f'{s:g}' for s in spacing)} mm",
                 expected=f"at most {MOST_VOXELS}",
-                hint="check the voxel size that the images' headers give",
+                hint="check the voxel size in the images' headers",
             )
         taps = tuple(
             Taps.of(axis_matrix(e, n, f)) for e, n, f in zip(extent, shape, factors, strict=True)
         )
 
         levels = np.zeros((len(self.sequences), *shape), dtype=np.uint8)
-        with ThreadPoolExecutor(max_workers=len(there)) as pool:  # NumPy lets go of the interpreter
+        with ThreadPoolExecutor(max_workers=len(there)) as pool:  # NumPy releases the GIL
             boxed = list(pool.map(lambda image: cut_out(image, box, cut.tolist()), images))
             inside = list(pool.map(lambda image: image != 0, boxed))
-            # Skull-stripped together, all sequences have one brain: its share of each voxel is
-            # worked out once.
+            # Sequences with a common brain mask share its resampled weights, which are computed
+            # once.
             alike = [
                 next(other for other in range(len(inside)) if np.array_equal(inside[other], mask))
                 for mask in inside
@@ -162,7 +161,7 @@ class Preparation:
         if study.truth is not None:
             if study.convention is None:
                 raise StudyError(
-                    "truth without a label convention",
+                    "reference segmentation without a label convention",
                     file=study.id,
                     hint="declare it with --labels",
                 )
@@ -174,7 +173,7 @@ class Preparation:
                 if REGIONS[bit] in study.known_regions:
                     truth |= (resample_by(region, taps) > 0.5).astype(np.uint8) << bit
             if study.known is not None:
-                # Known is what is made of known voxels alone; beyond the images nothing is.
+                # A prepared voxel is known if it is made only of known voxels inside the images.
                 known = cut_out(study.known.canonical().data, box) != 0
                 truth[resample_by(known, taps) < 1 - 1e-4] = UNKNOWN
         affine = grid.affine.copy()

@@ -1,4 +1,4 @@
-"""A prepared study: what a network sees of it, and exactly back."""
+"""A prepared study: the network's input, and the way back to the study's grid."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,27 +15,26 @@ from gliodistill.preparation.quantise import dequantise
 from gliodistill.studies.usable import Note
 
 UNKNOWN = 8
-"""Bit of a prepared truth that says that the label of the voxel is not known."""
+"""Bit of a prepared reference for voxels whose label is not known."""
 SLAB = 16
-"""Planes interpolated at once on the way back: little enough to stay in the processor's cache."""
+"""Planes interpolated at once on the way back: few enough to stay in the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What a network sees of a study, and the way back.
+    """A network's input of a study, and the way back to the study's grid.
 
     Attributes:
         id, patient: of the study.
         image: uint8 C X Y Z, levels of :mod:`quantise`; a missing sequence is all 0.
         present: which channels the study has.
         truth: uint8 X Y Z, bit 0 = WT, 1 = TC, 2 = ET, 3 = not known (then the others are 0); or
-            None. The bit of a region that the label map does not tell is 0.
+            None. The bit of a region that the label map does not define is 0.
         affine: of the prepared grid, voxel → RAS+ mm.
         native: any volume on the study's own grid (only shape and affine are used on the way back).
-        box: the brain's box on the study's canonical grid. It reaches beyond that grid where the
-            margin does, so that a brain that touches the border of its image looks the same as on a
-            larger grid.
-        notes: what was found and done when the images were looked at.
+        box: the brain's box on the study's canonical grid. The margin may reach beyond that grid,
+            so that a brain at the border of its image is prepared as on a larger grid.
+        notes: what was corrected when the images were checked.
     """
 
     id: str
@@ -64,13 +63,13 @@ class Prepared:
         return dequantise(self.image)
 
     def truth_regions(self) -> NDArray[np.bool_]:
-        """The truth as WT, TC, ET, bool 3 X Y Z.
+        """The reference as WT, TC, ET, bool 3 X Y Z.
 
         Raises:
-            StudyError: the study has no truth.
+            StudyError: the study has no reference.
         """
         if self.truth is None:
-            raise StudyError("study has no truth", file=self.id)
+            raise StudyError("study has no reference segmentation", file=self.id)
         return regions_of(self.truth)
 
     @property
@@ -89,7 +88,7 @@ class Prepared:
     def slabs_in_box(
         self, slabs: Iterable[NDArray[np.float32]], above: float | None = None
     ) -> Iterator[tuple[Box, NDArray[np.float32]]]:
-        """:meth:`in_box` a few planes at a time, so that no map of the whole box is ever in memory.
+        """:meth:`in_box` a few planes at a time, so that no map of the whole box is in memory.
 
         Args:
             slabs: scores K x Y Z on the prepared grid: parts that follow one another along X and
@@ -134,7 +133,7 @@ class Prepared:
         return tuple(Taps.of(axis_matrix(n, e, 1 / factor)) for n, e, factor in sizes)
 
     def from_native(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """What lies on the study's own grid (K X Y Z) on the prepared grid, resampled as the images
+        """A map on the study's own grid (K X Y Z) on the prepared grid, resampled as the images
         are (float32).
         """
         inside = np.stack(

@@ -1,5 +1,5 @@
-"""Normalised intensities in one byte: the same numbers in training and in use, at a quarter of the
-memory.
+"""Normalised intensities in one byte: the same numbers in training and inference, at a quarter of
+the memory.
 
 A brain voxel's z-score is clipped to ±``CLIP`` and stored in 255 levels of 0.039 standard
 deviations, far below the noise of any scanner. Level 0 is kept for "outside the brain, or sequence

@@ -1,9 +1,9 @@
-"""How a recipe is written: YAML and ``key=value`` settings to plain values, and one error that names
+"""Read recipes: YAML and ``key=value`` settings as plain values, and one error that names
 the key as the user wrote it.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -18,7 +18,7 @@ from gliodistill.registry import nearest
 Model = TypeVar("Model", bound=BaseModel)
 
 SHARED = ("outputs", "augmentation", "training")
-"""Keys that a recipe may give once for all of its runs."""
+"""Keys that a recipe may give once for all its runs."""
 
 RENAMED = {
     "data.bias_mm": "data.bias_correction_mm",
@@ -30,24 +30,38 @@ RENAMED = {
     "start": "init_from",
     "keep": "weight_averaging",
 }
-"""Keys of recipes up to version 0.1 → what they are called now; below a run for those without a
-dot in front."""
+"""Keys of recipes up to version 0.1 → their present names; those without a dot belong to a run."""
+
+RENAMED_RUNS = {
+    "alone": "baseline",
+    "fused_alone": "fused_baseline",
+    "taught": "distilled_labelled",
+}
+"""Runs of the shipped recipes up to version 0.1 → their present names."""
+
+
+def new_run_name(old: str, runs: Container[str]) -> str | None:
+    """The present name of a shipped recipe's run, if ``runs`` has it; for the hint of an error."""
+    new = RENAMED_RUNS.get(old)
+    return f"{old} is called {new} since gliodistill 0.2" if new in runs else None
 
 
 def read_values(path: str | os.PathLike[str], settings: Sequence[str] = ()) -> dict[str, Any]:
-    """Read a recipe's YAML and lay ``a.b=c`` settings over it; nothing is validated yet.
+    """Read a recipe's YAML and apply ``a.b=c`` settings; nothing is validated yet.
 
     Raises:
         RecipeError: not YAML, or a setting that is none.
     """
     values: dict[str, Any] = read_yaml(Path(path), Refusal(RecipeError, "cannot read the recipe"))
     for setting in settings:
-        values = merge(values, _parse_setting(setting))
+        parsed = _parse_setting(setting)
+        _check_run_names(values, parsed, setting)
+        values = merge(values, parsed)
     return values
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """``over`` laid on ``base``, mapping by mapping."""
+    """``base`` updated with ``over``, recursively."""
     result = dict(base)
     for key, value in over.items():
         result[key] = (
@@ -96,7 +110,7 @@ def validated(model: type[Model], values: dict[str, Any], file: Path) -> Model:
 
 
 def _renamed(location: tuple[int | str, ...]) -> str | None:
-    """What an old key is called now, if it is one."""
+    """The present name of an old key, if it is one."""
     parts = [str(part) for part in location]
     if parts[:1] == ["runs"]:
         parts = parts[2:]
@@ -104,13 +118,13 @@ def _renamed(location: tuple[int | str, ...]) -> str | None:
 
 
 def _as_written(values: dict[str, Any], location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Where the user wrote the key: ``training.…`` for what a run took over from there; no further
-    down than what was written.
+    """The location of a key as the user wrote it: ``training.…`` for values that a run inherits,
+    and not deeper than the user's values.
     """
     value: Any = values
     for depth, part in enumerate(location):
         if not isinstance(value, dict | list):
-            location = location[:depth]  # beyond lie the kinds that the value could have had
+            location = location[:depth]  # deeper parts are the alternative types of the value
             break
         known = (
             part in value
@@ -139,6 +153,18 @@ def _valid_keys(recipe: type[BaseModel], location: tuple[int | str, ...]) -> lis
             model = get_args(model)[1]  # a run, whatever its name
     keys = list(getattr(model, "model_fields", {}))
     return [*keys, *SHARED] if model is recipe else keys
+
+
+def _check_run_names(values: dict[str, Any], parsed: dict[str, Any], setting: str) -> None:
+    """Refuse a setting of a run that a shipped recipe has under another name now."""
+    runs, own = values.get("runs"), parsed.get("runs")
+    if not isinstance(runs, dict) or not isinstance(own, dict):
+        return
+    for name in own.keys() - runs.keys():
+        if hint := new_run_name(name, runs):
+            raise RecipeError(
+                "no such run", field=f"--set {setting.partition('=')[0]}", got=name, hint=hint
+            )
 
 
 def _parse_setting(setting: str) -> dict[str, Any]:

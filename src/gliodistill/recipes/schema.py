@@ -2,8 +2,8 @@
 
 A recipe names one or more *runs* trained in order on one split of one cohort: typically the
 teacher, the baseline (the student without distillation) and the distilled student, so that every
-experiment compares at the same budget. Networks and methods are registry names with options; nothing in
-a recipe is ever imported or executed.
+experiment compares at the same budget. Networks and methods are registry names with options;
+nothing in a recipe is ever imported or executed.
 """
 
 import os
@@ -33,7 +33,7 @@ class _Part(BaseModel):
 
 
 class DataPart(_Part):
-    """Which sequences, at what resolution, and who validates."""
+    """Sequences, voxel size, bias-field correction and the patients for validation."""
 
     sequences: Annotated[tuple[MRSequence, ...], Field(min_length=1)] = tuple(MRSequence)
     """Channels of the image, in this order."""
@@ -43,8 +43,8 @@ class DataPart(_Part):
     """Bias-field correction by the preparation: smoothness of the field in mm; null corrects none.
     """
     correct_training: bool = True
-    """Whether training images are corrected as well. ``false`` leaves their fields in, as
-    augmentation by real scanners; the exported model corrects in either case.
+    """Whether training images are corrected too. ``false`` keeps their bias fields, as augmentation
+    by real scanners; the exported model corrects in either case.
     """
     validation: int | float | Annotated[str, Field(pattern=r"^\d+/\d+$")] | tuple[str, ...] = 0.2
     """Patients kept for validation: a number (0: nobody; the last weights are taken), a share, a
@@ -52,7 +52,8 @@ class DataPart(_Part):
     """
     split_seed: int = 0
     transductive: bool = False
-    """Whether patients who validate may be among the pseudo-labelled ones; what comes out says so.
+    """Whether validation patients may be among the pseudo-labelled ones; the model card then says
+    so.
     """
 
     @field_validator("sequences")
@@ -69,7 +70,7 @@ class DataPart(_Part):
         return self
 
     def preparation(self) -> Preparation:
-        """The preparation of studies to learn from."""
+        """The preparation of training studies."""
         return (
             self.preparation_in_use()
             if self.correct_training
@@ -77,54 +78,55 @@ class DataPart(_Part):
         )
 
     def preparation_in_use(self) -> Preparation:
-        """The preparation of what is exported."""
+        """The preparation of the exported model."""
         return Preparation(
             sequences=self.sequences, spacing=self.spacing, bias_mm=self.bias_correction_mm
         )
 
 
 class SamplingPart(_Part):
-    """Where patches are cut."""
+    """How patches are sampled."""
 
     patch: Sides = (64, 64, 64)
     batch: Annotated[int, Field(gt=0)] = 2
-    """Patches a step. On a processor take 2 or more: for one patch with channels·X·Y ≤ 20480 torch
-    leaves its fast convolutions for ``slow_conv3d`` (8 times slower in float32, far more in
-    bfloat16)."""
+    """Patches per step. On a CPU use 2 or more: for a single patch with channels·X·Y ≤ 20480 torch
+    uses ``slow_conv3d`` instead of its fast convolutions (8 times slower in float32, more in
+    bfloat16).
+    """
     foreground: Probability = 0.67
-    """Share of patches around a tumour voxel, up to a quarter of a side off their centre; its region
-    is drawn evenly from those the patient has.
+    """Share of patches around a tumour voxel, up to a quarter of a side off their centre; the
+    region is drawn uniformly from those the patient has.
     """
     groups: dict[str, Probability] = {}
-    """Shares of the labelled patches that come from groups of studies, as the manifest names them;
-    the rest comes from the studies of no group named here, each as often as any other.
+    """Group of studies in the manifest → its share of the labelled patches. The other patches come
+    from the studies of all other groups, each equally often.
     """
 
     @field_validator("groups")
     @classmethod
     def _at_most_all(cls, groups: dict[str, float]) -> dict[str, float]:
         if sum(groups.values()) > 1 + 1e-9:
-            raise ValueError("shares of at most 1 in all")
+            raise ValueError("shares that sum to at most 1")
         return groups
 
 
 class ModalityDropoutPart(_Part):
-    """Which sequences a patch loses, so that the network learns to do without them."""
+    """Modality dropout: sequences are removed from patches, so that the network works without them."""
 
     p: Probability = 0.0
-    """Probability that each sequence is removed; one always stays, and every draw of all is drawn
-    again, so that 0.5 makes all subsets equally likely.
+    """Probability that each sequence is removed; one is always kept (a draw that removes all is
+    repeated), so that 0.5 makes all subsets equally likely.
     """
     keep_all: Probability = 0.0
-    """Probability that a patch loses none, before ``p`` is drawn."""
+    """Probability that a patch keeps all sequences, before ``p`` applies."""
     per_batch: bool = False
-    """Whether all patches of a batch lose the same, and what one of their studies lacks: then a
-    batch norm sees in training what it sees of a study.
+    """Whether all patches of a batch lose the same sequences, including those that one of their
+    studies lacks. Batch norms then see one subset at a time, as at inference.
     """
 
 
 class AugmentationPart(_Part):
-    """What may happen to a patch; each is drawn per patch, recorded, then applied."""
+    """Probabilities and ranges of the augmentation; drawn per patch."""
 
     flip: Probability = 0.5
     """Per axis."""
@@ -132,7 +134,7 @@ class AugmentationPart(_Part):
     """Probability of rotation, scaling and elastic deformation together (one interpolation)."""
     rotate_degrees: Annotated[float, Field(ge=0)] = 20.0
     scale: tuple[Positive, Positive] = (0.8, 1.25)
-    """Smallest and largest factor; above 1 the tumour looks larger."""
+    """Smallest and largest factor; above 1 enlarges the tumour."""
     elastic_voxels: Annotated[float, Field(ge=0)] = 3.0
     """Standard deviation of the smooth displacement."""
     gamma: Probability = 0.2
@@ -143,14 +145,14 @@ class AugmentationPart(_Part):
     low_resolution: Probability = 0.15
     bias: Probability = 0.0
     curve: Probability = 0.0
-    """Of another contrast: a random increasing curve of the z-scores."""
+    """Probability of a contrast change: a random increasing curve of the z-scores."""
     thick_slices: Probability = 0.0
     misregistration: Probability = 0.0
-    """Of sequences that lie up to a voxel beside the truth."""
+    """Probability of sequences shifted by up to a voxel against the reference."""
     cut_field: Probability = 0.0
-    """Of a sequence whose field of view ends within the patch."""
+    """Probability of a sequence whose field of view ends within the patch."""
     transplant: Probability = 0.0
-    """Of a labelled patch that gets another labelled patient's tumour besides its own."""
+    """Probability that a labelled patch gets another labelled patient's tumour besides its own."""
     modality_dropout: ModalityDropoutPart = ModalityDropoutPart()
 
     @field_validator("scale")
@@ -171,16 +173,16 @@ class OptimiserPart(_Part):
 
 
 class TrainingPart(_Part):
-    """Schedule and arithmetic of one run."""
+    """Schedule, optimiser and numerics of one run."""
 
     steps: Annotated[int, Field(gt=0)] = 1000
     warmup: Annotated[int, Field(ge=0)] = 20
     power: Positive = 0.9
-    """Of the polynomial decay, from the first step on."""
+    """Exponent of the polynomial learning-rate decay."""
     optimiser: OptimiserPart = OptimiserPart()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """Decay of the exponential moving average (EMA) of the weights, which is validated and exported;
-    0 turns it off.
+    """Decay of the exponential moving average (EMA) of the weights, which is validated and
+    exported; 0 turns it off.
     """
     clip: Positive = 12.0
     """Largest gradient norm."""
@@ -189,24 +191,25 @@ class TrainingPart(_Part):
     accumulation); Dice terms are joint over each of them.
     """
     batch_norm_recalibration: Annotated[int, Field(ge=0)] = 0
-    """Batches over which the statistics of batch norms are computed again for what is validated and
-    exported: patches around tumours, mirrored at most, with every sequence that the student takes.
-    0: the running mean of the batches trained on, whatever they lack."""
+    """Batch-norm recalibration: number of batches over which batch-norm statistics are recomputed
+    for the weights that are validated and exported. The patches lie around tumours, are at most
+    mirrored, and have every sequence the student takes. 0 keeps the running mean of training.
+    """
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compile: bool = False
     prefetch: Annotated[int, Field(ge=0)] = 1
-    """Patches are cut by this many background threads; 0 cuts them in the loop."""
+    """Background threads that cut patches; 0 cuts them in the loop."""
     validate_every: Annotated[int, Field(gt=0)] = 200
     save_every: Annotated[int, Field(gt=0)] = 100
     tensorboard: bool = False
 
 
 class PseudoPart(_Part):
-    """What a run learns from the pseudo-labelled studies of ``gliodistill train --pseudo``."""
+    """How a run uses the pseudo-labelled studies of ``gliodistill train --pseudo``."""
 
     share: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Of the patches of a batch; 0 learns from labelled studies alone."""
+    """Share of the patches of a batch; 0 uses labelled studies only."""
     labels: Literal["hard", "soft"] = "hard"
     """``hard``: the label map. ``soft``: the ensemble's probabilities."""
 
@@ -231,13 +234,14 @@ class MethodPart(_Part):
 
 Outputs = Literal["regions", "classes"]
 PRETRAINED = "pretrained"
-"""In place of an earlier run: the run of another training that ``gliodistill train --pretrained``
-names.
+"""Stands for the run of another training that ``gliodistill train --pretrained`` names.
 """
 
 
 class RunPart(_Part):
-    """One training: a network, a method, and what differs from what the recipe's runs share."""
+    """One training: a network, a method, and what differs from the keys that the recipe's runs
+    share.
+    """
 
     network: NetworkPart
     method: MethodPart = MethodPart()
@@ -246,16 +250,16 @@ class RunPart(_Part):
     wider; ``pretrained``: that of ``--pretrained``.
     """
     weight_averaging: dict[Name, Probability] = {}
-    """Weight averaging with others: ``pretrained`` or earlier runs of the same initialisation →
-    share in what is validated and exported; the rest is the run's own.
+    """Weight averaging: ``pretrained`` or an earlier run with the same initial weights → its share
+    in the weights that are validated and exported. The remaining share is this run's own.
     """
     sequences: Annotated[tuple[MRSequence, ...], Field(min_length=1)] | None = None
-    """The sequences that the network takes, some of the data's; null for all of them."""
+    """Input sequences of the network, a subset of the data's; null for all."""
     outputs: Outputs = "regions"
     """``regions``: sigmoids WT, TC, ET. ``classes``: soft-max over background, NCR, ED, ET."""
     seed: Seed = 0
-    """Of the first weights and of every patch; runs with one seed see the same patches in the same
-    order.
+    """Seed of the initial weights and of the patches; runs with the same seed see the same patches
+    in the same order.
     """
     pseudo: PseudoPart = PseudoPart()
     augmentation: AugmentationPart = AugmentationPart()
@@ -265,7 +269,7 @@ class RunPart(_Part):
     @classmethod
     def _leave_some(cls, shares: dict[str, float]) -> dict[str, float]:
         if sum(shares.values()) >= 1:
-            raise ValueError("shares below 1 in all: the rest is the run's own")
+            raise ValueError("shares that sum to less than 1: the rest is the run's own")
         return shares
 
     @property
@@ -281,33 +285,35 @@ class Recipe(_Part):
     about: str = ""
     citation: str = ""
     expected: str = ""
-    """What should come out, or where what came out is written."""
+    """Expected result, or where measured results are documented."""
     cost: str = ""
-    """What it needs: data, time, machine."""
+    """Data, time and machine needed."""
     data: DataPart = DataPart()
     sampling: SamplingPart = SamplingPart()
     runs: Annotated[dict[Name, RunPart], Field(min_length=1)]
-    """Trained in this order, each into a folder of its name."""
+    """Runs by name, trained in this order, each into a folder of its name."""
 
     @field_validator("runs")
     @classmethod
     def _free_names(cls, runs: dict[str, RunPart]) -> dict[str, RunPart]:
         if taken := sorted({"cache", "cache-pseudo"} & runs.keys()):
-            raise ValueError(f"another name than {taken[0]}: the folder of prepared studies has it")
+            raise ValueError(
+                f"another name than {taken[0]}, which is the folder of prepared studies"
+            )
         if PRETRAINED in runs:
-            raise ValueError(f"another name than {PRETRAINED}: it stands for that of --pretrained")
+            raise ValueError(
+                f"another name than {PRETRAINED}, which stands for the run of --pretrained"
+            )
         return runs
 
     @model_validator(mode="before")
     @classmethod
     def _share(cls, values: Any) -> Any:
-        """The top-level ``SHARED`` keys are every run's defaults: merged in here, so that each run
-        is complete.
-        """
+        """Merge the top-level ``SHARED`` keys into every run as its defaults."""
         if not isinstance(values, dict) or not isinstance(values.get("runs"), dict):
             return values
         shared = {key: values[key] for key in SHARED if values.get(key) is not None}
-        # What is no mapping goes on as it is, for the schema to name it.
+        # A run that is no mapping is kept, so that the schema reports it.
         runs = {
             name: merge(shared, run) if isinstance(run, dict) else run
             for name, run in values["runs"].items()
@@ -320,7 +326,7 @@ class Recipe(_Part):
 
         Args:
             name: e.g. ``compression``, or a path.
-            settings: ``key=value`` laid over it, e.g. ``training.steps=500``.
+            settings: ``key=value`` overrides, e.g. ``training.steps=500``.
 
         Raises:
             RecipeError: neither, not YAML, an unknown key (with the nearest valid one, or its new
@@ -347,12 +353,12 @@ class Recipe(_Part):
         return f"<Recipe {self.name}: {', '.join(self.runs)}>"
 
     def head(self, name: str) -> str:
-        """Where a run's weights come from in the end: itself, another run, or ``pretrained``."""
+        """The first ancestor of a run's initial weights: itself, another run, or ``pretrained``."""
         return name if name == PRETRAINED else [name, *self.lineage(name)][-1]
 
     def lineage(self, name: str) -> list[str]:
-        """What a run is initialised from, what that was, and so on, ending with a run that is
-        initialised at random, or ``pretrained``.
+        """The chain of runs that a run is initialised from; it ends with a run initialised at
+        random, or with ``pretrained``.
         """
         chain: list[str] = []
         source = self.runs[name].init_from
@@ -362,5 +368,5 @@ class Recipe(_Part):
         return chain
 
     def to_yaml(self) -> str:
-        """The complete recipe, every default spelled out."""
+        """The complete recipe with all defaults."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

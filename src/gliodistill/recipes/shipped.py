@@ -1,4 +1,4 @@
-"""The recipes that come with the toolkit."""
+"""The recipes shipped with the toolkit."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from gliodistill.errors import RecipeError
 
 FOLDER = Path(__file__).parent
-"""Where the shipped recipes lie."""
+"""Folder of the shipped recipes."""
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -21,7 +21,7 @@ def find_recipe(name: str | os.PathLike[str]) -> Path:
         RecipeError: neither exists; the shipped names are listed.
     """
     path = Path(name)
-    if path.is_file():  # not a folder: `make demo` leaves one named demo beside the recipe's name
+    if path.is_file():  # a folder does not count: `make demo` makes one called demo, as the recipe
         return path
     shipped = shipped_recipes()
     if str(name) in shipped:

@@ -1,9 +1,9 @@
-"""Batch-norm recalibration: running statistics computed again, of patches that lack nothing.
+"""Batch-norm recalibration: statistics recomputed on patches with all sequences.
 
-A batch norm learns on the statistics of each batch and is applied with their running mean. Where
-sequences are dropped, or half of the patches are synthetic, that mean is of no study the network
-will ever see; and averaged weights (EMA, weight averaging) have activations of their own. So the
-statistics are computed once more at the end, with the weights that are exported (Izmailov et al.
+In training, a batch norm uses the statistics of each batch; at inference, their running mean. With
+modality dropout or synthetic patches, that mean fits no study at inference, and averaged weights
+(EMA, weight averaging) have other activations. Therefore the statistics are recomputed at the end
+with the exported weights (Izmailov et al.
 2018, arXiv:1803.05407, section 3.2; for another domain: Li et al. 2016, arXiv:1603.04779).
 """
 
@@ -21,18 +21,18 @@ from gliodistill.training.ema import STUDENT, wearing
 UNCHANGED = AugmentationPart(
     spatial=0, gamma=0, brightness=0, contrast=0, noise=0, blur=0, low_resolution=0
 )
-"""Mirrored at most."""
+"""Augmentation of recalibration patches: mirroring only."""
 
 
 @torch.no_grad()
 def recalibrate(
     network: Network, batches: Iterable[Batch], dtype: torch.dtype = torch.float32
 ) -> None:
-    """Give the network's batch norms the mean statistics of ``batches``; weights and mode stay.
+    """Set the statistics of the network's batch norms to their mean over ``batches``.
 
-    Without batch norms, do nothing.
+    Weights and mode are unchanged. Without batch norms, nothing happens.
 
-    Norms with statistics for each subset of the channels take them of the same patches once for
+    Norms with statistics for each subset of the channels get them from the same patches, once for
     each subset.
     """
     norms = [
@@ -60,7 +60,7 @@ def recalibrate(
 
 
 def _subsets(channels: int) -> Iterable[list[int]]:
-    """Every subset of the channels but the empty one."""
+    """All non-empty subsets of the channels."""
     return ([c for c in range(channels) if row >> c & 1] for row in range(1, 2**channels))
 
 
@@ -72,7 +72,7 @@ def recalibrated(
 ) -> dict[str, Tensor]:
     """``weights`` (names begin with ``student.``) with the student's batch norms recalibrated.
 
-    The student itself is as before afterwards.
+    The student is unchanged afterwards.
     """
     with wearing(student, weights):
         recalibrate(student, batches, dtype)

@@ -1,9 +1,8 @@
-"""Checkpoints: one safetensors file, whole or absent, that holds everything a run needs to go on
-bitwise.
+"""Checkpoints: one safetensors file, written atomically, with the complete state of a run.
 
-Patches are a function of seed and step, so the state is: weights and buffers, the optimiser's
-moments, the moving average, torch's generators, and a few numbers. Nothing is pickled. Digests of
-the tensors and of the numbers are in the header.
+A resumed run is bit-identical. Patches are a function of seed and step, so the state is: weights
+and buffers, the optimiser's moments, the EMA, torch's generators, and a few numbers. Nothing is
+pickled. Digests of the tensors and of the numbers are in the header.
 """
 
 import hashlib
@@ -40,7 +39,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
     """Write tensors and JSON-able ``facts`` into one file, atomically.
 
     Raises:
-        OutputError: the folder is not writable, or the disk is full; what was there before stays.
+        OutputError: the folder is not writable, or the disk is full; the earlier file is kept.
     """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(facts)
@@ -54,7 +53,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
     with atomic_file(path) as temporary:
         try:
             save_file(plain, temporary, metadata=header)
-        except SafetensorError as error:  # its writer's name for what the system refused
+        except SafetensorError as error:  # how safetensors reports system errors
             raise OutputError(
                 "cannot write",
                 file=path,
@@ -83,7 +82,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             file=path,
             got=f"{header.get('format')} of gliodistill {header.get('version', 'unknown')}",
             expected=FORMAT,
-            hint="go on with the version that wrote it, or train the run again",
+            hint="continue with the version that wrote it, or train the run again",
         )
     if header.get("sha256") != weights_hash(tensors):
         raise CheckpointError(
@@ -121,9 +120,9 @@ def write_checkpoint(
     Args:
         path: the file.
         network: weights and running statistics.
-        average: its moving average, by the same names.
+        average: its EMA, by the same names.
         optimiser: its moments.
-        facts: step, best score, seconds: whatever JSON can say.
+        facts: step, best score, seconds and other values for JSON.
 
     Raises:
         OutputError: as :func:`write_tensors`.
@@ -145,7 +144,7 @@ def write_checkpoint(
 def read_checkpoint(
     path: Path, network: nn.Module, average: dict[str, Tensor], optimiser: torch.optim.Optimizer
 ) -> dict[str, Any]:
-    """Put a run's state back in place, torch's generators too; returns its facts.
+    """Restore a run's state, including torch's generators; returns its facts.
 
     Raises:
         CheckpointError: as :func:`read_tensors`, or the checkpoint is of another network or
@@ -171,7 +170,7 @@ def _restore(
     average: dict[str, Tensor],
     optimiser: torch.optim.Optimizer,
 ) -> None:
-    """Put tensors by their names where they belong."""
+    """Copy tensors to their targets by name."""
     groups: dict[str, dict[str, Tensor]] = {
         "network": {},
         "average": {},
@@ -183,7 +182,7 @@ def _restore(
         groups.get(group, {})[rest] = tensor
     load_weights(network, groups["network"], path)
     if differing := set(average) ^ set(groups["average"]):
-        raise CheckpointError("moving average of another network", file=path, field=min(differing))
+        raise CheckpointError("EMA of another network", file=path, field=min(differing))
     for name, tensor in groups["average"].items():
         average[name].copy_(tensor)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
@@ -197,8 +196,7 @@ def _restore(
                 field=name,
                 expected=f"{len(parameters)} parameters",
             )
-        # In the parameter's own memory format: another order of memory is slower, and may round
-        # differently.
+        # In the parameter's memory format: another one is slower and may round differently.
         like = parameters[int(index)]
         same = tensor.shape == like.shape
         moments.setdefault(int(index), {})[key] = (
@@ -213,7 +211,7 @@ def _restore(
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Load weights that must fit exactly.
+    """Load weights that fit exactly.
 
     Raises:
         CheckpointError: a weight is missing, unknown or of another shape.

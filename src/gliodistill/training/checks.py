@@ -1,4 +1,4 @@
-"""What a training is refused for, or told of, before it begins: the machine, tumours, patches."""
+"""Checks before a training begins: machine, tumours, patch size."""
 
 import importlib.util
 import math
@@ -29,10 +29,10 @@ Shape = tuple[int, int, int]
 
 
 def check_machine(runs: Iterable[ResolvedRun]) -> None:
-    """Refuse what this machine cannot do.
+    """Refuse a recipe that this machine cannot run.
 
     Raises:
-        RecipeError: a device, a compiler or TensorBoard that is not there.
+        RecipeError: a device, a compiler or TensorBoard that is missing.
     """
     for run in runs:
         part, place = run.part.training, f"runs.{run.name}.training"
@@ -48,7 +48,7 @@ def check_machine(runs: Iterable[ResolvedRun]) -> None:
         compilers = filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++"))
         if part.compile and not any(map(shutil.which, compilers)):
             raise RecipeError(
-                "no C++ compiler, which torch compiles networks with",
+                "no C++ compiler, which torch needs to compile networks",
                 field=f"{place}.compile",
                 got="true",
                 expected="false here",
@@ -60,14 +60,14 @@ def check_machine(runs: Iterable[ResolvedRun]) -> None:
                 field=f"{place}.tensorboard",
                 got="true",
                 expected="false here",
-                hint="pip install 'gliodistill[tensorboard]', or leave it off",
+                hint="pip install 'gliodistill[tensorboard]', or set training.tensorboard=false",
             )
 
 
 def check_tumours(source: Cohort | Cache, training: Iterable[str], place: Path) -> None:
-    """Refuse a cohort in which there is nothing to learn.
+    """Refuse a cohort without tumours.
 
-    Reads label maps until one has a tumour: most often one.
+    Reads label maps until one has a tumour; usually one is enough.
 
     Raises:
         StudyError: no training study has a tumour.
@@ -82,7 +82,7 @@ def check_tumours(source: Cohort | Cache, training: Iterable[str], place: Path) 
             field="labels",
             got=f"{len(studies)} label maps without WT",
             expected="at least one with a tumour",
-            hint="look at them with gliodistill inspect --deep, and declare codes with --labels",
+            hint="inspect them with gliodistill inspect --deep, and declare codes with --labels",
         )
 
 
@@ -107,10 +107,10 @@ def _has_tumour(study: StudyRecord | CachedStudy, source: Cohort | Cache) -> boo
 
 
 def check_patch(recipe: Recipe, runs: Sequence[ResolvedRun], source: Cohort | Cache) -> None:
-    """Refuse a patch that holds more than a network could ask for around every study.
+    """Refuse a patch larger than every study.
 
-    It is wasted work, and most often a patch meant for another voxel size. Images are not read:
-    of a cohort the headers say how large its studies are at most.
+    Such a patch wastes work and is usually meant for another voxel size. Images are not read: the
+    headers of a cohort give upper bounds of the sizes.
 
     Raises:
         RecipeError: along each axis the patch is larger than every study rounded up to the sides
@@ -131,7 +131,7 @@ def check_patch(recipe: Recipe, runs: Sequence[ResolvedRun], source: Cohort | Ca
         "patch is larger than every study",
         field="sampling.patch",
         got=list(patch),
-        expected=f"at most {fits}: as prepared no study has more than {_size(largest)} voxels",
+        expected=f"at most {fits}: no prepared study has more than {_size(largest)} voxels",
         hint="take a smaller patch, or a finer data.spacing",
     )
 
@@ -141,7 +141,7 @@ def _rounded(side: int, divisor: int) -> int:
 
 
 def _at_most(record: StudyRecord, preparation: Preparation) -> Shape:
-    """Voxels that a study has at most once it is prepared: its brain may fill its grid."""
+    """Upper bound of a prepared study's size: its brain may fill its grid."""
     header = read_header(next(iter(record.images.values())).path)
     grid = Volume(np.broadcast_to(np.uint8(0), header.shape), header.affine).canonical()
     x, y, z = (
@@ -153,9 +153,9 @@ def _at_most(record: StudyRecord, preparation: Preparation) -> Shape:
     return x, y, z
 
 
-def look_at(recipe: Recipe, cache: Cache, split: Mapping[str, list[str]]) -> Iterator[str]:
-    """What is worth knowing of prepared studies before hours are spent on them, a line each:
-    studies without a tumour, regions that nobody has, patches larger than studies.
+def notes_on(recipe: Recipe, cache: Cache, split: Mapping[str, list[str]]) -> Iterator[str]:
+    """Notes on prepared studies before training, a line each: studies without a tumour, regions
+    that no study has, patches larger than studies.
     """
     sides = {side: cache.select(set(ids)).studies for side, ids in split.items()}
     held = {
@@ -169,8 +169,8 @@ def look_at(recipe: Recipe, cache: Cache, split: Mapping[str, list[str]]) -> Ite
         missing = [r for r in REGIONS if not any(r in held[study.id] for study in studies)]
         if studies and missing and len(without) < len(studies):
             told = {
-                "training": "what is trained on them will not predict it",
-                "validation": "Dice there is 1 wherever it is not predicted",
+                "training": "networks trained on them will not predict it",
+                "validation": "its Dice is 1 wherever it is not predicted",
             }
             yield f"no {side} study has {' or '.join(missing)}: {told[side]}"
     yield from _small(recipe.sampling.patch, sides["training"])

@@ -1,4 +1,4 @@
-"""An experiment: a folder with a recipe, who trains and who validates, and trained runs."""
+"""An experiment: a folder with a recipe, a split and trained runs."""
 
 import json
 import os
@@ -31,16 +31,15 @@ class Experiment:
     """A folder with a recipe, a split and trained runs.
 
     Attributes:
-        folder: ``recipe.yaml``, ``data.json``, ``cache/`` (unless one was given) and one folder a
-        run.
+        folder: ``recipe.yaml``, ``data.json``, ``cache/`` (unless one was given) and one folder per
+            run.
         recipe: complete.
         split: ``training`` and ``validation`` → study ids.
-        convention: label convention of the truth.
+        convention: label convention of the references.
         cache: folder of the prepared studies.
-        pseudo: which pseudo-labelled studies its runs learn from, if any does: ``folder``,
-            ``sha256``, ``studies`` and those of them that are ``transductive`` (their patients
-            validate).
-        pretrained: the run of another training that its runs are initialised from, if any is:
+        pseudo: the pseudo-labelled studies its runs use, if any: ``folder``, ``sha256``,
+            ``studies``, and the ``transductive`` ones (of validation patients).
+        pretrained: the run of another training that its runs are initialised from, if any:
             ``folder``, ``recipe``, ``run``, ``weights_sha256``.
     """
 
@@ -57,7 +56,7 @@ class Experiment:
         """Open the folder of a training.
 
         Raises:
-            CheckpointError: it is not one, or its recipe is of a version that had other keys.
+            CheckpointError: it is not one, or its recipe has the keys of another version.
         """
         root = Path(folder)
         if not ((root / DATA).is_file() and (root / RECIPE).is_file()):
@@ -87,8 +86,8 @@ class Experiment:
         return resolve_run(self.recipe, name)
 
     def summary(self, run: str) -> dict[str, Any]:
-        """What a finished run wrote: steps, seconds, best Dice, parameters, FLOPs, hash of the last
-        moving average.
+        """Summary of a finished run: steps, seconds, best Dice, parameters, FLOPs, hash of the last
+        EMA.
 
         Raises:
             CheckpointError: the run is not finished.
@@ -114,7 +113,7 @@ class Experiment:
         return (self.folder / run / SUMMARY).exists()
 
     def is_begun(self) -> bool:
-        """Whether any run has a checkpoint: what was trained then binds whoever continues."""
+        """Whether any run has a checkpoint; then its recipe must be continued."""
         return any(
             (self.folder / run / name).exists()
             for run in self.recipe.runs
@@ -126,7 +125,8 @@ class Experiment:
 
         Args:
             run: its name.
-            role: ``student``, or who learnt beside it, e.g. the ``teacher`` of ``single_stage``.
+            role: ``student``, or a jointly trained network, e.g. the ``teacher`` of
+                ``single_stage``.
 
         Raises:
             CheckpointError: no such run or role, or its weights are missing or damaged.
@@ -137,19 +137,19 @@ class Experiment:
             )
         with torch.random.fork_rng(
             devices=[]
-        ):  # a fresh network draws weights: not from the generator of a training
+        ):  # initialisation must not use the generator of a training
             if role == "student":
                 network = self.run(run).build_network()
             else:
-                learners = self.run(run).build_method(self.load_network).learners
-                if role not in learners:
+                trainable = self.run(run).build_method(self.load_network).trainable
+                if role not in trainable:
                     raise CheckpointError(
-                        "nobody of that role learnt",
+                        "no trained network of that role",
                         file=self.folder / run,
                         got=role,
-                        expected=", ".join(learners),
+                        expected=", ".join(trainable),
                     )
-                network = learners[role]
+                network = trainable[role]
         weights, _ = read_tensors(self.folder / run / BEST)
         own = {
             name.removeprefix(f"{role}."): tensor
@@ -163,11 +163,11 @@ class Experiment:
         """The network of an earlier run, or the ``pretrained`` one.
 
         Raises:
-            CheckpointError: it is gone, or its weights are others now.
+            CheckpointError: it is missing, or its weights have changed.
         """
         if name != PRETRAINED:
             return self.load_network(name)
-        assert self.pretrained is not None  # asked for before anything was written
+        assert self.pretrained is not None  # before anything was written
         other = Experiment.open(self.pretrained["folder"])
         there = other.summary(self.pretrained["run"])["weights_sha256"]
         if there != self.pretrained["weights_sha256"]:
@@ -178,13 +178,13 @@ class Experiment:
         return other.load_network(self.pretrained["run"])
 
     def named(self, name: str) -> str:
-        """What an earlier run, or the ``pretrained`` one, is called in words."""
+        """Name of an earlier run, or of the ``pretrained`` one, for people."""
         if name != PRETRAINED or self.pretrained is None:
             return f"run {name}"
         return f"run {self.pretrained['run']} of {self.pretrained['recipe']}"
 
     def write(self) -> None:
-        """Write the recipe and the plan into the folder.
+        """Write recipe and plan into the folder.
 
         Raises:
             OutputError: they cannot be written.
@@ -202,7 +202,7 @@ class Experiment:
 
 
 def _stored_recipe(file: Path, data: Fields) -> Recipe:
-    """The recipe of a training, which may be of another version."""
+    """The recipe of a training, which another version may have written."""
     try:
         return Recipe.of(read_values(file), file)
     except RecipeError as error:
@@ -220,7 +220,7 @@ def _stored_recipe(file: Path, data: Fields) -> Recipe:
 def _optional(
     data: Fields, name: str, texts: tuple[str, ...], lists: tuple[str, ...] = ()
 ) -> dict[str, Any] | None:
-    """An object of ``data.json`` that may be null or absent, with the fields that are read of it."""
+    """An object of ``data.json`` that may be null or absent."""
     if data.values.get(name) is None:
         return None
     part = data.part(name)

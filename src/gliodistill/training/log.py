@@ -1,4 +1,4 @@
-"""What a run writes while it trains: one line of JSON a step, and TensorBoard where it is wanted."""
+"""The log of a run: one line of JSON per step, and TensorBoard if wanted."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ class Log:
 
     Args:
         folder: of the run.
-        step: lines after it are dropped: they will be written again.
+        step: lines after it are dropped, because these steps are repeated.
         tensorboard: whether to write for TensorBoard too.
 
     Raises:
@@ -43,7 +43,7 @@ class Log:
             self._board.close()
 
     def write(self, line: dict[str, Any]) -> None:
-        """Add the line of one step."""
+        """Write the line of one step."""
         with writing(self.path):
             self._file.write(json.dumps(line) + "\n")
         if self._board is not None:

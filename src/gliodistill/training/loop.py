@@ -1,10 +1,10 @@
-"""The training loop, top to bottom.
+"""The training loop.
 
 One step: cut patches (ahead, in a thread) → losses of the method → backward → clip → optimiser →
-EMA. Everything that decides the next step is in the checkpoint, so a run that is killed goes on as
-if it never was: bitwise on a processor with the same number of threads and the same versions. With
-other thread counts (``OMP_NUM_THREADS``, another machine) or on a GPU sums are added up in another
-order, and the run goes on equally well but not bit for bit.
+EMA. The checkpoint holds the complete state, so a killed run continues as if it had not been
+interrupted: bit-identical on a CPU with the same number of threads and the same versions. With
+other thread counts (``OMP_NUM_THREADS``, another machine) or on a GPU the order of sums differs,
+and results are equivalent but not bit-identical.
 """
 
 import math
@@ -45,12 +45,12 @@ NO_STATE = Refusal(CheckpointError, "not the state of a run", "train the run aga
 
 @dataclass
 class Progress:
-    """Where a run is; goes into the checkpoint and to whoever watches.
+    """Progress of a run; stored in checkpoints and given to callbacks.
 
     Attributes:
         step: steps done.
         best: best mean validation Dice so far; −1 before the first.
-        seconds: of training, validation and saving; those of earlier sittings too.
+        seconds: of training, validation and saving, including earlier sessions.
         loss: of the last step; NaN before the first.
     """
 
@@ -62,19 +62,19 @@ class Progress:
 
 @dataclass(frozen=True)
 class Setup:
-    """All that a run trains with.
+    """Everything a run is trained with.
 
     Attributes:
-        method: owns the student (already built), whoever learns beside it, and the losses.
+        method: owns the student, jointly trained networks, and the losses.
         sampler: batches by number.
         validation: labelled studies for the whole-volume Dice; may be empty (then the last weights
-            are the best).
+            are taken).
         schedule: steps, optimiser, arithmetic.
-        outputs: what the logits mean.
+        outputs: kind of the logits.
         channels: of the studies' sequences, those that the student takes.
         folder: gets ``last.safetensors``, ``best.safetensors`` (the EMA where the student validated
             best; the student's is exported) and ``log.jsonl``.
-        averaged: shares, below 1 in all, and networks like the student: weight averaging.
+        averaged: for weight averaging, shares (sum below 1) and networks like the student.
         recalibration: patches for ``schedule.batch_norm_recalibration``; None = none.
         watch: called after each step.
     """
@@ -92,45 +92,45 @@ class Setup:
 
     @property
     def device(self) -> torch.device:
-        """The device it trains on."""
+        """The device of the training."""
         if self.schedule.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return torch.device(self.schedule.device)
 
     @property
     def precision(self) -> torch.dtype:
-        """The arithmetic of convolutions: bfloat16 where the device multiplies it in hardware,
-        unless the recipe says.
+        """Precision of convolutions: that of the recipe, by default bfloat16 on devices with
+        hardware support.
         """
         named = self.schedule.precision
         return default_precision(self.device) if named == "auto" else getattr(torch, named)
 
 
 def train_run(setup: Setup) -> dict[str, Any]:
-    """Train the method's networks, going on from the last checkpoint if there is one.
+    """Train the method's networks, from the last checkpoint if there is one.
 
     Returns:
-        the summary: steps, seconds, best validation Dice and its step, hash of what the last step
-            leaves to export.
+        the summary: steps, seconds, best validation Dice and its step, hash of the exported weights
+            after the last step.
 
     Raises:
-        GliodistillError: the loss or its gradient is not finite; the last checkpoint stays.
+        GliodistillError: the loss or its gradient is not finite; the last checkpoint is kept.
         CheckpointError: the last checkpoint is damaged or of another network.
         OutputError: the folder cannot be written.
     """
     schedule, folder, student = setup.schedule, setup.folder, setup.method.student
     device, dtype = setup.device, setup.precision
-    learning = _ready(nn.ModuleDict(setup.method.learners), device).train()
+    networks = _ready(nn.ModuleDict(setup.method.trainable), device).train()
     for teacher in setup.method.frozen:
         _ready(teacher, device)
-    optimiser = build_optimiser(schedule, learning)
-    ema = EMA(learning, schedule.ema)
+    optimiser = build_optimiser(schedule, networks)
+    ema = EMA(networks, schedule.ema)
 
     make_folder(folder)
     remove_leftovers(folder)
-    progress = _resume(folder / LAST, learning, ema, optimiser, schedule.steps)
+    progress = _resume(folder / LAST, networks, ema, optimiser, schedule.steps)
     if schedule.compile:
-        for network in setup.method.learners.values():
+        for network in setup.method.trainable.values():
             network.compile()
 
     exported: dict[str, Tensor] | None = None
@@ -149,11 +149,11 @@ def train_run(setup: Setup) -> dict[str, Any]:
                 backward(setup.method, next(batches).to(device), dtype, 1 / micro)
                 for _ in range(micro)
             ]
-            # Each network by itself: a teacher that learns beside the student must not shorten its
+            # Each network separately: a jointly trained teacher must not shorten the student's
             # step.
             norms = [
                 torch.nn.utils.clip_grad_norm_(network.parameters(), schedule.clip)
-                for network in setup.method.learners.values()
+                for network in setup.method.trainable.values()
             ]
             losses, norm = _to_host(terms, norms, folder, progress.step + 1)
             optimiser.step()
@@ -188,7 +188,7 @@ def train_run(setup: Setup) -> dict[str, Any]:
                 write_tensors(folder / BEST, exported, facts)
             if last or progress.step % schedule.save_every == 0:
                 facts = {"step": progress.step, "best": progress.best, "seconds": progress.seconds}
-                write_checkpoint(folder / LAST, learning, ema.weights, optimiser, facts)
+                write_checkpoint(folder / LAST, networks, ema.weights, optimiser, facts)
             setup.watch(progress)
     _, best = read_tensors(folder / BEST)
     return {
@@ -214,7 +214,7 @@ def backward(
         terms = method.losses(batch)
     terms |= {
         f"{role}_penalty": network.penalty
-        for role, network in method.learners.items()
+        for role, network in method.trainable.items()
         if network.penalty is not None
     }
     loss = torch.stack([term.float() for term in terms.values()]).sum()
@@ -223,7 +223,9 @@ def backward(
 
 
 def learning_rate(part: TrainingPart, step: int) -> float:
-    """The rate of step ``step`` (0 is the first): linear warm-up times polynomial decay to 0."""
+    """The learning rate of step ``step`` (0 is the first): linear warm-up times polynomial decay to
+    0.
+    """
     warm = min(1.0, (step + 1) / max(1, part.warmup))
     return float(part.optimiser.rate * warm * (1 - step / part.steps) ** part.power)
 
@@ -243,21 +245,21 @@ def build_optimiser(part: TrainingPart, network: nn.Module) -> torch.optim.Optim
 
 
 def _ready(network: Net, device: torch.device) -> Net:
-    """On the device, in the memory format that makes 3-D convolutions fast."""
+    """The network on the device, in channels-last format, which makes 3-D convolutions fast."""
     return network.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
 
 
 def _resume(
     checkpoint: Path,
-    learning: nn.Module,
+    networks: nn.Module,
     ema: EMA,
     optimiser: torch.optim.Optimizer,
     steps: int,
 ) -> Progress:
-    """Where the run was left, its state put back in place; the start if there is no checkpoint."""
+    """Restore the state of the last checkpoint and return its progress; the start if there is none."""
     if not checkpoint.exists():
         return Progress()
-    facts = read_checkpoint(checkpoint, learning, ema.weights, optimiser)
+    facts = read_checkpoint(checkpoint, networks, ema.weights, optimiser)
     told = Fields(facts, NO_STATE.of(checkpoint))
     progress = Progress(told.whole("step"), told.number("best"), told.number("seconds"))
     if progress.step > steps:
@@ -271,7 +273,7 @@ def _resume(
 
 
 def _exported(setup: Setup, ema: EMA) -> dict[str, Tensor]:
-    """What is validated and exported: the EMA, averaged with others, batch norms recalibrated."""
+    """The weights to validate and export: EMA, weight averaging, recalibrated batch norms."""
     weights = ema.interpolated(setup.averaged)
     if setup.recalibration is None:
         return weights
@@ -283,7 +285,7 @@ def _exported(setup: Setup, ema: EMA) -> dict[str, Tensor]:
 def _to_host(
     passes: list[dict[str, Tensor]], norms: list[Tensor], folder: Path, step: int
 ) -> tuple[dict[str, float], float]:
-    """Mean terms by name and the student's gradient norm: the one wait for the device in a step.
+    """Mean terms by name and the student's gradient norm; the only synchronisation of a step.
 
     Raises:
         GliodistillError: one of them is not finite.

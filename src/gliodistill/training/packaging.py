@@ -30,16 +30,16 @@ from gliodistill.studies.labels import BRATS2021, REGIONS
 from gliodistill.training.checkpoint import read_tensors
 from gliodistill.training.experiment import Experiment, find_run
 from gliodistill.training.loop import BEST, NO_STATE
+from gliodistill.trust.appearance_model import AppearanceModel, fit_appearance
 from gliodistill.trust.expected_quality import QualityModel
-from gliodistill.trust.reference import Reference, fit_reference
 
 CLASSES = ("background", "NCR", "ED", "ET")
 COMPARED = 4
-"""Training studies that exports are compared on, at most, and at most half of them."""
+"""Most training studies on which exports are compared; at most half of them are used."""
 CALIBRATING = 8
-"""Further training studies that int8 is calibrated on, at most."""
+"""Most further training studies for the calibration of int8."""
 PATCHES = 4
-"""Patches of each: every other one around a voxel of the tumour."""
+"""Patches of each study; every other one is centred on a tumour voxel."""
 
 
 def export(
@@ -58,8 +58,8 @@ def export(
 ) -> ModelPackage:
     """Write the model package of a finished run.
 
-    What its training studies look like goes along where the run's cache is at hand
-    (:func:`~gliodistill.trust.reference.fit_reference`).
+    It includes the appearance of its training studies if the run's cache exists
+    (:func:`~gliodistill.trust.appearance_model.fit_appearance`).
 
     Args:
         path: folder of an experiment or of one of its runs.
@@ -68,11 +68,11 @@ def export(
         name: of the model; None = recipe and run.
         formats: some of ``openvino``, ``onnx``, ``torch``.
         int8: adds an int8 OpenVINO graph, calibrated on training studies in the run's cache.
-        int8_default: whether OpenVINO takes that graph unless told otherwise.
-        threshold: probability above which the model draws a region, (0, 1).
-        postprocessing: clean-up rules that the model brings along.
+        int8_default: whether that graph is OpenVINO's default.
+        threshold: probability above which a voxel belongs to a region, (0, 1).
+        postprocessing: clean-up rules of the model.
         card: more sections of the model card.
-        quality: what predicts the Dice of its answers, from a cross-validation of the same recipe.
+        quality: the model that predicts its Dice, fitted in a cross-validation of the same recipe.
 
     Raises:
         CheckpointError: not a finished run.
@@ -93,7 +93,7 @@ def export(
                 field="--int8",
                 got=f"{len(compared)} prepared training studies",
                 expected="2 or more, in the cache of the run",
-                hint="export without --int8, or prepare the data again where the cache was",
+                hint="export without --int8, or prepare the data again into the run's cache",
             )
         sides = [
             -(-side // finished.network.divisor) * finished.network.divisor
@@ -125,7 +125,7 @@ def bundle_run(
 
 @dataclass(frozen=True, eq=False)
 class _Finished:
-    """A run that ended, its network and what the model made of it is."""
+    """A finished run, its network and the specification of its model."""
 
     experiment: Experiment
     channels: list[int]
@@ -152,8 +152,8 @@ class _Finished:
         }
         counts = {side: len(ids) for side, ids in experiment.split.items()}
         data = (
-            f"{counts['training']} labelled studies to train on and {counts['validation']} to"
-            " validate on, no patient on both sides"
+            f"{counts['training']} labelled studies for training and {counts['validation']} to"
+            "  for validation, split by patient"
         )
         if learnt := summary.get("pseudo"):
             seen = (
@@ -190,25 +190,25 @@ class _Finished:
                 },
                 data=data,
             ),
-            # A network that learnt with sequences dropped can do without any of them.
+            # A network trained with modality dropout can lack any sequence.
             may_lack=sequences if part.augmentation.modality_dropout.p > 0 else (),
         )
         return cls(experiment, channels, network, spec)
 
     def studies(self) -> tuple[list[CachedStudy], list[CachedStudy]]:
-        """Training studies to compare exports on, and others to calibrate int8 on; none where the
-        cache is gone.
+        """Training studies for comparing exports, and others for calibrating int8; none without the
+        cache.
         """
         found = list(self.training or ())
         compared = min(COMPARED, -(-len(found) // 2))
         return found[:compared], found[compared : compared + CALIBRATING]
 
-    def reference(self) -> Reference | None:
-        """What its training studies look like; None where the cache is gone or holds too few."""
+    def reference(self) -> AppearanceModel | None:
+        """The appearance of its training studies; None without the cache or with too few studies."""
         if self.training is None:
             return None
         try:
-            return fit_reference(
+            return fit_appearance(
                 (study.image() for study in self.training), self.training.preparation.sequences
             )
         except EvaluationError:
@@ -216,19 +216,19 @@ class _Finished:
 
     @cached_property
     def training(self) -> Cache | None:
-        """Its training studies, as prepared; None where the cache is gone."""
+        """Its prepared training studies; None without the cache."""
         if not is_cache(self.experiment.cache):
             return None
         cache = Cache.open(self.experiment.cache)
         return cache.select(set(self.experiment.split["training"]) & {study.id for study in cache})
 
     def image(self, study: CachedStudy) -> NDArray[np.uint8]:
-        """What the network sees of a study, uint8 C X Y Z."""
+        """The network's input of a study, uint8 C X Y Z."""
         return np.asarray(study.image()[self.channels])
 
     def patches(self, study: CachedStudy, sides: list[int]) -> Iterable[NDArray[np.uint8]]:
-        """Patches of a study, uint8 C and ``sides``: around voxels of the tumour and anywhere, by
-        turns; the same ones every time.
+        """Patches of a study, uint8 C and ``sides``: alternately around tumour voxels and anywhere;
+        deterministic.
         """
         image, tumour = self.image(study), np.argwhere(study.truth() & 7)
         rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The run of another training that runs are initialised from: found, and fit for each of them."""
+"""The pretrained run of another training: found, and checked for each run that uses it."""
 
 import os
 from collections.abc import Sequence
@@ -20,22 +20,22 @@ def find_pretrained(
     there: dict[str, str] | None,
     root: Path,
 ) -> dict[str, str] | None:
-    """What the ``wanted`` runs with ``init_from: pretrained`` are initialised from.
+    """The pretrained run for the ``wanted`` runs with ``init_from: pretrained``.
 
     Args:
         wanted: the runs to train now.
         recipe: theirs.
         given: folder of a finished run of another training.
-        there: what the folder of this training says already.
-        root: that folder.
+        there: the pretrained run stored in this training's folder.
+        root: this training's folder.
 
     Returns:
-        ``folder``, ``recipe``, ``run`` and ``weights_sha256`` of the pretrained run; what is
-        ``there`` if no wanted run needs one.
+        ``folder``, ``recipe``, ``run`` and ``weights_sha256`` of the pretrained run; ``there`` if
+        no wanted run needs one.
 
     Raises:
-        CheckpointError: none is given, it is not finished, or not the one ``there`` is.
-        RecipeError: it is of other sequences, or of a network that does not fit.
+        CheckpointError: none is given, it is not finished, or it differs from ``there``.
+        RecipeError: it has other sequences, or a network that does not fit.
     """
     starting = [run for run in wanted if run.init_from == PRETRAINED]
     if not starting:
@@ -63,14 +63,14 @@ def find_pretrained(
             file=root / DATA,
             got=str(given),
             expected=there["folder"],
-            hint="resume with the run it was started with, or choose another folder",
+            hint="resume with the same pretrained run, or choose another folder",
         )
     theirs = experiment.run(name)
     _check_averaging(recipe, theirs)
     for run in starting:
         if run.sequences != theirs.sequences:
             raise RecipeError(
-                "pretrained run is of other sequences",
+                "pretrained run has other sequences",
                 field=f"runs.{run.name}.init_from",
                 got=", ".join(theirs.sequences),
                 expected=", ".join(run.sequences),
@@ -81,7 +81,7 @@ def find_pretrained(
 
 
 def _check_averaging(recipe: Recipe, theirs: ResolvedRun) -> None:
-    """Weights are averaged with those of the same network alone."""
+    """Check that weights are averaged only with those of the same network."""
     network = theirs.part.network
     for name, part in recipe.runs.items():
         head = recipe.head(name)

@@ -1,8 +1,7 @@
-"""Recipe → resolved runs: every name looked up, every check made, once, before anything is written.
+"""Recipe → resolved runs: all names looked up and all checks made once, before anything is written.
 
-A recipe is words; a :class:`ResolvedRun` is what they mean: which sequences the network takes, which
-class the method is, which earlier runs teach it, what its weights start from. Whoever trains, loads
-or exports a run asks the resolved run and never the recipe again.
+A :class:`ResolvedRun` holds what a recipe means: the network's sequences, the method's class, the
+teachers, the initial weights. Training, loading and export use the resolved run, not the recipe.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -33,18 +32,18 @@ class ResolvedRun:
 
     Attributes:
         name: in the recipe.
-        part: what the recipe says of it, with what the runs share.
+        part: the run's part of the recipe, with shared keys.
         data_sequences: the sequences of the data, in channel order.
-        channels: which of them the network takes, ascending.
+        channels: indices of the network's sequences among them, ascending.
         sequences: the sequences the network takes, in channel order.
         method: the class of its method.
-        teachers: option of the method → the earlier runs it names.
-        learning: option of the method → the network that learns beside the student.
+        teachers: option of the method → the earlier runs that are its teachers.
+        jointly_trained: option of the method → the network trained together with the student.
         options: the method's other options, checked.
-        init_from: the earlier run whose weights it starts from, ``pretrained``, or None.
-        averaging: runs (or ``pretrained``) whose weights are averaged into what is exported → share.
-        needs: the earlier runs it needs, each once: to start from, to average, to learn from.
-        divisor: what the sides of the network's input are multiples of.
+        init_from: the earlier run that it is initialised from, ``pretrained``, or None.
+        averaging: runs (or ``pretrained``) of the weight averaging → share.
+        needs: the earlier runs it needs, each once: initial weights, averaging, teachers.
+        divisor: the sides of the network's input are multiples of it.
     """
 
     name: str
@@ -54,7 +53,7 @@ class ResolvedRun:
     sequences: tuple[MRSequence, ...]
     method: type[Method]
     teachers: Mapping[str, tuple["ResolvedRun", ...]]
-    learning: Mapping[str, NetworkPart]
+    jointly_trained: Mapping[str, NetworkPart]
     options: Mapping[str, Any]
     init_from: str | None
     averaging: Mapping[str, float]
@@ -62,28 +61,28 @@ class ResolvedRun:
     divisor: int = 1
 
     def build_network(self) -> Network:
-        """The network, freshly initialised from torch's generator."""
+        """A network initialised from torch's generator."""
         return _build(self.part.network, len(self.channels), self.part.channels)
 
     def build_method(self, trained: Callable[[str], Network]) -> Method:
-        """The method around a fresh student.
+        """The method with a new student.
 
         Args:
             trained: name of an earlier run → its trained network.
         """
-        # First: the student starts from the same weights with and without a teacher.
+        # First, so that initial weights are the same with and without a teacher.
         student = self.build_network()
         networks: dict[str, Any] = {}
         for option, runs in self.teachers.items():
             loaded = [self._seeing_all(run, trained(run.name)) for run in runs]
             networks[option] = loaded if self._several(option) else loaded[0]
-        for option, part in self.learning.items():
+        for option, part in self.jointly_trained.items():
             with _at(f"options.{option}"):
                 networks[option] = _build(part, self._width(option), self.part.channels)
         return self.method(student, self.part.outputs, **networks, **self.options)
 
     def _seeing_all(self, run: "ResolvedRun", network: Network) -> Network:
-        """A teacher as seen from the complete image, whatever it takes of it."""
+        """A teacher whose input is the complete image."""
         every = tuple(range(len(self.data_sequences)))
         return network if run.channels == every else Selecting(network, list(run.channels))
 
@@ -91,7 +90,7 @@ class ResolvedRun:
         return self.method.needs.trained[option] == "several"
 
     def _width(self, option: str) -> int:
-        complete = self.method.needs.learning[option] == "complete"
+        complete = self.method.needs.jointly_trained[option] == "complete"
         return len(self.data_sequences if complete else self.channels)
 
 
@@ -104,7 +103,7 @@ def resolve(recipe: Recipe, file: Path | str | None = None) -> tuple[ResolvedRun
 
     Raises:
         RecipeError: names the key: a name in no registry, an option that does not fit, a sequence
-            that the data does not have, a teacher that is no earlier run or has other outputs, a
+            that the data lacks, a teacher that is no earlier run or has other outputs, a
             patch that does not fit the network.
     """
     try:
@@ -129,7 +128,7 @@ def resolve_run(recipe: Recipe, name: str) -> ResolvedRun:
 
 @lru_cache(maxsize=32)
 def _resolve(text: str) -> tuple[ResolvedRun, ...]:
-    """Resolve a recipe given as JSON; what a process has found good it does not check again."""
+    """Resolve a recipe given as JSON; cached for the process."""
     recipe = Recipe.model_validate_json(text)
     runs: dict[str, ResolvedRun] = {}
     for name, part in recipe.runs.items():
@@ -143,7 +142,7 @@ def _resolve(text: str) -> tuple[ResolvedRun, ...]:
 def _name(
     recipe: Recipe, name: str, part: RunPart, earlier: Mapping[str, ResolvedRun]
 ) -> ResolvedRun:
-    """Look every name of a run up."""
+    """Look up all names of a run."""
     place = f"runs.{name}"
     method = METHODS.find(part.method.name, f"{place}.method.name")
     given = dict(part.method.options)
@@ -158,14 +157,15 @@ def _name(
         )
         for option, kind in method.needs.trained.items()
     }
-    learning = {
+    jointly_trained = {
         option: _network_part(f"{place}.method.options.{option}", given.pop(option, None))
-        for option in method.needs.learning
+        for option in method.needs.jointly_trained
     }
     kinds = {
         parameter.name: parameter.annotation
         for parameter in signature(method).parameters.values()
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in (*teachers, *learning)
+        if parameter.kind is parameter.KEYWORD_ONLY
+        and parameter.name not in (*teachers, *jointly_trained)
     }
     with _at(f"{place}.method"):
         options = fitting(given, kinds, "options")
@@ -179,7 +179,7 @@ def _name(
         tuple(recipe.data.sequences[channel] for channel in channels),
         method,
         teachers,
-        learning,
+        jointly_trained,
         options,
         part.init_from,
         part.weight_averaging,
@@ -202,7 +202,7 @@ def _channels(recipe: Recipe, name: str) -> tuple[int, ...]:
 def _teachers(
     field: str, value: Any, kind: str, earlier: Mapping[str, ResolvedRun]
 ) -> tuple[ResolvedRun, ...]:
-    """The earlier runs that an option names."""
+    """The earlier runs of an option."""
     if value is not None and isinstance(value, list) != (kind == "several"):
         expected = "a list of runs" if kind == "several" else "one run"
         raise RecipeError("option does not fit", field=field, got=value, expected=expected)
@@ -227,7 +227,7 @@ def _network_part(field: str, value: Any) -> NetworkPart:
         return NetworkPart.model_validate(value)
     except ValidationError as error:
         expected = (
-            "a network that learns beside the student: name and options"
+            "a network trained together with the student: name and options"
             f" ({error.errors()[0]['msg']})"
         )
         raise RecipeError(
@@ -236,7 +236,7 @@ def _network_part(field: str, value: Any) -> NetworkPart:
 
 
 def _check_method(recipe: Recipe, run: ResolvedRun, earlier: Mapping[str, ResolvedRun]) -> None:
-    """What the method needs of the run, and of the earlier runs."""
+    """Check what the method needs of the run and of earlier runs."""
     place, part, needs = f"runs.{run.name}", run.part, run.method.needs
     for needed in (earlier[name] for name in run.needs):
         if needed.part.outputs != part.outputs:
@@ -249,14 +249,14 @@ def _check_method(recipe: Recipe, run: ResolvedRun, earlier: Mapping[str, Resolv
             )
     if needs.modality_dropout and not part.augmentation.modality_dropout.p:
         raise RecipeError(
-            f"method {part.method.name} drops sequences",
+            f"method {part.method.name} needs modality dropout",
             field=f"{place}.augmentation.modality_dropout.p",
             got=0,
             expected="above 0, e.g. 0.5",
         )
     if needs.pseudo_labels and not part.pseudo.share:
         raise RecipeError(
-            f"method {part.method.name} learns from pseudo-labels",
+            f"method {part.method.name} needs pseudo-labels",
             field=f"{place}.pseudo.share",
             got=0,
             expected="e.g. 0.5",
@@ -267,12 +267,12 @@ def _check_method(recipe: Recipe, run: ResolvedRun, earlier: Mapping[str, Resolv
             "batch cannot be shared",
             field=f"{place}.pseudo.share",
             got=part.pseudo.share,
-            expected=f"a share of {batch} patches that leaves both kinds one",
+            expected=f"a share that gives each kind at least one of {batch} patches",
         )
 
 
 def _check_averaging(recipe: Recipe, run: ResolvedRun) -> None:
-    """Weights that did not start alike have no mean that means anything."""
+    """Check that averaged weights have the same initialisation; the mean of others is meaningless."""
     for other in run.averaging:
         line = {
             *recipe.lineage(run.name),
@@ -286,14 +286,14 @@ def _check_averaging(recipe: Recipe, run: ResolvedRun) -> None:
                 "averages weights of another network",
                 field=f"runs.{run.name}.weight_averaging",
                 got=other,
-                expected="the same network, from the same start",
+                expected="the same network with the same initial weights",
             )
 
 
 def _check_shapes(
     sampling: SamplingPart, run: ResolvedRun, earlier: Mapping[str, ResolvedRun]
 ) -> int:
-    """What only building tells, on the meta device: a teacher of 31 M parameters costs nothing.
+    """Checks that need the built networks, on the meta device, which costs no memory.
 
     Returns:
         the divisor of the network.
@@ -304,7 +304,7 @@ def _check_shapes(
             student = run.build_network()
         with _at(f"{place}.method"):
             method = run.build_method(lambda teacher: earlier[teacher].build_network())
-        for role, network in method.learners.items():
+        for role, network in method.trainable.items():
             if any(side % network.divisor for side in sampling.patch):
                 raise RecipeError(
                     f"patch does not fit the {role} of run {run.name}",
@@ -319,7 +319,7 @@ def _check_shapes(
             start = earlier[str(run.init_from)]
             if start.channels != run.channels:
                 raise RecipeError(
-                    "starts from a network for other sequences",
+                    "is initialised from a network for other sequences",
                     field=f"{place}.init_from",
                     got=run.init_from,
                 )
@@ -334,7 +334,7 @@ def _check_shapes(
                 distiller.check(image, complete)
     if part.training.compile and method.reads_features:
         raise RecipeError(
-            "features are read through hooks",
+            "features are read by forward hooks",
             field=f"{place}.training.compile",
             got=True,
             expected="false for this run",
@@ -344,7 +344,7 @@ def _check_shapes(
 
 @lru_cache(maxsize=256)
 def _rehearse(network: str, out_channels: int, batch: tuple[int, ...]) -> None:
-    """One forward pass on the meta device, in training mode: what shapes alone can refuse."""
+    """One forward pass on the meta device, in training mode, to check shapes."""
     with torch.no_grad():
         _on_meta(network, batch[1], out_channels).train()(torch.empty(batch))
 
@@ -364,7 +364,7 @@ def _build(part: NetworkPart, in_channels: int, out_channels: int) -> Network:
 
 @lru_cache(maxsize=256)
 def _on_meta(part: str, in_channels: int, out_channels: int) -> Network:
-    """A network of shapes without weights, for checks: many runs share few networks."""
+    """A network on the meta device, for checks; cached, because runs share networks."""
     described = NetworkPart.model_validate_json(part)
     return build(
         described.name, in_channels=in_channels, out_channels=out_channels, **described.options
@@ -373,7 +373,7 @@ def _on_meta(part: str, in_channels: int, out_channels: int) -> Network:
 
 @contextmanager
 def _at(place: str) -> Iterator[None]:
-    """Say where in the recipe it was that a network or a method refused its options."""
+    """Add the recipe's key to an error of a network's or method's options."""
     try:
         yield
     except RecipeError as error:

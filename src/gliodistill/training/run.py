@@ -1,4 +1,4 @@
-"""A recipe run from data to trained runs: resolve, check, prepare, then one run after the other."""
+"""Train a recipe: resolve, check, prepare, then train one run after the other."""
 
 import json
 import os
@@ -17,9 +17,10 @@ from gliodistill.locks import lock_folder
 from gliodistill.networks import count_parameters, flops
 from gliodistill.networks.widening import widen
 from gliodistill.preparation.cache import Cache, build_cache
+from gliodistill.recipes.reading import new_run_name
 from gliodistill.recipes.schema import Recipe
 from gliodistill.training.batch_norm import UNCHANGED
-from gliodistill.training.checks import check_machine, check_patch, check_tumours, look_at
+from gliodistill.training.checks import check_machine, check_patch, check_tumours, notes_on
 from gliodistill.training.data.pool import Pool, build_pool, check_same, open_labels
 from gliodistill.training.data.sampler import PatchSampler, group_shares
 from gliodistill.training.data.source import check_sequences, open_source, split_of
@@ -56,23 +57,23 @@ def train(
 ) -> Experiment:
     """Train every run of ``recipe`` (or ``only`` some) on the studies at ``data``.
 
-    What is finished is left alone, so a finished experiment resumed is a no-op that reads no data.
-    Everything that can be told before is refused before anything is written.
+    Finished runs are skipped; resuming a finished experiment reads no data. All checks are made
+    before anything is written.
 
     Args:
         recipe: complete.
         data: a cohort in any known layout, or a cache of ``gliodistill prepare`` with the recipe's
             preparation. Only labelled studies are used.
-        out: new, or with ``resume`` the folder of the same recipe on the same studies; runs may
-            have been added to it.
-        resume: continue where ``out`` was left, even while it was preparing. A folder in which
-            nothing is trained yet needs no ``resume``.
-        layout: how a cohort is stored, where it cannot be told.
-        labels: label convention of a cohort, where it cannot be told.
-        only: runs to train now; a teacher that is needed must be finished or among them.
+        out: new, or with ``resume`` the folder of the same recipe on the same studies; the recipe
+            may have additional runs.
+        resume: continue an interrupted training, even one interrupted in preparation. A folder
+            without a checkpoint needs no ``resume``.
+        layout: of a cohort, if it cannot be determined.
+        labels: label convention of a cohort, if it cannot be determined.
+        only: runs to train now; their teachers must be finished or among them.
         jobs: studies prepared at once; None = one per core.
         pseudo: folder of ``gliodistill pseudo-label``, synthetic studies, or a cache of either, for
-            the runs that learn from it.
+            runs that use pseudo-labels.
         pretrained: folder of a finished run of another training, for the runs whose ``init_from``
             is ``pretrained``.
         watch: called when a run begins and after each of its steps, with the run's name, its steps
@@ -80,13 +81,13 @@ def train(
         tell: called with a line about the studies that is worth knowing before hours are spent.
 
     Raises:
-        RecipeError: the recipe does not hang together, or asks for what this machine has not.
+        RecipeError: the recipe is inconsistent, or needs what this machine lacks.
         CheckpointError: ``out`` holds another experiment, ``only`` names no run, or a teacher is
             missing.
-        OutputError: something is at ``out`` without ``resume``, it cannot be written, or another
-            process is at work on it.
+        OutputError: ``out`` exists and ``resume`` is not given, it cannot be written, or another
+        process uses it.
         StudyError: no labelled study, none with a tumour, or a split with an empty side.
-        GliodistillError: whatever else is wrong with the data or the training.
+        GliodistillError: any other error of the data or the training.
     """
     root = Path(out)
     runs = resolve(recipe)
@@ -139,10 +140,10 @@ def train(
             check_same(experiment.pseudo, pool.facts, root / DATA)
             if experiment.pseudo != pool.facts:
                 experiment = replace(experiment, pseudo=pool.facts)
-                # The recipe may have got more runs from another process meanwhile.
+                # Another process may have added runs to the recipe.
                 replace(Experiment.open(root), pseudo=pool.facts).write()
         if wanted:
-            for text in (*_first(cache.notes), *look_at(recipe, cache, split)):
+            for text in (*_first(cache.notes), *notes_on(recipe, cache, split)):
                 tell(text)
         for run in wanted:
             _train(experiment, run, cache, pool, watch)
@@ -150,7 +151,7 @@ def train(
 
 
 def _first(notes: Sequence[str], most: int = 6) -> list[str]:
-    """Notes on studies, so many that they are read."""
+    """The first notes on studies, and the number of the others."""
     more = len(notes) - most
     hint = f"{more} more notes; gliodistill inspect --deep lists them"
     return [*notes[:most], *([hint] if more > 0 else [])]
@@ -163,7 +164,11 @@ def _wanted(
     names = [run.name for run in runs]
     if strangers := sorted(set(only) - set(names)):
         raise CheckpointError(
-            "no such run", field="only", got=", ".join(strangers), expected=", ".join(names)
+            "no such run",
+            field="only",
+            got=", ".join(strangers),
+            expected=", ".join(names),
+            hint=new_run_name(strangers[0], names),
         )
     finished = {name for name in names if there is not None and there.is_finished(name)}
     wanted = [run for run in runs if (not only or run.name in only) and run.name not in finished]
@@ -188,7 +193,7 @@ def _check_same_split(begun: Experiment, experiment: Experiment) -> None:
             field="split",
             got=_counts(experiment.split),
             expected=_counts(begun.split),
-            hint="resume with the studies it was started with",
+            hint="resume with the same studies",
         )
 
 
@@ -201,7 +206,7 @@ def _counts(split: dict[str, list[str]]) -> str:
 
 
 def _write_plan(experiment: Experiment, there: Experiment | None, begun: Experiment | None) -> None:
-    """Write recipe and split, where they are new."""
+    """Write recipe and split if they are new."""
     root = make_folder(experiment.folder)
     check_writable(root)
     if begun is None and there != experiment:
@@ -217,7 +222,7 @@ def _write_plan(experiment: Experiment, there: Experiment | None, begun: Experim
 def _train(
     experiment: Experiment, run: ResolvedRun, cache: Cache, pool: Pool | None, watch: Watch
 ) -> None:
-    """Train one run to its end and write its summary, which says that it is finished."""
+    """Train one run and write its summary, which marks it as finished."""
     recipe, part = experiment.recipe, run.part
     watch(run.name, part.training.steps, Progress())
     torch.manual_seed(part.seed)
@@ -259,8 +264,8 @@ def _train(
 
 
 def _whole(training: Cache, channels: Sequence[int]) -> Cache:
-    """The studies that lack none of the channels and are no crops: batch norms are recalibrated on
-    these. All studies, where none is whole.
+    """The studies for batch-norm recalibration: those with all channels that are no crops; all
+    studies if there is none.
     """
     whole = {
         study.id

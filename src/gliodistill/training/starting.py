@@ -1,9 +1,8 @@
-"""Whose folder it is: starting a training in it, and continuing one.
+"""Start a training in a folder, or continue one.
 
-A folder belongs to the recipe of the first run that has a checkpoint there. Until then nothing is
-lost: a start that failed may be repeated, with the same recipe or a corrected one. After that the
-stored recipe stays. Runs may be added, and what only says how the machine computes (:data:`FREE`)
-or what people read (:data:`WORDS`) may change.
+A folder belongs to the recipe of the first run that has a checkpoint there. Until then training may
+be started again, with the same recipe or a corrected one. After that the stored recipe is fixed,
+except for additional runs, keys of the machine (:data:`FREE`) and texts (:data:`WORDS`).
 """
 
 import os
@@ -18,9 +17,9 @@ from gliodistill.recipes.schema import Recipe
 from gliodistill.training.experiment import DATA, RECIPE, Experiment
 
 WORDS = ("about", "citation", "expected", "cost")
-"""Keys of a recipe for people."""
+"""Keys of a recipe that are texts."""
 FREE = ("device", "compile", "prefetch", "save_every", "tensorboard")
-"""Keys of ``training`` that say how the machine computes, and not what."""
+"""Keys of ``training`` that do not change what is computed."""
 SHOWN = 4
 Differences = dict[str, tuple[Any, Any]]
 """Dotted key → stored and given value."""
@@ -30,12 +29,12 @@ def claim(root: Path, recipe: Recipe, resume: bool) -> Experiment | None:
     """The training that ``root`` holds, or None if it is free for ``recipe``; nothing is written.
 
     Raises:
-        OutputError: something is at ``root``, without ``resume``.
+        OutputError: ``root`` exists and ``resume`` is not given.
         CheckpointError: something else, or a training of another recipe, with ``resume``.
     """
     if not root.exists() or (
         root.is_dir()
-        # A start that was killed before the recipe was down has left its plan at most.
+        # A process killed before the recipe was written leaves at most its plan.
         and all(path.name == DATA for path in contents(root))
     ):
         return None
@@ -67,9 +66,9 @@ def recipe_to_resume(
     ``given`` adds and the :data:`FREE` keys among ``settings``.
 
     Args:
-        root: folder of a training; one without a checkpoint binds nobody.
-        given: the recipe named now, with ``settings`` laid over it.
-        settings: ``key=value``, as the user gave them: they are wanted, not only written in a file.
+        root: folder of a training.
+        given: the recipe given now, with ``settings`` applied.
+        settings: ``key=value``, as the user gave them; unlike a file, they must take effect.
 
     Returns:
         the recipe, and a line where ``given`` differs from what is used.
@@ -80,7 +79,7 @@ def recipe_to_resume(
     try:
         there = Experiment.open(root)
     except CheckpointError:
-        return given, []  # whoever claims the folder says what is wrong with it
+        return given, []  # the function that claims the folder reports what is wrong with it
     if not there.is_begun():
         return given, []
     asked = [setting.partition("=")[0].strip().split(".") for setting in settings]
@@ -101,12 +100,12 @@ def recipe_to_resume(
     words = {key: getattr(given, key) for key in WORDS}
     used = there.recipe.model_copy(update={"runs": runs, **words})
     left = differences(used, given)
-    text = f"{there.folder} continues with its own recipe, not as given: {_listed(left, runs)}"
+    text = f"{there.folder} continues with its stored recipe, which differs from the given one: {_listed(left, runs)}"
     return used, [text] if left else []
 
 
 def differences(stored: Recipe, given: Recipe) -> Differences:
-    """Where two recipes differ, but for words and for runs that only ``given`` has."""
+    """The differences of two recipes, without texts and runs that only ``given`` has."""
     return dict(
         _compare(
             stored.model_dump(mode="json", exclude=set(WORDS)),
@@ -119,7 +118,7 @@ def differences(stored: Recipe, given: Recipe) -> Differences:
 
 
 def bound(found: Differences) -> Differences:
-    """Those differences that a training that has begun does not allow."""
+    """The differences that are not allowed after the first checkpoint."""
     return {
         key: both
         for key, both in found.items()
@@ -165,7 +164,7 @@ def _another_recipe(root: Path, differing: Differences) -> CheckpointError:
 
 
 def _listed(found: Differences, runs: Mapping[str, Any]) -> str:
-    """``key stored (given: value)`` for each, once where all runs differ alike."""
+    """``key stored (given: value)`` for each, once if all runs differ equally."""
     grouped: dict[tuple[str, str, str], list[str]] = {}
     for key, both in found.items():
         head, _, rest = key.removeprefix("runs.").partition(".")

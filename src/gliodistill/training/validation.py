@@ -1,4 +1,4 @@
-"""Validation on whole volumes: the number that chooses the best checkpoint."""
+"""Validation on whole volumes, which selects the best checkpoint."""
 
 from collections.abc import Iterable, Sequence
 
@@ -46,8 +46,8 @@ def validate(
     dtype: torch.dtype = torch.float32,
     channels: Sequence[int] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Dice of WT, TC, ET per labelled study on the prepared grid (both empty: 1); leaves the
-    network's mode as it was. Only known regions are scored, on known voxels.
+    """Dice of WT, TC, ET per labelled study on the prepared grid (both empty: 1); the network's
+    mode is unchanged. Only known regions are scored, on known voxels.
 
     ``channels`` are those of the studies' sequences that the network takes; None = all.
     """
@@ -72,7 +72,7 @@ def validate(
 
 
 def mean_dice(scores: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Mean over the studies that tell a region, and ``mean`` over regions."""
+    """Mean over the studies in which a region is known, and ``mean`` over regions."""
     told = {region: [s[region] for s in scores.values() if region in s] for region in REGIONS}
     means = {region: float(np.mean(values)) for region, values in told.items() if values}
     return {**means, "mean": float(np.mean(list(means.values())))}

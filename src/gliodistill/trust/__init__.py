@@ -1,1 +1,1 @@
-"""Whether to believe a result: appearance of the images, expected quality, flags."""
+"""Trust in a result: appearance of the images, expected quality, flags."""

@@ -1,9 +1,9 @@
-"""What the images of a study look like, in a few numbers that tell one sequence from another.
+"""The appearance of a study's images: a few numbers that distinguish the sequences.
 
-Of each image: percentiles of its z-scores and medians from the middle of the brain outwards. Of
-each two images: how alike they are, and which of the two has the brighter extremes (blood vessels
-and enhancing tumour make T1CE − T1 lean one way, fluid T2 − FLAIR). Scanners change all of this
-less than the sequence does. Which numbers to take is ours.
+For each image: percentiles of its z-scores, and medians from the centre of the brain outwards. For
+each pair: their correlation, and which has the brighter extremes (blood vessels and enhancing
+tumour skew T1CE − T1, fluid skews T2 − FLAIR). These numbers differ more between sequences than
+between scanners. Their choice is ours.
 """
 
 from collections.abc import Mapping
@@ -17,29 +17,28 @@ from gliodistill.preparation.quantise import dequantise
 from gliodistill.studies.sequence import MRSequence
 
 SIDE = 40
-"""About so many voxels are looked at along each axis, evenly spaced: a few thousand of brain say as
-much as millions.
+"""Number of evenly spaced voxels along each axis; a few thousand brain voxels suffice.
 """
 
 LEAST = 100
-"""Voxels of brain below which nothing is said."""
+"""Least number of brain voxels."""
 
 PERCENTILES = (5.0, 25.0, 50.0, 75.0, 95.0, 99.0, 99.8)
 SHELLS = 3
 FACTS = len(PERCENTILES) + SHELLS
-"""Numbers of an image."""
+"""Number of features of an image."""
 
 TAILS = (0.5, 5.0, 95.0, 99.5)
 MIRROR = np.array([1.0, -1.0, -1.0, 1.0])
-"""What becomes of the numbers of a pair when the two change places."""
+"""Signs of a pair's features when its images are exchanged."""
 
 Pair = tuple[MRSequence, MRSequence]
 Levels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """The numbers of a study's images.
+class Appearance:
+    """The features of a study's images.
 
     Attributes:
         images: sequence → :data:`FACTS` numbers (float64).
@@ -53,19 +52,19 @@ class Look:
 
 
 def thinned(image: Levels) -> tuple[Levels, int]:
-    """Evenly spaced voxels of an image (levels, uint8 C X Y Z; a view), and how many voxels each of
-    them stands for.
+    """Evenly spaced voxels of an image (levels, uint8 C X Y Z; a view), and the number of voxels
+    each represents.
     """
     steps = [max(1, round(side / SIDE)) for side in image.shape[1:]]
     return image[(slice(None), *(slice(None, None, step) for step in steps))], int(np.prod(steps))
 
 
-def look_at(image: Levels, sequences: tuple[MRSequence, ...]) -> Look:
-    """The look of a prepared study.
+def appearance_of(image: Levels, sequences: tuple[MRSequence, ...]) -> Appearance:
+    """The appearance of a prepared study.
 
     Args:
-        image: levels, uint8 C X Y Z; a channel without :data:`LEAST` voxels of brain is passed
-        over.
+        image: levels, uint8 C X Y Z; a channel with fewer than :data:`LEAST` brain voxels is
+            skipped.
         sequences: of the channels.
     """
     thin = np.ascontiguousarray(thinned(image)[0])
@@ -73,7 +72,7 @@ def look_at(image: Levels, sequences: tuple[MRSequence, ...]) -> Look:
     scores = dict(zip(sequences, dequantise(thin), strict=True))
     seen = [s for s in MRSequence if s in filled and np.count_nonzero(filled[s]) >= LEAST]
     shared = {pair: filled[pair[0]] & filled[pair[1]] for pair in combinations(seen, 2)}
-    return Look(
+    return Appearance(
         {s: _image(scores[s], filled[s]) for s in seen},
         {
             (a, b): _pair(scores[a][both], scores[b][both])

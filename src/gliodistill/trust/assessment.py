@@ -1,4 +1,4 @@
-"""How good an answer may be, told from the network's own probabilities while they pass by."""
+"""The expected quality of a segmentation, from the network's own probabilities."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,26 +15,26 @@ from gliodistill.trust.facts import ModelFacts
 from gliodistill.trust.flags import Flag, answer_flags, study_flags
 
 FAINT = 0.01
-"""Probabilities below it count as 0, so that a brain of tiny ones does not add up to a tumour."""
+"""Probabilities below it count as 0, so that many tiny ones do not add up to a tumour."""
 
 DOUBT = (0.2, 0.8)
-"""Probabilities between these are neither yes nor no."""
+"""Probabilities between these are undecided."""
 
 SLAB = 16
-"""Planes looked at at once."""
+"""Planes processed at once."""
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What is known of an answer without the truth.
+    """What is known of a segmentation without a reference.
 
     Attributes:
-        features: region → name → value, what the Dice is predicted from; without a region of which
-        nothing was drawn.
-        predicted_dice: region → predicted Dice with the truth, 0 to 1; None for a region of which
-            nothing was drawn, or that the model's cross-validation had too few of. None altogether
-            where the model brings no :class:`QualityModel` along.
-        flags: reasons for doubt.
+        features: region → name → value, the features from which Dice is predicted; without empty
+            regions.
+        predicted_dice: region → predicted Dice, 0 to 1; None for an empty region, or one with too
+            few cases in the model's cross-validation. None if the model has no
+            :class:`QualityModel`.
+        flags: reasons to distrust it.
     """
 
     features: Mapping[str, Mapping[str, float]]
@@ -51,14 +51,13 @@ class Quality:
 
 
 class Evidence:
-    """Sums over the probabilities of an answer, gathered slab by slab: no map is kept.
+    """Sums over the probabilities of a segmentation, collected slab by slab without keeping a map.
 
-    Of each region, on the prepared grid, nested as the answer is, with p its probability and m what
-    was drawn: Σp, Σp inside m, voxels of m, voxels with p above 0.2, and of those the ones below
-    0.8.
+    For each (nested) region on the prepared grid, with probability p and segmentation m: Σp, Σp
+    inside m, voxels of m, voxels with p above 0.2, and of those the ones below 0.8.
 
     Args:
-        threshold: logit above which a region is drawn.
+        threshold: logit above which a voxel belongs to a region.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -66,12 +65,12 @@ class Evidence:
         self._sums = np.zeros((len(REGIONS), 5))
 
     def add(self, logits: NDArray[np.float32]) -> None:
-        """Take a part of the answer into account: logits of WT, TC, ET (3 x Y Z, float32)."""
+        """Add a slab: logits of WT, TC, ET (3 x Y Z, float32)."""
         faint = np.float32(np.log(FAINT / (1 - FAINT)))
         low, high = DOUBT
         for first in range(0, logits.shape[1], SLAB):
             part = logits[:, first : first + SLAB]
-            # Outside WT nothing is drawn: a few per cent of the voxels are left.
+            # All regions lie within WT, which has a few per cent of the voxels.
             values = np.minimum.accumulate(part[:, part[0] > faint], axis=0)
             for sums, region in zip(self._sums, values, strict=True):
                 region = region[region > faint]
@@ -86,10 +85,10 @@ class Evidence:
                 )
 
     def features(self, voxel_ml: float) -> dict[str, dict[str, float]]:
-        """Region → features, of those regions of which anything was drawn.
+        """Region → features, of non-empty regions.
 
-        :meth:`expected_dice`; ``doubtful``: share of what is likelier than 0.2 that is not likelier
-        than 0.8; ``log_ml``: ln of the volume in ml.
+        :meth:`expected_dice`; ``doubtful``: share of the voxels with p above 0.2 that have p of at
+        most 0.8; ``log_ml``: ln of the volume in ml.
         """
         found = {}
         for region, dice in self.expected_dice().items():
@@ -99,8 +98,8 @@ class Evidence:
         return found
 
     def expected_dice(self) -> dict[str, float]:
-        """2 Σ_m p / (Σp + |m|): the Dice with the truth were every voxel right with its own
-        probability; of regions that were drawn.
+        """2 Σ_m p / (Σp + |m|): the expected Dice if the probabilities were calibrated; of
+        non-empty regions.
         """
         sums = zip(REGIONS, self._sums, strict=True)
         return {
@@ -117,15 +116,15 @@ def assess(
     depth: NDArray[np.uint8],
     volumes_ml: Mapping[str, float],
 ) -> Quality:
-    """What is known of an answer.
+    """Assess a segmentation.
 
     Args:
         prepared: the study.
         spec: of the model.
-        evidence: of the network's answer.
-        depth: what was drawn in the end (uint8 X Y Z), the part of the brain's box that is on the
-        grid.
-        volumes_ml: region → ml, in the end.
+        evidence: of the network's output.
+        depth: the final segmentation (uint8 X Y Z), in the part of the brain's box that is on the
+            grid.
+        volumes_ml: region → ml of the final segmentation.
     """
     names = feature_names(spec.sequences)[len(FEATURES) :]
     lacking = {name: float(not there) for name, there in zip(names, prepared.present, strict=True)}

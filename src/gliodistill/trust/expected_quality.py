@@ -1,8 +1,7 @@
-"""From what a model's own probabilities say of an answer to the Dice it may have: a small ridge
-regression, one a region.
+"""Prediction of Dice from features of a model's probabilities: one ridge regression per region.
 
-Fitted on answers for patients that the model (or its twins of a cross-validation) had not seen, and
-judged by leaving each patient out in turn.
+It is fitted on segmentations of patients not seen in training (by the models of a
+cross-validation), and evaluated by leaving each patient out in turn.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,32 +19,32 @@ from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.sequence import MRSequence
 
 RIDGE = 2.0
-"""Penalty on the coefficients of standardised features, where every patient weighs 1."""
+"""Penalty on the coefficients of standardised features, with every patient of weight 1."""
 
 FEATURES = ("expected_dice", "doubtful", "log_ml")
-"""What is measured of an answer (:class:`gliodistill.trust.assessment.Evidence`)."""
+"""The features of a segmentation (:class:`gliodistill.trust.assessment.Evidence`)."""
 
 LEAST_PATIENTS = 5
 LOW = 0.6
-"""A predicted Dice below this is flagged unless told otherwise."""
+"""Default limit below which a predicted Dice is flagged."""
 
 
 def feature_names(sequences: Iterable[MRSequence]) -> tuple[str, ...]:
-    """The features of a model's answers: :data:`FEATURES`, and for each of its sequences whether
-    the study lacks it (0 or 1).
+    """The features of a model's segmentations: :data:`FEATURES`, and for each of its sequences
+    whether the study lacks it (0 or 1).
     """
     return (*FEATURES, *(f"lacks_{sequence}" for sequence in sequences))
 
 
 @dataclass(frozen=True)
 class QualityRow:
-    """One answer to learn from.
+    """One segmentation to fit on.
 
     Attributes:
-        patient: whose; all rows of a patient are left out together.
-        region: WT, TC or ET; the model drew some of it.
+        patient: its patient; all rows of a patient are left out together.
+        region: WT, TC or ET; not empty.
         features: name → value, as ``Segmentation.quality.features`` has them.
-        dice: with the truth, 0 to 1.
+        dice: with the reference, 0 to 1.
     """
 
     patient: str
@@ -56,15 +55,15 @@ class QualityRow:
 
 @dataclass(frozen=True)
 class RegionQuality:
-    """How the Dice of a region is predicted, and how well.
+    """The regression of one region and its accuracy.
 
     Attributes:
         intercept, coefficients: Dice ≈ intercept + Σ coefficient · feature, clipped to [0, 1].
-        patients, rows: fitted on.
+        patients, rows: number fitted on.
         mae: mean absolute error over rows, each predicted without its patient.
-        mae_of_mean: the same of predicting the mean Dice of the other patients.
-        spearman: rank correlation of predicted, so, and true Dice; 0 where one of them does not
-            vary.
+        mae_of_mean: the same for predicting the mean Dice of the other patients.
+        spearman: rank correlation of these predictions and the measured Dice; 0 if one of them is
+            constant.
     """
 
     intercept: float
@@ -109,12 +108,12 @@ class RegionQuality:
 
 @dataclass(frozen=True)
 class QualityModel:
-    """Predicts the Dice of an answer from the answer alone.
+    """A model that predicts the Dice of a segmentation without a reference.
 
     Attributes:
-        fitted_on: what, in words.
+        fitted_on: description of the data.
         low: a predicted Dice below it is flagged, 0 to 1.
-        regions: region → how; a region with too few patients is not among them.
+        regions: region → regression; regions with too few patients are omitted.
 
     Raises:
         PackageError: an unknown region, or ``low`` out of range.
@@ -134,7 +133,7 @@ class QualityModel:
         )
 
     def predict(self, features: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-        """Region → predicted Dice, of those regions that have features and that were fitted."""
+        """Region → predicted Dice, of regions that have features and a regression."""
         return {
             region: self.regions[region].predict(values)
             for region, values in features.items()
@@ -177,12 +176,12 @@ class QualityModel:
 
 
 def fit_quality(rows: Iterable[QualityRow], fitted_on: str, low: float = LOW) -> QualityModel:
-    """Learn to predict Dice from rows of a cross-validation.
+    """Fit a model on the rows of a cross-validation.
 
     Args:
-        rows: answers for patients unseen in training, several a patient if need be (subsets of its
-        sequences).
-        fitted_on: what the rows are, in words.
+        rows: segmentations of patients not seen in training; several per patient are allowed
+            (subsets of sequences).
+        fitted_on: description of the rows.
         low: a predicted Dice below it will be flagged.
 
     Raises:
@@ -202,7 +201,7 @@ def fit_quality(rows: Iterable[QualityRow], fitted_on: str, low: float = LOW) ->
             f"{region} {len({row.patient for row in part})}" for region, part in by_region.items()
         )
         raise EvaluationError(
-            "too few patients to learn from",
+            "too few patients to fit on",
             field="rows",
             got=got,
             expected=f"{LEAST_PATIENTS} or more of a region",
@@ -243,8 +242,8 @@ def _fit(rows: list[QualityRow]) -> RegionQuality:
 def _ridge(
     features: NDArray[np.float64], dice: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> tuple[float, NDArray[np.float64]]:
-    """Intercept and coefficients of the weighted ridge regression; a feature that does not vary has
-    none.
+    """Intercept and coefficients of the weighted ridge regression; constant features have
+    coefficient 0.
     """
     share = weights / weights.sum()
     middle, mean = share @ features, float(share @ dice)
@@ -259,7 +258,7 @@ def _ridge(
 
 
 def rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Spearman's rank correlation, ties by mean rank; 0 where one of the two does not vary."""
+    """Spearman's rank correlation, ties by mean rank; 0 if one of the two is constant."""
     from scipy.stats import spearmanr
 
     return float(spearmanr(a, b).statistic) if np.ptp(a) and np.ptp(b) else 0.0

@@ -1,11 +1,11 @@
-"""What trust asks of a model: a part of its description."""
+"""The part of a model's description that an assessment uses."""
 
 from typing import Protocol
 
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.studies.sequence import MRSequence
+from gliodistill.trust.appearance_model import AppearanceModel
 from gliodistill.trust.expected_quality import QualityModel
-from gliodistill.trust.reference import Reference
 
 
 class ModelFacts(Protocol):
@@ -24,8 +24,8 @@ class ModelFacts(Protocol):
 
     @property
     def quality(self) -> QualityModel | None:
-        """What predicts the Dice of its answers."""
+        """The model that predicts Dice."""
 
     @property
-    def reference(self) -> Reference | None:
-        """What its training studies look like."""
+    def reference(self) -> AppearanceModel | None:
+        """The appearance model of its training studies."""

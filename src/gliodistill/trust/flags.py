@@ -1,7 +1,6 @@
-"""Why an answer should not be trusted, as far as the study itself shows it: no truth and no other
-model is asked.
+"""Flags: reasons to distrust a segmentation, found without a reference or another model.
 
-A flag is advice. It never changes the segmentation, and a study with flags is not a failure.
+A flag never changes the segmentation, and a flagged study is not a failure.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,33 +11,33 @@ from numpy.typing import NDArray
 
 from gliodistill.preparation.prepared import Prepared
 from gliodistill.studies.usable import size_note
-from gliodistill.trust.appearance import look_at, thinned
+from gliodistill.trust.appearance import appearance_of, thinned
+from gliodistill.trust.appearance_model import AppearanceModel
 from gliodistill.trust.expected_quality import QualityModel
 from gliodistill.trust.facts import ModelFacts
-from gliodistill.trust.reference import Reference
 
 SAME = 0.98
-"""Correlation above which two sequences are one image, perhaps saved twice. Of training patients no
-two reach 0.9.
+"""Correlation above which two sequences are the same image, perhaps re-encoded. No pair of training
+patients reaches 0.9.
 """
 
 COVERED = 0.95
-"""Share of the brain that each sequence should show."""
+"""Share of the brain that each sequence should cover."""
 
 COARSE = 2.5
-"""Voxels so many times the model's are thick slices."""
+"""Voxels this many times larger than the model's are flagged as thick slices."""
 
 LEAST_ML = 1.0
-"""A whole tumour smaller than this is none."""
+"""A smaller whole tumour counts as none."""
 
 
 @dataclass(frozen=True)
 class Flag:
-    """One reason for doubt.
+    """One reason to distrust a segmentation.
 
     Attributes:
         code: for scripts, e.g. ``no_tumour_found``.
-        text: for people: what, what was expected.
+        text: what was found and what was expected.
     """
 
     code: str
@@ -46,7 +45,7 @@ class Flag:
 
 
 def study_flags(prepared: Prepared, spec: ModelFacts) -> list[Flag]:
-    """What a prepared study shows before it is segmented."""
+    """Flags of a prepared study, before segmentation."""
     sequences = [str(s) for s in spec.sequences]
     thin, each = thinned(prepared.image)
     filled: NDArray[np.bool_] = thin > 0
@@ -73,35 +72,32 @@ def answer_flags(
     predicted: Mapping[str, float],
     quality: QualityModel | None,
 ) -> list[Flag]:
-    """What the answer shows.
+    """Flags of a segmentation.
 
     Args:
         depth: 0 outside, 1 in WT only, 2 in TC, 3 in ET (uint8 X Y Z), the part of the brain's box
         that is on the grid.
         prepared: the study.
         whole_ml: volume of WT, ml.
-        dropped: region → ml that the network drew, of regions of which clean-up left nothing.
+        dropped: region → ml before clean-up, of regions that clean-up removed completely.
         predicted: region → predicted Dice.
-        quality: what predicted it.
+        quality: the model that predicted it.
     """
     if whole_ml < LEAST_ML:
         text = (
-            f"no tumour found: the whole tumour drawn is {whole_ml:.2f} ml; expected at least"
+            f"no tumour found: the segmented whole tumour is {whole_ml:.2f} ml; expected at least"
             f" {LEAST_ML:g} ml in a patient with glioma"
         )
         return [Flag("no_tumour_found", text)]
     flags = []
     for region, volume in dropped.items():
-        text = (
-            f"{volume:.2f} ml of {region} were drawn and dropped by a clean-up rule;"
-            " --no-postprocessing keeps them, to be looked at"
-        )
+        text = f"{volume:.2f} ml of {region} were segmented and then removed by a clean-up rule; --no-postprocessing keeps them for inspection"
         flags.append(Flag("region_dropped", text))
     if ends := ", ".join(_ends(depth, prepared)):
         flags.append(
             Flag(
                 "tumour_at_edge",
-                f"the tumour reaches the end of the images ({ends}); expected all of it inside",
+                f"the tumour reaches the border of the images ({ends}); expected all of it inside",
             )
         )
     if quality and (
@@ -119,7 +115,7 @@ def answer_flags(
 def _coverage(
     filled: NDArray[np.bool_], names: list[str], present: tuple[bool, ...]
 ) -> Iterator[Flag]:
-    """``filled``: where each channel is not zero (C X Y Z); ``names`` of those that are
+    """``filled``: non-zero voxels of each channel (C X Y Z); ``names`` of those that are
     ``present``.
     """
     there = filled[list(present)]
@@ -127,7 +123,7 @@ def _coverage(
     for name, part in zip(names, there, strict=True):
         if (share := np.count_nonzero(part) / brain) < COVERED:
             text = (
-                f"{name} shows {share:.0%} of the brain that the sequences show together; expected"
+                f"{name} covers {share:.0%} of the brain that all sequences cover together; expected"
                 f" {COVERED:.0%} or more"
             )
             yield Flag("field_of_view_cut", text)
@@ -139,30 +135,30 @@ def _spacing(
     if model and max(native) > COARSE * max(model):
         got, learnt = (" × ".join(f"{side:.3g}" for side in sides) for sides in (native, model))
         text = (
-            f"thick slices: voxels of {got} mm; the model learnt on {learnt} mm, expected at most"
+            f"thick slices: voxels of {got} mm; the model was trained on {learnt} mm, expected at most"
             f" {COARSE * max(model):g} mm"
         )
         yield Flag("thick_slices", text)
 
 
-def _sequences(prepared: Prepared, spec: ModelFacts, reference: Reference) -> Iterator[Flag]:
-    look = look_at(prepared.image, spec.sequences)
-    same = {pair: facts[0] for pair, facts in look.pairs.items() if facts[0] > SAME}
+def _sequences(prepared: Prepared, spec: ModelFacts, reference: AppearanceModel) -> Iterator[Flag]:
+    appearance = appearance_of(prepared.image, spec.sequences)
+    same = {pair: facts[0] for pair, facts in appearance.pairs.items() if facts[0] > SAME}
     for (one, other), correlation in same.items():
         yield Flag(
             "same_image",
             f"{one} and {other} are the same image (correlation {correlation:.3f}); expected two"
             " sequences",
         )
-    if not same and (names := reference.exchanged(look)):
-        said = ", ".join(f"{given} looks like {likely}" for given, likely in names.items())
+    if not same and (names := reference.exchanged(appearance)):
+        said = ", ".join(f"{given} resembles {likely}" for given, likely in names.items())
         yield Flag(
             "sequences_exchanged",
-            f"{said}; expected each image under its own name: check which file is which",
+            f"{said}; expected each image under its own name; check the files",
         )
-    for name, distance in reference.unusual(look).items():
+    for name, distance in reference.unusual(appearance).items():
         text = (
-            f"{name} looks like none of the sequences that the model learnt from (distance"
+            f"{name} resembles none of the sequences of the training data (distance"
             f" {distance:.0f}; expected at most "
         )
         yield Flag("unusual_image", f"{text}{reference.farthest:.0f})")

@@ -24,7 +24,7 @@ LARGE_MM3, FOUND_DICE = 20.0, 0.1
 """Metastases: from which volume on a lesion is large, and from which Dice on it is found."""
 
 
-class Quality(NamedTuple):
+class LesionScores(NamedTuple):
     """How well one mask, or one pair of lesions, agrees."""
 
     dice: float
@@ -32,7 +32,7 @@ class Quality(NamedTuple):
     nsd: float
 
 
-NOTHING_SHARED = Quality(0.0, PENALTY_MM, 0.0)
+NOTHING_SHARED = LesionScores(0.0, PENALTY_MM, 0.0)
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Brats2026(Rules):
 
 def _measure(
     region: Region, lesions: Lesions, tolerance: float | None
-) -> tuple[Quality | None, dict[int, Quality]]:
+) -> tuple[LesionScores | None, dict[int, LesionScores]]:
     """The whole region's quality (None: empty), and that of each lesion of the truth that has a
     partner; at a tolerance each.
     """
@@ -146,8 +146,8 @@ def _measure(
     distances = SurfaceDistances.of(predicted, true, region.spacing)
     predicted_lesion, true_lesion = predicted.labels(lesions.prediction), true.labels(lesions.truth)
 
-    def quality(dice: float, part: SurfaceDistances, tolerance: float) -> Quality:
-        return Quality(
+    def quality(dice: float, part: SurfaceDistances, tolerance: float) -> LesionScores:
+        return LesionScores(
             dice, part.hd95_of_both_directions(), part.surface_dice_of_directions(tolerance)
         )
 
@@ -192,15 +192,15 @@ def _in_order(surface: Surface, lesion: NDArray[Any]) -> NDArray[np.intp]:
     return lesion[order][np.sort(first)].astype(np.intp)
 
 
-def _means(qualities: Iterable[Quality]) -> Values:
+def _means(qualities: Iterable[LesionScores]) -> Values:
     columns = list(zip(*qualities, strict=True)) or [()] * 3
     return {
         f"lesion_{name}": fmean(column) if column else None
-        for name, column in zip(Quality._fields, columns, strict=True)
+        for name, column in zip(LesionScores._fields, columns, strict=True)
     }
 
 
-def _found(size: str, lesions: list[Quality], false: int) -> Values:
+def _found(size: str, lesions: list[LesionScores], false: int) -> Values:
     if not lesions:
         return {f"{size}_f1": None, f"{size}_tp": None, f"{size}_fn": None}
     found = sum(quality.dice >= FOUND_DICE for quality in lesions)

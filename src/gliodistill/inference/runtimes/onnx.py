@@ -1,4 +1,4 @@
-"""ONNX Runtime: for machines and languages where it is what there is."""
+"""ONNX Runtime, for platforms without OpenVINO."""
 
 import os
 
@@ -23,14 +23,14 @@ class OnnxRuntime:
     def __init__(self, graph: str | os.PathLike[str], *, threads: int | None = None) -> None:
         onnxruntime = import_onnxruntime()
         settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 4  # what goes wrong is raised; nothing is to be printed
+        settings.log_severity_level = 4  # errors are raised, not printed
         if threads is not None:
             settings.intra_op_num_threads = threads
         try:
             self._session = onnxruntime.InferenceSession(
                 os.fspath(graph), settings, providers=["CPUExecutionProvider"], enable_fallback=0
             )
-        except Exception as error:  # its errors share no base
+        except Exception as error:  # its errors have no common base class
             raise PackageError(
                 "ONNX Runtime cannot read the graph", file=graph, got=reason(error)
             ) from error

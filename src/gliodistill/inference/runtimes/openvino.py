@@ -1,4 +1,4 @@
-"""OpenVINO: the default runtime, on processors."""
+"""OpenVINO: the default runtime, on CPUs."""
 
 import os
 from pathlib import Path
@@ -20,8 +20,7 @@ class OpenVINORuntime:
     Args:
         graph: the ``.xml`` file, its ``.bin`` beside it.
         threads: processor threads; None = all cores.
-        precision: ``"f32"``, ``"bf16"``, or None = bf16 where the processor multiplies it in
-            hardware.
+        precision: ``"f32"``, ``"bf16"``, or None = bf16 if the processor supports it in hardware.
 
     Raises:
         PackageError: the graph cannot be read.
@@ -44,11 +43,12 @@ class OpenVINORuntime:
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
-            # The weights are named: where they are not beside the graph, OpenVINO reads none.
+            # The weights are passed explicitly: OpenVINO would silently read none if they are
+            # missing.
             weights = Path(graph).with_suffix(".bin")
             model = core.read_model(os.fspath(graph), os.fspath(weights))
             self._model = core.compile_model(model, "CPU", settings)
-        except Exception as error:  # what it raises has no base of its own
+        except Exception as error:  # its errors have no base class of their own
             raise PackageError(
                 "OpenVINO cannot read the graph", file=graph, got=reason(error)
             ) from error
@@ -56,7 +56,7 @@ class OpenVINORuntime:
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Levels (uint8, B C X Y Z) → logits (float32, B K X Y Z)."""
-        # share_outputs would hand out memory that the next call overwrites.
+        # share_outputs would return memory that the next call overwrites.
         try:
             logits: NDArray[np.float32] = self._model(
                 np.ascontiguousarray(image), share_inputs=True, share_outputs=False

@@ -1,4 +1,4 @@
-"""PyTorch: the reference runtime, and the one for CUDA. The only file of the room that imports
+"""PyTorch: the reference runtime, and the one for CUDA. The only file of the package that imports
 torch.
 """
 

@@ -1,1 +1,1 @@
-"""What a step learns from: patches, augmentation, artefacts, the pseudo-label pool."""
+"""Training data: patches, augmentation, artefacts, pseudo-labelled studies."""

@@ -1,4 +1,4 @@
-"""The pseudo-labelled studies of a training: opened, kept apart from labelled patients, prepared."""
+"""The pseudo-labelled studies of a training: opened, checked against labelled patients, prepared."""
 
 import hashlib
 import json
@@ -26,9 +26,9 @@ class Pool:
     """Pseudo-labelled studies, prepared.
 
     Attributes:
-        cache: where they lie.
+        cache: the prepared studies.
         facts: for ``data.json``: folder, fingerprint of the labels, ids, and the ``transductive``
-            ones (their patients validate).
+            ones (of validation patients).
     """
 
     cache: Cache
@@ -38,25 +38,24 @@ class Pool:
 def open_labels(
     recipe: Recipe, runs: list[str], folder: str | os.PathLike[str] | None, patients: Patients
 ) -> PseudoLabels | Cache | None:
-    """The pseudo-labels that ``runs`` learn from, if any of them does; nothing is written.
+    """The pseudo-labels that ``runs`` use, if any; nothing is written.
 
     Raises:
-        StudyError: there are none, they are not what a run wants, or a labelled patient is among
-        them.
+        StudyError: there are none, they do not fit a run, or a labelled patient is among them.
         CacheError: ``folder`` is a cache of other settings, or not one.
     """
-    learning = [name for name in runs if recipe.runs[name].pseudo.share]
-    if not learning:
+    using = [name for name in runs if recipe.runs[name].pseudo.share]
+    if not using:
         return None
     if folder is None:
         hint = "give --pseudo OUT, made by: gliodistill pseudo-label"
         raise StudyError(
-            f"run {learning[0]} learns from pseudo-labels",
-            field=f"runs.{learning[0]}.pseudo",
+            f"run {using[0]} uses pseudo-labels",
+            field=f"runs.{using[0]}.pseudo",
             got="none",
             hint=hint,
         )
-    soft = any(recipe.runs[name].pseudo.labels == "soft" for name in learning)
+    soft = any(recipe.runs[name].pseudo.labels == "soft" for name in using)
     labels: PseudoLabels | Cache
     if is_cache(folder):
         labels = _prepared(folder, recipe, soft)
@@ -76,7 +75,7 @@ def open_labels(
 
 
 def _prepared(folder: str | os.PathLike[str], recipe: Recipe, soft: bool) -> Cache:
-    """The labelled studies of a cache that fits the recipe."""
+    """The labelled studies of a cache, which must fit the recipe."""
     cache = Cache.open(folder, recipe.data.preparation()).labelled()
     if not len(cache):
         raise StudyError(
@@ -89,24 +88,23 @@ def _prepared(folder: str | os.PathLike[str], recipe: Recipe, soft: bool) -> Cac
         raise StudyError(
             "cache is not of pseudo-labels",
             file=cache.folder,
-            got="studies that an expert may have labelled",
+            got="studies that an expert may have segmented",
             expected="those of gliodistill pseudo-label or gliodistill phantom",
             hint=(
-                "give studies that an expert labelled as --data; where it is of pseudo-labels, run"
-                " gliodistill prepare on them again, which adds what is missing"
+                "give expert-labelled studies as --data; if these are pseudo-labels, run gliodistill prepare on them again to add what is missing"
             ),
         )
     if soft and not all((study.folder / "soft.npy").exists() for study in cache):
         raise StudyError(
             "pseudo-labels are hard",
             file=cache.folder,
-            hint="give those of gliodistill pseudo-label --soft themselves",
+            hint="give the folder of gliodistill pseudo-label --soft itself",
         )
     return cache
 
 
 def _as_files(folder: str | os.PathLike[str], recipe: Recipe, soft: bool) -> PseudoLabels:
-    """Pseudo-labels as they were written, each of which the recipe can use."""
+    """Pseudo-labelled studies as written, checked against the recipe."""
     labels = PseudoLabels.open(folder)
     for record in labels.cohort.studies:
         if record.problems or not set(record.images) & set(recipe.data.sequences):
@@ -127,8 +125,8 @@ def build_pool(
     root: Path,
     jobs: int | None,
 ) -> Pool:
-    """Prepare the pseudo-labelled studies if they are not, and look whether labelled ones are among
-    them under other names.
+    """Prepare the pseudo-labelled studies, and check that no labelled one is among them under
+    another name.
 
     Raises:
         StudyError: a pseudo-labelled study has the images of a labelled one.
@@ -172,7 +170,7 @@ def build_pool(
 
 
 def check_same(there: dict[str, Any] | None, here: dict[str, Any], file: Path) -> None:
-    """Raise CheckpointError if runs of one folder would learn from different pseudo-labels."""
+    """Raise CheckpointError if runs of one folder would use different pseudo-labels."""
     if there is not None and there["sha256"] != here["sha256"]:
         raise CheckpointError(
             "folder was trained on other pseudo-labels",
@@ -180,13 +178,13 @@ def check_same(there: dict[str, Any] | None, here: dict[str, Any], file: Path) -
             field="pseudo",
             got=here["folder"],
             expected=there["folder"],
-            hint="resume with those it was started with, or choose another folder",
+            hint="resume with the same pseudo-labels, or choose another folder",
         )
 
 
 def _refuse(folder: Path, side: str, both: Mapping[str, str], transductive: bool) -> None:
-    """A patient may not be labelled twice; who validates may be pseudo-labelled only where the
-    recipe says so.
+    """Refuse patients that are labelled and pseudo-labelled; validation patients only if the recipe
+    does not allow it.
     """
     if both and not (side == "validation" and transductive):
         (id, known), *others = both.items()

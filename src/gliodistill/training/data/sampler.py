@@ -1,5 +1,5 @@
-"""Patches: cut where the tumour is, augmented, batched; a pure function of seed and step, so a run
-can stop anywhere.
+"""Sampling of patches: cut around tumours, augmented, batched; a pure function of seed and step, so
+a run can stop anywhere.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,16 +34,16 @@ from gliodistill.training.data.augmentation import (
     read_patch,
 )
 
-_PSEUDO = 2  # their stream of random numbers; apart from 1, that of the order of labelled studies
-_ALIKE = 4  # the stream that says what the patches of a batch keep together; 3 is the order of pseudo-labelled studies
-_GROUPS = 8  # the stream that says which group a labelled patch is of; 9, 10, … are theirs
+_PSEUDO = 2  # their random stream; 1 is that of the order of labelled studies
+_ALIKE = 4  # random stream of modality dropout per batch; 3 is the order of pseudo-labelled studies
+_GROUPS = 8  # random stream of the groups; 9, 10, … are those of each group
 _ROUND = 100  # labelled patches in which every group has its share
 _KEPT = 4096  # foreground voxels remembered per study and region: enough to centre patches anywhere in a tumour
 
 
 @dataclass(frozen=True)
 class PatchDraw:
-    """Everything random about one patch."""
+    """All random choices of one patch."""
 
     study: int
     centre: tuple[int, int, int]
@@ -51,9 +51,9 @@ class PatchDraw:
     intensity: IntensityDraw
     scanner: ScannerDraw
     donor: "Donor | None"
-    """Whose tumour it gets besides its own."""
+    """The tumour that is transplanted into it."""
     kept: tuple[bool, ...]
-    """Which of the student's sequences it sees."""
+    """Which of the student's sequences it keeps."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Donor:
     """A tumour that is transplanted.
 
     Attributes:
-        study: whose.
-        centre: of the patch that is read there.
-        spatial: how.
-        rim: voxels around the whole tumour that come along.
+        study: the donor.
+        centre: of the patch read in the donor.
+        spatial: its spatial augmentation.
+        rim: voxels around the whole tumour that are transplanted with it.
     """
 
     study: int
@@ -76,9 +76,8 @@ class Donor:
 class PatchSampler:
     """Batches of augmented patches from a cache.
 
-    Batch number ``step`` depends on ``seed`` and ``step`` alone: there is no state to save, and two
-    runs with the same seed (a student and its undistilled twin) see the same patches in the same
-    order.
+    Batch number ``step`` depends only on ``seed`` and ``step``: there is no state to save, and runs
+    with the same seed (a student and its baseline) see the same patches in the same order.
 
     Args:
         cache: labelled studies.
@@ -86,9 +85,9 @@ class PatchSampler:
         augmentation: of the recipe.
         seed: of the run.
         channels: of the cache's sequences, those that the student takes; None = all.
-        pseudo: pseudo-labelled studies of the same preparation, and how much of a batch they are.
-            They come last in a batch; the patches before them are the first of those that a run
-            without pseudo-labels sees at that step.
+        pseudo: pseudo-labelled studies of the same preparation, and their share of a batch. They
+            are last in a batch; the labelled patches are the first of those that a run without
+            pseudo-labels gets at that step.
 
     Raises:
         StudyError: the cache has no labelled study, one of them has none of the student's
@@ -109,7 +108,7 @@ class PatchSampler:
             raise StudyError(
                 "no labelled study to train on",
                 file=cache.folder,
-                expected="at least one study with a truth",
+                expected="at least one study with a reference",
             )
         self._labelled, self._pseudo, soft = len(self.studies), 0, False
         if pseudo is not None:
@@ -147,8 +146,8 @@ class PatchSampler:
         self._groups = group_shares(self.studies[: self._labelled], sampling.groups)
 
     def draw(self, step: int) -> list[PatchDraw]:
-        """Everything random about batch ``step`` (0 is the first), one draw a patch;
-        pseudo-labelled ones come last.
+        """The draws of batch ``step`` (0 is the first), one per patch; pseudo-labelled ones are
+        last.
         """
         drawn = self._draw(step, range(self._labelled), self.sampling.batch, 0)
         if self._pseudo:
@@ -159,8 +158,8 @@ class PatchSampler:
         return self._alike(step, drawn) if self.augmentation.modality_dropout.per_batch else drawn
 
     def _alike(self, step: int, drawn: list[PatchDraw]) -> list[PatchDraw]:
-        """The patches with one draw of what they keep, of what all their studies have; unchanged
-        where those have nothing in common.
+        """The draws with one modality dropout for all, from the sequences common to their studies;
+        unchanged if they have none in common.
         """
         there = tuple(
             all(has) for has in zip(*(self._present(draw.study) for draw in drawn), strict=True)
@@ -175,7 +174,7 @@ class PatchSampler:
         return [replace(draw, kept=kept) for draw in drawn]
 
     def _draw(self, step: int, pool: range, count: int, stream: int) -> list[PatchDraw]:
-        """Draws of studies in ``pool`` from a stream of random numbers of its own."""
+        """Draws of studies in ``pool`` from a random stream of its own."""
         random = np.random.Generator(
             np.random.PCG64(
                 np.random.SeedSequence([self.seed, step, *([stream] if stream else [])])
@@ -197,10 +196,10 @@ class PatchSampler:
                 and (found := self._donors(study))
             ):
                 donor = self._donor(found[int(random.integers(len(found)))], random)
-                # Where it lay in its own brain it lies in this one.
+                # The same place in the brain as in the donor's.
                 centre = self._same_place(donor, study)
             drawn.append((study, centre, spatial, intensity, scanner, donor))
-        # Last, so that runs that drop sequences and runs that do not see the same patches.
+        # Last, so that runs with and without modality dropout see the same patches.
         return [
             PatchDraw(*draw, draw_kept(self.augmentation, self._present(draw[0]), random))
             for draw in drawn
@@ -276,9 +275,8 @@ class PatchSampler:
                 yield done.result()
 
     def _donors(self, host: int) -> list[int]:
-        """Labelled studies with a tumour, every sequence that the host has and every region that it
-        tells; none for a pseudo-labelled host. Crops neither give nor take: they have no place in a
-        brain.
+        """Labelled studies with a tumour, all sequences and all known regions of the host; none for
+        a pseudo-labelled host. Crops are excluded, because their place in the brain is unknown.
         """
         if host >= self._labelled or self.studies[host].partial:
             return []
@@ -303,15 +301,15 @@ class PatchSampler:
         )
 
     def _same_place(self, donor: Donor, host: int) -> tuple[int, int, int]:
-        """The donor's centre in the host: brains are cropped alike, so shares of the sides
-        correspond.
+        """The donor's centre in the host: all studies are cropped to the brain, so shares of the
+        sides correspond.
         """
         shapes = self._images[donor.study].shape[1:], self._images[host].shape[1:]
         x, y, z = (int(c * to / of) for c, of, to in zip(donor.centre, *shapes, strict=True))
         return x, y, z
 
     def _transplant(self, levels: NDArray[np.uint8], mask: NDArray[np.uint8], donor: Donor) -> None:
-        """Put the donor's tumour, and a rim of what is around it, into a patch (C X Y Z, X Y Z); in
+        """Put the donor's tumour, and a rim around it, into a patch (C X Y Z, X Y Z); in
         place (CarveMix, Zhang et al. 2021).
         """
         images, truth = self._images[donor.study], self._truths[donor.study]
@@ -321,7 +319,7 @@ class PatchSampler:
         assert tumour is not None
         whole = torch.from_numpy(tumour & 1).float()[None, None]
         near = F.max_pool3d(whole, 2 * donor.rim + 1, 1, donor.rim)[0, 0].bool().numpy()
-        # Only where both have brain: a tumour does not hang over the edge.
+        # Only where both have brain.
         taken = near & (levels > 0).any(axis=0) & (theirs > 0).any(axis=0)
         for own, other in zip(levels, theirs, strict=True):
             if own.any():
@@ -332,8 +330,8 @@ class PatchSampler:
         return tuple(self.studies[study].present[channel] for channel in self.channels)
 
     def _study(self, position: int, pool: range, stream: int) -> int:
-        """Of which study of ``pool`` patch number ``position`` is: each once a round, or by the
-        shares of their groups.
+        """The study of ``pool`` for patch number ``position``: each once per round, or by the
+        shares of the groups.
         """
         if stream or not self._groups:
             return pool[self._turn(position, len(pool), stream + 1)]
@@ -361,8 +359,7 @@ class PatchSampler:
         if regions and random.random() < self.sampling.foreground:
             voxels = regions[int(random.integers(len(regions)))]
             centre = voxels[int(random.integers(len(voxels)))].astype(np.int64)
-            # A tumour voxel in the patch, not always in its middle: shift by up to a quarter of the
-            # side.
+            # A tumour voxel in the patch, shifted from its centre by up to a quarter of the side.
             centre += np.array(
                 [random.integers(-(p // 4), p // 4 + 1) for p in self.sampling.patch]
             )
@@ -383,12 +380,11 @@ class PatchSampler:
 def group_shares(
     studies: Sequence[CachedStudy | StudyRecord], shares: dict[str, float]
 ) -> list[tuple[list[int], int]]:
-    """Groups as indices of studies, and how many of ``_ROUND`` patches each has; the studies of no
-    group in ``shares`` are the last. Nothing where there are no shares.
+    """Groups as indices of studies, and the number of ``_ROUND`` patches of each; the studies of
+    other groups are last. Empty without shares.
 
     Raises:
-        StudyError: a group has no study, or those of no group have no share, or a share and no
-            study.
+        StudyError: a group has no study, or the remaining share and the other studies do not match.
     """
     if not shares:
         return []
@@ -419,8 +415,8 @@ def group_shares(
 def _known(
     tells: Bool[Tensor, "B 3"], voxels: list[Tensor | None], patch: tuple[int, int, int]
 ) -> Bool[Tensor, "B 3 _ _ _"] | None:
-    """:attr:`Batch.known` of patches: the regions that each tells, and its known voxels where not
-    all are.
+    """:attr:`Batch.known` of patches: the known regions of each, and its known voxels if not all
+    are.
     """
     regions = tells[:, :, None, None, None]
     if any(known is not None for known in voxels):
@@ -430,13 +426,13 @@ def _known(
 
 
 def _foreground(study: CachedStudy, truth: NDArray[np.uint8]) -> list[NDArray[np.int16]]:
-    """Per region up to ``_KEPT`` voxel indices (N × 3), drawn by a seed of the study's id alone."""
+    """Per region up to ``_KEPT`` voxel indices (N × 3), drawn with a seed made of the study's id."""
     random = np.random.Generator(np.random.PCG64(list(study.id.encode())))
     return [_some(truth >> bit & 1, random) for bit in range(3)]
 
 
 def _sampled(study: CachedStudy, mask: NDArray[np.bool_]) -> NDArray[np.int16]:
-    """Up to ``_KEPT`` voxels of a mask, drawn by a seed of the study's id alone."""
+    """Up to ``_KEPT`` voxels of a mask, drawn with a seed made of the study's id."""
     return _some(mask, np.random.Generator(np.random.PCG64(list(study.id.encode()))))
 
 

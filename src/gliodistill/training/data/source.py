@@ -1,4 +1,4 @@
-"""The labelled studies of a training: opened, fit for its runs, split by patient."""
+"""The labelled studies of a training: opened, checked, split by patient."""
 
 from collections.abc import Iterable
 from itertools import compress
@@ -16,7 +16,7 @@ Source = Cohort | Cache
 
 
 def open_source(recipe: Recipe, data: Path, layout: str | None, labels: str | None) -> Source:
-    """The labelled studies at ``data``, of a cohort or of a cache that fits the recipe.
+    """The labelled studies at ``data``, of a cohort or of a cache, which must fit the recipe.
 
     Raises:
         StudyError: none, or one that cannot be used.
@@ -74,12 +74,12 @@ def check_sequences(runs: Iterable[ResolvedRun], source: Source) -> None:
 
 
 def split_of(recipe: Recipe, source: Source) -> dict[str, list[str]]:
-    """Who trains and who validates: ``training`` and ``validation`` → study ids.
+    """The split: ``training`` and ``validation`` → study ids.
 
-    No patient is on both sides: a validation study named by its id brings all of its patient's.
+    The split is by patient: a validation study named by its id brings all studies of its patient.
 
     Raises:
-        StudyError: nobody is left to train on, or a validation id is unknown.
+        StudyError: no training study is left, or a validation id is unknown.
     """
     patients = {study.id: study.patient for study in source.studies}
     training, validation = split_patients(patients, recipe.data.validation, recipe.data.split_seed)

@@ -1,11 +1,10 @@
-"""What the sequences of the training studies look like, so that a study with wrong or exchanged
-images is noticed.
+"""The appearance of the training studies' sequences, which detects wrong or exchanged images.
 
-Every image is compared with every sequence: under which names do all images together look most like
-the training studies? The likelihood is Student's t around the mean look of a sequence (of a pair of
-sequences), with one covariance for all: linear discriminant analysis with heavy tails, so that an
-unknown scanner makes it unsure rather than wrong. Names are doubted where others explain the images
-much better than the given ones did in any training study left out. Ours.
+Every image is compared with every sequence: under which names are all images together
+most like the training studies? The likelihood is Student's t around the mean appearance of a sequence (of
+a pair of sequences), with one covariance for all: linear discriminant analysis with heavy tails, so
+that an unknown scanner makes it unsure rather than wrong. Names are doubted where others explain
+the images much better than the given ones did in any training study left out. Ours.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,42 +19,42 @@ from numpy.typing import NDArray
 from gliodistill.checks import check_keys, checked, require
 from gliodistill.errors import EvaluationError
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.trust.appearance import FACTS, MIRROR, Levels, Look, Pair, look_at
+from gliodistill.trust.appearance import FACTS, MIRROR, Appearance, Levels, Pair, appearance_of
 
 LEAST_STUDIES = 8
-"""Studies with an image of each sequence without which there is nothing to say."""
+"""Least number of studies with an image of each sequence."""
 
 TAILS = 6.0
-"""Degrees of freedom of the likelihood: the fewer, the less an image far from everything counts."""
+"""Degrees of freedom of the likelihood: fewer give less weight to outliers."""
 
 SHRINKAGE = 0.1
-"""Share of the covariance that is taken to its diagonal: there are few studies."""
+"""Shrinkage of the covariance to its diagonal, because studies are few."""
 
 LEAST_MARGIN, MORE_MARGIN = 5.0, 3.0
-"""Other names must be e⁵ times likelier at least, and e³ times more than of any training study left
-out.
+"""Other names must be at least e⁵ times likelier, and e³ times more than for any left-out training
+study.
 """
 
 FARTHER = 1.5
-"""An image is unusual from so many times the largest distance of a training study left out."""
+"""An image is unusual above this many times the largest distance of a left-out training study."""
 
 Matrix = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
-class Reference:
-    """The look of training studies.
+class AppearanceModel:
+    """The appearance of training studies.
 
     Attributes:
-        sequences: those that it knows.
-        studies: fitted on.
-        images: mean numbers of each sequence (:class:`~gliodistill.trust.appearance.Look`), in
+        sequences: the known ones.
+        studies: number fitted on.
+        images: mean numbers of each sequence (:class:`~gliodistill.trust.appearance.Appearance`),
+            in
         order.
         images_covariance: of them, within a sequence.
         pairs: mean numbers of each pair of sequences, as :func:`itertools.combinations` has them.
         pairs_covariance: of them, within a pair.
-        margins: by how much other names must be likelier to be believed (natural logarithm): with
-        1, 2, … images.
+        margins: log-likelihood gain above which other names are believed, with 1, 2, … images.
         farthest: squared Mahalanobis distance, to the sequence it is nearest to, from which an
             image is unusual.
 
@@ -91,55 +90,54 @@ class Reference:
                 "finite numbers",
             )
 
-    def exchanged(self, look: Look) -> dict[MRSequence, MRSequence]:
-        """Given name → what it looks like, of the images whose names are doubted; empty where names
-        are believed.
-        """
-        given = tuple(look.images)
+    def exchanged(self, appearance: Appearance) -> dict[MRSequence, MRSequence]:
+        """Given name → likelier name, of images whose names are doubted; empty if none is."""
+        given = tuple(appearance.images)
         if not given:
             return {}
-        gain, names = self._likelier(look)
+        gain, names = self._likelier(appearance)
         return (
             {s: other for s, other in zip(given, names, strict=True) if s != other}
             if gain > self.margins[len(given) - 1]
             else {}
         )
 
-    def unusual(self, look: Look) -> dict[MRSequence, float]:
-        """Images that look like no sequence → their squared distance to the nearest."""
+    def unusual(self, appearance: Appearance) -> dict[MRSequence, float]:
+        """Images that resemble no sequence → their squared distance to the nearest."""
         nearest = {
             s: min(self._distance(facts, other) for other in self.sequences)
-            for s, facts in look.images.items()
+            for s, facts in appearance.images.items()
         }
         return {s: distance for s, distance in nearest.items() if distance > self.farthest}
 
-    def _likelier(self, look: Look) -> tuple[float, tuple[MRSequence, ...]]:
-        """The likeliest other names of the images, and by how much likelier they are than the given
-        ones.
-        """
-        given = tuple(look.images)
-        own = self._likelihood(look, given)
+    def _likelier(self, appearance: Appearance) -> tuple[float, tuple[MRSequence, ...]]:
+        """The likeliest other names, and their log-likelihood gain over the given ones."""
+        given = tuple(appearance.images)
+        own = self._likelihood(appearance, given)
         others = (names for names in permutations(self.sequences, len(given)) if names != given)
         return max(
-            ((self._likelihood(look, names) - own, names) for names in others),
+            ((self._likelihood(appearance, names) - own, names) for names in others),
             default=(-np.inf, given),
         )
 
-    def _likelihood(self, look: Look, names: tuple[MRSequence, ...]) -> float:
-        """Logarithm of how likely the images are if these are their names, but for a constant."""
-        of = dict(zip(look.images, names, strict=True))
-        images = sum(self._image_likelihood(look, s, name) for s, name in of.items())
+    def _likelihood(self, appearance: Appearance, names: tuple[MRSequence, ...]) -> float:
+        """Log-likelihood of the images under these names, up to a constant."""
+        of = dict(zip(appearance.images, names, strict=True))
+        images = sum(self._image_likelihood(appearance, s, name) for s, name in of.items())
         return images + sum(
-            self._pair_likelihood(look, pair, (of[pair[0]], of[pair[1]])) for pair in look.pairs
+            self._pair_likelihood(appearance, pair, (of[pair[0]], of[pair[1]]))
+            for pair in appearance.pairs
         )
 
-    def _image_likelihood(self, look: Look, s: MRSequence, name: MRSequence) -> float:
+    def _image_likelihood(self, appearance: Appearance, s: MRSequence, name: MRSequence) -> float:
         return (
-            -0.5 * (TAILS + FACTS) * float(np.log1p(self._distance(look.images[s], name) / TAILS))
+            -0.5
+            * (TAILS + FACTS)
+            * float(np.log1p(self._distance(appearance.images[s], name) / TAILS))
         )
 
-    def _pair_likelihood(self, look: Look, pair: Pair, names: Pair) -> float:
-        facts = look.pairs[pair]
+    def _pair_likelihood(self, appearance: Appearance, pair: Pair, names: Pair) -> float:
+        facts = appearance.pairs[pair]
         turned = names not in self._pairs
         away = (
             (facts * MIRROR - self._pairs[names[1], names[0]])
@@ -182,7 +180,7 @@ class Reference:
         }
 
     @classmethod
-    def from_dict(cls, values: object) -> "Reference":
+    def from_dict(cls, values: object) -> "AppearanceModel":
         """From JSON, strictly.
 
         Raises:
@@ -204,8 +202,8 @@ class Reference:
         )
 
 
-def fit_reference(images: Iterable[Levels], sequences: tuple[MRSequence, ...]) -> Reference:
-    """Learn what right studies look like.
+def fit_appearance(images: Iterable[Levels], sequences: tuple[MRSequence, ...]) -> AppearanceModel:
+    """Fit the appearance of correctly named studies.
 
     Args:
         images: of prepared studies, levels, uint8 C X Y Z, e.g. ``(study.image() for study in
@@ -217,55 +215,68 @@ def fit_reference(images: Iterable[Levels], sequences: tuple[MRSequence, ...]) -
     """
     ordered = tuple(s for s in MRSequence if s in sequences)
     pairs = list(combinations(ordered, 2))
-    looks = [
-        look
+    appearances = [
+        appearance
         for image in images
-        if list((look := look_at(image, sequences)).images) == [*ordered] and [*look.pairs] == pairs
+        if list((appearance := appearance_of(image, sequences)).images) == [*ordered]
+        and [*appearance.pairs] == pairs
     ]
-    if len(looks) < LEAST_STUDIES:
+    if len(appearances) < LEAST_STUDIES:
         raise EvaluationError(
-            "too few studies to know sequences by",
+            "too few studies to fit the appearance of sequences",
             field="images",
-            got=len(looks),
+            got=len(appearances),
             expected=f"{LEAST_STUDIES} or more",
         )
     nowhere = tuple(0.0 for _ in ordered)
     gains: list[list[float]] = [[] for _ in ordered]
     distances = []
-    for index, look in enumerate(looks):
-        others = _means(looks[:index] + looks[index + 1 :], ordered, nowhere, 0.0)
+    for index, appearance in enumerate(appearances):
+        others = _means(appearances[:index] + appearances[index + 1 :], ordered, nowhere, 0.0)
         distances += [
-            min(others._distance(facts, name) for name in ordered) for facts in look.images.values()
+            min(others._distance(facts, name) for name in ordered)
+            for facts in appearance.images.values()
         ]
         for count in range(len(ordered)):
             gains[count] += [
-                others._likelier(_part(look, names))[0]
+                others._likelier(_part(appearance, names))[0]
                 for names in combinations(ordered, count + 1)
             ]
     margins = tuple(round(max(LEAST_MARGIN, max(found) + MORE_MARGIN), 3) for found in gains)
-    return _means(looks, ordered, margins, round(FARTHER * max(distances), 3))
+    return _means(appearances, ordered, margins, round(FARTHER * max(distances), 3))
 
 
 def _means(
-    looks: list[Look],
+    appearances: list[Appearance],
     sequences: tuple[MRSequence, ...],
     margins: tuple[float, ...],
     farthest: float,
-) -> Reference:
+) -> AppearanceModel:
     images, images_covariance = _moments(
-        [[look.images[s] for look in looks] for s in sequences], FACTS
+        [[appearance.images[s] for appearance in appearances] for s in sequences], FACTS
     )
     pairs, pairs_covariance = _moments(
-        [[look.pairs[pair] for look in looks] for pair in combinations(sequences, 2)], len(MIRROR)
+        [
+            [appearance.pairs[pair] for appearance in appearances]
+            for pair in combinations(sequences, 2)
+        ],
+        len(MIRROR),
     )
-    return Reference(
-        sequences, len(looks), images, images_covariance, pairs, pairs_covariance, margins, farthest
+    return AppearanceModel(
+        sequences,
+        len(appearances),
+        images,
+        images_covariance,
+        pairs,
+        pairs_covariance,
+        margins,
+        farthest,
     )
 
 
 def _moments(groups: list[list[NDArray[np.float64]]], width: int) -> tuple[Matrix, Matrix]:
     """Mean of each group and the covariance within groups, shrunk to its diagonal; the identity
-    where there is no group.
+    without groups.
     """
     if not groups:
         return (), _matrix(np.eye(width))
@@ -273,7 +284,7 @@ def _moments(groups: list[list[NDArray[np.float64]]], width: int) -> tuple[Matri
     means = values.mean(axis=1)
     away = (values - means[:, None]).reshape(-1, width)
     covariance = away.T @ away / (len(away) - len(groups))
-    # What never varied must not make any other value impossible.
+    # Constant features must not make other values impossible.
     floor = 1e-4 * np.eye(width)
     return _matrix(means), _matrix(
         (1 - SHRINKAGE) * covariance + SHRINKAGE * np.diag(np.diag(covariance)) + floor
@@ -284,8 +295,8 @@ def _matrix(values: Any) -> Matrix:
     return tuple(tuple(float(f"{number:.6g}") for number in row) for row in values)
 
 
-def _part(look: Look, names: tuple[MRSequence, ...]) -> Look:
+def _part(appearance: Appearance, names: tuple[MRSequence, ...]) -> Appearance:
     pairs: Mapping[Pair, NDArray[np.float64]] = {
-        pair: facts for pair, facts in look.pairs.items() if set(pair) <= set(names)
+        pair: facts for pair, facts in appearance.pairs.items() if set(pair) <= set(names)
     }
-    return Look({s: look.images[s] for s in names}, pairs)
+    return Appearance({s: appearance.images[s] for s in names}, pairs)

@@ -13,29 +13,31 @@ from gliodistill.errors import EvaluationError, PackageError
 from gliodistill.models import ModelPackage
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.trust.appearance import MIRROR, Look, look_at
-from gliodistill.trust.reference import TAILS, Reference, fit_reference
+from gliodistill.trust.appearance import MIRROR, Appearance, appearance_of
+from gliodistill.trust.appearance_model import TAILS, AppearanceModel, fit_appearance
 
 SEQUENCES = tuple(MRSequence)
 T1, T1CE, T2, FLAIR = SEQUENCES
 
 
 @pytest.fixture(scope="module")
-def reference() -> Reference:
-    return fit_reference((tissue_studies.levels(seed) for seed in range(12)), SEQUENCES)
+def reference() -> AppearanceModel:
+    return fit_appearance((tissue_studies.levels(seed) for seed in range(12)), SEQUENCES)
 
 
-def likelihood(reference: Reference, look: Look, names: tuple[MRSequence, ...]) -> float:
+def likelihood(
+    reference: AppearanceModel, appearance: Appearance, names: tuple[MRSequence, ...]
+) -> float:
     """The same by SciPy's density."""
-    of = dict(zip(look.images, names, strict=True))
+    of = dict(zip(appearance.images, names, strict=True))
     means = dict(zip(SEQUENCES, reference.images, strict=True))
     total = sum(
         multivariate_t.logpdf(facts, means[of[s]], reference.images_covariance, TAILS)
-        for s, facts in look.images.items()
+        for s, facts in appearance.images.items()
     )
     pairs = dict(zip(combinations(SEQUENCES, 2), map(np.array, reference.pairs), strict=True))
     pairs |= {(b, a): mean * MIRROR for (a, b), mean in pairs.items()}
-    for (a, b), facts in look.pairs.items():
+    for (a, b), facts in appearance.pairs.items():
         # The covariance of a pair and of its mirror image are not the same: facts are turned, as
         # the mean is.
         turned = facts if (of[a], of[b]) in combinations(SEQUENCES, 2) else facts * MIRROR
@@ -48,65 +50,67 @@ def likelihood(reference: Reference, look: Look, names: tuple[MRSequence, ...]) 
     "channels", [(0, 1, 2, 3), (1, 0, 2, 3), (0, 1, 3, 2), (3, 1, 2, 0), (1, 2, 0, 3)]
 )
 def test_names_are_doubted_by_the_likelihood(
-    reference: Reference, channels: tuple[int, ...]
+    reference: AppearanceModel, channels: tuple[int, ...]
 ) -> None:
-    look = look_at(tissue_studies.levels(30)[list(channels)], SEQUENCES)
-    scores = {names: likelihood(reference, look, names) for names in permutations(SEQUENCES)}
+    appearance = appearance_of(tissue_studies.levels(30)[list(channels)], SEQUENCES)
+    scores = {names: likelihood(reference, appearance, names) for names in permutations(SEQUENCES)}
     best = max(scores, key=lambda names: scores[names])
     assert best == tuple(SEQUENCES[channel] for channel in channels)
     expected = {s: other for s, other in zip(SEQUENCES, best, strict=True) if s != other}
     assert scores[best] - scores[SEQUENCES] > reference.margins[3] or not expected
-    assert reference.exchanged(look) == expected
+    assert reference.exchanged(appearance) == expected
 
 
-def test_right_studies_are_believed_with_any_subset(reference: Reference) -> None:
+def test_right_studies_are_believed_with_any_subset(reference: AppearanceModel) -> None:
     for seed in range(20, 26):
         image = tissue_studies.levels(seed)
         for size in range(1, 5):
             for kept in combinations(range(4), size):
-                look = look_at(image[list(kept)], tuple(SEQUENCES[k] for k in kept))
-                assert reference.exchanged(look) == {}
-                assert reference.unusual(look) == {}
+                appearance = appearance_of(image[list(kept)], tuple(SEQUENCES[k] for k in kept))
+                assert reference.exchanged(appearance) == {}
+                assert reference.unusual(appearance) == {}
 
 
-def test_one_sequence_given_as_another(reference: Reference) -> None:
-    look = look_at(tissue_studies.levels(31)[[2]], (FLAIR,))
-    assert reference.exchanged(look) == {FLAIR: T2}
+def test_one_sequence_given_as_another(reference: AppearanceModel) -> None:
+    appearance = appearance_of(tissue_studies.levels(31)[[2]], (FLAIR,))
+    assert reference.exchanged(appearance) == {FLAIR: T2}
 
 
-def test_an_image_of_something_else_is_unusual(reference: Reference) -> None:
+def test_an_image_of_something_else_is_unusual(reference: AppearanceModel) -> None:
     image = tissue_studies.levels(32)
     noise = np.random.default_rng(0).integers(1, 255, image.shape[1:], dtype=np.uint8)
     image[2] = np.where(image[2] > 0, noise, 0)
-    look = look_at(image, SEQUENCES)
-    found = reference.unusual(look)
+    appearance = appearance_of(image, SEQUENCES)
+    found = reference.unusual(appearance)
     precision = np.linalg.inv(reference.images_covariance)
-    nearest = min(mahalanobis(look.images[T2], mean, precision) ** 2 for mean in reference.images)
+    nearest = min(
+        mahalanobis(appearance.images[T2], mean, precision) ** 2 for mean in reference.images
+    )
     assert found == {T2: pytest.approx(nearest)}
     assert nearest > reference.farthest
 
 
-def test_nothing_given_is_nothing_wrong(reference: Reference) -> None:
-    assert reference.exchanged(Look({}, {})) == reference.unusual(Look({}, {})) == {}
+def test_nothing_given_is_nothing_wrong(reference: AppearanceModel) -> None:
+    assert reference.exchanged(Appearance({}, {})) == reference.unusual(Appearance({}, {})) == {}
 
 
 def test_one_sequence_alone_can_only_be_unusual() -> None:
-    alone = fit_reference((tissue_studies.levels(seed)[[3]] for seed in range(8)), (FLAIR,))
-    look = look_at(tissue_studies.levels(40)[[3]], (FLAIR,))
-    assert alone.exchanged(look) == alone.unusual(look) == {}
-    assert Reference.from_dict(json.loads(json.dumps(alone.to_dict()))) == alone
+    alone = fit_appearance((tissue_studies.levels(seed)[[3]] for seed in range(8)), (FLAIR,))
+    appearance = appearance_of(tissue_studies.levels(40)[[3]], (FLAIR,))
+    assert alone.exchanged(appearance) == alone.unusual(appearance) == {}
+    assert AppearanceModel.from_dict(json.loads(json.dumps(alone.to_dict()))) == alone
 
 
-def test_a_package_brings_it_along(reference: Reference, tmp_path: Path) -> None:
-    assert Reference.from_dict(json.loads(json.dumps(reference.to_dict()))) == reference
+def test_a_package_brings_it_along(reference: AppearanceModel, tmp_path: Path) -> None:
+    assert AppearanceModel.from_dict(json.loads(json.dumps(reference.to_dict()))) == reference
     tiny_model.export(tmp_path / "model", reference=reference, preparation=Preparation())
     assert ModelPackage.open(tmp_path / "model").spec.reference == reference
     assert reference.studies == 12
 
 
-def test_what_is_wrong_is_named(reference: Reference) -> None:
+def test_what_is_wrong_is_named(reference: AppearanceModel) -> None:
     with pytest.raises(EvaluationError, match=r"too few studies.*got 7"):
-        fit_reference((tissue_studies.levels(seed) for seed in range(7)), SEQUENCES)
+        fit_appearance((tissue_studies.levels(seed) for seed in range(7)), SEQUENCES)
     values = reference.to_dict()
     for change, words in (
         ({"margins": [1.0]}, "reference"),
@@ -114,10 +118,10 @@ def test_what_is_wrong_is_named(reference: Reference) -> None:
         ({"x": 1}, "reference.x"),
     ):
         with pytest.raises(PackageError, match=words):
-            Reference.from_dict(values | change)
+            AppearanceModel.from_dict(values | change)
     with pytest.raises(PackageError, match=r"reference.sequences"):
         tiny_model.spec(
-            reference=fit_reference(
+            reference=fit_appearance(
                 (tissue_studies.levels(seed)[:2] for seed in range(8)), SEQUENCES[:2]
             )
         )

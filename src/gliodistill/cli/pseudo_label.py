@@ -1,4 +1,4 @@
-"""The command that labels what no expert has drawn: pseudo-label."""
+"""The command that labels studies without a reference segmentation: pseudo-label."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -54,19 +54,20 @@ def pseudo_label(
             "--output", "-o", metavar="OUT", help="Folder of the pseudo-labels.", show_default=False
         ),
     ],
-    flips: Annotated[
+    tta: Annotated[
         str,
         typer.Option(
-            "--flips",
+            "--tta",
             metavar="AXES",
             help=(
-                "Mirrored inputs each model looks at too: none, all (8 looks), or some of x, y, z"
-                " (xy: 4)."
+                "Test-time augmentation by mirroring, for each model: none, all (8 passes), or some"
+                " of x, y, z (xy: 4)."
             ),
         ),
     ] = "none",
     soft: Annotated[
-        bool, typer.Option("--soft", help="Write probabilities as well, to learn from soft labels.")
+        bool,
+        typer.Option("--soft", help="Also write probabilities, for training with soft labels."),
     ] = False,
     agreement: Annotated[
         float | None,
@@ -75,7 +76,7 @@ def pseudo_label(
             min=0.0,
             max=1.0,
             metavar="DICE",
-            help="Select studies on which the members' mean Dice is at least this (default: all).",
+            help="Keep studies on which the members' mean pairwise Dice is at least this (default: all).",
             show_default=False,
         ),
     ] = None,
@@ -85,8 +86,8 @@ def pseudo_label(
             "--exclude",
             metavar="COHORT",
             help=(
-                "Leave out whoever is in this cohort, by patient and by image: labelled and test"
-                " studies; may be repeated."
+                "Leave out the patients of this cohort (labelled or test studies), by id and by"
+                " image; may be repeated."
             ),
             show_default=False,
         ),
@@ -96,14 +97,14 @@ def pseudo_label(
         typer.Option(
             "--labels",
             metavar="NAME",
-            help="What the label codes written shall mean (default: as the first model learnt).",
+            help="Label convention of the output (default: that of the first model's training data).",
             show_default=False,
         ),
     ] = None,
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", help="Skip studies that the same models and settings have finished."
+            "--resume", help="Skip studies already labelled by the same models with these settings."
         ),
     ] = False,
     runtime: Runtime = "openvino",
@@ -111,27 +112,26 @@ def pseudo_label(
     layout: Layout = None,
     as_json: Json = False,
 ) -> None:
-    """Label studies that have no truth by the mean of several models and mirrored looks, for a
-    student to learn from.
+    """Label studies without a reference segmentation, with an ensemble of models.
 
-    OUT opens as a cohort, and is what train takes as --pseudo. A study that fails does not stop the
-    others; exit code 1 then.
+    The label is the mean over models and mirrorings. Train a student on OUT with train --pseudo
+    OUT. If a study fails, the others are still labelled, and the exit code is 1.
 
-    Example: [cyan]gliodistill pseudo-label unlabelled/ -m a -m b -o pseudo --flips xy --exclude
+    Example: [cyan]gliodistill pseudo-label unlabelled/ -m a -m b -o pseudo --tta xy --exclude
     patients/[/cyan]
     """
     from gliodistill.inference.ensemble import Ensemble
     from gliodistill.inference.predictor import load_model
     from gliodistill.inference.pseudo_labels import write_pseudo_labels
-    from gliodistill.inference.tta import parse_flips
+    from gliodistill.inference.tta import parse_tta
     from gliodistill.studies.cohort import find_cohort
     from gliodistill.studies.labels import find_convention
 
-    looks = parse_flips(flips)
+    mirrorings = parse_tta(tta)
     cohort, found = find_cohort(studies, layout)
     unusable, notes = unusable_of(found), notes_of(found)
     excluded = {str(path): find_cohort(path)[0] for path in exclude or []}
-    ensemble = Ensemble([load_model(model, runtime, threads) for model in models], looks)
+    ensemble = Ensemble([load_model(model, runtime, threads) for model in models], mirrorings)
     convention = (
         ensemble.models[0].package.convention if labels is None else find_convention(labels)
     )
@@ -168,7 +168,7 @@ def pseudo_label(
                 rows,
             )
         if report.skipped:
-            screen.print(f"{len(report.skipped)} finished before")
+            screen.print(f"{len(report.skipped)} already finished")
         for id, reason in report.left_out.items():
             screen.print(f"left out: {id}: {reason}")
         show_notes(screen, notes)

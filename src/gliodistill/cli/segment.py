@@ -1,4 +1,4 @@
-"""Commands that use models: segment, demo."""
+"""The command that segments studies with a model: segment."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command()(segment)
-    app.command()(demo)
 
 
 def segment(
@@ -52,8 +51,7 @@ def segment(
             "-m",
             metavar="MODEL",
             help=(
-                "Folder of a model made by export, or the name of one that comes along (default:"
-                " glioma)."
+                "Folder of a model made by export, or the name of a shipped one (default: glioma)."
             ),
             show_default=False,
         ),
@@ -63,17 +61,18 @@ def segment(
         typer.Option(
             "--labels",
             metavar="NAME",
-            help="What the label codes written shall mean (default: as the model learnt).",
+            help="Label convention of the output (default: that of the model's training data).",
             show_default=False,
         ),
     ] = None,
-    flips: Annotated[
+    tta: Annotated[
         str,
         typer.Option(
-            "--flips",
+            "--tta",
             metavar="AXES",
             help=(
-                "Average mirrored looks: none, all, or some of x, y, z. Each axis doubles the time."
+                "Test-time augmentation by mirroring: none, all, or some of x, y, z. Each axis"
+                " doubles the time."
             ),
         ),
     ] = "none",
@@ -81,19 +80,17 @@ def segment(
         bool,
         typer.Option(
             "--probabilities",
-            help="Write <study>_prob.nii.gz as well: WT, TC, ET from 0 to 1 (4-D).",
+            help="Also write <study>_prob.nii.gz: WT, TC, ET from 0 to 1 (4-D).",
         ),
     ] = False,
     raw: Annotated[
         bool,
-        typer.Option(
-            "--no-postprocessing", help="Leave out the clean-up rules that the model names."
-        ),
+        typer.Option("--no-postprocessing", help="Do not apply the model's clean-up rules."),
     ] = False,
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", help="Skip studies that this model has finished with these settings."
+            "--resume", help="Skip studies already segmented by this model with these settings."
         ),
     ] = False,
     jobs: Annotated[
@@ -102,7 +99,7 @@ def segment(
             "--jobs",
             min=1,
             metavar="N",
-            help="Studies at work at once: one in the network, others read, prepared or written.",
+            help="Studies processed at once: one in the network, others read, prepared or written.",
         ),
     ] = 2,
     memory: Annotated[
@@ -111,7 +108,7 @@ def segment(
             "--memory",
             min=0,
             metavar="GB",
-            help="What a pass over a whole brain may take; above it, windows.",
+            help="Memory limit of a whole-brain pass; above it a sliding window is used.",
         ),
     ] = 3.0,
     runtime: Runtime = "openvino",
@@ -121,8 +118,8 @@ def segment(
             "--precision",
             metavar="NAME",
             help=(
-                "f32; with openvino also bf16, or int8 where the model has it (default: the model's"
-                " own)."
+                "f32; with openvino also bf16, or int8 if the model has an int8 graph (default: the"
+                " model's own)."
             ),
             show_default=False,
         ),
@@ -131,17 +128,18 @@ def segment(
     layout: Layout = None,
     as_json: Json = False,
 ) -> None:
-    """Segment studies: a label map on each study's own grid, and a summary with the files used,
-    volumes in ml, predicted Dice and reasons for doubt.
+    """Segment studies with a model.
 
-    Writes [bold]<study>.nii.gz[/bold], [bold]<study>.json[/bold] and, for all,
-    [bold]volumes.csv[/bold]. A study that fails does not stop the others; exit code 1 then.
+    For each study, writes a label map on the study's own grid ([bold]<study>.nii.gz[/bold]) and a
+    summary with the files used, volumes in ml, predicted Dice and quality flags
+    ([bold]<study>.json[/bold]); for all studies, [bold]volumes.csv[/bold]. If a study fails, the
+    others are still segmented, and the exit code is 1.
 
     Example: [cyan]gliodistill segment patients/ -o segmentations[/cyan]
     """
     from gliodistill.inference.batch import segment_studies
     from gliodistill.inference.predictor import Predictor
-    from gliodistill.inference.tta import parse_flips
+    from gliodistill.inference.tta import parse_tta
     from gliodistill.studies.cohort import find_cohort
 
     cohorts = [find_cohort(path, layout) for path in studies]
@@ -154,7 +152,7 @@ def segment(
         threads,
         precision=precision,
         memory_gb=memory,
-        flips=parse_flips(flips),
+        tta=parse_tta(tta),
         postprocess=not raw,
     )
     with nothing_left(out):
@@ -195,9 +193,9 @@ def segment(
             screen.print(line)
         show_notes(screen, notes)
         for flag in flags:
-            screen.print(f"doubtful: {flag}")
+            screen.print(f"flagged: {flag}")
         if report.skipped:
-            screen.print(f"{len(report.skipped)} finished before")
+            screen.print(f"{len(report.skipped)} already finished")
         if rows or report.skipped:
             screen.print(f"segmentations in {out}; research use, not a medical device")
 
@@ -219,33 +217,3 @@ def _files(id: str, sequences: dict[str, Any]) -> str:
     used = ", ".join(f"{name} {file or 'in memory'}" for name, file in sequences["used"].items())
     absent = ", ".join(sequences["absent"])
     return f"used: {id}: {used}" + (f"; absent: {absent}" if absent else "")
-
-
-def demo(
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", metavar="OUT", help="Folder of the demo: new, or one to continue."
-        ),
-    ] = Path("demo"),
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed",
-            min=0,
-            metavar="S",
-            help="Of the studies and the training (default: 1, one of the five of docs/demo.md).",
-            show_default=False,
-        ),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Distil a small student in minutes, on synthetic studies: teacher, baseline and distilled
-    student, scores, report.
-
-    Example: [cyan]gliodistill demo -o demo[/cyan]
-    """
-    from gliodistill.demo import run_demo
-
-    report = run_demo(out) if seed is None else run_demo(out, seed=seed)
-    emit(as_json, {"report": str(report)}, lambda screen: screen.print(f"report: {report}"))

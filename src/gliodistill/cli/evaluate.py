@@ -1,4 +1,4 @@
-"""The command that judges a model's label maps: evaluate."""
+"""The command that scores label maps: evaluate."""
 
 import json
 import warnings
@@ -35,10 +35,10 @@ def evaluate(
     truth: Annotated[
         Path,
         typer.Argument(
-            metavar="TRUTH",
+            metavar="REFERENCE",
             help=(
-                "Studies with truth, in any layout; a folder of label maps alone, flat or a folder a"
-                " case; or a manifest."
+                "Studies with reference segmentations, in any layout; a folder of label maps, flat"
+                " or one folder per case; or a manifest."
             ),
             show_default=False,
         ),
@@ -55,9 +55,7 @@ def evaluate(
     ] = None,
     rules: Annotated[
         str,
-        typer.Option(
-            "--rules", metavar="NAME", help="What the numbers mean: plain, brats2023 or brats2026."
-        ),
+        typer.Option("--rules", metavar="NAME", help="Rule set: plain, brats2023 or brats2026."),
     ] = "plain",
     task: Annotated[
         str,
@@ -73,7 +71,7 @@ def evaluate(
             "--tolerance",
             min=0.0,
             metavar="MM",
-            help="Of the surface Dice (default: the rules' own).",
+            help="Tolerance of the surface Dice (default: that of the rule set).",
             show_default=False,
         ),
     ] = None,
@@ -82,15 +80,13 @@ def evaluate(
         typer.Option(
             "--probabilities",
             metavar="FOLDER",
-            help="Holds <id>_prob.nii.gz, 4-D with WT, TC and ET, to judge calibration.",
+            help="Folder of <id>_prob.nii.gz (4-D: WT, TC, ET), to evaluate calibration.",
             show_default=False,
         ),
     ] = None,
     subset: Annotated[
         bool,
-        typer.Option(
-            "--subset", help="Score the predicted studies only; others may lack a prediction."
-        ),
+        typer.Option("--subset", help="Score only studies that have a prediction."),
     ] = False,
     layout: Layout = None,
     labels: Labels = None,
@@ -100,8 +96,8 @@ def evaluate(
             "--prediction-labels",
             metavar="NAME",
             help=(
-                "What the predictions' label codes mean (default: as their manifest, dataset.json or"
-                " segment says beside them, or as the truth's)."
+                "Label convention of the predictions (default: that of their manifest, dataset.json"
+                " or summaries of segment, else that of the reference)."
             ),
             show_default=False,
         ),
@@ -118,12 +114,11 @@ def evaluate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Score label maps against the truth, whoever made them, by the rules of a challenge.
+    """Score label maps against reference segmentations.
 
-    Dice, HD95 (mm), surface Dice, sensitivity, specificity, volumes (ml), lesions found and missed,
-    calibration; per region.
-
-    A study that fails does not stop the others; exit code 1 then.
+    For each region: Dice, HD95 (mm), surface Dice, sensitivity, specificity, volumes (ml), lesions
+    found and missed, calibration. If a study fails, the others are still scored, and the exit code
+    is 1.
 
     Example: [cyan]gliodistill evaluate segmentations patients/ --rules brats2023 -o
     evaluation[/cyan]

@@ -1,0 +1,90 @@
+"""The command that makes synthetic studies: phantom."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gliodistill.cli.output import (
+    Jobs,
+    Json,
+    emit,
+    nothing_left,
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command()(phantom)
+
+
+def phantom(
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="Folder of the studies: new, or one to continue.",
+            show_default=False,
+        ),
+    ],
+    n: Annotated[
+        int, typer.Option("--n", "-n", min=1, metavar="N", help="Number of studies.")
+    ] = 10,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed", min=0, metavar="S", help="Random seed; the same seed gives the same studies."
+        ),
+    ] = 0,
+    spacing: Annotated[
+        float, typer.Option("--spacing", min=0.5, max=6.0, metavar="MM", help="Voxel size in mm.")
+    ] = 1.0,
+    difficulty: Annotated[
+        float,
+        typer.Option(
+            "--difficulty",
+            min=0.0,
+            max=2.0,
+            metavar="D",
+            help="0: clean, strong contrast; 1: similar to real cohorts; 2: noisy, faint.",
+        ),
+    ] = 1.0,
+    shapes: Annotated[
+        Path | None,
+        typer.Option(
+            "--shapes",
+            metavar="FOLDER",
+            help="Label maps whose tumour shapes are used instead of simulated growth.",
+            show_default=False,
+        ),
+    ] = None,
+    unlabelled: Annotated[
+        bool,
+        typer.Option("--unlabelled", help="Write no reference segmentations."),
+    ] = False,
+    jobs: Jobs = None,
+    as_json: Json = False,
+) -> None:
+    """Make synthetic brain-tumour studies with reference segmentations, in BraTS layout.
+
+    Example: [cyan]gliodistill phantom synthetic -n 20 --seed 1 --spacing 2[/cyan]
+    """
+    from gliodistill.phantom.cohort import write_cohort
+
+    with nothing_left(out):
+        made = write_cohort(
+            out,
+            n,
+            seed,
+            spacing=spacing,
+            jobs=jobs,
+            difficulty=difficulty,
+            shapes=shapes,
+            labelled=not unlabelled,
+        )
+        ids = [folder.name for folder in made]
+    emit(
+        as_json,
+        {"folder": str(out), "studies": ids},
+        lambda screen: screen.print(f"{len(ids)} synthetic studies in {out}"),
+    )

@@ -1,0 +1,219 @@
+"""The command that trains the runs of a recipe: train."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gliodistill.cli.output import (
+    Json,
+    Labels,
+    Layout,
+    emit,
+    first_of,
+    notes_of,
+    table,
+    unusable_of,
+)
+from gliodistill.errors import GliodistillError, RecipeError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command()(train)
+
+
+def train(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="A recipe file, or the name of a shipped one, e.g. compression.",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data",
+            metavar="PATH",
+            help="Labelled studies in any layout, or a cache made by prepare.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="RUN", help="Folder of the training.", show_default=False
+        ),
+    ],
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help=(
+                "Continue an interrupted training with the recipe stored in RUN; the result equals"
+                " that of an uninterrupted one."
+            ),
+        ),
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a key of the recipe, e.g. training.steps=500; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    pseudo: Annotated[
+        Path | None,
+        typer.Option(
+            "--pseudo",
+            metavar="OUT",
+            help=(
+                "Output of pseudo-label or phantom, or a cache of either, for runs with a share of"
+                " pseudo-labelled studies."
+            ),
+            show_default=False,
+        ),
+    ] = None,
+    pretrained: Annotated[
+        Path | None,
+        typer.Option(
+            "--pretrained",
+            metavar="RUN",
+            help="A finished run of another training, for runs with init_from: pretrained.",
+            show_default=False,
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            metavar="NAME",
+            help="Train this run of the recipe only; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    layout: Layout = None,
+    labels: Labels = None,
+    as_json: Json = False,
+) -> None:
+    """Train every run of a recipe: teacher, baseline, distilled student.
+
+    If training fails before its first step, it may be started again into the same folder. --resume
+    uses the recipe stored there and names the keys in which RECIPE differs; --set may change only
+    training.device, compile, prefetch, save_every and tensorboard.
+
+    Example: [cyan]gliodistill train compression --data patients/ -o runs/first --set
+    training.steps=500[/cyan]
+    """
+    from gliodistill.recipes.reading import new_run_name
+    from gliodistill.recipes.schema import Recipe
+    from gliodistill.recipes.shipped import find_recipe
+    from gliodistill.training.resolve import resolve
+    from gliodistill.training.run import print_note
+    from gliodistill.training.run import train as train_recipe
+    from gliodistill.training.starting import recipe_to_resume
+    from gliodistill.training.watching import watcher
+
+    notes: list[str] = []
+
+    def tell(text: str) -> None:
+        notes.append(text)
+        print_note(text)
+
+    file = find_recipe(recipe)
+    parsed = Recipe.open(file, settings or [])
+    resolve(parsed, file)
+    if resume:
+        parsed, differing = recipe_to_resume(out, parsed, settings or [])
+        for text in differing:
+            tell(text)
+    for name in only or []:
+        if name not in parsed.runs:
+            raise RecipeError(
+                "no such run in the recipe",
+                file=recipe,
+                field="--only",
+                got=name,
+                expected=", ".join(parsed.runs),
+                hint=new_run_name(name, parsed.runs),
+            )
+    for text in _unused(data, layout):
+        tell(text)
+    with watcher(parsed) as watch:
+        experiment = train_recipe(
+            parsed,
+            data,
+            out,
+            resume=resume,
+            layout=layout,
+            labels=labels,
+            only=tuple(only or ()),
+            pseudo=pseudo,
+            pretrained=pretrained,
+            watch=watch,
+            tell=tell,
+        )
+    finished = {
+        name: experiment.summary(name) for name in parsed.runs if experiment.is_finished(name)
+    }
+
+    def show(screen: "Console") -> None:
+        rows = [
+            [
+                name,
+                f"{s['parameters']:,}",
+                f"{s['flops'] / 1e9:.3g}",
+                str(s["steps"]),
+                f"{s['seconds']:.0f}",
+                *_dice(s),
+            ]
+            for name, s in finished.items()
+        ]
+        table(
+            screen,
+            [
+                "run",
+                "parameters",
+                "GFLOP a patch",
+                "steps",
+                "seconds",
+                "WT Dice",
+                "TC Dice",
+                "ET Dice",
+            ],
+            rows,
+        )
+        screen.print(
+            f"Dice of the validation studies, on the prepared grid. Next: gliodistill export {out} -o model"
+        )
+
+    facts = {"folder": str(out), "runs": finished, "split": experiment.split, "notes": notes}
+    emit(as_json, facts, show)
+
+
+def _unused(data: Path, layout: str | None) -> list[str]:
+    """What lies among the studies and is not used; of a cache nothing."""
+    from gliodistill.preparation.cache import is_cache
+    from gliodistill.studies.cohort import find_cohort
+
+    if is_cache(data):
+        return []
+    try:
+        _, found = find_cohort(data, layout)
+    except GliodistillError:
+        return []  # what is wrong is said in its turn
+    return first_of([*unusable_of(found).values(), *notes_of(found)])
+
+
+def _dice(summary: dict[str, Any]) -> list[str]:
+    dice = summary.get("dice") or {}
+    return [
+        "–" if dice.get(region) is None else f"{dice[region]:.3f}" for region in ("WT", "TC", "ET")
+    ]
