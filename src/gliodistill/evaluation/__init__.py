@@ -1,1 +1,1 @@
-"""Scores under a named rule set: metrics, rules, a whole folder against its truth, statistics."""
+"""Evaluation: metrics, rule sets, scoring of a folder, statistics."""

@@ -1,5 +1,5 @@
-"""Models against each other over the same studies: paired differences, tests, effect sizes,
-ranking, strata.
+"""Comparison of models on the same studies: paired differences, tests, effect sizes, ranking,
+strata.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,10 +26,10 @@ from gliodistill.progress import track
 
 DEFAULT_METRICS = ("dice", "hd95_mm")
 LEVEL = 0.05
-"""Family-wise error rate of the verdicts."""
+"""Family-wise error rate of the conclusions."""
 
 SHOWN = 12
-"""How many ids a line about a problem names."""
+"""Most ids named in a line about a problem."""
 
 Outcome = Literal["first", "second", "unclear", "open"]
 
@@ -49,24 +49,24 @@ class IncomparableError(EvaluationError):
 
 @dataclass(frozen=True)
 class Contrast:
-    """Two models in one region and metric, over the studies in which both have a value.
+    """Contrast of two models in one region and metric, over the studies in which both have a value.
 
-    Differences are ``first - second`` in the metric's unit, so that below zero is better where
-    lower is better.
+    Differences are ``first - second`` in the metric's unit, so that below zero is better if lower
+    is better.
 
     Attributes:
         first, second: the models.
         region, metric: what is compared.
-        n: studies that count.
+        n: studies compared.
         undefined: studies left out because the metric is undefined in at least one of the two.
         failed: studies left out because at least one of the two failed on them.
-        first_mean, second_mean: over the studies that count; None where there are none.
+        first_mean, second_mean: over the studies compared; None if there are none.
         wins, ties, losses: studies in which the first is better, equal, worse.
         difference: with its interval and uncorrected p-value; None with fewer than two studies, as
         are all below.
-        rank_biserial, dz: effect sizes of the difference; None also where they are undefined.
-        holm_p: the p-value corrected over all tests of the comparison; None in strata, where
-            nothing is tested.
+        rank_biserial, dz: effect sizes of the difference; None also if they are undefined.
+        holm_p: the p-value corrected over all tests of the comparison; None in strata, which are
+            not tested.
     """
 
     first: str
@@ -88,16 +88,16 @@ class Contrast:
 
     @property
     def sign(self) -> int:
-        """1 where higher is better, -1 where lower is."""
+        """1 if higher is better, -1 if lower is."""
         return 1 if FACTS[self.metric].better == "higher" else -1
 
     @property
     def outcome(self) -> Outcome:
         """Which model is better, if the corrected test says that they differ.
 
-        The test judges ranks, the estimate is a mean. Only where the mean's interval lies on the
-        side of the ranks is a model called better; many small gains with few large losses are a
-        difference, but an unclear one.
+        The test compares ranks; the estimate is a mean. A model is called better only if the mean's
+        interval is on the same side as the ranks. Many small gains with a few large losses are an
+        unclear difference.
         """
         if (
             self.difference is None
@@ -116,10 +116,10 @@ class Stratum:
     """One group of studies.
 
     Attributes:
-        title: what divides the studies.
+        title: the criterion.
         name: of the group.
-        studies: how many it has.
-        contrasts: as those of the whole, without tests.
+        studies: their number.
+        contrasts: as those of all studies, without tests.
     """
 
     title: str
@@ -130,7 +130,7 @@ class Stratum:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that is said about the models.
+    """The comparison of several models.
 
     Attributes:
         models: name → scores, in the order given.
@@ -155,12 +155,12 @@ class Comparison:
 
     @property
     def studies(self) -> list[str]:
-        """Ids of all studies, those that failed too."""
+        """Ids of all studies, including failed ones."""
         return _studies(next(iter(self.models.values())))
 
     @property
     def tests(self) -> int:
-        """How many tests the correction is over."""
+        """Number of tests in the correction."""
         return sum(contrast.holm_p is not None for contrast in self.contrasts)
 
     def of(self, pair: tuple[str, str]) -> list[Contrast]:
@@ -170,7 +170,7 @@ class Comparison:
         ]
 
     def value(self, model: str, study: str, region: str, metric: str) -> float | None:
-        """One value; None where it is undefined or the model failed on the study."""
+        """One value; None if it is undefined or the model failed on the study."""
         return (
             self.models[model].studies[study][region][metric]
             if study in self.models[model].studies
@@ -178,7 +178,7 @@ class Comparison:
         )
 
     def as_dict(self) -> dict[str, object]:
-        """As JSON holds it."""
+        """As JSON."""
         rules, ranking = next(iter(self.models.values())).rules, self.ranking
         tests = [
             {"models": list(pair), "p": p, "holm_p": ranking.holm_p[pair]}
@@ -223,16 +223,16 @@ def compare(
 
     Per pair, region and metric: mean difference with its 95 % bootstrap interval, Wilcoxon's
     signed-rank test corrected by Holm over all tests made, effect sizes, wins and losses. A study
-    in which a model failed or a value is undefined is left out of the pairs it would belong to, and
-    counted. In the ranking a model that failed is last on that study.
+    on which a model failed, or with an undefined value, is left out of the affected pairs and
+    counted. In the ranking, a failed model is last on that study.
 
     Args:
-        models: name → scores; differences are the earlier one's values less the later one's.
+        models: name → scores; differences are the earlier minus the later.
         metrics: names of metrics with a better direction.
         against: compare each model with this one only, instead of all pairs; its values are then
         subtracted.
         strata: CSV file with more strata (see :func:`gliodistill.evaluation.strata.read_strata`).
-        seed: of the resampling: equal input gives equal output.
+        seed: of the resampling; the same seed gives the same output.
 
     Raises:
         IncomparableError: fewer than two models, other rules, studies or truths, or unusable
@@ -283,7 +283,7 @@ def why_incomparable(
     metrics: Sequence[str] = DEFAULT_METRICS,
     against: str | None = None,
 ) -> list[str]:
-    """Everything that keeps models from being compared, a line each; empty if nothing does."""
+    """The reasons why models cannot be compared, a line each; empty if there are none."""
     problems = []
     if len(models) < 2:
         problems.append(f"fewer than two models: {', '.join(models) or 'none'}")
@@ -299,8 +299,7 @@ def why_incomparable(
         )
     elif len({scores.rules.text for scores in models.values()}) > 1:
         problems.append(
-            f"rules differ in their settings: all are {next(iter(rules))}, but their texts are not"
-            " the same (tolerance?)"
+            f"rules differ in their settings: all are {next(iter(rules))}, but their texts differ (tolerance?)"
         )
     for metric in dict.fromkeys(metrics):
         known = sorted(
@@ -331,8 +330,8 @@ def why_incomparable(
 
 
 def _other_truths(models: Mapping[str, Scores]) -> list[str]:
-    """Studies whose truth has another volume in another model's scores: another truth, or another
-    grid.
+    """Studies whose reference has another volume in another model's scores: another reference, or
+    another grid.
     """
     seen: dict[tuple[str, str], tuple[str, float]] = {}
     found: dict[str, str] = {}
@@ -346,7 +345,7 @@ def _other_truths(models: Mapping[str, Scores]) -> list[str]:
                 if abs(known - volume) > 1e-6 * max(known, volume, 1e-3):
                     found.setdefault(
                         id,
-                        f"{id} has another truth: {region} {known:.3f} ml in {before}, {volume:.3f}"
+                        f"{id} has another reference: {region} {known:.3f} ml in {before}, {volume:.3f}"
                         f" ml in {name}",
                     )
     return [found[id] for id in sorted(found)]
@@ -437,7 +436,7 @@ def _studies(scores: Scores) -> list[str]:
 
 
 def _truth_ml(models: Iterable[Scores]) -> dict[str, dict[str, float]]:
-    """Study → region → volume of the truth; studies that every model failed on are not known."""
+    """Study → region → volume of the reference; without studies on which every model failed."""
     found: dict[str, dict[str, float]] = {}
     for scores in models:
         for id, regions in scores.studies.items():

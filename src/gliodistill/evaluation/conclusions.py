@@ -1,4 +1,4 @@
-"""What a comparison says, in sentences that claim no more than the tests bear."""
+"""Conclusions of a comparison, in sentences that claim no more than the tests support."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,17 +7,17 @@ from gliodistill.evaluation.comparison import LEVEL, Comparison, Contrast
 from gliodistill.evaluation.metrics import FACTS
 
 FEW = 10
-"""Below so many studies, bootstrap intervals are too narrow."""
+"""Below this number of studies, bootstrap intervals are too narrow."""
 
 
 class Verdict(NamedTuple):
-    """Whether one of two models is better.
+    """The conclusion about a pair of models.
 
     Attributes:
         question: "Is A better than B?".
         word: its answer in a few words.
         sentence: the answer as a sentence.
-        details: where, by how much, and where nothing is shown; may be empty.
+        details: regions and sizes of differences, and where none is shown; may be empty.
     """
 
     question: str
@@ -27,10 +27,9 @@ class Verdict(NamedTuple):
 
 
 def verdict(comparison: Comparison, pair: tuple[str, str]) -> Verdict:
-    """Whether one of two models is better: the answer, and what it rests on.
+    """Conclude whether one of two models is better.
 
-    Where no difference is found the answer is that none is shown, which does not say that the
-    models are equal.
+    If no difference is found, the conclusion is that none is shown, not that the models are equal.
     """
     first, second = pair
     contrasts = comparison.of(pair)
@@ -60,8 +59,7 @@ def verdict(comparison: Comparison, pair: tuple[str, str]) -> Verdict:
         word, sentence = "Not shown", f"No difference between {first} and {second} is shown."
     if found["unclear"]:
         details.append(
-            f"In {_names(found['unclear'])} the test finds a difference that the mean, with its"
-            " interval, does not bear out."
+            f"In {_names(found['unclear'])} the test finds a difference that the interval of the mean does not confirm."
         )
     if found["open"] and len(found["open"]) < len(contrasts):
         details.append(f"No difference is shown in {_names(found['open'])}.")
@@ -69,20 +67,19 @@ def verdict(comparison: Comparison, pair: tuple[str, str]) -> Verdict:
 
 
 def cautions(comparison: Comparison) -> list[str]:
-    """What a reader must know beside the verdict: few studies, failures, values left out."""
+    """Cautions besides the conclusion: few studies, failures, values left out."""
     lines = []
     most = max(contrast.n for contrast in comparison.contrasts)
     if most < FEW:
         lines.append(
-            f"Only {most} studies: intervals over so few are too narrow, and differences easily"
+            f"Only {most} studies: intervals over so few are too narrow, and differences are easily"
             " missed."
         )
     for name, scores in comparison.models.items():
         if scores.failed:
             lines.append(
                 f"{name} failed on {len(scores.failed)} of {len(comparison.studies)} studies. They"
-                " are left out of its paired differences, which may flatter it; in the ranking it"
-                " is last on them."
+                " are left out of its paired differences, which may favour it; in the ranking it is last on them."
             )
     for metric in comparison.metrics:
         left_out = max(
@@ -97,17 +94,16 @@ def cautions(comparison: Comparison) -> list[str]:
 
 
 def method(comparison: Comparison) -> str:
-    """How the verdict came about."""
+    """The method of the conclusions."""
     return (
         "Differences are paired over the same studies; in brackets their 95 % bootstrap intervals."
-        " A model is called better where Wilcoxon’s signed-rank test, corrected by Holm over all"
-        f" {comparison.tests} tests made here, gives p < {LEVEL:g}, and the interval lies on the"
-        " same side."
+        " A model is called better if Wilcoxon’s signed-rank test, corrected by Holm over all"
+        f" {comparison.tests} tests made here, gives p < {LEVEL:g} and the interval is on the same side."
     )
 
 
 def _gains(contrasts: Sequence[Contrast]) -> str:
-    """Where the better one is better, and by how much, whichever of the two it is."""
+    """Regions and sizes of the better model's gains."""
     return _listed([f"in {_name(contrast)} by {_gain(contrast)}" for contrast in contrasts])
 
 
@@ -117,7 +113,7 @@ def _gain(contrast: Contrast) -> str:
     ends = (
         abs(mean),
         *sorted((abs(low), abs(high))),
-    )  # a model is only called better where zero is beyond both ends
+    )  # a model is only called better if zero is outside the interval
     by, least, most = (f"{value:{fact.format.lstrip('+')}}" for value in ends)
     return f"{by}{f' {fact.unit}' if fact.unit else ''} [{least}, {most}]"
 

@@ -1,6 +1,4 @@
-"""A folder of predictions against a cohort's truth: pairs that match, every study scored,
-probabilities judged.
-"""
+"""Evaluation of a folder of predictions against a cohort's references."""
 
 import os
 from pathlib import Path
@@ -36,26 +34,26 @@ def evaluate(
 
     Ids, grids and label codes of all studies are checked, and every problem reported at once,
     before anything is computed. A study that fails while being scored is recorded in ``failed`` and
-    the others go on: look at :attr:`Scores.ok`.
+    the others are still scored; see :attr:`Scores.ok`.
 
     Args:
         predictions: as in :func:`match_pairs`.
         truth: as in :func:`match_pairs`.
-        layout: name of the truth's layout, instead of detecting it.
-        labels: name of the truth's label convention, instead of detecting it.
-        prediction_labels: the same of the predictions; see :func:`match_pairs`.
+        layout: layout of the references, instead of detecting it.
+        labels: label convention of the references, instead of detecting it.
+        prediction_labels: that of the predictions; see :func:`match_pairs`.
         jobs: studies scored at once; default: one per processor.
         rules: name of the rule set.
         task: what was segmented; it decides the regions.
         tolerance_mm: of the surface Dice; default: the rule set's own.
         probabilities: folder of ``<id>_prob….nii.gz``, for calibration.
-        subset: score only the studies that have a prediction, instead of calling the others
+        subset: score only the studies that have a prediction, instead of reporting the others as
             missing.
 
     Raises:
-        ComparisonError: predictions and truth do not match (``.problems`` lists all).
-        EvaluationError: unknown rules or task, no predictions, no truth.
-        StudyError, LabelError: the truth's cohort cannot be read.
+        ComparisonError: predictions and references do not match (``.problems`` lists all).
+        EvaluationError: unknown rules or task, no predictions, no references.
+        StudyError, LabelError: the references cannot be read.
     """
     rule_set = get_rules(rules, task, tolerance_mm)
     pairs = match_pairs(
@@ -72,7 +70,7 @@ def evaluate(
 
 
 def score_pairs(pairs: Pairs, rules: Rules, *, jobs: int | None = None) -> Scores:
-    """Score every pair; one that fails is recorded in ``failed`` and the others go on.
+    """Score every pair; one that fails is recorded in ``failed``, and the others are still scored.
 
     Args:
         pairs: as :func:`match_pairs` found them.
@@ -106,7 +104,7 @@ def score_pairs(pairs: Pairs, rules: Rules, *, jobs: int | None = None) -> Score
 
 def _score(pair: Pair, rules: Rules) -> tuple[StudyScores, dict[str, Reliability]]:
     prediction, truth = read_map(pair.prediction), read_map(pair.truth)
-    # Nine tenths of an image are background to both: those voxels are counted, not copied.
+    # Most of an image is background in both: those voxels are counted, not copied.
     any_label = (prediction.data != 0) | (truth.data != 0)
     box = filled_box(any_label) or (slice(0, 1),) * 3
     regions = list(rules.tissues.values())

@@ -1,6 +1,4 @@
-"""Lesions: connected components of truth and prediction, how they are merged, and which meets
-which.
-"""
+"""Lesions: connected components of reference and prediction, their merging and overlaps."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -32,8 +30,7 @@ def dilate(mask: Mask, times: int) -> Mask:
         mask: bool on X Y Z; nothing grows beyond the array.
         times: how often.
     """
-    # In one row of all voxels a neighbour is a fixed step away; the border keeps what grows from
-    # coming in at the other side.
+    # In flattened voxels a neighbour is a fixed step away; the border prevents wrapping around.
     padded = np.pad(np.ascontiguousarray(mask), times)
     grown, (x, y, z) = padded.ravel(), padded.strides
     for _ in range(times):
@@ -53,15 +50,15 @@ def _along(row: Mask, step: int) -> Mask:
 
 @dataclass(frozen=True)
 class Lesions:
-    """The lesions of one region, labelled, and how much they share.
+    """The labelled lesions of one region, and their overlaps.
 
     Attributes:
-        truth: labels on X Y Z, 0 where there is none.
+        truth: labels of the reference on X Y Z, 0 outside.
         prediction: the same.
-        truth_voxels: int64 on T + 1, voxels of each truth lesion (index 0 is nothing).
+        truth_voxels: int64 on T + 1, voxels of each reference lesion (index 0 is nothing).
         prediction_voxels: int64 on P + 1.
-        touching: bool on T + 1, P + 1: which count as met.
-        shared_voxels: int64 on T + 1, P + 1: the voxels both hold.
+        touching: bool on T + 1, P + 1: which count as overlapping.
+        shared_voxels: int64 on T + 1, P + 1: the voxels in both.
     """
 
     truth: Components
@@ -78,13 +75,12 @@ class Lesions:
         Args:
             prediction: bool on X Y Z.
             truth: bool on X Y Z.
-            merge: so often the truth is dilated first. Truth components whose dilations touch are
-                one lesion, and predictions that touch the dilation have met it; 0: components as
-                they are, met where a voxel is shared.
+            merge: number of dilations of the reference. Components whose dilations touch are one
+                lesion, and predictions that touch the dilation overlap it; 0: plain components,
+                which overlap if they share a voxel.
         """
         predicted, predicted_count = components(prediction)
-        # A crop to what both masks hold changes nothing: where two dilations touch, they do so
-        # between the two lesions.
+        # A crop to both masks changes nothing: dilations touch between the lesions.
         around, count = components(dilate(truth, merge))
         lesions = around * truth if merge else around
         near = _pairs(around, predicted, count, predicted_count)
@@ -104,7 +100,7 @@ class Lesions:
 def _pairs(
     first: Components, second: Components, first_count: int, second_count: int
 ) -> NDArray[np.int64]:
-    """How many voxels carry each pair of labels other than 0."""
+    """Number of voxels with each pair of non-zero labels."""
     here = np.flatnonzero((first > 0) & (second > 0))
     flat = first.ravel()[here].astype(np.int64) * (second_count + 1) + second.ravel()[here]
     return np.bincount(flat, minlength=(first_count + 1) * (second_count + 1)).reshape(
@@ -113,6 +109,6 @@ def _pairs(
 
 
 def f1(found: int, false: int, missed: int) -> float | None:
-    """``2 TP / (2 TP + FP + FN)``; None where there is no lesion at all."""
+    """``2 TP / (2 TP + FP + FN)``; None without lesions."""
     total = 2 * found + false + missed
     return 2 * found / total if total else None

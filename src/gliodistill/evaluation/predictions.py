@@ -1,4 +1,4 @@
-"""Finding the label maps of a folder of predictions, and their probability maps."""
+"""Find label maps and probability maps in a folder of predictions."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,8 +21,8 @@ class Predictions:
 
     Attributes:
         files: study id → label map.
-        problems: noticed on the way, a line each.
-        conventions: of studies that say in a manifest what their codes mean.
+        problems: a line each.
+        conventions: of studies whose manifest declares it.
         label_names: the ``labels`` of a ``dataset.json`` beside them, if there is one.
     """
 
@@ -35,17 +35,16 @@ class Predictions:
 def find_predictions(folder: Path, known_ids: Collection[str]) -> Predictions:
     """The label maps in ``folder``.
 
-    Taken, in this order: label maps named after their study, flat or a folder a case (see
-    :mod:`gliodistill.studies.layouts.label_maps`); where there is none, the references of a cohort
-    in any known layout. A manifest (a file) says for itself.
+    In this order: label maps named after their study, flat or a folder a case (see
+    :mod:`gliodistill.studies.layouts.label_maps`); else the label maps of a cohort in any known
+    layout; or those of a manifest.
 
     Args:
         folder: of predictions, or a manifest.
-        known_ids: ids of the studies, which settle whether a name that ends in ``_seg`` is an id
-            itself.
+        known_ids: ids of the studies, which decide whether a name that ends in ``_seg`` is an id.
 
     Raises:
-        EvaluationError: no such folder, or nothing in it.
+        EvaluationError: no such folder, or it is empty.
         StudyError: a malformed ``dataset.json``.
     """
     if not folder.exists():
@@ -104,8 +103,8 @@ def find_probabilities(folder: Path, ids: Collection[str]) -> tuple[dict[str, Pa
 
 
 def noted_convention(files: Iterable[ImageFile]) -> LabelConvention | None:
-    """The convention that ``segment`` noted in the ``<id>.json`` beside each map; None where one
-    lacks it or they differ.
+    """The convention in the summaries (``<id>.json``) of ``segment``; None if one lacks it or they
+    differ.
 
     Args:
         files: label maps.
@@ -131,8 +130,8 @@ def noted_convention(files: Iterable[ImageFile]) -> LabelConvention | None:
 
 
 def noted_sequences(files: Mapping[str, ImageFile]) -> dict[str, list[str]] | None:
-    """The sequences that each prediction was made of, as ``segment`` noted them in the
-    ``<id>.json`` beside it; None where one lacks it.
+    """The sequences each prediction was made from, by the summaries (``<id>.json``) of ``segment``;
+    None if one lacks them.
 
     Args:
         files: id → label map.

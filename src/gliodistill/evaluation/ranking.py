@@ -1,6 +1,4 @@
-"""Which model is best over all patients, regions and metrics: ranks per patient, as the BraTS
-challenges rank.
-"""
+"""Ranking of models over patients, regions and metrics, as in the BraTS challenges."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Standing:
-    """Where one model stands.
+    """The rank of one model.
 
     Attributes:
         model: its name.
@@ -25,7 +23,7 @@ class Standing:
         low, high: 95 % percentile interval of it over bootstrap resamples of the patients.
         position: 1 for the smallest mean rank; equal ones share the smaller number.
         best, worst: 2.5 % and 97.5 % percentile of the position over the resamples.
-        first: share of the resamples in which it comes first (alone or with others), 0 … 1.
+        first: share of the resamples in which it comes first (tied or not), 0 … 1.
     """
 
     model: str
@@ -40,16 +38,16 @@ class Standing:
 
 @dataclass(frozen=True)
 class Ranking:
-    """All models in order.
+    """The ranking of all models.
 
     Attributes:
         standings: best first.
         p_values: pair of models, in the order given → two-sided p-value of equal mean ranks.
         holm_p: the same, corrected by Holm over all pairs.
-        patients: how many count.
-        cells: how many cells (a patient's value of one region and metric) were ranked.
-        left_out: how many were not, being undefined in some model.
-        failed: how many cells put a model last because it failed on the patient.
+        patients: their number.
+        cells: number of ranked cells (a patient's value of one region and metric).
+        left_out: number of cells left out because a value is undefined.
+        failed: number of cells in which a model is last because it failed on the patient.
     """
 
     standings: tuple[Standing, ...]
@@ -66,20 +64,20 @@ def rank_models(
 ) -> Ranking:
     """Rank models over patients, as the BraTS challenges do since 2017.
 
-    In every cell (patient × region × metric) the models are ranked, 1 for the best, equal values
-    sharing their mean rank. A model's mean rank over all cells orders the models (Bakas et al.
-    2018, arXiv:1811.02629: "final ranking score"). A model that failed on a patient is last there
-    in every cell. A cell that is undefined in some model that did not fail is left out for all. For
-    each pair, the patients' ranks are exchanged between the two models at random (all ways where
-    there are at most 100 000, else 100 000 of them, the ranking itself counted among them); the
-    p-value is how often the mean ranks then differ at least as much as they do. Here both
-    directions count; the challenge counts only the one observed, about half of it.
+    In every cell (patient × region × metric) the models are ranked, 1 for the best, ties share the
+    mean rank. A model's mean rank over all cells orders the models (Bakas et al. 2018,
+    arXiv:1811.02629: "final ranking score"). A model that failed on a patient is last there in
+    every cell. A cell that is undefined for a model that did not fail is left out for all. For each
+    pair, a permutation test exchanges the patients' ranks of the two models (all permutations if
+    there are at most 100 000, else 100 000 random ones including the observed one); the p-value is
+    the share with at least the observed difference of mean ranks. The test is two-sided; the
+    challenge uses one side, about half of this p.
 
     Args:
         models: their names.
         values: models × patients × cells of a patient; smaller is better; NaN is undefined.
         failed: models × patients.
-        seed: of the resampling: equal input gives equal output.
+        seed: of the resampling; the same seed gives the same output.
 
     Raises:
         EvaluationError: no cell that can be ranked.
@@ -87,8 +85,7 @@ def rank_models(
     from scipy.stats import rankdata
 
     last = np.where(failed[:, :, None], np.inf, values)
-    # A cell that is undefined in one model is NaN in all; where all failed there is nothing to
-    # rank.
+    # A cell undefined for one model is NaN for all; cells on which all failed are not ranked.
     ranks: NDArray[np.float64] = rankdata(last, axis=0, nan_policy="propagate")
     scored: NDArray[np.bool_] = np.asarray(~failed.all(axis=0))  # by at least one model
     ranked = ~np.isnan(ranks[0]) & scored[:, None]
@@ -100,7 +97,7 @@ def rank_models(
     counts = counts[counting]
 
     generator = np.random.default_rng(seed)
-    # How often each patient is drawn says all about a resample.
+    # A resample is given by how often each patient is drawn.
     weights = generator.multinomial(counts.size, np.full(counts.size, 1 / counts.size), RESAMPLES)
     resampled = (weights @ sums.T) / (weights @ counts)[:, None]
     positions = rankdata(resampled, axis=1, method="min")

@@ -41,16 +41,15 @@ def score_study(
 
     Args:
         prediction: the regions of ``rules`` (for most tasks WT, TC, ET) as bool on R X Y Z.
-        truth: the same of the truth, on the same grid.
+        truth: the reference, on the same grid.
         spacing: voxel size along X, Y, Z in mm.
         rules: a rule set or its name.
-        voxel_ml: volume of one voxel in ml, where the axes are not at right angles; else the
-        product of ``spacing``.
+        voxel_ml: volume of one voxel in ml, if the axes are not at right angles; default: the
+            product of ``spacing``.
         beyond: how many voxels of the image were cropped away; all lie outside every mask.
 
     Returns:
-        every metric of ``rules``; ``ece`` and ``brier`` are None (probabilities are not asked for
-        here).
+        every metric of ``rules``; ``ece`` and ``brier`` are None (there are no probabilities here).
 
     Raises:
         EvaluationError: shapes that differ or are not R X Y Z, a spacing that is not three positive
@@ -59,7 +58,7 @@ def score_study(
     rules = get_rules(rules) if isinstance(rules, str) else rules
     count = len(rules.regions)
     if prediction.shape != truth.shape or truth.ndim != 4 or truth.shape[0] != count:
-        expected = f"{truth.shape}, as the truth ({count} X Y Z)"
+        expected = f"{truth.shape}, as the reference ({count} X Y Z)"
         raise EvaluationError(
             "masks do not match", field="shape", got=prediction.shape, expected=expected
         )
@@ -83,15 +82,15 @@ def score_study(
 
 @dataclass(frozen=True)
 class Scores:
-    """What a set of predictions is worth.
+    """The scores of a set of predictions.
 
     Attributes:
-        rules: the rule set that every value obeys.
+        rules: the rule set of all values.
         studies: study id → region → metric → value (None: undefined).
-        failed: study id → one line saying why it could not be scored.
-        provenance: free text values about where this came from (paths, label conventions).
-        calibration: region → the reliability curve of all studies together, where probabilities
-            were given, else None.
+        failed: study id → why it could not be scored, in one line.
+        provenance: texts about the origin (paths, label conventions).
+        calibration: region → the reliability curve of all studies together, if probabilities were
+            given, else None.
     """
 
     rules: Rules
@@ -102,8 +101,8 @@ class Scores:
 
     @cached_property
     def summary(self) -> dict[str, dict[str, dict[str, float | int | None]]]:
-        """Region → metric → ``mean``, ``median``, ``std`` (sample) and ``n`` over the studies where
-        it is defined.
+        """Region → metric → ``mean``, ``median``, ``std`` (sample) and ``n`` over the studies in
+        which it is defined.
         """
         rules = self.rules
         return {
@@ -122,12 +121,12 @@ class Scores:
         return [value for value in found if value is not None]
 
     def mean(self, region: str, metric: str = "dice") -> float | None:
-        """Mean of one metric over the studies where it is defined."""
+        """Mean of one metric over the studies in which it is defined."""
         mean = self.summary[region][metric]["mean"]
         return None if mean is None else float(mean)
 
     def to_json(self) -> str:
-        """JSON text: equal scores give equal text; every number is finite (undefined is ``null``)."""
+        """JSON text: equal scores give equal text; all numbers are finite (undefined is ``null``)."""
         rules = self.rules
         curves = {
             region: [asdict(part) for part in bins]
@@ -164,7 +163,7 @@ class Scores:
 
     @classmethod
     def from_json(cls, text: str, *, file: str | PathLike[str] | None = None) -> "Scores":
-        """Scores from the text of :meth:`to_json` (the summary is computed anew).
+        """Scores from the text of :meth:`to_json` (the summary is recomputed).
 
         Raises:
             EvaluationError: not such text, of another schema version, or under a rule set that is
@@ -203,7 +202,7 @@ class Scores:
         return cls(rules, studies, failed, provenance, calibration)
 
     def write(self, path: str | PathLike[str]) -> None:
-        """Write :meth:`to_json` to ``path``, whole or not at all.
+        """Write :meth:`to_json` to ``path``, atomically.
 
         Raises:
             OutputError: it cannot be written.
@@ -222,14 +221,15 @@ class Scores:
 
 
 def _rules(told: Fields, file: str | PathLike[str] | None) -> Rules:
-    """The rule set that scores obey, if it is still the one of that name."""
+    """The rule set of the scores, if it is still the one of that name."""
     name, task = told.text("name"), told.text("task")
     tolerance = told.get("tolerance_mm", (int, float, NoneType), "a number or null")
     try:
         rules = get_rules(name, task, tolerance)
     except EvaluationError:
         rules = None
-    if rules is None or told.text("text") != rules.text:
+    # Up to version 0.1 the texts said "truth" for the reference segmentation.
+    if rules is None or told.text("text").replace("truth", "reference") != rules.text:
         raise EvaluationError(
             "scores under rules that this version does not know",
             file=file,
@@ -241,7 +241,7 @@ def _rules(told: Fields, file: str | PathLike[str] | None) -> Rules:
 
 
 def _score(values: Fields, metric: str) -> float | None:
-    """A number, or None where it is undefined."""
+    """A number, or None if undefined."""
     kinds, expected = (int, float, NoneType), "a finite number or null"
     value: float | None = values.get(metric, kinds, expected)
     return value

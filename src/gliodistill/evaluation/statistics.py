@@ -1,4 +1,4 @@
-"""Is one model better than another? Paired over the same studies."""
+"""Statistics of paired differences over the same studies."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gliodistill.errors import EvaluationError
 
 FLIPS = 100_000
-"""How many sign flips are tried, unless there are fewer."""
+"""Most sign flips of the permutation test."""
 
 
 class PairedDifference(NamedTuple):
@@ -18,9 +18,9 @@ class PairedDifference(NamedTuple):
     Attributes:
         mean: mean difference.
         low, high: ends of the percentile bootstrap interval, 2.5 % and 97.5 %.
-        wilcoxon_p: two-sided Wilcoxon signed-rank p-value over the studies that differ, 1 where
-            none does; exact for up to 16 of them, and up to 50 without tied differences, else from
-            the normal distribution.
+        wilcoxon_p: two-sided Wilcoxon signed-rank p-value over the studies that differ, 1 if none
+            does; exact for up to 16 of them, and up to 50 without tied differences, else from the
+            normal distribution.
     """
 
     mean: float
@@ -64,8 +64,8 @@ def mean_interval(
     """95 % percentile bootstrap interval of a mean over studies (Efron & Tibshirani 1993, chapter
     13).
 
-    Drawn from ``seed``: equal input gives equal output. With fewer than about 10 studies it is too
-    narrow; say so beside it.
+    The same ``seed`` gives the same output. With fewer than about 10 studies the interval is too
+    narrow; reports say so.
 
     Args:
         values: one finite value per study, at least two.
@@ -88,7 +88,7 @@ def mean_interval(
 def student_interval(values: Sequence[float]) -> Interval:
     """Mean of a few independent values with its 95 % Student t interval.
 
-    For a handful of seeds, where a bootstrap would be too narrow.
+    For a few seeds, for which a bootstrap would be too narrow.
 
     Args:
         values: one finite value per repetition, at least two.
@@ -120,7 +120,7 @@ def rank_biserial(a: Sequence[float], b: Sequence[float]) -> float | None:
         b: the same of the other model, in the same order of studies.
 
     Returns:
-        -1 (b larger in every study) … 1 (a larger in every study); None where no study differs.
+        -1 (b larger in every study) … 1 (a larger in every study); None if no study differs.
 
     Raises:
         EvaluationError: as :func:`paired_difference`.
@@ -139,11 +139,10 @@ def cohens_dz(a: Sequence[float], b: Sequence[float]) -> float | None:
     """Cohen's d_z: mean difference ``a - b`` over the sample standard deviation of the differences.
 
     The standardised effect of a paired design (Lakens, Frontiers in Psychology 2013, 4:863,
-    equation 6); it is larger than the d of two separate groups where the models agree on which
-    studies are hard.
+    equation 6); it exceeds the d of two independent groups if the models' values are correlated.
 
     Returns:
-        None where all differences are equal: there is nothing to divide by.
+        None if all differences are equal.
 
     Raises:
         EvaluationError: as :func:`paired_difference`.
@@ -155,8 +154,7 @@ def cohens_dz(a: Sequence[float], b: Sequence[float]) -> float | None:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: the family-wise error rate of all tests together is kept,
-    whatever their dependence.
+    """Holm's step-down correction: it controls the family-wise error rate under any dependence.
 
     The smallest of m values is multiplied by m, the next by m - 1, …; none may fall below one
     before it, none exceeds 1 (Holm, Scandinavian Journal of Statistics 1979, 6:65-70).
@@ -177,16 +175,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def sign_flip_tests(differences: NDArray[np.float64], seed: int = 0) -> list[float]:
-    """Two-sided p-value of "each difference could as well have the other sign", for each column.
+    """Two-sided p-value of a sign-flip permutation test, for each column.
 
     The statistic is a column's sum; p is the share of sign flips of the rows in which it is at
-    least as far from zero. All ways where there are at most 100 000, else 100 000 drawn ones and
-    the observed one besides (Phipson & Smyth 2010).
+    least as far from zero. All flips are used if there are at most 100 000, else 100 000 random
+    ones and the observed one (Phipson & Smyth 2010).
 
     Args:
         differences: rows × columns; whole or half numbers, so that sums are exact and no tolerance
         is needed.
-        seed: of the drawing.
+        seed: of the random flips.
     """
     observed = np.abs(differences.sum(axis=0))
     reached, drawn = np.zeros(observed.size, dtype=np.int64), 0
@@ -221,15 +219,14 @@ def _wilcoxon(differences: NDArray[np.float64]) -> float:
     if differing.size == 0:
         return 1.0
     if 2**differing.size <= FLIPS:
-        # Exact with ties too, for which SciPy would flip signs one by one in Python, or fall back
-        # on a normal distribution.
+        # Exact with ties too, for which SciPy is slow or uses a normal approximation.
         return sign_flip_tests((rankdata(np.abs(differing)) * np.sign(differing))[:, None])[0]
     return float(wilcoxon(differing).pvalue)
 
 
 def _flips(rows: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Signs +1 and -1 for each row: every way, or FLIPS drawn ones, a few million numbers at a
-    time.
+    """Signs +1 and -1 for each row: all combinations, or FLIPS random ones, a few million numbers
+    at a time.
     """
     every = 2**rows <= FLIPS
     generator = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Kinds of studies: a mean over all may hide that a model is better where it matters least."""
+"""Strata: groups of studies that are compared separately."""
 
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -17,10 +17,10 @@ MOST_GROUPS = 12
 
 @dataclass(frozen=True)
 class Strata:
-    """One way to divide the studies.
+    """One division of the studies.
 
     Attributes:
-        title: what divides them, in words.
+        title: the criterion.
         groups: name → ids of its studies, none empty, no id in two.
     """
 
@@ -29,12 +29,11 @@ class Strata:
 
 
 def truth_strata(truth_ml: Mapping[str, Mapping[str, float]]) -> list[Strata]:
-    """Strata that the truth itself gives: enhancing tumour or none, and thirds by the whole
-    tumour's volume.
+    """Strata from the references: with or without enhancing tumour, and thirds by whole-tumour
+    volume.
 
     Args:
-        truth_ml: study → region → volume in ml. Without ET or WT the strata that need it are not
-            made.
+        truth_ml: study → region → volume in ml. Strata that need a missing ET or WT are omitted.
 
     Returns:
         those that divide the studies into at least two groups.
@@ -46,7 +45,7 @@ def truth_strata(truth_ml: Mapping[str, Mapping[str, float]]) -> list[Strata]:
             "enhancing": _where(truth_ml, "ET", 0.0, np.inf),
             "not enhancing": _where(truth_ml, "ET", -np.inf, 0.0),
         }
-        strata.append(Strata("Enhancing tumour in the truth", _filled(groups)))
+        strata.append(Strata("Enhancing tumour in the reference", _filled(groups)))
     if every and all("WT" in regions for regions in every):
         third, two_thirds = np.quantile([regions["WT"] for regions in every], [1 / 3, 2 / 3])
         groups = {
@@ -54,12 +53,14 @@ def truth_strata(truth_ml: Mapping[str, Mapping[str, float]]) -> list[Strata]:
             f"{third:.1f} to {two_thirds:.1f} ml": _where(truth_ml, "WT", third, two_thirds),
             f"over {two_thirds:.1f} ml": _where(truth_ml, "WT", two_thirds, np.inf),
         }
-        strata.append(Strata("Volume of the whole tumour in the truth, thirds", _filled(groups)))
+        strata.append(
+            Strata("Volume of the whole tumour in the reference, thirds", _filled(groups))
+        )
     return [one for one in strata if len(one.groups) > 1]
 
 
 def describe_sequences(studies: Mapping[str, Collection[str]]) -> str:
-    """Which sequences studies have, as the line ``sequences`` of a provenance: ``T1+T2``, or
+    """The sequences of the studies, as the line ``sequences`` of a provenance: ``T1+T2``, or
     ``T1+T2: a, c; FLAIR: b``.
 
     Args:
@@ -78,8 +79,8 @@ def describe_sequences(studies: Mapping[str, Collection[str]]) -> str:
 
 
 def sequence_strata(described: str, ids: Collection[str]) -> list[Strata]:
-    """Strata by the sequences that the studies have, from :func:`describe_sequences`; none where
-    all have the same.
+    """Strata by the sequences that the studies have, from :func:`describe_sequences`; none if all
+    have the same.
     """
     parts = [part.partition(": ") for part in described.split("; ")]
     groups = _filled(
@@ -92,12 +93,12 @@ def read_strata(path: str | PathLike[str], ids: Collection[str]) -> list[Strata]
     """Strata from a CSV file: a column ``id``, and one or more columns whose values name the
     groups.
 
-    Rows of studies that are not compared are left out with a warning (a table may hold the whole
-    cohort); studies without a row or with an empty cell form the group "not given".
+    Rows of other studies are ignored with a warning (a table may hold the whole cohort); studies
+    without a row or with an empty cell form the group "not given".
 
     Args:
         path: the file, UTF-8, its first row naming the columns.
-        ids: of the studies to be divided.
+        ids: of the studies to divide.
 
     Raises:
         EvaluationError: it cannot be read, lacks ``id`` or any other column, names an id twice or
@@ -115,11 +116,11 @@ def read_strata(path: str | PathLike[str], ids: Collection[str]) -> list[Strata]
     twice = sorted({id for id in named if named.count(id) > 1})
     if twice:
         raise EvaluationError(
-            "an id stands twice",
+            "an id is repeated",
             file=path,
             field="id",
             got=", ".join(twice[:6]),
-            expected="one row a study",
+            expected="one row per study",
         )
     if not set(named) & set(ids):
         raise EvaluationError(
@@ -131,7 +132,7 @@ def read_strata(path: str | PathLike[str], ids: Collection[str]) -> list[Strata]
         )
     strangers, absent = [id for id in named if id not in ids], sorted(set(ids) - set(named))
     if strangers:
-        told = f"{path}: rows left out, of no study that is compared: {_some(strangers)}"
+        told = f"{path}: rows ignored, of studies that are not compared: {_some(strangers)}"
         if absent:
             told += f'; studies without a row, in group "{NOT_GIVEN}": {_some(absent)}'
         warnings.warn(told, GliodistillWarning, stacklevel=2)

@@ -1,5 +1,4 @@
-"""Surfaces of masks, the exact distances between them, and what is read off those: HD95 and surface
-Dice.
+"""Surfaces of masks and the exact distances between them, for HD95 and surface Dice.
 
 Two kinds of surface are in use, and their distances differ by up to a voxel: the mask's outermost
 voxels (MONAI, MedPy, panoptica: :meth:`Surface.voxels`), or patches between the voxels, each with
@@ -40,20 +39,19 @@ _TRIANGLES: dict[int, tuple[tuple[int, int, int], ...]] = {
 
 @dataclass(frozen=True)
 class Surface:
-    """Where a mask ends.
+    """The surface of a mask.
 
     Attributes:
         points: int32 on N 3, indices along X, Y, Z: of voxels, or of corners between them (corner i
         lies before voxel i).
-        weights: float64 on N, how much of the surface each stands for (area in mm²), or None: all
-            the same.
+        weights: float64 on N, the area in mm² of each, or None if all are equal.
     """
 
     points: NDArray[np.int32]
     weights: NDArray[np.float64] | None = None
 
     def __getitem__(self, chosen: NDArray[np.bool_]) -> "Surface":
-        """The part that ``chosen`` (bool on N) names."""
+        """The ``chosen`` part (bool on N)."""
         return Surface(self.points[chosen], None if self.weights is None else self.weights[chosen])
 
     def amount(self, chosen: NDArray[np.bool_] | slice = slice(None)) -> float:
@@ -69,8 +67,7 @@ class Surface:
         Args:
             mask: bool on X Y Z.
         """
-        # In one row of all voxels a neighbour is a fixed step away, and the border of zeros is what
-        # lies beyond the array.
+        # In flattened voxels a neighbour is a fixed step away; the border of zeros is the outside.
         padded = np.pad(np.ascontiguousarray(mask), 1)
         row = padded.ravel()
         inside = row.copy()
@@ -81,7 +78,7 @@ class Surface:
 
     @classmethod
     def patches(cls, mask: NDArray[np.bool_], spacing: Sequence[float]) -> "Surface":
-        """The corners between voxels where the mask ends, each with the area of its patch in mm²
+        """The corners between voxels on the surface, each with the area of its patch in mm²
         (Nikolov et al. 2018).
 
         Args:
@@ -123,7 +120,8 @@ class Surface:
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """From each point of one surface to the nearest of another, both ways, in mm; exact.
+    """Exact distances in mm from each point of one surface to the nearest of another, in both
+    directions.
 
     Attributes:
         first, second: not empty.
@@ -143,14 +141,14 @@ class SurfaceDistances:
 
     @classmethod
     def of(cls, first: Surface, second: Surface, spacing: Sequence[float]) -> "SurfaceDistances":
-        """Measure; see the class for the arguments."""
+        """Compute the distances; see the class for the arguments."""
         forth, forth_nearest = _nearest(first.points, second.points, spacing)
         back, back_nearest = _nearest(second.points, first.points, spacing)
         return cls(first, second, spacing, forth, back, forth_nearest, back_nearest)
 
     def between(self, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> "SurfaceDistances":
-        """The distances between parts of the two surfaces: only where the nearest point is not in
-        its part is there anything to measure.
+        """The distances between parts of the two surfaces; computed only for points whose nearest
+        point is not in its part.
 
         Args:
             first: bool on N, which points of the first surface.
@@ -194,7 +192,7 @@ class SurfaceDistances:
         """Share of both surfaces, together, that lies within a tolerance of the other, 0 … 1
         (Nikolov et al. 2018).
 
-        By area where the surfaces have one, else by number of voxels (MONAI).
+        By area if the surfaces have one, else by number of voxels (MONAI).
         """
         near = self.first.amount(self.forth <= tolerance_mm) + self.second.amount(
             self.back <= tolerance_mm
@@ -212,8 +210,8 @@ class SurfaceDistances:
 
 def _percentile_by_area(distances: Distances, surface: Surface) -> float:
     assert surface.weights is not None
-    # Order and arithmetic of the published code: where a share is 95 % to the last bit, rounding
-    # decides.
+    # Order and arithmetic of the published code, because rounding decides if a share is exactly 95
+    # %.
     order = np.lexsort((surface.weights, distances))
     areas = surface.weights[order]
     share = np.cumsum(areas) / np.sum(areas)
@@ -221,15 +219,14 @@ def _percentile_by_area(distances: Distances, surface: Surface) -> float:
 
 
 def _indices(row: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.int32]:
-    """Where on X Y Z the row of all its voxels is true."""
+    """Indices on X Y Z of the true voxels of a flattened mask."""
     return np.stack(np.unravel_index(np.flatnonzero(row), shape), axis=1).astype(np.int32)
 
 
 def _nearest(
     origins: NDArray[np.int32], targets: NDArray[np.int32], spacing: Sequence[float]
 ) -> tuple[Distances, NDArray[np.intp]]:
-    # A k-d tree over surface points is as exact as a distance transform of the box, and needs no
-    # map of it.
+    # A k-d tree over surface points is as exact as a distance transform, without a map of the box.
     from scipy.spatial import KDTree
 
     step = np.asarray(spacing, dtype=np.float64)
@@ -238,8 +235,8 @@ def _nearest(
     _, nearest = KDTree(
         targets * step, leafsize=32, balanced_tree=False, compact_nodes=False
     ).query(origins * step)
-    # Anew from whole steps, as a distance transform has it: equal distances are then equal to the
-    # last bit.
+    # Recomputed from integer steps, as in a distance transform, so that equal distances are
+    # bit-equal.
     difference = (origins - targets[nearest]) * step
     return np.sqrt((difference * difference).sum(axis=1)), nearest
 

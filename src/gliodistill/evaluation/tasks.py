@@ -1,4 +1,4 @@
-"""What each segmentation task scores: regions, as unions of tissues."""
+"""The regions of each segmentation task, as unions of tissues."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,7 +35,7 @@ TASKS: dict[str, Regions] = {
 """Task → its regions: glioma before treatment, in sub-Saharan Africa, meningioma, metastases,
 children, glioma after treatment.
 
-WT, TC and ET are everywhere the same; the rest are single tissues under the names of the challenge:
+WT, TC and ET are the same in all tasks; the others are single tissues with the challenge's names:
 NETC (non-enhancing core), SNFH (surrounding non-enhancing FLAIR hyperintensity), RC (resection
 cavity), CC (cyst), ED (oedema).
 """
@@ -57,13 +57,13 @@ def regions_of(task: str) -> Regions:
 def region_masks(
     labels: NDArray[Any], convention: LabelConvention, regions: Sequence[frozenset[Tissue]]
 ) -> NDArray[np.bool_]:
-    """Codes on X Y Z → one mask a region, bool on R X Y Z.
+    """Codes on X Y Z → one mask per region, bool on R X Y Z.
 
     Raises:
         LabelError: a code that ``convention`` does not know.
     """
     convention.check(labels)
-    # A few comparisons are ten times as fast as looking every voxel up in a table.
+    # A few comparisons are ten times faster than a lookup table.
     codes = np.ascontiguousarray(labels)
     masks = np.zeros((len(regions), *labels.shape), dtype=bool)
     for mask, tissues in zip(masks, regions, strict=True):

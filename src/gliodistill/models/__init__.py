@@ -1,6 +1,4 @@
-"""Model packages: what a trained network needs to run anywhere and prove what it is (export lives
-on the torch floor).
-"""
+"""Model packages: everything a trained network needs to run, with checksums; export needs torch."""
 
 from gliodistill.models.package import ModelPackage
 from gliodistill.models.spec import (

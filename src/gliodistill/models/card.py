@@ -1,4 +1,4 @@
-"""The model card: what a person should know before using a model."""
+"""The model card."""
 
 import os
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from gliodistill.errors import PackageError
 
 
 def read_sections(path: str | os.PathLike[str]) -> str:
-    """What the author of a model adds to its card: the sections of a Markdown file.
+    """Additional sections of a model card, from a Markdown file.
 
     Raises:
         PackageError: no such file, not UTF-8, or it does not start with a section (``## …``): the
@@ -39,7 +39,7 @@ def write_card(values: Mapping[str, Any], sections: str = "") -> str:
         "the study's own grid" if spacing is None else " × ".join(f"{s:g}" for s in spacing) + " mm"
     )
     bias = (
-        f", bias fields taken off (smooth over {preparation['bias_mm']:g} mm)"
+        f", after bias-field correction (smoothness {preparation['bias_mm']:g} mm)"
         if "bias_mm" in preparation
         else ""
     )
@@ -62,20 +62,20 @@ def write_card(values: Mapping[str, Any], sections: str = "") -> str:
     sharing = "\n`model.onnx` reads its weights from `model.bin`: copy both.\n" if shares else ""
     return f"""# {values["name"]}
 
-**{values["notice"]}** It outlines glioma on MRI for research; nobody has shown that it is safe or useful in care.
+**{values["notice"]}** It segments glioma on MRI for research; its safety and benefit in care have not been shown.
 
-* Takes: {", ".join(preparation["sequences"])}, co-registered and skull-stripped; may lack: {may_lack}.
-* Gives: {outputs["kind"]} {", ".join(outputs["names"])}; labels written as {values["convention"]["name"]} ({codes}).
-* Draws a region where its probability exceeds {inference["threshold"]:g}; clean-up: {cleaning}.
-* Works on: {grid}{bias}.
+* Input: {", ".join(preparation["sequences"])}, co-registered and skull-stripped; may lack: {may_lack}.
+* Output: {outputs["kind"]} {", ".join(outputs["names"])}; label convention {values["convention"]["name"]} ({codes}).
+* Threshold: a voxel belongs to a region if its probability exceeds {inference["threshold"]:g}; clean-up: {cleaning}.
+* Grid: {grid}{bias}.
 * Network: `{values["network"]["name"]}`, {values["runtime"]["parameters"]:,} parameters.
-* Learned by: `{training["method"]}`, recipe `{training["recipe"]}`, seed {training["seed"]}, {training["steps"]} steps.
-* Saw: {training["data"]}.
-* Dice on its validation patients: {dice}. Expect less on other scanners, protocols and diseases.
+* Training: method `{training["method"]}`, recipe `{training["recipe"]}`, seed {training["seed"]}, {training["steps"]} steps.
+* Training data: {training["data"]}.
+* Dice on the validation patients: {dice}. Expect lower values for other scanners, protocols and diseases.
 
 {added}## Use
 
-MODEL is this folder, or the name of a model that comes with gliodistill.
+MODEL is this folder, or the name of a shipped model.
 
     gliodistill segment STUDY -m MODEL -o OUT{option}
 
@@ -84,9 +84,9 @@ From Python:
     import gliodistill as gd
     gd.load_model("MODEL"{argument}).segment(gd.Study.open("STUDY")).save("labels.nii.gz")
 
-## Exports against the trained network
+## Parity of the exports with the trained network
 
-| runtime | weights | largest logit difference | Dice with the network's own answer | images |
+| runtime | weights | largest logit difference | Dice with the network's own output | images |
 |---|---|---|---|---|
 {exports}
 {sharing}
@@ -115,7 +115,7 @@ def _row(export: Mapping[str, Any]) -> str:
             " studies"
         )
         images += (
-            f", {calibrated['float_layers']} layers at either end in float"
+            f", {calibrated['float_layers']} layers at each end in float"
             if calibrated["float_layers"]
             else ""
         )

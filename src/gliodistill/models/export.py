@@ -1,4 +1,4 @@
-"""From a trained network to a model package, refused where an export does not compute the same."""
+"""Export of a trained network to a model package, with a parity check of every export."""
 
 import copy
 import os
@@ -41,14 +41,14 @@ DEFAULT_FORMATS = ("openvino", "torch")
 
 @dataclass(frozen=True)
 class Int8:
-    """A wish for an int8 OpenVINO graph, and what to calibrate it on.
+    """Settings of an int8 OpenVINO graph and its calibration data.
 
     Attributes:
-        patches: prepared patches (uint8 C X Y Z) of training studies; those that parity is measured
-        on must be others.
+        patches: prepared patches (uint8 C X Y Z) of training studies; parity must be measured on
+            other studies.
         studies: how many studies the patches are from.
-        default: whether OpenVINO takes this graph unless told otherwise.
-        min_dice: least Dice of each region with the network's own answers.
+        default: whether this graph is OpenVINO's default.
+        min_dice: least Dice of each region with the network's own output.
     """
 
     patches: Sequence[NDArray[np.uint8]]
@@ -68,17 +68,16 @@ def export_package(
     limit: float = MAX_RELATIVE_DIFFERENCE,
     card: str = "",
 ) -> ModelPackage:
-    """Write a model package: the network in one or more forms, card and description, whole or not
-    at all.
+    """Write a model package: the network in one or more formats, card and description, atomically.
 
     Args:
-        network: trained; not changed. ``spec.network`` must build its twin.
+        network: trained; not changed. ``spec.network`` must build the same architecture.
         spec: what the model is.
         out: new or empty folder.
         formats: some of ``FORMATS``.
         int8: adds a quantised OpenVINO graph.
-        samples: prepared images (uint8 C X Y Z), a few, to compare the exports on beside random
-        ones; int8 needs them.
+        samples: prepared images (uint8 C X Y Z), a few, for comparing the exports in addition to
+            random ones; int8 needs them.
         limit: largest logit difference allowed to a float export, relative to the largest logit (at
         least 1).
         card: more sections of the model card (:func:`~gliodistill.models.card.read_sections`).
@@ -94,7 +93,7 @@ def export_package(
     twin.strip()
     for module in twin.modules():
         if getattr(module, "inplace", False):
-            module.inplace = False  # type: ignore[assignment]  # in place, an activation becomes several operations of ONNX, slowly
+            module.inplace = False  # type: ignore[assignment]  # in-place activations become several slow ONNX operations
         if isinstance(module, SubsetNorm):
             module.fold()
     _check_weights(twin)
@@ -156,7 +155,7 @@ def check_formats(formats: Iterable[str], int8: bool = False) -> tuple[str, ...]
         )
     if int8 and "openvino" not in wanted:
         raise PackageError(
-            "int8 is a form of the OpenVINO graph",
+            "int8 is a precision of the OpenVINO graph",
             field="--int8",
             expected="openvino among --format",
         )
@@ -179,12 +178,12 @@ def _check_installed(formats: Collection[str], int8: bool) -> None:
 
 
 def bytes_per_voxel(network: nn.Module, channels: int) -> int:
-    """Memory of one pass in float32 per input voxel, from the sizes of the layers' outputs; an
-    estimate on the high side.
+    """Memory of one pass in float32 per input voxel, from the sizes of the layers' outputs; a
+    conservative estimate.
 
-    The peak lies where the finest maps are joined: six of the largest output, and four float copies
-    of the image. Measured beside OpenVINO's own peak: 160 against 123 bytes for ``fast``, 832
-    against about 830 for ``nnunet``.
+    The peak is at the concatenation of the finest maps: six of the largest output, and four float
+    copies of the image. Compared with OpenVINO's measured peak: 160 against 123 bytes for ``fast``,
+    832 against about 830 for ``nnunet``.
     """
     sizes: list[int] = []
     hooks = [
@@ -209,12 +208,10 @@ def bytes_per_voxel(network: nn.Module, channels: int) -> int:
 def convert(wrapped: QuantisedInput, channels: int, divisor: int) -> Any:
     """The network as an ``openvino.Model`` with float32 weights, for images of any sides."""
     openvino = import_openvino()
-    # A cube: images of other shapes then prove in the parity that no side was frozen into the
-    # graph.
+    # A cube; the parity check uses other shapes, which shows that no side is fixed in the graph.
     example = torch.full((1, channels, *[2 * divisor] * 3), 128, dtype=torch.uint8)
     with warnings.catch_warnings():
-        # The tracer warns of every shape that Python reads; the parity on other shapes is what
-        # counts.
+        # The tracer warns of every shape read in Python; the parity check on other shapes decides.
         warnings.simplefilter("ignore")
         shape = openvino.PartialShape([-1, channels, -1, -1, -1])
         graph = openvino.convert_model(wrapped, example_input=example, input=[shape])
@@ -231,8 +228,8 @@ def save_graph(wrapped: QuantisedInput, channels: int, divisor: int, path: Path)
 
 
 def _save_int8(graph: Any, wish: Int8, proof: Proof, folder: Path) -> Export:
-    """Write the first int8 graph that keeps the answers: all layers quantised, else with the ends
-    of the network in float.
+    """Write the first int8 graph that passes the parity check: all layers quantised, else with the
+    ends of the network in float.
     """
     path, worst = folder / FILES["openvino", "int8"][0], 0.0
     for float_layers in track(FLOAT_LAYERS, "quantising"):
@@ -256,7 +253,7 @@ def _save_int8(graph: Any, wish: Int8, proof: Proof, folder: Path) -> Export:
                 Calibration(wish.studies, len(wish.patches), float_layers),
             )
     raise PackageError(
-        "int8 changes the answers too much",
+        "int8 changes the output too much",
         field="--int8",
         got=f"Dice {worst:.4f} with the network's own segmentations in the worst region",
         expected=f"at least {wish.min_dice:g}",
@@ -265,8 +262,8 @@ def _save_int8(graph: Any, wish: Int8, proof: Proof, folder: Path) -> Export:
 
 
 def _runner(name: str, path: Path, spec: ModelSpec | None = None) -> Run:
-    """What runs a file just written: float32 arithmetic, so that what differs is the graph and the
-    rounding of its weights.
+    """A runtime for an export, in float32, so that only the graph and the rounding of weights
+    differ.
     """
     if name == "openvino":
         model = (

@@ -1,6 +1,4 @@
-"""What a package's exports are, and how each was shown to compute what the trained network
-computes.
-"""
+"""The exports of a package, and the parity of each with the trained network."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -19,8 +17,8 @@ FILES: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 """Runtime and how the weights are stored → the files of that export; a runtime opens the first.
 
-Shared weights lie in the file of the OpenVINO graph. ONNX with float32 weights is read, and written
-no more.
+Shared weights lie in the file of the OpenVINO graph. ONNX with float32 weights is read but no
+longer written.
 """
 
 
@@ -29,9 +27,9 @@ class Agreement:
     """How the logits of an export compare with those of the trained network on some images.
 
     Attributes:
-        images: how many.
+        images: their number.
         max_abs_difference: largest difference of any logit.
-        max_abs_logit: largest logit of the network, to read the difference against.
+        max_abs_logit: largest logit of the network, for scale.
         dice: region → Dice between both segmentations, voxels of all images counted together.
     """
 
@@ -57,10 +55,10 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the ranges of an int8 graph were learnt from.
+    """The calibration data of an int8 graph.
 
     Attributes:
-        studies: training studies; none of them is among those that the graph was compared on.
+        studies: training studies, none of which is used for parity.
         patches: taken from them.
         float_layers: convolutions left in float at either end of the network.
     """
@@ -78,14 +76,14 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Export:
-    """One form of the network in a package.
+    """One export of the network in a package.
 
     Attributes:
         runtime: what runs it: ``"openvino"``, ``"onnx"`` or ``"torch"``.
         weights: how it stores them: ``"float32"``, ``"float16"``, ``"shared-float16"`` or
         ``"int8"``.
-        random: how it agrees with the network on images made of noise.
-        studies: the same on prepared training studies; None where there were none at hand.
+        random: parity on noise images.
+        studies: parity on prepared training studies; None if none were available.
         calibration: of an int8 graph.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Which files a graph makes its runtime read: only those that its package lists, and vouches for.
+"""Check of the files that a graph makes its runtime read: only those that its package lists.
 
 An ONNX graph may keep weights in other files ("external data"), by any name in its folder; both
 runtimes read them. OpenVINO tells the kind of a graph by its content, so an ONNX graph called
@@ -12,7 +12,7 @@ from gliodistill.errors import PackageError, brief
 
 _IR = (b"<?xml", b"<net")
 _MOST_DEPTH = 100
-"""Messages inside each other; protobuf's own limit."""
+"""Deepest nesting of messages; protobuf's own limit."""
 
 # Field numbers of onnx.proto3 on the way to the tensors of a model, kind by kind.
 _INSIDE: dict[str, dict[int, str]] = {
@@ -39,7 +39,7 @@ def check_graph(folder: Path, files: Sequence[str]) -> None:
         files: the graph, and what it may read.
 
     Raises:
-        PackageError: it is of another kind than its name says, or reads another file.
+        PackageError: its kind differs from its name, or it reads another file.
     """
     graph, others = folder / files[0], files[1:]
     if graph.suffix == ".xml":
@@ -64,7 +64,7 @@ def check_graph(folder: Path, files: Sequence[str]) -> None:
                 field="external data",
                 got=", ".join(brief(name) for name in strangers[:4]),
                 expected=" or ".join(others) or "no other file",
-                hint="take the package from whoever exported it",
+                hint="get the package from its author",
             )
 
 
@@ -85,7 +85,7 @@ def external_files(model: bytes) -> set[str]:
             raise ValueError(f"messages deeper than {_MOST_DEPTH}")
         if kind == "entry":
             parts = list(_fields(message))
-            # The last key counts; whoever gives several is taken at the worst.
+            # The last key counts; all values of a repeated key are checked.
             if any(number == _KEY and bytes(part) == b"location" for number, part in parts):
                 values = [bytes(part) for number, part in parts if number == _VALUE]
                 names |= {value.decode("utf-8", "backslashreplace") for value in values}
@@ -123,7 +123,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 
 def _varint(message: memoryview, place: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and where it ends."""
+    """A variable-length integer, and its end."""
     value = 0
     for shift in range(0, 70, 7):
         if place >= len(message):

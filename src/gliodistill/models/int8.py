@@ -1,13 +1,13 @@
 """Post-training quantisation of the OpenVINO graph to int8 by NNCF.
 
-Weights and activations of the convolutions become bytes; ranges of the activations are learnt on
-prepared patches. Choices that mattered on U-Nets of this project (``benchmarks/parity.py`` shows
-the outcome):
+Weights and activations of the convolutions become bytes; ranges of the activations are calibrated
+on prepared patches. Choices that mattered on U-Nets of this project (results:
+``benchmarks/parity.py``):
 
-* Exact bias correction. NNCF's fast one made the answers worse than none.
+* Exact bias correction. NNCF's fast one gave worse results than none.
 * The layers at the ends matter most: the finest ones, with the fewest channels.
 * Weights in half their range (NNCF's overflow fix): without VNNI, sums of two products overflow 16
-  bits, and the package would answer differently from one processor to the next.
+  bits, and results would differ between processors.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from gliodistill.models.telemetry import import_nncf
 
 FLOAT_LAYERS = (0, 1, 2, 4)
-"""Convolutions to leave in float at either end, in the order tried: the first that keeps the
-answers is taken.
+"""Convolutions to leave in float at either end, in the order tried; the first that passes the
+parity check is taken.
 """
 
 _CONVOLUTIONS = {

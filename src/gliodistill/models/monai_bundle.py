@@ -1,16 +1,14 @@
-"""A trained network as a MONAI bundle (MONAI bundle specification): for those whose tools speak
-MONAI.
+"""A trained network as a MONAI bundle (MONAI bundle specification).
 
 | file | what |
 |---|---|
 | ``configs/metadata.json`` | channels, labels, sides the network takes, versions |
-| ``configs/inference.json`` | network, preprocessing, inferer, postprocessing, for ``monai.bundle.ConfigParser`` |
-| ``models/model.pt`` | the weights: a plain state dict, which ``torch.load(weights_only=True)`` reads |
-| ``docs/README.md`` | the model card |
+| ``configs/inference.json`` | network, preprocessing, inferer, postprocessing, for
+``monai.bundle.ConfigParser`` | | ``models/model.pt`` | the weights: a plain state dict, which
+``torch.load(weights_only=True)`` reads | | ``docs/README.md`` | the model card |
 
-MONAI wants its weights in ``torch.save``'s form; nothing of this project reads them. The network
-and the preprocessing are this project's own, so gliodistill must be installed where the bundle is
-used.
+MONAI reads weights in ``torch.save``'s format; gliodistill does not read this file. Network and
+preprocessing are classes of gliodistill, which must be installed where the bundle is used.
 """
 
 import copy
@@ -85,12 +83,12 @@ class PrepareStudy:
 class DrawRegions:
     """From logits to the regions that gliodistill predicts, as a MONAI transform.
 
-    A region is where its probability is above the threshold, TC inside WT alone and ET inside TC
-    alone. The probability of a region of a ``classes`` network is the sum of its tissues'.
+    A voxel belongs to a region if its probability is above the threshold; TC is limited to WT and
+    ET to TC. The probability of a region of a ``classes`` network is the sum of its tissues'.
 
     Args:
         kind: ``regions`` or ``classes``.
-        names: what the channels of the logits are.
+        names: names of the logit channels.
         threshold: on the probability, between 0 and 1.
     """
 
@@ -117,20 +115,20 @@ class DrawRegions:
 
 
 def write_bundle(network: Network, spec: ModelSpec, out: str | os.PathLike[str]) -> Path:
-    """Write the bundle of a network, whole or not at all.
+    """Write the bundle of a network, atomically.
 
     Args:
-        network: trained; not changed. ``spec.network`` must build its twin.
+        network: trained; not changed. ``spec.network`` must build the same architecture.
         spec: what the model is.
         out: new or empty folder.
 
     Raises:
-        PackageError: the model cleans up, which a bundle cannot.
+        PackageError: the model has clean-up rules, which a bundle cannot have.
         OutputError: ``out`` exists or cannot be written.
     """
     if spec.inference.postprocessing:
         raise PackageError(
-            "a MONAI bundle does not clean up",
+            "a MONAI bundle has no clean-up rules",
             field="inference.postprocessing",
             got=", ".join(step.name for step in spec.inference.postprocessing),
             expected="none",
@@ -173,7 +171,7 @@ def _metadata(spec: ModelSpec, divisor: int) -> dict[str, Any]:
         "name": spec.name,
         "task": "brain tumour segmentation",
         "description": (
-            f"Outlines {', '.join(spec.outputs.names)} of glioma on {', '.join(spec.sequences)}."
+            f"Segments {', '.join(spec.outputs.names)} of glioma on {', '.join(spec.sequences)}."
         ),
         "intended_use": NOTICE,
         "data_source": spec.training.data,
@@ -267,6 +265,6 @@ A brain-tumour network of gliodistill as a MONAI bundle. gliodistill must be ins
         drawn = draw(infer(image[None], network)[0])
 
 * In: {", ".join(spec.sequences)} as z-scores of the brain, 0 outside it; sides are multiples of {divisor}.
-* Out: logits of {spec.outputs.kind} {", ".join(spec.outputs.names)} on the prepared grid, not on the study's own. `postprocessing` makes the regions WT, TC and ET of them, as gliodistill does: where their probability is above {spec.inference.threshold:g}, and nested (WT holds TC, TC holds ET).
-* `models/model.pt` is a plain state dict, read with `weights_only=True`. MONAI runs what a configuration says: use bundles you trust.
+* Out: logits of {spec.outputs.kind} {", ".join(spec.outputs.names)} on the prepared grid, not on the study's own. `postprocessing` makes the regions WT, TC and ET as gliodistill does: probability above {spec.inference.threshold:g}, and nested (ET in TC in WT).
+* `models/model.pt` is a plain state dict, read with `weights_only=True`. MONAI executes code named in a configuration: use only bundles you trust.
 """

@@ -14,27 +14,27 @@ from gliodistill.errors import PackageError
 from gliodistill.models.quantised import QuantisedInput
 
 HALVED = 512
-"""Numbers in a tensor from which on it is stored as float16: smaller ones (norms, biases,
-constants) save nothing.
+"""Least size of a tensor that is stored as float16; smaller ones (norms, biases, constants) save
+nothing.
 """
 
 
 def save_onnx(
     wrapped: QuantisedInput, channels: int, divisor: int, path: Path, shared: Path | None = None
 ) -> bool:
-    """Write the ONNX graph of a network: float16 weights that are float32 once loaded, batch and
-    sides dynamic.
+    """Write the ONNX graph of a network: float16 weights that are cast to float32 at load, with
+    dynamic batch and sides.
 
-    Tracing with symbolic sides takes from ten seconds to minutes, as it does for every network of
-    this size.
+    Tracing with symbolic sides takes from ten seconds to minutes, as for every network of this
+    size.
 
     Args:
         wrapped: the network, in evaluation mode.
         channels: of its input.
         divisor: of its sides.
         path: of the graph.
-        shared: a file in the same folder, of the OpenVINO graph: weights whose bytes it holds are
-            not written again but read from there, as ONNX's external data.
+        shared: a file in the same folder, of the OpenVINO graph: weights with the same bytes are
+            not written again but read from there, as ONNX external data.
 
     Returns:
         whether any weights are read from ``shared``.
@@ -45,7 +45,7 @@ def save_onnx(
     import onnx_ir
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-    # Unequal sides and a batch of two, lest sizes that happen to be equal be taken for one.
+    # Unequal sides and a batch of two, so that the tracer does not merge equal sizes.
     example = torch.full(
         (2, channels, 2 * divisor, 3 * divisor, 4 * divisor), 128, dtype=torch.uint8
     )
@@ -75,7 +75,7 @@ def save_onnx(
     finally:
         logger.setLevel(level)
     assert program is not None  # dynamo always returns one
-    ClearMetadataAndDocStringPass()(program.model)  # paths and lines of whoever exported
+    ClearMetadataAndDocStringPass()(program.model)  # paths and lines of the exporting machine
     found = _halve(program.model.graph, shared)
     onnx_ir.save(program.model, path)
     return found

@@ -1,11 +1,11 @@
-"""A model as a folder that runs anywhere and proves what it is.
+"""A model package: a folder with a network, its description and checksums.
 
 | file | what |
 |---|---|
-| ``model.json`` | the description, with the SHA-256 of every file, itself included |
+| ``model.json`` | the description, with the SHA-256 of every file, including itself |
 | ``model.xml``, ``model.bin`` | OpenVINO IR of the network: uint8 levels in, float32 logits out |
 | ``model-int8.xml``, ``model-int8.bin`` | the same, quantised |
-| ``model.onnx`` | the same as ONNX; its weights are in ``model.bin`` where there is one |
+| ``model.onnx`` | the same as ONNX; its weights are in ``model.bin`` if that exists |
 | ``model.safetensors`` | weights, float32, for torch |
 | ``README.md`` | the model card |
 
@@ -49,11 +49,11 @@ _NO_PACKAGE = Refusal(
 
 @dataclass(frozen=True)
 class RuntimeNeeds:
-    """What a runtime must know of the graph.
+    """What a runtime needs to know of the graph.
 
     Attributes:
         divisor: input sides must be multiples of it.
-        bytes_per_voxel: memory of one pass, per input voxel (an estimate, on the high side).
+        bytes_per_voxel: memory of one pass, per input voxel (a conservative estimate).
         parameters: number of weights.
     """
 
@@ -64,17 +64,16 @@ class RuntimeNeeds:
 
 @dataclass(frozen=True)
 class ModelPackage:
-    """An opened model package: every byte checked against its description.
+    """An opened model package: every file checked against its SHA-256.
 
     Attributes:
-        folder: where it lies.
+        folder: of the package.
         spec: what the model is.
-        runtime: what a runtime must know.
-        exports: the forms in which it holds the network, each proven; where a runtime has two, the
-        first is its default.
+        runtime: facts for runtimes.
+        exports: the exports of the network; if a runtime has two, the first is its default.
         weights_sha256: of the trained weights that all exports were made from.
-        versions: what exported it.
-        fingerprint: SHA-256 that stands for the whole package.
+        versions: of the exporting software.
+        fingerprint: SHA-256 of the whole package.
     """
 
     folder: Path
@@ -117,7 +116,7 @@ class ModelPackage:
                 raise PackageError(
                     "file missing from the model package",
                     file=file,
-                    hint="copy the package again, whole",
+                    hint="copy the whole package again",
                 )
             if (got := sha256(file)) != digest:
                 raise _changed(file, got, digest)
@@ -126,7 +125,7 @@ class ModelPackage:
         return package
 
     def save(self, path: str | os.PathLike[str]) -> "ModelPackage":
-        """Copy this package, whole or not at all; the copy is verified.
+        """Copy this package atomically and verify the copy.
 
         Raises:
             OutputError: ``path`` exists or cannot be written.
@@ -143,7 +142,7 @@ class ModelPackage:
 
         Args:
             runtime: ``"openvino"``, ``"onnx"`` or ``"torch"``.
-            weights: how they may be stored; None = in any way.
+            weights: accepted formats of weights; None = any.
 
         Raises:
             PackageError: it holds none.
@@ -181,7 +180,7 @@ class ModelPackage:
 
     @property
     def convention(self) -> LabelConvention:
-        """Label convention of its training truth, and of its output by default."""
+        """Label convention of its training references, and the default of its output."""
         return self.spec.convention
 
 
@@ -194,8 +193,8 @@ def seal(
     versions: Mapping[str, str],
     sections: str = "",
 ) -> None:
-    """Write the card, with more ``sections`` if there are any, and the description of a folder that
-    already holds the exports.
+    """Write the card, with additional ``sections`` if any, and the description of a folder that
+    holds the exports.
 
     The description's own digest is that of its text with the digest's place filled by zeros.
     """
@@ -217,7 +216,7 @@ def seal(
 
 
 def versions_in_use(*packages: str) -> dict[str, str]:
-    """Versions of Python and of installed ``packages`` (those not installed are left out)."""
+    """Versions of Python and of installed ``packages`` (those not installed are omitted)."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}
@@ -324,7 +323,7 @@ def _upgraded(values: object) -> object:
         old = dict(values)
         parity = dict(old.pop("parity")["openvino"])
         weights, images = parity.pop("weights"), parity.pop("inputs")
-        # Format 1 took the stored weights at their word, and counted random images and studies
+        # Format 1 did not compare the stored weights, and counted random images and studies
         # together.
         unmeasured = {"images": 0, "max_abs_difference": 0.0, "max_abs_logit": 0.0, "dice": {}}
         rest = {"studies": None, "calibration": None}

@@ -1,6 +1,4 @@
-"""The proof every export must give before it is written: on the same images it answers as the
-trained network does.
-"""
+"""The parity check of every export: its output must equal that of the trained network."""
 
 from collections.abc import Callable, Sequence
 
@@ -26,14 +24,14 @@ on and the network's own.
 """
 
 MAX_SIDE = 128
-"""Longest side of the images compared, voxels: of a larger study the middle."""
+"""Longest side of the images compared, voxels: larger studies are cropped to the centre."""
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Levels (uint8, B C X Y Z) → logits (float32, B K X Y Z)."""
 
 
 class Proof:
-    """Images, and what the trained network says of them.
+    """Images and the trained network's output.
 
     Args:
         network: the wrapped network.
@@ -54,7 +52,7 @@ class Proof:
     ) -> None:
         self._spec = spec
         random = [_random_image(len(spec.sequences), divisor, seed) for seed in range(3)]
-        random[2][::2] = 0  # a study that lacks sequences, where the network takes more than one
+        random[2][::2] = 0  # a study that lacks sequences, if the network takes more than one
         random = random[: 2 if len(spec.sequences) == 1 else 3]
         self._random = [(image, _expected(network, image, spec)) for image in random]
         self._studies = [
@@ -95,7 +93,7 @@ class Proof:
 def require_equal_logits(
     runtime: str, *agreements: Agreement | None, limit: float = MAX_RELATIVE_DIFFERENCE
 ) -> None:
-    """Raise PackageError where logits differ by more than ``limit`` of the largest (at least 1)."""
+    """Raise PackageError if logits differ by more than ``limit`` of the largest (at least 1)."""
     measured = [agreement for agreement in agreements if agreement]
     allowed = limit * max(1.0, *(agreement.max_abs_logit for agreement in measured))
     worst = float(np.max([agreement.max_abs_difference for agreement in measured]))
@@ -148,7 +146,7 @@ def _random_image(channels: int, divisor: int, seed: int) -> NDArray[np.uint8]:
 
 
 def _fitted(image: NDArray[np.uint8], divisor: int) -> NDArray[np.uint8]:
-    """The middle of an image, and zeros at its far sides up to multiples of ``divisor``."""
+    """The centre of an image, with zeros at its far sides up to multiples of ``divisor``."""
     starts = [max(0, (side - MAX_SIDE) // 2) for side in image.shape[1:]]
     middle = image[(slice(None), *(slice(start, start + MAX_SIDE) for start in starts))]
     return np.pad(middle, [(0, 0), *((0, -side % divisor) for side in middle.shape[1:])])

@@ -1,4 +1,4 @@
-"""The network as a runtime sees it: bytes in, one map of logits out."""
+"""The exported network: uint8 levels in, one map of logits out."""
 
 import torch
 from jaxtyping import Float, UInt8
@@ -11,9 +11,8 @@ from gliodistill.preparation.quantise import OFFSET, STEP
 class QuantisedInput(nn.Module):
     """Wraps a network so that it takes the levels of :mod:`gliodistill.preparation.quantise`.
 
-    Dequantising inside the graph keeps the image at one byte a voxel until the runtime fuses it
-    into its first layer, and leaves no second formula to drift. Level 0 (outside, or sequence
-    missing) is 0.0.
+    Dequantisation inside the graph keeps the image at one byte per voxel and leaves no second
+    implementation. Level 0 (outside, or sequence missing) is 0.0.
     """
 
     def __init__(self, network: Network) -> None:

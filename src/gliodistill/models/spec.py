@@ -1,7 +1,6 @@
-"""What a model is, in words and numbers: the part of ``model.json`` that whoever trained it
-supplies.
+"""The specification of a model: the part of ``model.json`` that its training determines.
 
-Plain dataclasses with explicit checks, so that reading a package costs nothing to import.
+Plain dataclasses with explicit checks, so that reading a package needs no heavy imports.
 """
 
 import math
@@ -49,7 +48,7 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the channels of the logits are.
+    """The meaning of the logit channels.
 
     Attributes:
         kind: ``"regions"`` (independent sigmoids, exactly WT, TC, ET) or ``"classes"`` (softmax
@@ -93,9 +92,9 @@ class Outputs:
         """Logits (K X Y Z) → logits of WT, TC, ET (3 X Y Z, float32): log(p / (1 − p)) of each
         region's probability p.
 
-        Of ``classes`` p is the sum of the softmax over the tissues of the region, so one threshold
-        means the same for both kinds, the regions are nested, and what is returned is smooth enough
-        to be interpolated.
+        For ``classes``, p is the sum of the softmax over the region's tissues. Thus one threshold
+        works for both kinds, the regions are nested, and the result is smooth enough to
+        interpolate.
         """
         if self.kind == "regions":
             return logits
@@ -167,7 +166,7 @@ class InferenceSettings:
     Attributes:
         patch: window of the sliding window, voxels along X, Y, Z.
         overlap: share of the window that neighbours share, [0, 0.9].
-        threshold: probability above which a region is drawn, (0, 1).
+        threshold: probability above which a voxel belongs to a region, (0, 1).
         whole: whether a brain that fits in memory is segmented in one pass rather than by windows.
         postprocessing: steps applied to the regions, in order; none by default.
 
@@ -188,7 +187,7 @@ class InferenceSettings:
             self.patch,
             "3 sides of 1 to 512",
         )
-        # Beyond it the number of windows grows without bound, and nothing is gained.
+        # Beyond it the number of windows grows without bound, without benefit.
         require(0 <= self.overlap <= 0.9, "inference.overlap", self.overlap, "[0, 0.9]")
         require(0 < self.threshold < 1, "inference.threshold", self.threshold, "(0, 1)")
         require(isinstance(self.whole, bool), "inference.whole", self.whole, "true or false")
@@ -215,14 +214,14 @@ class InferenceSettings:
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """Where the weights come from, for the card and for whoever asks years later.
+    """The provenance of the weights.
 
     Attributes:
         recipe: name of the recipe.
         method: name of the method.
         seed, steps: of the run.
         validation_dice: region → mean Dice on the validation patients (may be empty).
-        data: what the model saw, in words ("200 synthetic studies, seed 1").
+        data: the training data, in words ("200 synthetic studies, seed 1").
     """
 
     recipe: str
@@ -257,17 +256,18 @@ class ModelSpec:
         name: short name.
         preparation: the settings it was trained with; its ``sequences`` are the channel order.
         may_lack: sequences the model was trained to do without.
-        network: how to build it.
-        outputs: what its logits mean.
-        convention: label convention of the training truth; the default of its output.
+        network: its architecture.
+        outputs: meaning of its logits.
+        convention: label convention of the training references; the default of its output.
         inference: how to apply it.
-        training: where the weights come from.
-        quality: what it says of its own answers; None where that was not fitted.
-        reference: what its training studies look like; None where there were too few.
+        training: provenance of the weights.
+        quality: the model that predicts its Dice; None if not fitted.
+        reference: the appearance model of its training studies; None if there were too few.
 
     Raises:
-        PackageError: ``may_lack`` names a sequence the model does not take, ``quality`` asks for
-            features that its answers do not have, or ``reference`` does not know all its sequences.
+        PackageError: ``may_lack`` names a sequence the model does not take, ``quality`` needs
+        features that its segmentations do not have, or ``reference`` does not know all its
+        sequences.
     """
 
     name: str
@@ -366,9 +366,7 @@ class ModelSpec:
 
 
 def convention_to_dict(convention: LabelConvention) -> dict[str, Any]:
-    """A label convention as JSON, with its codes: a package must not depend on a name meaning the
-    same for ever.
-    """
+    """A label convention as JSON with its codes, so that a package does not depend on the name."""
     codes = {str(code): str(tissue) for code, tissue in convention.codes.items()}
     return {"name": convention.name, "source": convention.source, "codes": codes}
 

@@ -1,4 +1,4 @@
-"""OpenVINO, NNCF and ONNX Runtime without telemetry, and what their errors say."""
+"""Import of OpenVINO, NNCF and ONNX Runtime without telemetry, and their error messages."""
 
 import logging
 import sys
@@ -6,12 +6,12 @@ from types import ModuleType
 
 
 def import_openvino() -> ModuleType:
-    """The ``openvino`` module, imported so that it reports to nobody.
+    """The ``openvino`` module, imported without telemetry.
 
-    ``import openvino`` alone sends an event over the network and leaves an identifier in the home
-    folder wherever the package ``openvino_telemetry`` is installed, which OpenVINO's wheel
-    requires. Without that package OpenVINO uses a stub, so here it is made to look absent. Always
-    import OpenVINO through this function.
+    If the package ``openvino_telemetry`` is installed, which OpenVINO's wheel requires, ``import
+    openvino`` sends an event over the network and writes an identifier into the home folder.
+    Without it OpenVINO uses a stub, so its import is made to fail here. Always import OpenVINO
+    through this function.
     """
     # None in sys.modules makes an import fail as if nothing were installed (Python reference,
     # 5.3.1).
@@ -23,7 +23,9 @@ def import_openvino() -> ModuleType:
 
 
 def import_nncf() -> ModuleType:
-    """The ``nncf`` module without the telemetry it shares with OpenVINO, and without its chatter."""
+    """The ``nncf`` module without the telemetry it shares with OpenVINO, and without its log
+    messages.
+    """
     import_openvino()
     import nncf
 
@@ -42,7 +44,7 @@ def import_onnxruntime() -> ModuleType:
 
 
 def reason(error: Exception) -> str:
-    """What a runtime's error says in the end: its last line with words in it, or its kind."""
+    """A runtime's error message: its last non-empty line, or its type."""
     lines = [line.strip() for line in str(error).splitlines()]
     worded = [line for line in lines if any(mark.isalpha() for mark in line)]
     return worded[-1] if worded else type(error).__name__

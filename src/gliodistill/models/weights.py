@@ -1,4 +1,4 @@
-"""The weights of a package as torch has them."""
+"""The weights of a package for torch."""
 
 import hashlib
 from pathlib import Path
@@ -23,7 +23,7 @@ _UNFIT = (
     TypeError,
     ValueError,
 )
-"""What torch, safetensors and networks raise at descriptions and files that mean nothing."""
+"""Exceptions of torch, safetensors and networks for invalid descriptions and files."""
 
 
 def weights_as_bytes(network: nn.Module) -> bytes:
@@ -46,7 +46,7 @@ def load_network(path: Path, described: NetworkSpec) -> Network:
         PackageError: the network is not known here, or the weights do not fit it.
     """
     try:
-        with torch.device("meta"):  # no memory is taken for what a description merely claims
+        with torch.device("meta"):  # no memory is allocated for an unchecked description
             claimed = build(described.name, **described.options)
             claimed.strip()
         weights = load_file(path)

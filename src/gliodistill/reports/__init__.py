@@ -1,3 +1,1 @@
-"""The self-contained HTML report: tables, charts and pictures that open by double-click, with no
-network.
-"""
+"""Self-contained HTML reports: tables, charts and pictures without network access."""

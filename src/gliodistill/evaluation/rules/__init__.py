@@ -1,4 +1,4 @@
-"""Rule sets: what the numbers mean. One file a set."""
+"""Rule sets, which define the metrics. One file per set."""
 
 from gliodistill.errors import EvaluationError
 from gliodistill.evaluation.rules.base import METRICS, Region, Rules

@@ -1,4 +1,4 @@
-"""What every rule set has in common."""
+"""The base class of rule sets."""
 
 import math
 from abc import ABC, abstractmethod
@@ -30,23 +30,23 @@ METRICS: tuple[str, ...] = (
     "ece",
     "brier",
 )
-"""The values that every rule set gives of a region, in the order in which they are written; ``ece``
+"""The values of every rule set for a region, in the order of output; ``ece``
 and ``brier`` need probabilities.
 """
 
 COMMON_TEXT = (
-    f"difference_ml is prediction minus truth. {calibration.TEXT} Summaries leave undefined values"
+    f"difference_ml is prediction minus reference. {calibration.TEXT} Summaries leave undefined values"
     " out and give their count n; std is the sample standard deviation (n - 1), null for n < 2."
 )
-"""What all rule sets share, in words."""
+"""The text common to all rule sets."""
 
 Values = dict[str, float | None]
-"""Metric → value; None where it is undefined."""
+"""Metric → value; None if undefined."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """One region of one study, in prediction and truth.
+    """One region of one study, in prediction and reference.
 
     Attributes:
         prediction: bool on X Y Z.
@@ -64,27 +64,27 @@ class Region:
 
     @cached_property
     def prediction_voxels(self) -> int:
-        """How many voxels the prediction holds."""
+        """Number of voxels of the prediction."""
         return int(np.count_nonzero(self.prediction))
 
     @cached_property
     def truth_voxels(self) -> int:
-        """How many voxels the truth holds."""
+        """Number of voxels of the reference."""
         return int(np.count_nonzero(self.truth))
 
     @cached_property
     def shared_voxels(self) -> int:
-        """How many voxels both hold."""
+        """Number of voxels in both."""
         return int(np.count_nonzero(self.prediction & self.truth))
 
     @property
     def dice(self) -> float:
-        """Dice overlap of the whole region; 1 where both are empty."""
+        """Dice overlap of the whole region; 1 if both are empty."""
         total = self.prediction_voxels + self.truth_voxels
         return 2.0 * self.shared_voxels / total if total else 1.0
 
     def counted(self) -> Values:
-        """What follows from the numbers of voxels alone: sensitivity, specificity, volumes."""
+        """The values that need only voxel counts: sensitivity, specificity, volumes."""
         negatives = self.truth.size + self.beyond - self.truth_voxels
         predicted, true = self.prediction_voxels * self.voxel_ml, self.truth_voxels * self.voxel_ml
         return {
@@ -116,7 +116,7 @@ class Rules(ABC):
     tolerance_mm: float | None = None
 
     name: ClassVar[str]
-    """As given on the command line."""
+    """Its name on the command line."""
 
     def __post_init__(self) -> None:
         regions_of(self.task)
@@ -142,18 +142,18 @@ class Rules(ABC):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The names of the values of one region, in the order in which they are written."""
+        """The names of the values of one region, in the order of output."""
         return METRICS
 
     @property
     def text(self) -> str:
-        """The rules in words, written into every result."""
+        """The rules in words, stored in every result."""
         return f"{self.own_text} {COMMON_TEXT}"
 
     @property
     @abstractmethod
     def own_text(self) -> str:
-        """What sets these rules apart, in words."""
+        """The text specific to these rules."""
 
     @abstractmethod
     def score_region(self, region: Region) -> Values:

@@ -1,7 +1,7 @@
 """``brats2023``: lesion by lesion, as the organisers' script of the BraTS 2023 challenges
 (rachitsaluja/BraTS-2023-Metrics).
 
-Saluja et al.; surfaces by DeepMind's ``surface-distance``. The numbers are those of the script.
+Saluja et al.; surfaces by DeepMind's ``surface-distance``. The values equal those of the script.
 """
 
 import math
@@ -23,20 +23,20 @@ _SMALL_MM3 = {"met": 2.0}
 
 @dataclass(frozen=True)
 class Brats2023(Rules):
-    """Lesions of the truth, merged where they nearly touch, each with whatever was predicted near
-    it.
-    """
+    """Lesions of the reference, merged if they nearly touch, each with the predictions near it."""
 
     name = "brats2023"
 
     @property
     def dilations(self) -> int:
-        """How often the truth is dilated to merge lesions and to find what was predicted near them."""
+        """Number of dilations of the reference, for merging lesions and finding predictions near
+        them.
+        """
         return _DILATIONS.get(self.task, 3)
 
     @property
     def small_mm3(self) -> float:
-        """A lesion of the truth that is not larger than this does not count."""
+        """Lesions of the reference up to this size are ignored."""
         return _SMALL_MM3.get(self.task, 50.0)
 
     @property
@@ -46,7 +46,7 @@ class Brats2023(Rules):
 
     @property
     def own_text(self) -> str:
-        """What sets these rules apart, in words."""
+        """The text specific to these rules."""
         extra = self.regions[3:]
         unofficial = (
             f" ({', '.join(extra)}: by the same rules, though the organisers' script knows WT, TC"
@@ -56,21 +56,21 @@ class Brats2023(Rules):
         )
         return (
             f"BraTS 2023, lesion by lesion, task {self.task}, regions"
-            f" {', '.join(self.regions)}{unofficial}. The truth is dilated {self.dilations} times"
+            f" {', '.join(self.regions)}{unofficial}. The reference is dilated {self.dilations} times"
             " by its 18 neighbours; 26-connected components of that are its lesions (of the"
-            " undilated truth), and every 26-connected component of the prediction that touches a"
+            " undilated reference), and every 26-connected component of the prediction that touches a"
             " dilated lesion belongs to it, whole, even if it belongs to another as well. Per"
             " lesion: Dice, and HD95 over surface patches weighted by area (Nikolov et al. 2018),"
             f" the larger of both directions; 0 and {PENALTY_MM:g} mm for a lesion that nothing"
             f" belongs to. Lesions of at most {self.small_mm3:g} mm³ are left out. A component of"
             " the prediction that belongs to no lesion, of any size, counts as one more lesion of"
             f" Dice 0 and HD95 {PENALTY_MM:g} mm. Dice and HD95 are means over these lesions, 1 and"
-            " 0 mm where there are none. lesion_tp, lesion_fn: lesions of the truth that something"
+            " 0 mm where there are none. lesion_tp, lesion_fn: lesions of the reference that something"
             " or nothing belongs to; lesion_fp: components that belong to none; F1 ="
             " 2TP/(2TP+FP+FN). whole_dice and whole_hd95_mm take the region as one mask"
             f" ({PENALTY_MM:g} mm where one is empty, 1 and 0 mm where both are), and so does NSD,"
             f" the share of surface area within {self._tolerance:g} mm. Sensitivity is 1 where both"
-            " masks are empty, 0 where the truth alone is."
+            " masks are empty, 0 where the reference alone is."
         )
 
     @property
@@ -122,7 +122,7 @@ class _Distances:
                 Surface.patches(mask, region.spacing) for mask in (region.prediction, region.truth)
             )
             self.whole = SurfaceDistances.of(predicted, true, region.spacing)
-            # Components lie at least a voxel apart, so no patch belongs to two of them.
+            # Components are at least a voxel apart, so no patch belongs to two of them.
             self.predicted, self.true = (
                 predicted.labels(lesions.prediction),
                 true.labels(lesions.truth),

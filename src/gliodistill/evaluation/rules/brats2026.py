@@ -1,7 +1,7 @@
 """``brats2026``: instances matched one to one, as the challenge's package ``brats-evaluation``
-0.0.10 has panoptica do it.
+0.0.10 does with panoptica.
 
-The numbers are those of the package (its licence is AGPL-3.0: nothing of its code is here).
+The values equal those of the package. None of its code is used here (its licence is AGPL-3.0).
 """
 
 from collections.abc import Iterable
@@ -21,11 +21,11 @@ from gliodistill.studies.labels import Tissue
 PENALTY_MM = 373.0
 MATCHED_DICE = 1e-6
 LARGE_MM3, FOUND_DICE = 20.0, 0.1
-"""Metastases: from which volume on a lesion is large, and from which Dice on it is found."""
+"""Metastases: least volume of a large lesion, and least Dice of a found one."""
 
 
 class LesionScores(NamedTuple):
-    """How well one mask, or one pair of lesions, agrees."""
+    """The agreement of one mask, or of one pair of lesions."""
 
     dice: float
     hd95_mm: float
@@ -43,7 +43,7 @@ class Brats2026(Rules):
 
     @property
     def tissues(self) -> Regions:
-        """As the task's; metastases have a resection cavity as well."""
+        """Those of the task; metastases also have a resection cavity."""
         return {**super().tissues, **({"RC": frozenset({Tissue.RC})} if self.task == "met" else {})}
 
     @property
@@ -58,7 +58,7 @@ class Brats2026(Rules):
 
     @property
     def own_text(self) -> str:
-        """What sets these rules apart, in words."""
+        """The text specific to these rules."""
         tolerance = "half the smallest side of a voxel (pairs of lesions: the whole side)"
         if self.tolerance_mm is not None:
             tolerance = f"{self.tolerance_mm:g} mm"
@@ -70,13 +70,13 @@ class Brats2026(Rules):
         )
         if self.task == "met":
             means = (
-                "lesion_dice, lesion_hd95_mm, lesion_nsd: means over the truth's lesions of at"
+                "lesion_dice, lesion_hd95_mm, lesion_nsd: means over the reference's lesions of at"
                 f" least {LARGE_MM3:g} mm³ (unmatched: 0, {penalty}, 0) and the unmatched ones of"
-                " the prediction, of any size (the same); undefined where the truth has none so"
-                " large. large_tp and small_tp: lesions of the truth, from that volume on and"
+                " the prediction, of any size (the same); undefined where the reference has none so"
+                " large. large_tp and small_tp: lesions of the reference, from that volume on and"
                 f" below, matched with Dice ≥ {FOUND_DICE:g}; large_fn, small_fn: the others; their"
                 " F1 counts every unmatched lesion of the prediction as false; undefined where the"
-                " truth has none of that size."
+                " reference has none of that size."
             )
         return (
             f"BraTS 2026 as brats-evaluation 0.0.10, task {self.task}, regions"
@@ -88,7 +88,7 @@ class Brats2026(Rules):
             " NSD 0; both empty: undefined. Lesions are 26-connected components, matched one to"
             f" one so that the sum of Dice is largest, never below Dice {MATCHED_DICE:g}; TP:"
             f" pairs, FP and FN: what is left over; F1 = 2TP/(2TP+FP+FN). {means} Not of the"
-            " package: sensitivity (undefined where the truth is empty), specificity, volumes."
+            " package: sensitivity (undefined where the reference is empty), specificity, volumes."
         )
 
     def score_region(self, region: Region) -> Values:
@@ -130,11 +130,11 @@ class Brats2026(Rules):
 def _measure(
     region: Region, lesions: Lesions, tolerance: float | None
 ) -> tuple[LesionScores | None, dict[int, LesionScores]]:
-    """The whole region's quality (None: empty), and that of each lesion of the truth that has a
-    partner; at a tolerance each.
+    """Scores of the whole region (None: empty) and of each matched lesion of the reference, each at
+    its tolerance.
     """
-    # The package hands no voxel size to its metrics of whole regions, and their tolerance is then
-    # half a voxel.
+    # The package passes no voxel size to its metrics of whole regions; their tolerance is half a
+    # voxel.
     tolerances = (
         (min(region.spacing) / 2, min(region.spacing))
         if tolerance is None
@@ -172,7 +172,7 @@ def _measure(
 def _match(
     overlap: NDArray[np.float64], true: NDArray[np.intp], predicted: NDArray[np.intp]
 ) -> list[tuple[int, int]]:
-    """Pairs of lesions (of those listed) that make the sum of Dice largest."""
+    """Pairs of the listed lesions with the largest sum of Dice."""
     from scipy.optimize import linear_sum_assignment
 
     overlap = overlap[np.ix_(true, predicted)]
@@ -185,9 +185,7 @@ def _match(
 
 
 def _in_order(surface: Surface, lesion: NDArray[Any]) -> NDArray[np.intp]:
-    """Lesions in the order in which the package meets them, X fastest: where pairings are equally
-    good, it decides.
-    """
+    """Lesions in the order of the package, X fastest, which decides between equally good pairings."""
     _, first = np.unique(lesion[order := np.lexsort(surface.points.T)], return_index=True)
     return lesion[order][np.sort(first)].astype(np.intp)
 

@@ -1,4 +1,4 @@
-"""``plain``: every region one mask, as in the BraTS challenges up to 2022."""
+"""``plain``: each region is one mask, as in the BraTS challenges up to 2022."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class Plain(Rules):
 
     @property
     def own_text(self) -> str:
-        """What sets these rules apart, in words."""
+        """The text specific to these rules."""
         return (
             f"Each region ({', '.join(self.regions)}) is one mask per study; no lesion is left out."
             " Dice = 2|P∩T|/(|P|+|T|). HD95 = the larger of the two directed 95th percentiles of"
@@ -32,10 +32,10 @@ class Plain(Rules):
             " surface. Both masks empty: Dice 1, HD95 0 mm, NSD 1. One mask empty: Dice 0, HD95"
             " 373.13 mm (diagonal of 240×240×155 mm, as in the BraTS challenges up to 2022,"
             " whatever the image's own size), NSD 0. Sensitivity is undefined (null) where the"
-            " truth is empty; specificity is over all voxels outside the truth in the whole image"
+            " reference is empty; specificity is over all voxels outside the reference in the whole image"
             " and undefined where there are none. Lesions are 26-connected components: a lesion of"
-            " the truth is found (TP) or missed (FN) as it shares a voxel with the prediction or"
-            " not; one of the prediction that shares none with the truth is false (FP); F1 ="
+            " the reference is found (TP) or missed (FN) as it shares a voxel with the prediction or"
+            " not; one of the prediction that shares none with the reference is false (FP); F1 ="
             " 2TP/(2TP+FP+FN)."
         )
 

@@ -1,6 +1,4 @@
-"""The models that come with the toolkit: every folder beside this file is a model package, known by
-its name.
-"""
+"""The shipped models: every folder beside this file is a model package with its name."""
 
 import os
 from pathlib import Path
@@ -8,7 +6,7 @@ from pathlib import Path
 from gliodistill.errors import PackageError
 
 DEFAULT = "glioma"
-"""The model that is used where none is named."""
+"""The default model."""
 
 _HERE = Path(__file__).parent
 _DESCRIPTION = "model.json"
@@ -22,10 +20,9 @@ def names() -> tuple[str, ...]:
 
 
 def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of a model: one that is given, or that of a shipped model.
+    """The folder of a model: the given one, or that of a shipped model.
 
-    A folder that holds no model does not hide a shipped model of its name (of segmentations,
-    perhaps).
+    A folder without a model does not hide a shipped model of the same name.
 
     Args:
         name_or_path: folder of a model package, or name of a shipped model; None = ``DEFAULT``.
@@ -34,7 +31,7 @@ def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
         PackageError: there is neither such a folder nor such a name; the names are listed.
     """
     if name_or_path is None:
-        return _HERE / DEFAULT  # whatever lies in a folder of that name where one works
+        return _HERE / DEFAULT  # a folder of that name in the working directory does not count
     path = Path(name_or_path)
     if not (path / _DESCRIPTION).is_file() and str(path) in names():
         return _HERE / path
@@ -46,4 +43,4 @@ def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
             expected=expected,
             hint="make one with: gliodistill export RUN -o MODEL",
         )
-    return path  # opening it tells what is wrong with it, if anything is
+    return path  # opening it reports what is wrong with it

@@ -1,6 +1,4 @@
-"""What every chart is built from: axes with round ticks, the frame, the legend, the figure around a
-drawing.
-"""
+"""Parts of all charts: axes with round ticks, frame, legend, figure."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,14 +9,14 @@ WIDTH, HEIGHT = 460, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 44
 DASHES = ("", "7 4", "2 3", "9 3 2 3", "12 4")
 COLOURS = len(DASHES)
-"""How many colours (classes ``c0`` …) and dashes the style sheet tells apart."""
+"""Number of colours (classes ``c0`` …) and dashes in the style sheet."""
 
 
 class Axis:
-    """Maps values to pixels, and knows its round ticks.
+    """Maps values to pixels, with round ticks.
 
     Args:
-        low, high: values at its ends; moved apart where they are equal.
+        low, high: values at its ends; separated if equal.
         start, end: pixels of its ends.
         round_out: move the ends outwards to ticks.
     """
@@ -39,7 +37,7 @@ class Axis:
         self.low, self.high, self.start, self.end = low, high, start, end
 
     def place(self, value: float) -> float:
-        """Where ``value`` lies, in pixels; at the nearer end where it lies beyond the axis."""
+        """Pixel of ``value``, clipped to the axis."""
         share = min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
         return self.start + share * (self.end - self.start)
 
@@ -48,7 +46,7 @@ class Axis:
         return self.low <= value <= self.high
 
     def text(self, value: float) -> str:
-        """A tick's label, with as many decimals as the step needs, so that all labels are alike."""
+        """A tick's label, with as many decimals as the step needs, the same for all labels."""
         if max(abs(self.low), abs(self.high)) >= 10_000:
             return number(value)
         return minus(f"{value:.{max(0, -math.floor(math.log10(self.step) + 1e-9))}f}")
@@ -64,8 +62,8 @@ class Axis:
 
 
 def frame(x_axis: Axis | None, y_axis: Axis, x_label: str) -> Html:
-    """Grid lines and labels of a chart ``WIDTH`` × ``HEIGHT``; without an x axis, its base line
-    alone.
+    """Grid lines and labels of a chart ``WIDTH`` × ``HEIGHT``; without an x axis, only its base
+    line.
     """
     parts = []
     for value in y_axis.ticks:
@@ -105,7 +103,7 @@ def drawing(
 
 
 def legend(names: Sequence[str], *, dots: bool = False) -> Html:
-    """Which colour (and dash) is whose, in the order drawn."""
+    """Legend of colours and dashes, in order."""
     entries = []
     for index, name in enumerate(names):
         mark = (
@@ -140,18 +138,18 @@ def legend(names: Sequence[str], *, dots: bool = False) -> Html:
 
 
 def chart(title: str, y_label: str, *content: object) -> Html:
-    """A figure: heading, what its y axis shows, the drawing and what stands below it."""
+    """A figure: heading, y axis label, the chart and content below it."""
     return tag(
         "figure",
-        tag("figcaption", tag("b", title), tag("span", y_label, class_="quiet")),
+        tag("figcaption", tag("b", title), tag("span", y_label, class_="muted")),
         *content,
         class_="chart",
     )
 
 
 def no_data(title: str, y_label: str) -> Html:
-    """The figure where there is nothing to draw."""
-    return chart(title, y_label, tag("p", "No data.", class_="quiet"))
+    """A figure without data."""
+    return chart(title, y_label, tag("p", "No data.", class_="muted"))
 
 
 def number(value: float) -> str:
@@ -162,6 +160,6 @@ def number(value: float) -> str:
 
 
 def minus(text: str) -> str:
-    """A number's text with a real minus sign, and none before a zero that rounding made."""
+    """A number's text with a real minus sign, and none before a rounded zero."""
     negative_zero = text.startswith("-") and not text.strip("-0.")
     return text[1:] if negative_zero else text.replace("-", "−")

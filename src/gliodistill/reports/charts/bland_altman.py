@@ -1,4 +1,4 @@
-"""Bland–Altman plot: do two measurements of one thing agree?"""
+"""Bland–Altman plot: agreement of two measurements."""
 
 import math
 import statistics
@@ -51,18 +51,18 @@ def bland_altman_chart(
     title: str,
     unit: str,
     *,
-    labels: tuple[str, str] = ("prediction", "truth"),
+    labels: tuple[str, str] = ("prediction", "reference"),
     studies: Sequence[str] = (),
 ) -> Html:
     """Difference of two measurements against their mean, with bias and limits of agreement.
 
     Args:
-        measured: one value a study; pairs that are not finite are left out.
-        reference: the same of the other measurement, in the same order.
+        measured: one value per study; non-finite pairs are omitted.
+        reference: the other measurement, in the same order.
         title: above the chart.
         unit: of both, e.g. ``"ml"``.
-        labels: what the two are called.
-        studies: whose each pair is, for the tooltips; of the same length, or empty.
+        labels: names of the two.
+        studies: id of each pair, for the tooltips; of the same length, or empty.
     """
     pairs = [
         (order, (a + b) / 2, a - b)
@@ -91,8 +91,7 @@ def bland_altman_chart(
         place = {"cx": f"{x_axis.place(mean):.1f}", "cy": f"{y_axis.place(difference):.1f}"}
         parts.append(tag("circle", tag("title", text), class_="strip c0", r=3, **place))
     for name, value in lines:
-        # Limits are named on their inner side, for outside may be no room; the mean on its side
-        # away from zero.
+        # Labels of limits are on the inner side, that of the mean on the side away from zero.
         below = value == found.high or (name == "mean" and value < 0)
         height = f"{y_axis.place(value) + (13 if below else -5):.1f}"
         parts.append(
@@ -110,7 +109,7 @@ def bland_altman_chart(
         words += f", 95 % limits of agreement {_signed(found.low)} to {_signed(found.high)} {unit}"
     words += f", n = {len(pairs)}."
     return chart(
-        title, y_label, drawing(title, parts, described=words), tag("p", words, class_="quiet")
+        title, y_label, drawing(title, parts, described=words), tag("p", words, class_="muted")
     )
 
 

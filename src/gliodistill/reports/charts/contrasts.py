@@ -13,7 +13,7 @@ COLUMNS = (
     Column("First − second", number=False),
     Column("Region", number=False),
     Column("Metric", number=False),
-    Column("n", hint="studies that count"),
+    Column("n", hint="studies compared"),
     Column("First", hint="mean of the first model"),
     Column("Second", hint="mean of the second model"),
     Column("Difference"),
@@ -23,16 +23,14 @@ COLUMNS = (
     Column("r", hint="matched-pairs rank-biserial correlation"),
     Column("d_z", hint="Cohen’s d of paired differences"),
     Column("Better / equal / worse", hint="studies, for the first model"),
-    Column(
-        "Left out", number=False, hint="studies that one of the two failed on or has no value for"
-    ),
+    Column("Left out", number=False, hint="studies on which one of the two failed or has no value"),
 )
 
 
 def numbers_table(contrasts: Iterable[Contrast]) -> Html:
-    """Every number of every contrast, and what the columns mean."""
+    """All numbers of all contrasts, and the meaning of the columns."""
     rows = sorted((_row(one) for one in contrasts), key=lambda row: row[0])
-    same = 1 if len({row[0] for row in rows}) == 1 else 0  # one pair needs no column that names it
+    same = 1 if len({row[0] for row in rows}) == 1 else 0  # a single pair needs no column of names
     return join(
         sortable_table(
             COLUMNS[same:], [row[same:] for row in rows], caption="All comparisons", id="numbers"
@@ -40,10 +38,9 @@ def numbers_table(contrasts: Iterable[Contrast]) -> Html:
         tag(
             "p",
             "r: matched-pairs rank-biserial correlation, −1 to 1; d_z: mean difference over the"
-            " standard deviation of the differences. Both carry the sign of the difference. Better,"
-            " equal, worse: studies, for the first model. Left out: studies that one of the two"
-            " failed on or has no value for.",
-            class_="quiet",
+            " standard deviation of the differences. Both have the sign of the difference. Better,"
+            " equal, worse: studies, for the first model. Left out: studies on which one of the two failed or has no value.",
+            class_="muted",
         ),
     )
 
@@ -78,12 +75,12 @@ def contrast_forest(
 
 
 def pair_name(one: Contrast) -> str:
-    """What is subtracted from what."""
+    """The order of subtraction."""
     return f"{one.first} − {one.second}"
 
 
 def p_words(value: float | None) -> str:
-    """A p-value in words; in a table that sorts it stands as a number."""
+    """A p-value in words; in a sortable table it is a number."""
     return "–" if value is None else "< 0.0001" if value < 1e-4 else f"{value:.2g}"
 
 

@@ -1,4 +1,4 @@
-"""Every study as a dot over a box plot: honest where studies are few, readable where they are many."""
+"""Box plots with every study as a dot."""
 
 import math
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class Box:
         whisker_low, whisker_high: the outermost values within 1.5 interquartile ranges of the
         quartiles.
         mean: arithmetic mean.
-        fence: three interquartile ranges above the upper quartile: what lies beyond is "far out".
+        fence: three interquartile ranges above the upper quartile, the limit of "far out" values.
     """
 
     median: float
@@ -79,17 +79,17 @@ def distribution_chart(
 
     The box spans the quartiles, its line is the median, the diamond the mean; whiskers as Tukey's.
     Below five values there is no box. Above 300 only the dots beyond the whiskers are drawn (the
-    description says so). Without ``y_range`` the axis ends at the largest value that is not far out
-    of every group; what lies beyond is a triangle at the edge, and counted below: one penalty of
-    374 mm must not flatten everything else.
+    description says so). Without ``y_range`` the axis ends at the largest value that is not far
+    out. Values beyond are triangles at the edge and counted below, so that a penalty of 374 mm does
+    not compress the rest.
 
     Args:
         groups: (group, [(name, values), …]), every group with the same names in the same order;
-            values that are not finite are left out.
+            non-finite values are omitted.
         title: above the chart.
         y_label: what the axis shows, with the unit.
         y_range: fixed ends of the axis.
-        studies: whose each value is, for the dots' tooltips; of the values' length, or empty.
+        studies: id of each value, for the dots' tooltips; as long as the values, or empty.
     """
     names = [name for name, _ in groups[0][1]] if groups else []
     members = [(group, index, [(v, order) for order, v in enumerate(values) if math.isfinite(v)])
@@ -149,7 +149,7 @@ def distribution_chart(
         y_label,
         drawing(title, parts, described=_described(members, boxes, names)),
         legend(names, dots=True) if len(names) > 1 else "",
-        tag("p", notes, class_="quiet") if notes else "",
+        tag("p", notes, class_="muted") if notes else "",
     )
 
 
@@ -203,7 +203,7 @@ def _dot(name: str, x: float, value: float, axis: Axis, index: int) -> Html:
 
 
 def _swarm(heights: Sequence[float], half: float) -> list[float]:
-    """Offsets that keep dots apart: each as near the middle as those before it leave room."""
+    """Offsets that separate dots, each as close to the centre as possible."""
     placed: list[tuple[float, float]] = []
     offsets = [0.0] * len(heights)
     width = 2 * DOT + 0.4
@@ -213,7 +213,7 @@ def _swarm(heights: Sequence[float], half: float) -> list[float]:
     for order in sorted(range(len(heights)), key=lambda i: (heights[i], i)):
         y = heights[order]
         near = [(x, other) for x, other in placed if abs(other - y) < width]
-        # Where a row is full, dots lie over each other: in the middle, as the first one does.
+        # In a full row, dots overlap at the centre.
         offsets[order] = next(
             (x for x in tries if all(math.hypot(x - a, y - b) >= width for a, b in near)), 0.0
         )

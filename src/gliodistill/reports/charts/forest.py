@@ -1,6 +1,4 @@
-"""Forest plot: estimates with their intervals against a line of no difference, as a table one can
-read.
-"""
+"""Forest plot: estimates with intervals and a line of no difference, as an accessible table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ class Estimate:
         name: what is estimated.
         value, low, high: the estimate and the ends of its interval.
         note: right of the numbers, e.g. a p-value.
-        group: a heading above the first row of each group; rows of one group stand together.
+        group: a heading above the first row of each group; rows of a group are adjacent.
     """
 
     name: str
@@ -39,8 +37,8 @@ def forest_table(
     worse_better: tuple[str, str] | None = None,
     lower_is_better: bool = False,
 ) -> Html:
-    """Rows of name, picture, numbers; all pictures on one scale. Intervals that leave the reference
-    out are filled.
+    """Rows of name, picture, numbers; all pictures on one scale. Estimates whose interval excludes
+    ``reference`` are filled.
 
     Args:
         rows: from top to bottom.
@@ -51,7 +49,7 @@ def forest_table(
         decimals: of the numbers.
         worse_better: words for the left and right side of the reference, e.g. ``("A better", "B
         better")``.
-        lower_is_better: let low values lie on the right, so that better is always there.
+        lower_is_better: put low values on the right, so that right is better.
     """
     if not rows:
         return Html("")
@@ -99,7 +97,7 @@ def _row(row: Estimate, axis: Axis, reference: float, decimals: int, notes: bool
         tag("b", _number(row.value, decimals)) if clear else _number(row.value, decimals),
         tag("small", f"[{_number(row.low, decimals)}, {_number(row.high, decimals)}]"),
     )
-    # Percentages, so that the picture is as wide as its column without being distorted.
+    # Percentages, so that the picture fills its column without distortion.
     picture = tag(
         "svg",
         _upright(axis, reference, "axis"),
@@ -130,7 +128,7 @@ def _row(row: Estimate, axis: Axis, reference: float, decimals: int, notes: bool
 
 
 def _scale(axis: Axis) -> Html:
-    # Every other tick where all would crowd a phone, the one at zero among them.
+    # Every other tick, including zero, to fit on a phone.
     every = 1 if len(axis.ticks) <= 4 else 2
     marks = [
         tag("text", axis.text(value), x=f"{axis.place(value):.2f}%", y="16", text_anchor="middle")

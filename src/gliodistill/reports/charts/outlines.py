@@ -1,4 +1,4 @@
-"""The exact boundary of a mask as an SVG path: along voxel edges, so nothing is smoothed away."""
+"""The exact boundary of a mask as an SVG path along voxel edges, without smoothing."""
 
 from functools import partial
 from itertools import pairwise
@@ -11,8 +11,8 @@ def outline_path(mask: NDArray[np.bool_]) -> str:
     """SVG path data around a mask, bool on rows × columns; one unit is one pixel, (0, 0) the top
     left corner.
 
-    Boundaries run with the mask on their right hand; at pixels that touch by a corner only, they
-    stay apart. The path is empty where the mask is.
+    Boundaries run with the mask on their right hand; pixels that touch only at a corner have
+    separate boundaries. An empty mask has an empty path.
     """
     path = []
     for loop in boundary_loops(mask):
@@ -50,8 +50,7 @@ def boundary_loops(mask: NDArray[np.bool_]) -> list[list[tuple[int, int]]]:
             while here != start:
                 before = loop[-1]
                 loop.append(here)
-                # Where two pixels meet at a corner two ways lead on; turning right stays with the
-                # same pixel.
+                # At a corner shared by two pixels, turning right follows the same pixel.
                 ahead = max(following[here], key=partial(_turn, before, here))
                 following[here].remove(ahead)
                 here = ahead

@@ -1,4 +1,4 @@
-"""Every study under every model, joined by a line: what a mean difference is made of."""
+"""Paired values of every study, joined by a line from model to model."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,7 +21,7 @@ from gliodistill.reports.charts.distributions import Box
 from gliodistill.reports.page.markup import Html, tag
 
 MAX_DOTTED = 300
-"""Above so many studies only the lines are drawn."""
+"""Above this number of studies only lines are shown."""
 
 
 def paired_chart(
@@ -34,20 +34,20 @@ def paired_chart(
     y_range: tuple[float, float] | None = None,
     form: str = ".3g",
 ) -> Html:
-    """One column a model, one line a study; a line's colour and dash say whether its right end is
+    """One column per model, one line per study; colour and dash show whether the right end is
     better.
 
     Without ``y_range`` the axis ends at the largest value that is not far out (three interquartile
-    ranges above the upper quartile): what lies beyond is drawn at the edge, and counted below.
+    ranges above the upper quartile): values beyond are shown at the edge and counted below.
 
     Args:
         values: model → value of each study, all finite, all of one length.
-        studies: whose the values are.
+        studies: ids of the values.
         title: above the chart.
         y_label: what the axis shows, with the unit.
         higher_is_better: which direction is better.
         y_range: fixed ends of the axis.
-        form: of a value in words.
+        form: format of a value.
     """
     if not studies:
         return no_data(title, y_label)
@@ -124,7 +124,7 @@ def paired_chart(
         y_label,
         drawing(title, parts),
         _legend(names, counts),
-        tag("p", notes, class_="quiet"),
+        tag("p", notes, class_="muted"),
     )
 
 
@@ -136,6 +136,6 @@ def _legend(names: Sequence[str], counts: Sequence[int]) -> Html:
 
 
 def _fitted(name: str, width: float) -> str:
-    """``name`` as far as it fits."""
+    """``name``, shortened to fit."""
     room = max(4, int(width / 7.2))
     return name if len(name) <= room else f"{name[: room - 1]}…"

@@ -1,4 +1,4 @@
-"""Reliability curve: where the network says 80 %, is it right 80 times in a hundred?"""
+"""Reliability curve: observed frequency for each predicted probability."""
 
 from collections.abc import Sequence
 
@@ -26,8 +26,8 @@ def reliability_chart(curves: Sequence[tuple[str, Sequence[Bin]]], title: str) -
     """Observed frequency over predicted probability; the diagonal is perfect calibration (DeGroot &
     Fienberg 1983).
 
-    The area of a dot grows with its bin's share of the voxels, down to a smallest that can still be
-    seen; empty bins are left out.
+    The area of a dot grows with its bin's share of the voxels, down to a visible minimum; empty
+    bins are omitted.
 
     Args:
         curves: (name, bins from low to high probability); drawn in this order.

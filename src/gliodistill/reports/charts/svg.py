@@ -1,4 +1,4 @@
-"""A line chart as plain SVG, coloured by the page's own variables."""
+"""A line chart as SVG, with the page's colours."""
 
 import math
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Series:
 
     Attributes:
         name: in the legend.
-        x, y: of one length; points that are not finite break the line.
+        x, y: of the same length; non-finite points break the line.
     """
 
     name: str
@@ -50,15 +50,14 @@ def line_chart(
 ) -> Html:
     """A line chart with axes, grid and legend.
 
-    Series with more than 300 points are drawn as means of equal bins (a training loss per step
-    would be a smear); the description in the SVG says so. Each line has its own dash as well as its
-    own colour.
+    Series with more than 300 points are drawn as means of equal bins (e.g. a training loss per
+    step); the description in the SVG says so. Lines differ in colour and dash.
 
     Args:
         series: lines, drawn in this order.
         title: above the chart and in its accessible name.
         x_label: what the x axis shows, with the unit.
-        y_label: the same of the y axis.
+        y_label: that of the y axis.
         y_range: fixed ends of the y axis; otherwise from the data.
     """
     lines = [_thin(_finite_runs(one)) for one in series]
@@ -68,7 +67,7 @@ def line_chart(
     ys = [y for _, y in points]
     every_x = [
         float(x) for one in series for x in one.x if math.isfinite(x)
-    ]  # before thinning: the axis starts where the data do
+    ]  # before thinning, so that the axis starts at the first point
     x_axis = Axis(min(every_x), max(every_x), LEFT, WIDTH - RIGHT)
     low, high = y_range or (min(ys), max(ys))
     y_axis = Axis(low, high, HEIGHT - BOTTOM, TOP, round_out=y_range is None)
@@ -93,7 +92,7 @@ def line_chart(
         if runs
     )
     if any(len(one.x) > MAX_POINTS for one in series):
-        described += f"; drawn as means of at most {MAX_POINTS} bins"
+        described += f"; shown as means of at most {MAX_POINTS} bins"
     return chart(
         title,
         y_label,

@@ -1,1 +1,1 @@
-"""The page: markup, style, tables."""
+"""HTML pages: markup, style, tables."""

@@ -1,4 +1,4 @@
-"""A page from sections: one file, no network, no script but those whose hash it declares."""
+"""An HTML page of sections: one file without network access, and only scripts with declared hashes."""
 
 import base64
 import hashlib
@@ -15,8 +15,7 @@ POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action"
     " 'none'"
 )
-"""What the page may load: nothing but the pictures and the style inside it (and scripts named by
-their hash).
+"""Content security policy: only inline pictures and style, and scripts given by their hash.
 """
 
 
@@ -26,8 +25,8 @@ class Section:
 
     Attributes:
         title: its heading; empty for none (e.g. the tiles at the top).
-        parts: what it holds: :class:`Html`, or text, which becomes a paragraph.
-        columns: lay the parts side by side where the window is wide enough.
+        parts: :class:`Html`, or text, which becomes a paragraph.
+        columns: lay the parts side by side if the window is wide enough.
     """
 
     title: str
@@ -44,15 +43,14 @@ def page(
     scripts: Sequence[str] = (),
     contents: bool = False,
 ) -> str:
-    """A whole HTML document; equal input gives equal text, and nothing like a date is added.
+    """A whole HTML document; equal input gives equal text; no date is added.
 
     Args:
         title: heading and window title.
         sections: from top to bottom.
         subtitle: below the heading, e.g. the data, the date.
-        footer: beside the notice at the end, e.g. the versions.
-        scripts: the page's own scripts; the browser refuses any other, and markup that slipped in
-        as well.
+        footer: after the notice at the end, e.g. the versions.
+        scripts: the page's scripts; the browser refuses all others.
         contents: links to the titled sections below the heading.
     """
     head = tag(
@@ -92,7 +90,7 @@ def write_report(
     scripts: Sequence[str] = (),
     contents: bool = False,
 ) -> None:
-    """Write :func:`page` to ``path``, whole or not at all.
+    """Write :func:`page` to ``path``, atomically.
 
     Raises:
         OutputError: it cannot be written.

@@ -1,10 +1,10 @@
-"""Text and markup kept apart: whatever is not :class:`Html` is escaped on its way into a page."""
+"""HTML markup: everything that is not :class:`Html` is escaped."""
 
 from html import escape
 
 
 class Html(str):
-    """Finished markup. Only functions of this room make one; a plain string never counts as markup."""
+    """Finished markup. Only functions of this package make it; a plain string is never markup."""
 
     __slots__ = ()
 

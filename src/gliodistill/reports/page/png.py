@@ -1,4 +1,4 @@
-"""Grey PNG, written by hand: thirty lines instead of an imaging library."""
+"""A minimal writer of grey PNG images."""
 
 import base64
 import struct
@@ -19,8 +19,7 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.size == 0:
         raise ValueError(f"expected uint8 on rows × columns, got {pixels.dtype} {pixels.shape}")
     rows, columns = pixels.shape
-    # Filter 2 ("up", per row): neighbours of a slice resemble each other, so the differences
-    # compress better.
+    # Filter 2 ("up", per row): differences of neighbouring rows compress better.
     above = np.vstack([np.zeros((1, columns), np.uint8), pixels[:-1]])
     lines = np.hstack([np.full((rows, 1), 2, np.uint8), pixels - above])
     header = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)

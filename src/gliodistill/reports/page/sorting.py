@@ -1,6 +1,4 @@
-"""A table that sorts by any column: by mouse or keyboard with its script, a plain readable table
-without.
-"""
+"""A table that sorts by any column with a script, and is a plain table without it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +35,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 """
 """The script of :func:`sortable_table`: pass it to the page (``page(…, scripts=[SORTING])``).
-Undefined values stay last.
+Undefined values are last.
 """
 
 MANY_ROWS = 40
@@ -51,7 +49,7 @@ class Column:
         name: its heading.
         above: a small line above the heading, e.g. the region.
         number: values are numbers (right-aligned, sorted as such) and not text.
-        views: in which of the table's views it is shown (their positions); empty for all.
+        views: indices of the table's views in which it is shown; empty for all.
         hint: tooltip of the heading.
     """
 
@@ -75,13 +73,13 @@ def sortable_table(
 
     Args:
         columns: the first one names the row.
-        rows: sorted by the first column; one cell a column: markup, or text; ``"–"`` for undefined.
-        views: names of the table's views, of which the reader picks one (no script); the first is
-        shown at first.
-        pinned: (name, text across all other columns) of rows that stay on top, e.g. what failed and
-        why.
-        caption: read out with the table.
-        id: keeps the views of one table apart from those of another on the page.
+        rows: sorted by the first column; one cell per column: markup or text; ``"–"`` for
+            undefined.
+        views: names of the table's views, which the reader switches (no script); the first is shown
+            initially.
+        pinned: (name, text across all other columns) of rows that stay on top, e.g. failures.
+        caption: for screen readers.
+        id: unique prefix of the table's views on the page.
     """
     classes = [_classes(column) for column in columns]
     head = [
@@ -111,9 +109,7 @@ def sortable_table(
         tag("tbody", *body),
         class_="sortable",
     )
-    kind = (
-        "wide tall" if len(rows) > MANY_ROWS else "wide"
-    )  # tall: it scrolls by itself, below headings that stay
+    kind = "wide tall" if len(rows) > MANY_ROWS else "wide"  # tall: it scrolls below fixed headings
     scroller = tag(
         "div", table, class_=kind, tabindex="0", role="region", aria_label=caption or None
     )

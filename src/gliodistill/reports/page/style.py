@@ -1,11 +1,11 @@
-"""The report's style sheet: light and dark by the reader's setting, narrow to wide, and on paper."""
+"""The style sheet of reports: light, dark and print, for narrow and wide windows."""
 
 STYLE = """
 :root{color-scheme:light dark;
---paper:#fcfcfb;--card:#fff;--ink:#1c2024;--quiet:#5a636c;--rule:#dcdfe2;--faint:#eef0f2;--accent:#0b5c8e;
+--paper:#fcfcfb;--card:#fff;--ink:#1c2024;--muted:#5a636c;--rule:#dcdfe2;--faint:#eef0f2;--accent:#0b5c8e;
 --c0:#0b5c8e;--c1:#c2410c;--c2:#047857;--c3:#8b3fa8;--c4:#6b5b00}
 @media (prefers-color-scheme:dark){:root{
---paper:#14171a;--card:#1b1f23;--ink:#e6e9ec;--quiet:#a0a9b2;--rule:#343a41;--faint:#23282d;--accent:#7cc4f0;
+--paper:#14171a;--card:#1b1f23;--ink:#e6e9ec;--muted:#a0a9b2;--rule:#343a41;--faint:#23282d;--accent:#7cc4f0;
 --c0:#6cb8ea;--c1:#f59a62;--c2:#4fc3a1;--c3:#cf9be6;--c4:#d6c35a}}
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%}
@@ -17,37 +17,37 @@ h1{font-size:clamp(1.55rem,1.2rem + 1.6vw,2.3rem);line-height:1.2;margin:0 0 6px
 h2{font-size:1.25rem;line-height:1.3;margin:0 0 12px;padding-top:18px;border-top:2px solid var(--ink)}
 section{margin:40px 0}
 p{max-width:78ch;margin:.5em 0}
-.subtitle{color:var(--quiet);margin:0 0 14px}
+.subtitle{color:var(--muted);margin:0 0 14px}
 .research{display:inline-block;margin:0;padding:3px 10px;border:1px solid var(--c1);border-radius:4px;color:var(--c1);
 font-size:.86rem;font-weight:600}
-.quiet{color:var(--quiet)}
-p.quiet{font-size:.88rem}
-small{display:block;font-size:.8rem;color:var(--quiet);font-weight:400;white-space:nowrap}
+.muted{color:var(--muted)}
+p.muted{font-size:.88rem}
+small{display:block;font-size:.8rem;color:var(--muted);font-weight:400;white-space:nowrap}
 figure{margin:0}
 figcaption{display:flex;flex-wrap:wrap;gap:0 12px;align-items:baseline;margin-bottom:8px}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(200px,40vw),1fr));gap:12px}
 .tile{background:var(--card);border:1px solid var(--rule);border-radius:6px;padding:14px 16px}
-.tile span{display:block;font-size:.88rem;color:var(--quiet)}
+.tile span{display:block;font-size:.88rem;color:var(--muted)}
 .tile strong{display:block;font-size:1.75rem;line-height:1.25;font-weight:650;font-variant-numeric:tabular-nums;letter-spacing:-.01em}
 .tile small{white-space:normal}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:9px 12px;text-align:left;vertical-align:top;border-bottom:1px solid var(--rule);font-weight:400}
-thead th,thead td{font-size:.84rem;color:var(--quiet);border-bottom:1.5px solid var(--ink);vertical-align:bottom}
+thead th,thead td{font-size:.84rem;color:var(--muted);border-bottom:1.5px solid var(--ink);vertical-align:bottom}
 tbody th{font-weight:600}
 .number{text-align:right;white-space:nowrap}
 .scores{margin-bottom:10px}
 .scores th,.scores td{padding:9px 0 9px 14px}.scores th:first-child{padding-left:0}
 .scores tbody tr:last-child>*{border-bottom:1.5px solid var(--ink)}
-.summary .number,.summary small{white-space:normal}.summary span.quiet{white-space:nowrap}
+.summary .number,.summary small{white-space:normal}.summary span.muted{white-space:nowrap}
 .settings{width:100%}
 .settings caption{text-align:left;font-weight:600;padding:6px 0}
-.settings th{width:34%;font-weight:400;color:var(--quiet);font-size:.92rem}
+.settings th{width:34%;font-weight:400;color:var(--muted);font-size:.92rem}
 .settings td{overflow-wrap:anywhere;font-size:.92rem}
 .settings th,.settings td{padding:5px 12px 5px 0}
 .columns{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:28px 36px}
 .columns>*{min-width:0}
 .chart svg{display:block;width:100%;height:auto;overflow:visible}
-.chart text{font-size:12.5px;fill:var(--quiet);font-variant-numeric:tabular-nums}
+.chart text{font-size:12.5px;fill:var(--muted);font-variant-numeric:tabular-nums}
 .chart .label{fill:var(--ink)}
 .chart .grid{stroke:var(--rule);stroke-width:1}
 .chart .axis{stroke:var(--ink);stroke-width:1}
@@ -66,17 +66,17 @@ tbody th{font-weight:600}
 .box .diamond{fill:var(--paper);stroke:var(--ink);stroke-width:1.3}
 .chart .level{font-size:11px;paint-order:stroke;stroke:var(--paper);stroke-width:3px;stroke-linejoin:round}
 .bias{stroke-width:1.8}.limit{stroke-width:1.5;stroke-dasharray:6 4}
-.ideal{stroke:var(--quiet)}
+.ideal{stroke:var(--muted)}
 .forest .plot{width:46%;min-width:190px;padding-left:0;padding-right:0}
 .forest .plot svg{display:block;width:100%;height:34px;overflow:visible}
 .forest td,.forest th{padding-top:3px;padding-bottom:3px;vertical-align:middle}
 .forest tbody td,.forest tbody th,.forest tfoot td{border:0}
 .forest tbody th{white-space:nowrap}
-.forest .group th{padding-top:14px;color:var(--quiet);font-weight:600}
+.forest .group th{padding-top:14px;color:var(--muted);font-weight:600}
 .forest .axis{stroke:var(--rule);stroke-width:1.2}
 .forest .interval{stroke:var(--c0);stroke-width:2}
 .forest .estimate{fill:var(--paper);stroke:var(--c0);stroke-width:2}.forest .clear{fill:var(--c0)}
-.forest text{font-size:12px;fill:var(--quiet)}
+.forest text{font-size:12px;fill:var(--muted)}
 .sides{display:flex;justify-content:space-between;gap:20px}
 .wide{overflow-x:auto;scrollbar-width:thin}
 .tall{max-height:85vh;overflow:auto}.tall thead th{position:sticky;top:0;background:var(--paper);z-index:2}
@@ -140,7 +140,7 @@ path.WT{stroke:#56b4e9}.layer path.TC{stroke:#f0e442;stroke-width:3}.layer path.
 .measures{width:auto;margin-top:10px;font-size:.92rem}
 .measures th,.measures td{padding:5px 26px 5px 0}
 .measures small{display:inline;margin-left:8px}
-footer{margin-top:56px;padding:16px 20px 40px;color:var(--quiet);font-size:.88rem;border-top:1px solid var(--rule)}
+footer{margin-top:56px;padding:16px 20px 40px;color:var(--muted);font-size:.88rem;border-top:1px solid var(--rule)}
 @media screen and (max-width:760px){
 .forest .plot{width:30%;min-width:100px}.forest td,.forest th{padding-left:5px;padding-right:5px}.forest tbody th{white-space:normal}
 .stack thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
@@ -150,7 +150,7 @@ footer{margin-top:56px;padding:16px 20px 40px;color:var(--quiet);font-size:.88re
 .stack th,.stack td{display:block;border:0!important;padding:3px 0}
 .stack th{font-size:1.05rem;padding-bottom:6px}
 .stack td{display:grid;grid-template-columns:8.5em 1fr;text-align:left}
-.stack td::before{content:attr(data-label);grid-row:1/3;color:var(--quiet);font-size:.9rem}
+.stack td::before{content:attr(data-label);grid-row:1/3;color:var(--muted);font-size:.9rem}
 .stack td>*{grid-column:2}
 .measures{width:100%}.measures th,.measures td{padding-right:8px}.measures small{display:block;margin:0}
 }
@@ -161,7 +161,7 @@ main,header{padding:0 14px}header{padding-top:22px}footer{padding-left:14px;padd
 section{margin:30px 0}
 }
 @media print{
-:root{color-scheme:light;--paper:#fff;--card:#fff;--ink:#000;--quiet:#444;--rule:#bbb;--faint:#eee;--accent:#0b5c8e;
+:root{color-scheme:light;--paper:#fff;--card:#fff;--ink:#000;--muted:#444;--rule:#bbb;--faint:#eee;--accent:#0b5c8e;
 --c0:#0b5c8e;--c1:#c2410c;--c2:#047857;--c3:#8b3fa8;--c4:#6b5b00}
 @page{margin:14mm}
 body{font-size:9.5pt;line-height:1.45}

@@ -1,4 +1,4 @@
-"""Tables of a report: models against each other, tiles with the verdict, settings."""
+"""Tables of a report: model comparison, result tiles, settings."""
 
 import math
 import statistics
@@ -15,13 +15,13 @@ class ModelRow:
     """One model of the score table.
 
     Attributes:
-        name: what readers call it.
+        name: display name.
         parameters: number of weights.
-        dice: region → Dice per study, 0 … 1 (not finite: left out).
-        flops: floating point operations per study (say in the table's note how counted), or None.
+        dice: region → Dice per study, 0 … 1 (non-finite values are omitted).
+        flops: floating-point operations per study (the note says how counted), or None.
         seconds: per study, or None.
         difference: region → paired difference to the baseline, or empty.
-        teacher: the model whose share of parameters the others state.
+        teacher: whether it is the model to which parameter counts are relative.
         note: a few words below the name.
     """
 
@@ -93,11 +93,11 @@ def score_table(rows: Sequence[ModelRow], *, note: str = "") -> Html:
         notes.append(
             "Δ: paired difference to the baseline, with its 95 % bootstrap interval over studies."
         )
-    return join(table, tag("p", " ".join([*notes, note]).strip(), class_="quiet"))
+    return join(table, tag("p", " ".join([*notes, note]).strip(), class_="muted"))
 
 
 def tiles(entries: Sequence[tuple[str, str, str]]) -> Html:
-    """The verdict at a glance: (label, value, detail) each."""
+    """Result tiles: (label, value, detail) each."""
     return tag(
         "div",
         *(
@@ -129,7 +129,7 @@ def count(number: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds with the unit that reads best: ``430 ms``, ``1.20 s``, ``8 min 20 s``."""
+    """Seconds with a suitable unit: ``430 ms``, ``1.20 s``, ``8 min 20 s``."""
     if seconds < 0.9995:
         return f"{_three(seconds * 1000)} ms"
     if seconds < 99.95:
@@ -167,7 +167,7 @@ def _dice_cell(row: ModelRow, region: str, best: float) -> Html:
         return tag("td", "–", class_="number", data_label=f"Dice {region}")
     mean = f"{statistics.fmean(values):.3f}"
     spread = (
-        tag("span", f" ± {statistics.stdev(values):.3f}", class_="quiet") if len(values) > 1 else ""
+        tag("span", f" ± {statistics.stdev(values):.3f}", class_="muted") if len(values) > 1 else ""
     )
     difference = row.difference.get(region)
     change = ""
@@ -176,7 +176,7 @@ def _dice_cell(row: ModelRow, region: str, best: float) -> Html:
             "small",
             f"Δ {_signed(difference.mean)} [{_signed(difference.low)}, {_signed(difference.high)}]",
         )
-    # Bold is by the figure shown, so that two models that print alike look alike.
+    # Bold is by the rounded number, so that equal numbers have equal style.
     shown = tag("b", mean) if mean == f"{best:.3f}" else mean
     return tag(
         "td", tag("span", shown, spread), change, class_="number", data_label=f"Dice {region}"

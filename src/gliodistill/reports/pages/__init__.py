@@ -1,1 +1,1 @@
-"""One page a file: evaluation, comparison, plan."""
+"""The pages: evaluation, comparison, plan."""

@@ -1,5 +1,5 @@
-"""The worst and the best studies of an evaluation, with what was predicted and what is true
-outlined.
+"""Figures of the worst and best studies of an evaluation, with outlines of prediction and
+reference.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,7 @@ from gliodistill.studies.sequence import MRSequence
 
 WORST, BEST = 4, 2
 PREFERRED = (MRSequence.T1CE, MRSequence.FLAIR, MRSequence.T2, MRSequence.T1)
-"""The first two that a study has are drawn: one shows the enhancing core best, the other the whole
-tumour.
+"""The first two present sequences are shown: one for the enhancing core, one for the whole tumour.
 """
 ROWS = ("dice", "hd95_mm", "prediction_ml", "truth_ml")
 
@@ -44,7 +43,7 @@ class Case:
 
 
 def rank_studies(scores: Scores) -> list[tuple[str, float]]:
-    """Studies and their mean Dice over the regions where it is defined, worst first; ties by id."""
+    """Studies and their mean Dice over the regions in which it is defined, worst first; ties by id."""
     means = {
         study: fmean(values)
         for study, regions in scores.studies.items()
@@ -60,8 +59,7 @@ def rank_studies(scores: Scores) -> list[tuple[str, float]]:
 def case_figures(scores: Scores, pairs: Pairs) -> list[Case]:
     """Figures of the worst and the best studies, one study in memory at a time.
 
-    A study whose files can no longer be read is shown as far as it goes: without its images, or as
-    a line that says so.
+    A study whose files can no longer be read is shown without images, or as a line that says so.
 
     Args:
         scores: of ``pairs``.
@@ -101,11 +99,11 @@ def _figure(pair: Pair, scores: Scores, title: str, note: str, anchor: str) -> H
             id=anchor,
         )
     except GliodistillError:
-        # The reason would name a folder; what was scored stays true all the same.
+        # The reason would name a folder; the scores remain valid.
         note = f"{note}; its label maps can no longer be read"
         return tag(
             "figure",
-            tag("figcaption", tag("b", title), tag("span", note, class_="quiet")),
+            tag("figcaption", tag("b", title), tag("span", note, class_="muted")),
             table,
             class_="study",
             id=anchor,
@@ -114,7 +112,7 @@ def _figure(pair: Pair, scores: Scores, title: str, note: str, anchor: str) -> H
 
 
 def _images(pair: Pair, truth: Volume) -> tuple[dict[str, Volume], Html]:
-    """Up to two images on the truth's grid, and a line about what is lacking."""
+    """Up to two images on the reference's grid, and a line about missing ones."""
     images = {}
     for sequence in [sequence for sequence in PREFERRED if sequence in pair.images][:2]:
         file = pair.images[sequence]
@@ -127,14 +125,12 @@ def _images(pair: Pair, truth: Volume) -> tuple[dict[str, Volume], Html]:
     return images, (
         Html("")
         if images
-        else tag("p", "No image can be read: outlines on the label maps.", class_="quiet")
+        else tag("p", "No image can be read: outlines are shown on the label maps.", class_="muted")
     )
 
 
 def _label_picture(truth: Volume, layers: dict[str, Regions]) -> dict[str, Volume]:
-    """A grey picture of the labels themselves: the more regions hold a voxel, the brighter; what is
-    only predicted is darkest.
-    """
+    """A grey picture of the labels: brighter in more regions; only predicted voxels are darkest."""
     grey = 2.0 * layers[TRUTH].sum(axis=0, dtype=np.float32) + layers["Prediction"].any(axis=0)
     return {"labels": truth.with_data(grey)}
 

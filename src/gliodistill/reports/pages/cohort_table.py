@@ -1,4 +1,4 @@
-"""Every study of an evaluation in one table that sorts; what failed stays on top with its reason."""
+"""All studies of an evaluation in one sortable table; failures stay on top with their reasons."""
 
 from collections.abc import Mapping
 
@@ -8,10 +8,11 @@ from gliodistill.reports.page.sorting import Column, share, sortable_table
 from gliodistill.reports.pages.summary import heading, measured, shown
 
 OVERVIEW = ("dice", "hd95_mm", "truth_ml")
-"""Of each region, side by side in the first view; every other view is one region with all metrics.
+"""Metrics of the first view, for each region side by side; each other view is one region with all
+metrics.
 """
 FEW_REGIONS = 3
-"""With more of them the overview leaves the volume out: it has to fit on paper."""
+"""With more regions the overview omits the volume, so that it fits on paper."""
 
 
 def cohort_table(scores: Scores, cases: Mapping[str, str] | None = None) -> Html:

@@ -1,4 +1,4 @@
-"""The page of a comparison: the verdict in words, and everything it rests on."""
+"""The page of a comparison: conclusions, and the statistics behind them."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 
 from gliodistill import __version__
 from gliodistill.evaluation.comparison import Comparison, Contrast
-from gliodistill.evaluation.conclusions import FEW, cautions, method, verdict
+from gliodistill.evaluation.conclusions import cautions, method, verdict
 from gliodistill.evaluation.metrics import FACTS
 from gliodistill.reports.charts.contrasts import contrast_forest, numbers_table, p_words, pair_name
 from gliodistill.reports.charts.paired import paired_chart
@@ -19,24 +19,24 @@ from gliodistill.reports.page.sorting import SORTING, Column, sortable_table
 from gliodistill.reports.page.tables import settings_table, tiles
 
 MOST_PAIRS = 6
-"""Above so many pairs the verdicts are a table, and strata are shown for the pairs of the
-best-ranked model alone.
+"""Above this number of pairs the conclusions are a table, and strata show only pairs of the
+best-ranked model.
 """
 LONG = 200
-"""Letters of one line of provenance; the scores hold the rest."""
+"""Most characters of a line of provenance."""
 MIN_FOR_INTERVAL = 5
-"""Below so many studies a stratum's interval is not shown."""
+"""Below this number of studies a stratum's interval is not shown."""
 
 
 def write_comparison_report(
     path: str | PathLike[str], comparison: Comparison, sources: Mapping[str, str]
 ) -> None:
-    """Write the page: one HTML file without anything around it.
+    """Write the page as one self-contained HTML file.
 
     Args:
         path: of the file.
         comparison: what it shows.
-        sources: model → where its scores came from.
+        sources: model → file of its scores.
 
     Raises:
         OutputError: it cannot be written.
@@ -48,8 +48,8 @@ def write_comparison_report(
         Section("Every study", _studies(comparison), columns=True),
         Section("Strata", _strata(comparison)),
         Section("All numbers", [numbers_table(comparison.contrasts)]),
-        Section("Studies that count", _counting(comparison)),
-        Section("How it was compared", _settings(comparison, sources)),
+        Section("Studies compared", _counting(comparison)),
+        Section("Method", _settings(comparison, sources)),
     ]
     names = list(comparison.models)
     rules = next(iter(comparison.models.values())).rules
@@ -88,7 +88,7 @@ def _verdicts(comparison: Comparison) -> list[object]:
         for (said, _), count in zip(verdicts, counted, strict=True)
     ]
     words = [tag("p", tag("b", said.sentence), " ", said.details) for said, _ in verdicts]
-    return [tiles(answers), *words, *warnings, tag("p", method(comparison), class_="quiet")]
+    return [tiles(answers), *words, *warnings, tag("p", method(comparison), class_="muted")]
 
 
 def _counted(contrasts: Sequence[Contrast]) -> str:
@@ -104,9 +104,7 @@ def _counted(contrasts: Sequence[Contrast]) -> str:
 
 def _differences(comparison: Comparison) -> list[object]:
     parts: list[object] = [
-        "First less second model: mean over the studies that both have, with its 95 % bootstrap"
-        " interval; filled where the interval leaves zero out. Right is better for the first. p:"
-        " Wilcoxon, corrected."
+        "First minus second model: mean over the studies with both values, with its 95 % bootstrap interval; filled if the interval excludes zero. Right is better for the first. p: Wilcoxon, corrected."
     ]
     several = len(comparison.pairs) > 1
     for metric in comparison.metrics:
@@ -142,16 +140,15 @@ def _ranking(comparison: Comparison) -> list[object]:
     ]
     words = (
         f"As in the BraTS challenges since 2017: on each of {ranking.patients} patients the models"
-        f" are ranked in every region and metric ({ranking.cells} rankings; 1 is best, equal values"
-        " share their mean rank), and the mean rank decides. Intervals and positions over 10 000"
+        f" are ranked in every region and metric ({ranking.cells} rankings; 1 is best, ties share the mean rank), and the mean rank decides. Intervals and positions over 10 000"
         " bootstrap resamples of the patients."
     )
     if ranking.failed:
         words += (
-            f" A model that failed on a patient is last there: {ranking.failed} of the rankings."
+            f" A model that failed on a patient is last on it: {ranking.failed} of the rankings."
         )
     if ranking.left_out:
-        words += f" {ranking.left_out} rankings are left out, being undefined in some model."
+        words += f" {ranking.left_out} rankings are left out because a value is undefined."
     tested = [
         f"{a} and {b}: p {p_words(p)}"
         + (f", corrected {p_words(ranking.holm_p[a, b])}" if len(ranking.p_values) > 1 else "")
@@ -164,11 +161,11 @@ def _ranking(comparison: Comparison) -> list[object]:
     )
     return [
         sortable_table(columns, rows, caption="Ranking", id="ranking"),
-        tag("p", words, class_="quiet"),
+        tag("p", words, class_="muted"),
         tag(
             "p",
             tag("b", "Equal mean ranks?"),
-            " Patients’ ranks exchanged between two models at random; two-sided.",
+            " Two-sided permutation test that exchanges patients’ ranks between two models.",
         ),
         listed,
     ]
@@ -215,12 +212,11 @@ def _strata(comparison: Comparison) -> list[object]:
         else tuple(pair for pair in comparison.pairs if best in pair)
     )
     words = (
-        "Differences within kinds of studies, without tests: of many groups one would differ by"
-        f" chance. Below {FEW} studies intervals are too narrow; below {MIN_FOR_INTERVAL} none is"
+        "Differences within strata, without tests, because of many groups one would differ by chance. Below {FEW} studies intervals are too narrow; below {MIN_FOR_INTERVAL} none is"
         " shown."
     )
     if pairs != comparison.pairs:
-        words += f" Pairs with {best} alone; all are in the JSON."
+        words += f" Only pairs with {best}; all are in the JSON."
     parts: list[object] = [words]
     for title, group in groupby(comparison.strata, key=lambda stratum: stratum.title):
         strata = list(group)
@@ -249,7 +245,7 @@ def _strata(comparison: Comparison) -> list[object]:
             figures.append(
                 join(
                     figure,
-                    tag("p", f"Too few studies: {', '.join(few)}.", class_="quiet") if few else "",
+                    tag("p", f"Too few studies: {', '.join(few)}.", class_="muted") if few else "",
                 )
             )
         parts += [
@@ -268,7 +264,7 @@ def _counting(comparison: Comparison) -> list[object]:
     parts: list[object] = [
         "A study that a model failed on is left out of its paired differences; in the ranking the"
         " model is last on it. A value that is undefined under the rules in either of two models is"
-        " left out of their difference. Both are counted beside all numbers."
+        " left out of their difference. Both are counted in the tables."
     ]
     if not rows:
         return [*parts, f"Here every model has scores for all {len(comparison.studies)} studies."]
@@ -284,17 +280,17 @@ def _settings(comparison: Comparison, sources: Mapping[str, str]) -> list[object
     rules = next(iter(comparison.models.values())).rules
     settings = {
         "rules": f"{rules.name} for {rules.task}",
-        "what they mean": rules.text,
+        "definition of the metrics": rules.text,
         "metrics": ", ".join(FACTS[metric].title for metric in comparison.metrics),
         "interval": (
             "percentile bootstrap of the mean difference over studies, 10 000 resamples, 95 %"
         ),
         "test": (
-            "Wilcoxon signed-rank, two-sided, equal pairs left out; exact where few studies differ"
+            "Wilcoxon signed-rank, two-sided, equal pairs left out; exact if few studies differ"
         ),
         "correction": f"Holm over {comparison.tests} tests: every pair, region and metric",
         "ranking test": (
-            "exchange of patients’ ranks between two models, two-sided: all ways, or 100 000 drawn"
+            "two-sided permutation test of patients’ ranks: all permutations, or 100 000 random ones"
             " ones"
         ),
         "versions": (

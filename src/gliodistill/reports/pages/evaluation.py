@@ -1,4 +1,4 @@
-"""The page of one evaluation: how good, how even, where it fails, by which rules."""
+"""The page of an evaluation: scores, distributions, failures, rules."""
 
 import platform
 import re
@@ -33,13 +33,9 @@ from gliodistill.reports.pages.summary import (
 )
 
 BOUNDED = ("dice", "nsd", "sensitivity", "f1")
-"""Endings of the metrics that are drawn on an axis from 0 to 1."""
+"""Suffixes of metrics with an axis from 0 to 1."""
 
-CALIBRATION = (
-    "A network that is right as often as it claims lies on the dashed diagonal; below it, it is too"
-    " sure of the region. The area of a dot grows with its bin’s share of the voxels. Which voxels"
-    " count is said with the rules."
-)
+CALIBRATION = "A calibrated network lies on the dashed diagonal; below it, the network is overconfident. The area of a dot grows with its bin’s share of the voxels. The rules define which voxels count."
 
 
 def write_evaluation_report(
@@ -52,16 +48,15 @@ def write_evaluation_report(
 ) -> None:
     """Write one self-contained HTML page; equal input gives equal bytes.
 
-    Study ids are the only thing on it that speaks of a patient; nothing of an image's header is
-    shown.
+    Study ids are the only patient-related data on it; no image header is shown.
 
     Args:
         path: of the HTML file.
         scores: of one set of predictions.
-        pairs: where predictions, truths and images lie, to draw the worst and best studies; None:
-        no pictures.
+        pairs: files of predictions, references and images, to show the worst and best studies;
+            None: no pictures.
         title: heading, e.g. the model's name.
-        settings: more to say about how the scores came about, besides their own provenance.
+        settings: additional provenance.
 
     Raises:
         OutputError: it cannot be written.
@@ -111,7 +106,7 @@ def _sections(scores: Scores, pairs: Pairs | None, settings: Mapping[str, str]) 
 
 
 def _reasons(scores: Scores, pairs: Pairs | None) -> dict[str, str]:
-    """Why studies failed, without the folders of their files: their names may say more than an id."""
+    """Reasons of failures without the files' folders, whose names may identify patients."""
     reasons = dict(scores.failed)
     for pair in pairs.pairs if pairs is not None else ():
         files = [
@@ -135,8 +130,7 @@ def _distributions(scores: Scores) -> list[Html]:
     charts = []
     for metric in measured(scores):
         fact = FACTS[metric]
-        # Nearly all voxels of a head are outside every tumour: specificity is near 1 for any sane
-        # prediction.
+        # Most voxels are outside every tumour: specificity is near 1 for any plausible prediction.
         if not fact.better or is_count(metric) or metric == "specificity":
             continue
         groups = [
@@ -171,7 +165,7 @@ def _reliability(scores: Scores) -> Html:
 
 
 def _sentences(text: str) -> list[str]:
-    """The rules as paragraphs of two sentences, for they are dense."""
+    """The rules as paragraphs of two sentences."""
     sentences = re.split(r"(?<=\.) (?=[A-Z])", text)
     return [" ".join(sentences[at : at + 2]) for at in range(0, len(sentences), 2)]
 
@@ -179,17 +173,14 @@ def _sentences(text: str) -> list[str]:
 def _method() -> list[str]:
     return [
         "On this page: intervals of means are 95 % percentile bootstrap intervals over studies (10"
-        " 000 resamples, fixed seed). Boxes span the quartiles, whiskers reach to the outermost"
-        " value within 1.5 interquartile ranges, the diamond is the mean. Limits of agreement are"
-        " mean ± 1.96 sample standard deviations of the differences (Bland and Altman 1986). A"
-        " study whose value is undefined under the rules is left out of that mean or plot, and"
-        " counted by n."
+        " 000 resamples, fixed seed). Boxes span the quartiles, whiskers reach the outermost value within 1.5 interquartile ranges, the diamond is the mean. Limits of agreement are"
+        " mean ± 1.96 sample standard deviations of the differences (Bland and Altman 1986). Studies with an undefined value are left out of that mean or plot; n is the number of the others."
     ]
 
 
 def _settings(scores: Scores, more: Mapping[str, str]) -> dict[str, object]:
     rules = scores.rules
-    tolerance = "as the rules say" if rules.tolerance_mm is None else f"{rules.tolerance_mm:g} mm"
+    tolerance = "that of the rules" if rules.tolerance_mm is None else f"{rules.tolerance_mm:g} mm"
     return {
         "rules": rules.name,
         "task": rules.task,

@@ -1,4 +1,4 @@
-"""The page of a plan: the proposed student, what it was chosen from, and what time went into."""
+"""The page of a plan: the proposed student, the candidates and their times."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -29,12 +29,11 @@ def write_plan_report(path: str | PathLike[str], facts: Mapping[str, Any], fragm
     brain = " × ".join(map(str, conditions["shape"]))
     how = (
         f"One pass of the network over a brain of {brain} voxels in {conditions['runtime']},"
-        f" {conditions['precision']}, {conditions['threads']} threads: medians of passes taken in"
-        " turns, each after a pass to warm up."
+        f" {conditions['precision']}, {conditions['threads']} threads: medians of interleaved passes, each after a warm-up pass."
     )
     sections = [
         Section("", [tiles(_tiles(facts))]),
-        Section("Why this one", [facts["rule"], facts["alignment"]["explanation"]]),
+        Section("Why this student", [facts["rule"], facts["alignment"]["explanation"]]),
         Section(
             "Time against operations and parameters",
             [operations_chart(measured), parameters_chart(measured)],
@@ -45,7 +44,7 @@ def write_plan_report(path: str | PathLike[str], facts: Mapping[str, Any], fragm
             "The runs",
             [
                 (
-                    "Under runs of the teacher's recipe; recipe.yaml beside this page has them in"
+                    "These are runs for the teacher's recipe; recipe.yaml in this folder contains them"
                     " place."
                 ),
                 tag("pre", fragment),
@@ -62,14 +61,14 @@ def write_plan_report(path: str | PathLike[str], facts: Mapping[str, Any], fragm
         path,
         title,
         sections,
-        subtitle=f"{len(facts['candidates'])} shapes counted, {len(measured)} measured",
+        subtitle=f"{len(facts['candidates'])} candidates counted, {len(measured)} measured",
         footer=footer,
     )
 
 
 def operations_chart(measured: Rows) -> Html:
-    """Time of a pass over its operations, a line for each stem stride and norm: the lower, the more
-    operations a second.
+    """Time of a pass over its operations, a line for each stem stride and norm; lower is more
+    operations per second.
     """
     ordered = sorted(measured, key=lambda row: float(row["flops"]))
     kinds: dict[str, list[Mapping[str, Any]]] = {}
@@ -84,8 +83,8 @@ def operations_chart(measured: Rows) -> Html:
 
 
 def parameters_chart(measured: Rows) -> Html:
-    """Time of a pass over parameters: the Pareto front (nobody has as many parameters in less
-    time), and those it beats.
+    """Time of a pass over parameters: the Pareto front (most parameters for the time), and the
+    other candidates.
     """
     ordered = sorted(measured, key=lambda row: float(row["parameters"]))
     kinds = {
@@ -105,7 +104,7 @@ def _series(name: str, rows: Rows, key: str, unit: float) -> Series:
 
 
 def _apart(line: Series) -> Series:
-    """The same points, not joined."""
+    """The same points without a line."""
     x, y = ([value for one in values for value in (one, math.nan)] for values in (line.x, line.y))
     return Series(line.name, x, y)
 

@@ -1,4 +1,4 @@
-"""Scores of a cohort in a few numbers: tiles, a table per region and metric, lesions counted."""
+"""Summary of a cohort's scores: tiles, a table per region and metric, lesion counts."""
 
 import math
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ def heading(metric: str) -> str:
 
 
 def shown(metric: str, value: float | None) -> str:
-    """A value in its metric's format; a dash where it is undefined."""
+    """A value in its metric's format; a dash if undefined."""
     return "–" if value is None else minus(format(value, FACTS[metric].format))
 
 
 def is_count(metric: str) -> bool:
-    """Whether a metric counts lesions: means of it say little, its sum is in :func:`lesion_table`."""
+    """Whether a metric counts lesions; its sum is in :func:`lesion_table`."""
     return metric.endswith(("_tp", "_fp", "_fn"))
 
 
@@ -52,15 +52,15 @@ def measured(scores: Scores) -> list[str]:
 
 
 def per_study(scores: Scores, region: str, metric: str) -> list[float]:
-    """One value a study, ordered by id, NaN where it is undefined."""
+    """One value per study, ordered by id, NaN if undefined."""
     values = (scores.studies[study][region][metric] for study in sorted(scores.studies))
     return [math.nan if value is None else value for value in values]
 
 
 def headline(scores: Scores) -> Html:
-    """How many studies, and Dice per region with its interval."""
+    """Tiles: number of studies, and Dice per region with its interval."""
     done, failed = len(scores.studies), len(scores.failed)
-    detail = f"scored; {failed} failed, see the reasons below" if failed else "scored, none failed"
+    detail = f"scored; {failed} failed, reasons below" if failed else "scored, none failed"
     entries = [("Studies", f"{done} of {done + failed}" if failed else str(done), detail)]
     for region in scores.rules.regions:
         values, distances = scores.values(region), scores.values(region, "hd95_mm")
@@ -76,17 +76,17 @@ def headline(scores: Scores) -> Html:
 
 
 def region_words(scores: Scores) -> Html:
-    """What the regions' letters stand for."""
+    """Meaning of the regions' abbreviations."""
     return tag(
         "p",
         "; ".join(f"{region} {WORDS[region]}" for region in scores.rules.regions if region in WORDS)
         + ".",
-        class_="quiet",
+        class_="muted",
     )
 
 
 def summary_table(scores: Scores) -> Html:
-    """Metrics × regions: mean with its bootstrap interval, median with quartiles; n where it is not
+    """Metrics × regions: mean with its bootstrap interval, median with quartiles; n if it is not
     every study.
     """
     regions = scores.rules.regions
@@ -126,12 +126,12 @@ def summary_table(scores: Scores) -> Html:
         "Mean, and its 95 % bootstrap interval over studies; below, the median and the quartiles."
         " n: studies with a value, if not all."
     )
-    return join(tag("div", table, class_="wide"), tag("p", note, class_="quiet"))
+    return join(tag("div", table, class_="wide"), tag("p", note, class_="muted"))
 
 
 def lesion_table(scores: Scores) -> Html:
-    """Lesions of all studies together: found, missed, false, and the rates that follow."""
-    labels = ("In the truth", "Found", "Missed", "False", "Sensitivity", "Precision", "F1")
+    """Lesions of all studies: found, missed, false, and rates."""
+    labels = ("In the reference", "Found", "Missed", "False", "Sensitivity", "Precision", "F1")
     head = tag(
         "tr",
         tag("th", "Region", scope="col"),
@@ -158,8 +158,8 @@ def lesion_table(scores: Scores) -> Html:
         table,
         tag(
             "p",
-            "Counted over all studies; the rules below say what a lesion is and when it is found.",
-            class_="quiet",
+            "Counted over all studies; the rules below define lesions and when they are found.",
+            class_="muted",
         ),
     )
 
@@ -170,7 +170,7 @@ def _summary(values: Sequence[float], metric: str, studies: int) -> Html:
     interval = ""
     if len(values) > 1:
         low, high = mean_interval(values)
-        interval = tag("span", f"[{shown(metric, low)}, {shown(metric, high)}]", class_="quiet")
+        interval = tag("span", f"[{shown(metric, low)}, {shown(metric, high)}]", class_="muted")
     quarter, median, three = (
         shown(metric, float(value)) for value in np.percentile(values, (25, 50, 75))
     )
