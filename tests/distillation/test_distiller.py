@@ -44,11 +44,11 @@ def teacher():
 
 
 def owed(distiller, student, teacher, regions=REGIONS):
-    with distiller.listening():
+    with distiller.hooked():
         own = student(X)[0]
         with torch.no_grad():
-            told = teacher(X)[0]
-        return distiller.terms(own, told, regions)
+            targets = teacher(X)[0]
+        return distiller.terms(own, targets, regions)
 
 
 def stages(network, names):
@@ -184,8 +184,8 @@ def test_the_student_learns_and_a_teacher_under_no_grad_does_not(student, teache
 def test_without_weights_there_is_nothing(student, teacher, losses):
     distiller = Distiller(student, teacher, "regions", losses)
     assert not distiller
-    assert not distiller.listens
-    with distiller.listening():
+    assert not distiller.reads_features
+    with distiller.hooked():
         assert hooks(student, teacher) == 0
     assert distiller.terms(own(student), own(teacher), REGIONS) == {}
 
@@ -195,17 +195,17 @@ def test_a_loss_without_weight_is_left_out_of_the_others(student, teacher):
         student, teacher, "regions", {"soft_target": {}, "attention_transfer": {"weight": 0}}
     )
     assert distiller
-    assert not distiller.listens
+    assert not distiller.reads_features
     assert owed(distiller, student, teacher).keys() == {"soft_target"}
 
 
 def test_no_hook_outlives_the_context(student, teacher):
     distiller = Distiller(student, teacher, "regions", {"attention_transfer": {}})
-    assert distiller.listens
+    assert distiller.reads_features
     assert hooks(student, teacher) == 0
     first = owed(distiller, student, teacher)
     assert hooks(student, teacher) == 0
-    with pytest.raises(KeyboardInterrupt), distiller.listening():
+    with pytest.raises(KeyboardInterrupt), distiller.hooked():
         assert hooks(student, teacher) == 2 * len(student.taps)
         raise KeyboardInterrupt
     assert hooks(student, teacher) == 0
@@ -229,11 +229,11 @@ def test_two_teachers_of_one_student_do_not_disturb_each_other(student, teacher)
         for distiller, each in zip(distillers, (teacher, other), strict=True)
     ]
     one, two = distillers
-    with one.listening(), two.listening():
+    with one.hooked(), two.hooked():
         heads = own(student)
         with torch.no_grad():
-            told = [own(teacher), own(other)]
-        together = [one.terms(heads, told[0], REGIONS), two.terms(heads, told[1], REGIONS)]
+            targets = [own(teacher), own(other)]
+        together = [one.terms(heads, targets[0], REGIONS), two.terms(heads, targets[1], REGIONS)]
     assert [t["attention_transfer"] for t in together] == [t["attention_transfer"] for t in alone]
     assert together[0] != together[1]
     assert hooks(student, teacher, other) == 0

@@ -79,13 +79,13 @@ def test_what_is_owed_is_the_mean_over_teachers(batch):
         network.taps["bottleneck"].register_forward_hook(
             lambda _m, _i, out, name=name: latents.update({name: out})
         )
-    heads, told = (
+    heads, targets = (
         method.student(batch.image),
         [network(batch.complete)[0] for network in networks.values()],
     )
     expected = {
         "segmentation": deeply_supervised(heads, batch.regions, "regions"),
-        "soft_target": 0.5 * sum(soft_target(heads[0], each, temperature=2.0) for each in told) / 2,
+        "soft_target": 0.5 * sum(soft_target(heads[0], each, temperature=2.0) for each in targets) / 2,
         "attention_transfer": (
             0.2
             * sum(attention_transfer([latents["student"]], [latents[name]]) for name in networks)

@@ -55,10 +55,10 @@ def test_losses_are_their_formulas(batch):
             module.register_forward_hook(keep(side, name))
     heads = method.student(batch.image)
     with torch.no_grad():
-        told = teacher(batch.complete)[0]
+        targets = teacher(batch.complete)[0]
     expected = {
         "segmentation": deeply_supervised(heads, batch.regions, "regions"),
-        "soft_target": 0.7 * soft_target(heads[0], told, temperature=3.0),
+        "soft_target": 0.7 * soft_target(heads[0], targets, temperature=3.0),
         "attention_transfer": (
             0.2
             * attention_transfer(

@@ -1,4 +1,4 @@
-"""Distillation: what a student can learn from a teacher, one loss per file."""
+"""Distillation losses, one per file."""
 
 from gliodistill.distillation.attention_transfer import attention_transfer
 from gliodistill.distillation.barlow_twins import barlow_twins

@@ -1,4 +1,4 @@
-"""Attention transfer: the student looks where the teacher looks."""
+"""Attention transfer: the student's attention maps match the teacher's."""
 
 from collections.abc import Sequence
 
@@ -21,18 +21,18 @@ def attention_transfer(
     flattened and divided by its L2 norm. Per stage and sample the loss is :math:`\lVert \hat A_S -
     \hat A_T \rVert_2^2`, in [0, 2]. The paper writes the norm itself, times β/2; the authors' code
     squares it and takes the *mean* over positions, which shrinks with the grid; here it is squared
-    and *summed* over positions, so that a stage weighs the same at any patch size.
+    and *summed* over positions, so that a stage has the same weight at any patch size.
 
     Channel counts may differ. Where grids differ, both maps are average-pooled to the coarser side
     of each axis before normalising. Computed in float32 or better, also under autocast. No gradient
     reaches the teacher.
 
     Args:
-        student: features ``B C X Y Z`` of the learning network, one tensor per stage.
-        teacher: features of the teaching network, same stages in the same order.
+        student: features ``B C X Y Z`` of the student, one tensor per stage.
+        teacher: features of the teacher, same stages in the same order.
 
     Raises:
-        RecipeError: no stages, or not as many on both sides.
+        RecipeError: no stages, or different numbers.
     """
     pairs = paired(student, teacher, "attention transfer")
     with torch.autocast(student[0].device.type, enabled=False):

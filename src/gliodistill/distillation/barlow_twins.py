@@ -1,4 +1,4 @@
-"""Barlow Twins: two latents that carry the same things, each of them once."""
+"""Barlow Twins: matched and decorrelated latents of two networks."""
 
 import math
 from collections.abc import Sequence
@@ -28,17 +28,17 @@ def barlow_twins(
     \hat z_T / N
 
     with :math:`\hat z` the features of each channel less their mean, over their (biased) standard
-    deviation. The paper's
-    sum over channels, not a mean: at the start the first term is about the number of channels.
+    deviation. As in the paper, a sum over channels, not a mean: initially the first term is about
+    the number of channels.
 
     Our reading (Choi et al. 2023 do not say): the samples are the *voxels* of the latent, N =
     B·X·Y·Z rows. One pooled vector per case would make N the batch size, and with two rows every
-    correlation is ±1. Even two equal latents of C independent channels keep a floor of about
-    :math:`\lambda C (C - 1) / N` from chance correlations: 4 for 320 channels at N = 128, so have N
-    of hundreds or more.
+    correlation is ±1. Even two equal latents of C independent channels have a minimum of about
+    :math:`\lambda C (C - 1) / N` from chance correlations: 4 for 320 channels at N = 128, so N
+    should be hundreds or more.
 
-    Gradient flows into both networks, as both learn in the single stage; with ``stop_gradient`` the
-    second is left alone. Where grids differ both are average-pooled to the coarser side of each
+    Both networks get gradients, as both are trained in the single stage; with ``stop_gradient``
+    only the first does. Where grids differ both are average-pooled to the coarser side of each
     axis. A standard deviation below 1e-4 counts as that. Computed in float32 or better, also under
     autocast.
 
@@ -50,8 +50,7 @@ def barlow_twins(
         stop_gradient: whether the teacher's latents are constants.
 
     Raises:
-        RecipeError: no stages, not as many on both sides, channel counts that differ, or a single
-        row.
+        RecipeError: no stages, different numbers of stages or channels, or a single row.
     """
     pairs = paired(student, teacher, "Barlow Twins")
     with torch.autocast(student[0].device.type, enabled=False):
@@ -77,7 +76,7 @@ def _standard(latent: Tensor) -> Tensor:
             "one voxel has no correlations",
             field="taps",
             got=f"{len(rows)} row",
-            expected="two or more, better hundreds",
+            expected="two or more, preferably hundreds",
         )
     scale = math.sqrt(len(rows))
     return functional.normalize(rows - rows.mean(0), dim=0, eps=FLOOR * scale) * scale

@@ -1,4 +1,4 @@
-"""Channel-wise distillation: each channel of the student lights up where the teacher's does."""
+"""Channel-wise distillation: the spatial distribution of each channel matches the teacher's."""
 
 from typing import Literal
 
@@ -27,21 +27,20 @@ def channel_wise(
     .. math:: L = \frac{T^2}{B K} \sum_{b,k} \sum_{v} \phi^T_{bkv} \log
     \frac{\phi^T_{bkv}}{\phi^S_{bkv}}
 
-    As in the paper and its authors' code: *summed* over voxels, for they share one distribution,
-    divided by the number of channels and samples and by nothing else. It is in nats and the same
-    for a patch and for the same patch tiled. (Divided by V as well, it would be the divergence of a
-    voxel's share, and vanish at 128³.)
+    As in the paper and its authors' code: *summed* over voxels, which share one distribution, and
+    divided only by the number of channels and samples. It is in nats and independent of tiling.
+    (Also divided by V, it would vanish at 128³.)
 
-    A constant added to a channel changes nothing: this loss teaches where, not how sure. It wants a
-    loss beside it that fixes the level, as the segmentation loss does. The network's own logits are
-    used for both kinds of outputs; for regions that is our reading, as the paper has classes alone.
+    The loss is invariant to a constant added to a channel: it transfers locations, not confidence.
+    Another loss, e.g. the segmentation loss, must determine the level. The logits are used for both
+    kinds of outputs; for regions that is our reading, as the paper has only classes.
 
     Computed in float32 or better, also under autocast. No gradient reaches the teacher.
 
     Args:
-        student: logits of the learning network.
-        teacher: logits of the teaching network, on the same grid.
-        outputs: what the channels mean; makes no difference here.
+        student: logits of the student.
+        teacher: logits of the teacher, on the same grid.
+        outputs: kind of the channels; not used here.
         temperature: T > 0; higher spreads the distribution over more voxels. 4 is ours.
     """
     with torch.autocast(student.device.type, enabled=False):

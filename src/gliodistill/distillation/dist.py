@@ -1,4 +1,4 @@
-"""DIST: the student agrees with the teacher about relations, not about values."""
+"""DIST: the student matches relations of the teacher's probabilities, not their values."""
 
 from typing import Literal
 
@@ -23,34 +23,33 @@ def dist(
 ) -> Float[Tensor, ""]:
     r"""β · (1 − Pearson over classes) + γ · (1 − Pearson over voxels) (DIST, Huang et al. 2022).
 
-    Pearson's ρ compares the two networks' probabilities, so a student may be less sure than its
-    teacher and lose nothing:
+    Pearson's ρ compares the two networks' probabilities, so that a less confident student is not
+    penalised:
 
     * inter-class (β): ρ over the K classes of a voxel, mean over voxels and batch;
     * intra-class (γ): ρ over all voxels *of the batch* of one class, mean over classes. Batch and
       voxels are one axis, as in the authors' segmentation code.
 
-    ``regions``: the γ term alone, on sigmoids; β has no effect. Our reading: [p, 1 − p] of one
+    ``regions``: only the γ term, on sigmoids; β has no effect. Our reading: [p, 1 − p] of one
     region correlates with any other such pair to ±1, and three overlapping regions are no
-    distribution: their ρ at a background voxel (most of the brain) compares how three nothings are
-    ordered.
+    distribution: their ρ at a background voxel (most of the brain) compares the order of three
+    values near 0.
 
-    The authors' classification code multiplies by T², their segmentation code has no T. Not
-    multiplied here: ρ does not see the scale 1/T, and the gradient of small logits does not depend
-    on T as it stands.
+    The authors' classification code multiplies by T², their segmentation code has no T. It is not
+    multiplied here: ρ is invariant to the scale 1/T, and so is the gradient of small logits.
 
     1 − ρ is computed as half the squared distance of the centred, normalised vectors: equal, never
-    negative, and 0 for two constants (½ for one). What the teacher gives no variation (an absent
-    class) pulls at nothing. Norms below 1e-4 count as that. Computed in float32 or better, also
+    negative, and 0 for two constants (½ for one). A constant channel of the teacher (an absent
+    class) has no gradient. Norms below 1e-4 count as that. Computed in float32 or better, also
     under autocast. No gradient reaches the teacher.
 
     Args:
-        student: logits of the learning network.
-        teacher: logits of the teaching network, on the same grid.
-        outputs: what the K channels mean.
+        student: logits of the student.
+        teacher: logits of the teacher, on the same grid.
+        outputs: kind of the K channels.
         temperature: T > 0 of the soft-max or sigmoid.
         beta: weight of the relation between classes; the authors' segmentation default.
-        gamma: weight of the relation within a class; the same.
+        gamma: weight of the relation within a class; the same default.
     """
     with torch.autocast(student.device.type, enabled=False):
         q, p = (_probabilities(x, outputs, temperature) for x in (student, teacher.detach()))

@@ -1,4 +1,4 @@
-"""What a student owes its teacher: any of the losses, by name, each with its weight."""
+"""The weighted distillation losses between a student and a teacher."""
 
 import inspect
 import math
@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
 from gliodistill.distillation.pairing import check_widths
-from gliodistill.distillation.registry import GIVEN, LOSSES
+from gliodistill.distillation.registry import SUPPLIED, LOSSES
 from gliodistill.distillation.taps import FeatureTaps
 from gliodistill.errors import RecipeError, brief
 from gliodistill.networks import Network
@@ -32,18 +32,18 @@ class _Term:
 class Distiller:
     """The weighted distillation losses between a student and a teacher.
 
-        with distiller.listening():
+        with distiller.hooked():
             heads = student(image)
             with torch.no_grad():
-                told = teacher(image)
-            terms = distiller.terms(heads[0], told[0], regions)
+                targets = teacher(image)
+            terms = distiller.terms(heads[0], targets[0], regions)
 
     Args:
-        student: learns.
-        teacher: is compared with.
+        student: the network to train.
+        teacher: the network to distil from.
         outputs: of both: ``regions`` or ``classes``.
         losses: name → ``weight`` (1 by default), for features ``taps`` (pairs ``[student's stage,
-            teacher's stage]``; by default every stage that both have under one name), and the
+            teacher's stage]``; by default all stages with the same name in both), and the
             loss's own options.
 
     Raises:
@@ -87,13 +87,13 @@ class Distiller:
         return bool(self._terms)
 
     @property
-    def listens(self) -> bool:
-        """Whether features are read, through hooks."""
+    def reads_features(self) -> bool:
+        """Whether features are read, by forward hooks."""
         return bool(self._taps)
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Call both networks once within; :meth:`terms` reads what their stages put out."""
+    def hooked(self) -> Iterator[None]:
+        """Forward hooks for one call of both networks; :meth:`terms` uses the features."""
         with ExitStack() as stack:
             for taps in self._taps:
                 stack.enter_context(taps)
@@ -103,16 +103,15 @@ class Distiller:
     def check(
         self, student: Float[Tensor, "B C X Y Z"], teacher: Float[Tensor, "B D X Y Z"]
     ) -> None:
-        """Find out what only shapes tell, by one pass of both networks where a loss needs it:
-        milliseconds on the meta device.
+        """Check feature shapes by one pass of both networks, if a loss needs it; milliseconds on
+        the meta device.
 
         Args:
-            student: what the student will be shown.
-            teacher: what the teacher will be shown.
+            student: input of the student.
+            teacher: input of the teacher.
 
         Raises:
-            RecipeError: a loss that compares channel by channel would meet stages of unequal
-            widths.
+            RecipeError: a loss that compares channels has stages of unequal widths.
         """
         pairs = [
             (name, *pair)
@@ -121,7 +120,7 @@ class Distiller:
             for pair in term.taps
         ]
         if pairs:
-            with self.listening():
+            with self.hooked():
                 for network, image in zip(self._networks, (student, teacher), strict=True):
                     network(image)
                 for name, own, other in pairs:
@@ -139,9 +138,9 @@ class Distiller:
         Args:
             student: logits on the input's grid.
             teacher: logits on the same grid.
-            regions: truth, for the losses that ask for it.
-            known: where it is known; None = everywhere. Losses between two networks ask for no
-                labels and count every voxel.
+            regions: reference, for losses that need it.
+            known: where it is known; None = everywhere. Losses between two networks need no labels
+                and use every voxel.
         """
         terms = {}
         for name, term in self._terms.items():
@@ -173,7 +172,7 @@ def _term(name: str, settings: Mapping[str, Any], student: Network, teacher: Net
     kinds: dict[str, Any] = {
         key: p.annotation
         for key, p in keywords.items()
-        if p.kind is p.KEYWORD_ONLY and key not in GIVEN
+        if p.kind is p.KEYWORD_ONLY and key not in SUPPLIED
     }
     kinds |= {"weight": float} | ({"taps": list[tuple[str, str]]} if features else {})
     options = fitting(settings, kinds, field)
@@ -197,7 +196,7 @@ def _term(name: str, settings: Mapping[str, Any], student: Network, teacher: Net
             expected = f"pairs, the student's from {', '.join(student.taps)}"
             raise RecipeError("no stages to compare", field=f"{field}.taps", expected=expected)
         for network, names in zip((student, teacher), zip(*taps, strict=True), strict=True):
-            try:  # even where the weight is 0: a recipe's mistakes do not wait for their day
+            try:  # also with weight 0, so that errors of a recipe are found at once
                 FeatureTaps(network, names)
             except RecipeError as error:
                 raise RecipeError(
@@ -211,7 +210,7 @@ def _term(name: str, settings: Mapping[str, Any], student: Network, teacher: Net
 
 
 def fitting(given: Mapping[str, Any], kinds: Mapping[str, Any], field: str) -> dict[str, Any]:
-    """``given`` options, each known to ``kinds`` and of the kind stated there.
+    """Check that the ``given`` options are in ``kinds`` and of that type.
 
     Raises:
         RecipeError: unknown (with the nearest valid one), or of another kind.

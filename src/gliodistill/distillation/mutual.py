@@ -1,4 +1,4 @@
-"""Mutual learning: two networks that learn from each other while they learn."""
+"""Mutual learning: divergence between two jointly trained networks."""
 
 from typing import Literal
 
@@ -15,21 +15,20 @@ def mutual(
     outputs: Literal["regions", "classes"] = "regions",
     temperature: float = 1.0,
 ) -> Float[Tensor, ""]:
-    r"""T² · (KL(second ‖ first) + KL(first ‖ second)), each mimicking the other's *detached* output
+    r"""T² · (KL(second ‖ first) + KL(first ‖ second)), each towards the other's *detached* output
     (DML, Zhang et al. 2018).
 
-    The sum, because each half moves one network only: the gradient of the first network is that of
-    ``soft_target(first, second)``, of the second that of ``soft_target(second, first)``. The paper
-    updates them in turn, the second seeing the first's new output; here both see the outputs of the
-    same step, in one backward pass. DML has no temperature (T = 1).
+    The sum, because each half has a gradient for one network only: the gradient of the first
+    network is that of ``soft_target(first, second)``, of the second that of ``soft_target(second,
+    first)``. The paper updates them in turn, the second seeing the first's new output; here both
+    see the outputs of the same step, in one backward pass. DML has no temperature (T = 1).
 
-    It is no metric loss: it is 0 where both agree, also on what is wrong, so each network needs its
-    own segmentation loss.
+    It is 0 if both networks agree, even on wrong outputs, so each needs its own segmentation loss.
 
     Args:
-        first: logits of one learning network.
+        first: logits of one network.
         second: logits of the other, on the same grid.
-        outputs: what the K channels mean.
+        outputs: kind of the K channels.
         temperature: T > 0.
     """
     one = soft_target(first, second, outputs=outputs, temperature=temperature)

@@ -1,4 +1,4 @@
-"""Making the tensors of two networks comparable: precision, stages, grids."""
+"""Matching of the tensors of two networks: precision, stages, grids."""
 
 from collections.abc import Sequence
 
@@ -12,16 +12,13 @@ from gliodistill.errors import RecipeError
 FLOOR = 1e-4
 """The least size (norm or standard deviation) that a loss divides by.
 
-Correlations and cosines forget the size of what they compare, so that their gradient grows without
-bound as it tends to 0; here it grows to 10⁴. Probabilities and features of a network that learns
-are far above it.
+Correlations and cosines are scale-invariant, so their gradient is unbounded near 0; here it is at
+most 10⁴. Probabilities and features of networks in training are far above this size.
 """
 
 
 def wide(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """The same numbers in float32 or better: a loss adds up millions of voxels, which bfloat16
-    cannot.
-    """
+    """The same numbers in float32 or better: a loss sums millions of voxels, which bfloat16 cannot."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -33,12 +30,12 @@ def paired(
     """The stages of both networks, one to one, in float32 or better.
 
     Args:
-        student: features of the learning network, one tensor per stage.
-        teacher: features of the teaching network, same stages in the same order.
-        loss: whose stages they are, for the error.
+        student: features of the student, one tensor per stage.
+        teacher: features of the teacher, same stages in the same order.
+        loss: its name, for errors.
 
     Raises:
-        RecipeError: no stages, or not as many on both sides.
+        RecipeError: no stages, or different numbers.
     """
     if not student or len(student) != len(teacher):
         raise RecipeError(
@@ -64,12 +61,12 @@ def on_one_grid(
 def check_widths(
     student: Float[Tensor, "B _ _ _ _"], teacher: Float[Tensor, "B _ _ _ _"], loss: str
 ) -> None:
-    """Raise RecipeError where two stages differ in their number of channels."""
+    """Raise RecipeError if two stages differ in their number of channels."""
     if student.shape[1] != teacher.shape[1]:
         raise RecipeError(
             f"{loss} compares stages channel by channel",
             field="taps",
             got=f"{student.shape[1]} and {teacher.shape[1]} channels",
-            expected="as many on both sides",
+            expected="equal numbers",
             hint="give both networks stages of the same width, or choose others",
         )

@@ -1,4 +1,4 @@
-"""Distillation losses by name: what a recipe may weigh under ``losses``."""
+"""Registry of distillation losses, the names of a recipe's ``losses``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from gliodistill.errors import RecipeError
 from gliodistill.registry import Registry
 
 Function = TypeVar("Function", bound=Callable[..., Tensor])
-GIVEN = ("outputs", "regions", "known")
-"""Keyword arguments that the method gives; all others are options of the recipe."""
+SUPPLIED = ("outputs", "regions", "known")
+"""Keyword arguments supplied by the method; all others are options of the recipe."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,10 @@ class DistillationLoss:
 
     Attributes:
         function: ``(student, teacher, *, option=default, …)`` → scalar, not weighted. A keyword
-            ``outputs`` is given what the logits mean, ``regions`` the reference
-            (B 3 X Y Z), ``known`` where it is known (as in
-            :class:`~gliodistill.methods.Batch`).
+            ``outputs`` gets the kind of the logits, ``regions`` the reference (B 3 X Y Z),
+            ``known`` where it is known (as in :class:`~gliodistill.methods.Batch`).
         compares: ``logits`` (B K X Y Z each) or ``features`` (a list of stages each).
-        same_width: whether the stages it compares need as many channels on both sides.
+        same_width: whether compared stages need equal numbers of channels.
     """
 
     function: Callable[..., Tensor]
@@ -43,7 +42,7 @@ def register_loss(
     """Decorator that adds a distillation loss under ``name``.
 
     Args:
-        name: what recipes call it.
+        name: its name in recipes.
         compares: ``logits`` or ``features``.
         same_width: whether it compares features channel by channel.
 

@@ -1,4 +1,4 @@
-"""Soft targets: the student imitates the teacher's whole distribution at every voxel."""
+"""Soft targets: the student matches the teacher's distribution at every voxel."""
 
 from typing import Literal
 
@@ -35,10 +35,10 @@ def soft_target(
     under autocast. No gradient reaches the teacher.
 
     Args:
-        student: logits of the learning network.
-        teacher: logits of the teaching network, on the same grid.
-        outputs: what the K channels mean.
-        temperature: T > 0; the papers' value is unknown where not given, 4 is ours.
+        student: logits of the student.
+        teacher: logits of the teacher, on the same grid.
+        outputs: kind of the K channels.
+        temperature: T > 0; the papers do not give all values; 4 is ours.
         standardise: z-score both networks' logits over the classes first (Sun et al. 2024; their
             recipe: T = 2, weight 9).
 

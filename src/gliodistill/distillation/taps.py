@@ -1,4 +1,4 @@
-"""Reading features from inside a network without editing it."""
+"""Reading of a network's inner features by forward hooks."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,13 +10,12 @@ from gliodistill.registry import nearest
 
 
 class FeatureTaps:
-    """Collects what named stages of a network put out, while the context is open.
+    """Collects the features of named stages of a network by forward hooks, within the context.
 
     A name is one of the network's ``taps`` or the path of any submodule (``encoders.0.1``).
     Features keep
     their graph: call the network under ``torch.no_grad()`` to read a teacher. Each call of the
-    network replaces the features of the call before; closing removes every hook and lets the
-    features go.
+    network replaces the features; closing removes all hooks and features.
 
         with FeatureTaps(student, ["bottleneck"]) as inner, FeatureTaps(teacher, ["bottleneck"]) as
             outer: logits = student(x) with torch.no_grad():
@@ -27,10 +26,10 @@ class FeatureTaps:
 
     Args:
         network: any module, compiled or not.
-        names: what to read, in the order wanted.
+        names: stages to read, in order.
 
     Raises:
-        RecipeError: a name the network does not have (lists its taps), or no name at all.
+        RecipeError: an unknown name (lists the taps), or no name.
     """
 
     def __init__(self, network: nn.Module, names: Sequence[str]) -> None:
@@ -70,8 +69,7 @@ class FeatureTaps:
         """The features of one tap, ``B C X Y Z``.
 
         Raises:
-            RecipeError: not a tap of this reader, or the network has not been called since the
-            context opened.
+            RecipeError: not one of ``names``, or the network was not called in this context.
         """
         if name not in self._features:
             state = "was not reached" if name in self._modules else "is not read here"
@@ -81,7 +79,7 @@ class FeatureTaps:
         return self._features[name]
 
     def values(self) -> list[Tensor]:
-        """The features of every tap, in the order of the names."""
+        """The features of all taps, in the order of the names."""
         return [self[name] for name in self._modules]
 
     def _keeper(self, name: str) -> Callable[[nn.Module, object, Tensor], None]:

@@ -1,6 +1,4 @@
-"""Images on axes X, Y, Z with their geometry: reading that trusts nothing, writing that leaks
-nothing.
-"""
+"""Images on axes X, Y, Z with their geometry; strict NIfTI reading and anonymous writing."""
 
 from gliodistill.images.nifti import read_labels, read_nifti, write_nifti
 from gliodistill.images.volume import Volume

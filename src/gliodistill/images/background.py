@@ -1,9 +1,9 @@
-"""What of an image is background: the field's images have one constant value around the brain.
+"""Detection of the background of an image, a constant around the brain.
 
-A skull-stripped image is 0 there. Tools that come after may make something else of it: z-scores
-over the whole image move it, padding adds another constant around it, interpolation with splines
-lets the brain's edge ring on into it, and noise is no constant at all. All of that shows in the
-corners of the image: no brain or head reaches the corners of the box that it lies in.
+It is 0 in a skull-stripped image. Later processing may change it: z-scores over the whole image
+shift it, padding adds another constant, spline interpolation causes ringing at the brain's edge,
+and noise is not constant. All of this is visible in the corners of the image, which no brain or
+head reaches.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,52 +17,55 @@ from numpy.typing import NDArray
 from gliodistill.images.bounds import Box, filled_box
 
 MOST = 4
-"""Constants around one another that are looked for."""
+"""Most nested constants that are searched."""
 
 CORNERS = 4
-"""Of the eight corners, those that must be background: shoulders may fill the others."""
+"""Number of the eight corners that must be background; shoulders may fill the others."""
 
 CORNER = 12
-"""A corner is a block of a twelfth of each side: an ellipsoid stays a fifth away."""
+"""Side of a corner block, as a share of the image's; an ellipsoid does not reach it."""
 
 CLEAN = 0.98
-"""Share of a corner's voxels that are background where there is one. Of rounded noise, at most 0.6
-have one value."""
+"""Share of a corner's voxels that must be background. In rounded noise, at most 0.6 have the same
+value.
+"""
 
 ROUNDING = 1e-5
-"""Of an image's range: constants that were interpolated differ by less."""
+"""Tolerance of interpolated constants, as a share of the image's range."""
 
 FADED, FADES = 0.005, 0.12
-"""What lies nearer to the background than this share of the brain's intensity is neither brain nor
-background. Of skull-stripped images it is less than 0.01 of what is not background, of heads with
-skull up to 0.05; where splines rang or a filter blurred, 0.14 and more."""
+"""Voxels nearer to the background than this share of the brain's intensity are neither brain nor
+background. Their share of the foreground is below 0.01 in skull-stripped images, up to 0.05 in
+heads with skull, and 0.14 and more after spline ringing or blurring.
+"""
 
 FAINT, RINGS, BOTH = 0.03, 0.5, 0.2
-"""Where splines rang and the result was rounded, most of the outermost voxels of what is not
-background are fainter than this share of the brain's intensity, and lie on both sides of the
-background: at least so many on each. Z-scores lie on both sides without being faint; the rim of a
-soft mask is faint on one side."""
+"""After spline ringing and rounding, most outermost foreground voxels are fainter than this share
+of the brain's intensity, and at least this share of them is on each side of the background.
+Z-scores are on both sides without being faint; the rim of a soft mask is faint on one side.
+"""
 
 HEAD_ML = 2200.0
-"""More than any brain with its fluid; heads have 2500 ml and more."""
+"""Upper limit of a brain with its fluid; heads have 2500 ml and more."""
 
 SECOND = 0.5
-"""Share of a head's voxels from which one value is a background; of heads with 64 levels of grey we
-have seen 0.37."""
+"""Share of a head's voxels above which one value is a background; heads with 64 levels of grey have
+up to 0.37.
+"""
 
 SAMPLE = 48
-"""About so many voxels along each axis are looked at to tell whether an image fades."""
+"""Number of voxels along each axis for the detection of fading."""
 
 
 @dataclass(frozen=True)
 class Background:
-    """What lies around the brain.
+    """The background of an image.
 
     Attributes:
-        values: constants, outermost first; 0.0 alone in an ordinary image.
-        tolerance: how far voxels of the background lie from them; 0 where they are exact.
-        doubt: why this is no background that can be told from a brain; None where it is.
-        filled: whether anything else is in the image.
+        values: constants, outermost first; only 0.0 in an ordinary image.
+        tolerance: of background voxels from them; 0 if exact.
+        doubt: why the background cannot be separated from the brain; None if it can.
+        filled: whether the image has other voxels.
     """
 
     values: tuple[float, ...]
@@ -72,16 +75,16 @@ class Background:
 
     @property
     def ordinary(self) -> bool:
-        """Whether it is 0 and nothing else."""
+        """Whether it is only 0."""
         return self.values == (0.0,) and self.tolerance == 0
 
     def of(self, voxels: NDArray[Any]) -> NDArray[np.bool_]:
-        """Which voxels are background."""
+        """Mask of the background voxels."""
         return _any_of(voxels, self.values, self.tolerance)
 
 
 def find_background(voxels: NDArray[np.float32], voxel_ml: float) -> Background:
-    """Tell the background of an image (float32 X Y Z, any memory order; volume of a voxel in ml)."""
+    """Detect the background of an image (float32 X Y Z, any memory order; volume of a voxel in ml)."""
     box: Box = (slice(None), slice(None), slice(None))
     values: list[float] = []
     tolerance = 0.0
@@ -100,7 +103,7 @@ def find_background(voxels: NDArray[np.float32], voxel_ml: float) -> Background:
         if alike < CORNERS:
             return Background(tuple(values), tolerance, "what surrounds the brain is not constant")
         values.append(value)
-        ordinary = values == [0.0] and not tolerance  # found without a mask, faster
+        ordinary = values == [0.0] and not tolerance  # without a mask, faster
         inner = filled_box(voxels if ordinary else ~_any_of(voxels, values, tolerance))
         if inner is None:
             return Background(tuple(values), tolerance, filled=False)
@@ -116,7 +119,7 @@ def find_background(voxels: NDArray[np.float32], voxel_ml: float) -> Background:
 
 
 def _commonest(values: NDArray[np.float32], tolerance: float) -> tuple[float, int]:
-    """The value that most are alike to, and how many are."""
+    """The most frequent value and its count."""
     alike = np.count_nonzero(np.abs(values[:, None] - values) <= tolerance, axis=0)
     best = int(alike.argmax())
     return float(values[best]), int(alike[best])
@@ -125,8 +128,8 @@ def _commonest(values: NDArray[np.float32], tolerance: float) -> tuple[float, in
 def _padded(
     brain: NDArray[np.float32], values: list[float], tolerance: float, voxel_ml: float
 ) -> str | None:
-    """Why there is more background around the brain, of a kind that cannot be taken away, if so:
-    only more than a brain can hold it.
+    """Why there is another background around the brain that cannot be removed, if so; only in
+    images larger than a brain.
     """
     sample = _thin(brain)
     rest = sample[~_any_of(sample, values, tolerance)]
@@ -144,7 +147,7 @@ def _padded(
 
 
 def _unclean(brain: NDArray[np.float32], values: list[float], tolerance: float) -> str | None:
-    """Why the corners of a box are no background, if so."""
+    """Why the corners of a box are not background, if so."""
     shares = [float(_any_of(brain[block], values, tolerance).mean()) for block in _blocks(brain)]
     if sum(share >= CLEAN for share in shares) >= CORNERS:
         return None
@@ -153,7 +156,7 @@ def _unclean(brain: NDArray[np.float32], values: list[float], tolerance: float) 
 
 
 def _fading(voxels: NDArray[np.float32], values: list[float], tolerance: float) -> str | None:
-    """Why the brain has no edge, if so."""
+    """Why the brain has no clear edge, if so."""
     sample = _thin(voxels)
     rest = sample[~_any_of(sample, values, tolerance)]
     if not rest.size:
@@ -163,18 +166,18 @@ def _fading(voxels: NDArray[np.float32], values: list[float], tolerance: float) 
     if share < FADES:
         return None
     return (
-        f"the brain fades into the background: {share:.0%} of what is neither is all but background"
+        f"the brain fades into the background: {share:.0%} of the foreground is almost background"
     )
 
 
 def _ringing(brain: NDArray[np.float32], values: list[float], tolerance: float) -> str | None:
-    """Why the rim of the brain is an echo of its edge, if so."""
+    """Why the rim of the brain shows ringing, if so."""
     value = np.float32(values[-1])
     sample = _thin(brain)
     away = sample[~_any_of(sample, values, tolerance)] - value
     if not away.size or not ((away < 0).any() and (away > 0).any()):
         return None
-    # The first and the last voxel of every third line along the axis that lies together in memory.
+    # The first and last voxel of every third line along the contiguous axis.
     axis = int(np.argmin(np.abs(brain.strides)))
     lines = np.moveaxis(brain, axis, 0)[:, ::3, ::3]
     lines = lines.reshape(len(lines), -1)
@@ -187,8 +190,8 @@ def _ringing(brain: NDArray[np.float32], values: list[float], tolerance: float) 
     if len(faint) < RINGS * len(rim) or not BOTH < np.mean(faint < 0) < 1 - BOTH:
         return None
     return (
-        f"the brain's edge rings on into the background, as after interpolation with splines:"
-        f" {len(faint) / len(rim):.0%} of its outermost voxels are faint and lie on both sides of"
+        f"the brain's edge rings into the background, as after spline interpolation:"
+        f" {len(faint) / len(rim):.0%} of its outermost voxels are faint and on both sides of"
         f" {value:g}"
     )
 
@@ -212,7 +215,7 @@ def _thin(voxels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _any_of(voxels: NDArray[Any], values: Iterable[float], tolerance: float) -> NDArray[np.bool_]:
-    """Which voxels have one of the values."""
+    """Mask of the voxels with one of the values."""
     found: NDArray[np.bool_] = np.zeros_like(voxels, dtype=bool)
     for value in values:
         number = np.float32(value)

@@ -1,9 +1,9 @@
-"""Where a NIfTI-1 header says that its voxels lie: it can say it twice, as qform and as sform.
+"""The two geometries of a NIfTI-1 header: qform and sform.
 
-The qform is a rotation, an offset and voxel sizes; the sform is any affine. A code above 0 says that
-a form is set. Readers differ where both are set and disagree: nibabel and we take the sform, ITK
-takes one or the other by their codes. So a result carries both forms and both codes of its input,
-and every reader puts the two in one place.
+The qform is a rotation, an offset and voxel sizes; the sform is any affine. A form is set if its
+code is above 0. If both are set and differ, readers differ: nibabel and gliodistill use the sform,
+ITK decides by the codes. Therefore results have both forms and codes of their input, so that every
+reader aligns the two.
 """
 
 import math
@@ -35,7 +35,7 @@ class Forms:
 
     @property
     def qform(self) -> NDArray[np.float64] | None:
-        """4×4 float64, voxel → mm in RAS+; None where it is not set or is no rotation."""
+        """4×4 float64, voxel → mm in RAS+; None if it is not set or no rotation."""
         turn = rotation(self.quaternion)
         if self.codes[0] <= 0 or turn is None:
             return None
@@ -47,14 +47,14 @@ class Forms:
 
     @property
     def sform(self) -> NDArray[np.float64] | None:
-        """4×4 float64, voxel → mm in RAS+; None where it is not set."""
+        """4×4 float64, voxel → mm in RAS+; None if it is not set."""
         if self.codes[1] <= 0:
             return None
         return np.vstack([np.reshape(self.srow, (3, 4)), [0, 0, 0, 1]])
 
     def apart(self, shape: tuple[int, ...]) -> float:
-        """Largest distance in mm between the places that both forms give to a voxel of a grid of
-        ``shape`` (X Y Z); 0 below a tenth of a voxel, or where one is not set.
+        """Largest distance in mm between the positions of a voxel by both forms, on a grid of
+        ``shape`` (X Y Z); 0 below a tenth of a voxel, or if one is not set.
         """
         qform, sform = self.qform, self.sform
         if qform is None or sform is None:
@@ -64,7 +64,7 @@ class Forms:
 
     @classmethod
     def of(cls, affine: NDArray[np.float64]) -> "Forms":
-        """Two forms that say the same: the sform holds ``affine``, the qform the nearest rotation
+        """Two equal forms: the sform holds ``affine``, the qform the nearest rotation
         (equal to it unless the axes are sheared).
         """
         spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
@@ -81,8 +81,8 @@ class Forms:
 
 
 def distance(one: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, ...]) -> float:
-    """Largest distance in mm between the places that two affines give to a voxel of a grid of
-    ``shape`` (X Y Z): that of one of its corners.
+    """Largest distance in mm between the positions of a voxel by two affines, on a grid of
+    ``shape`` (X Y Z); it occurs at a corner.
     """
     corners = np.array(
         [
@@ -97,21 +97,20 @@ def distance(one: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[
 
 
 def tenth_of_a_voxel(affine: NDArray[np.float64]) -> float:
-    """A tenth of the smallest side of a voxel, in mm: what is nearer lies in one place."""
+    """A tenth of the smallest side of a voxel, in mm; nearer positions count as equal."""
     return float(np.sqrt((affine[:3, :3] ** 2).sum(axis=0)).min()) / 10
 
 
 def rotation(quaternion: tuple[float, float, float]) -> NDArray[np.float64] | None:
-    """Unit quaternion (b, c, d; a ≥ 0 is implied) → 3×3 rotation, as nifti1.h defines it; None
-    where the squares sum to more than 1.
+    """Unit quaternion (b, c, d; a ≥ 0 is implied) → 3×3 rotation, as nifti1.h defines it; None if
+    the squares sum to more than 1.
     """
     b, c, d = quaternion
     rest = 1.0 - (b * b + c * c + d * d)
     if not rest > -1e-5:
         return None
     if rest < 4e-7:
-        # Half a turn: what is left of 1 is the rounding of three float32 squares, as in
-        # nifti1_io.c.
+        # Half a turn: the rest to 1 is rounding of three float32 squares, as in nifti1_io.c.
         norm = math.sqrt(1.0 - rest)
         a, b, c, d = 0.0, b / norm, c / norm, d / norm
     else:

@@ -1,4 +1,4 @@
-"""Bytes of a file, plain or gzip, taken once from front to back and checked to the last."""
+"""Sequential, fully checked reading of plain and gzip files."""
 
 import os
 from pathlib import Path
@@ -13,19 +13,19 @@ except ImportError:
     import zlib as codec
 
 BLOCK = 1 << 18
-"""Compressed bytes taken from the file at once: little beside an image, and what is left of a block
-is cheap to keep.
+"""Compressed bytes read at once; small compared with an image.
 """
 
 MAX_RATIO = 1032
-"""No deflate stream expands more than this (zlib's technical notes), so a small file cannot claim a
+"""No deflate stream expands more than this (zlib's technical notes), so a small file cannot hold a
 huge image.
 """
 
 
 MEMBERS, MEMBER_BYTES = 1000, 1000
-"""A gzip file may have so many members, and one more for each so many bytes it holds: bgzip makes
-one for 64 000. Each costs time, and a small file can hold a million empty ones."""
+"""Most members of a gzip file, plus one for each this many bytes: bgzip makes one per 64 000. Each
+costs time, and a small file can hold a million empty ones.
+"""
 
 
 class PlainSource:
@@ -66,12 +66,12 @@ class PlainSource:
         return content
 
     def check_room(self, total: int) -> None:
-        """Refuse a header that asks for another number of bytes than the file has."""
+        """Refuse a header that needs another number of bytes than the file has."""
         if self.size != total:
             raise wrong_size(self.file, f"{self.size} bytes", total)
 
     def rest(self, count: int) -> bytes | bytearray:
-        """Exactly ``count`` bytes, which must be all that is left."""
+        """Exactly ``count`` bytes, which must be the rest of the file."""
         content = self._handle.read(count + 1)
         if len(content) != count:
             raise wrong_size(self.file, f"{len(content)} bytes of voxels", count)
@@ -91,7 +91,7 @@ class GzipSource(PlainSource):
         """The next bytes: ``count``, or fewer at the end of the file."""
         content = b""
         while len(content) < count:
-            # A header needs only the first block; what is left of it is kept for rest().
+            # A header needs only the first block; the rest of it is kept for rest().
             if not self._packed and not self._read_block():
                 break
             content += self._unpack(count - len(content))
@@ -112,7 +112,7 @@ class GzipSource(PlainSource):
         return self._packed
 
     def check_room(self, total: int) -> None:
-        """Refuse a header that asks for more than the file can hold, before anything is allocated."""
+        """Refuse a header that needs more than the file can hold, before allocating."""
         if total > self.size * MAX_RATIO:
             raise wrong_size(self.file, f"{self.size} compressed bytes", total)
 
@@ -127,9 +127,7 @@ class GzipSource(PlainSource):
             if not more and self._member is None:
                 break
             piece = self._unpack(count + 1 - length)
-            if not (
-                more or piece
-            ):  # a codec may still hold what it has unpacked when all of the file is taken
+            if not (more or piece):  # the codec may still hold output after the end of the file
                 break
             if length + len(piece) > count:
                 raise wrong_size(self.file, "more voxels", count)
@@ -172,7 +170,7 @@ class GzipSource(PlainSource):
                     field="gzip",
                     got=f"{self._members} members that hold {self._length} bytes",
                     expected=f"at most {MEMBERS}, and one for each {MEMBER_BYTES} bytes",
-                    hint="unpack and pack it again",
+                    hint="decompress and compress it again",
                 )
             self._member = codec.decompressobj(wbits=31)
         try:
@@ -195,12 +193,12 @@ class GzipSource(PlainSource):
 
 
 def wrong_size(file: Path, got: str, expected: int) -> ImageError:
-    """The error for a header whose dimensions lie about the file's size."""
+    """The error for a header whose dimensions contradict the file's size."""
     return ImageError(
         "dimensions and file size disagree",
         file=file,
         field="dim",
         got=got,
         expected=f"{expected} bytes",
-        hint="the file is cut or damaged",
+        hint="the file is truncated or damaged",
     )

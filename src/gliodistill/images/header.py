@@ -1,4 +1,4 @@
-"""The 348 bytes at the head of a NIfTI-1 file, believed only as far as they can be checked.
+"""Strict parsing of the 348-byte NIfTI-1 header.
 
 Fields and their meaning: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
 """
@@ -17,7 +17,7 @@ from gliodistill.images.forms import Forms
 
 HEADER_BYTES = 348
 DATA_OFFSET = 352
-"""Where voxels begin in a single-file image without extensions."""
+"""Offset of the voxels in a single-file image without extensions."""
 
 DTYPES = {
     2: "u1",
@@ -44,7 +44,7 @@ REFUSED = {
 MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """xyzt_units code (unknown, metre, millimetre, micrometre) → mm; unknown is taken as mm."""
 SPACING_MM = (0.05, 30.0)
-"""Voxel sizes of any head MRI lie well inside."""
+"""Range of valid voxel sizes, well beyond those of any head MRI."""
 SPACING_TOLERANCE = 0.01
 
 SCALING_HINT = (
@@ -52,8 +52,9 @@ SCALING_HINT = (
     " image.dataobj.get_unscaled() as a new image"
 )
 MAX_VOXELS = 512**3
-"""Of one image: 256 mm at 0.5 mm along each axis. No head MRI that a network here can use needs
-more, and a small gzip file of zeros can claim any number. A file of channels may hold four such."""
+"""Most voxels of an image: 256 mm at 0.5 mm along each axis. Head MRI needs no more, and a small
+gzip file of zeros can have any number. A file with channels may hold four such images.
+"""
 MAX_CHANNELS = 4
 
 _FIELDS = "i10s18sihcB8h3f4h8f3fhcB4f2i80s24s2h6f4f4f4f16s4s"
@@ -61,7 +62,7 @@ _FIELDS = "i10s18sihcB8h3f4h8f3fhcB4f2i80s24s2h6f4f4f4f16s4s"
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """What a checked NIfTI-1 header says.
+    """The checked fields of a NIfTI-1 header.
 
     Attributes:
         shape: voxels along X, Y, Z.
@@ -70,7 +71,7 @@ class Header:
         slope, inter: voxel value = slope · stored + inter.
         offset: bytes before the first voxel.
         affine: 4×4 float64, voxel index → mm, RAS+: the sform if it is set, else the qform.
-        forms: what the header says of both.
+        forms: both as stored.
     """
 
     shape: tuple[int, int, int]
@@ -84,7 +85,7 @@ class Header:
 
     @property
     def file_bytes(self) -> int:
-        """How long the (decompressed) file must be."""
+        """Length of the (decompressed) file."""
         return self.offset + math.prod(self.shape) * (self.channels or 1) * self.dtype.itemsize
 
 
@@ -112,7 +113,7 @@ def parse_header(content: bytes, file: Path) -> Header:
     dtype = _dtype(datatype, bitpix, order, file)
     if (
         vox_offset == 0
-    ):  # some writers leave it blank; the voxels of a single-file image cannot begin before 352
+    ):  # some writers leave it empty; voxels of a single-file image begin at 352 or later
         vox_offset = DATA_OFFSET
     if not (
         math.isfinite(vox_offset)
@@ -219,7 +220,7 @@ def _shape(dim: tuple[int, ...], file: Path) -> tuple[tuple[int, int, int], int 
             got=lengths,
             expected=f"at most {MAX_VOXELS} an image (512 × 512 × 512), and {MAX_CHANNELS} times"
             " that in all channels",
-            hint="resample it to coarser voxels, or cut it to the head",
+            hint="resample it to coarser voxels, or crop it to the head",
         )
     return (x, y, z), channels
 
@@ -328,7 +329,7 @@ def _affine(forms: Forms, file: Path) -> NDArray[np.float64]:
         )
     if spacing.min() < SPACING_MM[0] or spacing.max() > SPACING_MM[1]:
         raise ImageError(
-            "absurd voxel size",
+            "implausible voxel size",
             file=file,
             field=field,
             got=f"{'×'.join(f'{s:.4g}' for s in spacing)} mm",
@@ -339,13 +340,13 @@ def _affine(forms: Forms, file: Path) -> NDArray[np.float64]:
 
 
 def _check_sides(forms: Forms, file: Path) -> None:
-    """Refuse forms that name other sides of the patient for the axes: left and right, say, would
-    depend on the reader.
+    """Refuse forms with different axis directions, with which e.g. left and right would depend on
+    the reader.
     """
     qform, sform = forms.qform, forms.sform
     if qform is None or sform is None:
         return
-    # An axis that turns by 90° or more points to another side of the patient.
+    # An axis rotated by 90° or more points to another side of the patient.
     along = (qform[:3, :3] * sform[:3, :3]).sum(axis=0)
     if np.linalg.det(qform[:3, :3]) * np.linalg.det(sform[:3, :3]) < 0 or (along <= 0).any():
         raise ImageError(
@@ -353,14 +354,14 @@ def _check_sides(forms: Forms, file: Path) -> None:
             file=file,
             field="qform, sform",
             got=f"axes {_directions(qform)} and {_directions(sform)}",
-            expected="the same, else left and right depend on the reader",
+            expected="the same; otherwise left and right depend on the reader",
             hint="find out which is right and copy it onto the other (e.g. fslorient"
             " -copysform2qform or -copyqform2sform)",
         )
 
 
 def _directions(affine: NDArray[np.float64]) -> str:
-    """Where each axis leads, e.g. ``LPS``."""
+    """Direction of each axis, e.g. ``LPS``."""
     worlds = np.abs(affine[:3, :3]).argmax(axis=0)
     return "".join(
         "RAS"[world] if affine[world, axis] > 0 else "LPI"[world]
@@ -371,8 +372,8 @@ def _directions(affine: NDArray[np.float64]) -> str:
 def build_header(
     shape: tuple[int, ...], dtype: np.dtype[np.generic], forms: Forms, slope: float = 1.0
 ) -> bytes:
-    """The 352 bytes before the voxels: geometry, type and scale, and not one word about the
-    patient. ``shape``: X Y Z (channels).
+    """The 352 bytes before the voxels: geometry, type and scale, without patient data. ``shape``: X
+    Y Z (channels).
     """
     code = next(code for code, name in DTYPES.items() if np.dtype(name) == dtype.newbyteorder("="))
     return struct.pack(

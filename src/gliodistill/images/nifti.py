@@ -1,4 +1,4 @@
-"""NIfTI-1 reading that trusts nothing and writing that leaks nothing."""
+"""Strict reading and anonymous writing of NIfTI-1."""
 
 import os
 import zlib
@@ -19,14 +19,14 @@ from gliodistill.images.header import DATA_OFFSET, Header, build_header, parse_h
 from gliodistill.images.volume import Volume
 
 COMPRESSION = 3
-"""zlib level: label maps shrink as much as at 9, float images within a few per cent, in a fraction
+"""zlib level: label maps are as small as with 9, float images within a few per cent, in a fraction
 of the time.
 """
 LABEL_TOLERANCE = 1e-3
-"""How far a stored label may lie from an integer (scaled headers round)."""
+"""Tolerance of labels from integers (scaled headers round)."""
 
 NAN_HINT = (
-    "nibabel keeps them, ITK reads them as 0; if they are the background, make them 0, e.g. with"
+    "nibabel keeps them, ITK reads them as 0; if they are the background, set them to 0, e.g. with"
     " numpy.nan_to_num(image.get_fdata(), nan=0, posinf=0, neginf=0), and save the image again"
 )
 
@@ -42,7 +42,7 @@ def read_nifti(path: str | os.PathLike[str], channel: int | None = None) -> Volu
         float32 on X Y Z, with the header's scaling applied.
 
     Raises:
-        ImageError: anything missing, damaged, contradictory or not finite.
+        ImageError: something is missing, damaged, contradictory or not finite.
     """
     return read_channels(path, [channel])[0]
 
@@ -54,13 +54,12 @@ def read_channels(path: str | os.PathLike[str], channels: Iterable[int | None]) 
 
 @dataclass(frozen=True, eq=False)
 class StoredImage:
-    """A 3-D image as its file holds it: small while its voxels are integers, and scaled only where
-    it is asked for.
+    """A 3-D image as stored in its file; its voxels are scaled only on request.
 
     Attributes:
-        voxels: X Y Z, of the file's type, not scaled and not yet known to be finite.
+        voxels: X Y Z, of the file's type, not scaled and not yet checked to be finite.
         header: of the file.
-        file: where it came from.
+        file: its path.
     """
 
     voxels: Volume
@@ -90,7 +89,7 @@ class StoredImage:
 
 
 def read_stored(path: str | os.PathLike[str], channels: Iterable[int | None]) -> list[StoredImage]:
-    """Read images of one file as it holds them; otherwise as :func:`read_channels`, which scales
+    """Read images of one file as stored; otherwise as :func:`read_channels`, which scales
     them.
     """
     file = Path(path)
@@ -115,7 +114,7 @@ def read_labels(path: str | os.PathLike[str], channel: int | None = None) -> Vol
     header, stored = _read(file)
     chosen = _choose(stored, header, channel, file)
     if chosen.dtype == np.uint8 and (header.slope, header.inter) == (1.0, 0.0):
-        # A copy is writable, and free of the other channels.
+        # A copy is writable and does not hold the other channels.
         return _volume(chosen.copy(order="K"), header)
     values = _finite(_scaled(chosen, header), file)
     low, high = float(values.min()), float(values.max())
@@ -142,16 +141,16 @@ def read_labels(path: str | os.PathLike[str], channel: int | None = None) -> Vol
             field="labels",
             got=f"values from {low:g} to {high:g}",
             expected="0 to 255",
-            hint="write 0 where nothing is labelled" if low < 0 else None,
+            hint="write 0 for unlabelled voxels" if low < 0 else None,
         )
     return _volume(rounded.astype(np.uint8), header)
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
-    """Read and check the header alone (the voxels are not touched, nor is their checksum).
+    """Read and check only the header (neither voxels nor their checksum).
 
     Raises:
-        ImageError: as :func:`read_nifti`, as far as the header and the file's size show it.
+        ImageError: as :func:`read_nifti`, as far as header and file size show it.
     """
     file = Path(path)
     with _errors(file), _source(file) as source:
@@ -161,15 +160,15 @@ def read_header(path: str | os.PathLike[str]) -> Header:
 
 
 def write_nifti(volume: Volume, path: str | os.PathLike[str]) -> None:
-    """Write ``volume`` whole or not at all; equal volumes give equal bytes. The header says twice
-    where its voxels lie, as that of the file it came from did.
+    """Write ``volume`` atomically; equal volumes give equal bytes. The header has the qform and
+    sform of its file.
 
     Nothing about the patient, the machine or the time is written. bool becomes uint8, float16
     float32, 64-bit integers int32.
 
     Raises:
         ImageError: NaN or Inf voxels, or an array no NIfTI type holds.
-        OutputError: a name that is not ``.nii`` or ``.nii.gz``, or the disk refuses.
+        OutputError: a name that is not ``.nii`` or ``.nii.gz``, or a system error.
     """
     _write([volume], path, ())
 
@@ -182,7 +181,7 @@ def write_channels(
     Args:
         volumes: the channels, in order.
         path: ``.nii`` or ``.nii.gz``.
-        slope: what readers multiply the stored values by.
+        slope: scaling of the stored values.
     """
     _write(volumes, path, (len(volumes),), slope)
 
@@ -196,7 +195,7 @@ def _write(
     file = Path(path)
     if not file.name.lower().endswith((".nii", ".nii.gz")):
         raise OutputError(
-            "cannot tell the format",
+            "cannot decide the format",
             file=file,
             field="name",
             got=file.name,
@@ -207,8 +206,8 @@ def _write(
     forms = first.forms or Forms.of(first.affine)
     header = build_header((*first.shape, *channels), stored[0].dtype, forms, slope)
     with atomic_file(file) as temporary, temporary.open("wb") as handle:
-        # wbits 31 writes a gzip member whose header has no time and no name. Always zlib: what is
-        # written must not depend on what else is installed.
+        # wbits 31 writes a gzip member whose header has no time and no name. Always zlib: output
+        # must not depend on installed packages.
         packer = (
             zlib.compressobj(COMPRESSION, wbits=31) if file.name.lower().endswith(".gz") else None
         )
@@ -242,7 +241,7 @@ def _source(file: Path) -> GzipSource | PlainSource:
 
 
 class _errors:
-    """Turns what the operating system says into an ImageError."""
+    """Turn an OSError into an ImageError."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -301,12 +300,12 @@ def _scaled(stored: NDArray[Any], header: Header) -> NDArray[np.float32]:
     """
     if (header.slope, header.inter) == (1.0, 0.0) and stored.dtype.itemsize <= 4:
         return stored.astype(np.float32, order="F")
-    planes = stored.T  # in the order of memory
+    planes = stored.T  # in memory order
     values = np.empty(planes.shape, dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         if (
             stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2
-        ):  # few values there can be: each is scaled once
+        ):  # few possible values: each is scaled once
             bits = np.dtype(f"u{stored.dtype.itemsize}")
             every = (
                 np.arange(np.iinfo(bits).max + 1).astype(bits).view(stored.dtype.newbyteorder("="))

@@ -1,4 +1,4 @@
-"""An array that knows where it lies in the patient."""
+"""A 3-D image with its geometry."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +18,8 @@ class Volume:
         data: voxels on axes X, Y, Z; any real dtype.
         affine: 4×4 float64, voxel index → mm in RAS+ (x to the patient's right, y to anterior, z to
             superior).
-        forms: what the header of the file said of that, to be written again; None of a grid that is
-            not that of a file.
+        forms: qform and sform of the file's header, to be written again; None for a grid that is
+            not from a file.
 
     Raises:
         ImageError: data not 3-D, empty or not real; affine not 4×4, not finite or singular.
@@ -84,7 +84,7 @@ class Volume:
         """Per voxel axis: the world axis it follows best and its sign (a one-to-one match)."""
         directions = self.affine[:3, :3] / np.asarray(self.spacing)
         left, result = [0, 1, 2], [(0, 0)] * 3
-        # The most decided axis chooses first, so that an oblique grid still gets a permutation.
+        # The best-aligned axis is assigned first, so that oblique grids also get a permutation.
         for axis in np.argsort(-np.abs(directions).max(axis=0)):
             world = max(left, key=lambda w: abs(directions[w, axis]))
             left.remove(world)
@@ -107,7 +107,7 @@ class Volume:
         return Volume(data, affine)
 
     def from_canonical(self, data: NDArray[Any]) -> NDArray[Any]:
-        """Put voxels on the axes of :meth:`canonical` back on this volume's own axes (a view).
+        """Voxels on the axes of :meth:`canonical`, on this volume's own axes (a view).
 
         Args:
             data: … X Y Z on the canonical grid; leading axes stay.
@@ -154,7 +154,7 @@ class Volume:
         return self.apart(other) <= tenth_of_a_voxel(self.affine)
 
     def apart(self, other: "Volume") -> float:
-        """Largest distance between two voxels of one index, in mm; infinite where shapes differ."""
+        """Largest distance between two voxels of one index, in mm; infinite if shapes differ."""
         if self.shape != other.shape:
             return float("inf")
         return distance(self.affine, other.affine, self.shape)

@@ -63,15 +63,15 @@ class AssistantChain(Method):
         """
         with ExitStack() as stack:
             for distiller in self.distillers:
-                stack.enter_context(distiller.listening())
+                stack.enter_context(distiller.hooked())
             heads = self.student(batch.image)
             terms = {"segmentation": self.segmentation(heads, batch)}
             owed: dict[str, list[Tensor]] = {}
             for teacher, distiller in zip(self.teachers, self.distillers, strict=True):
                 if distiller:
                     with torch.no_grad():
-                        told = teacher(batch.complete)[0]
-                    each = distiller.terms(heads[0], told, batch.regions, batch.known)
+                        targets = teacher(batch.complete)[0]
+                    each = distiller.terms(heads[0], targets, batch.regions, batch.known)
                     for name, term in each.items():
                         owed.setdefault(name, []).append(term)
         return {**terms, **{name: torch.stack(each).mean() for name, each in owed.items()}}

@@ -117,7 +117,7 @@ class Method(ABC):
     @property
     def reads_features(self) -> bool:
         """Whether features are read by forward hooks, which compiled networks do not call."""
-        return any(distiller.listens for distiller in self.distillers)
+        return any(distiller.reads_features for distiller in self.distillers)
 
     def freeze(self, teacher: Network) -> Network:
         """Freeze ``teacher``: evaluation mode, no gradient."""

@@ -50,11 +50,11 @@ class Compression(Method):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Terms ``segmentation`` and one for each distillation loss, weighted."""
-        with self.distiller.listening():
+        with self.distiller.hooked():
             heads = self.student(batch.image)
             terms = {"segmentation": self.segmentation(heads, batch)}
             if self.distiller:
                 with torch.no_grad():
-                    told = self.teacher(batch.complete)[0]
-                terms |= self.distiller.terms(heads[0], told, batch.regions, batch.known)
+                    targets = self.teacher(batch.complete)[0]
+                terms |= self.distiller.terms(heads[0], targets, batch.regions, batch.known)
         return terms

@@ -58,10 +58,10 @@ class SingleStage(Method):
         """Terms ``segmentation`` (student), ``teacher`` (its segmentation) and one for each
         distillation loss, weighted.
         """
-        with self.distiller.listening():
-            heads, told = self.student(batch.image), self.teacher(batch.complete)
+        with self.distiller.hooked():
+            heads, targets = self.student(batch.image), self.teacher(batch.complete)
             return {
                 "segmentation": self.segmentation(heads, batch, dice=self.dice),
-                "teacher": self.segmentation(told, batch, dice=self.dice),
-                **self.distiller.terms(heads[0], told[0], batch.regions, batch.known),
+                "teacher": self.segmentation(targets, batch, dice=self.dice),
+                **self.distiller.terms(heads[0], targets[0], batch.regions, batch.known),
             }

@@ -1,3 +1,3 @@
-"""Which student to build for a budget: shapes counted, predicted, measured here, and one proposed
-as a recipe.
+"""Planning of a student for a budget: candidates are counted and measured, one is proposed as a
+recipe.
 """

@@ -1,4 +1,4 @@
-"""How many channels this processor multiplies at once, and what that does to a choice of widths."""
+"""Blocks of channels that a processor multiplies at once, and their effect on the choice of widths."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from gliodistill.planner.candidate import Candidate
 
 @dataclass(frozen=True)
 class Alignment:
-    """The block of channels that arithmetic is done in.
+    """The block of channels of a processor's arithmetic.
 
     Attributes:
-        channels: of a block; widths that are no multiple leave part of the last one idle.
-        unit: the processor's unit that does it, in words.
+        channels: of a block; other widths than multiples leave part of the last block idle.
+        unit: the processor's unit, in words.
     """
 
     channels: int
@@ -42,8 +42,8 @@ def alignment(precision: str, flags: frozenset[str]) -> Alignment:
 def neighbours(
     chosen: Candidate, candidates: Sequence[Candidate], block: Alignment
 ) -> list[Candidate]:
-    """The shapes like the chosen one whose trunk is the next whole number of blocks below and
-    above; what there is of them.
+    """Shapes like the chosen one with a trunk of the next whole number of blocks below and above,
+    if any.
     """
     own = chosen.shape
     kin = {
@@ -60,7 +60,7 @@ def neighbours(
 
 
 def explain(chosen: Candidate, aligned: Sequence[Candidate], block: Alignment) -> str:
-    """What blocks of channels did to this choice: sentences with the measured figures."""
+    """Effect of channel blocks on this choice, as sentences with measurements."""
     trunk, size = chosen.shape.trunk, block.channels
     said = [f"This processor multiplies {size} channels at a time ({block.unit})."]
     if trunk % size == 0:

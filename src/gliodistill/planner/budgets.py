@@ -1,4 +1,4 @@
-"""What a student may cost, as a person writes it: ``params<=11%``, ``latency<=300ms``,
+"""Budgets of a student: ``params<=11%``, ``latency<=300ms``,
 ``size<=4MB``, ``flops<=200G``.
 """
 
@@ -16,7 +16,7 @@ UNITS: Mapping[str, Mapping[str, float]] = {
     "size": {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9},
     "latency": {"ms": 1e-3, "s": 1.0},
 }
-"""Quantity → unit → how many parameters, operations, bytes or seconds it is."""
+"""Quantity → unit → its value in parameters, operations, bytes or seconds."""
 
 EXAMPLES = "params<=11%, params<=1.2M, flops<=200G, size<=4MB or latency<=300ms"
 _FORM = re.compile(
@@ -59,7 +59,7 @@ def parse_budget(text: str) -> Budget:
     """
     match = _FORM.fullmatch(text)
     if match is None:
-        raise BudgetError("budget not understood", field="--budget", got=text, expected=EXAMPLES)
+        raise BudgetError("invalid budget", field="--budget", got=text, expected=EXAMPLES)
     quantity, number, unit = match["quantity"], float(match["number"]), match["unit"]
     if quantity not in UNITS:
         raise BudgetError(
@@ -82,11 +82,11 @@ def parse_budget(text: str) -> Budget:
 
 
 def exceeded(values: Mapping[str, float | None], budgets: Iterable[Budget]) -> float:
-    """The largest ratio of a value to its limit; at most 1 where all known values are within their
+    """The largest ratio of a value to its limit; at most 1 if all known values are within their
     budgets.
 
     Args:
-        values: quantity → value; None, or lacking, where it is not known yet.
+        values: quantity → value; None or missing if not yet known.
         budgets: none of them relative.
     """
     known = ((values.get(budget.quantity), budget.limit) for budget in budgets)
@@ -94,7 +94,7 @@ def exceeded(values: Mapping[str, float | None], budgets: Iterable[Budget]) -> f
 
 
 def written(quantity: str, value: float) -> str:
-    """A value in the unit that reads best: ``1.24 M``, ``3.6 MB``, ``284 ms``."""
+    """A value in a suitable unit: ``1.24 M``, ``3.6 MB``, ``284 ms``."""
     units = UNITS[quantity]
     name, size = max(
         ((name, size) for name, size in units.items() if size <= value * 1.0005),

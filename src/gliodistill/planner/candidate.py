@@ -1,4 +1,4 @@
-"""A shape with what it costs, and the rule that ranks candidates."""
+"""Candidates: shapes with their costs, and the rule that ranks them."""
 
 import statistics
 from collections.abc import Sequence
@@ -8,24 +8,20 @@ from typing import Any
 from gliodistill.planner.budgets import Budget, exceeded
 from gliodistill.planner.shapes import Shape
 
-RULE = (
-    "Of the students within every budget: the widest trunk (channels of the finest level); of"
-    " equals the finest grid, then the fewest levels that see the whole patch, then the norm of the"
-    " teacher, then batch, instance, group norm."
-)
+RULE = "Rule: of the students within all budgets, the widest trunk (channels of the finest level); ties are decided by the finest grid, then the fewest levels that see the whole patch, then the teacher's norm, then batch, instance, group norm."
 
 
 @dataclass(eq=False)
 class Candidate:
-    """A student that could be built; timings are filled in as they come.
+    """A candidate student; timings are added when measured.
 
     Attributes:
         shape: of its network.
         parameters: number of weights.
-        flops: of one pass over a brain; a multiply–add counts as two.
+        flops: of one pass over a brain; a multiply–add is two.
         size: bytes of the weights in the runtime's file.
-        seconds: of each timed pass over a brain; empty where it was not measured.
-        predicted: seconds of a pass, from others that were measured.
+        seconds: of each timed pass over a brain; empty if not measured.
+        predicted: predicted seconds of a pass, from measured candidates.
     """
 
     shape: Shape
@@ -41,9 +37,7 @@ class Candidate:
         return statistics.median(self.seconds) if self.seconds else None
 
     def costs(self, *, guess: bool = False) -> dict[str, float | None]:
-        """Quantity → value; latency is None where it was not measured, or its prediction with
-        ``guess``.
-        """
+        """Quantity → value; latency is None if not measured, or its prediction with ``guess``."""
         latency = self.predicted if guess and self.latency is None else self.latency
         return {
             "params": self.parameters,
@@ -53,8 +47,8 @@ class Candidate:
         }
 
     def excess(self, budgets: Sequence[Budget], *, guess: bool = False) -> float:
-        """The largest ratio of a cost to its budget: at most 1 where the candidate is within all
-        that are known.
+        """The largest ratio of a cost to its budget: at most 1 if all known costs are within
+        budget.
         """
         return exceeded(self.costs(guess=guess), budgets)
 
@@ -74,9 +68,7 @@ class Candidate:
 
 
 def ranked(candidates: Sequence[Candidate], norms: Sequence[str]) -> list[Candidate]:
-    """Candidates from the one to be preferred (``RULE``) to the last; equals stay as they were
-    enumerated.
-    """
+    """Candidates in order of preference (``RULE``); ties keep their order."""
     return sorted(
         candidates,
         key=lambda c: (
@@ -89,9 +81,7 @@ def ranked(candidates: Sequence[Candidate], norms: Sequence[str]) -> list[Candid
 
 
 def pareto_front(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Measured candidates that no other beats: none has as many parameters in less time. Fastest
-    first.
-    """
+    """The Pareto front of measured candidates in parameters and time, fastest first."""
     front: list[Candidate] = []
     for candidate in sorted(
         (c for c in candidates if c.latency is not None), key=lambda c: (c.latency, -c.parameters)

@@ -1,6 +1,4 @@
-"""What a shape costs on paper: parameters, operations and bytes, from the network on the meta
-device.
-"""
+"""Costs of candidates without measurement: parameters, operations and bytes, on the meta device."""
 
 import copy
 from collections.abc import Iterable, Sequence
@@ -16,23 +14,23 @@ from gliodistill.planner.candidate import Candidate
 from gliodistill.planner.shapes import Shape
 
 BYTES = {"openvino": 2, "torch": 4}
-"""Runtime → bytes that its file takes for a weight: OpenVINO's are float16, safetensors are
+"""Runtime → bytes per weight in its file: OpenVINO's are float16, safetensors are
 float32.
 """
 
 COUNTED = (4, 8, 12)
-"""Trunks that are built and counted."""
+"""Number of trunks that are built and counted."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What every candidate is counted for.
+    """The setting in which candidates are counted.
 
     Attributes:
         in_channels: sequences.
         out_channels: logits per voxel.
         shape: of a prepared brain, voxels along X, Y, Z.
-        runtime: what will run the student.
+        runtime: of the student.
     """
 
     in_channels: int
@@ -41,16 +39,14 @@ class Setting:
     runtime: str
 
     def sides(self, divisor: int) -> tuple[int, int, int]:
-        """The brain as a network takes it: padded up to multiples of its divisor, and to two voxels
-        of the coarsest grid.
+        """The padded input size: multiples of the divisor, and at least two voxels of the coarsest
+        grid.
         """
         x, y, z = (max(2, -(-side // divisor)) * divisor for side in self.shape)
         return x, y, z
 
     def costs(self, network: Network) -> dict[str, float]:
-        """``params``, ``flops`` of a pass over the brain, and ``size`` of a network as it is
-        exported.
-        """
+        """``params``, ``flops`` of a pass over the brain, and ``size`` of an exported network."""
         network = copy.deepcopy(network)
         network.strip()
         values = sum(tensor.numel() for tensor in network.state_dict().values())
@@ -65,11 +61,11 @@ class Setting:
 def count(
     shapes: Iterable[Shape], setting: Setting, budgets: Sequence[Budget], teacher: dict[str, float]
 ) -> list[Candidate]:
-    """The shapes with their costs, as long as they are smaller than the teacher and within the
-    budgets that need no timing.
+    """The shapes with their costs, if they are smaller than the teacher and within the budgets that
+    need no timing.
 
-    Of shapes that differ in trunk alone, ever wider, the first beyond is the last that is counted;
-    it is among what is given.
+    Shapes that differ only in their trunk are counted up to the first one over budget, which is
+    included.
 
     Args:
         shapes: in the order of ``enumerate_shapes``.
@@ -94,8 +90,8 @@ def count(
 
 
 def _costs(shape: Shape, setting: Setting) -> dict[str, float]:
-    """What a shape costs. All is quadratic in the trunk, for every width is in proportion to it:
-    exact from three that are counted.
+    """Costs of a shape. They are quadratic in the trunk, because widths are proportional to it, and
+    thus exact from three counted ones.
     """
     w, (first, second, third) = shape.trunk, COUNTED
     known = [
@@ -124,7 +120,7 @@ def _costs(shape: Shape, setting: Setting) -> dict[str, float]:
 def _counted(
     network: str, widths: tuple[int, ...], stem_stride: int, setting: Setting
 ) -> dict[str, float]:
-    """With batch norm, whose running statistics are the most that any norm stores."""
+    """With batch norm, which stores more than any other norm."""
     with torch.device("meta"):
         return setting.costs(make(Shape(network, widths, stem_stride, "batch"), setting))
 

@@ -10,15 +10,14 @@ from gliodistill.recipes.schema import Recipe, RunPart
 from gliodistill.training.resolve import resolve
 
 INHERITED = ("sequences", "outputs", "augmentation", "training")
-"""What the student takes over from its teacher's run, where that is no default."""
+"""Keys that the student inherits from its teacher's run, if not default."""
 
 
 def student_runs(teacher: Teacher, shape: Shape) -> dict[str, Any]:
-    """Run name → run: the untaught twin and the student taught by soft targets, under names that
-    the recipe has free.
+    """Run name → run: the baseline and the student distilled with soft targets, under unused names.
 
-    Of a training, both say what its teacher's run says of sequences, outputs, augmentation and
-    schedule; where the recipe says it once for all runs, they leave it out.
+    In a training's recipe, both inherit sequences, outputs, augmentation and schedule of the
+    teacher's run; shared keys are omitted.
     """
     own: dict[str, Any] = {}
     if teacher.trained:
@@ -38,7 +37,7 @@ def student_runs(teacher: Teacher, shape: Shape) -> dict[str, Any]:
 
 
 def extended(teacher: Teacher, runs: dict[str, Any]) -> dict[str, Any]:
-    """The teacher's recipe with ``runs`` after its own, as plain values; valid, or an error.
+    """The teacher's recipe extended with ``runs``, as plain values, validated.
 
     Raises:
         RecipeError: the runs do not fit the recipe.

@@ -1,4 +1,4 @@
-"""How long candidates take for a brain on this machine, in the runtime that will run the student."""
+"""Latency of candidates on this machine, in the student's runtime."""
 
 import math
 import os
@@ -24,13 +24,13 @@ from gliodistill.planner.counting import BYTES, Setting, make
 
 Pass = Callable[[np.ndarray[Any, np.dtype[np.uint8]]], object]
 PASSES = 2
-"""Timed passes of a visit, after one to warm up."""
+"""Timed passes per visit, after a warm-up pass."""
 SLOW = 2.0  # seconds; a pass that takes longer is timed once
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where candidates are timed; one graph at a time, for whole-brain activations take gigabytes.
+    """Timing of candidates, one graph at a time, because whole-brain activations need gigabytes.
 
     Attributes:
         setting: of the input.
@@ -45,7 +45,7 @@ class Bench:
     folder: Path
 
     def visit(self, candidate: Candidate) -> None:
-        """Load the candidate's graph, warm up, time two passes (one of a slow one), let go."""
+        """Load the candidate's graph, warm up, time two passes (one if slow), unload."""
         candidate.seconds += self.time(
             str(candidate.shape), lambda: make(candidate.shape, self.setting)
         )
@@ -89,7 +89,7 @@ def open_bench(setting: Setting, precision: str | None, threads: int | None) -> 
 
     Args:
         setting: of the input, and the runtime.
-        precision: of the arithmetic; None = what the runtime takes by itself on this processor.
+        precision: of the arithmetic; None = the runtime's default on this processor.
         threads: processor threads; None = all cores.
 
     Raises:
@@ -114,7 +114,7 @@ def open_bench(setting: Setting, precision: str | None, threads: int | None) -> 
 
 
 def precisions(runtime: str) -> list[str]:
-    """Precisions that this processor multiplies in hardware, the runtime's own choice first.
+    """Precisions with hardware support on this processor, the runtime's default first.
 
     Raises:
         BudgetError: no such runtime.
@@ -130,12 +130,10 @@ def precisions(runtime: str) -> list[str]:
 
 
 def predict(candidates: Sequence[Candidate]) -> None:
-    """Predict what was not measured yet: seconds over operations as a power law between the nearest
-    that were.
+    """Predict unmeasured latencies by a power law in operations between the nearest measured ones.
 
-    Beyond the measured ones of its network and stem, time is taken to be in proportion to the
-    operations. A shape of which no kin was measured stays without a prediction, and one that was
-    measured keeps the last before it.
+    Beyond the measured ones of the same network and stem, time is proportional to operations. A
+    shape without measured relatives has no prediction; a measured one keeps its last prediction.
     """
     for candidate in candidates:
         kin = [c for c in candidates if c.seconds and _chain(c) == _chain(candidate)]

@@ -9,8 +9,7 @@ from gliodistill.reports.pages.plan import write_plan_report
 
 
 def write_plan(plan: Plan, out: str | os.PathLike[str]) -> None:
-    """Write ``student.yaml``, ``recipe.yaml``, ``plan.json`` and ``plan.html``, whole or not at
-    all.
+    """Write ``student.yaml``, ``recipe.yaml``, ``plan.json`` and ``plan.html``, atomically.
 
     Raises:
         OutputError: ``out`` exists or cannot be written.

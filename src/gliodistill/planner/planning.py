@@ -1,6 +1,4 @@
-"""From a teacher and budgets to one proposed student: count, probe, predict, measure in turns,
-choose.
-"""
+"""Plan a student for a teacher and budgets: count, probe, predict, measure, choose."""
 
 import math
 import time
@@ -31,30 +29,29 @@ BRAIN_MM = (144, 178, 145)
 preparation's margin of 3 mm around it.
 """
 PROBES = (8, 16, 32, 64, 128)
-"""Trunks that are timed first: whole blocks of every processor's vectors, and the ones that
-predictions start from.
+"""Trunks that are timed first: whole blocks of all processors' vectors, from which predictions
+start.
 """
 DOUBT = 1.25
-"""How far a prediction may lie beyond the budget for the candidate to be measured all the same."""
+"""Factor by which a prediction may exceed the budget for a candidate to be measured."""
 PATIENCE = 0.1
-"""Of the time for measuring, the longest a pass may be expected to take."""
+"""Largest expected time of a pass, as a share of the measuring time."""
 SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A proposed student and everything it was chosen from.
+    """A proposed student with all candidates.
 
     Attributes:
-        teacher: whose student it is.
+        teacher: of the student.
         budgets: none of them relative.
-        asked: the budgets as they were written.
-        candidates: counted, in the order they were enumerated.
+        asked: the budgets as given.
+        candidates: all counted ones, in order of enumeration.
         chosen: the proposed one.
-        costs: the teacher's ``params``, ``flops``, ``size``, and ``latency`` (seconds) where it was
-        measured.
-        bench: where and how the timings were made.
-        block: of channels on this processor.
+        costs: the teacher's ``params``, ``flops``, ``size``, and ``latency`` (seconds) if measured.
+        bench: conditions of the timings.
+        block: block of channels of this processor.
     """
 
     teacher: Teacher
@@ -72,7 +69,7 @@ class Plan:
         return student_runs(self.teacher, self.chosen.shape)
 
     def fragment(self) -> str:
-        """The fragment as YAML, to be put under ``runs`` of the teacher's recipe."""
+        """The fragment as YAML, for ``runs`` of the teacher's recipe."""
         return yaml.safe_dump({"runs": self.runs}, sort_keys=False, default_flow_style=None)
 
     def recipe(self) -> str:
@@ -150,19 +147,18 @@ def plan_student(
 
     Args:
         teacher: folder of a training or of one of its runs, or the name of a network.
-        budgets: e.g. ``params<=11%``, ``latency<=300ms``; all of them hold.
-        networks: families to look among (``FAMILIES``), i.e. types of block.
-        strides: stem strides to look among; by default those whose trunk voxel is no larger than
-        3.7 mm.
-        runtime: what will run the student: ``openvino`` or ``torch``.
+        budgets: e.g. ``params<=11%``, ``latency<=300ms``; all must hold.
+        networks: families to search (``FAMILIES``), i.e. types of block.
+        strides: stem strides to search; by default those with trunk voxels no larger than 3.7 mm.
+        runtime: of the student: ``openvino`` or ``torch``.
         precision: of its arithmetic; None = the fastest this processor has.
         threads: processor threads; None = all cores.
         shape: of a prepared brain, voxels; None = a typical one at the recipe's spacing.
-        seconds: how long to repeat the timings of what was measured once.
+        seconds: time for repeated measurements.
 
     Raises:
-        BudgetError: a budget that is not understood, or that nothing meets (names the nearest
-        candidate); an option out of range.
+        BudgetError: an invalid budget, or one that no candidate meets (names the nearest one); an
+        option out of range.
         RecipeError, CheckpointError: no such teacher.
     """
     wanted = [parse_budget(budget) for budget in budgets]
@@ -227,7 +223,7 @@ def _choose(
     block: Alignment,
     seconds: float,
 ) -> Candidate:
-    """The first in rank that is within the limits when all that matter have been measured in turns."""
+    """The first in rank within the limits, after repeated measurements of all relevant candidates."""
     fitting = [
         candidate for candidate in ranked(candidates, norms) if candidate.excess(limits) <= 1
     ]
@@ -252,10 +248,10 @@ def _choose(
 
 
 def _probes(fitting: Sequence[Candidate], patience: float) -> Iterator[Candidate]:
-    """Of each network and stem stride the narrowest and some wider ones, as long as the next is
-    expected to take no longer.
+    """Yield the narrowest and some wider candidates of each network and stem stride, while the next
+    is expected to be fast enough.
 
-    Whoever iterates must measure each before asking for the next.
+    The caller must measure each before the next one.
     """
     chains: dict[tuple[str, int], dict[int, Candidate]] = {}
     for candidate in fitting:  # the first of a trunk has the levels and the norm that rank first
@@ -273,8 +269,8 @@ def _probes(fitting: Sequence[Candidate], patience: float) -> Iterator[Candidate
 def _contender(
     bench: Bench, candidates: Sequence[Candidate], fitting: Sequence[Candidate], allowed: float
 ) -> Candidate | None:
-    """The first in rank that a first look finds within the latency allowed, of those not looked at
-    and not expected far beyond it.
+    """The first unmeasured candidate in rank that a first measurement finds within the latency,
+    skipping those expected far beyond it.
     """
     for candidate in fitting:
         if not candidate.seconds and (candidate.predicted or 0.0) <= DOUBT * allowed:
@@ -290,8 +286,8 @@ def _contender(
 def _turns(
     candidates: Sequence[Candidate], others: Sequence[Candidate], patience: float, seconds: float
 ) -> Iterator[Candidate]:
-    """The others once, then all that were measured and are not slow, round after round: one whole
-    round, then until time is up.
+    """Yield the other candidates once, then all measured ones that are not slow, in rounds: one
+    whole round, then until time is up.
     """
     yield from (other for other in others if (other.predicted or 0.0) <= patience)
     end, rounds = time.perf_counter() + seconds, 0
@@ -305,7 +301,7 @@ def _turns(
 
 
 def _impossible(candidates: Sequence[Candidate], limits: Sequence[Budget]) -> BudgetError:
-    """Which candidate came nearest, and by how much it missed."""
+    """The nearest candidate and how far it is over budget."""
     excess = partial(Candidate.excess, budgets=limits, guess=True)
     nearest = min(candidates, key=excess)
     costs = nearest.costs(guess=True)
@@ -318,7 +314,7 @@ def _impossible(candidates: Sequence[Candidate], limits: Sequence[Budget]) -> Bu
     return BudgetError(
         "no student meets the budget",
         field=", ".join(missed),
-        got=f"at the nearest, {nearest.shape}: {has}",
+        got=f"the nearest, {nearest.shape}: {has}",
         expected=", ".join(str(limit) for limit in missed.values()),
         hint="loosen the budget, or allow a coarser grid with --stem-stride",
     )

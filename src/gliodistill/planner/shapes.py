@@ -1,4 +1,4 @@
-"""The students that could be built: every shape that sees its patch, in one fixed order."""
+"""Enumeration of candidate shapes, in a fixed order."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ TRUNKS = (*range(4, 16), *range(16, 32, 2), *range(32, 64, 4), *range(64, 129, 8
 STRIDES = (1, 2, 4)
 MAX_LEVELS = 6
 WIDEST = 10
-"""How many times wider than the trunk a coarse level gets at most: nnU-Net's 32 … 320."""
+"""Largest ratio of a coarse level's width to the trunk: nnU-Net's 32 … 320."""
 SMALLEST_LESION_MM3 = 50.0
-"""Lesions up to this size are left out of the BraTS 2023 scores."""
+"""The BraTS 2023 scores ignore lesions up to this size."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """A network of the registry that takes any widths, i.e. a type of block.
+    """A network of the registry with free widths, i.e. a type of block.
 
     Attributes:
         step: trunks are multiples of it.
-        options: of the network beside ``widths``, ``stem_stride`` and ``norm``, for the widths
+        options: of the network besides ``widths``, ``stem_stride`` and ``norm``, for the widths
         given.
-        encoder: how many 3³ convolutions each level has before its skip, those of stem and head
-            among the finest's, for a number of levels.
+        encoder: number of 3³ convolutions of each level before its skip, including stem and head in
+            the finest, for a number of levels.
         halving: side of the convolution that halves the grid; of 3 it is the first of its level.
     """
 
@@ -35,7 +35,7 @@ class Family:
 
 
 def _residual_blocks(levels: int) -> list[int]:
-    return [1, 2, 2, 4, 4, 4][:levels]  # Lachinov et al. 2019, and on as it ends
+    return [1, 2, 2, 4, 4, 4][:levels]  # Lachinov et al. 2019, continued with its last value
 
 
 DECODER = 2
@@ -49,18 +49,18 @@ FAMILIES = {
         2,
     ),
     # Steps of 4 for the hidden layers of its channel gates. Tokens as in the recipe `compression`;
-    # that they see the whole volume is not counted as seen by convolutions.
+    # their global view does not count as receptive field.
     "attention_fused": Family(
         4, lambda widths: {"embedding": 4 * widths[0], "layers": 4, "heads": 4}, lambda levels: [2] * levels, 3
     ),
 }  # fmt: skip
 NORMS = ("batch", "instance", "group")
-"""Batch norm first: exported, it is part of the convolution before it and costs nothing."""
+"""Batch norm first: it is folded into the convolution at export and costs nothing."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A network that could be the student.
+    """A candidate architecture of the student.
 
     Attributes:
         network: its name in the registry.
@@ -81,12 +81,12 @@ class Shape:
 
     @property
     def divisor(self) -> int:
-        """Sides of the input are multiples of it."""
+        """Divisor of the input's sides."""
         return self.stem_stride << (len(self.widths) - 1)
 
     @property
     def options(self) -> dict[str, Any]:
-        """Of the network, as in a recipe."""
+        """Options of the network, as in a recipe."""
         own = {"widths": list(self.widths), "stem_stride": self.stem_stride, "norm": self.norm}
         return own | FAMILIES[self.network].options(self.widths)
 
@@ -98,8 +98,8 @@ class Shape:
 
 
 def strides_for(spacing: Sequence[float]) -> tuple[int, ...]:
-    """The stem strides at which a trunk voxel is no larger than the smallest lesion that counts (an
-    edge of 3.7 mm); 1 at least.
+    """The stem strides with trunk voxels no larger than the smallest scored lesion (side 3.7 mm);
+    at least 1.
 
     Args:
         spacing: mm.
@@ -112,7 +112,7 @@ def strides_for(spacing: Sequence[float]) -> tuple[int, ...]:
 
 
 def receptive_field(network: str, levels: int, stem_stride: int) -> int:
-    """Voxels along an axis that a logit sees through convolutions: s + Σ (kernel − 1)·grid (Araujo
+    """Receptive field of a logit along an axis, in voxels: s + Σ (kernel − 1)·grid (Araujo
     et al. 2019, eq. 2).
     """
     family = FAMILIES[network]
@@ -131,12 +131,12 @@ def receptive_field(network: str, levels: int, stem_stride: int) -> int:
 def enumerate_shapes(
     networks: Sequence[str], strides: Sequence[int], norms: Sequence[str], patch: Sequence[int]
 ) -> Iterator[Shape]:
-    """Every shape whose grid divides the patch and that sees all of it, in an order that depends on
-    the arguments alone.
+    """Every shape whose grid divides the patch and that sees all of it, in an order that depends
+    only on the arguments.
 
     By network, stride, number of levels (fewest first), trunk (narrowest first), norm. Widths
-    double from level to level, up to ten times the trunk. Where no number of levels sees the whole
-    patch, the largest that the patch allows stands in.
+    double from level to level, up to ten times the trunk. If no number of levels sees the whole
+    patch, the largest possible one is used.
 
     Args:
         networks: some of ``FAMILIES``.

@@ -1,4 +1,4 @@
-"""The teacher a student is planned for, in the recipe the student will join."""
+"""The teacher of a planned student, and its recipe."""
 
 import math
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ from gliodistill.training.experiment import RECIPE, Experiment
 from gliodistill.training.resolve import resolve, resolve_run
 
 FRAME = "compression"
-"""The shipped recipe that a network without a recipe of its own is planned in."""
+"""The shipped recipe for networks given without a recipe."""
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """A run of a recipe that is to teach.
+    """A run of a recipe that is the teacher.
 
     Attributes:
         run: its name in the recipe.
         recipe: complete.
-        values: the same recipe as plain values, to be extended by the student.
+        values: the same recipe as plain values, to be extended with the student.
         trained: whether it is the folder of a training.
     """
 
@@ -44,7 +44,7 @@ class Teacher:
 
     @property
     def norm(self) -> str | None:
-        """The norm of its network, where that is an option."""
+        """The norm of its network, if that is an option."""
         norm = self.recipe.runs[self.run].network.options.get(
             "norm", describe(self.network).options.get("norm")
         )
@@ -52,12 +52,12 @@ class Teacher:
 
     @property
     def channels(self) -> tuple[int, int]:
-        """Sequences in and logits out; the student's, too."""
+        """Input and output channels, which are also the student's."""
         run = resolve_run(self.recipe, self.run)
         return len(run.channels), run.part.channels
 
     def build(self) -> Network:
-        """Its network, untrained: what it costs does not depend on the weights."""
+        """Its network, untrained, since costs do not depend on the weights."""
         return resolve_run(self.recipe, self.run).build_network()
 
 
@@ -65,12 +65,12 @@ def find_teacher(text: str) -> Teacher:
     """The teacher meant by the folder of a training, by that of one of its runs, or by the name of
     a network.
 
-    Of a training, the run that others learn from (its only run, if no run teaches). A network
-    stands in the recipe ``compression`` (1 mm, its patch rounded up to what the network takes).
+    For a training, it is the run that is the teacher of others (or its only run). A network is
+    planned in the recipe ``compression`` (1 mm, its patch rounded up to valid sides).
 
     Raises:
         RecipeError: nothing of these, or a training with several teachers.
-        CheckpointError: a folder that is no training's.
+        CheckpointError: a folder that is no training.
     """
     if Path(text).exists():
         return _of_run(Path(text))

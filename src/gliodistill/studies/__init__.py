@@ -1,4 +1,4 @@
-"""Studies: named sequences on one grid, label conventions, and the layouts they come in."""
+"""Studies: named sequences on one grid, label conventions, and layouts on disk."""
 
 from gliodistill.studies.cohort import Cohort, check_disjoint, open_cohort
 from gliodistill.studies.inspection import Inspection, inspect

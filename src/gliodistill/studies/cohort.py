@@ -1,4 +1,4 @@
-"""Studies together: whose they are, what their labels mean, and which side of a split they are on."""
+"""Cohorts: studies, their patients, label convention and splits."""
 
 import hashlib
 import warnings
@@ -22,16 +22,16 @@ class Cohort:
 
     Attributes:
         layout: the layout they were found in.
-        convention: what the truths' codes mean, but for studies that say it themselves; None where
-            there is no truth.
+        convention: label convention of the references, except for studies that declare their own;
+            None without references.
         studies: with ids that are unique.
-        problems: everything noticed while finding them, one line each.
-        labels_by: the command that made the label maps, where no expert did: ``pseudo-label`` or
+        problems: problems and notes, a line each.
+        labels_by: the command that made the label maps, if not an expert: ``pseudo-label`` or
             ``phantom`` (:mod:`gliodistill.studies.origin`).
-        label_maps: id → label map that no image was found for.
+        label_maps: id → label map without an image.
 
     Raises:
-        StudyError: two studies of one id.
+        StudyError: two studies with the same id.
     """
 
     layout: str
@@ -53,7 +53,7 @@ class Cohort:
                 for image in [*record.images.values()][:1]
             ]
             raise StudyError(
-                "two studies of one id",
+                "two studies with the same id",
                 file=places[0] if places else None,
                 field="id",
                 got=twice[0],
@@ -69,18 +69,18 @@ class Cohort:
         return tuple(sorted({record.patient for record in self.studies}))
 
     def convention_of(self, record: StudyRecord) -> LabelConvention | None:
-        """What the codes of one study's truth mean."""
+        """The label convention of one study."""
         return record.convention or self.convention
 
     def labelled(self) -> "Cohort":
-        """The studies that have a truth."""
+        """The studies with a reference."""
         return replace(
             self, studies=tuple(record for record in self.studies if record.truth is not None)
         )
 
     def warn_unlabelled(self) -> None:
-        """Warn of studies without a label map beside others that have one, and of label maps
-        without an image: neither is used where labels are needed.
+        """Warn about studies without a label map among labelled ones, and about label maps without
+        an image, which training does not use.
         """
         without = {record.id for record in self.studies if record.truth is None}
         if without and len(without) < len(self):
@@ -137,19 +137,18 @@ def split_patients(
 ) -> tuple[list[str], list[str]]:
     """Study ids for training and for validation, with no patient on both sides.
 
-    The order of patients comes from a hash of seed and patient, so it is the same everywhere and
-    for ever, and a patient who joins later moves few others.
+    The order of patients comes from a hash of seed and patient, so it is reproducible, and
+    additional patients change it little.
 
     Args:
         patients: study id → patient.
         validation: how many patients (int), which share of them (float between 0 and 1), which fold
             of a cross-validation (``"2/5"``: the second of five; each patient is in one of them),
-            or the ids of studies (every study of their patients comes along). The number 0 leaves
-            everyone to training.
-        seed: another seed, another split.
+            or the ids of studies (and all studies of their patients). With 0 all are for training.
+        seed: of the split.
 
     Raises:
-        StudyError: a side would be empty, or a named study does not exist.
+        StudyError: a side is empty, or a named study does not exist.
     """
     everyone = sorted(
         set(patients.values()),
@@ -223,8 +222,7 @@ def check_disjoint(sides: Mapping[str, Cohort]) -> None:
 def open_cohort(
     path: str | PathLike[str], *, layout: str | None = None, labels: str | None = None
 ) -> Cohort:
-    """Find the studies under ``path`` and what their labels mean; no image is read but a few label
-    maps.
+    """Find the studies under ``path`` and their label convention; only label maps are read.
 
     Args:
         path: a folder in any known layout, or a manifest.
@@ -232,15 +230,15 @@ def open_cohort(
         labels: the name of the label convention, instead of detecting it.
 
     Raises:
-        StudyError: nothing found, several layouts fit, two studies of one id.
-        LabelError: unknown ``labels``, or a convention that cannot be told.
+        StudyError: nothing found, several layouts fit, two studies with the same id.
+        LabelError: unknown ``labels``, or a convention that cannot be determined.
     """
     cohort, found = find_cohort(Path(path), layout)
     return replace(cohort, convention=resolve_convention(cohort.studies, found, labels))
 
 
 def find_cohort(path: Path, layout: str | None = None) -> tuple[Cohort, Found]:
-    """The studies under ``path`` with the convention left open."""
+    """The studies under ``path``, without a convention."""
     found = find_studies(path, layout)
     return (
         Cohort(

@@ -1,7 +1,7 @@
-"""A name cut into words, each with its kind.
+"""Split a name into words, each with its kind.
 
-At everything that is not a letter or digit, and then, where words are written together
-(``AxT1PostGd``), by the vocabulary of :mod:`~gliodistill.studies.words`.
+It is split at everything that is not a letter or digit, and compound words (``AxT1PostGd``) by the
+vocabulary of :mod:`~gliodistill.studies.words`.
 """
 
 import re
@@ -14,31 +14,30 @@ from gliodistill.studies.words import CONTRAST_LIKE, FUSED, KIND_OF, NEUTRAL_LIK
 SEQUENCE_KINDS = {Kind.T1: MRSequence.T1, Kind.T2: MRSequence.T2, Kind.FLAIR: MRSequence.FLAIR}
 CLOSE = (*SEQUENCE_KINDS, Kind.CONTRAST, Kind.POST, Kind.PRE, Kind.NOT, Kind.NATIVE)
 CLOSE += (Kind.SUSPECT, Kind.INVERSION, Kind.STAR, Kind.NEUTRAL, Kind.MOVED)
-"""Kinds that may stand between a sequence and what is said of it; a part of the study's name may
-not.
+"""Kinds that may occur between a sequence and its attributes; a part of the study's name may not.
 """
 _BEFORE = {"ax", "axial", "sag", "cor", "tra", "pre", "post", "gd", "ce", "gad", "km", "contrast"}
-"""Words that may be written together with a sequence that follows (``AxT1``, ``ceT1w``)."""
+"""Words that may be joined to a following sequence (``AxT1``, ``ceT1w``)."""
 _ABOUT = (Kind.CONTRAST, Kind.NATIVE, Kind.NOT, Kind.PRE, Kind.POST)
 _SHORT = {"c": Kind.CONTRAST, "n": Kind.NATIVE}
 LONGEST = 40
-"""Letters beyond which a run is on no list."""
+"""Longest run of letters in the vocabulary."""
 _SPM = r"(?:w[rm]?|r[wm]?|m[wr]?)"
 """Prefixes of SPM: warped, resliced, bias-corrected."""
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word as it is written, and what it tells."""
+    """A word as written, and its kind."""
 
     text: str
     kind: Kind
     bare: bool = field(default=True, kw_only=True)
-    """Whether it stood alone between separators."""
+    """Whether it is between separators."""
 
 
 def words_of(name: str) -> tuple[Word, ...]:
-    """Cut a name into words."""
+    """Split a name into words."""
     name = re.sub(r"(?i)space-[a-z0-9]+", " ", name)  # BIDS: the grid it lies on
     name = re.sub(r"(?i)(?<=t2)\*", " star ", name)
     found: list[Word] = []
@@ -75,7 +74,7 @@ def _chunk(chunk: str, first: bool) -> list[Word]:
 
 
 def _cut(chunk: str) -> list[Word]:
-    """A run of letters cut into known words; none where that cannot be done."""
+    """A run of letters split into known words; empty if impossible."""
     words, at = [], 0
     texts = [part for text in _known(chunk.lower()) or () for part in FUSED.get(text, (text,))]
     for text in texts:
@@ -116,7 +115,7 @@ def _known(text: str, after: bool = False) -> tuple[str, ...] | None:
 
 @lru_cache(maxsize=4096)
 def _hides_contrast(text: str) -> bool:
-    """Whether a word is made of ways to acquire or process and of contrast (``FSGD``,
+    """Whether a word is composed of acquisition, processing and contrast terms (``FSGD``,
     ``mpragepost``).
     """
     ends = [(text[:i], text[i:]) for i in range(2, len(text) - 1)]
@@ -135,7 +134,7 @@ def _is_neutral(text: str) -> bool:
 
 
 def _in_context(words: list[Word]) -> tuple[Word, ...]:
-    """Words whose meaning hangs on their neighbours."""
+    """Resolve words whose meaning depends on their neighbours."""
     for i, word in enumerate(words):
         before = words[i - 1].kind if i else None
         low = word.text.lower()
@@ -176,7 +175,7 @@ def _in_context(words: list[Word]) -> tuple[Word, ...]:
 
 
 def _near_t1(words: list[Word]) -> bool:
-    """Whether a T1 comes before, and no part of the study's name since."""
+    """Whether a T1 precedes, with no part of the study's name in between."""
     for word in reversed(words):
         if word.kind is Kind.T1 or word.kind not in CLOSE:
             return word.kind is Kind.T1

@@ -1,9 +1,9 @@
-"""Whether two studies are the same pictures under different names.
+"""Detection of duplicates: the same images under different names.
 
-Collections overlap: the Decathlon's patients are BraTS's under new ids, and BraTS renames its own
-from year to year. Ids do not show it, and hashes do not survive a file that is saved anew. So each
-study is reduced to a few coarse z-scores of its brain, which neither storage type, nor scale, nor
-orientation, nor cropping changes much, and studies are compared by correlation.
+Data sets overlap: the Decathlon has BraTS patients under new ids, and BraTS renames its own every
+year. Ids do not show this, and file hashes change when a file is re-saved. Therefore each study is
+reduced to coarse z-scores of its brain, which hardly change with data type, scale, orientation or
+cropping, and studies are compared by correlation.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,21 +18,22 @@ from gliodistill.studies.study import Study
 from gliodistill.studies.usable import usable
 
 SIDE = 16
-"""The brain's box becomes SIDE³ blocks of about a centimetre: coarse enough to forgive another
-skull-strip.
+"""The brain's box is reduced to SIDE³ blocks of about a centimetre, which tolerates another
+skull-stripping.
 """
 
 ALIKE = 0.8
-"""Likeness from which two studies are taken for the same. Of 30 BraTS patients no two reach 0.7; a
-study saved anew, turned or cut otherwise stays above 0.99, one resampled or stripped otherwise may
-come down to 0.9."""
+"""Correlation above which two studies count as duplicates. No pair of 30 BraTS patients reaches
+0.7; a re-saved, re-oriented or re-cropped study stays above 0.99, one resampled or skull-stripped
+again above 0.9.
+"""
 
 Signature = Mapping[MRSequence, NDArray[np.float32]]
 """Sequence → SIDE³ z-scores of unit length, flat."""
 
 
 def signature_of(study: Study) -> Signature:
-    """The signature of a study; its truth is not looked at.
+    """The signature of a study; its reference is not used.
 
     Raises:
         StudyError: as :func:`~gliodistill.studies.usable.usable`.
@@ -48,16 +49,13 @@ def signature(
     """The signature of images on canonical axes.
 
     Args:
-        images: sequence, image (X Y Z, any unit) and where it has brain; one without any is left
-            out.
+        images: sequence, image (X Y Z, any unit) and brain mask; images without brain are skipped.
     """
     return {name: _blocks(image, inside) for name, image, inside in images if inside.any()}
 
 
 def likeness(one: Signature, other: Signature) -> float:
-    """Mean correlation over the sequences that both have, −1 to 1; 0 where they have none in
-    common.
-    """
+    """Mean correlation over the sequences that both have, −1 to 1; 0 if they have none in common."""
     shared = one.keys() & other.keys()
     return (
         float(np.mean([one[sequence] @ other[sequence] for sequence in shared])) if shared else 0.0
@@ -65,7 +63,7 @@ def likeness(one: Signature, other: Signature) -> float:
 
 
 def most_alike(one: Signature, others: Mapping[str, Signature]) -> tuple[str, float] | None:
-    """The name of the likest of ``others`` and its likeness, if that is at least ``ALIKE``."""
+    """The name and correlation of the most similar of ``others``, if it is at least ``ALIKE``."""
     ranked = max(
         ((likeness(one, other), name) for name, other in others.items()), default=(0.0, "")
     )
@@ -73,7 +71,7 @@ def most_alike(one: Signature, others: Mapping[str, Signature]) -> tuple[str, fl
 
 
 def _blocks(image: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """One sequence (X Y Z, any unit, canonical axes) and where it has brain → means of blocks,
+    """One sequence (X Y Z, any unit, canonical axes) and its brain mask → means of blocks,
     z-scored, clipped, of unit length.
     """
     box = filled_box(inside) or whole(inside.shape)
@@ -84,7 +82,7 @@ def _blocks(image: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np
     mean = np.where(
         kept, resample(np.where(brain, cut, 0), matrices) / np.maximum(share, 1e-6), 0.0
     )
-    # Clipped, so that a bright tumour in the same place does not make two patients one.
+    # Clipped, so that a bright tumour in the same place does not make two patients similar.
     scores = np.where(
         kept, np.clip((mean - mean[kept].mean()) / (mean[kept].std() or 1.0), -3, 3), 0.0
     )

@@ -1,6 +1,4 @@
-"""Images in other formats that lie among NIfTI files: not read, but told, with the way to convert
-them.
-"""
+"""Images in other formats among NIfTI files: not read, but reported with how to convert them."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -11,8 +9,14 @@ _UNPACK = "unpack it and gzip it as .nii.gz"
 _DICOM = "dcm2niix -z y FOLDER"
 
 FORMATS: dict[str, tuple[str, str]] = {
-    ".hdr": ("an .hdr/.img pair", f"{_PAIR}; Analyze does not say left from right, so check that"),
-    ".img": ("an .hdr/.img pair", f"{_PAIR}; Analyze does not say left from right, so check that"),
+    ".hdr": (
+        "an .hdr/.img pair",
+        f"{_PAIR}; Analyze does not define left and right, so check that",
+    ),
+    ".img": (
+        "an .hdr/.img pair",
+        f"{_PAIR}; Analyze does not define left and right, so check that",
+    ),
     ".mgz": ("a FreeSurfer image", "mri_convert IN OUT.nii.gz"),
     ".mgh": ("a FreeSurfer image", "mri_convert IN OUT.nii.gz"),
     ".nrrd": ("an NRRD image", _ITK),
@@ -28,7 +32,7 @@ FORMATS: dict[str, tuple[str, str]] = {
     ".nii.zst": ("NIfTI packed by zstd", _UNPACK),
     ".nii.zip": ("NIfTI packed by zip", _UNPACK),
 }
-"""Ending → what it is, and how to make NIfTI of it."""
+"""Ending → format, and how to convert it to NIfTI."""
 
 
 def ending_of(name: str) -> str | None:

@@ -1,6 +1,4 @@
-"""A look at a data set before anything is done with it: what was understood, why, and everything
-that is wrong.
-"""
+"""Inspection of a data set: layout, studies, label convention with evidence, and all problems."""
 
 import os
 from collections import Counter
@@ -32,10 +30,10 @@ class InspectedImage:
     """One image file of a study.
 
     Attributes:
-        file: relative to the inspected folder where it lies inside.
+        file: relative to the inspected folder if inside it.
         channel: of a 4-D file.
-        spelling: what in the name (or description) was matched.
-        shape: voxels along X, Y, Z; None where the header cannot be read.
+        spelling: the matched part of the name (or description).
+        shape: voxels along X, Y, Z; None if the header cannot be read.
         spacing: mm.
         orientation: e.g. ``"LPS"``.
     """
@@ -55,13 +53,13 @@ class InspectedStudy:
     Attributes:
         sequences: ``"T1"``, … → image.
         truth: the label map, if any.
-        codes: of the truth, 0 left out; read only when ``deep``, else None.
-        known_regions: that the truth tells; none without a truth.
-        known: the mask of voxels whose label is known, where not all are.
-        teaches: what a network can learn from it, in words.
-        group: what recipes weigh it by, if anything.
+        codes: of the reference, without 0; read only if ``deep``, else None.
+        known_regions: those that the reference defines; empty without one.
+        known: mask of the voxels with known label, if not all are known.
+        teaches: its known labels, in words.
+        group: for a recipe's sampling shares, if any.
         normalised: whether the images are z-scores already.
-        convention: what its codes mean, where the study says so itself.
+        convention: its own label convention, if declared.
     """
 
     id: str
@@ -79,13 +77,13 @@ class InspectedStudy:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found at ``path``.
+    """The result of an inspection of ``path``.
 
     Attributes:
-        convention: its name; None where there is no truth or it cannot be told (then ``problems``
-        says why).
-        evidence: what the convention was told from, one line each.
-        problems: each with the study and file it belongs to; ``blocking`` ones forbid loading.
+        convention: its name; None without references or if it cannot be determined (``problems``
+            says why).
+        evidence: for the convention, a line each.
+        problems: each with the study and file it belongs to; ``blocking`` ones prevent loading.
     """
 
     path: str
@@ -117,7 +115,7 @@ def inspect(
     labels: str | None = None,
     deep: bool = False,
 ) -> Inspection:
-    """Look at every study under ``path``.
+    """Inspect every study under ``path``.
 
     Args:
         path: a folder in any known layout, or a manifest.
@@ -126,8 +124,8 @@ def inspect(
         deep: read every voxel (checksums, NaN, background, label codes) instead of headers only.
 
     Raises:
-        StudyError: nothing found, several layouts fit, two studies of one id. All else is listed in
-        ``problems``.
+        StudyError: nothing found, several layouts fit, two studies of one id. All other errors are
+        listed in ``problems``.
     """
     root = named(Path(path))
     cohort, found = find_cohort(root, layout)
@@ -233,11 +231,11 @@ def _study(
 
 
 def _look(record: StudyRecord, study: Study, problems: list[Problem]) -> None:
-    """What segmenting and training will find when they look at the images, together."""
+    """The problems and notes that segmentation and training would report on the images."""
     checked = _attempt(problems, record, None, lambda: usable(study))
     if checked is None:
         return
-    notes = [note.text for note in checked.notes if note.code != FORMS]  # those are told already
+    notes = [note.text for note in checked.notes if note.code != FORMS]  # already reported
     if size := size_note(brain_volume(checked), checked.grid.spacing):
         notes.append(size.text)
     for text in notes:
@@ -274,7 +272,7 @@ def _image(
                 blocking=True,
             ),
         )
-    # A view that takes no memory, for its geometry alone.
+    # A view without memory, for its geometry.
     grid = grids[name] = Volume(np.broadcast_to(np.uint8(0), header.shape), header.affine)
     if apart := header.forms.apart(header.shape):
         _add(problems, Problem(forms_text(name, f"{apart:.3g}"), record.id, image.path))
@@ -309,7 +307,7 @@ def _mask(record: StudyRecord, known: ImageFile, problems: list[Problem]) -> Non
 
 
 def _attempt(problems: list[Problem], record: StudyRecord, file: Path | None, action: Any) -> Any:
-    """What ``action`` gives, or None and one more problem."""
+    """The result of ``action``, or None and a problem."""
     try:
         return action()
     except GliodistillError as error:
@@ -320,5 +318,5 @@ def _attempt(problems: list[Problem], record: StudyRecord, file: Path | None, ac
 def _add(problems: list[Problem], problem: Problem) -> None:
     if (
         problem not in problems
-    ):  # the header and the voxels may fail alike, and so may the channels of one file
+    ):  # header and voxels, or channels of one file, may have the same problem
         problems.append(problem)

@@ -1,8 +1,8 @@
-"""What a label map looks like: which codes it holds, and which of them lies outermost.
+"""Anatomy of label maps: their codes, and which of them is outermost.
 
 Oedema is the outermost tissue, the one with the largest share of its boundary on background. On the
 label maps of 352 BraTS 2020 patients, one at a time, another code leads oedema by ``MARGIN`` in 2
-and by ``STRONG`` in none; of random pools of four maps, none is told wrong with ``MARGIN``.
+and by ``STRONG`` in none; with ``MARGIN``, random pools of four maps give no wrong result.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gliodistill.images.bounds import filled_box
 
 MARGIN = 0.15
-"""By how much the outermost tissue must lead the next in ``POOL`` maps or more, pooled."""
+"""Lead of the outermost tissue over the next that is required of ``POOL`` or more pooled maps."""
 STRONG = 0.25
 """The same for fewer maps."""
 POOL = 4
@@ -24,7 +24,7 @@ POOL = 4
 
 @dataclass(frozen=True)
 class Boundaries:
-    """What each code's boundary touches, in one label map or in several.
+    """The neighbours of each code's boundary, in one or several label maps.
 
     Attributes:
         faces: code → other code, or 0 for background → faces between them; sorted.
@@ -65,7 +65,7 @@ class Boundaries:
 
     @property
     def codes(self) -> frozenset[int]:
-        """The codes that occur, 0 left out."""
+        """The codes present, without 0."""
         return frozenset(self.faces)
 
     def share(self, code: int, other: int) -> float:
@@ -78,7 +78,7 @@ class Boundaries:
         return {code: self.share(code, 0) for code in self.faces}
 
     def outermost(self, margin: float) -> int | None:
-        """The code that lies outermost, if it leads the next by ``margin``."""
+        """The outermost code, if it leads the next by ``margin``."""
         ranked = sorted(((share, code) for code, share in self.shares().items()), reverse=True)
         if len(ranked) < 2 or ranked[0][0] - ranked[1][0] < margin:
             return None

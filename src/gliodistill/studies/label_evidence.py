@@ -1,9 +1,8 @@
-"""Which label convention a cohort uses: read from its own words, its names, its codes and its
-anatomy, map by map.
+"""Detection of a cohort's label convention from descriptions, names, codes and anatomy.
 
-Every label map is looked at. Maps of one origin (file names, task) are judged together; where two
-conventions fit, or maps speak for different ones, nobody guesses: the error says how many maps
-speak for which, and how to declare it.
+Every label map is read. Maps of one origin (file names, task) are analysed together. If two
+conventions fit, or maps have different ones, the error gives the number of maps for each, and how
+to declare the convention.
 """
 
 import os
@@ -43,18 +42,18 @@ from gliodistill.studies.labels import (
 from gliodistill.studies.records import StudyRecord
 
 RIM = 0.5
-"""Share of the boundary of necrosis (1) on a code beyond which that surrounds it."""
+"""Share of the boundary of necrosis (1) above which another code surrounds it."""
 _OWN_ANATOMY = frozenset({"MEN", "MET", "PED"})
-"""Tasks whose tumours often have little oedema: which code lies outermost tells nothing there."""
+"""Tasks whose tumours often have little oedema, so that the outermost code is no evidence."""
 
 
 @dataclass(frozen=True)
 class Detection:
-    """A convention and why.
+    """A convention and its evidence.
 
     Attributes:
         convention: the one that fits.
-        evidence: one line per thing that was looked at, for ``inspect``.
+        evidence: a line each, for ``inspect``.
     """
 
     convention: LabelConvention
@@ -64,12 +63,12 @@ class Detection:
 def detect_convention(
     records: Sequence[StudyRecord], label_names: Mapping[str, Any] | None = None
 ) -> Detection:
-    """Tell the convention of a cohort's label maps; each is read.
+    """Detect the convention of a cohort's label maps; each is read.
 
     Args:
-        records: the studies; their names are evidence. Those without a label map do not count.
-        label_names: the ``labels`` of a data set's own ``dataset.json``, if it has one: they
-            decide.
+        records: the studies; their names are evidence. Those without a label map are ignored.
+        label_names: the ``labels`` of a data set's own ``dataset.json``, if it has one; they take
+            precedence.
 
     Raises:
         LabelError: codes of no convention, of several (says how to declare one), or maps of
@@ -116,9 +115,7 @@ def detect_convention(
 
 
 def _look(records: Sequence[StudyRecord]) -> list[LabelMap]:
-    """Every label map that can be read; one that cannot is a problem of its study, told when that
-    is loaded.
-    """
+    """All readable label maps; an unreadable one is reported when its study is loaded."""
     labelled = [record for record in records if record.truth is not None and not record.problems]
     # A mask of the whole tumour, or a crop, has fewer codes and other neighbours than a label map.
     wanted = [record for record in labelled if not record.partial] or labelled
@@ -131,9 +128,9 @@ def _look(records: Sequence[StudyRecord]) -> list[LabelMap]:
             return error
         return LabelMap(record.id, Origin.of(record), Boundaries.of(labels.data))
 
-    # Threads: unpacking and counting let go of the interpreter.
+    # Threads: decompression and counting release the GIL.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        seen = list(track(pool.map(look, wanted), "looking at label maps", total=len(wanted)))
+        seen = list(track(pool.map(look, wanted), "reading label maps", total=len(wanted)))
     maps = [one for one in seen if isinstance(one, LabelMap)]
     if seen and not maps:
         raise next(one for one in seen if isinstance(one, GliodistillError))
@@ -157,10 +154,10 @@ def _judge(pool: Maps, origin: Origin, place: str, evidence: list[str]) -> list[
 def _without_mixture(
     fitting: list[LabelConvention], pool: Maps, origin: Origin, place: str
 ) -> list[LabelConvention]:
-    """What is left of conventions that draw 3 and 4 where maps look pooled from two.
+    """Narrow down conventions with codes 3 and 4, if maps may be pooled from two.
 
-    A 3 or a 4 is enhancing tumour in most conventions. In those that draw both, many maps hold
-    both, and a 4 that surrounds the 1 is no cavity: enhancing tumour surrounds necrosis.
+    A 3 or a 4 is enhancing tumour in most conventions. If a convention has both, many maps contain
+    both; and a 4 around the 1 is enhancing tumour around necrosis, not a cavity.
     """
     with_4 = [one for one in pool if 4 in one.codes]
     with_3 = [one for one in pool if 3 in one.codes]
@@ -206,7 +203,7 @@ def _by_anatomy(
     place: str,
     evidence: list[str],
 ) -> list[LabelConvention]:
-    """What is left once it is seen which code lies outermost, as oedema does."""
+    """Narrow down by the outermost code, which is oedema."""
     outside = _outermost(fitting, pool)
     expected = {c.code_of(Tissue.ED) for c in candidates}
     speaking = sum(len(maps) for maps in outside.values())
@@ -239,8 +236,8 @@ def _by_anatomy(
 
 
 def _outermost(fitting: Iterable[LabelConvention], pool: Maps) -> dict[int, list[LabelMap]]:
-    """Code → the maps in which it is clearly outermost, among codes that are oedema somewhere; a
-    map speaks if it holds two of those.
+    """Code → the maps in which it is clearly outermost, among codes that are oedema in some
+    convention; only maps with two of these count.
     """
     oedema = {c.code_of(Tissue.ED) for c in fitting}
     outside: dict[int, list[LabelMap]] = defaultdict(list)
@@ -254,8 +251,8 @@ def _outermost(fitting: Iterable[LabelConvention], pool: Maps) -> dict[int, list
 def _without_supersets(
     candidates: list[LabelConvention], codes: frozenset[int]
 ) -> list[LabelConvention]:
-    """Drop what only adds codes that were not seen to a convention of which every code was (2024
-    without a cavity is 2023; 2012–2016 has a 4 in all but low grades, whose names tell).
+    """Drop conventions that only add unseen codes to one whose codes were all seen (2024 without a
+    cavity is 2023; 2012–2016 has a 4 except in low grades, which have known names).
 
     A code that turns up later is still caught: loading checks every label map.
     """
@@ -291,7 +288,7 @@ def _common(
 
 
 def _check_declared(declared: LabelConvention, maps: Maps, place: str) -> None:
-    """Whether the maps agree with what ``dataset.json`` says of them."""
+    """Check the maps against ``dataset.json``."""
     strangers = [one for one in maps if not one.codes <= set(declared.codes)]
     if strangers:
         raise LabelError(

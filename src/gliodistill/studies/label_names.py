@@ -1,4 +1,4 @@
-"""Conventions told by the ``labels`` of a ``dataset.json``, in the forms the world writes them.
+"""Label conventions from the ``labels`` of a ``dataset.json``.
 
 MSD and nnU-Net 1: ``{"1": "edema", …}``; nnU-Net 2: ``{"edema": 1, …}`` or, for regions, ``{"whole
 tumor": [1, 2, 3], …}``.
@@ -30,7 +30,7 @@ _REGIONS: tuple[tuple[str, str], ...] = (
 
 
 def by_names(labels: Mapping[str, Any], place: str) -> LabelConvention:
-    """The convention whose codes lie in the same regions as the named ones.
+    """The convention whose codes belong to the named regions.
 
     Raises:
         LabelError: a name that is not understood, or codes that fit no convention.

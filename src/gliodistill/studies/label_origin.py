@@ -1,4 +1,4 @@
-"""Where a label map comes from, as far as names tell: file names of a BraTS year, ids of a task."""
+"""The origin of a label map by names: file names of a BraTS year, ids of a task."""
 
 import re
 from dataclasses import dataclass
@@ -20,11 +20,10 @@ _OLDEST = re.compile(r"vsd\.brain|brats_(?:[hl]g|2013_pat|tcia_pat)\d+", re.IGNO
 
 @dataclass(frozen=True)
 class Origin:
-    """What the names of one study tell.
+    """The origin of one study by its names.
 
     Attributes:
-        naming: ``"2021"`` or ``"2023"`` where files are named as BraTS named them up to or from
-            that year.
+        naming: ``"2021"`` or ``"2023"`` if files are named as in BraTS up to or from that year.
         task: of a BraTS id from 2023 on, e.g. ``"GLI"`` of BraTS-GLI-00001-000.
         oldest: whether the id is of BraTS 2012 to 2016.
     """
@@ -54,8 +53,8 @@ class Origin:
     def narrow(
         self, candidates: list[LabelConvention], codes: frozenset[int]
     ) -> list[LabelConvention]:
-        """What is left of ``candidates``, which all hold ``codes``, once the names have spoken."""
-        if self.task == "PED":  # 2023 as for adults; from 2024 on codes of its own
+        """Narrow down ``candidates``, which all have ``codes``, by names."""
+        if self.task == "PED":  # 2023: the codes of adults; from 2024 on its own
             return [c for c in candidates if c in (BRATS2023, BRATS_PED)] or candidates
         if self.task is not None:
             candidates = [c for c in candidates if c not in (BRATS_PED, BRATS2013)] or candidates
@@ -64,7 +63,8 @@ class Origin:
         if self.naming == "2021" and BRATS2021 in candidates:
             return [BRATS2021]
         if self.naming == "2023":
-            # Old codes may have been renamed to new files: 1, 2, 4 stay suspect until a 3 is seen.
+            # Old codes may have been renamed to new files: 1, 2, 4 stay ambiguous until a 3 is
+            # seen.
             candidates = [
                 c
                 for c in candidates

@@ -1,4 +1,4 @@
-"""Label maps as they were looked at, and what is said of those that no convention explains."""
+"""Errors about label maps that no convention explains."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from gliodistill.studies.label_origin import Origin
 from gliodistill.studies.labels import CONVENTIONS, HOW_TO_DECLARE
 
 STRAYS = 0.005
-"""Share of the maps that may look unlike the others, and are told, before all are refused."""
+"""Share of the maps that may differ from the others (with a note) before all are refused."""
 
 
 @dataclass(frozen=True)
 class LabelMap:
-    """What one label map shows.
+    """The evidence of one label map.
 
     Attributes:
         id: of its study.
-        origin: what names tell.
+        origin: from names.
         boundaries: of its codes.
     """
 
@@ -29,7 +29,7 @@ class LabelMap:
 
     @property
     def codes(self) -> frozenset[int]:
-        """The codes that occur, 0 left out."""
+        """The codes present, without 0."""
         return self.boundaries.codes
 
 
@@ -37,7 +37,7 @@ Maps = Sequence[LabelMap]
 
 
 def refuse_masks(maps: Maps, place: str) -> None:
-    """Raise LabelError if maps hold nothing but a 1: such a mask says where, and not which tissue."""
+    """Raise LabelError if maps contain only code 1: such a mask does not say which tissue it is."""
     drawn = [one for one in maps if one.codes]
     masks = [one for one in drawn if one.codes == {1}]
     if len(masks) <= STRAYS * len(drawn):
@@ -46,23 +46,23 @@ def refuse_masks(maps: Maps, place: str) -> None:
         "binary masks" if len(masks) == len(drawn) else "binary masks among label maps",
         file=place,
         field="labels",
-        got=f"code 1 alone in {some_maps(masks)} of {len(drawn)}",
-        expected="codes that tell oedema, core and enhancing tumour apart",
+        got=f"only code 1 in {some_maps(masks)} of {len(drawn)}",
+        expected="codes that distinguish oedema, core and enhancing tumour",
         hint=(
-            "a mask (whole tumour, GTV) tells no tissues: leave it out, or say known_regions WT in a"
-            f" manifest; if 1 is a tissue here, {HOW_TO_DECLARE}"
+            "a mask (whole tumour, GTV) does not distinguish tissues: leave it out, or set"
+            f" known_regions to WT in a manifest; if 1 is a tissue here, {HOW_TO_DECLARE}"
         ),
     )
 
 
 def refuse_codes(pool: Maps, place: str) -> NoReturn:
-    """Raise LabelError for codes that no convention holds, with what they may be."""
+    """Raise LabelError for codes of no convention, with what they may be."""
     known = {code for c in CONVENTIONS.values() for code in c.codes}
     strangers = [one for one in pool if not one.codes <= known] or list(pool)
     seen = sorted(frozenset().union(*(one.codes for one in pool)))
     hint = HOW_TO_DECLARE
     if all(len(one.codes) == 1 for one in strangers):
-        hint = f"one code in each of {some_maps(strangers)}: a binary mask, which tells no tissues"
+        hint = f"one code in each of {some_maps(strangers)}: a binary mask, which does not distinguish tissues"
     elif set(seen) == {1, 2, 3, 4, 5}:
         hint = (
             "synthetic images of BraTS 2012 and 2013 number 1 white matter, 2 grey matter, 3 CSF, 4"
@@ -79,9 +79,9 @@ def refuse_codes(pool: Maps, place: str) -> NoReturn:
 
 
 def refuse_mixture(told: Iterable[str], place: str) -> NoReturn:
-    """Raise LabelError for maps of different conventions, with which speak for which."""
+    """Raise LabelError for maps of different conventions, with the maps of each."""
     raise LabelError(
-        "label maps that speak for different conventions",
+        "label maps of different conventions",
         file=place,
         field="labels",
         got="; ".join(line for line in told if line),

@@ -1,4 +1,4 @@
-"""Label conventions: integer codes ↔ tissues ↔ regions, so that no label is mixed up silently."""
+"""Label conventions: integer codes ↔ tissues ↔ regions, so that labels are never confused silently."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ REGIONS: tuple[str, str, str] = ("WT", "TC", "ET")
 
 
 class Tissue(StrEnum):
-    """What an expert drew. ``RC`` (resection cavity) belongs to no region."""
+    """Tissues of a label map. ``RC`` (resection cavity) belongs to no region."""
 
     NCR = "NCR"
     ED = "ED"
@@ -36,7 +36,7 @@ REGION_TISSUES: dict[str, frozenset[Tissue]] = {
 
 @dataclass(frozen=True)
 class LabelConvention:
-    """What each integer code of a label map means (0 is background).
+    """Meaning of each integer code of a label map (0 is background).
 
     Attributes:
         name: short name, as declared on the command line.
@@ -74,20 +74,20 @@ class LabelConvention:
         return labels
 
     def code_of(self, *tissues: Tissue) -> int:
-        """The code of the first of ``tissues`` that this convention draws."""
+        """The code of the first of ``tissues`` in this convention."""
         for tissue in tissues:
             for code, drawn in self.codes.items():
                 if drawn is tissue:
                     return code
         raise LabelError(
-            "convention draws none of these tissues",
+            "convention has none of these tissues",
             field=self.name,
             got=tissues,
             expected=sorted(set(self.codes.values())),
         )
 
     def check(self, labels: NDArray[Any]) -> None:
-        """Raise LabelError if ``labels`` holds a code that this convention does not know."""
+        """Raise LabelError if ``labels`` contains a code that is not in this convention."""
         # Counting is about twice as fast as the sort inside np.unique.
         found = (
             np.flatnonzero(np.bincount(labels.ravel(order="K")))
@@ -136,10 +136,7 @@ CONVENTIONS: dict[str, LabelConvention] = {
     c.name: c for c in (BRATS2021, BRATS2023, BRATS2024, BRATS_PED, MSD, BRATS2013)
 }
 """Name → convention. ``docs/layouts.md`` gives the source of each."""
-HOW_TO_DECLARE = (
-    f"declare it with --labels NAME ({', '.join(CONVENTIONS)}), or study by study in the column"
-    " labels of a manifest"
-)
+HOW_TO_DECLARE = f"declare it with --labels NAME ({', '.join(CONVENTIONS)}), or for each study in the column labels of a manifest"
 
 
 def find_convention(
@@ -148,7 +145,7 @@ def find_convention(
     file: str | PathLike[str] | None = None,
     field: str = "labels",
 ) -> LabelConvention:
-    """A convention itself, or the one of that name.
+    """The given convention, or the one of that name.
 
     Raises:
         LabelError: there is none; the message names ``file`` and ``field``, and lists the names.

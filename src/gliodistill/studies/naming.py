@@ -1,10 +1,9 @@
-"""What the name of a file says: one of the four sequences, a label map, something else, or nothing
-that can be decided.
+"""Read file names: one of the four sequences, a label map, something else, or undecided.
 
 One reader for every layout; docs/layouts.md has its rules as a table. A name is cut into words at
-everything that is not a letter or digit, and words written together (``AxT1PostGd``) are cut by the
-vocabulary of :mod:`~gliodistill.studies.words`. Where words allow two readings, the reading is
-*undecided* and whoever asked must ask the user.
+everything that is not a letter or digit, and compound words (``AxT1PostGd``) are split by the
+vocabulary of :mod:`~gliodistill.studies.words`. If words allow two readings, the reading is
+*undecided* and the user must be asked.
 """
 
 import re
@@ -19,20 +18,20 @@ from gliodistill.studies.words import T1_LIKE, TIME, Kind
 
 @dataclass(frozen=True)
 class Reading:
-    """What a name says.
+    """The reading of a name.
 
     Attributes:
-        sequence: the sequence it surely is, or None.
+        sequence: the sequence, if certain, or None.
         label: whether it is a label map.
-        candidates: of an undecided name, the sequences that it may be.
+        candidates: for an undecided name, the possible sequences.
         why: for an undecided name, what is unclear; for any other that is none of the four, what it
             is.
-        spelling: the words that were understood, as they are written.
+        spelling: the understood words, as written.
         key: words of the study's name and time, as they are written, with ``_`` between.
         rest: everything that is not the sequence, as it is written, with ``_`` between.
         unknown: words that are on no list.
-        after: whether ``post`` alone tells of contrast.
-        post: whether ``post`` or ``pre`` occurs and does not tell of contrast.
+        after: whether ``post`` is the only word for contrast.
+        post: whether ``post`` or ``pre`` occurs without meaning contrast.
     """
 
     sequence: MRSequence | None = None
@@ -53,7 +52,7 @@ class Reading:
 
     @property
     def plain(self) -> bool:
-        """Whether the name holds the sequence and nothing else."""
+        """Whether the name is only the sequence."""
         return self.sequence is not None and not self.rest
 
     def doubted(self, why: str, *more: MRSequence) -> "Reading":
@@ -94,7 +93,7 @@ def parse_sequence(spelling: str) -> MRSequence:
 
 @dataclass(frozen=True)
 class _Verdict:
-    """What was resolved, and which words made it."""
+    """The resolved reading and its words."""
 
     reading: Reading
     words: tuple[Word, ...]
@@ -149,7 +148,7 @@ def _resolve(words: tuple[Word, ...]) -> _Verdict:
         return _label(words, there)
     moving, aside = _moving(words)
     if moving is None:
-        why = "says what it was moved to, not what it is"
+        why = "names a registration target, not the image itself"
         return _Verdict(Reading(candidates=there, why=why), words, everything)
     return replace(_image(words, moving), aside=aside)
 
@@ -181,7 +180,7 @@ def _moving(words: tuple[Word, ...]) -> tuple[tuple[int, ...] | None, frozenset[
 
 
 def _image(words: tuple[Word, ...], moving: Iterable[int]) -> _Verdict:
-    """Which image the words ``moving`` name."""
+    """The image that the words ``moving`` name."""
     place = list(moving)
     time = _time(words, place)
     place = [i for i in place if i != time]
@@ -218,7 +217,7 @@ def _image(words: tuple[Word, ...], moving: Iterable[int]) -> _Verdict:
 
 
 def _nameless(words: list[Word]) -> Reading:
-    """What names no sequence."""
+    """Names without a sequence."""
     texts = [word.text.lower() for word in words]
     if ct1 := [word.text for word in words if word.text.lower().startswith("ct1")]:
         why = f"{ct1[0]} may be T1 after contrast (as LUMIERE and HD-GLIO call it), or a CT"
@@ -260,7 +259,7 @@ def _weighted(
     sequence: MRSequence,
     told: frozenset[int],
 ) -> _Verdict:
-    """T2 or FLAIR; an agent beside it makes it another image."""
+    """T2 or FLAIR; with contrast agent it is another image."""
     for i in place:
         kind, negated = words[i].kind, i > 0 and words[i - 1].kind is Kind.NOT
         if kind is Kind.CONTRAST and not negated and _beside(words, i, named[-1]):
@@ -274,7 +273,7 @@ def _weighted(
 def _t1(
     words: tuple[Word, ...], place: list[int], named: list[int], told: frozenset[int]
 ) -> _Verdict:
-    """T1, T1CE, or a question."""
+    """T1, T1CE, or undecided."""
     t1 = named[0]
 
     def ask(why: str) -> _Verdict:
@@ -302,7 +301,7 @@ def _t1(
         elif kind is Kind.PRE:
             pre.append(i)
         elif kind is Kind.SUSPECT:
-            return ask(f"holds T1 and {words[i].text!r}, which looks like a word for contrast")
+            return ask(f"holds T1 and {words[i].text!r}, which may be a word for contrast")
     if any(not _beside(words, i, t1) for i in agents):
         return ask("holds T1 and a word for contrast, apart from each other")
     if agents and native:

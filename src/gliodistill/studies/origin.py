@@ -1,4 +1,4 @@
-"""Who made the labels of studies, where no expert did: told by what the maker left beside them."""
+"""Origin of labels that no expert made, by the files that their command leaves."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,8 +12,8 @@ PHANTOM_RECORD = "_phantom.json"
 
 
 def labels_made_by(path: Path, records: Iterable[StudyRecord]) -> str | None:
-    """The command that made the label maps of all ``records`` found at ``path``; None where there
-    are none, or others among them.
+    """The command that made the label maps of all ``records`` found at ``path``; None if there are
+    none, or others among them.
     """
     maps = [record.truth.path for record in records if record.truth is not None]
     if not maps:

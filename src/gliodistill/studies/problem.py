@@ -1,4 +1,4 @@
-"""What is wrong with a study on disk, kept beside it until someone asks."""
+"""Problems of studies on disk."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +8,13 @@ from gliodistill.files import shown_name
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing found wrong.
+    """A problem, or a note.
 
     Attributes:
         problem: one line.
         study: the id of the study it belongs to, or None for the whole folder.
-        file: where.
-        blocking: the study cannot be loaded (else it is only worth telling).
+        file: its file.
+        blocking: whether it prevents loading; otherwise it is a note.
     """
 
     problem: str

@@ -1,4 +1,4 @@
-"""Label maps to compare: of studies in any layout, or alone."""
+"""Reference segmentations: of studies in any layout, or label maps without images."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +11,12 @@ from gliodistill.studies.records import ImageFile, StudyRecord
 
 
 def find_references(path: Path, layout: str | None = None) -> tuple[Cohort, Found]:
-    """Every label map under ``path`` with the convention left open: of studies, those that lie
-    beside studies without an image of their own, and, where there is no study, those of a folder of
-    label maps alone (see :mod:`gliodistill.studies.layouts.label_maps`).
+    """All label maps under ``path``, without a convention: those of studies, those without an
+    image, and, if there is no study, those of a folder of label maps (see
+    :mod:`gliodistill.studies.layouts.label_maps`).
 
     Raises:
-        StudyError: nothing found, several layouts fit, two label maps of one id.
+        StudyError: nothing found, several layouts fit, two label maps with the same id.
     """
     found = look_for_studies(path, layout)
     if found is None or not found.studies:
@@ -35,7 +35,7 @@ def find_references(path: Path, layout: str | None = None) -> tuple[Cohort, Foun
             alone = {id: ImageFile(files[0]) for id, files in maps.items()}
             found = Found("label maps", (), label_names=names, label_maps=alone)
         elif found is None or not found.label_maps:
-            found = find_studies(path, layout)  # says what is there instead
+            found = find_studies(path, layout)  # reports what is there instead
     studies = (*found.studies, *_alone(found))
     problems = tuple(str(problem) for problem in found.problems)
     cohort = Cohort(found.layout, None, tuple(sorted(studies, key=lambda r: r.id)), problems)

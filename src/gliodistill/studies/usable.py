@@ -1,8 +1,8 @@
-"""Which images of a study can be used, and what has to be done to them first.
+"""Checks and corrections of a study's images before use.
 
-Networks are given brains on a background of 0. What is certain is corrected and told: another
-constant around the brain is made 0, and an image that shows nothing does not count as a sequence.
-What is not certain is refused: noise around the brain, or an edge that fades away.
+Networks need brains on a background of 0. Certain problems are corrected with a note: another
+constant around the brain is set to 0, and an empty image counts as a missing sequence. Uncertain
+ones are refused: noise around the brain, or an edge that fades out.
 """
 
 from collections import defaultdict
@@ -23,36 +23,38 @@ if TYPE_CHECKING:
     from gliodistill.studies.study import Study
 
 BRAIN_ML = (800.0, HEAD_ML)
-"""A skull-stripped brain with its fluid lies between. Brains of adults have 1000 to 1800 ml, that of
-a child of one year about 900, of a newborn 400 (Dekaban and Sadowsky, Ann Neurol 1978)."""
+"""Range of the volume of a skull-stripped brain with its fluid. Brains of adults have 1000 to 1800
+ml, of one-year-old children about 900, of newborns 400 (Dekaban and Sadowsky, Ann Neurol 1978).
+"""
 
 HINT = (
-    "strip the skull and set what is outside the brain's mask to 0 (e.g. with HD-BET or SynthStrip),"
+    "strip the skull and set voxels outside the brain mask to 0 (e.g. with HD-BET or SynthStrip),"
     " after all resampling and smoothing"
 )
 
 IGNORED = "sequence_ignored"
-"""Code of the note on an image that shows nothing."""
+"""Code of the note on an empty image."""
 
 FORMS = "forms_disagree"
 """Code of the note on a header whose qform and sform disagree."""
 
 CENTRED = 0.5
-"""An image is in z-scores of its brain where the brain's mean is nearer to 0 than this share of its
-standard deviation."""
+"""An image is in z-scores if the brain's mean is nearer to 0 than this share of its standard
+deviation.
+"""
 
 
 class BackgroundError(StudyError):
-    """An image whose background cannot be told from the brain."""
+    """An image whose background cannot be separated from the brain."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something about a study that its user has to know.
+    """A note on a study.
 
     Attributes:
         code: for scripts, e.g. ``sequence_ignored``.
-        text: for people.
+        text: the note.
     """
 
     code: str
@@ -61,25 +63,23 @@ class Note:
 
 @dataclass(frozen=True, eq=False)
 class _Cleaned:
-    """An image with a background of 0, or None where it shows nothing; and what was done, if
-    anything.
-    """
+    """An image with a background of 0, or None if it is empty; and what was corrected, if anything."""
 
     data: NDArray[np.float32] | None
     done: str | None = None
 
 
 def usable(study: "Study") -> "Study":
-    """The study with a background of 0 around each brain and without images that show nothing; its
-    notes say what was done. A study that was checked is returned as it is.
+    """The study with a background of 0 around each brain and without empty images; its notes say
+    what was corrected. A checked study is returned unchanged.
 
     Raises:
-        BackgroundError: an image has no background that can be told from the brain.
-        StudyError: no image shows anything.
+        BackgroundError: the background of an image cannot be separated from the brain.
+        StudyError: all images are empty.
     """
     if study.checked:
         return study
-    with ThreadPoolExecutor(max_workers=4) as pool:  # NumPy lets go of the interpreter
+    with ThreadPoolExecutor(max_workers=4) as pool:  # NumPy releases the GIL
         found = dict(
             zip(
                 study.images,
@@ -90,11 +90,11 @@ def usable(study: "Study") -> "Study":
                 strict=True,
             )
         )
-        if study.normalised:  # it may be cut out of a brain, without any background
+        if study.normalised:  # it may be a crop of a brain, without background
             found = {s: Background((0.0,), 0) if b.doubt else b for s, b in found.items()}
         if doubts := {s: background.doubt for s, background in found.items() if background.doubt}:
             raise BackgroundError(
-                "the brain cannot be told from its background",
+                "the brain cannot be separated from its background",
                 file=study.id,
                 field=", ".join(doubts),
                 got="; ".join(dict.fromkeys(doubts.values())),
@@ -137,7 +137,7 @@ def usable(study: "Study") -> "Study":
 
 
 def forms_notes(images: Mapping[MRSequence, Volume]) -> Iterator[Note]:
-    """A note for each distance that qform and sform of images are apart."""
+    """A note for each distance between qform and sform."""
     apart: dict[str, list[str]] = defaultdict(list)
     for sequence, image in images.items():
         if image.forms and (distance := image.forms.apart(image.shape)):
@@ -147,7 +147,7 @@ def forms_notes(images: Mapping[MRSequence, Volume]) -> Iterator[Note]:
 
 
 def forms_text(name: str, distance_mm: str) -> str:
-    """What is said of an image whose qform and sform disagree."""
+    """The note on an image whose qform and sform disagree."""
     return (
         f"qform and sform of {name} place voxels up to {distance_mm} mm apart: viewers may show it"
         " in two places; the sform is used, and results carry both"
@@ -163,10 +163,10 @@ def brain_volume(study: "Study") -> float:
 
 
 def size_note(volume_ml: float, spacing: tuple[float, float, float]) -> Note | None:
-    """A note on a brain of a size that none has.
+    """A note on an implausible brain size.
 
     Args:
-        volume_ml: of what is not 0.
+        volume_ml: of non-zero voxels.
         spacing: voxel size in mm.
     """
     low, high = BRAIN_ML
@@ -180,7 +180,7 @@ def size_note(volume_ml: float, spacing: tuple[float, float, float]) -> Note | N
     if volume_ml < low:
         text = (
             f"small brain: {volume_ml:.0f} ml are not zero; expected {low:.0f} to {high:.0f} ml (a"
-            f" newborn has about 400); the voxel size of {voxel} mm may be wrong, or the brain cut"
+            f" newborn has about 400); the voxel size of {voxel} mm may be wrong, or the brain is cropped"
         )
         return Note("small_brain", text)
     return None
@@ -195,12 +195,12 @@ def _notes(cleaned: Mapping[MRSequence, _Cleaned]) -> Iterator[Note]:
 
 
 def _clean(voxels: NDArray[np.float32], background: Background, normalised: bool) -> _Cleaned:
-    """One image with a background of 0; one that is ``normalised`` keeps its numbers elsewhere."""
+    """One image with a background of 0; a ``normalised`` one keeps its values elsewhere."""
     if not background.filled:
         said = " or ".join(f"{value:g}" for value in background.values)
         return _Cleaned(None, f"every voxel is {said}")
     if background.ordinary:
-        # A look at some voxels is enough to see that they are not all alike.
+        # Some voxels suffice to see that they differ.
         sample = voxels[tuple(slice(None, None, max(1, side // 32)) for side in voxels.shape)]
         some = sample[sample != 0]
         if some.size and np.ptp(some) > 0:
@@ -213,9 +213,8 @@ def _clean(voxels: NDArray[np.float32], background: Background, normalised: bool
     if background.ordinary:
         return _Cleaned(voxels)
     value = background.values[-1]
-    # A brain that lies above its background was moved together with it, and moves back. Scanner
-    # units beside a round number below 0, and z-scores of the brain, were not: there the background
-    # alone was set.
+    # If the brain is above its background, both were shifted, and are shifted back. With a round
+    # number below 0 beside scanner units, or z-scores of the brain, only the background was set.
     mean, deviation = brain.mean(dtype=np.float64), brain.std(dtype=np.float64)
     round_below = value < 0 <= low and value == int(value)
     padded = normalised or value > low or round_below or abs(mean) < CENTRED * deviation

@@ -1,6 +1,6 @@
-"""The words that file names are made of, as tools, scanners and challenges write them.
+"""The vocabulary of file names, as tools, scanners and challenges write them.
 
-:mod:`~gliodistill.studies.naming` says what they mean together; docs/layouts.md shows both as
+:mod:`~gliodistill.studies.naming` has the rules for combinations; docs/layouts.md shows both as
 tables.
 """
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What a word tells."""
+    """The kind of a word."""
 
     T1 = "T1"
     T2 = "T2"
@@ -75,8 +75,7 @@ WORDS: dict[Kind, str] = {
         " normalized zscore denoised defaced r2s reoriented mni mni152 sri sri24 template atlas"
     ),
 }
-"""Kind → its words, in small letters, without separators. What is in none is taken as a part of the
-study's name.
+"""Kind → its words, in small letters, without separators. Other words are part of the study's name.
 """
 
 KIND_OF: dict[str, Kind] = {word: kind for kind, words in WORDS.items() for word in words.split()}
@@ -93,13 +92,13 @@ TIME = (
     r"t[0-9]|tp\d*|time\d*|timepoint\d*|visit\d*|ses\d*|session\d*|week\d*|month\d*|day\d*"
     r"|baseline|followup|fu\d*|preop|postop|pre|post"
 )
-"""A word for a point in time: studies whose names differ in these alone are of one patient."""
+"""A word for a point in time: studies whose names differ only in these are of one patient."""
 
 CONTRAST_LIKE = r"gad.*|contr.*|kontr.*|enh.*|inject.*|pc|iv"
-"""Words that look like contrast and are on no list: they are asked about."""
+"""Words that may mean contrast and are on no list: the user is asked."""
 
 NEUTRAL_LIKE = r"\d+(mm|t)|mni.*|sri24.*"
 """Voxel sizes, field strengths and templates."""
 
 T1_LIKE = ("mprage", "mpr", "spgr", "fspgr", "bravo", "mp2rage")
-"""Ways to make a T1, which do not say whether it is one after contrast."""
+"""Acquisitions of a T1, which do not determine whether it is after contrast."""

@@ -212,7 +212,8 @@ def _strata(comparison: Comparison) -> list[object]:
         else tuple(pair for pair in comparison.pairs if best in pair)
     )
     words = (
-        "Differences within strata, without tests, because of many groups one would differ by chance. Below {FEW} studies intervals are too narrow; below {MIN_FOR_INTERVAL} none is"
+        "Differences within strata, without tests, because of many groups one would differ by"
+        f" chance. Below {FEW} studies intervals are too narrow; below {MIN_FOR_INTERVAL} none is"
         " shown."
     )
     if pairs != comparison.pairs:

@@ -1,4 +1,4 @@
-"""The layouts data sets come in: one file each, told apart by what lies on disk."""
+"""The layouts of data sets: one module each, detected by the files on disk."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ __all__ = ["LAYOUTS", "Found", "Layout", "find_studies", "look_for_studies"]
 
 
 def find_studies(root: Path, layout: str | None = None) -> Found:
-    """What lies under ``root``, by the declared layout or the only one that fits.
+    """The studies under ``root``, by the declared layout or the only one that fits.
 
     Raises:
         StudyError: no such path, an unknown name, no layout that fits, or several.
@@ -37,7 +37,7 @@ def find_studies(root: Path, layout: str | None = None) -> Found:
 
 
 def look_for_studies(root: Path, layout: str | None = None) -> Found | None:
-    """The same without minding if there is no study; None where no layout fits.
+    """As :func:`find_studies`, but None if no layout fits.
 
     Raises:
         StudyError: no such path, an unknown name, or several layouts that fit.
@@ -63,7 +63,7 @@ def look_for_studies(root: Path, layout: str | None = None) -> Found | None:
             for candidate in LAYOUTS.values()
             if candidate is not loose and candidate.matches(root)
         ]
-        # Loose names are no evidence against a layout with rules: it is asked last.
+        # The layout loose is tried last, because it accepts any names.
         chosen = chosen or [
             candidate for candidate in (LAYOUTS[loose.NAME],) if candidate.matches(root)
         ]
@@ -91,7 +91,7 @@ def _next_step(root: Path) -> str:
 
 
 def _foreign(root: Path) -> Path | None:
-    """An image in another format below ``root``; DICOM in preference, which others are made of."""
+    """An image in another format below ``root``; preferably DICOM, the source of the others."""
     found = [file for file in root.rglob("*") if ending_of(file.name) and file.is_file()]
     found.sort(key=lambda file: (ending_of(file.name) not in (".dcm", ".ima"), file))
     return found[0] if found else None

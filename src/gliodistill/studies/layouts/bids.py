@@ -51,8 +51,8 @@ def _anatomies(subject: Path) -> list[Path]:
 
 
 def _add_image(draft: Draft, file: Path) -> None:
-    """The suffix names the sequence; what the entities say of contrast and of other images counts,
-    by the rules of all names.
+    """The suffix names the sequence; entities for contrast and other images are read by the general
+    rules of names.
     """
     if ending := ending_of(file.name):
         reading = read_name(foreign_stem(file.name).rpartition("_")[2])
@@ -71,9 +71,7 @@ def _add_image(draft: Draft, file: Path) -> None:
 
 
 def _add_truth(draft: Draft, subject: Path, session: str | None) -> None:
-    """The derivative that is said to show tumour; else a ``dseg`` that is not said to show anything
-    else.
-    """
+    """The derivative labelled as tumour; else a ``dseg`` without another label."""
     candidates = []
     for pipeline in folders(subject.parent / "derivatives"):
         place = pipeline / subject.name / (session or "")

@@ -1,7 +1,7 @@
 """BraTS: one folder per case, files named after it.
 
 ≤ 2021 ``<case>_{t1,t1ce,t2,flair,seg}.nii.gz``, ≥ 2023 ``<case>-{t1n,t1c,t2w,t2f,seg}.nii.gz``; the
-cases lie in the folder, one level below it (2018–2020: ``HGG``, ``LGG``), or the folder is itself a
+cases are in the folder, one level below it (2018–2020: ``HGG``, ``LGG``), or the folder is itself a
 case.
 """
 
@@ -31,7 +31,7 @@ _TIME_POINT = re.compile(r"(BraTS-[A-Za-z]+-\d+)-\d+", re.IGNORECASE)
 
 
 def matches(root: Path) -> bool:
-    """Whether some folder holds files that begin with its own name."""
+    """Whether some folder has files that begin with its name."""
     return any(_suffixes(folder) for folder in _candidates(root))
 
 
@@ -77,8 +77,8 @@ def patient_of(case: str) -> str:
 
 
 def naming_of(records: Iterable[StudyRecord]) -> str | None:
-    """``"2021"`` or ``"2023"`` if every file is named as BraTS named them up to or from that year,
-    else None.
+    """``"2021"`` or ``"2023"`` if every file is named as in BraTS up to or from that year, else
+    None.
     """
     endings = {
         stem(image.path)[-len(spelling) - 1 :]

@@ -1,4 +1,4 @@
-"""What MSD and nnU-Net share: a ``dataset.json`` that names channels."""
+"""The ``dataset.json`` of MSD and nnU-Net, which names channels."""
 
 import re
 from pathlib import Path
@@ -36,7 +36,7 @@ def channel_sequences(declared: Any, file: Path, field: str) -> dict[int, tuple[
     """``{"0": "FLAIR", …}`` (or a list) → channel → sequence and its spelling.
 
     Raises:
-        StudyError: not of that form, a name that is none of the four sequences, or one named twice.
+        StudyError: wrong form, a name that is none of the four sequences, or a repeated one.
     """
     pairs = (
         list(enumerate(declared))

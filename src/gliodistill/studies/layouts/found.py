@@ -1,4 +1,4 @@
-"""What every layout is and gives: the small protocol behind ``layouts/``."""
+"""The protocol of layouts, and the studies they find."""
 
 import os
 import re
@@ -27,10 +27,10 @@ class Found:
     Attributes:
         layout: its name.
         studies: sorted by id.
-        problems: everything noticed on the way.
-        label_names: code → what the data set's own description calls it, or region name → codes, if
-            it has one.
-        label_maps: id → label map that no image was found for; good to score against.
+        problems: problems and notes.
+        label_names: code → name in the data set's description, or region name → codes, if there is
+            one.
+        label_maps: id → label map without an image, usable as a reference for scoring.
     """
 
     layout: str
@@ -41,20 +41,20 @@ class Found:
 
 
 class Layout(Protocol):
-    """A module with a name, a test by evidence, and a finder."""
+    """A module with a name, a detector and a finder."""
 
     NAME: str
 
     def matches(self, root: Path) -> bool:
-        """Whether ``root`` looks like this layout (cheap: names only)."""
+        """Whether ``root`` has this layout (cheap: names only)."""
 
     def find(self, root: Path) -> Found:
-        """Every study below ``root``; nothing is read but descriptions."""
+        """All studies below ``root``; only descriptions are read."""
 
 
 @dataclass
 class Draft:
-    """A study while its files are gathered: notices duplicates instead of choosing among them."""
+    """A study whose files are being collected; duplicates are reported."""
 
     id: str
     patient: str
@@ -69,11 +69,11 @@ class Draft:
     unused: dict[str, str] = field(default_factory=dict)
     read: list[tuple[Path, Reading]] = field(default_factory=list)
     prefers_plain: bool = False
-    """Whether a file that is called after its sequence and nothing else wins over others of it."""
+    """Whether a file named only after its sequence takes precedence over others of it."""
     convention: LabelConvention | None = None
 
     def add(self, sequence: MRSequence, image: ImageFile, spelling: str) -> None:
-        """Take ``image`` as ``sequence``, matched by ``spelling``."""
+        """Add ``image`` as ``sequence``, matched by ``spelling``."""
         if sequence in self.images:
             there = self.images[sequence].shown
             self.block(f"two files for {sequence}: {there}, {image.shown}", image.path)
@@ -81,18 +81,20 @@ class Draft:
         self.images[sequence], self.spellings[sequence] = image, spelling
 
     def add_truth(self, image: ImageFile) -> None:
-        """Take ``image`` as the label map."""
+        """Add ``image`` as the label map."""
         if self.truth is not None:
             self.block(f"two label maps: {self.truth.shown}, {image.shown}", image.path)
             return
         self.truth = image
 
     def take(self, file: Path, reading: Reading) -> None:
-        """Take ``file`` as its name reads; :meth:`settle` decides once all names are known."""
+        """Add ``file`` with the reading of its name; :meth:`settle` decides when all names are
+        known.
+        """
         self.read.append((file, reading))
 
     def settle(self) -> None:
-        """Give each file that was taken its place: a sequence, the label map, a note or a question."""
+        """Assign each file: a sequence, the label map, a note or a problem."""
         taken, self.read = self._with_doubts(), []
         plain = {r.sequence: file for file, r in taken if r.plain} if self.prefers_plain else {}
         for file, reading in taken:
@@ -112,7 +114,7 @@ class Draft:
                 self.note(f"{reading.why}; not used", file)
 
     def _with_doubts(self) -> list[tuple[Path, Reading]]:
-        """``T1_post`` may be after treatment where ``T2_post`` lies there too."""
+        """``T1_post`` may be after treatment if there is a ``T2_post`` too."""
         treated = any(r.post and r.sequence and not r.after for _, r in self.read)
         why = "may be T1 after contrast, or T1 after treatment"
         return [
@@ -121,20 +123,19 @@ class Draft:
         ]
 
     def ask(self, reading: Reading, file: Path) -> None:
-        """A name that rules cannot decide forbids loading: the user says what it is."""
+        """Report an undecided name, which prevents loading."""
         ends = " or ".join(f"_{str(sequence).lower()}" for sequence in sorted(reading.candidates))
         self.block(
-            f"cannot tell what it is: {reading.why}; rename it to end in {ends}, take it away, or"
-            " list the files in a manifest (CSV with columns id, t1, t1ce, t2, flair)",
+            f"cannot decide what it is: {reading.why}; rename it to end in {ends}, remove it, or list the files in a manifest (CSV with columns id, t1, t1ce, t2, flair)",
             file,
         )
 
     def block(self, problem: str, file: Path | None = None) -> None:
-        """Something that forbids loading."""
+        """Report a problem that prevents loading."""
         self.problems.append(Problem(problem, self.id, file, blocking=True))
 
     def note(self, problem: str, file: Path | None = None) -> None:
-        """Something worth telling."""
+        """Report a note."""
         self.problems.append(Problem(problem, self.id, file))
         if file is not None:
             self.unused[shown_name(file.name)] = problem.removesuffix("; not used")
@@ -191,8 +192,8 @@ def sequence_of(spelling: str) -> MRSequence | None:
 
 
 def named(root: Path) -> Path:
-    """``root`` by a path that ends in the folder's own name, also where it was given as ``.`` or
-    ``..``: names of folders become ids.
+    """``root`` as a path that ends in the folder's name, also if given as ``.`` or ``..``, because
+    folder names become ids.
     """
     return root.resolve() if root.name in ("", "..") else root
 
@@ -209,7 +210,7 @@ def entries(folder: Path) -> list[Path]:
 
 
 def folders(folder: Path) -> list[Path]:
-    """Sorted sub-folders, hidden ones left out."""
+    """Sorted sub-folders, without hidden ones."""
     return [entry for entry in entries(folder) if entry.is_dir()]
 
 
@@ -224,7 +225,7 @@ def is_nifti(name: str) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; a name that no file can have (too long) names none."""
+    """Whether there is such a file; False for a name that is too long."""
     try:
         return path.is_file()
     except OSError:
@@ -237,8 +238,8 @@ def stem(file: Path) -> str:
 
 
 def readable(name: str) -> str:
-    """A name from disk as text: one that is not UTF-8 is read as Latin-1, so that an id made of it
-    can be written anywhere.
+    """A name from disk as text: one that is not UTF-8 is read as Latin-1, so that it can become an
+    id.
     """
     try:
         name.encode()

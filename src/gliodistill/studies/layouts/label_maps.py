@@ -1,7 +1,7 @@
-"""Label maps without images, as references and predictions lie on disk.
+"""Label maps without images: references and predictions.
 
 Flat, ``<id>.nii.gz`` or ``<id>_seg.nii.gz`` (nnU-Net's ``labelsTr``, ``labelsTs`` and its
-predictions, MSD), or a folder a case, ``<id>/<id>_seg.nii.gz``, ``<id>/<id>.nii.gz`` or
+predictions, MSD), or a folder per case, ``<id>/<id>_seg.nii.gz``, ``<id>/<id>.nii.gz`` or
 ``<id>/seg.nii.gz``; ``-seg``, ``.nii`` and ``.NII.GZ`` as well.
 """
 
@@ -17,17 +17,15 @@ from gliodistill.studies.layouts.found import TRUTH_SPELLINGS, folders, nifti_fi
 PROBABILITIES = ("_prob", "-prob")
 _SUFFIX = re.compile(rf"[-_](?:{'|'.join(sorted(TRUTH_SPELLINGS))})$", re.IGNORECASE)
 _OF_DATASET = re.compile(r"labels(?:Tr|Ts)?|gt_segmentations", re.IGNORECASE)
-"""Folders of an nnU-Net data set that hold label maps alone; its description lies beside them."""
+"""Folders of an nnU-Net data set that hold only label maps; its description is beside them."""
 
 
 def find_label_maps(folder: Path, known_ids: Collection[str] = ()) -> dict[str, list[Path]]:
-    """Id → its label maps (one, if all is well), sorted; probability maps beside them are passed
-    over.
+    """Id → its label maps (normally one), sorted; probability maps are skipped.
 
     Args:
-        folder: that holds them.
-        known_ids: ids of studies, which settle whether a name that ends in ``_seg`` is an id
-            itself.
+        folder: of label maps.
+        known_ids: ids of studies, which decide whether a name that ends in ``_seg`` is an id.
     """
     found: dict[str, list[Path]] = defaultdict(list)
     flat = nifti_files(folder)
@@ -50,8 +48,8 @@ def id_of(file: Path, known_ids: Collection[str] = ()) -> str:
 
 
 def names_beside(folder: Path) -> dict[str, Any] | None:
-    """The ``labels`` that a ``dataset.json`` tells of the label maps in ``folder``: nnU-Net writes
-    it into a folder of predictions, and beside ``labelsTr`` and ``labelsTs``.
+    """The ``labels`` of the ``dataset.json`` for the label maps in ``folder``; nnU-Net writes it
+    into a folder of predictions, and beside ``labelsTr`` and ``labelsTs``.
 
     Raises:
         StudyError: a malformed ``dataset.json``.
@@ -68,8 +66,8 @@ def names_beside(folder: Path) -> dict[str, Any] | None:
 
 
 def _of_case(folder: Path) -> list[Path]:
-    """The label maps in a case's own folder, where images may lie as well: named exactly after the
-    folder or, where none is, with a word for label maps last.
+    """The label maps in a case's folder, which may hold images too: named exactly after the folder,
+    or else with a last word for label maps.
     """
     files = nifti_files(folder)
     exact = [

@@ -1,7 +1,7 @@
-"""A folder of NIfTI files whose names hold sequence spellings somewhere: the last resort.
+"""A folder of NIfTI files whose names contain sequences; the fallback layout.
 
 ``visit1_FLAIR.nii.gz``, ``T1W.nii``, ``brain-t1-gd-2.nii.gz``; one study in the folder, several
-told apart by the rest of their names, or one per sub-folder.
+distinguished by the rest of their names, or one per sub-folder.
 """
 
 from pathlib import Path

@@ -1,12 +1,13 @@
-"""A table that says where everything is: CSV (or TSV) with a header, or JSON.
+"""Manifests: CSV (or TSV) with a header, or JSON, that list the files of studies.
 
 Columns: ``id``; ``patient`` (default: the id); any spelling of T1, T1CE, T2, FLAIR; ``truth`` (or
-``seg``, ``label``); ``labels``, the label convention of the row's truth. Paths are relative to the manifest; ``images.nii.gz#2`` is channel 2 of a 4-D
-file. Labels that tell only a part say so: ``known_regions`` (``WT``, or several of WT, TC, ET) and
-``known`` (a mask, 1 where the label of a voxel is known). ``group`` is a name for recipes to weigh;
-``normalised`` (``yes``) means that the images are z-scores over the whole brain. JSON is a list of
-such rows, or an object with that list under ``studies`` and perhaps, as in a ``dataset.json``, what
-the codes mean under ``labels``. A folder that holds ``manifest.json`` may stand for it.
+``seg``, ``label``); ``labels``, the label convention of the row's reference (column ``truth``).
+Paths are relative to the manifest; ``images.nii.gz#2`` is channel 2 of a 4-D file. Partial labels
+are declared: ``known_regions`` (``WT``, or several of WT, TC, ET) and ``known`` (a mask, 1 where
+the label of a voxel is known). ``group`` is a name for a recipe's sampling shares; ``normalised``
+(``yes``) means that the images are z-scores over the whole brain. JSON is a list of such rows, or
+an object with that list under ``studies`` and optionally, as in a ``dataset.json``, the meaning of
+codes under ``labels``. A folder with a ``manifest.json`` may be given instead.
 """
 
 import re
@@ -33,9 +34,9 @@ from gliodistill.studies.sequence import MRSequence
 
 NAME = "manifest"
 _LONGEST = 4096
-"""Characters of a cell: no path is longer."""
+"""Most characters of a cell; no path is longer."""
 FILE = "manifest.json"
-"""What a folder's own table is called."""
+"""Name of a folder's manifest."""
 
 LABELS = "labels"
 _ID = frozenset({"id", "case", "study", "caseid", "studyid"})
@@ -49,7 +50,7 @@ _WORDS = {
     "group": frozenset({"group"}),
     "normalised": frozenset({"normalised", "normalized"}),
 }
-"""What a column means → how it may be spelt."""
+"""Meaning of a column → its spellings."""
 _ANSWERS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
@@ -156,7 +157,7 @@ def _columns(row: dict[str, Any], file: Path, declares: bool) -> dict[str, str |
         meaning: str | MRSequence | None = sequence_of(name)
         if (reading := read_declared(name)).undecided:
             raise StudyError(
-                f"cannot tell what the column holds: {reading.why}",
+                f"cannot decide what the column holds: {reading.why}",
                 file=file,
                 field="header",
                 got=name,
@@ -169,7 +170,7 @@ def _columns(row: dict[str, Any], file: Path, declares: bool) -> dict[str, str |
             meaning = LABELS
         if meaning is not None and meaning in meanings.values():
             raise StudyError(
-                "two columns of one meaning",
+                "two columns with the same meaning",
                 file=file,
                 field=name,
                 got=str(meaning),
@@ -187,7 +188,7 @@ def _columns(row: dict[str, Any], file: Path, declares: bool) -> dict[str, str |
             file=file,
             field="header",
             got=", ".join(row),
-            expected="id and at least one of t1, t1ce, t2, flair, or truth alone",
+            expected="id and at least one of t1, t1ce, t2, flair, or only truth",
         )
     return meanings
 
@@ -195,10 +196,10 @@ def _columns(row: dict[str, Any], file: Path, declares: bool) -> dict[str, str |
 def _say_what_is_known(
     draft: Draft, cells: dict[str | MRSequence, tuple[str, str]], file: Path
 ) -> None:
-    """Take out of ``cells`` what is no file: known regions, group, and whether normalised.
+    """Remove from ``cells`` what is no file: known regions, group, and whether normalised.
 
     Raises:
-        StudyError: a cell that says something else.
+        StudyError: an invalid cell.
     """
     for meaning in ("known_regions", "known"):
         if meaning in cells and "truth" not in cells:
@@ -242,7 +243,7 @@ def _csv_rows(file: Path) -> list[dict[str, Any]]:
 
 
 def _json_rows(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    """The rows, and the meaning of the labels where it is told."""
+    """The rows, and the meaning of the labels if given."""
     content = read_json(file)
     rows, label_names = (
         (content.get("studies"), content.get("labels"))

@@ -1,4 +1,4 @@
-"""Studies of a folder whose files say by their names what they are."""
+"""Studies of a folder, by the names of its files."""
 
 import re
 from collections import defaultdict
@@ -21,14 +21,14 @@ def drafts_of(
     *,
     strict: bool = False,
 ) -> list[Draft]:
-    """The study in ``folder``, or several told apart by the rest of their files' names.
+    """The study in ``folder``, or several distinguished by the rest of their files' names.
 
     Args:
         folder: holds the files.
         name: id and patient of the study if there is one.
-        text_of: file and its name without ending → the part to be read, and whether the file is
+        text_of: file and its name without ending → the part to read, and whether the file is
             named after the study.
-        strict: the study's name is known, so a word on no list is a question, the plain name of a
+        strict: the study's name is known, so an unknown word is undecided, the plain name of a
             sequence (``<case>_t1``) wins over others (``<case>_t1_brain``), and several studies
             extend the name.
     """
@@ -50,7 +50,7 @@ def drafts_of(
 
 
 def holds_sequence(folder: Path) -> bool:
-    """Whether the name of some NIfTI file in ``folder`` tells of a sequence."""
+    """Whether the name of some NIfTI file in ``folder`` contains a sequence."""
     readings = (read_name(stem(file)) for file in nifti_files(folder))
     return any(reading.sequence or reading.undecided for reading in readings)
 
@@ -77,8 +77,8 @@ def _read(folder: Path, text_of: Callable[[Path, str], tuple[str, bool]], strict
 def _groups(files: Named) -> dict[str, Named]:
     """Key → files, of several studies; or one group of everything.
 
-    There are several only if every file carries a name of its study and every study has, say, a T1;
-    else a sequence is there twice, which a draft refuses.
+    There are several only if every file has the name of its study and every study has, e.g., a T1;
+    else a sequence is repeated, which a draft refuses.
     """
     found: dict[str, Named] = defaultdict(list)
     for file, reading in files:
@@ -86,7 +86,7 @@ def _groups(files: Named) -> dict[str, Named]:
             found[reading.key].append((file, reading))
     kinds = {key: set(_kinds(members)) for key, members in found.items()}
     for key in sorted(found, key=len, reverse=True):
-        # anna_T1_new beside the four sequences of anna is no study of its own.
+        # anna_T1_new beside the four sequences of anna is not a separate study.
         longer = [k for k in found if key.startswith(f"{k}_") and kinds[key] < kinds[k]]
         if longer:
             found[longer[0]] += found.pop(key)
@@ -103,7 +103,7 @@ def _kinds(members: Iterable[tuple[Path, Reading]]) -> Iterable[str]:
 
 
 def _without_time(key: str) -> str:
-    """The words of a key that tell the patient, not the point in time."""
+    """The words of a key that name the patient, not the time point."""
     words, kept = key.split("_"), []
     for i, word in enumerate(words):
         timed = re.fullmatch(TIME, word.lower())
