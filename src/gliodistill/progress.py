@@ -1,8 +1,7 @@
-"""Progress of long work, on standard error: bars on a terminal, a line now and then elsewhere.
+"""Progress of long work on standard error: bars on a terminal, occasional lines elsewhere.
 
-Elsewhere (``nohup``, Slurm, a pipe) work that is done within :data:`EVERY` seconds says nothing.
-Longer work prints a line every so many seconds, even while one item takes longer than that, and a
-last line when it ends::
+Elsewhere (``nohup``, Slurm, a pipe) work of less than :data:`EVERY` seconds prints nothing. Longer
+work prints a line every so many seconds, and a last line at the end::
 
     segmenting studies: 12 of 40 in 6:02, 14:04 left
     training teacher: 120 of 1200 in 2:30, 22:30 left; loss 0.412, best Dice 0.713
@@ -22,14 +21,14 @@ Item = TypeVar("Item")
 EVERY = 30.0
 """Seconds between two lines."""
 SOONEST = 0.01
-"""Seconds below which no line follows another."""
+"""Least number of seconds between two lines."""
 
 
 class Update(Protocol):
-    """Tells how far one task is."""
+    """Reports the progress of a task."""
 
     def __call__(self, task: str, done: int, note: str = "") -> None:
-        """``done`` items of ``task`` are finished; ``note`` says how it goes, e.g. its loss."""
+        """``done`` items of ``task`` are finished; ``note`` is shown with it, e.g. the loss."""
         ...
 
 
@@ -39,10 +38,10 @@ def track(
     """Yield ``items`` and show how many are done.
 
     Args:
-        items: what to work through.
+        items: to iterate over.
         what: a verb and noun, e.g. ``"preparing studies"``.
-        total: how many items, where ``items`` has no length.
-        every: seconds between two lines where standard error is no terminal.
+        total: number of items, if ``items`` has no length.
+        every: seconds between two lines if standard error is no terminal.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
@@ -60,12 +59,12 @@ def track(
 def showing(
     tasks: Mapping[str, int | None], every: float = EVERY, keep: bool = False
 ) -> Iterator[Update]:
-    """Show tasks while the block runs; each begins when it is first told of.
+    """Show tasks within the block; each begins with its first update.
 
     Args:
-        tasks: what is done (a verb and noun) → how many items it has; None where nobody knows.
-        every: seconds between two lines where standard error is no terminal.
-        keep: leave the bars on the terminal at the end.
+        tasks: what is done (a verb and noun) → its number of items, or None if unknown.
+        every: seconds between two lines if standard error is no terminal.
+        keep: keep the bars on the terminal at the end.
     """
     display = _Bars(tasks, keep) if _on_terminal() else _Lines(tasks, every)
     try:
@@ -82,7 +81,7 @@ def _on_terminal() -> bool:
 
 
 class _Bars:
-    """One bar a task, drawn from the first update on; inside other bars, below them."""
+    """One bar per task, shown from its first update; nested bars are shown below."""
 
     _outermost: ClassVar["Progress | None"] = None
 
@@ -135,7 +134,7 @@ def _new_bars(keep: bool) -> "Progress":
 
 
 class _Lines:
-    """A thread that says where the current task is, once it has run for a while."""
+    """A thread that prints the progress of the current task."""
 
     def __init__(self, tasks: Mapping[str, int | None], every: float) -> None:
         self._totals, self._every = dict(tasks), max(every, SOONEST)
@@ -180,7 +179,7 @@ class _Lines:
                 wait = max(self._due - now, SOONEST) if self._task is not None else self._every
 
     def _end_task(self) -> None:
-        """The last line, of a task that ran for long enough to be told of."""
+        """Print the last line of a long task."""
         if self._task is not None and time.monotonic() - self._began >= self._every:
             self._say()
         self._task = None
@@ -195,7 +194,9 @@ class _Lines:
             line += f", {_clock(seconds / fresh * (total - self._done))} left"
         if self._note:
             line += f"; {self._note}"
-        with suppress(OSError, ValueError, AttributeError):  # nobody listens: the work goes on
+        with suppress(
+            OSError, ValueError, AttributeError
+        ):  # standard error is closed: the work continues
             sys.stderr.write(line + "\n")
             sys.stderr.flush()
 

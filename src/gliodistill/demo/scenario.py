@@ -1,4 +1,6 @@
-"""The demo's scenario: few labelled studies, many unlabelled ones, and a teacher that comes along."""
+"""The demo's scenario: few labelled studies, many unlabelled ones, and a trained teacher from the
+package.
+"""
 
 import hashlib
 import json
@@ -9,8 +11,9 @@ from gliodistill.models.package import ModelPackage
 from gliodistill.recipes.schema import Recipe
 
 TEACHER = Path(__file__).parent / "teacher"
-"""Model package of the teacher: made by ``benchmarks/demo/teacher.py`` from synthetic studies
-alone."""
+"""Model package of the teacher: trained by ``benchmarks/demo/teacher.py`` on synthetic studies
+only.
+"""
 SEED = 1
 """Of the cohorts and of the training that ``gliodistill demo`` shows."""
 DEVELOPMENT_SEED = 0
@@ -19,7 +22,7 @@ DEVELOPMENT_SEED = 0
 
 @dataclass(frozen=True)
 class Scenario:
-    """How many studies of each kind there are, and how hard they are.
+    """Numbers and difficulty of the studies.
 
     Attributes:
         labelled: studies with a reference segmentation to train on.

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
 from gliodistill.distillation.pairing import check_widths
-from gliodistill.distillation.registry import SUPPLIED, LOSSES
+from gliodistill.distillation.registry import LOSSES, SUPPLIED
 from gliodistill.distillation.taps import FeatureTaps
 from gliodistill.errors import RecipeError, brief
 from gliodistill.networks import Network

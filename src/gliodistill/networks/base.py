@@ -1,4 +1,4 @@
-"""What every network of the toolkit looks like from outside, and what it costs."""
+"""The interface of all networks, and their costs."""
 
 import copy
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from gliodistill.errors import RecipeError
 class Network(nn.Module):
     """A segmentation network: image patches in, logits out, feature stages by name.
 
-    ``forward(x: B C X Y Z)`` returns a tuple of logits ``B K x y z``, finest first. The first lies
-    on the grid of the input; while training with deep supervision, coarser ones follow, each on its
-    own grid; in evaluation mode there is exactly one.
+    ``forward(x: B C X Y Z)`` returns a tuple of logits ``B K x y z``, finest first. The first is on
+    the input's grid. In training with deep supervision, coarser ones follow, each on its own grid;
+    in evaluation mode there is exactly one.
 
     Attributes:
         divisor: every side of the input must be a multiple of this number of voxels.
@@ -39,19 +39,18 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def strip(self) -> None:
-        """Drop, for good, what only training needs (a reconstruction branch, heads of deep
-        supervision): export does so.
+        """Remove what only training needs (a reconstruction branch, heads of deep supervision), for
+        export.
 
-        What the network computes in evaluation mode stays the same. Most networks have nothing to
-        drop.
+        Its output in evaluation mode is unchanged. Most networks have nothing to remove.
         """
 
     def __getstate__(self) -> dict[str, object]:
-        """Everything but the last penalty, whose graph cannot be copied."""
+        """Copy everything but the last penalty, whose graph cannot be copied."""
         return {**super().__getstate__(), "penalty": None}  # type: ignore[no-untyped-call]
 
     def check_sides(self, x: Tensor) -> None:
-        """Raise RecipeError where the sides of ``x`` do not suit the network."""
+        """Raise RecipeError if the sides of ``x`` do not fit the network."""
         if torch._C._get_tracing_state() is not None or torch.compiler.is_compiling():
             return
         sides = tuple(x.shape[2:])
@@ -66,7 +65,7 @@ class Network(nn.Module):
 
 
 def check_option(field: str, got: object, fits: bool, expected: str) -> None:
-    """Raise RecipeError where an option of a network is out of range."""
+    """Raise RecipeError if an option of a network is out of range."""
     if not fits:
         raise RecipeError(
             "a network option is out of range", field=field, got=got, expected=expected
@@ -81,12 +80,12 @@ def count_parameters(network: nn.Module) -> int:
 def flops(network: nn.Module, shape: Sequence[int]) -> int:
     """Floating-point operations of one forward pass in evaluation mode.
 
-    A multiply–add counts as two. Convolutions and matrix products are counted, norms and
-    activations are not (a percent or so). Runs on shapes alone, so a whole-brain count takes
+    A multiply–add is two operations. Convolutions and matrix products are counted, norms and
+    activations are not (a percent or so). It uses only shapes, so a whole-brain count takes
     milliseconds and no memory.
 
     Args:
-        network: any module; left as it is.
+        network: any module; not changed.
         shape: of the input, ``(B, C, X, Y, Z)``.
     """
     ghost = copy.deepcopy(network).to("meta").eval()

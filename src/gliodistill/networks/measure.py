@@ -1,4 +1,4 @@
-"""How long a pass takes on this machine."""
+"""Timing of forward passes."""
 
 import statistics
 import time
@@ -15,7 +15,7 @@ ENOUGH = 1.0  # seconds
 
 @dataclass(frozen=True)
 class Timing:
-    """What was measured.
+    """A timing.
 
     Attributes:
         seconds: of one pass, the median.
@@ -27,10 +27,10 @@ class Timing:
 
 
 def time_passes(run: Callable[[], object]) -> Timing:
-    """The median of seven calls of ``run`` after one to warm up; of fewer, where they add up to
-    more than a second.
+    """The median of seven calls of ``run`` after a warm-up call; of fewer if they take more than a
+    second in total.
 
-    A first call that already takes longer than a second is itself the measurement.
+    If the first call takes longer than a second, it is the measurement.
     """
     first = _seconds(run)
     if first > ENOUGH:
@@ -42,13 +42,13 @@ def time_passes(run: Callable[[], object]) -> Timing:
 
 
 def time_in_torch(network: Network, shape: Sequence[int]) -> Timing:
-    """Seconds of one pass as the torch runtime makes it: evaluation mode, float32, channels-last,
+    """Seconds of one pass in the torch runtime: evaluation mode, float32, channels-last,
     torch's current threads.
 
     Args:
         network: put into evaluation mode and channels-last.
-        shape: of the input, ``(B, C, X, Y, Z)``. A batch of one small patch would be no fair
-            measure: torch sends its convolutions down a path many times slower.
+        shape: of the input, ``(B, C, X, Y, Z)``. A batch of one small patch is not representative:
+            torch uses much slower convolutions for it.
     """
     network.eval().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     image = torch.randn(tuple(shape)).to(memory_format=torch.channels_last_3d)

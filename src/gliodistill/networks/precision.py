@@ -1,4 +1,4 @@
-"""Which number format a device is fast in."""
+"""The number format in which a device is fast."""
 
 from pathlib import Path
 
@@ -6,11 +6,10 @@ import torch
 
 
 def default_precision(device: str | torch.device = "cpu") -> torch.dtype:
-    """``torch.bfloat16`` where ``device`` multiplies it in hardware, else ``torch.float32``.
+    """``torch.bfloat16`` if ``device`` supports it in hardware, else ``torch.float32``.
 
-    On a processor this asks for AMX or AVX-512 BF16 instructions: without them bfloat16
-    convolutions run in a reference path a hundred times slower than float32. Other devices than
-    CUDA and CPU get float32.
+    On a CPU this needs AMX or AVX-512 BF16 instructions; without them bfloat16 convolutions are a
+    hundred times slower than float32. Other devices than CUDA and CPU get float32.
     """
     kind = torch.device(device).type
     if kind == "cuda":

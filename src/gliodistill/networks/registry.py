@@ -14,7 +14,7 @@ Builder = TypeVar("Builder", bound=Callable[..., Network])
 
 @dataclass(frozen=True)
 class Description:
-    """What ``describe`` says of a network.
+    """The description of a network.
 
     Attributes:
         name: its name in a recipe.
@@ -99,7 +99,7 @@ def _options(builder: Callable[..., Network]) -> dict[str, object]:
 
 
 def _check_kind(key: str, got: object, default: object) -> None:
-    """A recipe is written by hand: hold each value against the kind of its default."""
+    """Check each value of a recipe against the type of its default."""
     if isinstance(default, tuple):
         fits = isinstance(got, list | tuple) and all(
             type(value) is type(default[0]) for value in got
@@ -111,7 +111,7 @@ def _check_kind(key: str, got: object, default: object) -> None:
         fits, expected = type(got) is type(default), f"a value like {default!r}"
     if not fits:
         raise RecipeError(
-            "a network option is of the wrong kind", field=key, got=brief(got), expected=expected
+            "a network option has the wrong type", field=key, got=brief(got), expected=expected
         )
 
 

@@ -1,4 +1,4 @@
-"""Networks that take some of the sequences, seen from outside as taking others."""
+"""Wrappers that adapt the input channels of networks."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -13,7 +13,7 @@ from gliodistill.networks.registry import build, register
 
 
 class _Around(Network):
-    """A network with other input channels; its stages are those of the network inside."""
+    """A network with other input channels; its stages are those of the wrapped network."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -22,16 +22,16 @@ class _Around(Network):
 
     @property
     def taps(self) -> dict[str, nn.Module]:
-        """Those of the network inside."""
+        """Those of the wrapped network."""
         return self.network.taps
 
     @property
     def penalty(self) -> Float[Tensor, ""] | None:  # type: ignore[override]
-        """That of the network inside."""
+        """That of the wrapped network."""
         return self.network.penalty
 
     def strip(self) -> None:
-        """Strip the network inside."""
+        """Strip the wrapped network."""
         self.network.strip()
 
 
@@ -41,12 +41,12 @@ class ZeroFilled(_Around):
     fewer input channels.
 
     Args:
-        in_channels: sequences there are, C.
+        in_channels: present sequences, C.
         out_channels: logits K per voxel.
-        network: name of the network inside; it takes ``of`` channels.
-        options: of the network inside.
-        channels: where each channel of the input goes, ascending; C of them.
-        of: channels of the network inside.
+        network: name of the wrapped network, which takes ``of`` channels.
+        options: of the wrapped network.
+        channels: position of each of the C input channels, ascending.
+        of: channels of the wrapped network.
 
     Raises:
         RecipeError: ``channels`` do not fit the input or ``of``.
@@ -72,7 +72,7 @@ class ZeroFilled(_Around):
         ]
 
     def forward(self, x: Float[Tensor, "B C X Y Z"]) -> tuple[Float[Tensor, "B K _ _ _"], ...]:
-        """Logits from the channels there are."""
+        """Logits from the present channels."""
         zero = torch.zeros_like(x[:, :1])
         full = torch.cat(
             [x[:, place : place + 1] if place >= 0 else zero for place in self.places], dim=1
@@ -81,11 +81,11 @@ class ZeroFilled(_Around):
 
 
 class Selecting(_Around):
-    """Takes all sequences and shows the network inside only its own.
+    """Takes all sequences and passes only its own to the wrapped network.
 
     Args:
         network: takes ``len(channels)`` channels.
-        channels: which of the input's it is shown, in its order.
+        channels: indices of its channels in the input, in its order.
     """
 
     def __init__(self, network: Network, channels: Sequence[int]) -> None:

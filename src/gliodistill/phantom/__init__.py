@@ -1,4 +1,4 @@
-"""The synthetic cohort: anatomy, tumour growth, contrast and artefacts of brains that never were."""
+"""Synthetic cohorts: anatomy, tumour growth, contrast and artefacts."""
 
 from gliodistill.phantom.cohort import case_name, make_phantom, render, write_cohort
 from gliodistill.phantom.drawing import draw_parameters

@@ -1,6 +1,4 @@
-"""A healthy brain of its own shape: the atlas under a random affine and elastic map, its tissues
-made crisp.
-"""
+"""A healthy brain: the atlas under a random affine and elastic map, with sharpened tissues."""
 
 from dataclasses import dataclass
 
@@ -13,7 +11,7 @@ from gliodistill.phantom.parameters import AnatomyParameters
 
 Array = NDArray[np.float32]
 EFFACEMENT = 2.5
-"""Log-odds that full pressure takes from fluid."""
+"""Reduction of fluid's log-odds under full pressure."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +19,8 @@ class Anatomy:
     """Tissue shares on a grid, axes X Y Z.
 
     Attributes:
-        grid: where the voxels lie.
-        brain: bool, what skull stripping keeps.
+        grid: of the voxels.
+        brain: bool, the skull-stripped brain.
         grey, white, fluid: float32 in [0, 1]; they sum to 1 in the brain.
         depth: float32, mm below the brain's surface.
         midline: float32, mm from the atlas's mid-sagittal plane, signed.
@@ -60,13 +58,13 @@ def affine_to_atlas(
 def brain_box(
     parameters: AnatomyParameters, grid: Grid, margin_mm: float = 12.0
 ) -> tuple[slice, slice, slice]:
-    """The part of ``grid`` that can hold brain: the atlas's corners, mapped, and a margin for the
-    elastic map.
+    """The part of ``grid`` that may contain brain: the atlas's corners, mapped, and a margin for
+    the elastic map.
     """
     matrix, offset = affine_to_atlas(parameters)
     atlas = load_atlas(2)
     low, high = atlas.corner_mm, 2 * atlas.centre_mm - atlas.corner_mm
-    # Ends of an ellipsoid, not the corners of a box: a rotated brain is round.
+    # Ends of an ellipsoid instead of corners of a box: a brain is round.
     reach = np.sqrt(((np.linalg.inv(matrix) * ((high - low) / 2)) ** 2).sum(axis=1)) + margin_mm
     middle = np.linalg.solve(matrix, atlas.centre_mm - offset)
     return grid.box_around(middle - reach, middle + reach)
@@ -82,11 +80,10 @@ def make_anatomy(
 
     Args:
         parameters: the brain.
-        grid: where; :func:`brain_box` gives the useful part of the field of view.
-        displacement: mm by which a tumour has pushed the tissue at each voxel away from where it
-        was, on X Y Z.
-        effacement: 0 to 1, how far pressure has emptied the sulci, a number or on X Y Z; full
-            ventricles withstand it.
+        grid: of the result; :func:`brain_box` gives the useful part of the field of view.
+        displacement: displacement in mm by a tumour's mass effect at each voxel, on X Y Z.
+        effacement: 0 to 1, compression of the sulci by pressure, a number or on X Y Z; it does not
+            act on full ventricles.
     """
     from scipy import ndimage
 
@@ -101,7 +98,7 @@ def make_anatomy(
     inside = position[:, brain]
 
     def sample(values: Array) -> Array:
-        """Only in the brain: it fills a third of its box."""
+        """Only in the brain, which fills a third of its box."""
         result = np.zeros(grid.shape, np.float32)
         result[brain] = ndimage.map_coordinates(
             values, inside, order=1, output=np.float32, mode="constant"
@@ -111,14 +108,13 @@ def make_anatomy(
     grey, white, depth = sample(atlas.grey), sample(atlas.white), sample(atlas.depth)
     fluid = np.maximum(1 - grey - white, 0)
     # The atlas is an average of 152 brains; noise on the log-odds and a power turn its blur into
-    # one person's folds.
+    # individual folds.
     fold = [
         np.float32(parameters.folding) * smooth_noise(parameters.seed + 2 + n, length, grid)
         for n, length in enumerate((5.5, 4.0))
     ]
     power = np.float32(parameters.sharpness)
-    # Sulci open towards the surface; there the average of 152 brains has washed their fluid out
-    # most.
+    # Sulci open towards the surface; there averaging has removed their fluid most.
     surface = np.clip(1 - depth / 14, 0, 1)
     fluid = (
         np.exp(np.float32(parameters.atrophy) + 2.5 * surface - np.float32(EFFACEMENT) * effacement)

@@ -1,4 +1,4 @@
-"""What scanner and preprocessing do to a clean image: misregistration, blur, thick slices, bias,
+"""Artefacts of scanner and preprocessing: misregistration, blur, thick slices, bias,
 noise, a cut field of view.
 """
 
@@ -16,7 +16,7 @@ Array = NDArray[np.float32]
 def degrade(
     parameters: ArtefactParameters, image: Array, brain: NDArray[np.bool_], grid: Grid, channel: int
 ) -> Array:
-    """One sequence as scanned, stripped and co-registered.
+    """One sequence after scanning, skull-stripping and co-registration.
 
     Args:
         parameters: of the artefacts.
@@ -31,8 +31,8 @@ def degrade(
     """
     from scipy import ndimage
 
-    # Filters must not draw the background's 0 into the brain's edge: outside stands something like
-    # scalp and fluid.
+    # Filters must not blur the background's 0 into the brain's edge: outside is set to a scalp-like
+    # value.
     result = np.where(brain, image, np.float32(0.8) * np.median(image[brain])).astype(np.float32)
     result = _move(
         result, brain, grid, parameters.shift_mm[channel], parameters.rotation_deg[channel]
@@ -64,7 +64,7 @@ def _move(
     shift_mm: tuple[float, float, float],
     rotation_deg: tuple[float, float, float],
 ) -> Array:
-    """Turn about the grid's middle and shift, by linear interpolation, inside the brain."""
+    """Rotate about the grid's centre and shift, by linear interpolation, inside the brain."""
     from scipy import ndimage
 
     if not any(shift_mm) and not any(rotation_deg):
@@ -83,12 +83,12 @@ def _move(
 
 def thick_slices(image: Array, axis: int, thickness: float) -> Array:
     """Average slabs of ``thickness`` voxels along ``axis`` and interpolate linearly between their
-    middles.
+    centres.
     """
     size = image.shape[axis]
     count = max(2, round(size / thickness))
     edges = np.linspace(0, size, count + 1)
-    # The running sum, read between voxels, gives means of slabs with fractional edges.
+    # The interpolated running sum gives means of slabs with fractional edges.
     total = np.concatenate(
         [np.zeros_like(image.take([0], axis)), np.cumsum(image, axis=axis, dtype=np.float32)],
         axis=axis,

@@ -1,5 +1,5 @@
-"""The tissue atlas the package carries: where grey matter, white matter and fluid lie in an average
-brain.
+"""The tissue atlas of the package: probabilities of grey matter, white matter and fluid in an
+average brain.
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ class Atlas:
 
     Attributes:
         grey, white, fluid: float32 on X Y Z in [0, 1]; they sum to the brain mask.
-        hull: float32 on X Y Z, the brain mask blurred by 3 mm: a level set of it is a brain
-        outline, 0.5 the atlas's own.
+        hull: float32 on X Y Z, the brain mask blurred by 3 mm: its level sets are brain outlines,
+            0.5 that of the atlas.
         depth: float32 on X Y Z, mm from the brain's surface (0 outside).
         corner_mm: MNI coordinate of the centre of voxel (0, 0, 0).
         step_mm: voxel size.
@@ -66,7 +66,7 @@ def load_atlas(step_mm: int = 1) -> Atlas:
     grey = np.minimum(whole(half & 15) * scale, brain)
     white = np.minimum(whole(half >> 4) * scale, brain - grey)
     coarse = _block_mean(brain, max(1, 4 // step_mm))
-    # Padding: the grid is cropped to the brain, whose surface must be seen from every side.
+    # Padding, because the grid is cropped to the brain.
     distance = ndimage.distance_transform_edt(np.pad(coarse > 0.5, 1))[1:-1, 1:-1, 1:-1] * 4.0
     depth = ndimage.zoom(
         distance, [n / m for n, m in zip(brain.shape, distance.shape, strict=True)], order=1

@@ -43,7 +43,7 @@ SPACING_MM = (0.5, 6.0)
 _NO_PHANTOM = Refusal(
     GliodistillError, "folder is no phantom", "remove it or choose another folder"
 )
-"""Voxel sizes that make sense: below, memory; above, no tumour is left."""
+"""Range of voxel sizes: limited by memory below, by the loss of tumours above."""
 
 
 def case_name(seed: int, index: int) -> str:
@@ -58,17 +58,18 @@ def make_phantom(
     difficulty: float = 1.0,
     shapes: str | os.PathLike[str] | None = None,
 ) -> Study:
-    """One synthetic study, with truth.
+    """One synthetic study with its reference.
 
     Args:
         seed: the cohort's.
-        index: which study of it, from 0; studies do not depend on each other.
+        index: of the study, from 0; studies are independent.
         spacing: voxel size in mm; 1 gives the BraTS grid of 240×240×155, 2 gives 120×120×78.
         difficulty: 0 (clean) to 2 (noisy, faint).
-        shapes: folder of label maps whose tumours are placed (:mod:`.shapes`); None grows them.
+        shapes: folder of label maps whose tumour shapes are used (:mod:`.shapes`); None simulates
+            growth.
 
     Returns:
-        Four sequences, float32 with integer values, exactly 0 outside the brain; truth uint8 in
+        Four sequences, float32 with integer values, exactly 0 outside the brain; reference uint8 in
         BraTS ≤ 2021 codes.
 
     Raises:
@@ -85,8 +86,8 @@ def make_phantom(
 def render(
     parameters: PhantomParameters, spacing: float = 1.0, shapes: Path | None = None
 ) -> Study:
-    """The study that ``parameters`` describe: same parameters and spacing (and shapes, where they
-    name one), same voxels.
+    """The study that ``parameters`` describe: same parameters and spacing (and shapes, if they name
+    one), same voxels.
     """
     if not SPACING_MM[0] <= spacing <= SPACING_MM[1]:
         raise GliodistillError(
@@ -108,8 +109,7 @@ def render(
     for sequence, clean in paint(parameters.contrast, anatomy, tumour).items():
         channel = CHANNELS[sequence]
         seen = degrade(parameters.artefacts, clean, anatomy.brain, grid, channel)
-        # Brain voxels stay positive when rounded: 0 means "no brain here" to everyone who reads
-        # BraTS.
+        # Brain voxels stay positive when rounded: 0 is background in BraTS.
         scaled = np.where(
             seen > 0, np.clip(np.rint(seen * parameters.contrast.scale[channel]), 1, 32767), 0
         )
@@ -123,7 +123,7 @@ def render(
 def _with_tumour(
     parameters: PhantomParameters, grid: Grid, shapes: Path | None
 ) -> tuple[Anatomy, Tumour]:
-    """The brain and the tumour that pushes it aside."""
+    """The brain displaced by its tumour."""
     wanted = parameters.tumour
     if isinstance(wanted, ShapeParameters):
         if shapes is None:
@@ -145,14 +145,12 @@ def _with_tumour(
 
 
 def _to_lps(values: NDArray[Any]) -> NDArray[Any]:
-    """BraTS stores X to the left and Y to the back."""
+    """The array in BraTS orientation: X to the left and Y to the back."""
     return np.ascontiguousarray(values[::-1, ::-1])
 
 
 def _affine(spacing: float) -> NDArray[np.float64]:
-    """The BraTS affine (X and Y flipped, last row at y = 239), scaled so that the field of view
-    stays.
-    """
+    """The BraTS affine (X and Y flipped, last row at y = 239), scaled to keep the field of view."""
     shape = Grid.field(spacing).shape
     affine = np.diag([-spacing, -spacing, spacing, 1.0])
     first = 0.5 * spacing - 0.5
@@ -174,15 +172,15 @@ def write_cohort(
     shapes: str | os.PathLike[str] | None = None,
     labelled: bool = True,
 ) -> list[Path]:
-    """Write studies 0 to ``n − 1`` of cohort ``seed``; those already there are kept, so a stopped
-    run goes on.
+    """Write studies 0 to ``n − 1`` of cohort ``seed``; existing ones are kept, so an interrupted
+    run continues.
 
     Each study is a folder ``<case>/`` with ``<case>_{t1,t1ce,t2,flair,seg}.nii.gz`` (int16; labels
-    uint8 0/1/2/4) and ``<case>_phantom.json``, its parameters; it appears whole or not at all.
+    uint8 0/1/2/4) and ``<case>_phantom.json``, its parameters; it is written atomically.
 
     Args:
         out: folder of the cohort; made if missing.
-        n: how many studies.
+        n: number of studies.
         seed: of the cohort.
         spacing: voxel size in mm.
         jobs: processes; None for one per processor.
@@ -221,8 +219,7 @@ def write_cohort(
         for task in track(work, "making phantoms"):
             _write_one(*task)
         return folders
-    # Spawned, not forked: the caller may run threads (torch, BLAS) that a fork would leave
-    # half-way.
+    # Spawned, not forked: the caller may run threads (torch, BLAS), which do not survive a fork.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         with _ignoring_interrupts():
             running = [pool.submit(_write_one_in_process, *task) for task in work]
@@ -232,18 +229,16 @@ def write_cohort(
         except BaseException:
             pool.shutdown(
                 cancel_futures=True
-            )  # else Ctrl-C would wait for every study that is left
+            )  # otherwise Ctrl-C would wait for all remaining studies
             raise
     return folders
 
 
 @contextmanager
 def _ignoring_interrupts() -> Iterator[None]:
-    """Processes started here ignore Ctrl-C, so that they do not print where it met them while
-    starting or idle.
-    """
+    """Processes started here ignore Ctrl-C, so that they print no traceback while starting or idle."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's affair
+        yield  # signals are handled by the main thread
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -261,7 +256,7 @@ def _write_one_in_process(
     shapes: Path | None,
     labelled: bool,
 ) -> None:
-    """Ctrl-C ends a study that is being made (and takes away what is half-written)."""
+    """Ctrl-C interrupts the study being made (and removes half-written files)."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         _write_one(folder, seed, index, spacing, difficulty, shapes, labelled)

@@ -1,5 +1,5 @@
-"""What each sequence shows of tissues, tumour and the normal things that look like one. All
-relative to white matter (1).
+"""Contrast of tissues, tumour and normal structures that resemble tumour, relative to white matter
+(1).
 """
 
 import numpy as np
@@ -42,11 +42,11 @@ def _normal_features(
     other = smooth_noise(seed + 2, 9.0, grid)
     features = {"texture": 0.45 * coarse + 0.9 * fine}
     surface = np.clip(1 - anatomy.depth / 5, 0, 1)
-    # What stripping leaves of dura and bone is dark everywhere.
+    # Remains of dura and bone are dark in all sequences.
     features["shade"] = surface * np.clip(0.3 + 0.8 * smooth_noise(seed + 5, 6.0, grid), 0, 1)
     ventricle = anatomy.fluid * (anatomy.depth > 16) * (np.abs(anatomy.midline) < 40)
-    # Where two noises are both near zero runs a curve: a tangle of vessels, thickest in sulci and
-    # at the surface.
+    # The set where two noises are both near zero is a curve: vessels, thickest in sulci and at the
+    # surface.
     tube = np.sqrt(coarse**2 + other**2)
     near = np.clip(0.25 + 2 * anatomy.fluid + surface, 0, 1)
     width = np.float32(0.16 + 0.06 * min(grid.spacing, 3.0))
@@ -125,7 +125,7 @@ def _healthy(
 def _tumour_features(
     parameters: ContrastParameters, anatomy: Anatomy, tumour: Tumour
 ) -> dict[str, Array]:
-    """Slow variations inside the tumour, shared by the sequences: where T2 rises T1 falls."""
+    """Slow variations inside the tumour, shared by the sequences: T2 rises as T1 falls."""
     part, seed = anatomy.grid.crop(tumour.box), parameters.seed
     slow, quick = smooth_noise(seed + 20, 8.0, part), smooth_noise(seed + 21, 3.5, part)
     mixed = (0.75 * slow + 0.65 * quick) * np.float32(parameters.variation)
@@ -147,7 +147,7 @@ def _with_tumour(
     channel: int,
 ) -> Array:
     means = {tissue: np.float32(values[channel]) for tissue, values in parameters.means.items()}
-    # Oedema is water added to the tissue that is there: a shift, so anatomy shows through.
+    # Oedema adds water to the tissue: a shift, so anatomy remains visible.
     shift = means["ED"] - means["WM"]
     strength = (1 - np.float32(parameters.oedema_fade) * tumour.distance) * np.clip(
         1 + 0.22 * inside["water"], 0.35, 1.8
@@ -161,7 +161,7 @@ def _with_tumour(
     core = (1 - share) * core + share * (image + (core - means["WM"]) * np.float32(0.7))
     rim = means["ET"] + (means["ET"] - means["WM"]) * np.float32(0.2) * inside["water"]
     if sequence is MRSequence.T1CE:
-        # Uptake varies, but what is labelled enhancing stays brighter than it was before contrast.
+        # Uptake varies, but enhancing tumour stays brighter than before contrast.
         gain = np.clip(1 + 0.35 * np.float32(parameters.variation) * inside["uptake"], 0.45, 1.9)
         before = np.float32(parameters.means["ET"][CHANNELS[MRSequence.T1]])
         rim = before + (means["ET"] - before) * gain

@@ -28,13 +28,13 @@ Rng = np.random.Generator
 def draw_parameters(
     seed: int, index: int, difficulty: float = 1.0, shapes: Sequence[Path] = ()
 ) -> PhantomParameters:
-    """The parameters of study ``index`` of cohort ``seed``; no study depends on another.
+    """The parameters of study ``index`` of cohort ``seed``; studies are independent.
 
     Args:
         seed: any integer ≥ 0.
         index: which study, from 0.
         difficulty: 0 (clean, strong contrast) to 2 (noisy, faint); 1 resembles real cohorts.
-        shapes: label maps whose tumours are placed, each in its turn; by default tumours are grown.
+        shapes: label maps whose tumour shapes are used in turn; by default growth is simulated.
 
     Raises:
         GliodistillError: a value out of range, or a label map that cannot be used.
@@ -48,7 +48,7 @@ def draw_parameters(
         raise GliodistillError(
             "no such difficulty", field="difficulty", got=difficulty, expected="0 to 2"
         )
-    # One stream per part, so that a change in how one is drawn leaves the others as they were.
+    # One random stream per part, so that a change of one leaves the others unchanged.
     anatomy, tumour, contrast, artefacts = (
         np.random.default_rng(s) for s in np.random.SeedSequence([seed, index]).spawn(4)
     )
@@ -156,8 +156,8 @@ def draw_tumour(rng: Rng) -> TumourParameters:
 
 
 def draw_shape(rng: Rng, file: Path) -> ShapeParameters:
-    """How a real tumour's shape is moved: enough to be another tumour, little enough to stay where
-    gliomas lie.
+    """Jitter of a real tumour's shape: enough for a different tumour, and small enough for a
+    typical location.
     """
     from gliodistill.phantom.shapes import read_shape
 
@@ -180,7 +180,7 @@ def draw_shape(rng: Rng, file: Path) -> ShapeParameters:
 
 
 def _turn(seed: int, index: int, count: int) -> int:
-    """Each of ``count`` shapes once a round, in an order of its own each round."""
+    """Each of ``count`` shapes once per round, in a new order each round."""
     round_, place = divmod(index, count)
     return int(np.random.default_rng([seed, round_]).permutation(count)[place])
 
@@ -204,8 +204,8 @@ def _draw_foci(rng: Rng, count: int) -> tuple[Triple, ...]:
 
 @lru_cache(maxsize=1)
 def _tumour_sites() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Points in MNI mm (N 3) where gliomas of adults start, and how likely (N): not brain stem nor
-    cerebellum.
+    """Points in MNI mm (N 3) where gliomas of adults start, with weights (N); without brain stem
+    and cerebellum.
     """
     atlas = load_atlas(2)
     x, y, z = (
@@ -220,11 +220,9 @@ def _tumour_sites() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def draw_contrast(rng: Rng, difficulty: float) -> ContrastParameters:
-    """Contrasts relative to white matter. Oedema and tumour water shift T1 down and T2 up together,
-    as physics has it.
-    """
+    """Contrasts relative to white matter. Oedema and tumour water shift T1 down and T2 up together."""
     keep = 1 - 0.25 * (difficulty - 1)
-    """Fainter or stronger tumour."""
+    """Scale the tumour's contrast."""
     t1_grey = _uniform(rng, 0.67, 0.91)
     t1_fluid = round(min(_uniform(rng, 0.25, 0.55), t1_grey - 0.14), 4)
     ce_grey = _normal(rng, t1_grey, 0.03, 0.68, 0.95)

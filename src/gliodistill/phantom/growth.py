@@ -19,7 +19,7 @@ from gliodistill.phantom.parameters import TumourParameters
 Array = NDArray[np.float32]
 
 GROWTH_MM = 2.5
-"""Voxel of the growth grid: fronts are smooth, so a finer one only costs time."""
+"""Voxel size of the growth grid; fronts are smooth, so that finer ones have no benefit."""
 DIFFUSION = 0.15
 """D·dt/h² in white matter; an explicit scheme in three dimensions is stable below 1/6."""
 PROLIFERATION = 0.12
@@ -27,16 +27,16 @@ PROLIFERATION = 0.12
 GREY_PACE = 0.25
 """Speed-up of oedema in grey matter relative to white: it spares the cortex."""
 MARGIN = 1.3
-"""Grow this much beyond the volume asked for, so that the border is a level set and not the end of
-the simulation.
+"""Growth beyond the target volume, so that the border is a level set and not the end of the
+simulation.
 """
 MAX_STEPS = 400
 CHECK_EVERY = 10
-"""Steps between two looks at how far the front has come."""
+"""Steps between two updates of the front's position."""
 
 
 class Front:
-    """An explicit Fisher–KPP simulation that remembers when the front passed each voxel.
+    """An explicit Fisher–KPP simulation that records when the front passed each voxel.
 
     Args:
         density: float32 on X Y Z in [0, 1], the start.
@@ -82,8 +82,8 @@ class Front:
         u[...] = new
 
     def _around(self) -> Box:
-        """The voxels the front can touch before the next look: what lies ahead of it by more is as
-        good as empty.
+        """The voxels the front can reach before the next update; the density further ahead is
+        negligible.
         """
         shape = self.density.shape
         touched = filled_box(self.density > 1e-3) or whole(shape)
@@ -115,7 +115,7 @@ def _pair(values: Array, axis: int) -> tuple[Array, Array]:
 
 @dataclass(frozen=True, eq=False)
 class Growth:
-    """When the tumour came, on the growth grid (axes X Y Z), in steps; ``late`` where it did not.
+    """Arrival times of the tumour on the growth grid (axes X Y Z), in steps; ``late`` if never.
 
     Attributes:
         grid: the growth grid.
@@ -141,15 +141,15 @@ def diffusivity(anatomy: Anatomy, ratio: float) -> Array:
 def grow(
     parameters: TumourParameters, anatomy: Anatomy, foci: list[tuple[int, int, int]]
 ) -> Growth:
-    """Grow core and oedema one after the other.
+    """Simulate the growth of the core, then of the oedema.
 
-    The core grows at moderate anisotropy to the volume asked for; then the front runs on from it,
-    led by white matter, as vasogenic oedema and infiltration do.
+    The core grows with moderate anisotropy to its target volume; then the front continues along
+    white matter, as vasogenic oedema and infiltration do.
 
     Args:
         parameters: of the tumour.
         anatomy: the healthy brain on a grid of ``GROWTH_MM``.
-        foci: voxels where it starts.
+        foci: initial voxels.
     """
     from scipy import ndimage
 
@@ -167,8 +167,7 @@ def grow(
 
     reached = np.sort(core.arrival[np.isfinite(core.arrival)])
     end = reached[min(reached.size - 1, int(parameters.tc_ml / voxel_ml))] if reached.size else 0.0
-    # Oedema is no shell: it runs far along some tracts and leaves others out, so speed itself
-    # varies over centimetres.
+    # Oedema extends far along some tracts and spares others, so the speed varies over centimetres.
     spread = np.clip(
         np.exp(parameters.lopsidedness * smooth_noise(parameters.seed + 1, 22.0, anatomy.grid)),
         0.02,

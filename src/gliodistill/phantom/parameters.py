@@ -1,5 +1,5 @@
-"""Everything random about one phantom, drawn before anything is rendered, so that a study can be
-recorded and replayed.
+"""All random parameters of a phantom, drawn before rendering, so that a study can be recorded and
+reproduced.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ Four = tuple[float, float, float, float]
 
 KINDS = ("ring", "patchy", "nodule", "nonenhancing")
 TISSUES = ("WM", "GM", "CSF", "ED", "NET", "NCR", "ET")
-"""Tissues with a mean of their own: NET is solid non-enhancing core, NCR fluid necrosis; both carry
+"""Tissues with their own mean: NET is solid non-enhancing core, NCR fluid necrosis; both carry
 one label.
 """
 
@@ -24,14 +24,13 @@ class AnatomyParameters:
     Attributes:
         scale: size relative to the atlas, per axis.
         rotation_deg: turns about X, Y, Z.
-        shift_mm: where the brain's middle lies from the middle of the field of view.
+        shift_mm: offset of the brain's centre from the centre of the field of view.
         elastic_mm: standard deviation of the displacement at 45 mm and at 15 mm correlation length.
-        folding: standard deviation of the noise on the tissues' log-odds; gives each brain its own
-        gyri.
-        sharpness: how crisp the tissues are (exponent on the probabilities).
+        folding: standard deviation of the noise on the tissues' log-odds; varies the gyri.
+        sharpness: exponent on the tissue probabilities.
         atrophy: log-odds added to fluid: wider sulci and ventricles.
-        outline: level of the blurred brain mask at which the brain is stripped; 0.5 is the atlas's
-        own surface, more is tighter.
+        outline: level of the blurred brain mask for skull-stripping; 0.5 is the atlas's surface,
+            more is tighter.
         seed: of the random fields.
     """
 
@@ -48,17 +47,16 @@ class AnatomyParameters:
 
 @dataclass(frozen=True)
 class TumourParameters:
-    """The tumour and how it grew.
+    """The parameters of a simulated tumour.
 
     Attributes:
-        kind: one of ``KINDS``: how enhancement lies in the core.
-        wt_ml, tc_ml, et_ml: volumes to reach of the nested regions, where the brain has room.
+        kind: one of ``KINDS``: pattern of enhancement in the core.
+        wt_ml, tc_ml, et_ml: target volumes of the nested regions, if the brain has room.
         foci_mm: seed points in MNI mm; the first is the main one.
         white_matter_ratio: how many times faster than in grey matter cells diffuse in white matter,
             while the core grows and while the oedema spreads.
         unevenness: standard deviation of the log proliferation rate.
-        lopsidedness: standard deviation of the log speed at which oedema spreads in different
-        directions.
+        lopsidedness: standard deviation over directions of the log speed of oedema.
         roughness_mm: noise on the borders of core and whole tumour.
         patchiness: 0 is a clean rim around the necrosis, 1 is all noise.
         mass_effect_mm: largest displacement of the surroundings.
@@ -81,15 +79,15 @@ class TumourParameters:
 
 @dataclass(frozen=True)
 class ShapeParameters:
-    """A tumour of a given shape, and how it is moved.
+    """The parameters of a tumour with a given shape.
 
     Attributes:
         shape: name of the label map's file.
         wt_ml, tc_ml, et_ml: volumes in the label map.
         mirror: left to right.
         scale: per axis.
-        rotation_deg: turns about X, Y, Z, around the tumour's middle.
-        shift_mm: where it lies from where it lay.
+        rotation_deg: turns about X, Y, Z, around the tumour's centre.
+        shift_mm: translation.
         roughness_mm: standard deviation of a smooth displacement of the borders.
         mass_effect_mm: largest displacement of the surroundings.
         seed: of the random fields.
@@ -110,22 +108,22 @@ class ShapeParameters:
 
 @dataclass(frozen=True)
 class ContrastParameters:
-    """What each tissue looks like.
+    """The contrast of each tissue.
 
     Attributes:
         means: tissue → mean intensity in T1, T1CE, T2, FLAIR, relative to white matter (1).
         fluidity: mean share of fluid (NCR) against solid (NET) in the non-enhancing core.
         variation: amplitude of the slow variation inside oedema, core and enhancement.
         texture: relative standard deviation of the normal tissue's texture, per sequence.
-        oedema_fade: how much fainter the oedema is at its border than at the core (0 to 1).
-        infiltration: share of normal anatomy seen through the solid core.
+        oedema_fade: reduction of oedema contrast at its border against the core (0 to 1).
+        infiltration: share of normal anatomy visible in the solid core.
         bleed: T1 brightening of blood products in parts of the core (0: none).
         vessels, meninges, choroid: enhancement of normal structures in T1CE, relative to white
         matter (0: none).
-        hyperintensities: amount of white-matter hyperintensities that are no tumour (0: none, 1:
+        hyperintensities: amount of white-matter hyperintensities without tumour (0: none, 1:
         many).
         shade: darkness of dura and bone left at the surface (0: none).
-        residue: brightness of what skull stripping left at the surface (0: none).
+        residue: brightness of remains of skull-stripping at the surface (0: none).
         scale: intensity of white matter per sequence, in scanner units.
         seed: of the random fields.
     """
@@ -149,14 +147,14 @@ class ContrastParameters:
 
 @dataclass(frozen=True)
 class ArtefactParameters:
-    """What the scanner and the preprocessing did, per sequence in canonical order.
+    """The artefacts of scanner and preprocessing, per sequence in canonical order.
 
     Attributes:
         bias: standard deviation of the log bias field.
         blur_mm: standard deviation of the point spread.
         slice_mm: slice thickness along ``slice_axis`` (0: as fine as the grid).
         slice_axis: 0, 1 or 2.
-        shift_mm, rotation_deg: misregistration against the truth.
+        shift_mm, rotation_deg: misregistration against the reference.
         noise: Rician noise, relative to white matter.
         cut: share of the field lost, along ``cut_axis`` (0: none), from its low end or, if
         negative, its high end.
@@ -178,11 +176,11 @@ class ArtefactParameters:
 
 @dataclass(frozen=True)
 class PhantomParameters:
-    """One synthetic study, whole: the same parameters and spacing give the same voxels.
+    """All parameters of a synthetic study; the same parameters and spacing give the same voxels.
 
     Attributes:
-        seed, index: what it was drawn from.
-        difficulty: 1 is like real cohorts; less is cleaner, more is noisier and fainter.
+        seed, index: of the random draw.
+        difficulty: 1 is similar to real cohorts; less is cleaner, more is noisier and fainter.
         anatomy, tumour, contrast, artefacts: the four parts.
     """
 

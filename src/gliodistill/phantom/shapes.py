@@ -1,9 +1,8 @@
-"""Tumours of real patients' shapes: a label map placed in a brain that never was, instead of a
-tumour grown there.
+"""Tumours with real shapes: a label map placed in a synthetic brain, instead of simulated growth.
 
-A label map carries no image: brain, contrasts and scanner are drawn as for any phantom. Real shapes
-have what a growth model lacks: how compartments lie in each other, satellites, cysts, cores with
-many chambers.
+A label map has no image: brain, contrast and scanner are random as for other phantoms. Real shapes
+have features that a growth model lacks: nesting of compartments, satellites, cysts, multilocular
+cores.
 """
 
 from dataclasses import dataclass
@@ -44,7 +43,7 @@ class Shape:
 
     @property
     def middle_mm(self) -> NDArray[np.float64]:
-        """Middle of the crop."""
+        """Centre of the crop."""
         middle: NDArray[np.float64] = (
             self.origin_mm + (np.array(self.regions.shape[1:]) - 1) / 2 * self.spacing_mm
         )
@@ -86,8 +85,8 @@ def read_shape(file: Path) -> Shape:
     Raises:
         ImageError: it cannot be read.
         LabelError: other codes.
-        StudyError: no tumour, or another frame than that of BraTS, where a tumour would lie
-        elsewhere.
+        StudyError: no tumour, or another frame than that of BraTS, in which the tumour's position
+        would be wrong.
     """
     volume = read_labels(file).canonical()
     BRATS2021.check(volume.data)
@@ -114,10 +113,10 @@ def read_shape(file: Path) -> Shape:
 def place(
     parameters: ShapeParameters, shape: Shape, grid: Grid
 ) -> tuple[NDArray[np.bool_], tuple[slice, slice, slice]]:
-    """The shape, mirrored, turned, scaled, moved and roughened, on a grid.
+    """The shape on a grid, mirrored, rotated, scaled, shifted and roughened.
 
     Returns:
-        WT, TC, ET (bool, nested, 3 X Y Z) on the part of ``grid`` that can hold them, and that
+        WT, TC, ET (bool, nested, 3 X Y Z) on the part of ``grid`` that may contain them, and that
         part.
     """
     from scipy import ndimage
@@ -151,7 +150,7 @@ def place(
     for region, volume in zip(shape.regions, shape.volumes_ml, strict=True):
         soft = ndimage.gaussian_filter(np.pad(region, PAD).astype(np.float32), 0.5)
         soft = ndimage.map_coordinates(soft, position, order=1, mode="constant", output=np.float32)
-        # The level that keeps the volume: at one half, thin rims would break and small balls
+        # The level that preserves the volume: at one half, thin rims would break and small parts
         # shrink.
         wanted = min(
             round(volume * 1000 * float(np.prod(parameters.scale)) / grid.spacing**3), soft.size
@@ -167,8 +166,8 @@ def place(
 def outline(
     regions: NDArray[np.bool_], box: tuple[slice, slice, slice], anatomy: Anatomy
 ) -> Tumour:
-    """The tumour in its brain: what lies beyond the brain is cut off, and fluid inside becomes
-    tissue (``anatomy`` is changed).
+    """The tumour in its brain: cropped to the brain, and fluid inside becomes tissue (``anatomy``
+    is changed).
     """
     from scipy import ndimage
 
@@ -189,6 +188,6 @@ def outline(
 
 
 def _column(vector: NDArray[np.float64]) -> Array:
-    """A 3-vector that goes with a 3 X Y Z map."""
+    """A 3-vector that broadcasts with a 3 X Y Z map."""
     column: Array = vector.astype(np.float32)[:, None, None, None]
     return column

@@ -1,4 +1,4 @@
-"""From growth to compartments: mass effect, borders, and which part of the core enhances."""
+"""Tumour compartments from growth: mass effect, borders and enhancement."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from gliodistill.phantom.parameters import AnatomyParameters, ShapeParameters, T
 
 Array = NDArray[np.float32]
 MM_PER_STEP = 0.65
-"""About how far a front runs in white matter in a step: turns roughness in mm into roughness in
+"""Approximate distance of a front per step in white matter, which converts roughness from mm to
 time.
 """
 
@@ -25,7 +25,7 @@ class Tumour:
     Attributes:
         whole, core, enhancing: bool, nested.
         distance: float32 in [0, 1]: 0 at the core, 1 at the border of the oedema.
-        box: the part of the grid that holds the tumour.
+        box: the part of the grid with the tumour.
     """
 
     whole: NDArray[np.bool_]
@@ -36,19 +36,19 @@ class Tumour:
 
 
 def grow_in(tumour: TumourParameters, brain: AnatomyParameters) -> Growth:
-    """Grow the tumour in the brain it is given, before that brain is pushed aside."""
+    """Simulate growth in the brain before mass effect."""
     whole = Grid.field(GROWTH_MM)
     matrix, offset = affine_to_atlas(brain)
     foci = np.array([np.linalg.solve(matrix, np.array(focus) - offset) for focus in tumour.foci_mm])
     reach = 30 + 12 * tumour.wt_ml ** (1 / 3)
     grid = whole.crop(whole.box_around(foci.min(axis=0) - reach, foci.max(axis=0) + reach))
-    # Cells cross the thin fluid of a sulcus; only wide fluid is a wall.
+    # Cells cross the thin fluid of a sulcus; only wide fluid is a barrier.
     anatomy = make_anatomy(brain, grid, effacement=0.7)
     room = np.argwhere(anatomy.brain & (anatomy.fluid < 0.3))
     where = np.stack([axis[room[:, number]] for number, axis in enumerate(grid.axes)], axis=1)
     voxels = []
     for focus in foci:
-        # The elastic map has moved the tissue: the nearest solid voxel stands for the point drawn
+        # The elastic map has moved the tissue: the nearest solid voxel is used for the point drawn
         # in the atlas.
         i, j, k = room[np.argmin(((where - focus) ** 2).sum(axis=1))]
         voxels.append((int(i), int(j), int(k)))
@@ -57,11 +57,11 @@ def grow_in(tumour: TumourParameters, brain: AnatomyParameters) -> Growth:
 
 @dataclass(frozen=True, eq=False)
 class Push:
-    """What a growing core does to its surroundings, on a grid X Y Z.
+    """The mass effect of the core on a grid X Y Z.
 
     Attributes:
         displacement: mm along X, Y, Z.
-        effacement: 0 to 1, how much fluid is pressed out of the sulci.
+        effacement: 0 to 1, share of fluid removed from the sulci.
     """
 
     displacement: tuple[Array, Array, Array]
@@ -69,7 +69,7 @@ class Push:
 
 
 def grown_core(parameters: TumourParameters, growth: Growth) -> NDArray[np.bool_]:
-    """The core of the volume asked for, bool on the growth grid."""
+    """The core with its target volume, bool on the growth grid."""
     voxels = int(parameters.tc_ml / growth.grid.spacing**3 * 1000)
     result: NDArray[np.bool_] = growth.core <= _level(growth.core, voxels)
     return result
@@ -83,8 +83,8 @@ def push(
 ) -> Push:
     """Mass effect: displacement along the gradient of the blurred core.
 
-    So it points outwards, is largest near the core's border and fades with distance; the skull is
-    felt only through that fading. Sulci near the core are emptied.
+    It points outwards, is largest near the core's border and decreases with distance; the skull has
+    no other effect. Sulci near the core are compressed.
 
     Args:
         parameters: of the tumour.
@@ -119,13 +119,13 @@ def delineate(
     anatomy: Anatomy,
     displacement: tuple[Array, Array, Array],
 ) -> Tumour:
-    """Draw the regions on the grid of ``anatomy``, as large as asked for where the brain has room.
+    """The regions on the grid of ``anatomy``, with their target volumes if the brain has room.
 
     Args:
         parameters: of the tumour.
         growth: arrival times.
         anatomy: the displaced brain.
-        displacement: what displaced it; the tumour moves along.
+        displacement: its mass effect, which also moves the tumour.
     """
     from scipy import ndimage
 
@@ -158,14 +158,14 @@ def delineate(
 
     room = anatomy.brain[box] & (anatomy.fluid[box] < 0.5)
     core_time[~room], oedema_time[~room] = growth.late, growth.late
-    # At least one voxel each: a phantom without its tumour would teach nothing.
+    # At least one voxel each, so that no phantom lacks its tumour.
     core_voxels = max(1, round(parameters.tc_ml / voxel_ml))
     level = _level(core_time, core_voxels)
     core = (core_time <= level) & (core_time < growth.late)
     oedema_time[core] = -growth.late
     end = _level(oedema_time, max(1, round(parameters.wt_ml / voxel_ml)))
     whole = ((oedema_time <= end) & (oedema_time < growth.late)) | core
-    # Lone islands and pinholes of a few voxels are the noise's, not the tumour's.
+    # Remove islands and holes of a few voxels, which are noise.
     whole = ~_without_specks(~_without_specks(whole)) & room
     core &= whole
     distance = np.clip(oedema_time / max(float(end), 1e-3), 0, 1)
@@ -182,7 +182,7 @@ def _enhancing(
     voxel_ml: float,
 ) -> NDArray[np.bool_]:
     """The share of the core that takes up contrast: outer rim (ring), patches, or one nodule;
-    exactly the volume asked for.
+    with exactly the target volume.
     """
     from scipy import ndimage
 
@@ -206,7 +206,7 @@ def _enhancing(
 
 
 def _level(values: NDArray[np.floating], count: int) -> np.floating:
-    """The value that ``count`` voxels do not exceed."""
+    """The value that exactly ``count`` voxels do not exceed."""
     flat = values.ravel()
     level: np.floating = np.partition(flat, min(count, flat.size) - 1)[min(count, flat.size) - 1]
     return level

@@ -1,1 +1,1 @@
-"""One published design a file."""
+"""Network architectures, one published design per file."""

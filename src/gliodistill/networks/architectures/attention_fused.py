@@ -18,19 +18,17 @@ from gliodistill.networks.registry import register
 POSITIONS = 4  # side of the reference grid of positions: the bottleneck of a 128³ patch in the default network
 FEED_FORWARD = 4  # width of a feed-forward's inner layer over the embedding, ViT's
 REDUCTION = 4  # of the channel gates: the usual 16 leaves the finest levels one hidden unit
-SMALL = (
-    0.1  # size of the connection's part at the start, over that of a linear layer as torch draws it
-)
+SMALL = 0.1  # initial size of the connection's output, relative to torch's initialisation of a linear layer
 
 
 class TransformerConnection(nn.Module):
-    """Features plus what a transformer over the whole volume adds to them: x +
+    """Features plus a transformer over the whole volume: x +
     up(back(LN(transformer(in(pool x))))).
 
-    The features are averaged over blocks of ``stride``³ voxels, projected to the embedding,
-    exchanged, projected back and interpolated trilinearly to their grid. The last projection starts
-    ten times smaller than usual: an untrained connection is nearly the identity, yet every weight
-    of it gets a gradient from the first step.
+    The features are averaged over blocks of ``stride``³ voxels, projected to the embedding, passed
+    through the transformer, projected back and interpolated trilinearly to their grid. The last
+    projection is initialised ten times smaller than usual: an untrained connection is nearly the
+    identity, yet all its weights get gradients from the first step.
 
     Args:
         channels: of the features.
@@ -65,7 +63,7 @@ class TransformerConnection(nn.Module):
 
 
 class AttentiveDecoder(nn.Module):
-    """A U-Net's decoder stage with a connection on its skip and attention on what it gives."""
+    """A U-Net's decoder stage with a connection on its skip and attention on its output."""
 
     def __init__(self, decoder: nn.Module, connection: nn.Module, attention: nn.Module) -> None:
         super().__init__()
@@ -90,8 +88,8 @@ class AttentionFused(UNet):
     positions, pre-norm layers, projection back; ours are the residual path around it, its small
     start, 1³ projections, and sizes. Attention is Islam et al.'s (2020), put after the convolutions
     of each decoder stage. With ``connection="skips"`` every skip has a transformer of its own
-    beside the bottleneck's; it sees averages over blocks, as many tokens as the bottleneck has
-    voxels.
+    beside the bottleneck's; it works on averages over blocks, with as many tokens as the bottleneck
+    has voxels.
 
     Taps: ``encoder…`` before the connection on the skip, ``bottleneck`` after the transformer,
     ``decoder…`` after attention.

@@ -1,4 +1,4 @@
-"""The 3-D attention U-Net: channel and spatial attention on what enters a decoder stage."""
+"""The 3-D attention U-Net: channel and spatial attention on the input of decoder stages."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,9 +15,7 @@ from gliodistill.networks.registry import register
 
 
 class DoubleConv(nn.Sequential):
-    """Twice: convolution 3³ (no bias) → ReLU → norm, in this order; after max-pooling where
-    ``pool``.
-    """
+    """Twice: convolution 3³ (no bias) → ReLU → norm, in this order; after max-pooling if ``pool``."""
 
     def __init__(
         self, in_channels: int, between: int, out_channels: int, *, norm: str, pool: bool = False
@@ -71,7 +69,7 @@ class AttentionUNet(EncoderDecoder):
         stem_stride: voxels of the input per voxel of the finest level along an axis: 1, 2 or 4, as
         in ``unet``.
         norm: ``instance``, ``group``, ``batch`` or ``subset``.
-        reduction: how much narrower the hidden layer of channel attention is.
+        reduction: reduction of the hidden layer of channel attention.
         deep_supervision: how many coarser decoder levels also give logits while training, at most
             ``len(widths) - 2``.
 

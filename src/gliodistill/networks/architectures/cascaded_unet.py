@@ -16,7 +16,7 @@ from gliodistill.networks.registry import register
 
 
 class PreactivatedBlock(nn.Module):
-    """x + g(g(x)), g: norm → ReLU → convolution 3³; ``groups`` of channels that never meet."""
+    """x + g(g(x)), g: norm → ReLU → convolution 3³; with separate ``groups`` of channels."""
 
     def __init__(self, channels: int, *, groups: int, norm: str) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class PreactivatedBlock(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Element-wise maximum over ``groups`` encoders whose channels lie one after the other."""
+    """Element-wise maximum over ``groups`` encoders with consecutive channels."""
 
     def __init__(self, groups: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class CascadeDecoder(nn.Module):
         self.block = PreactivatedBlock(fine, groups=1, norm=norm)
 
     def forward(self, x: Float[Tensor, "B C _ _ _"], *beside: Tensor) -> Float[Tensor, "B D X Y Z"]:
-        """Features of the finer level; ``beside``: what lies on its grid, ``B _ X Y Z`` each."""
+        """Features of the finer level; ``beside``: features on its grid, ``B _ X Y Z`` each."""
         return self.block(self.join(torch.cat((self.up(x), *beside), dim=1)))  # type: ignore[no-any-return]
 
 
@@ -103,7 +103,7 @@ class MultiEncoderUNet(nn.Module):
         inputs = [
             *wide[1:],
             widths[-1],
-        ]  # the bottleneck is the fused encoders themselves, not widened
+        ]  # the bottleneck is the fused encoders, not widened
         self.decoders = nn.ModuleList(
             CascadeDecoder(coarse, fine, skip=skip, maps=extra, norm=norm)
             for coarse, fine, skip, extra in zip(inputs, wide, widths[:-1], maps, strict=True)
@@ -148,21 +148,21 @@ class CascadedUNet(Network):
     """The cascaded U-Net of Lachinov et al. 2018: three U-Nets, an encoder for each sequence, 38.2
     M parameters.
 
-    U-Nets look at the same patch at full, 1/2 and 1/4 resolution, the coarsest first and widest.
-    Each has one encoder a sequence (grouped convolutions), fused at every level by an element-wise
-    maximum, so no sequence is read by another's filters. The probability maps of the coarser U-Nets
-    enter the decoder of a finer one at the level that lies on their grid. While training, the
-    logits of the coarser U-Nets follow the finest ones. The authors weigh their Dice losses
-    0.4, 0.3, 0.2; here they are heads of deep supervision like any other, 4/7, 2/7, 1/7.
+    The U-Nets process the same patch at full, 1/2 and 1/4 resolution, the coarsest first and
+    widest. Each has one encoder per sequence (grouped convolutions), fused at every level by an
+    element-wise maximum. The probability maps of the coarser U-Nets are joined to the decoder of a
+    finer one at the level of their grid. In training, the logits of the coarser U-Nets follow the
+    finest ones. The authors weight their Dice losses by 0.4, 0.3, 0.2; here they are heads of deep
+    supervision with 4/7, 2/7, 1/7.
 
     Widths and wiring are those of the authors' public code
     (github.com/lachinov/brats2018-graphlabunn). With 8 base filters and four soft-max classes it
     has 38 192 316 parameters; Intel's Open Model Zoo states 38.192 M of the authors' trained
     ``brain-tumor-segmentation-0001``, and 410 GFLOP at 4×128³ (without norms and activations we
-    count 1 % less). As in the code, coarser maps carry gradients: the losses of the finer U-Nets
-    also teach the coarser. Ours: sigmoid maps for regions, ε = 1e-5 instead of MXNet's 1e-3 in the
-    norms, the folded grid and the choice of scales. The noise that replaces whole channels in the
-    authors' training is not done; ``augmentation.modality_dropout`` puts 0 in their place.
+    count 1 % less). As in the code, coarser maps have gradients, so that the losses of the finer
+    U-Nets also train the coarser ones. Ours: sigmoid maps for regions, ε = 1e-5 instead of MXNet's
+    1e-3 in the norms, the folded grid and the choice of scales. The authors replace whole channels
+    by noise in training; ``augmentation.modality_dropout`` replaces them by 0.
 
     Args:
         in_channels: image sequences C, and encoders of each U-Net.
@@ -170,10 +170,10 @@ class CascadedUNet(Network):
         widths: channels of each encoder of the finest U-Net by level, finest first; its decoder is
             twice as wide, and each coarser U-Net twice as wide as the one before.
         scales: U-Nets, at most ``len(widths) - 1``.
-        maps: what coarser logits become before a finer U-Net reads them: ``sigmoid`` (regions) or
+        maps: activation of coarser logits before a finer U-Net uses them: ``sigmoid`` (regions) or
         ``softmax`` (classes).
         stem_stride: voxels of the input per voxel of the finest U-Net along an axis: 1, 2 or 4.
-            That U-Net sees blocks of voxels folded into channels; the coarser ones see averages
+            That U-Net gets blocks of voxels folded into channels; the coarser ones get averages
             over ``stem_stride``·2, ·4, … voxels.
         norm: ``instance``, ``group`` or ``batch``.
         dropout: share of features dropped after each step down, while training.
@@ -237,7 +237,7 @@ class CascadedUNet(Network):
         logits: list[Tensor] = []
         maps: list[list[Tensor]] = [
             [] for _ in range(self.levels)
-        ]  # what the decoders of the next U-Net join, finest level first
+        ]  # maps for the decoder of the next U-Net, finest level first
         for scale in reversed(range(len(self.unets))):
             seen = (
                 functional.avg_pool3d(x, self.stem_stride * 2**scale) if scale else self._folded(x)

@@ -37,7 +37,7 @@ class Path(nn.Module):
     """3³ convolutions at one resolution; with ``residual``, layers 4, 6, 8, … add the input of the
     layer before them.
 
-    Where a layer has more channels than what it adds, the rest is added nothing.
+    If a layer has more channels than the added input, the others are unchanged.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Path(nn.Module):
         self.residual = residual
         first = nn.Conv3d(
             in_channels, widths[0], 3, padding=1, bias=False
-        )  # the image itself meets no norm and no PReLU
+        )  # no norm and no PReLU on the image
         rest = (Layer(before, width, kernel=3, norm=norm) for before, width in pairwise(widths))
         self.layers = nn.ModuleList((first, *rest))
 
     def forward(self, x: Float[Tensor, "B C X Y Z"]) -> Float[Tensor, "B D X Y Z"]:
-        """Features before the norm of the layer to come."""
+        """Features before the norm of the next layer."""
         earlier = x  # the input of the layer before
         for number, layer in enumerate(self.layers, start=1):
             y = layer(x)
@@ -69,18 +69,18 @@ class DeepMedic(Network):
     """DeepMedic of Kamnitsas et al. 2017, dense: two paths of eight layers at full and 1/3
     resolution, 0.66 M parameters.
 
-    The paper's: widths 30-30-40-40-40-40-50-50 in both paths, 3³ convolutions, the low-resolution
-    features repeated onto the fine grid, two hidden layers of 150 channels and 1³ convolutions with
-    dropout 0.5 after the first, batch norm and PReLU before every convolution but the first.
-    ``residual`` adds the connections of layers 4, 6 and 8 that the authors entered BRATS 2016 with.
-    All as in their public code (github.com/deepmedic/deepmedic).
+    From the paper: widths 30-30-40-40-40-40-50-50 in both paths, 3³ convolutions, the
+    low-resolution features repeated onto the fine grid, two hidden layers of 150 channels and 1³
+    convolutions with dropout 0.5 after the first, batch norm and PReLU before every convolution but
+    the first. ``residual`` adds the connections of layers 4, 6 and 8 that the authors entered BRATS
+    2016 with. All as in their public code (github.com/deepmedic/deepmedic).
 
-    Ours: the authors' convolutions eat the rim, and their low-resolution path sees three times as
-    far as the patch. Here convolutions are padded, so that whole patches and brains go in and come
-    out, and the low-resolution path sees averages over ``factor``³ voxels of the same patch; so a
-    patch should be larger than theirs (25³). Factor 3 asks for sides that are multiples of 3 (48 is
-    one of 3 and of 16); 2 or 4 suit patches made for U-Nets. The folded grid and other norms are
-    ours, too; ``instance`` suits batches of one or two.
+    Ours: the authors' convolutions are not padded, and the field of view of their low-resolution
+    path is three times the patch. Here convolutions are padded, so that output and input sizes are
+    equal, and the low-resolution path gets averages over ``factor``³ voxels of the same patch;
+    therefore a patch should be larger than theirs (25³). Factor 3 needs sides that are multiples of
+    3 (48 is one of 3 and of 16); 2 or 4 fit patches for U-Nets. The folded grid and other norms are
+    ours, too; ``instance`` fits batches of one or two.
 
     Args:
         in_channels: image sequences C.

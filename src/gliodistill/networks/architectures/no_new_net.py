@@ -1,6 +1,4 @@
-"""No New-Net: the well-trained plain U-Net that came second in BraTS 2018, before it grew into
-nnU-Net.
-"""
+"""No New-Net: the plain U-Net that came second in BraTS 2018 and became nnU-Net."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -32,8 +30,7 @@ class Decoder(nn.Module):
 
 @register("no_new_net")
 class NoNewNet(EncoderDecoder):
-    """Plain U-Net with max-pooling down and trilinear doubling up: "No New-Net", Isensee et al.
-    2018.
+    """Plain U-Net with max-pooling and trilinear up-sampling: "No New-Net", Isensee et al. 2018.
 
     F. Isensee et al., *No New-Net*, BrainLes 2018, arXiv 1809.10483: five levels of two padded 3³
     convolutions, 30 channels at the finest, instance norm, LeakyReLU, features narrowed before they

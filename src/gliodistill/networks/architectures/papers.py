@@ -1,4 +1,4 @@
-"""Which publication each network follows, and the size that its authors or users state."""
+"""The publication of each network, and its published size."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,10 @@ class Paper:
     """One publication.
 
     Attributes:
-        citation: who, when, where to find it.
+        citation: authors, year, where to find it.
         parameters: of the network, in millions, as stated there or of the authors' own code; None
-        where neither is known.
-        gflops: 10⁹ operations of a pass over 4×128³ voxels, a multiply–add counted as two,
-            likewise.
+            if neither is known.
+        gflops: 10⁹ operations of a pass over 4×128³ voxels, a multiply–add being two, likewise.
     """
 
     citation: str
@@ -44,4 +43,4 @@ PAPERS: dict[str, Paper] = {
     "unet_plus_plus": Paper("Zhou et al. 2018, UNet++, arXiv 1807.10165"),
     "zero_filled": Paper("this toolkit"),
 }
-"""By the names of the registry."""
+"""Publications by names of the registry."""

@@ -58,8 +58,8 @@ class ResidualUNet(EncoderDecoder):
     """The distilled student of Lachinov et al. 2019: a residual U-Net, 4.5 M parameters, 299 GFLOP
     at 4×128³.
 
-    Layer for layer the authors' public code (github.com/lachinov/brats2019), less a 128-wide
-    decoder block that it builds and never runs (918 016 parameters). Ours are the options: a folded
+    Layer for layer the authors' public code (github.com/lachinov/brats2019), without a 128-wide
+    decoder block that it builds but never runs (918 016 parameters). Ours are the options: a folded
     grid (see :class:`~gliodistill.networks.UNet`), heads for deep supervision and other norms.
 
     Args:

@@ -43,11 +43,11 @@ class SeparableConv(nn.Sequential):
 
 
 class SeparableBlock(nn.Module):
-    """Residual inception block: the input seen by separable convolutions along several axes, mixed,
-    and added to the input.
+    """Residual inception block: separable convolutions along several axes, mixed, and added to the
+    input.
 
     Args:
-        channels: in and out, shared among the views as evenly as they go.
+        channels: in and out, divided among the views as evenly as possible.
         views: 1: axial slices; 2: coronal beside; 3: sagittal, too.
         norm: ``instance``, ``group``, ``batch`` or ``subset``.
     """
@@ -97,21 +97,21 @@ class S3DUNet(EncoderDecoder):
     """S3D-UNet of Chen et al. 2018: every 3³ convolution factorised into 3² in a plane and 3
     through it, 3.3 M parameters.
 
-    The paper's, as far as we could read it (abstract and introduction): a U-Net whose 3³
+    From the paper, of which we have abstract and introduction: a U-Net whose 3³
     convolutions are replaced by 1×3×3 and 3×1×1 ones, after the separable inception blocks that S3D
     (Xie et al. 2018) uses for video. All else is our
     reading: five levels of widths 16 … 256 as in the U-Net of Isensee et al. 2017, from which BraTS
     entries of that year started; residual inception blocks whose branches take the slices axial,
-    coronal and sagittal, so that no axis of the brain is the poor one, and a 1³ convolution to mix
-    them; two blocks a level; 2³ convolutions of stride 2 down, transposed ones up; instance norm
-    and LeakyReLU. ``views=1`` has axial slices alone, as in video.
+    coronal and sagittal, so that all axes are treated alike, and a 1³ convolution to mix them; two
+    blocks per level; 2³ convolutions of stride 2 down, transposed ones up; instance norm and
+    LeakyReLU. ``views=1`` has only axial slices, as in video.
 
     Args:
         in_channels: image sequences C.
         out_channels: logits K per voxel.
         widths: channels of each level, finest first; every level after the first halves the grid.
         blocks: separable blocks of each encoder and decoder level.
-        views: planes a block looks along: 1 axial, 2 also coronal, 3 also sagittal.
+        views: planes of a block: 1 axial, 2 also coronal, 3 also sagittal.
         stem_stride: voxels of the input per trunk voxel along an axis: 1, 2 or 4.
         norm: ``instance``, ``group``, ``batch`` or ``subset``.
         deep_supervision: how many coarser decoder levels also give logits while training, at most

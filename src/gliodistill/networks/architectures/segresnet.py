@@ -59,7 +59,7 @@ class SegResNet(Network):
 
 
 class SegResNetVAE(SegResNet):
-    """``SegResNet`` that while training also reconstructs its input from the coarsest features.
+    """``SegResNet`` that in training also reconstructs its input from the coarsest features.
 
     Args:
         body: a MONAI ``SegResNetVAE``.
@@ -69,7 +69,7 @@ class SegResNetVAE(SegResNet):
     def __init__(self, body: nn.Module, weight: float) -> None:
         super().__init__(body)
         self.patch, self.weight = tuple(self.body.input_image_size), weight
-        self.body.vae_down.append(nn.Flatten())  # MONAI takes a view of what may be channels-last
+        self.body.vae_down.append(nn.Flatten())  # MONAI views a tensor that may be channels-last
 
     def penalise(
         self, image: Float[Tensor, "B C X Y Z"], coarse: Float[Tensor, "B D _ _ _"]
@@ -95,7 +95,7 @@ class SegResNetVAE(SegResNet):
         self.penalty = self.weight * self.body._get_vae_loss(image, coarse)
 
     def strip(self) -> None:
-        """Drop the autoencoder: what is left is ``segresnet``."""
+        """Remove the autoencoder, which leaves ``segresnet``."""
         for name in [name for name, _ in self.body.named_children() if name.startswith("vae_")]:
             delattr(self.body, name)
 
@@ -104,7 +104,7 @@ class SegResNetVAE(SegResNet):
 def segresnet(
     in_channels: int = 4, out_channels: int = 3, width: int = 32, dropout: float = 0.2
 ) -> SegResNet:
-    """Residual encoder–decoder with group norm, its encoder the deeper side: Myronenko 2018 without
+    """Residual encoder–decoder with group norm, with a deeper encoder: Myronenko 2018 without
     the autoencoder.
 
     A. Myronenko, *3D MRI brain tumor segmentation using autoencoder regularization*, BrainLes 2018,
@@ -145,17 +145,17 @@ def segresnet_vae(
     (mean squared error + Kullback–Leibler divergence from the normal distribution). In evaluation
     mode the network is ``segresnet``; export drops the branch.
 
-    The paper's: the branch's widths, 0.1 for both terms. MONAI's reading: the branch goes through
-    the segmentation's own decoder (without skips), and the divergence is half a mean over the
-    latent numbers, where the paper divides a sum by
-    the number of voxels. Ours: the default patch; the paper's is 160×192×128.
+    From the paper: the branch's widths, 0.1 for both terms. MONAI's reading: the branch uses the
+    segmentation's decoder (without skips), and the divergence is half a mean over the latent
+    numbers, where the paper divides a sum by the number of voxels. Ours: the default patch; the
+    paper's is 160×192×128.
 
     Args:
         in_channels: image sequences C.
         out_channels: logits K per voxel.
         width: as in ``segresnet``.
         dropout: as in ``segresnet``.
-        patch: sides of the training patch, multiples of 16; in evaluation mode any size goes.
+        patch: sides of the training patch, multiples of 16; in evaluation mode any size is valid.
         vae_weight: of the penalty.
 
     Raises:

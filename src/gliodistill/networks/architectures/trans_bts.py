@@ -20,7 +20,7 @@ STEM_DROPOUT = 0.2  # share of the stem's channels dropped while training
 
 
 class Residual(nn.Module):
-    """Layers whose input is added to what they give."""
+    """Layers with a residual connection."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class Bottleneck(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "B C X Y Z"]) -> Float[Tensor, "B C X Y Z"]:
-        """Features of the same shape that have seen the whole volume."""
+        """Features of the same shape with global context."""
         tokens = self.transformer(self.embed(x).permute(0, 2, 3, 4, 1))
         seen: Tensor = self.back(tokens.permute(0, 4, 1, 2, 3))
         return seen
@@ -105,9 +105,9 @@ class TransBTS(EncoderDecoder):
     """TransBTS: four residual levels, four transformer layers over the 1/8 grid, three stages up.
 
     Wang et al. 2021 (arXiv 2103.04430), layer by layer as in the authors' public code, which counts
-    32 987 588 parameters, the published 32.99 M. We leave out what that code builds and never uses:
+    32 987 588 parameters, the published 32.99 M. We omit what that code builds but never uses:
     a linear embedding (262 656) and a last LayerNorm (1 024). Further differences: K logits instead
-    of four classes under a softmax; the stem's dropout rests in evaluation (theirs does not);
+    of four classes under a softmax; the stem's dropout is off in evaluation (theirs is not);
     positions fit any grid (:class:`VolumetricTransformer`); He's initialisation of the head;
     ``stem_stride`` and ``deep_supervision``, ours as in ``unet``.
 
@@ -175,8 +175,8 @@ class TransBTS(EncoderDecoder):
 
 
 def _redraw(module: nn.Module) -> None:
-    """First weights as the authors' code has them, torch's own: He's grow along the residual sums,
-    which no norm follows.
+    """Initialise as the authors' code, by torch's default: He's grows along the residual sums,
+    which have no norm.
     """
     if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
         module.reset_parameters()

@@ -1,6 +1,4 @@
-"""The 3-D U-Net in the shape nnU-Net gives it: teacher, width/3 student and fast student in one
-class.
-"""
+"""The 3-D U-Net in nnU-Net's shape: teacher, width/3 student and fast student in one class."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -68,8 +66,8 @@ class UNet(EncoderDecoder):
     With ``stem_stride=s`` the same trunk works on a grid s times coarser: each block of s³ voxels
     is folded into channels before the first convolution, and the last 1³ convolution writes K·s³
     channels that are unfolded into full-resolution logits (sub-pixel convolution, Shi et al. 2016).
-    The s³ filters of a class start equal (Aitken et al. 2017), so the untrained network shows no
-    checkerboard.
+    The s³ filters of a class start equal (Aitken et al. 2017), so the untrained network has no
+    checkerboard artefacts.
 
     Args:
         in_channels: image sequences C.

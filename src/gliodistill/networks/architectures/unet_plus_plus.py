@@ -19,7 +19,7 @@ class UNetPlusPlus(Network):
     Args:
         body: a MONAI ``BasicUNetPlusPlus`` with deep supervision: four heads, all on the finest
         grid.
-        deep_supervision: how many heads beside the last also answer while training.
+        deep_supervision: number of heads besides the last that also give logits in training.
     """
 
     divisor = 2 ** (LEVELS - 1)
@@ -34,10 +34,10 @@ class UNetPlusPlus(Network):
             for name, child in module.named_children():
                 if isinstance(
                     child, nn.InstanceNorm3d
-                ):  # gives up channels-last; ours computes the same
+                ):  # does not keep channels-last; ours computes the same
                     setattr(module, name, InstanceNorm(child.num_features))
             if hasattr(module, "is_pad"):
-                module.is_pad = False  # grids always fit: the sides are multiples of the divisor
+                module.is_pad = False  # grids always fit, as sides are multiples of the divisor
 
     @property
     def taps(self) -> dict[str, nn.Module]:
@@ -67,9 +67,7 @@ class UNetPlusPlus(Network):
         self._drop_heads(LEVELS - 2)
 
     def _drop_heads(self, count: int) -> None:
-        for column in range(
-            1, 1 + count
-        ):  # MONAI calls them all: what passes its input on costs nothing
+        for column in range(1, 1 + count):  # MONAI calls them all: an identity costs nothing
             setattr(self.body, f"final_conv_0_{column}", nn.Identity())
 
 

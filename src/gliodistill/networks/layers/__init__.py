@@ -1,1 +1,1 @@
-"""Parts that architectures are built from."""
+"""Layers of the architectures."""

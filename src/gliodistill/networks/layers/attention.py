@@ -1,4 +1,4 @@
-"""Gates on features: which channels and which voxels matter (channel and spatial attention)."""
+"""Channel and spatial attention."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -12,9 +12,9 @@ class ChannelGate(nn.Module):
     excitation, Hu et al. 2018).
 
     mean over voxels → linear to C/reduction (at least 1) → LeakyReLU 0.01 → linear to C → sigmoid.
-    It sees means alone, so it does not change when voxels change places. The slope is ours: after
-    an instance norm the means hardly differ between samples, so that with a plain ReLU a hidden
-    unit is either always on or, for half of all seeds, dead for ever.
+    It uses only means, so it is invariant to permutations of voxels. The slope is ours: after an
+    instance norm the means hardly differ between samples, so that with a plain ReLU a hidden unit
+    is either always active or, for half of all seeds, never.
     """
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
@@ -49,12 +49,11 @@ class SpatialGate(nn.Module):
 
 
 class ChannelSpatialAttention(nn.Module):
-    """Features plus their channel-gated and their voxel-gated selves: x·(1 + channel + spatial).
+    """Features plus their channel-gated and voxel-gated versions: x·(1 + channel + spatial).
 
-    Islam et al. 2020 (arXiv 2104.00985), as in the authors' public code and the many copies of it:
-    gates side by side, both added to the features, reduction 16. In that code it stands before the
-    convolutions of a decoder stage, on the joined features; where it stands in a network is that
-    network's affair. Keeps the memory format.
+    Islam et al. 2020 (arXiv 2104.00985), as in the authors' public code: parallel gates, both added
+    to the features, reduction 16. There it precedes the convolutions of a decoder stage, on the
+    concatenated features; its position is up to each network. Keeps the memory format.
 
     Args:
         channels: of the features.

@@ -1,4 +1,4 @@
-"""What U-shaped networks have in common, whatever their stages are made of."""
+"""The common structure of U-shaped networks."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,8 +13,8 @@ from gliodistill.networks.layers.subset_norm import telling_subsets
 
 
 class EncoderDecoder(Network):
-    """Stages down, stages up that join the features beside them, logits at the top and, in
-    training, on coarser levels.
+    """Encoder and decoder stages with skip connections, logits at the finest level and, in
+    training, at coarser ones.
 
     Args:
         encoders: modules of one input, finest first; every one after the first halves the grid.
@@ -24,7 +24,7 @@ class EncoderDecoder(Network):
         out_channels: logits K per voxel.
         stem_stride: s, voxels of the input per trunk voxel along an axis; blocks of s³ are folded
         into channels.
-        head: side of the convolutions that give logits.
+        head: kernel side of the logit convolutions.
         deep_supervision: how many coarser decoder levels also give logits while training.
         refinement: a last stage at full resolution that corrects the finest logits.
     """
@@ -109,7 +109,7 @@ def check_shape(
     stem_stride: int,
     deep_supervision: int,
 ) -> None:
-    """Raise RecipeError unless the options that U-shaped networks share are in range."""
+    """Raise RecipeError unless the common options of U-shaped networks are in range."""
     check_option("in_channels", in_channels, in_channels >= 1, "at least 1")
     check_option("out_channels", out_channels, out_channels >= 1, "at least 1")
     check_option(

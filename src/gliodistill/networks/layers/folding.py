@@ -1,4 +1,4 @@
-"""Trading space for channels: how a network works at a lower resolution and answers at full
+"""Space-to-depth folding, with which a network works at a lower resolution and predicts at full
 resolution.
 """
 

@@ -18,8 +18,8 @@ class InstanceNorm(nn.Module):
     in
     evaluation alike: :math:`y = \gamma (x - \mu) / \sqrt{\sigma^2 + 10^{-5}} + \beta`.
 
-    The same numbers as ``torch.nn.InstanceNorm3d`` by the fastest road that keeps the memory
-    format: torch's own kernel gives up channels-last and pays two copies a layer.
+    The same numbers as ``torch.nn.InstanceNorm3d``, by the fastest way that keeps the memory
+    format: torch's kernel does not keep channels-last and needs two copies per layer.
     """
 
     def __init__(self, channels: int) -> None:
@@ -31,15 +31,15 @@ class InstanceNorm(nn.Module):
         """Normalise each channel of each sample."""
         weight, bias = self.weight, self.bias
         if torch._C._get_tracing_state() is not None or torch.compiler.is_exporting():
-            return _native(x, weight, bias)  # one operation that exporters know
+            return _native(x, weight, bias)  # one operation known to exporters
         if torch.compiler.is_compiling():
             return _spelled_out(x, weight, bias)  # the compiler fuses it with its neighbours
         if x.shape[1] == 1 or not x.is_contiguous(memory_format=torch.channels_last_3d):
             return _native(x, weight, bias)
         if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
             return ChannelsLastNorm.apply(x, weight, bias)  # type: ignore[no-any-return,no-untyped-call]
-        # Batch norm over one sample is instance norm. Its channels-last kernel on a processor sums
-        # naively, wrong by up to 1e-3: below the rounding of bfloat16, but not of float32.
+        # Batch norm over one sample is instance norm. Its channels-last CPU kernel sums naively,
+        # with errors up to 1e-3: below the rounding of bfloat16, but not of float32.
         samples = [
             functional.batch_norm(sample, None, None, weight, bias, training=True, eps=EPSILON)
             for sample in torch.split(x, 1)
@@ -48,12 +48,12 @@ class InstanceNorm(nn.Module):
 
 
 class ChannelsLastNorm(torch.autograd.Function):
-    """Instance norm of a channels-last tensor, its sums over voxels taken as matrix products.
+    """Instance norm of a channels-last tensor, with sums over voxels computed as matrix products.
 
     torch reduces over the voxels of a channels-last tensor either slowly (``var_mean``) or
     inexactly (its batch and group norms, which add up a million values one by one); a matrix
     product is fast and blocked. The diagonal of dᵀd costs C times too many multiplications, still
-    only a twenty-seventh of the convolution before it.
+    only 1/27 of the preceding convolution.
     """
 
     @staticmethod
@@ -84,8 +84,8 @@ class ChannelsLastNorm(torch.autograd.Function):
 
 
 def _rows(x: Tensor) -> Tensor:
-    """A view ``B X N C`` of a channels-last ``B C X Y Z``: slabs of N = Y·Z voxels, so that no sum
-    runs over too many.
+    """A view ``B X N C`` of a channels-last ``B C X Y Z``: slabs of N = Y·Z voxels, which limits
+    the length of sums.
     """
     return x.permute(0, 2, 3, 4, 1).flatten(2, 3)
 

@@ -1,4 +1,4 @@
-"""Small parts that several networks share: the first weights, the head that unfolds."""
+"""Parts of several networks: initialisation and unfolding head."""
 
 import torch
 from jaxtyping import Float
@@ -33,14 +33,14 @@ class Head(nn.Conv3d):
 
 
 def initialise(module: nn.Module) -> None:
-    """He initialisation of convolutions, zero biases, heads that show no checkerboard; for
+    """He initialisation of convolutions, zero biases, heads without checkerboard artefacts; for
     ``network.apply(initialise)``.
 
     The s³ filters of a class in a folded head start equal (Aitken et al. 2017).
     """
     if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
         if module.weight.is_meta:
-            return  # nothing to draw, and torch would load its compiler for it
+            return  # nothing to initialise, and torch would import its compiler
         nn.init.kaiming_normal_(module.weight, a=SLOPE)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -7,9 +7,8 @@ from torch import Tensor, nn
 class Pointwise(nn.Linear):
     """A 1³ convolution as a linear layer over each voxel's channels: ``B C X Y Z`` → ``B D X Y Z``.
 
-    torch's convolution cannot tell the memory format of a 1³ kernel and gives a contiguous result
-    on a processor, so that all that follows leaves channels-last too. This one is a matrix product
-    on the channels-last features.
+    torch's convolution with a 1³ kernel gives a contiguous result on a CPU, so that all following
+    layers lose channels-last too. This one is a matrix product on channels-last features.
     """
 
     def forward(self, x: Float[Tensor, "B C X Y Z"]) -> Float[Tensor, "B D X Y Z"]:

@@ -12,26 +12,26 @@ from gliodistill.errors import RecipeError
 from gliodistill.networks.layers.instance_norm import EPSILON
 
 SEQUENCES = 4
-"""Input channels that :class:`SubsetNorm` tells apart, at most."""
+"""Most input channels that :class:`SubsetNorm` distinguishes."""
 
 
 class SubsetNorm(nn.Module):
     r"""Batch normalisation with running statistics of its own for each subset of the network's
     input channels.
 
-    What a layer sees of a study that lacks a sequence has another mean and another spread than what
-    it sees of a whole one; the mean over all is of no study (each subset is a domain: Li et al.
-    2016, arXiv:1603.04779; Chang et al. 2019, arXiv:1906.03950). Scale and offset are shared, so
-    that nothing is learnt twice. In evaluation each sample is normalised by the statistics of the
-    channels that it has, :math:`y = \gamma (x - \mu_s) / \sqrt{\sigma_s^2 + 10^{-5}} + \beta`. In
-    training, as in every batch norm, by those of its batch, which all subsets in the batch take
-    over: let them be one (``augmentation.modality_dropout.per_batch``).
+    Features of a study that lacks a sequence have another mean and variance than those of a
+    complete one; the mean over all fits neither (each subset is a domain: Li et al. 2016,
+    arXiv:1603.04779; Chang et al. 2019, arXiv:1906.03950). Scale and offset are shared. In
+    evaluation each sample is normalised by the statistics of its subset, :math:`y = \gamma (x -
+    \mu_s) / \sqrt{\sigma_s^2 + 10^{-5}} + \beta`. In training, as in every batch norm, by those of
+    its batch, which update all subsets in the batch: they should be one
+    (``augmentation.modality_dropout.per_batch``).
 
-    A subset that was never met has the statistics of whatever was.
+    A subset not seen in training has the statistics of the others.
 
     Attributes:
-        running_mean, running_var: 16×C; row Σ 2ᶜ over the channels c that are there.
-        batches_seen: 16, how many batches made a row.
+        running_mean, running_var: 16×C; row Σ 2ᶜ over the present channels c.
+        batches_seen: 16, number of batches of each row.
         momentum: weight of a new batch in a row; None = the plain mean of all batches.
         subset: the row of each sample, int64 B, while the network runs (:func:`telling_subsets`).
     """
@@ -55,10 +55,9 @@ class SubsetNorm(nn.Module):
         self.subset: Tensor | None = None
 
     def fold(self) -> None:
-        """Make statistics, scale and offset one factor and one summand a row, for good, where a
-        graph is drawn of the network.
+        """Merge statistics, scale and offset into one factor and one summand per row, for export.
 
-        Variances need not fit half precision, in which graphs are stored; what is left does.
+        Variances may not fit half precision, in which graphs are stored; the merged numbers do.
         """
         self.factors, self.summands = (tensor.detach() for tensor in self._folded())
 
@@ -67,7 +66,7 @@ class SubsetNorm(nn.Module):
         return factors, self.bias - self.running_mean * factors
 
     def reset_running_stats(self) -> None:
-        """Forget every row."""
+        """Reset all rows."""
         self.running_mean.zero_()
         self.running_var.fill_(1.0)
         self.batches_seen.zero_()
@@ -76,11 +75,11 @@ class SubsetNorm(nn.Module):
         """Normalise each channel.
 
         Raises:
-            RecipeError: the network does not say what is missing.
+            RecipeError: the network does not pass on which channels are missing.
         """
         if self.subset is None:
             raise RecipeError(
-                "this network does not tell its norms what is missing",
+                "this network does not pass on to its norms which channels are missing",
                 field="norm",
                 got="subset",
                 expected="batch",
@@ -91,7 +90,7 @@ class SubsetNorm(nn.Module):
             torch._C._get_tracing_state() is None
             and not torch.compiler.is_compiling()
             and not x.is_meta
-        ):  # values can be looked at
+        ):  # values are available
             pairs = zip(torch.split(x, 1), self.subset.tolist(), strict=True)
             samples = [
                 functional.batch_norm(
@@ -118,7 +117,7 @@ class SubsetNorm(nn.Module):
             torch.empty_like(self.running_mean[0]),
             torch.empty_like(self.running_var[0]),
         )
-        # With a momentum of 1 the batch's own statistics are what it leaves behind.
+        # With a momentum of 1 the running statistics are those of the batch.
         result = functional.batch_norm(
             x,
             mean.zero_(),
@@ -133,7 +132,7 @@ class SubsetNorm(nn.Module):
             met = torch.zeros_like(self.batches_seen, dtype=torch.bool)
             met[subset] = True
             self.batches_seen += met
-            # Rows not met yet follow every batch; the first of their own replaces what they have.
+            # Unseen rows follow every batch; their first own batch replaces the statistics.
             share = 1 / torch.where(
                 self.batches_seen > 0, self.batches_seen, self.batches_seen.sum()
             )
@@ -147,8 +146,8 @@ class SubsetNorm(nn.Module):
 
 @contextmanager
 def telling_subsets(network: nn.Module, x: Float[Tensor, "B C X Y Z"]) -> Iterator[None]:
-    """Tell the :class:`SubsetNorm` of ``network`` which channels of its input are there: those that
-    are not 0 everywhere.
+    """Pass the present input channels (those not 0 everywhere) to each :class:`SubsetNorm` of
+    ``network``.
 
     Raises:
         RecipeError: there are more than :data:`SEQUENCES`.

@@ -1,4 +1,4 @@
-"""A transformer over the voxels of a coarse grid, with learned positions that fit any grid."""
+"""A transformer over the voxels of a coarse grid, with learned positions for any grid."""
 
 import torch
 from jaxtyping import Float
@@ -17,7 +17,7 @@ class SelfAttention(nn.Module):
     Args:
         embedding: numbers per token.
         heads: they share the embedding, so their number must divide it.
-        dropout: share of attention weights and of outputs put to 0 while training.
+        dropout: share of attention weights and of outputs set to 0 in training.
     """
 
     def __init__(self, embedding: int, heads: int, dropout: float = 0.0) -> None:
@@ -54,15 +54,14 @@ class TransformerLayer(nn.Module):
         )
 
     def forward(self, tokens: Float[Tensor, "B N E"]) -> Float[Tensor, "B N E"]:
-        """The tokens after one round of exchange."""
+        """The tokens after the layer."""
         tokens = tokens + self.attention(tokens)
         exchanged: Tensor = tokens + self.feed_forward(tokens)
         return exchanged
 
 
 class VolumetricTransformer(nn.Module):
-    """Every voxel of a grid as a token that sees all others; tokens lie on the grid, their numbers
-    last.
+    """A transformer with every voxel of a grid as a token; channels are last.
 
     One learned vector per voxel of a reference grid is added first (zeros at the start, as in
     TransBTS's code). On another grid the vectors are interpolated trilinearly, as ViT does in 2-D
@@ -71,7 +70,7 @@ class VolumetricTransformer(nn.Module):
 
     Args:
         embedding: numbers per token.
-        layers: rounds of exchange.
+        layers: number of layers.
         heads: of each attention.
         hidden: width of each feed-forward's inner layer.
         grid: side of the reference grid in tokens; where the tokens' grid has it, nothing is
@@ -114,8 +113,8 @@ class VolumetricTransformer(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "B X Y Z E"]) -> Float[Tensor, "B X Y Z E"]:
         """The tokens after all layers, on their grid."""
-        # Traced, the size must come from the tensor: a Python condition on it would freeze one grid
-        # into an exported graph.
+        # In tracing, the size must come from the tensor: a Python condition would fix one grid in
+        # an exported graph.
         positions = functional.interpolate(self.positions, size=tokens.shape[1:4], mode="trilinear")
         placed = self.dropout(tokens + positions.permute(0, 2, 3, 4, 1))
         mixed: Tensor = self.layers(placed.flatten(1, 3))
