@@ -24,7 +24,7 @@ def test_a_folder_a_file_and_a_chosen_name(program, folder):
     said = program(
         "compare",
         folder / "student",
-        f"alone={folder / 'twin' / 'scores.json'}",
+        f"plain={folder / 'twin' / 'scores.json'}",
         folder / "other.json",
         "-o",
         folder / "c.html",

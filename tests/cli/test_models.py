@@ -143,7 +143,7 @@ def test_a_name_prints_the_card_as_it_is_written(box: Box, home: Path) -> None:
 
 def test_a_card_is_laid_out_on_a_terminal(terminal: Callable[..., str], model: Path) -> None:
     shown = terminal("models", model)
-    assert "\x1b[" in shown and "Exports against the trained network" in shown
+    assert "\x1b[" in shown and "Parity of the exports with the trained network" in shown
     assert "**" not in shown and "|---" not in shown
 
 

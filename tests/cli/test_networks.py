@@ -64,7 +64,7 @@ def test_what_was_measured_is_said_and_options_are_shown(program):
         "ms at 20³",
         "batches of 2: torch, float32",
         "thread",
-        "*: taken on the next larger patch",
+        "*: measured on the next larger patch",
         "norm",
         "instance",
     ):

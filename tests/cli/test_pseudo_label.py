@@ -72,7 +72,7 @@ def test_a_bad_study_fails_the_call_and_not_the_others(program, bench, model):
     ("words", "told"),
     [
         (("--tta", "lr"), "no such test-time augmentation"),
-        (("--agreement", "0.5"), "one member cannot agree"),
+        (("--agreement", "0.5"), "agreement needs two members"),
         (("--labels", "latin"), "unknown label convention"),
         (("--exclude", "nowhere"), "no such file or folder"),
         (("-m", "nowhere"), "no such model"),

@@ -22,7 +22,7 @@ def test_predicted_dice_and_flags_are_said_and_change_nothing(
     said = program("segment", cohort, "-m", model, "-o", tmp_path / "out")
     assert said.code == 0
     assert "predicted Dice" in said.out and "0.70 – –" in said.out
-    assert "doubtful: case_0: no tumour found: the whole tumour drawn is 0." in said.out
+    assert "flagged: case_0: no tumour found: the segmented whole tumour is 0." in said.out
     told = program("segment", cohort, "-m", model, "-o", tmp_path / "json", "--json")
     answer = json.loads(told.out)["done"]["case_1"]["quality"]
     assert answer["predicted_dice"] == {"WT": 0.7, "TC": None, "ET": None}

@@ -351,7 +351,7 @@ def test_a_truth_without_labels_is_refused(predictions: Path, tmp_path: Path) ->
         Volume(np.ones(SHAPE, np.int16), AFFINE),
         tmp_path / "images" / "case_a" / "case_a_flair.nii.gz",
     )
-    with pytest.raises(EvaluationError, match="no truth to compare with"):
+    with pytest.raises(EvaluationError, match="no reference to compare with"):
         evaluate(predictions, tmp_path / "images")
 
 

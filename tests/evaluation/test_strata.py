@@ -60,7 +60,7 @@ def test_a_table_of_strata(tmp_path: Path) -> None:
         ("", "not a table of strata"),
         ("id\na\n", "not a table of strata"),
         ("study,site\na,North\n", "not a table of strata"),
-        ("id,site\na,North\na,South\n", "an id stands twice"),
+        ("id,site\na,North\na,South\n", "an id is repeated"),
         ("id,site,site\na,North,South\n", "each column once"),
         ("id,site\nx,North\n", "no id of the studies compared"),
         ("id,age\n" + "".join(f"s{n},{n}\n" for n in range(13)), "too many groups"),

@@ -673,7 +673,7 @@ def _(b):
     return evaluate(b, folder)
 
 
-@bad("a prediction too many", "predictions", "stranger", "without a truth")
+@bad("a prediction too many", "predictions", "stranger", "without a reference")
 def _(b):
     folder = predictions(b)
     shutil.copyfile(folder / "case_1.nii.gz", folder / "stranger.nii.gz")

@@ -163,7 +163,7 @@ def _(b):
 @table.row(
     "a reference without a prediction, and a prediction without a reference",
     "case_1: no prediction",
-    "case_9: prediction without a truth",
+    "case_9: prediction without a reference",
 )
 def _(b):
     folder = shifted(b)
@@ -198,7 +198,7 @@ def _(b):
     return ("evaluate", folder, maps(b, "{id}.nii.gz"))
 
 
-@table.row("references without any label map", "no truth to compare with")
+@table.row("references without any label map", "no reference to compare with")
 def _(b):
     for case in CASES:
         b.file("seg", case).unlink()

@@ -254,7 +254,12 @@ in_units(1, "metres")
 in_units(3, "micrometres")
 
 
-@row("millimetres that are called metres", "absurd voxel size", "1000×1000×1000 mm", "xyzt_units")
+@row(
+    "millimetres that are called metres",
+    "implausible voxel size",
+    "1000×1000×1000 mm",
+    "xyzt_units",
+)
 def _(b):
     edit_header(b.file("t1"), 123, b"\1")
     return segment(b)

@@ -760,7 +760,7 @@ def test_resume_beside_a_running_training_is_refused(bench):
         while not log.exists() and running.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         said = ended(start(*words), 1)
-        assert len(said.splitlines()) == 1 and "another process is at work on it" in said
+        assert len(said.splitlines()) == 1 and "another process is working on it" in said
         assert f"process {running.pid}" in said and "out/teacher" in said
         assert running.poll() is None
     finally:

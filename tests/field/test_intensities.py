@@ -186,7 +186,7 @@ def refused(story: str, how: Change) -> None:
     @row(
         f"background of {story}: nothing is segmented",
         "case_0",
-        "cannot be told from its background",
+        "cannot be separated from its background",
         "field T1, T1CE, T2, FLAIR",
         "expected a skull-stripped brain",
         "HD-BET",
@@ -201,7 +201,11 @@ for _story, _how in REFUSED.items():
 
 
 def refused_by(command: str, words: Callable) -> None:
-    @row(f"{command} refuses noise around a brain", "case_0", "cannot be told from its background")
+    @row(
+        f"{command} refuses noise around a brain",
+        "case_0",
+        "cannot be separated from its background",
+    )
     def _(b):
         b.only()
         change(b, rician, kinds=("flair",))
@@ -215,7 +219,7 @@ def test_train_refuses_noise_around_a_brain(bench, program):
     change(bench, rician, "case_1", ("flair",))
     said = program(*train(bench))
     assert said.code == 1
-    assert "case_1: the brain cannot be told from its background (field FLAIR" in said.err
+    assert "case_1: the brain cannot be separated from its background (field FLAIR" in said.err
 
 
 def test_inspect_deep_says_what_train_refuses(bench, program):
@@ -225,7 +229,7 @@ def test_inspect_deep_says_what_train_refuses(bench, program):
     assert said.code == 1
     problems = {p["study"]: p["problem"] for p in json.loads(said.out)["problems"] if p["blocking"]}
     assert set(problems) == {"case_1", "case_2"}
-    assert "cannot be told from its background (field FLAIR" in problems["case_1"]
+    assert "cannot be separated from its background (field FLAIR" in problems["case_1"]
     assert "images are empty" in problems["case_2"]
     assert program("inspect", bench.data).code == 0
 
@@ -241,7 +245,7 @@ def _(b):
         "case_0",
         "case_2",
     }
-    assert "cannot be told from its background" in index["left_out"]["case_1"]
+    assert "cannot be separated from its background" in index["left_out"]["case_1"]
     ml = {id: study["volumes_ml"]["WT"] for id, study in index["studies"].items()}
     assert 0.5 < ml["case_2"] < 2
 
@@ -400,8 +404,8 @@ def test_interpolation_that_is_linear_is_sound_and_splines_are_not(head):
 
     assert doubt_of(moved(1)) is None
     assert "fades into the background" in str(doubt_of(moved(3)))
-    assert "rings on into the background" in str(doubt_of(np.rint(moved(3))))
-    assert "rings on" in str(doubt_of(np.rint(moved(3) / 4)))  # fewer levels of grey
+    assert "rings into the background" in str(doubt_of(np.rint(moved(3))))
+    assert "rings into" in str(doubt_of(np.rint(moved(3) / 4)))  # fewer levels of grey
     assert "fades" in str(doubt_of(ndimage.gaussian_filter(head, 1.5)))
 
 

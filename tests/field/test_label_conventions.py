@@ -138,7 +138,7 @@ def _(b):
 
 @table.row(
     "maps with 1, 2, 4 and with 1, 2, 3 in one folder are no resection cavities",
-    "speak for different conventions",
+    "of different conventions",
     "2 maps (case_0, case_1) with code 4 and no 3",
     "1 map (case_2) with code 3 and no 4",
     "--labels NAME",
@@ -149,13 +149,13 @@ def _(b):
     return prepare(b)
 
 
-@table.row("the same for training", "speak for different conventions")
+@table.row("the same for training", "of different conventions")
 def _(b):
     renumber(b, "case_2", TO["brats2023"])
     return train(b)
 
 
-@table.row("the same under names of 2023", "speak for different conventions", "none with both")
+@table.row("the same under names of 2023", "of different conventions", "none with both")
 def _(b):
     for n in range(3):
         if n:
@@ -166,7 +166,7 @@ def _(b):
 
 @table.row(
     "maps of 2021 under names of 2023, among maps with a cavity",
-    "speak for different conventions",
+    "of different conventions",
     "1 map (BraTS-GLI-00000-000) with no 3 and a 4 that surrounds 1",
     "2 maps (BraTS-GLI-00001-000, BraTS-GLI-00002-000) with both",
 )
@@ -181,7 +181,7 @@ def _(b):
 
 @table.row(
     "official 2021 beside official 2023, each under its own names",
-    "speak for different conventions",
+    "of different conventions",
     "2 maps (case_0, case_1) speak for brats2021",
     "1 map (BraTS-GLI-00002-000) speaks for brats2023",
 )
@@ -193,7 +193,7 @@ def _(b):
 
 @table.row(
     "official 2021 beside official 2024 with a cavity",
-    "speak for different conventions",
+    "of different conventions",
     "speaks for brats2024",
 )
 def _(b):
@@ -205,7 +205,7 @@ def _(b):
 
 @table.row(
     "Decathlon codes beside those of 2023: the same numbers, oedema elsewhere",
-    "speak for different conventions",
+    "of different conventions",
     "1 map (case_1) with code 1 outermost, as oedema is in msd",
     "code 2 outermost, as oedema is in brats2023",
 )
@@ -217,7 +217,7 @@ def _(b):
 
 @table.row(
     "children's codes under the names of 2021",
-    "speak for different conventions",
+    "of different conventions",
     "code 4 outermost, as oedema is in brats-ped",
     "file names as in BraTS up to 2021, as of brats2021",
 )
@@ -266,7 +266,7 @@ def _(b):
 
 @table.row(
     "children of 2023 beside children of 2024",
-    "speak for different conventions",
+    "of different conventions",
     "without code 2 speaks for BraTS-PED 2023",
 )
 def _(b):
@@ -304,8 +304,8 @@ def _(b):
 @table.row(
     "binary masks of the whole tumour",
     "binary masks",
-    "code 1 alone in 3 maps (case_0, case_1, case_2) of 3",
-    "tells no tissues",
+    "only code 1 in 3 maps (case_0, case_1, case_2) of 3",
+    "does not distinguish tissues",
 )
 def _(b):
     for n in range(3):
@@ -316,7 +316,7 @@ def _(b):
 @table.row(
     "one binary mask among label maps",
     "binary masks among label maps",
-    "code 1 alone in 1 map (case_1) of 3",
+    "only code 1 in 1 map (case_1) of 3",
 )
 def _(b):
     renumber(b, "case_1", {2: 1, 4: 1})
@@ -327,7 +327,7 @@ def _(b):
     "masks of 0 and 255",
     "label codes that fit no convention",
     "got [255]",
-    "a binary mask, which tells no tissues",
+    "a binary mask, which does not distinguish tissues",
 )
 def _(b):
     for n in range(3):
@@ -358,7 +358,7 @@ def _(b):
     return prepare(b)
 
 
-@table.row("negative codes", "negative codes", "write 0 where nothing is labelled")
+@table.row("negative codes", "negative codes", "write 0 for unlabelled voxels")
 def _(b):
     b.only()
     edit_voxels(b.file("seg"), lambda data: data.astype(np.int16) - 1)
@@ -465,7 +465,7 @@ def _(b):
 
 @table.row(
     "predictions must say theirs where the truths differ",
-    "predictions that do not say theirs",
+    "predictions do not declare theirs",
     "--prediction-labels",
 )
 def _(b):

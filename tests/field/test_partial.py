@@ -142,7 +142,11 @@ def _(b):
     return ("train", b.root / "mixed.yaml", "--data", file, "--labels", "brats2021", "-o", b.out)
 
 
-@row("references that tell a part are not scored as if they told all", "tells a part", "case_1: WT")
+@row(
+    "references that tell a part are not scored as if they told all",
+    "has partial labels",
+    "case_1: WT",
+)
 def _(b):
     words = list(evaluate(b))
     words[2] = manifest(b, case_1={"known_regions": "WT"})

@@ -53,7 +53,7 @@ def reads(story: str, **names: str) -> None:
 def asks(story: str, *says: str, **names: str) -> None:
     """A row: a folder of these names is a question."""
 
-    @row(story, "patient", "cannot tell what it is", "rename", "manifest", *says)
+    @row(story, "patient", "cannot decide what it is", "rename", "manifest", *says)
     def _(b):
         return segment(b, renamed(b, **names))
 
@@ -209,12 +209,12 @@ def question(b) -> Path:
     return b.data
 
 
-@row("prepare asks too", "case_1", "case_1_t1_reg_flair.nii.gz", "cannot tell what it is")
+@row("prepare asks too", "case_1", "case_1_t1_reg_flair.nii.gz", "cannot decide what it is")
 def _(b):
     return ("prepare", question(b), "-o", b.out, "--jobs", "1", "--labels", "brats2021")
 
 
-@row("train asks too", "case_1", "case_1_t1_reg_flair.nii.gz", "cannot tell what it is")
+@row("train asks too", "case_1", "case_1_t1_reg_flair.nii.gz", "cannot decide what it is")
 def _(b):
     question(b)
     return train(b, "--labels", "brats2021")
@@ -298,7 +298,7 @@ def _(b):
     assert used(b, "sub-01")["T1"] == "sub-01_T1w.nii.gz"
 
 
-@row("BIDS with ce-none asks", "sub-01", "ce-none_T1w", "cannot tell what it is")
+@row("BIDS with ce-none asks", "sub-01", "ce-none_T1w", "cannot decide what it is")
 def _(b):
     return segment(b, bids(b, t1="ce-none_T1w", t2="T2w", flair="FLAIR"))
 
@@ -470,7 +470,7 @@ def test_pseudo_label_asks_too(bench, program):
     """One line; the other studies are labelled."""
     said = program("pseudo-label", question(bench), "-m", bench.copy("model"), "-o", bench.out)
     assert said.code == 1 and len(said.lines) == 1
-    assert "case_1_t1_reg_flair.nii.gz: cannot tell what it is" in said.err
+    assert "case_1_t1_reg_flair.nii.gz: cannot decide what it is" in said.err
     assert (bench.out / "case_2" / "labels.nii.gz").is_file()
     assert not (bench.out / "case_1").exists()
 

@@ -216,7 +216,7 @@ def test_what_the_codes_mean_need_not_be_told_to_evaluate(
     )
     scores = evaluate(out, truth)
     assert [scores.mean(region) for region in ("WT", "TC", "ET")] == [1, 1, 1]
-    assert scores.provenance["prediction_labels"] == "brats-ped (noted beside them)"
+    assert scores.provenance["prediction_labels"] == "brats-ped (noted in their summaries)"
     (out / "a.json").unlink()
     with pytest.raises(ComparisonError, match="look like brats-ped, the truth is brats2021"):
         evaluate(out, truth)

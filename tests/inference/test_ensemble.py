@@ -169,7 +169,7 @@ def test_probabilities_are_nested_and_maps_in_range(
 def test_refuses_nothing_and_one_model_twice(bright: Predictor):
     with pytest.raises(PackageError, match="no model"):
         Ensemble([])
-    with pytest.raises(PackageError, match="one model twice"):
+    with pytest.raises(PackageError, match="a model given twice"):
         Ensemble([bright, bright])
 
 

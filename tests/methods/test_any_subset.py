@@ -129,6 +129,6 @@ def test_the_package_does_without_any_sequence(prepared, tmp_path):
 
 
 def test_a_run_that_drops_nothing_is_refused_at_load():
-    with pytest.raises(RecipeError, match="drops sequences") as caught:
+    with pytest.raises(RecipeError, match="needs modality dropout") as caught:
         recipe(runs(drop=0))
     assert caught.value.field == "runs.any.augmentation.modality_dropout.p"

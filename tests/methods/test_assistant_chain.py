@@ -85,7 +85,9 @@ def test_what_is_owed_is_the_mean_over_teachers(batch):
     )
     expected = {
         "segmentation": deeply_supervised(heads, batch.regions, "regions"),
-        "soft_target": 0.5 * sum(soft_target(heads[0], each, temperature=2.0) for each in targets) / 2,
+        "soft_target": 0.5
+        * sum(soft_target(heads[0], each, temperature=2.0) for each in targets)
+        / 2,
         "attention_transfer": (
             0.2
             * sum(attention_transfer([latents["student"]], [latents[name]]) for name in networks)
@@ -238,7 +240,7 @@ def test_chains_that_cannot_be_are_refused_at_load(runs, field, words):
 
 
 def test_a_norm_that_cannot_be_widened_is_refused_at_load():
-    with pytest.raises(RecipeError, match="weigh its channels anew") as caught:
+    with pytest.raises(RecipeError, match="weight its channels differently") as caught:
         recipe(
             {
                 "a": {"network": unet(8, 16, norm="group")},

@@ -109,7 +109,7 @@ def test_the_peer_sees_what_the_student_sees(prepared, tmp_path):
         ({"temperature": 0.0}, "options.temperature", "above 0"),
         ({"temprature": 2.0}, "options.temprature", "did you mean temperature?"),
         ({"weight": "much"}, "options.weight", "number"),
-        ({"peer": "baseline"}, "options.peer", "learns beside"),
+        ({"peer": "baseline"}, "options.peer", "trained together"),
         ({"peer": {"name": "unet", "options": {"widths": [4] * 7}}}, None, "multiples of 64"),
     ],
 )

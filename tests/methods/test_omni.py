@@ -259,7 +259,7 @@ def test_weight_nothing_is_the_labelled_loss_alone(prepared: Cache, pool: Cache)
 @pytest.mark.parametrize(
     ("run", "field", "told"),
     [
-        ({**OMNI, "pseudo": {}}, "pseudo.share", "learns from pseudo-labels"),
+        ({**OMNI, "pseudo": {}}, "pseudo.share", "pseudo-labels"),
         ({**OMNI, "pseudo": {"share": 0.1}}, "pseudo.share", "batch cannot be shared"),
         ({**OMNI, "pseudo": {"share": 0.9}}, "pseudo.share", "batch cannot be shared"),
         ({**OMNI, "pseudo": {"share": 1.5}}, "pseudo.share", "less than 1"),

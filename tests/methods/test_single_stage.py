@@ -284,7 +284,7 @@ def test_latents_of_unequal_widths_are_refused_at_load():
             "runs.single.method.options.teacher.network",
             "did you mean widths",
         ),
-        ({"options": {}}, "runs.single.method.options.teacher", "learns beside"),
+        ({"options": {}}, "runs.single.method.options.teacher", "trained together"),
     ],
 )
 def test_a_teacher_that_cannot_be_is_refused_at_load(teacher, field, words):

@@ -37,7 +37,7 @@ def test_sections_stand_between_what_the_model_is_and_how_it_is_used(tmp_path: P
         "Intended use",
         "Numbers",
         "Use",
-        "Exports against the trained network",
+        "Parity of the exports with the trained network",
     ]
     assert "\n\n\n" not in card
     assert ModelPackage.open(package.folder) == package
@@ -62,13 +62,13 @@ def test_what_is_no_section_is_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_without_sections_nothing_is_left_open(package: ModelPackage) -> None:
     card = (package.folder / "README.md").read_text()
-    assert headings(card) == ["Use", "Exports against the trained network"]
+    assert headings(card) == ["Use", "Parity of the exports with the trained network"]
     assert "\n\n\n" not in card
 
 
 def test_says_what_is_drawn_and_what_is_cleaned_away(tmp_path: Path, package: ModelPackage) -> None:
     assert (
-        "* Draws a region where its probability exceeds 0.5; clean-up: none.\n"
+        "* Threshold: a voxel belongs to a region if its probability exceeds 0.5; clean-up: none.\n"
         in (package.folder / "README.md").read_text()
     )
     steps = (Step("drop_small_components", {"mm3": 2000}), Step("drop_small_et", {"mm3": 0.5}))
@@ -87,7 +87,7 @@ def test_says_whether_bias_fields_are_taken_off(tmp_path: Path, package: ModelPa
     preparation = Preparation(spacing=(1.5, 1.5, 1.5), bias_mm=20.0)
     other = tiny_model.export(tmp_path / "model", formats=["torch"], preparation=preparation)
     assert (
-        "* Works on: 1.5 × 1.5 × 1.5 mm, bias fields taken off (smooth over 20 mm)."
+        "* Grid: 1.5 × 1.5 × 1.5 mm, after bias-field correction (smoothness 20 mm)."
         in (other.folder / "README.md").read_text()
     )
     assert ModelPackage.open(other.folder).preparation == preparation

@@ -63,6 +63,6 @@ def test_precision_chooses_the_graph(package: ModelPackage) -> None:
 
 
 def test_answers_that_change_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(PackageError, match=r"int8 changes the answers.*at least 1\.1"):
+    with pytest.raises(PackageError, match=r"int8 changes the output.*at least 1\.1"):
         write(tmp_path / "model", min_dice=1.1)
     assert list(tmp_path.iterdir()) == []

@@ -45,9 +45,9 @@ def test_describes_options_and_defaults():
         ),
         ("unet", {"in_channels": 0}, ["field in_channels", "at least 1"]),
         ("unet", {"widths": 32}, ["field widths", "got 32", "a list like [32, 64"]),
-        ("unet", {"widths": [8, "16"]}, ["field widths", "wrong kind"]),
+        ("unet", {"widths": [8, "16"]}, ["field widths", "wrong type"]),
         ("unet", {"stem_stride": "2"}, ["field stem_stride", "got '2'", "a value like 1"]),
-        ("unet", {"in_channels": True}, ["field in_channels", "wrong kind"]),
+        ("unet", {"in_channels": True}, ["field in_channels", "wrong type"]),
         ("unet", {"convs_per_stage": 0}, ["field convs_per_stage", "at least 1"]),
     ],
 )

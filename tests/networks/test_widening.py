@@ -243,7 +243,7 @@ def test_what_cannot_be_widened_is_named():
     assert caught.value.field == "decoder0"
     assert "one ratio" in caught.value.hint
     assert all(value.equal(before[key]) for key, value in large.state_dict().items())
-    with pytest.raises(RecipeError, match="weigh its channels anew") as caught:
+    with pytest.raises(RecipeError, match="weight its channels differently") as caught:
         widen(Mixed(4, 4), Mixed(6, 6), patch(side=4))
     assert (caught.value.field, caught.value.got, caught.value.expected) == (
         "norm.weight",

@@ -218,13 +218,13 @@ BAD = [
         "runs.baseline.method",
         {"name": "single_stage"},
         "runs.baseline.method.options.teacher",
-        "learns beside",
+        "trained together",
     ),
     (
         "runs.baseline.method",
         {"name": "single_stage", "options": {"teacher": "teacher"}},
         "runs.baseline.method.options.teacher",
-        "learns beside",
+        "trained together",
     ),
     (
         "runs.baseline.method",

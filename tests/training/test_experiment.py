@@ -372,11 +372,11 @@ def test_two_trainings_do_not_begin_in_one_folder(finished, prepared, tmp_path):
     def watch(run, steps, progress):
         for options in ({}, {"resume": True}):
             if progress.step == 0:
-                with pytest.raises(OutputError, match="another process is at work"):
+                with pytest.raises(OutputError, match="another process is working"):
                     train(late, prepared.folder, out, **options)
             seen.append((run, progress.step))
         if progress.step == 1:
-            with pytest.raises(OutputError, match="another process is at work"):
+            with pytest.raises(OutputError, match="another process is working"):
                 train(finished.recipe, prepared.folder, out, resume=True)
             raise Interrupted
 

@@ -58,13 +58,13 @@ def test_the_package_says_where_it_comes_from(experiment, tmp_path):
     )
     dice = experiment.summary("distilled")["dice"]
     assert training.validation_dice == {region: dice[region] for region in ("WT", "TC", "ET")}
-    assert "2 labelled studies to train on and 1 to validate on" in training.data
+    assert "2 labelled studies for training and 1 for validation" in training.data
     assert package.spec.may_lack == experiment.recipe.data.sequences
     assert package.spec.preparation == experiment.recipe.data.preparation()
 
 
 @pytest.mark.parametrize("learnt", [False, True])
-def test_bias_is_taken_off_in_use_even_where_training_leaves_it_in(cohort, tmp_path, learnt):
+def test_bias_is_corrected_in_inference_even_if_training_keeps_it(cohort, tmp_path, learnt):
     made = recipe(
         data={"validation": 1, "bias_correction_mm": 20, "correct_training": not learnt},
         training={"steps": 2},

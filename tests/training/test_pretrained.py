@@ -285,7 +285,7 @@ def test_given_weights_that_are_kept_are_of_the_same_network(prepared, pretraine
 
 def test_the_rest_is_the_runs_own():
     first = {"first": {"network": unet(4, 8)}}
-    with pytest.raises(RecipeError, match="shares below 1"):
+    with pytest.raises(RecipeError, match="shares that sum to less than 1"):
         recipe(
             {
                 **first,

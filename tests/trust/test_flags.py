@@ -65,7 +65,7 @@ def test_sequences_exchanged(predictor: Predictor, one: MRSequence, other: MRSeq
         study, **{one.name: study.images[other].data, other.name: study.images[one].data}
     )
     text = flags(predictor, wrong)["sequences_exchanged"]
-    assert f"{one} looks like {other}" in text and f"{other} looks like {one}" in text
+    assert f"{one} resembles {other}" in text and f"{other} resembles {one}" in text
 
 
 def test_one_image_under_two_names(predictor: Predictor) -> None:
@@ -80,7 +80,7 @@ def test_one_image_under_two_names(predictor: Predictor) -> None:
 def test_an_image_of_something_else(predictor: Predictor) -> None:
     study = tissue_studies.study(25)
     noise = np.random.default_rng(1).uniform(1, 2, study.grid.shape) * (study.images[T2].data > 0)
-    assert "T2 looks like none" in flags(predictor, changed(study, T2=noise))["unusual_image"]
+    assert "T2 resembles none" in flags(predictor, changed(study, T2=noise))["unusual_image"]
 
 
 def test_skull_left_on(predictor: Predictor) -> None:
@@ -155,7 +155,7 @@ def test_thick_slices(predictor: Predictor) -> None:
         for s, image in study.images.items()
     }
     assert (
-        "voxels of 4 × 4 × 12 mm; the model learnt on 4 × 4 × 4 mm"
+        "voxels of 4 × 4 × 12 mm; the model was trained on 4 × 4 × 4 mm"
         in flags(predictor, replace(study, images=thick))["thick_slices"]
     )
 

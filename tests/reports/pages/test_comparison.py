@@ -43,7 +43,7 @@ def test_the_verdict_comes_first_and_all_sections_follow(tmp_path: Path) -> None
         "Every study",
         "Strata",
         "All numbers",
-        "Studies that count",
+        "Studies compared",
     ]
     body = text[text.index(said.question) :]
     assert [body.index(part) for part in order] == sorted(body.index(part) for part in order)
@@ -104,7 +104,7 @@ def test_many_models_and_names_that_are_markup(tmp_path: Path) -> None:
     html = page(tmp_path, models)
     assert EVIL not in html
     assert 'aria-label="Verdicts"' in html  # ten pairs are a table, not ten tiles
-    assert "Pairs with" in words(html)
+    assert "Only pairs with" in words(html)
 
 
 def test_models_that_no_study_has_in_common(tmp_path: Path) -> None:

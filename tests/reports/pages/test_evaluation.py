@@ -143,7 +143,7 @@ def test_cases_without_images_are_drawn_on_the_label_maps(
     bare = replace(pairs, pairs=tuple(replace(pair, images={}) for pair in pairs.pairs))
     write_evaluation_report(tmp_path / "r.html", scores, bare)
     html = text(tmp_path / "r.html")
-    assert "outlines on the label maps" in html
+    assert "outlines are shown on the label maps" in html
     assert len(re.findall("data:image/png", html)) == (WORST + BEST) * 3
 
 

@@ -69,7 +69,7 @@ def test_the_page_says_what_was_chosen_why_and_from_what(tmp_path):
     ):
         assert part in page
     assert "nn&lt;unet" in page and "nn<unet" not in page
-    assert "4 shapes counted, 3 measured" in page
+    assert "4 candidates counted, 3 measured" in page
     assert page.count("<b>proposed</b>") == 1
 
 
