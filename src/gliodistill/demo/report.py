@@ -1,4 +1,4 @@
-"""The demo's page: teacher, baseline and distilled student, and how sure the difference is."""
+"""The demo's page: teacher, baseline and distilled student, and the confidence of the difference."""
 
 import platform
 from collections.abc import Mapping
@@ -96,11 +96,11 @@ def write_demo_report(
     sections = [
         Section("", [_tiles(results, dice, scenario, study)]),
         Section("Does distillation help?", [_forest(dice, seed, study), _in_words(study)]),
-        Section("What it looks like", [_picture(testing, results)]),
+        Section("Example", [_picture(testing, results)]),
         Section("Scores on the test studies", [_scores(results, testing)]),
-        Section("Every study, every step", _details(results, experiment), columns=True),
+        Section("All studies, all steps", _details(results, experiment), columns=True),
         Section(
-            "How it was made",
+            "Method",
             [
                 settings_table(_settings(experiment, results, scenario, seed), "Data and recipe"),
                 settings_table({"rules": results[DISTILLED].scores.rules.text}, "Scoring"),
@@ -110,7 +110,7 @@ def write_demo_report(
     ]
     write_report(
         path,
-        "A small student learns from a teacher’s labels",
+        "Distilling a small student with a teacher’s labels",
         sections,
         subtitle=(
             f"gliodistill demo: {scenario.labelled} labelled and {scenario.unlabelled} unlabelled"
@@ -132,7 +132,7 @@ def _tiles(
         DISTILLED: "Distilled student: mean Dice",
     }
     learnt = {
-        TEACHER_RUN: "comes along, trained",
+        TEACHER_RUN: "trained, from the package",
         BASELINE: f"{scenario.labelled} labelled studies",
         DISTILLED: f"+ the teacher’s labels on {scenario.unlabelled}",
     }
@@ -182,7 +182,7 @@ def _in_words(study: DemoStudy) -> str:
         " draws new labelled, unlabelled and test studies, new first weights and new patches."
         " Teacher, student, steps and augmentation stay the same. A seed’s interval is a bootstrap"
         f" over its {settings['testing']} test studies; the interval of the mean is Student’s t"
-        f" over the seeds. Settings were chosen with seed {study.development_seed} alone."
+        f" over the seeds. Settings were chosen only with seed {study.development_seed}."
         " Synthetic studies are easier than patients: this is a demonstration of the method."
     )
 
@@ -222,7 +222,7 @@ def _scores(results: Mapping[str, Result], testing: Cohort) -> Html:
 
 
 def _sides(testing: Cohort, package: ModelPackage, divisor: int) -> tuple[int, int, int]:
-    """The first study's prepared grid, padded as inference pads it."""
+    """The first study's prepared grid, padded as in inference."""
     study = load_study(testing.studies[0], testing.convention)
     x, y, z = package.preparation.apply(study).shape
     return x + -x % divisor, y + -y % divisor, z + -z % divisor
@@ -281,7 +281,7 @@ def _settings(
     settings: dict[str, object] = {
         "studies": (
             f"{scenario.labelled} labelled, {scenario.unlabelled} unlabelled,"
-            f" {scenario.testing} to test on; all synthetic, difficulty"
+            f" {scenario.testing} for testing; all synthetic, difficulty"
             f" {scenario.difficulty:g} of 2; seed {seed}"
         ),
         "sequences": ", ".join(recipe.data.sequences),

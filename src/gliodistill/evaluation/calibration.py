@@ -1,4 +1,4 @@
-"""Do probabilities mean what they say? Expected calibration error, Brier score, reliability curve."""
+"""Calibration: expected calibration error, Brier score, reliability curve."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from gliodistill.images.bounds import Box, filled_box, grown, whole
 
 BINS = 15
 MARGIN_MM = 10.0
-"""Voxels further than this outside the box that holds prediction and truth are left out:
-background, sure and right, hides the rest.
+"""Margin of the box around prediction and reference; voxels outside are omitted, because certain
+and correct background would dominate.
 """
 
 TEXT = (
     "ECE (Guo et al. 2017, binary form, 15 equal bins of the probability of the region: Σ share of"
     " voxels · |observed frequency − mean probability|) and Brier score are over the voxels of the"
-    f" box around prediction and truth of all regions, grown by {MARGIN_MM:g} mm; null without"
+    f" box around prediction and reference of all regions, grown by {MARGIN_MM:g} mm; null without"
     " probabilities. The reliability curve pools those voxels over studies."
 )
 
@@ -28,9 +28,9 @@ class Bin:
     (the last one 1 as well).
 
     Attributes:
-        voxels: how many fell into it.
-        probability: their mean probability, None where there is none.
-        frequency: the share of them that the truth holds, None where there is none.
+        voxels: their number.
+        probability: their mean probability, None if empty.
+        frequency: the share of them in the reference, None if empty.
     """
 
     voxels: int
@@ -40,12 +40,12 @@ class Bin:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often what was said with which probability was so; adds up over studies.
+    """Counts for the calibration of one region; additive over studies.
 
     Attributes:
         voxels, probability, observed: float64 on 15, in each bin the number of voxels, the sum of
-            their probabilities and how many of them the truth holds.
-        squares: sum over all voxels of (probability − truth)².
+            their probabilities and the number of them in the reference.
+        squares: sum over all voxels of (probability − reference)².
     """
 
     voxels: NDArray[np.float64]
@@ -86,7 +86,7 @@ class Reliability:
 
     @property
     def brier(self) -> float:
-        """Mean squared difference of probability and truth, 0 … 1."""
+        """Mean squared difference of probability and reference, 0 … 1."""
         return float(self.squares / self.voxels.sum())
 
     @property
@@ -99,11 +99,11 @@ class Reliability:
 
 
 def judged_box(anything: NDArray[np.bool_], spacing: tuple[float, ...]) -> Box:
-    """The voxels that calibration is judged on: the box around ``anything`` grown by
-    :data:`MARGIN_MM`, or everything where it is empty.
+    """The box in which calibration is evaluated: around ``anything``, grown by :data:`MARGIN_MM`,
+    or everything if it is empty.
 
     Args:
-        anything: bool on X Y Z, prediction or truth of any region.
+        anything: bool on X Y Z, prediction or reference of any region.
         spacing: voxel size along X, Y, Z in mm.
     """
     margins = (round(MARGIN_MM / step) for step in spacing)

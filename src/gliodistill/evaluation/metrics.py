@@ -1,6 +1,4 @@
-"""What is measured of one region: the facts about each metric, and the plain ones of two boolean
-masks on one grid.
-"""
+"""Metrics of one region: a description of each, and the plain metrics of two masks on one grid."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,12 +11,12 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Fact:
-    """How a metric is called and shown.
+    """Name and format of a metric.
 
     Attributes:
         title: for a table's head.
         unit: ``mm``, ``ml`` or nothing.
-        better: whether a higher or a lower value is better; empty where neither is.
+        better: whether a higher or a lower value is better; empty if neither is.
         format: of one value, e.g. ``.4f``.
     """
 
@@ -55,8 +53,8 @@ FACTS: dict[str, Fact] = {
     "small_tp": Fact("small lesions found", "", "", ".4g"),
     "small_fn": Fact("small lesions missed", "", "lower", ".4g"),
 }
-"""Every metric that any rule set gives, by its name in scores. What each means exactly is in the
-rule set's text.
+"""Every metric that any rule set gives, by its name in scores. The rule set's text defines each
+exactly.
 """
 
 
@@ -68,7 +66,7 @@ def dice(prediction: Mask, truth: Mask) -> float | None:
         truth: bool on X Y Z, the same grid.
 
     Returns:
-        0 … 1, or None where both masks are empty (a rule set decides what that is worth).
+        0 … 1, or None if both masks are empty (the rule set defines its score).
     """
     total = np.count_nonzero(prediction) + np.count_nonzero(truth)
     return 2.0 * np.count_nonzero(prediction & truth) / total if total else None

@@ -1,6 +1,4 @@
-"""Which prediction belongs to which truth, and whether they can be compared at all: everything is
-checked before anything is scored.
-"""
+"""Match predictions with references, and check all pairs before anything is scored."""
 
 import os
 from collections import Counter
@@ -33,12 +31,12 @@ from gliodistill.studies.references import find_references
 Result = TypeVar("Result")
 SHOWN = 6
 LOOKED_AT = 8
-"""Predictions whose anatomy is looked at."""
-AS_TRUTH = "as the truth"
+"""Number of predictions whose anatomy is checked."""
+AS_TRUTH = "as the reference"
 
 
 class ComparisonError(EvaluationError):
-    """Predictions and truth that do not match.
+    """Predictions and references that do not match.
 
     Attributes:
         problems: every one found, a line each (the error's own line shows the first few).
@@ -49,24 +47,23 @@ class ComparisonError(EvaluationError):
         more = f" | … {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         many = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         super().__init__(
-            f"cannot compare with the truth, {many}: {' | '.join(problems[:SHOWN])}{more}",
+            f"cannot compare with the reference, {many}: {' | '.join(problems[:SHOWN])}{more}",
             file=predictions,
         )
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A prediction and the truth it is scored against.
+    """A prediction and its reference.
 
     Attributes:
         id: of the study.
         prediction: label map.
         truth: label map on the same grid.
-        prediction_labels: what the prediction's codes mean.
-        truth_labels: what the truth's codes mean.
-        probabilities: 4-D image with the predicted probability of WT, TC and ET, where there is
-        one.
-        images: sequence → image of the truth's study (not read for scoring: a report draws them).
+        prediction_labels: label convention of the prediction.
+        truth_labels: label convention of the reference.
+        probabilities: 4-D image with the predicted probability of WT, TC and ET, if there is one.
+        images: sequence → image of the reference's study (not used for scoring; shown in reports).
     """
 
     id: str
@@ -80,13 +77,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Predictions and truth that match: same ids, same grids, label codes that fit.
+    """Matched predictions and references: same ids, same grids, valid label codes.
 
     Attributes:
         pairs: ordered by id.
-        provenance: how the label conventions were told, and how many studies of the cohort are
-            here.
-        left_out: studies with a truth and no prediction, where a subset was asked for.
+        provenance: how the label conventions were determined, and the number of studies.
+        left_out: studies with a reference but no prediction, if a subset was requested.
     """
 
     pairs: tuple[Pair, ...]
@@ -110,20 +106,20 @@ def match_pairs(
     Args:
         predictions: folder of ``<id>.nii.gz`` or ``<id>/<id>_seg.nii.gz``, a cohort in any known
         layout, or a manifest.
-        truth: cohort in any known layout (its studies without truth do not count), a folder of
-            label maps alone, or a manifest.
-        layout: name of the truth's layout, instead of detecting it.
-        labels: name of the truth's label convention, instead of detecting it.
-        prediction_labels: the same of the predictions; without it what their manifest,
-            ``dataset.json`` or ``segment`` says of them, or else the truth's.
+        truth: cohort in any known layout (studies without reference are ignored), a folder of label
+            maps, or a manifest.
+        layout: layout of the references, instead of detecting it.
+        labels: label convention of the references, instead of detecting it.
+        prediction_labels: that of the predictions; default: that of their manifest,
+            ``dataset.json`` or summaries of ``segment``, else that of the references.
         probabilities: folder of ``<id>_prob….nii.gz``, for calibration.
-        subset: leave out studies without a prediction, instead of calling it missing.
+        subset: leave out studies without a prediction, instead of reporting them as missing.
         jobs: studies checked at once; default: one per processor.
 
     Raises:
-        ComparisonError: predictions and truth do not match (``.problems`` lists all).
-        EvaluationError: no predictions, no truth.
-        StudyError, LabelError: the truth's cohort cannot be read.
+        ComparisonError: predictions and references do not match (``.problems`` lists all).
+        EvaluationError: no predictions, no references.
+        StudyError, LabelError: the references cannot be read.
     """
     folder = Path(predictions)
     if prediction_labels is not None:
@@ -133,7 +129,7 @@ def match_pairs(
     partial = [record for record in cohort.studies if record.partial]
     if partial:
         raise EvaluationError(
-            "reference tells a part of the labels",
+            "reference has partial labels",
             file=truth,
             field="known_regions" if partial[0].known is None else "known",
             got=f"{partial[0].id}: {partial[0].teaches} ({len(partial)} of {len(truths)} studies)",
@@ -144,7 +140,9 @@ def match_pairs(
     problems = list(found.problems)
     strangers = sorted(found.files.keys() - truths.keys())
     missing = sorted(truths.keys() - found.files.keys())
-    problems += [f"{id}: prediction without a truth ({found.files[id].path})" for id in strangers]
+    problems += [
+        f"{id}: prediction without a reference ({found.files[id].path})" for id in strangers
+    ]
     if not subset:
         problems += [f"{id}: no prediction" for id in missing]
     ids = sorted(found.files.keys() & truths.keys())
@@ -185,7 +183,7 @@ def match_pairs(
     provenance = {
         "prediction_labels": _describe(pair.prediction_labels for pair in pairs) + f" ({source})",
         "truth_labels": _describe(pair.truth_labels for pair in pairs) + f" ({told})",
-        "studies": f"{len(pairs)} of {len(truths)} with truth",
+        "studies": f"{len(pairs)} of {len(truths)} with reference",
         "sequences": describe_sequences({pair.id: pair.images for pair in pairs}),
     }
     if used := noted_sequences({pair.id: pair.prediction for pair in pairs}):
@@ -196,7 +194,7 @@ def match_pairs(
 def _open_truth(
     path: Path, layout: str | None, labels: str | None
 ) -> tuple[Cohort, dict[str, LabelConvention]]:
-    """The cohort, and what the truth of each study means."""
+    """The cohort, and the label convention of each reference."""
     cohort, found = find_references(path, layout)
     general = resolve_convention(cohort.studies, found, labels)
     conventions = {
@@ -206,7 +204,9 @@ def _open_truth(
     }
     if not conventions:
         raise EvaluationError(
-            "no truth to compare with", file=path, got=f"{len(cohort)} studies without a label map"
+            "no reference to compare with",
+            file=path,
+            got=f"{len(cohort)} studies without a label map",
         )
     return cohort, conventions
 
@@ -218,10 +218,10 @@ def _prediction_labels(
     declared: str | None,
     folder: Path,
 ) -> tuple[dict[str, LabelConvention], str]:
-    """What each prediction's codes mean, and who says so.
+    """The label convention of each prediction, and its source.
 
     Raises:
-        LabelError: nobody does, and the truths mean different things.
+        LabelError: it is unknown, and the references have several.
     """
     noted = noted_convention(found.files[id] for id in ids)
     general: LabelConvention | None = None
@@ -230,7 +230,7 @@ def _prediction_labels(
     elif any(id in found.conventions for id in ids):
         source = "declared in their manifest"
     elif noted is not None:
-        general, source = noted, "noted beside them"
+        general, source = noted, "noted in their summaries"
     elif found.label_names:
         general, source = by_names(found.label_names, str(folder)), "named in dataset.json"
     else:
@@ -239,7 +239,7 @@ def _prediction_labels(
         untold = [id for id in ids if id not in found.conventions]
         if untold:
             raise LabelError(
-                "truths of several conventions, and predictions that do not say theirs",
+                "references have several conventions, and predictions do not declare theirs",
                 file=folder,
                 field="prediction-labels",
                 got=", ".join(untold[:4]) + (", …" if len(untold) > 4 else ""),
@@ -252,7 +252,7 @@ def _prediction_labels(
 
 
 def _describe(conventions: Iterable[LabelConvention]) -> str:
-    """``brats2021``, or ``brats2021 3, msd 2`` where studies differ."""
+    """``brats2021``, or ``brats2021 3, msd 2`` if studies differ."""
     counts = Counter(convention.name for convention in conventions)
     if len(counts) == 1:
         return next(iter(counts))
@@ -266,7 +266,7 @@ def each(
 
     Args:
         pairs: to work through.
-        work: called once a pair.
+        work: called once per pair.
         jobs: pairs at once; default: one per processor.
         what: a verb and noun for the progress bar.
     """
@@ -274,8 +274,7 @@ def each(
         raise EvaluationError(
             "unusable number of jobs", field="jobs", got=jobs, expected="1 or more"
         )
-    # Threads, not processes: reading, counting and the k-d tree all let go of the interpreter, and
-    # nothing has to be importable, pickled or started anew in a caller's script.
+    # Threads: reading, counting and the k-d tree release the GIL, and nothing has to be pickled.
     results: dict[str, Result | Exception] = {}
     with ThreadPoolExecutor(
         max_workers=min(jobs or os.cpu_count() or 1, max(len(pairs), 1))
@@ -300,8 +299,7 @@ def read_map(file: ImageFile) -> Volume:
     """A label map, its axes in canonical order."""
     from gliodistill.images.nifti import read_labels
 
-    # Two files may store one grid with other axes; canonical order makes them comparable without
-    # resampling.
+    # Files may store the same grid with other axes; canonical order avoids resampling.
     return read_labels(file.path, file.channel).canonical()
 
 
@@ -312,7 +310,7 @@ def _grid(volume: Volume) -> str:
 
 
 def _check(pair: Pair) -> list[str]:
-    """What is wrong with one pair, a line each."""
+    """The problems of one pair, a line each."""
     problems, volumes = [], []
     for name, file, convention in (
         ("prediction", pair.prediction, pair.prediction_labels),
@@ -338,7 +336,7 @@ def _check(pair: Pair) -> list[str]:
             problems.append(f"{name} {told}")
     if len(volumes) == 2 and not volumes[0].same_grid(volumes[1]):
         problems.append(
-            f"grids differ: prediction {_grid(volumes[0])}, truth {_grid(volumes[1])}"
+            f"grids differ: prediction {_grid(volumes[0])}, reference {_grid(volumes[1])}"
             f" ({volumes[0].difference(volumes[1])})"
         )
     if pair.probabilities is not None and len(volumes) == 2:
@@ -363,16 +361,14 @@ def _check_probabilities(path: Path, truth: Volume) -> list[str]:
         )
     if not grid.same_grid(truth):
         problems.append(
-            f"grids differ: probabilities {_grid(grid)}, truth {_grid(truth)}"
+            f"grids differ: probabilities {_grid(grid)}, reference {_grid(truth)}"
             f" ({grid.difference(truth)})"
         )
     return problems
 
 
 def _contradiction(pairs: Sequence[Pair]) -> list[str]:
-    """A line if the predictions themselves say that they follow another convention than the
-    truth's.
-    """
+    """A problem if the predictions' codes indicate another convention than assumed."""
     from gliodistill.studies.label_evidence import detect_convention
 
     assumed = pairs[0].truth_labels
@@ -382,14 +378,13 @@ def _contradiction(pairs: Sequence[Pair]) -> list[str]:
         seen = detect_convention(records).convention
     except LabelError:
         return []
-    # Only codes that both know can be mixed up; those that the truth's convention does not know
-    # were refused before.
+    # Only codes of both conventions can be confused; others were refused before.
     codes = np.array([[sorted(set(seen.codes) & set(assumed.codes))]], dtype=np.uint8)
     if np.array_equal(seen.to_regions(codes), assumed.to_regions(codes)):
         return []
     return [
-        f"labels: predictions look like {seen.name}, the truth is {assumed.name}: "
-        f"{'/'.join(REGIONS)} would be mixed up; {_declare('prediction')}"
+        f"labels: predictions resemble {seen.name}, the reference is {assumed.name}: "
+        f"{'/'.join(REGIONS)} would be confused; {_declare('prediction')}"
     ]
 
 

@@ -14,8 +14,8 @@ Box = tuple[slice, slice, slice]
 
 
 def filled_box(voxels: NDArray[Any]) -> Box | None:
-    """The smallest box (X Y Z, any real dtype, any memory order) with every voxel that is not 0;
-    None where all are 0.
+    """The smallest box (X Y Z, any real dtype, any memory order) with all non-zero voxels; None if
+    there are none.
     """
     order = sorted(range(3), key=lambda axis: -abs(voxels.strides[axis]))
     outer, middle, inner = order
@@ -24,8 +24,7 @@ def filled_box(voxels: NDArray[Any]) -> Box | None:
     if ends is None:
         return None
     first, last = ends
-    # One pass over the planes that hold anything: OR keeps what is not 0 and runs at the speed of
-    # memory.
+    # One pass over non-empty planes: OR is as fast as memory.
     shadow = np.bitwise_or.reduce(planes[first : last + 1], axis=0)
     box = [slice(0)] * 3
     box[outer] = slice(first, last + 1)
@@ -60,9 +59,7 @@ def grown(box: Box, margins: Iterable[int], shape: tuple[int, ...]) -> Box:
 
 
 def on_grid(box: Box, shape: tuple[int, ...]) -> tuple[Box, Box]:
-    """The part of a box that lies on a grid of ``shape`` (X Y Z): which voxels of the grid, and
-    which of the box.
-    """
+    """The part of a box on a grid of ``shape`` (X Y Z): as slices of the grid and of the box."""
     taken, put = [], []
     for side, length in zip(box, shape, strict=True):
         first, last = max(side.start, 0), min(side.stop, length)
@@ -72,7 +69,7 @@ def on_grid(box: Box, shape: tuple[int, ...]) -> tuple[Box, Box]:
 
 
 def union(boxes: list[Box]) -> Box:
-    """The smallest box that holds all of one or more boxes."""
+    """The smallest box around one or more boxes."""
     x, y, z = (
         slice(min(side.start for side in sides), max(side.stop for side in sides))
         for sides in zip(*boxes, strict=True)
@@ -81,10 +78,10 @@ def union(boxes: list[Box]) -> Box:
 
 
 def cut_out(image: NDArray[Any], box: Box, start: Iterable[int] = (0, 0, 0)) -> NDArray[np.float32]:
-    """A new array of what lies in ``box`` of an image that begins at voxel ``start``, 0 where there
-    is no image.
+    """A new array of the content of ``box`` of an image that begins at voxel ``start``; 0 outside
+    the image.
 
-    In the image's own order of memory: turning it over in memory would cost more than all else.
+    It has the image's memory order, because reordering would be slow.
     """
     order = sorted(range(3), key=lambda axis: -abs(image.strides[axis]))
     result = np.zeros(
@@ -107,7 +104,7 @@ def _ends(planes: NDArray[Any]) -> tuple[int, int] | None:
 
 
 def _bits(voxels: NDArray[Any]) -> NDArray[Any]:
-    """The voxels as integers that are 0 where the voxel is (for floats: +0 and −0), elsewhere not."""
+    """The voxels as integers that are 0 exactly for voxels of 0 (for floats: +0 and −0)."""
     if voxels.dtype.kind in "iub":
         return voxels
     filled: NDArray[Any]

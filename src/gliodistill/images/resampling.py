@@ -1,9 +1,9 @@
 """Separable linear resampling between two grids that share axes: a few weighted voxels per axis.
 
 Down-sampling widens the triangle to the coarse voxel, which is linear interpolation and
-anti-aliasing in one. Every value is a sum of products taken in one fixed order, so it depends
-neither on the number of threads, nor on the processor's matrix library, nor on how an image lies in
-memory: the same numbers in training and in use, bit for bit.
+anti-aliasing in one. Every value is a sum of products in a fixed order. It depends neither on the
+number of threads, nor on the matrix library, nor on the memory layout, so that training and
+inference are bit-identical.
 """
 
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ def axis_matrix(
     """Weights (target × source, float32, rows sum to 1) of a linear resampling along one axis.
 
     Args:
-        source: number of voxels there are.
-        target: number of voxels wanted.
+        source: number of source voxels.
+        target: number of target voxels.
         factor: target voxel size in source voxels.
         offset: position of the lower *edge* of the first target voxel, in source voxels from the
             lower edge of the first.
 
     Target voxel i is centred at ``offset + (i + ½)·factor − ½`` in source indices. Positions beyond
-    the last source voxel take its value.
+    the last source voxel have its value.
     """
     centres = offset + (np.arange(target) + 0.5) * factor - 0.5
     width = max(1.0, factor)
@@ -42,13 +42,12 @@ BLOCK = 1 << 18
 
 @dataclass(frozen=True, eq=False)
 class Taps:
-    """The part of an axis matrix that is not zero: T targets, each from K neighbours that follow
-    one another.
+    """The non-zero part of an axis matrix: T targets, each from K consecutive neighbours.
 
     Attributes:
-        first: first neighbour of each target (T, does not fall).
+        first: first neighbour of each target (T, non-decreasing).
         weights: of the neighbours (K × T, float32).
-        identity: whether they leave the axis as it is.
+        identity: whether they leave the axis unchanged.
     """
 
     first: NDArray[np.intp]
@@ -72,11 +71,11 @@ class Taps:
 
     @property
     def last(self) -> NDArray[np.intp]:
-        """Last neighbour of each target (T, does not fall)."""
+        """Last neighbour of each target (T, non-decreasing)."""
         return self.first + len(self.weights) - 1
 
     def part(self, targets: slice, offset: int = 0) -> "Taps":
-        """Some targets only, of a source whose first ``offset`` voxels are not at hand."""
+        """A part of the targets, for a source without its first ``offset`` voxels."""
         return Taps(self.first[targets] - offset, self.weights[:, targets])
 
     def touched(self, sources: slice) -> slice:
@@ -124,7 +123,7 @@ def resample(image: NDArray[Any], matrices: tuple[NDArray[np.float32], ...]) -> 
 
 
 def resample_by(image: NDArray[Any], taps: tuple[Taps, ...]) -> NDArray[np.float32]:
-    """As :func:`resample`, with what each matrix holds taken out before; Z first, then Y, then X."""
+    """As :func:`resample`, with matrices given as bands; Z first, then Y, then X."""
     result = np.asarray(image, dtype=np.float32)
     for axis, along in zip((-1, -2, -3), reversed(taps), strict=True):
         if not along.identity:

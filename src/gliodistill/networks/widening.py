@@ -1,4 +1,4 @@
-"""Widening: a wide network starts as exactly the function that a narrow one has learned
+"""Widening: initialise a wide network to compute the same function as a trained narrow one
 (Net2WiderNet).
 """
 
@@ -44,36 +44,36 @@ def widen(
 
     Net2WiderNet (Chen et al. 2016, arXiv 1511.05641, eqs. 1–2): channel i of the wide layer is a
     replica of channel s(i) of the narrow one, and weights that read a channel with n replicas are
-    divided by n. This is how we read the
-    growing teacher assistant: each of a chain of ever wider networks starts from the one before it.
+    divided by n. This is our reading of the growing teacher assistant: each of a chain of ever
+    wider networks is initialised from the previous one.
 
-    Two things are ours. The paper draws s at random and follows it through the graph. We take
+    Two things are ours. The paper draws s at random and follows it through the graph. We use
     :math:`s(i) = \lfloor i \cdot narrow / wide \rfloor`, which needs no graph: residual sums,
     concatenations of parts that widen by one ratio (the skips of a U-Net, whatever the ratio), norm
-    groups and attention heads all map to themselves. And the paper breaks the symmetry of replicas
-    by noise on their weights, which changes the function. Ours is on how the outgoing weight is
-    shared out among replicas and sums to zero over them: the function stays, but replicas get
-    different gradients and part at the first step.
+    groups and attention heads all map to themselves. The paper breaks the symmetry of replicas by
+    noise on their weights, which changes the function. Our noise is on the division of outgoing
+    weights among replicas and sums to zero over them: the function is unchanged, but replicas get
+    different gradients and diverge from the first step.
 
     Exact for any wider widths with instance or batch norm (running statistics are copied),
-    transposed convolutions, folded stems and deep supervision. Group and layer norms must see every
+    transposed convolutions, folded stems and deep supervision. Group and layer norms need every
     channel replicated equally often: whole factors and, for the former, as many groups as before.
 
     Args:
-        small: the trained, narrow network; left as it is.
+        small: the trained, narrow network; not changed.
         large: of the same class and options but for widths, none narrower, and a
             :class:`Refinement`, which it may have and ``small`` lack (it starts as fresh as built);
-            overwritten, or untouched where an error is raised.
-        x: a batch that both take, any numbers that are not constant: in evaluation mode every stage
-            is compared on it. Sides of twice the ``divisor`` will do.
-        noise: how unevenly outgoing weights are shared out: each of n replicas gets (w + ε)/n,
-            where ε has this standard deviation over that of the layer's weights. With 0 replicas
-            stay equal for ever, and training uses no more than the narrow width.
+            overwritten, or unchanged if an error is raised.
+        x: a batch that both take, not constant; every stage is compared on it in evaluation mode.
+            Sides of twice the ``divisor`` suffice.
+        noise: unevenness of the division of outgoing weights: each of n replicas gets (w + ε)/n,
+            where ε has this standard deviation over that of the layer's weights. With 0, replicas
+            stay equal and training uses only the narrow width.
         seed: of the noise.
 
     Raises:
         RecipeError: networks that differ in more than width, a narrower layer, norms that cannot be
-            widened, or a stage that turns out to differ (e.g. concatenated parts that widen by
+            widened, or a stage that differs afterwards (e.g. concatenated parts that widen by
             different ratios). Names the layer or stage.
     """
     if not noise >= 0:
@@ -113,7 +113,7 @@ def widen(
 
 
 def _sources(narrow: int, wide: int) -> Int[Tensor, " wide"]:
-    """For each wide channel the narrow one it replicates."""
+    """For each wide channel, the replicated narrow one."""
     return torch.arange(wide) * narrow // wide
 
 
@@ -125,7 +125,7 @@ def _widened(
     noise: float,
     generator: torch.Generator,
 ) -> Tensor:
-    """The tensor ``key`` of ``layer``, grown to ``shape``."""
+    """The tensor ``key`` of ``layer``, widened to ``shape``."""
     reads = _reading_axis(layer) if key.endswith("weight") else None
     wide = old.cpu()
     for axis, (n, m) in enumerate(zip(old.shape, shape, strict=True)):
@@ -160,7 +160,7 @@ def _share_out(
 
 
 def check_widening(small: Network, large: Network) -> None:
-    """Check what layers and shapes tell, without weights (networks on the meta device will do).
+    """Check layers and shapes, without weights (also on the meta device).
 
     Raises:
         RecipeError: networks that differ in more than width, a narrower layer, or a norm that
@@ -193,7 +193,7 @@ def check_widening(small: Network, large: Network) -> None:
                 )
             if m % n and is_norm:
                 raise RecipeError(
-                    "the norm would weigh its channels anew",
+                    "the norm would weight its channels differently",
                     field=key,
                     got=f"{m} channels",
                     expected=f"a multiple of {n}",
@@ -256,7 +256,7 @@ def _check_equal(small: Network, large: Network, x: Tensor) -> None:
             raise RecipeError(
                 "the network cannot be widened to these widths",
                 field=name,
-                got=f"a stage {apart:.1%} off",
+                got=f"a stage that differs by {apart:.1%}",
                 expected="the values of the narrow network",
                 hint=(
                     "widen all parts of a concatenation by one ratio, and everything under"
@@ -268,7 +268,7 @@ def _check_equal(small: Network, large: Network, x: Tensor) -> None:
 @torch.no_grad()
 def _stages(network: Network, x: Tensor) -> dict[str, Tensor]:
     """The outputs of the taps, in the order they run, then the logits; in evaluation mode, on the
-    processor (no TF32).
+    CPU (no TF32).
     """
     network = copy.deepcopy(network).cpu().eval()
     seen: dict[str, Tensor] = {}

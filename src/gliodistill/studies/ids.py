@@ -1,8 +1,8 @@
-"""What the id of a study may be, and which files of several studies would be one.
+"""Valid ids of studies, and collisions of their output files.
 
 Ids name output files and folders, cells of tables and lines on a terminal. Every
-:class:`~gliodistill.studies.records.StudyRecord` is checked when it is made, and so is every id that
-is read back from a cache or a folder of results.
+:class:`~gliodistill.studies.records.StudyRecord` is checked when created, as is every id read from
+a cache or a folder of results.
 """
 
 import os
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from gliodistill.errors import StudyError
 
 LONGEST = 200
-"""Bytes of an id in UTF-8: with our endings and marks it stays below the 255 of a file name."""
+"""Most bytes of an id in UTF-8; with our suffixes it stays below the 255 of a file name."""
 
 _EXPECTED = (
     "letters, digits, signs and inner spaces that print; no slash, backslash or dot in front;"
@@ -25,7 +25,7 @@ def check_id(
     file: str | os.PathLike[str] | None = None,
     hint: str = "rename the folder or file, or give ids in a manifest",
 ) -> str:
-    """``id``, if it can name a file anywhere.
+    """Check that ``id`` can name a file on any system.
 
     Args:
         id: of a study.
@@ -57,7 +57,7 @@ def check_id(
 
 
 def check_patient(patient: object, file: str | os.PathLike[str] | None = None) -> str:
-    """``patient``, if it is a text that prints; it names no file.
+    """Check that ``patient`` is printable text; it names no file.
 
     Raises:
         StudyError: it is not.
@@ -78,16 +78,16 @@ def check_names(
     own: Iterable[str] = (),
     file: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Refuse studies of which one would overwrite another's files, or the tables beside them, here
-    or on a disk that does not tell ``A`` from ``a``.
+    """Refuse studies that would overwrite each other's files, or the tables beside them, also on
+    file systems that ignore case.
 
     Args:
-        outputs: id → names of what is written for the study.
-        own: names of what is written for all of them.
+        outputs: id → names of the study's output.
+        own: names of the output for all studies.
         file: the output folder, for the message.
 
     Raises:
-        StudyError: two of these names are one.
+        StudyError: two of these names are equal.
     """
     taken: dict[str, tuple[str | None, str]] = {_folded(name): (None, name) for name in own}
     for id, names in outputs.items():
@@ -107,5 +107,5 @@ def check_names(
 
 
 def _folded(name: str) -> str:
-    """As the least particular file systems compare names."""
+    """Normalise a name as case-insensitive file systems do."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

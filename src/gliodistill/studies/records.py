@@ -13,7 +13,7 @@ from gliodistill.studies.sequence import MRSequence
 
 @dataclass(frozen=True)
 class ImageFile:
-    """Where one 3-D image lies: a NIfTI file, or one channel of a 4-D one (MSD)."""
+    """The location of a 3-D image: a NIfTI file, or one channel of a 4-D one (MSD)."""
 
     path: Path
     channel: int | None = None
@@ -27,18 +27,18 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class Sources:
-    """The files a study was made of, by name and without folders.
+    """The files of a study, by name without folders.
 
     Attributes:
         used: sequence → its file; None for an image that came from memory.
-        unused: file that lay there → why it was not used.
+        unused: file → why it was not used.
     """
 
     used: Mapping[MRSequence, str | None] = field(default_factory=dict)
     unused: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, sequences: tuple[MRSequence, ...]) -> "Sources":
-        """What a model that takes ``sequences`` uses of them."""
+        """The files for a model with these ``sequences``."""
         left = {
             file: f"the model takes no {sequence}"
             for sequence, file in self.used.items()
@@ -50,22 +50,22 @@ class Sources:
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """One study on disk, not yet read: what a layout finds.
+    """One study on disk, not yet read, as found by a layout.
 
     Attributes:
         id: unique in its cohort; names output files (:mod:`.ids`).
         patient: studies of one patient share it (splits are by patient).
-        images: where each sequence lies; none only in a cohort of label maps to score against.
+        images: location of each sequence; empty only in a cohort of label maps.
         truth: the label map, if any.
-        spellings: how the name on disk spells each sequence (``inspect`` shows the match).
-        problems: what forbids loading (e.g. two files for one sequence), one line each.
-        known_regions: of WT, TC, ET, those that the label map tells; in the others it says nothing.
-        known: a mask of the voxels whose label is known (1; elsewhere 0), where not all are.
-        group: what recipes weigh it by, where the cohort names groups.
-        normalised: whether the images are z-scores over the whole brain already (of a crop, whose
-            own mean would be that of the tumour).
-        unused: images that lie there and are not used, by name → why.
-        convention: what the truth's codes mean, where this study says so itself.
+        spellings: spelling of each sequence on disk (shown by ``inspect``).
+        problems: what prevents loading (e.g. two files for one sequence), a line each.
+        known_regions: those of WT, TC, ET that the label map defines.
+        known: mask of the voxels with known label (1; elsewhere 0), if not all are known.
+        group: for a recipe's sampling shares, if the cohort has groups.
+        normalised: whether the images already are z-scores over the whole brain (e.g. of a crop
+            around the tumour).
+        unused: name of an unused image → why.
+        convention: label convention of the reference, if this study declares it.
 
     Raises:
         StudyError: an id that cannot name a file, or an unusable name of a patient.
@@ -91,7 +91,7 @@ class StudyRecord:
 
     @property
     def teaches(self) -> str:
-        """What a network can learn from the study, in words."""
+        """The known labels of the study, in words."""
         if self.truth is None:
             return "images only"
         inside = "" if self.known is None else f" inside {self.known.path.name}"
@@ -108,7 +108,7 @@ class StudyRecord:
         return Sources({s: image.shown for s, image in self.images.items()}, self.unused)
 
     def check(self) -> None:
-        """Raise StudyError for what forbids loading."""
+        """Raise StudyError if a problem prevents loading."""
         if self.problems:
             raise StudyError(
                 self.problems[0].removeprefix(f"{self.id}: "),

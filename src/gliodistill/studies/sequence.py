@@ -1,4 +1,4 @@
-"""The four sequences of the brain-tumour protocol, and how the world spells them."""
+"""The four MRI sequences of the brain-tumour protocol, and their spellings."""
 
 from enum import StrEnum
 
@@ -32,4 +32,4 @@ SPELLINGS: dict[MRSequence, tuple[str, ...]] = {
     MRSequence.T2: ("t2", "t2w", "t2wi", "t2weighted"),
     MRSequence.FLAIR: ("flair", "fla", "fl", "t2f", "t2flair", "t2wflair", "flairw"),
 }
-"""The usual names, for messages and docs; what is understood beyond them is a matter of rules."""
+"""The usual names, for messages and docs; rules understand more."""

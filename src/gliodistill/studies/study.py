@@ -1,4 +1,4 @@
-"""What a scanner gave us: named sequences on one grid, and perhaps the truth, or a part of it.
+"""Studies: named sequences on one grid, with a reference if there is one.
 
 :func:`load_study` reads a record of a cohort, :func:`open_study` the one study at a path.
 """
@@ -31,15 +31,16 @@ class Study:
         id, patient: as in :class:`StudyRecord`.
         images: sequence → float32 volume, all on one grid; any non-empty subset of the four.
         truth: integer codes of ``convention`` on the same grid, or None.
-        convention: what the codes of ``truth`` mean.
-        whole: where only the part of the images that is not empty was read: the grid they were cut
-            from (its voxels do not count); else None.
+        convention: meaning of the codes of ``truth``.
+        whole: the full grid, if only the non-empty part of the images was read (its voxels are not
+            used); else None.
         known_regions, normalised: as in :class:`StudyRecord`.
-        known: 1 where the label of a voxel is known, 0 elsewhere, on the same grid; None = all is.
+        known: 1 where the label of a voxel is known, 0 elsewhere, on the same grid; None = all
+            known.
         sources: the files it was read from.
-        notes: what its user has to know of it.
-        checked: whether :func:`~gliodistill.studies.usable.usable` has looked at the images; until
-            then they are as their files have them.
+        notes: on the study.
+        checked: whether :func:`~gliodistill.studies.usable.usable` has checked and corrected the
+            images.
 
     Raises:
         StudyError: no sequence, grids that differ (names the two and how they differ), or a mask
@@ -90,7 +91,7 @@ class Study:
                 got=f"values up to {self.known.data.max()}",
                 expected="1 where the label is known, 0 elsewhere",
             )
-        # Affines that differ by less than it takes to matter become one, so that none can matter.
+        # Affines within the tolerance are made equal.
         affine = named[first].affine
         images = {s: Volume(i.data, affine, i.forms) for s, i in self.images.items()}
         object.__setattr__(self, "images", images)
@@ -110,16 +111,16 @@ class Study:
 
     @property
     def grid(self) -> Volume:
-        """The study's shape and affine: any one image, or what the images were cut from."""
+        """The study's shape and affine: of any image, or of the full grid."""
         return self.whole or self.images[self.sequences[0]]
 
 
 def load_study(record: StudyRecord, convention: LabelConvention | None = None) -> Study:
-    """Read every image of ``record`` (in parallel: unpacking lets go of the interpreter) and its
-    truth.
+    """Read every image of ``record`` (in parallel: decompression releases the GIL) and its
+    reference.
 
     Raises:
-        StudyError: the layout noticed a problem that forbids loading, or the grids differ.
+        StudyError: the layout reported a problem that prevents loading, or the grids differ.
         ImageError: a file that cannot be trusted.
         LabelError: codes that ``convention`` does not know.
     """
@@ -165,11 +166,10 @@ def load_study(record: StudyRecord, convention: LabelConvention | None = None) -
 
 
 def load_brain(record: StudyRecord) -> Study:
-    """Read the part of the images that is not empty, and no truth.
+    """Read the non-empty part of the images, and no reference.
 
-    The empty space is cut away before anything is scaled to float32, which for a BraTS study leaves
-    a third of the
-    voxels. Nothing is lost: what is cut is 0 in every sequence.
+    Empty space, which is 0 in every sequence, is cropped before conversion to float32; a third of a
+    BraTS study's voxels remain.
 
     Raises:
         StudyError, ImageError: as :func:`load_study`.
@@ -183,7 +183,7 @@ def load_brain(record: StudyRecord) -> Study:
             normalised=record.normalised,
         )  # one grid?
         filled = [box for box in pool.map(StoredImage.box, stored.values()) if box is not None]
-        # Of an empty study a voxel is enough to see that.
+        # One voxel of an empty study is enough.
         box = union(filled) if filled else (slice(0, 1), slice(0, 1), slice(0, 1))
         images = dict(
             zip(stored, pool.map(lambda image: image.scaled(box), stored.values()), strict=True)
@@ -193,8 +193,8 @@ def load_brain(record: StudyRecord) -> Study:
 
 
 def _read_images(record: StudyRecord, pool: ThreadPoolExecutor) -> dict[MRSequence, StoredImage]:
-    """The images as they are stored, in canonical order of the sequences; a 4-D file is unpacked
-    once.
+    """The images as they are stored, in canonical order of the sequences; a 4-D file is
+    decompressed once.
     """
     record.check()
     files: dict[Path, list[MRSequence]] = defaultdict(list)
@@ -215,8 +215,7 @@ def _read_images(record: StudyRecord, pool: ThreadPoolExecutor) -> dict[MRSequen
 def open_study(path: Path, id: str | None = None) -> Study:
     """Read the one study at ``path``, in any known layout.
 
-    A truth whose convention cannot be told is kept with ``convention=None``: segmenting does not
-    need it.
+    A reference without a known convention has ``convention=None``; segmentation does not need it.
 
     Raises:
         StudyError: no study, several without an ``id``, or an unknown ``id``.

@@ -1,5 +1,5 @@
-"""Pictures of a study: every sequence in three planes, truth and predictions outlined as layers one
-can switch.
+"""Pictures of a study: sequences in three planes, with outlines of reference and predictions as
+layers.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,17 +23,17 @@ from gliodistill.studies.study import Study
 Regions = NDArray[np.bool_]
 MARGIN = 4
 MAX_LAYERS = 6
-TRUTH = "Truth"
-"""Name of the layer that is drawn solid."""
+TRUTH = "Reference"
+"""Name of the layer with solid outlines."""
 
 
 @dataclass(frozen=True)
 class Plane:
-    """A cut through a canonical (RAS+) volume, shown the radiological way.
+    """A plane of a canonical (RAS+) volume, in radiological orientation.
 
     Attributes:
         name: in the caption.
-        axis: the voxel axis it cuts across.
+        axis: the voxel axis orthogonal to it.
         left, right: patient directions at the picture's sides; anterior or superior is at the top.
     """
 
@@ -44,9 +44,8 @@ class Plane:
 
     def cut(self, array: NDArray[Any], index: int) -> NDArray[Any]:
         """The slice as rows (from the top) × columns (from the left)."""
-        # Axes left after the cut grow to the right/anterior and anterior/superior; the patient's
-        # right and anterior belong on the left of the picture, anterior and superior at its top:
-        # both flipped.
+        # The remaining axes point right/anterior and anterior/superior. In radiological orientation
+        # right is on the left and superior at the top: both are flipped.
         cut: NDArray[Any] = array.take(index, axis=self.axis).T[::-1, ::-1]
         return cut
 
@@ -73,7 +72,7 @@ def study_figure(
         study: its images; any orientation.
         prediction_regions: WT, TC, ET as bool on 3 X Y Z of the study's grid; or several by name;
         or None.
-        truth_regions: the same of the truth, or None where there is none.
+        truth_regions: those of the reference, or None.
         title: heading.
         note: a line below it.
 
@@ -94,7 +93,7 @@ def study_figure(
         note=note,
         below=[
             (
-                tag("p", f"Not acquired: {', '.join(missing)}.", class_="quiet")
+                tag("p", f"Not acquired: {', '.join(missing)}.", class_="muted")
                 if missing
                 else Html("")
             ),
@@ -114,16 +113,16 @@ def outlined_figure(
 ) -> Html:
     """Images × planes through the largest tumour cross-section of the first layer, with outlines.
 
-    Truth is drawn solid, predictions dashed; the boxes above the picture switch layers (no script).
-    Where there are several predictions only the last one is on at first.
+    The reference is solid, predictions are dashed; check boxes switch layers (no script). With
+    several predictions only the last is shown initially.
 
     Args:
         images: by name, at least one, all on one grid of any orientation.
-        layers: WT, TC, ET as bool on 3 X Y Z of that grid, by name; the truth is called
-        :data:`TRUTH`, and first.
+        layers: WT, TC, ET as bool on 3 X Y Z of that grid, by name; the reference is called
+            :data:`TRUTH`, and is first.
         title: heading.
         note: a line below it.
-        below: what follows the pictures.
+        below: content after the pictures.
         id: of the figure, for links to it.
 
     Raises:
@@ -156,7 +155,7 @@ def outlined_figure(
     shown = [name for name in layers if name == TRUTH or name == list(layers)[-1]]
     return tag(
         "figure",
-        tag("figcaption", tag("b", title), tag("span", note, class_="quiet") if note else ""),
+        tag("figcaption", tag("b", title), tag("span", note, class_="muted") if note else ""),
         tag("div", _switches(list(layers), shown), _region_key(), class_="keys"),
         tag("div", *rows, class_="planes", style=f"--columns:{len(images)}"),
         *below,
@@ -181,7 +180,7 @@ def _row(plane: Plane, images: Mapping[str, Volume], layers: Mapping[str, Region
     head = np.zeros(first.shape, dtype=bool)
     for image in images.values():
         head |= image.data > image.data.min()
-    # Truth is the first layer, so it chooses the slice where it can.
+    # The reference is the first layer, so it determines the slice if it is not empty.
     index = largest_section(
         next((regions[0] for regions in layers.values() if regions[0].any()), head), plane.axis
     )
@@ -206,8 +205,7 @@ def _row(plane: Plane, images: Mapping[str, Volume], layers: Mapping[str, Region
         low, high = (
             (float(v) for v in np.percentile(values, (0.5, 99.7))) if values.size else (0.0, 1.0)
         )
-        # The window starts below the darkest tissue, so that CSF stays apart from the black outside
-        # the head.
+        # The window starts below the darkest tissue, so that CSF differs from the background.
         picture = grey(plane.cut(image.data, index)[window], low - 0.08 * (high - low), high)
         picture[~plane.cut(head, index)[window]] = 0
         name = (
@@ -257,8 +255,8 @@ def _cell(
 
 
 def _window(content: NDArray[np.bool_], plane: Plane, index: int) -> tuple[slice, slice]:
-    """Rows and columns to show: rows around what is on the slice, columns around the whole, so that
-    one plane has one scale.
+    """Rows and columns to show: rows around the slice's content, columns around the volume's, so
+    that a plane has one scale.
     """
     shadow = plane.cut(
         np.broadcast_to(content.any(axis=plane.axis, keepdims=True), content.shape), 0
@@ -269,9 +267,7 @@ def _window(content: NDArray[np.bool_], plane: Plane, index: int) -> tuple[slice
 
 
 def _around(picture: NDArray[np.bool_], axis: int) -> slice:
-    """From the first to the last place along ``axis`` where a picture holds anything, with a
-    margin.
-    """
+    """First to last index along ``axis`` with content, with a margin."""
     side = extent(picture, axis)
     return slice(max(side.start - MARGIN, 0), side.stop + MARGIN)
 
