@@ -256,7 +256,9 @@ def peer(title: str, system: str, command: list[str], note: str) -> dict[str, An
 
 
 def with_tta(row: dict[str, Any]) -> dict[str, Any]:
-    """A peer's row with its network with test-time augmentation by eight mirrorings, each of equal cost."""
+    """A peer's row with its network with test-time augmentation by eight mirrorings, each of equal
+    cost.
+    """
     more = (MIRRORINGS - 1) * row["network_s"]
     note = (
         row["note"].replace("without mirroring", f"{MIRRORINGS} mirrorings (TTA), its default")

@@ -5,8 +5,8 @@
 Calls are recorded from ``gliodistill train`` on two tiny synthetic studies until a method is asked
 for its first losses. Only what a recipe decides is listed: packages ``recipes``, ``methods`` and
 ``training`` (in version 0.1 all of it lay in ``training``). Entering a module again and again is
-what makes code hard to follow, so the count of each is given, and how often the recipe is read or its
-names are looked up after the runs have begun (returns). To compare with an older version, run
+what makes code hard to follow, so the count of each is given, and how often the recipe is read or
+its names are looked up after the runs have begun (returns). To compare with an older version, run
 this file with that version's ``src`` on ``PYTHONPATH``.
 """
 
@@ -46,7 +46,8 @@ def main() -> None:
     returned = returns(entered)
     print(f"{returned} returns to reading or resolving after training began")
     print(
-        f"{len(counts)} modules, entered {len(entered)} times from {chosen.recipe} to the first step"
+        f"{len(counts)} modules, entered {len(entered)} times from {chosen.recipe} to the first"
+        " step"
     )
     if chosen.output:
         facts = {"recipe": chosen.recipe, "version": gliodistill.__version__}

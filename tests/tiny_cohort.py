@@ -143,7 +143,9 @@ def recipe(runs: dict[str, Any] | None = None, **changes: Any) -> Recipe:
 
 
 def distilled(**losses: Any) -> dict[str, Any]:
-    """Runs ``teacher``, ``baseline`` and ``distilled``, by the method's own losses if none are given."""
+    """Runs ``teacher``, ``baseline`` and ``distilled``, by the method's own losses if none are
+    given.
+    """
     teacher = {"network": {"name": "unet", "options": {"widths": [6, 12]}}, "seed": 7}
     method = {
         "name": "compression",

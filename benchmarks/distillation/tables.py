@@ -66,8 +66,8 @@ def difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> dict[str, dict
 def row_table(
     runs: Runs, rows: list[dict[str, Any]], latency: dict[str, float]
 ) -> tuple[str, dict[str, Any]]:
-    """A Markdown table of rows, each with its difference from its baseline; and those differences for
-    JSON.
+    """A Markdown table of rows, each with its difference from its baseline; and those differences
+    for JSON.
     """
     lines = [
         (

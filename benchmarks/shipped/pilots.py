@@ -205,8 +205,8 @@ def paint(
     drawn: np.ndarray[Any, Any],
     file: Path,
 ) -> None:
-    """FLAIR and T1CE where the tumour is largest along each of three slices, outlines of WT (green),
-    TC (red) and ET (blue): above the reference, below what was segmented.
+    """FLAIR and T1CE where the tumour is largest along each of three slices, outlines of WT
+    (green), TC (red) and ET (blue): above the reference, below what was segmented.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     union = (truth & 1).astype(bool) | drawn[0]

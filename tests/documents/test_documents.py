@@ -197,7 +197,8 @@ def test_there_is_one_door():
         # What was just written, and what comes with the package.
         (
             "cli/evaluate.py",
-            "emit(as_json, json.loads(scores.to_json()), lambda screen: _show(screen, scores, out))",
+            "emit(as_json, json.loads(scores.to_json()), lambda screen: _show(screen, scores,"
+            " out))",
         ),
         ("phantom/atlas.py", "with np.load(ATLAS_FILE) as stored:"),
     }

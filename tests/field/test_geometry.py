@@ -1,5 +1,5 @@
-"""Where voxels lie: two forms in one header, grids that differ a little, voxel sizes that cannot be,
-and files that claim more voxels than a head has.
+"""Where voxels lie: two forms in one header, grids that differ a little, voxel sizes that cannot
+be, and files that claim more voxels than a head has.
 """
 
 import gzip

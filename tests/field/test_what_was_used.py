@@ -1,5 +1,5 @@
-"""What an answer was made of: which file was which sequence, what was absent, what lay there unused;
-in the table, as JSON, in the CSV, in Python and in the report of an evaluation.
+"""What an answer was made of: which file was which sequence, what was absent, what lay there
+unused; in the table, as JSON, in the CSV, in Python and in the report of an evaluation.
 """
 
 import csv

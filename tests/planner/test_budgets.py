@@ -72,7 +72,9 @@ def test_the_worst_ratio_counts_and_the_unknown_does_not():
 
 @pytest.mark.parametrize(
     ("quantity", "value", "text"),
-    [("params", 1_240_000, "1.24 M"), ("params", 620, "620"), ("size", 3.6e6, "3.60 MB"), ("flops", 18.6e9, "18.6 G"),
+    [("params", 1_240_000, (
+        "1.24 M"
+    )), ("params", 620, "620"), ("size", 3.6e6, "3.60 MB"), ("flops", 18.6e9, "18.6 G"),
      ("latency", 0.284, "284 ms"), ("latency", 2, "2.00 s"), ("latency", 0.0005, "0.50 ms")],
 )  # fmt: skip
 def test_values_are_written_in_the_unit_that_reads_best(quantity, value, text):

@@ -1,4 +1,6 @@
-"""A package beside gliodistill, really installed, adds a network, a loss and a method; recipes use them by name."""
+"""A package beside gliodistill, really installed, adds a network, a loss and a method; recipes use
+them by name.
+"""
 
 import json
 import os

@@ -200,8 +200,8 @@ def test_no_run_may_be_called_given():
 
 
 def test_what_is_kept_are_shares_of_the_weights_of_others(prepared, pretrained, tmp_path):
-    """Of the given ones and of an earlier run's, in those of the same run without averaging; that it
-    keeps changes nothing it learns.
+    """Of the given ones and of an earlier run's, in those of the same run without averaging; that
+    it keeps changes nothing it learns.
     """
     network, learning = unet(4, 8, norm="batch"), {"steps": 2, "ema": 0.5}
     first = train(

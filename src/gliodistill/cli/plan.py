@@ -64,7 +64,8 @@ def plan(
             "--stem-stride",
             metavar="N",
             help=(
-                "Stem stride: the trunk's grid is 1, 2 or 4 times coarser; may be repeated (default:"
+                "Stem stride: the trunk's grid is 1, 2 or 4 times coarser; may be repeated"
+                " (default:"
                 " up to 3.7 mm)."
             ),
             show_default=False,
@@ -103,8 +104,9 @@ def plan(
     """Propose a student for a budget of parameters, operations, size or latency.
 
     The student has the widest trunk within the budget, measured on this machine. The output is
-    two runs of a recipe: baseline and distilled. -o writes [bold]student.yaml[/bold] (the runs), [bold]recipe.yaml[/bold] (the teacher's
-    recipe with them), [bold]plan.json[/bold], [bold]plan.html[/bold].
+    two runs of a recipe: baseline and distilled. -o writes [bold]student.yaml[/bold] (the runs),
+    [bold]recipe.yaml[/bold] (the teacher's recipe with them), [bold]plan.json[/bold],
+    [bold]plan.html[/bold].
 
     Example: [cyan]gliodistill plan --teacher runs/first/teacher --budget "params<=11%" --budget
     "latency<=1s" -o plan[/cyan]

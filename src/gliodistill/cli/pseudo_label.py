@@ -76,7 +76,10 @@ def pseudo_label(
             min=0.0,
             max=1.0,
             metavar="DICE",
-            help="Keep studies on which the members' mean pairwise Dice is at least this (default: all).",
+            help=(
+                "Keep studies on which the members' mean pairwise Dice is at least this (default:"
+                " all)."
+            ),
             show_default=False,
         ),
     ] = None,
@@ -97,7 +100,9 @@ def pseudo_label(
         typer.Option(
             "--labels",
             metavar="NAME",
-            help="Label convention of the output (default: that of the first model's training data).",
+            help=(
+                "Label convention of the output (default: that of the first model's training data)."
+            ),
             show_default=False,
         ),
     ] = None,

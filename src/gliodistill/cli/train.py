@@ -191,7 +191,8 @@ def train(
             rows,
         )
         screen.print(
-            f"Dice of the validation studies, on the prepared grid. Next: gliodistill export {out} -o model"
+            "Dice of the validation studies, on the prepared grid. Next: gliodistill export"
+            f" {out} -o model"
         )
 
     facts = {"folder": str(out), "runs": finished, "split": experiment.split, "notes": notes}

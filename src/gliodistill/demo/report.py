@@ -1,4 +1,4 @@
-"""The demo's page: teacher, baseline and distilled student, and the confidence of the difference."""
+"""The demo's page: teacher, baseline and distilled student, and their difference."""
 
 import platform
 from collections.abc import Mapping

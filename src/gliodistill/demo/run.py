@@ -1,5 +1,5 @@
-"""From nothing to a report: synthetic studies, the teacher's labels, baseline and distilled student,
-export, segmentation, scores.
+"""From nothing to a report: synthetic studies, the teacher's labels, baseline and distilled
+student, export, segmentation, scores.
 """
 
 import json

@@ -46,7 +46,7 @@ class DemoStudy:
         return float(np.mean([mean_dice(dice, run).mean() for dice in self.seeds.values()]))
 
     def differences(self) -> dict[int, Interval]:
-        """Seed → distilled − baseline in mean Dice, with its bootstrap interval over test studies."""
+        """Seed → distilled − baseline in mean Dice, with its bootstrap interval over studies."""
         return {seed: difference(dice) for seed, dice in self.seeds.items()}
 
     def difference(self) -> Interval:

@@ -18,7 +18,7 @@ most 10⁴. Probabilities and features of networks in training are far above thi
 
 
 def wide(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """The same numbers in float32 or better: a loss sums millions of voxels, which bfloat16 cannot."""
+    """The same numbers in float32 or better, since bfloat16 cannot sum millions of voxels."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 

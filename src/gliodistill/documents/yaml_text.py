@@ -1,4 +1,4 @@
-"""YAML restricted to JSON's data: tags and endless aliases are refused, dates and times stay text."""
+"""YAML restricted to JSON's data: tags and endless aliases are refused, dates stay text."""
 
 import math
 import os

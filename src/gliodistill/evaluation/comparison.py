@@ -299,7 +299,8 @@ def why_incomparable(
         )
     elif len({scores.rules.text for scores in models.values()}) > 1:
         problems.append(
-            f"rules differ in their settings: all are {next(iter(rules))}, but their texts differ (tolerance?)"
+            f"rules differ in their settings: all are {next(iter(rules))}, but their texts differ"
+            " (tolerance?)"
         )
     for metric in dict.fromkeys(metrics):
         known = sorted(
@@ -345,7 +346,8 @@ def _other_truths(models: Mapping[str, Scores]) -> list[str]:
                 if abs(known - volume) > 1e-6 * max(known, volume, 1e-3):
                     found.setdefault(
                         id,
-                        f"{id} has another reference: {region} {known:.3f} ml in {before}, {volume:.3f}"
+                        f"{id} has another reference: {region} {known:.3f} ml in {before},"
+                        f" {volume:.3f}"
                         f" ml in {name}",
                     )
     return [found[id] for id in sorted(found)]

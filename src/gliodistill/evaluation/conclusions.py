@@ -59,7 +59,8 @@ def verdict(comparison: Comparison, pair: tuple[str, str]) -> Verdict:
         word, sentence = "Not shown", f"No difference between {first} and {second} is shown."
     if found["unclear"]:
         details.append(
-            f"In {_names(found['unclear'])} the test finds a difference that the interval of the mean does not confirm."
+            f"In {_names(found['unclear'])} the test finds a difference that the interval of the"
+            " mean does not confirm."
         )
     if found["open"] and len(found["open"]) < len(contrasts):
         details.append(f"No difference is shown in {_names(found['open'])}.")
@@ -79,7 +80,8 @@ def cautions(comparison: Comparison) -> list[str]:
         if scores.failed:
             lines.append(
                 f"{name} failed on {len(scores.failed)} of {len(comparison.studies)} studies. They"
-                " are left out of its paired differences, which may favour it; in the ranking it is last on them."
+                " are left out of its paired differences, which may favour it; in the ranking it"
+                " is last on them."
             )
     for metric in comparison.metrics:
         left_out = max(
@@ -98,7 +100,8 @@ def method(comparison: Comparison) -> str:
     return (
         "Differences are paired over the same studies; in brackets their 95 % bootstrap intervals."
         " A model is called better if Wilcoxon’s signed-rank test, corrected by Holm over all"
-        f" {comparison.tests} tests made here, gives p < {LEVEL:g} and the interval is on the same side."
+        f" {comparison.tests} tests made here, gives p < {LEVEL:g} and the interval is on the"
+        " same side."
     )
 
 

@@ -73,5 +73,5 @@ def dice(prediction: Mask, truth: Mask) -> float | None:
 
 
 def volume_ml(mask: Mask, voxel_ml: float) -> float:
-    """Volume of a mask in ml; ``voxel_ml`` as in :attr:`gliodistill.images.volume.Volume.voxel_ml`."""
+    """Volume of a mask in ml, given that of a voxel."""
     return float(np.count_nonzero(mask)) * voxel_ml

@@ -107,8 +107,8 @@ def rank_models(
     best, worst = np.percentile(positions, [2.5, 97.5], axis=0, method="inverted_cdf")
     standings = [
         Standing(
-            name, float(mean_ranks[m]), float(low[m]), float(high[m]), int(own[m]), int(best[m]), int(worst[m]),
-            float((positions[:, m] == 1).mean()),
+            name, float(mean_ranks[m]), float(low[m]), float(high[m]),
+            int(own[m]), int(best[m]), int(worst[m]), float((positions[:, m] == 1).mean()),
         )
         for m, name in enumerate(models)
     ]  # fmt: skip

@@ -126,7 +126,7 @@ class Scores:
         return None if mean is None else float(mean)
 
     def to_json(self) -> str:
-        """JSON text: equal scores give equal text; all numbers are finite (undefined is ``null``)."""
+        """JSON text, equal for equal scores; all numbers are finite (undefined is ``null``)."""
         rules = self.rules
         curves = {
             region: [asdict(part) for part in bins]

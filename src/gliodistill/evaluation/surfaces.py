@@ -249,7 +249,7 @@ def _among(
     kept: NDArray[np.bool_],
     spacing: Sequence[float],
 ) -> tuple[Distances, NDArray[np.intp]]:
-    """Distances of ``origins`` to ``targets``, the part ``kept`` of those that ``nearest`` counts."""
+    """Distances of ``origins`` to ``targets``, the ``kept`` part of the indices ``nearest``."""
     renumbered = np.cumsum(kept) - 1
     lost = ~kept[nearest]
     distances, nearest = distances.copy(), renumbered[nearest]

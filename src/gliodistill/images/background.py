@@ -84,7 +84,7 @@ class Background:
 
 
 def find_background(voxels: NDArray[np.float32], voxel_ml: float) -> Background:
-    """Detect the background of an image (float32 X Y Z, any memory order; volume of a voxel in ml)."""
+    """Detect the background of an image (float32 X Y Z, any memory order; voxel volume in ml)."""
     box: Box = (slice(None), slice(None), slice(None))
     values: list[float] = []
     tolerance = 0.0

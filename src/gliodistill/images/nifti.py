@@ -48,7 +48,7 @@ def read_nifti(path: str | os.PathLike[str], channel: int | None = None) -> Volu
 
 
 def read_channels(path: str | os.PathLike[str], channels: Iterable[int | None]) -> list[Volume]:
-    """Read several images of one 4-D file, decompressing it once; otherwise as :func:`read_nifti`."""
+    """Read several images of one 4-D file, decompressed once; see :func:`read_nifti`."""
     return [image.scaled() for image in read_stored(path, channels)]
 
 

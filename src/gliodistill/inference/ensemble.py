@@ -135,7 +135,7 @@ class Ensemble:
         return Consensus(probability, deviation, agreement, study.grid, time.perf_counter() - began)
 
     def _prepare(self, study: Study) -> dict[Preparation, Prepared]:
-        """One prepared study for each preparation in use, after every model has checked the study."""
+        """One prepared study for each preparation, after every model has checked the study."""
         study = usable(study)
         prepared: dict[Preparation, Prepared] = {}
         for model in self.models:

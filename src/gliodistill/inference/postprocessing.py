@@ -94,13 +94,15 @@ def _keep(depth: Depth, chosen: Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 
 RULES = {
     "drop_small_et": Rule(
-        "ET with a total volume below this many mm³ becomes NCR (Lachinov et al., BrainLes 2019: 33)",
+        "ET with a total volume below this many mm³ becomes NCR (Lachinov et al., BrainLes 2019:"
+        " 33)",
         "mm3",
         (0, np.inf),
         _drop_small_et,
     ),
     "drop_doubtful_et": Rule(
-        "ET becomes NCR if its expected Dice, by the network's own probabilities, is below this: false-positive ET is small and has low probabilities",
+        "ET becomes NCR if its expected Dice, by the network's own probabilities, is below this:"
+        " false-positive ET is small and has low probabilities",
         "expected_dice",
         (0, 1),
         _drop_doubtful_et,

@@ -245,7 +245,10 @@ class Predictor:
                 field="logits",
                 got=f"{bad} NaN or Inf of {logits.size}",
                 expected="finite numbers",
-                hint="it is damaged, or a value overflows: try --precision f32 or another --runtime, or export it again",
+                hint=(
+                    "it is damaged, or a value overflows: try --precision f32 or another"
+                    " --runtime, or export it again"
+                ),
             )
         return logits
 

@@ -65,7 +65,8 @@ _NO_INDEX = Refusal(
 )
 _NO_FACTS = Refusal(StudyError, "not a finished study")
 RULE = (
-    "mean probability of WT, TC and ET over models × mirrorings, all members weighted equally; a region where it is"
+    "mean probability of WT, TC and ET over models × mirrorings, all members weighted equally; a"
+    " region where it is"
     " above 0.5, TC only inside WT and ET only inside TC; agreement = mean Dice over all pairs of"
     " members; confidence = smallest |2p − 1| and disagreement = largest 2σ of any region; maps are"
     " stored · 255"

@@ -59,7 +59,7 @@ class Mutual(Method):
             )
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms ``segmentation`` (student), ``peer`` (its segmentation) and ``mutual``, weighted."""
+        """Weighted terms ``segmentation`` (student), ``peer`` (its segmentation), ``mutual``."""
         heads, others = self.student(batch.image), self.peer(batch.image)
         return {
             "segmentation": self.segmentation(heads, batch),

@@ -15,7 +15,7 @@ from gliodistill.recipes.schema import Outputs as Outputs
 
 
 def regions_to_classes(regions: Float[Tensor, "B 3 X Y Z"]) -> Float[Tensor, "B 4 X Y Z"]:
-    """Shares of WT, TC, ET (nested, in [0, 1]) → shares of background, NCR, ED, ET that sum to 1."""
+    """Shares of WT, TC, ET (nested, in [0, 1]) → shares of background, NCR, ED, ET (sum 1)."""
     whole, core, enhancing = regions.unbind(dim=1)
     return torch.stack([1 - whole, core - enhancing, whole - core, enhancing], dim=1)
 

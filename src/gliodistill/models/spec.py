@@ -27,7 +27,7 @@ OPTIONAL = ("quality", "reference")
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """Which network to build, for runtimes that build it: a name of the registry and its options."""
+    """The network to build: a name of the registry and its options."""
 
     name: str
     options: Mapping[str, Any]

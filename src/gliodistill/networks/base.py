@@ -73,7 +73,7 @@ def check_option(field: str, got: object, fits: bool, expected: str) -> None:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """The number of learned values (weights and biases; not running statistics), each counted once."""
+    """Number of trained values (weights and biases, no running statistics), each counted once."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 

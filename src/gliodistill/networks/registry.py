@@ -1,4 +1,4 @@
-"""Networks by name: what a recipe may ask for. No dotted import paths, so a recipe cannot run code."""
+"""Registry of networks, the names of a recipe's ``network``; a recipe cannot run code."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping

@@ -28,7 +28,9 @@ WIDTHS = {
 }
 """Attributes of layers that widening may change; in all others two networks must agree."""
 
-TOLERANCE = 1e-3  # of the largest value of a stage: a hundred times the rounding of deep networks, far below a wrong wire
+# Relative to the largest value of a stage: a hundred times the rounding of deep networks, and far
+# below the effect of a wrong connection.
+TOLERANCE = 1e-3
 
 
 def widen(

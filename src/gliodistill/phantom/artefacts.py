@@ -109,7 +109,7 @@ def _at(values: Array, axis: int, position: NDArray[np.float64]) -> Array:
 
 
 def _grain(rng: np.random.Generator, grid: Grid) -> Array:
-    """White noise with unit variance, slightly correlated between neighbours as in resampled scans."""
+    """Noise with unit variance, slightly correlated between neighbours as in resampled scans."""
     noise = rng.standard_normal(grid.shape, dtype=np.float32)
     for axis in range(3):
         noise = np.float32(0.8) * noise + np.float32(0.6) * np.roll(noise, 1, axis)

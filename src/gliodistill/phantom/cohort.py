@@ -236,7 +236,7 @@ def write_cohort(
 
 @contextmanager
 def _ignoring_interrupts() -> Iterator[None]:
-    """Processes started here ignore Ctrl-C, so that they print no traceback while starting or idle."""
+    """Processes started here ignore Ctrl-C, so that idle ones print no traceback."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are handled by the main thread
         return

@@ -220,7 +220,7 @@ def _tumour_sites() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def draw_contrast(rng: Rng, difficulty: float) -> ContrastParameters:
-    """Contrasts relative to white matter. Oedema and tumour water shift T1 down and T2 up together."""
+    """Contrasts relative to white matter; oedema and tumour water lower T1 and raise T2."""
     keep = 1 - 0.25 * (difficulty - 1)
     """Scale the tumour's contrast."""
     t1_grey = _uniform(rng, 0.67, 0.91)

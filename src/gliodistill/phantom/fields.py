@@ -1,4 +1,4 @@
-"""Smooth random fields, independent of voxel size: a seed gives the same field at 1 mm and at 3 mm."""
+"""Smooth random fields, independent of voxel size: the same at 1 mm and at 3 mm."""
 
 from dataclasses import dataclass
 

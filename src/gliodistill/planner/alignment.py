@@ -1,4 +1,4 @@
-"""Blocks of channels that a processor multiplies at once, and their effect on the choice of widths."""
+"""Blocks of channels that a processor multiplies at once, and their effect on widths."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

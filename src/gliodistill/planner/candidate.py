@@ -8,7 +8,11 @@ from typing import Any
 from gliodistill.planner.budgets import Budget, exceeded
 from gliodistill.planner.shapes import Shape
 
-RULE = "Rule: of the students within all budgets, the widest trunk (channels of the finest level); ties are decided by the finest grid, then the fewest levels that see the whole patch, then the teacher's norm, then batch, instance, group norm."
+RULE = (
+    "Rule: of the students within all budgets, the widest trunk (channels of the finest level);"
+    " ties are decided by the finest grid, then the fewest levels that see the whole patch, then"
+    " the teacher's norm, then batch, instance, group norm."
+)
 
 
 @dataclass(eq=False)

@@ -223,7 +223,7 @@ def _choose(
     block: Alignment,
     seconds: float,
 ) -> Candidate:
-    """The first in rank within the limits, after repeated measurements of all relevant candidates."""
+    """The first in rank within the limits, after measurement of all relevant candidates."""
     fitting = [
         candidate for candidate in ranked(candidates, norms) if candidate.excess(limits) <= 1
     ]

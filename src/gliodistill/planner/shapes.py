@@ -51,7 +51,10 @@ FAMILIES = {
     # Steps of 4 for the hidden layers of its channel gates. Tokens as in the recipe `compression`;
     # their global view does not count as receptive field.
     "attention_fused": Family(
-        4, lambda widths: {"embedding": 4 * widths[0], "layers": 4, "heads": 4}, lambda levels: [2] * levels, 3
+        4,
+        lambda widths: {"embedding": 4 * widths[0], "layers": 4, "heads": 4},
+        lambda levels: [2] * levels,
+        3,
     ),
 }  # fmt: skip
 NORMS = ("batch", "instance", "group")

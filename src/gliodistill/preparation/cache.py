@@ -303,7 +303,7 @@ def _prepare_all(
 
 
 def _claim(root: Path, index: str) -> None:
-    """Prepare ``root`` for writing: ours or empty, without leftovers and without an outdated index."""
+    """Prepare ``root`` for writing: ours or empty, without leftovers and outdated index."""
     remove_leftovers(root)
     strangers = [
         path.name

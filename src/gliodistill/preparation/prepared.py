@@ -59,7 +59,7 @@ class Prepared:
         return Volume(self.image[0], self.affine).spacing
 
     def values(self) -> NDArray[np.float32]:
-        """The image as z-scores, float32 C X Y Z; 0.0 outside the brain and for missing sequences."""
+        """The image as z-scores, float32 C X Y Z; 0.0 outside the brain and if missing."""
         return dequantise(self.image)
 
     def truth_regions(self) -> NDArray[np.bool_]:

@@ -111,7 +111,7 @@ class SamplingPart(_Part):
 
 
 class ModalityDropoutPart(_Part):
-    """Modality dropout: sequences are removed from patches, so that the network works without them."""
+    """Modality dropout: sequences are removed from patches at random."""
 
     p: Probability = 0.0
     """Probability that each sequence is removed; one is always kept (a draw that removes all is

@@ -55,7 +55,7 @@ def signature(
 
 
 def likeness(one: Signature, other: Signature) -> float:
-    """Mean correlation over the sequences that both have, −1 to 1; 0 if they have none in common."""
+    """Mean correlation over common sequences, −1 to 1; 0 if there are none."""
     shared = one.keys() & other.keys()
     return (
         float(np.mean([one[sequence] @ other[sequence] for sequence in shared])) if shared else 0.0

@@ -62,7 +62,10 @@ def refuse_codes(pool: Maps, place: str) -> NoReturn:
     seen = sorted(frozenset().union(*(one.codes for one in pool)))
     hint = HOW_TO_DECLARE
     if all(len(one.codes) == 1 for one in strangers):
-        hint = f"one code in each of {some_maps(strangers)}: a binary mask, which does not distinguish tissues"
+        hint = (
+            f"one code in each of {some_maps(strangers)}: a binary mask, which does not"
+            " distinguish tissues"
+        )
     elif set(seen) == {1, 2, 3, 4, 5}:
         hint = (
             "synthetic images of BraTS 2012 and 2013 number 1 white matter, 2 grey matter, 3 CSF, 4"

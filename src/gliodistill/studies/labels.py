@@ -1,4 +1,4 @@
-"""Label conventions: integer codes ↔ tissues ↔ regions, so that labels are never confused silently."""
+"""Label conventions: integer codes ↔ tissues ↔ regions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -136,7 +136,10 @@ CONVENTIONS: dict[str, LabelConvention] = {
     c.name: c for c in (BRATS2021, BRATS2023, BRATS2024, BRATS_PED, MSD, BRATS2013)
 }
 """Name → convention. ``docs/layouts.md`` gives the source of each."""
-HOW_TO_DECLARE = f"declare it with --labels NAME ({', '.join(CONVENTIONS)}), or for each study in the column labels of a manifest"
+HOW_TO_DECLARE = (
+    f"declare it with --labels NAME ({', '.join(CONVENTIONS)}), or for each study in the column"
+    " labels of a manifest"
+)
 
 
 def find_convention(

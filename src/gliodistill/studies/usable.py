@@ -63,7 +63,7 @@ class Note:
 
 @dataclass(frozen=True, eq=False)
 class _Cleaned:
-    """An image with a background of 0, or None if it is empty; and what was corrected, if anything."""
+    """An image with a background of 0, or None if empty; and what was corrected, if anything."""
 
     data: NDArray[np.float32] | None
     done: str | None = None
@@ -180,7 +180,8 @@ def size_note(volume_ml: float, spacing: tuple[float, float, float]) -> Note | N
     if volume_ml < low:
         text = (
             f"small brain: {volume_ml:.0f} ml are not zero; expected {low:.0f} to {high:.0f} ml (a"
-            f" newborn has about 400); the voxel size of {voxel} mm may be wrong, or the brain is cropped"
+            f" newborn has about 400); the voxel size of {voxel} mm may be wrong, or the brain is"
+            " cropped"
         )
         return Note("small_brain", text)
     return None

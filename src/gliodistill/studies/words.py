@@ -58,7 +58,8 @@ WORDS: dict[Kind, str] = {
         " affine syn r w rr"
     ),
     Kind.OTHER: (
-        "dwi adc swi swan pd pdw pdwi mt mtc mtr mra mrv tof asl dti dsc dce pwi cbf cbv mtt bold fmri qsm mrs"
+        "dwi adc swi swan pd pdw pdwi mt mtc mtr mra mrv tof asl dti dsc dce pwi cbf cbv mtt bold"
+        " fmri qsm mrs"
         " ct ct1 ct1w ct1wi cta pet spect t2star t2starw t2s unit1"
     ),
     Kind.LABEL: "seg segm segmentation label labels truth gt groundtruth",
@@ -68,10 +69,12 @@ WORDS: dict[Kind, str] = {
     ),
     Kind.ANATOMY: "tissue tissues parenchyma csf gm wm ventricles skull head",
     Kind.NEUTRAL: (
-        "weighted wi acq desc rec with avec mit met con ax axial tra trans transversal cor coronal sag sagittal obl oblique 2d 3d fs"
+        "weighted wi acq desc rec with avec mit met con ax axial tra trans transversal cor"
+        " coronal sag sagittal obl oblique 2d 3d fs"
         " fatsat fat sat se tse fse mprage mpr mp2rage spgr fspgr bravo vibe space cube vista flash"
         " fl3d tfe tfl thrive iso isotropic blade propeller brain bet stripped skullstripped"
-        " masked deskulled hdbet synthstrip n4 n3 bfc bias biascorrected corrected corr norm normalised"
+        " masked deskulled hdbet synthstrip n4 n3 bfc bias biascorrected corrected corr norm"
+        " normalised"
         " normalized zscore denoised defaced r2s reoriented mni mni152 sri sri24 template atlas"
     ),
 }

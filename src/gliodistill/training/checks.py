@@ -165,7 +165,9 @@ def notes_on(recipe: Recipe, cache: Cache, split: Mapping[str, list[str]]) -> It
     for side, studies in sides.items():
         without = [study.id for study in studies if not held[study.id]]
         if without:
-            yield f"{len(without)} of {len(studies)} {side} studies have no tumour ({_some(without)})"
+            yield (
+                f"{len(without)} of {len(studies)} {side} studies have no tumour ({_some(without)})"
+            )
         missing = [r for r in REGIONS if not any(r in held[study.id] for study in studies)]
         if studies and missing and len(without) < len(studies):
             told = {

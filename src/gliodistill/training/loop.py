@@ -256,7 +256,7 @@ def _resume(
     optimiser: torch.optim.Optimizer,
     steps: int,
 ) -> Progress:
-    """Restore the state of the last checkpoint and return its progress; the start if there is none."""
+    """Restore the last checkpoint, if any, and return its progress."""
     if not checkpoint.exists():
         return Progress()
     facts = read_checkpoint(checkpoint, networks, ema.weights, optimiser)

@@ -204,7 +204,7 @@ class _Finished:
         return found[:compared], found[compared : compared + CALIBRATING]
 
     def reference(self) -> AppearanceModel | None:
-        """The appearance of its training studies; None without the cache or with too few studies."""
+        """The appearance of its training studies; None without cache or with too few studies."""
         if self.training is None:
             return None
         try:

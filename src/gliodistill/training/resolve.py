@@ -272,7 +272,7 @@ def _check_method(recipe: Recipe, run: ResolvedRun, earlier: Mapping[str, Resolv
 
 
 def _check_averaging(recipe: Recipe, run: ResolvedRun) -> None:
-    """Check that averaged weights have the same initialisation; the mean of others is meaningless."""
+    """Check that averaged weights have the same initialisation."""
     for other in run.averaging:
         line = {
             *recipe.lineage(run.name),

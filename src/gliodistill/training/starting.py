@@ -100,7 +100,10 @@ def recipe_to_resume(
     words = {key: getattr(given, key) for key in WORDS}
     used = there.recipe.model_copy(update={"runs": runs, **words})
     left = differences(used, given)
-    text = f"{there.folder} continues with its stored recipe, which differs from the given one: {_listed(left, runs)}"
+    text = (
+        f"{there.folder} continues with its stored recipe, which differs from the given one:"
+        f" {_listed(left, runs)}"
+    )
     return used, [text] if left else []
 
 

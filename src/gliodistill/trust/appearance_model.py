@@ -1,10 +1,10 @@
 """The appearance of the training studies' sequences, which detects wrong or exchanged images.
 
 Every image is compared with every sequence: under which names are all images together
-most like the training studies? The likelihood is Student's t around the mean appearance of a sequence (of
-a pair of sequences), with one covariance for all: linear discriminant analysis with heavy tails, so
-that an unknown scanner makes it unsure rather than wrong. Names are doubted where others explain
-the images much better than the given ones did in any training study left out. Ours.
+most like the training studies? The likelihood is Student's t around the mean appearance of a
+sequence (of a pair of sequences), with one covariance for all: linear discriminant analysis with
+heavy tails, so that an unknown scanner makes it unsure rather than wrong. Names are doubted where
+others explain the images much better than the given ones did in any training study left out. Ours.
 """
 
 from collections.abc import Iterable, Mapping

@@ -91,7 +91,10 @@ def answer_flags(
         return [Flag("no_tumour_found", text)]
     flags = []
     for region, volume in dropped.items():
-        text = f"{volume:.2f} ml of {region} were segmented and then removed by a clean-up rule; --no-postprocessing keeps them for inspection"
+        text = (
+            f"{volume:.2f} ml of {region} were segmented and then removed by a clean-up rule;"
+            " --no-postprocessing keeps them for inspection"
+        )
         flags.append(Flag("region_dropped", text))
     if ends := ", ".join(_ends(depth, prepared)):
         flags.append(
@@ -123,7 +126,8 @@ def _coverage(
     for name, part in zip(names, there, strict=True):
         if (share := np.count_nonzero(part) / brain) < COVERED:
             text = (
-                f"{name} covers {share:.0%} of the brain that all sequences cover together; expected"
+                f"{name} covers {share:.0%} of the brain that all sequences cover together;"
+                " expected"
                 f" {COVERED:.0%} or more"
             )
             yield Flag("field_of_view_cut", text)
@@ -135,7 +139,8 @@ def _spacing(
     if model and max(native) > COARSE * max(model):
         got, learnt = (" × ".join(f"{side:.3g}" for side in sides) for sides in (native, model))
         text = (
-            f"thick slices: voxels of {got} mm; the model was trained on {learnt} mm, expected at most"
+            f"thick slices: voxels of {got} mm; the model was trained on {learnt} mm, expected at"
+            " most"
             f" {COARSE * max(model):g} mm"
         )
         yield Flag("thick_slices", text)

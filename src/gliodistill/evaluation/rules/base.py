@@ -35,7 +35,8 @@ and ``brier`` need probabilities.
 """
 
 COMMON_TEXT = (
-    f"difference_ml is prediction minus reference. {calibration.TEXT} Summaries leave undefined values"
+    f"difference_ml is prediction minus reference. {calibration.TEXT} Summaries leave undefined"
+    " values"
     " out and give their count n; std is the sample standard deviation (n - 1), null for n < 2."
 )
 """The text common to all rule sets."""

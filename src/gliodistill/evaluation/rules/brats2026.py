@@ -37,7 +37,7 @@ NOTHING_SHARED = LesionScores(0.0, PENALTY_MM, 0.0)
 
 @dataclass(frozen=True)
 class Brats2026(Rules):
-    """Whole regions, and lesions matched one to one by Dice; panoptica's surfaces and percentiles."""
+    """Whole regions, and lesions matched one to one by Dice; panoptica's HD95 and NSD."""
 
     name = "brats2026"
 
@@ -185,7 +185,7 @@ def _match(
 
 
 def _in_order(surface: Surface, lesion: NDArray[Any]) -> NDArray[np.intp]:
-    """Lesions in the order of the package, X fastest, which decides between equally good pairings."""
+    """Lesions in the order of the package, X fastest, which decides between equal pairings."""
     _, first = np.unique(lesion[order := np.lexsort(surface.points.T)], return_index=True)
     return lesion[order][np.sort(first)].astype(np.intp)
 

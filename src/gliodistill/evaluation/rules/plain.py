@@ -32,9 +32,11 @@ class Plain(Rules):
             " surface. Both masks empty: Dice 1, HD95 0 mm, NSD 1. One mask empty: Dice 0, HD95"
             " 373.13 mm (diagonal of 240×240×155 mm, as in the BraTS challenges up to 2022,"
             " whatever the image's own size), NSD 0. Sensitivity is undefined (null) where the"
-            " reference is empty; specificity is over all voxels outside the reference in the whole image"
+            " reference is empty; specificity is over all voxels outside the reference in the"
+            " whole image"
             " and undefined where there are none. Lesions are 26-connected components: a lesion of"
-            " the reference is found (TP) or missed (FN) as it shares a voxel with the prediction or"
+            " the reference is found (TP) or missed (FN) as it shares a voxel with the prediction"
+            " or"
             " not; one of the prediction that shares none with the reference is false (FP); F1 ="
             " 2TP/(2TP+FP+FN)."
         )

@@ -15,10 +15,12 @@ from gliodistill.networks.layers.attention import ChannelSpatialAttention
 from gliodistill.networks.layers.transformer import VolumetricTransformer
 from gliodistill.networks.registry import register
 
-POSITIONS = 4  # side of the reference grid of positions: the bottleneck of a 128³ patch in the default network
+# Side of the reference grid of positions: the bottleneck of a 128³ patch in the default network.
+POSITIONS = 4
 FEED_FORWARD = 4  # width of a feed-forward's inner layer over the embedding, ViT's
 REDUCTION = 4  # of the channel gates: the usual 16 leaves the finest levels one hidden unit
-SMALL = 0.1  # initial size of the connection's output, relative to torch's initialisation of a linear layer
+# Initial size of the connection's output, relative to torch's initialisation of a linear layer.
+SMALL = 0.1
 
 
 class TransformerConnection(nn.Module):

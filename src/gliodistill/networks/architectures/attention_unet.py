@@ -15,7 +15,7 @@ from gliodistill.networks.registry import register
 
 
 class DoubleConv(nn.Sequential):
-    """Twice: convolution 3³ (no bias) → ReLU → norm, in this order; after max-pooling if ``pool``."""
+    """Twice: convolution 3³ (no bias) → ReLU → norm; after max-pooling if ``pool``."""
 
     def __init__(
         self, in_channels: int, between: int, out_channels: int, *, norm: str, pool: bool = False

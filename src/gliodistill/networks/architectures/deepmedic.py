@@ -20,7 +20,7 @@ SLOPE = 0.01  # that PReLU starts from, as in the authors' code
 
 
 class Layer(nn.Sequential):
-    """Norm → PReLU → dropout → convolution, the order of He et al. 2016 and of the authors' code."""
+    """Norm → PReLU → dropout → convolution, as in He et al. 2016 and the authors' code."""
 
     def __init__(
         self, in_channels: int, out_channels: int, *, kernel: int, norm: str, dropout: float = 0.0

@@ -148,7 +148,7 @@ def nnunet(
 def nnunet_third(
     in_channels: int = 4, out_channels: int = 3, norm: str = "instance", deep_supervision: int = 0
 ) -> UNet:
-    """``nnunet`` with every width divided by 3: 3.48 M parameters, 11.1 % of it (Xu et al. 2022)."""
+    """``nnunet`` with all widths divided by 3: 3.48 M parameters, 11.1 % (Xu et al. 2022)."""
     return UNet(
         in_channels,
         out_channels,

@@ -26,7 +26,7 @@ def space_to_depth(x: Float[Tensor, "B C X Y Z"], s: int) -> Float[Tensor, "B D 
 
 
 def depth_to_space(x: Float[Tensor, "B D X Y Z"], s: int) -> Float[Tensor, "B K _ _ _"]:
-    """The inverse of :func:`space_to_depth` (pixel shuffle, Shi et al. 2016, in 3-D); contiguous."""
+    """Inverse of :func:`space_to_depth` (3-D pixel shuffle, Shi et al. 2016); contiguous."""
     b, d, x_side, y_side, z_side = x.shape
     blocks = x.reshape(b, d // s**3, s, s, s, x_side, y_side, z_side)
     return blocks.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(

@@ -39,7 +39,8 @@ def numbers_table(contrasts: Iterable[Contrast]) -> Html:
             "p",
             "r: matched-pairs rank-biserial correlation, −1 to 1; d_z: mean difference over the"
             " standard deviation of the differences. Both have the sign of the difference. Better,"
-            " equal, worse: studies, for the first model. Left out: studies on which one of the two failed or has no value.",
+            " equal, worse: studies, for the first model. Left out: studies on which one of the"
+            " two failed or has no value.",
             class_="muted",
         ),
     )

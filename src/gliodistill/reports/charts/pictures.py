@@ -277,7 +277,9 @@ def _switches(names: list[str], shown: list[str]) -> Html:
         tag(
             "label",
             tag("input", type="checkbox", class_=f"on{order}", checked=name in shown),
-            tag("svg", tag("line", x1=0, x2=24, y1=5, y2=5, class_="sample" + (" truth" if name == TRUTH else "")),
+            tag("svg", tag("line", x1=0, x2=24, y1=5, y2=5, class_="sample" + ((
+                " truth"
+            ) if name == TRUTH else "")),
                 width=24, height=10, aria_hidden="true"),
             name,
         )

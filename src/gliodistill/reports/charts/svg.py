@@ -82,7 +82,9 @@ def line_chart(
             parts.append(tag("polyline", points=path, **style))
         if sum(map(len, runs)) <= 40:
             parts += [
-                tag("circle", tag("title", f"{series[index].name}: {number(x)}, {number(y)}"), class_=f"dot c{index % COLOURS}", r=2.6,
+                tag("circle", tag("title", (
+                    f"{series[index].name}: {number(x)}, {number(y)}"
+                )), class_=f"dot c{index % COLOURS}", r=2.6,
                     cx=f"{x_axis.place(x):.1f}", cy=f"{y_axis.place(y):.1f}")
                 for run in runs for x, y in run
             ]  # fmt: skip

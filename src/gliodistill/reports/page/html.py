@@ -1,4 +1,4 @@
-"""An HTML page of sections: one file without network access, and only scripts with declared hashes."""
+"""An HTML page of sections: one file, no network access, only scripts with declared hashes."""
 
 import base64
 import hashlib

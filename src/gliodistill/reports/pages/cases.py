@@ -43,7 +43,7 @@ class Case:
 
 
 def rank_studies(scores: Scores) -> list[tuple[str, float]]:
-    """Studies and their mean Dice over the regions in which it is defined, worst first; ties by id."""
+    """Studies and their mean Dice over regions with a value, worst first; ties by id."""
     means = {
         study: fmean(values)
         for study, regions in scores.studies.items()

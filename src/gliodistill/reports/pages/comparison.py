@@ -104,7 +104,9 @@ def _counted(contrasts: Sequence[Contrast]) -> str:
 
 def _differences(comparison: Comparison) -> list[object]:
     parts: list[object] = [
-        "First minus second model: mean over the studies with both values, with its 95 % bootstrap interval; filled if the interval excludes zero. Right is better for the first. p: Wilcoxon, corrected."
+        "First minus second model: mean over the studies with both values, with its 95 %"
+        " bootstrap interval; filled if the interval excludes zero. Right is better for the"
+        " first. p: Wilcoxon, corrected."
     ]
     several = len(comparison.pairs) > 1
     for metric in comparison.metrics:
@@ -140,7 +142,8 @@ def _ranking(comparison: Comparison) -> list[object]:
     ]
     words = (
         f"As in the BraTS challenges since 2017: on each of {ranking.patients} patients the models"
-        f" are ranked in every region and metric ({ranking.cells} rankings; 1 is best, ties share the mean rank), and the mean rank decides. Intervals and positions over 10 000"
+        f" are ranked in every region and metric ({ranking.cells} rankings; 1 is best, ties share"
+        " the mean rank), and the mean rank decides. Intervals and positions over 10 000"
         " bootstrap resamples of the patients."
     )
     if ranking.failed:
@@ -291,7 +294,8 @@ def _settings(comparison: Comparison, sources: Mapping[str, str]) -> list[object
         ),
         "correction": f"Holm over {comparison.tests} tests: every pair, region and metric",
         "ranking test": (
-            "two-sided permutation test of patients’ ranks: all permutations, or 100 000 random ones"
+            "two-sided permutation test of patients’ ranks: all permutations, or 100 000 random"
+            " ones"
             " ones"
         ),
         "versions": (

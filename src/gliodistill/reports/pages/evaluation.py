@@ -35,7 +35,11 @@ from gliodistill.reports.pages.summary import (
 BOUNDED = ("dice", "nsd", "sensitivity", "f1")
 """Suffixes of metrics with an axis from 0 to 1."""
 
-CALIBRATION = "A calibrated network lies on the dashed diagonal; below it, the network is overconfident. The area of a dot grows with its bin’s share of the voxels. The rules define which voxels count."
+CALIBRATION = (
+    "A calibrated network lies on the dashed diagonal; below it, the network is overconfident."
+    " The area of a dot grows with its bin’s share of the voxels. The rules define which voxels"
+    " count."
+)
 
 
 def write_evaluation_report(
@@ -173,8 +177,11 @@ def _sentences(text: str) -> list[str]:
 def _method() -> list[str]:
     return [
         "On this page: intervals of means are 95 % percentile bootstrap intervals over studies (10"
-        " 000 resamples, fixed seed). Boxes span the quartiles, whiskers reach the outermost value within 1.5 interquartile ranges, the diamond is the mean. Limits of agreement are"
-        " mean ± 1.96 sample standard deviations of the differences (Bland and Altman 1986). Studies with an undefined value are left out of that mean or plot; n is the number of the others."
+        " 000 resamples, fixed seed). Boxes span the quartiles, whiskers reach the outermost"
+        " value within 1.5 interquartile ranges, the diamond is the mean. Limits of agreement are"
+        " mean ± 1.96 sample standard deviations of the differences (Bland and Altman 1986)."
+        " Studies with an undefined value are left out of that mean or plot; n is the number of"
+        " the others."
     ]
 
 

@@ -29,7 +29,8 @@ def write_plan_report(path: str | PathLike[str], facts: Mapping[str, Any], fragm
     brain = " × ".join(map(str, conditions["shape"]))
     how = (
         f"One pass of the network over a brain of {brain} voxels in {conditions['runtime']},"
-        f" {conditions['precision']}, {conditions['threads']} threads: medians of interleaved passes, each after a warm-up pass."
+        f" {conditions['precision']}, {conditions['threads']} threads: medians of interleaved"
+        " passes, each after a warm-up pass."
     )
     sections = [
         Section("", [tiles(_tiles(facts))]),
@@ -44,7 +45,8 @@ def write_plan_report(path: str | PathLike[str], facts: Mapping[str, Any], fragm
             "The runs",
             [
                 (
-                    "These are runs for the teacher's recipe; recipe.yaml in this folder contains them"
+                    "These are runs for the teacher's recipe; recipe.yaml in this folder contains"
+                    " them"
                     " place."
                 ),
                 tag("pre", fragment),
@@ -189,7 +191,5 @@ def _table(measured: Rows) -> Html:
 
 
 def _limit(budget: Mapping[str, Any]) -> str:
-    return (
-        f"{budget['quantity']} at most"
-        f" {duration(budget['limit']) if budget['quantity'] == 'latency' else count(budget['limit'])}"
-    )
+    shown = duration if budget["quantity"] == "latency" else count
+    return f"{budget['quantity']} at most {shown(budget['limit'])}"

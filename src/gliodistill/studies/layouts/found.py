@@ -126,7 +126,8 @@ class Draft:
         """Report an undecided name, which prevents loading."""
         ends = " or ".join(f"_{str(sequence).lower()}" for sequence in sorted(reading.candidates))
         self.block(
-            f"cannot decide what it is: {reading.why}; rename it to end in {ends}, remove it, or list the files in a manifest (CSV with columns id, t1, t1ce, t2, flair)",
+            f"cannot decide what it is: {reading.why}; rename it to end in {ends}, remove it, or"
+            " list the files in a manifest (CSV with columns id, t1, t1ce, t2, flair)",
             file,
         )
 

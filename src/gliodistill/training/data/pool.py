@@ -1,4 +1,4 @@
-"""The pseudo-labelled studies of a training: opened, checked against labelled patients, prepared."""
+"""The pseudo-labelled studies of a training: opened, checked, prepared."""
 
 import hashlib
 import json
@@ -91,7 +91,8 @@ def _prepared(folder: str | os.PathLike[str], recipe: Recipe, soft: bool) -> Cac
             got="studies that an expert may have segmented",
             expected="those of gliodistill pseudo-label or gliodistill phantom",
             hint=(
-                "give expert-labelled studies as --data; if these are pseudo-labels, run gliodistill prepare on them again to add what is missing"
+                "give expert-labelled studies as --data; if these are pseudo-labels, run"
+                " gliodistill prepare on them again to add what is missing"
             ),
         )
     if soft and not all((study.folder / "soft.npy").exists() for study in cache):

@@ -38,7 +38,8 @@ _PSEUDO = 2  # their random stream; 1 is that of the order of labelled studies
 _ALIKE = 4  # random stream of modality dropout per batch; 3 is the order of pseudo-labelled studies
 _GROUPS = 8  # random stream of the groups; 9, 10, … are those of each group
 _ROUND = 100  # labelled patches in which every group has its share
-_KEPT = 4096  # foreground voxels remembered per study and region: enough to centre patches anywhere in a tumour
+# Foreground voxels kept per study and region: enough to centre patches anywhere in a tumour.
+_KEPT = 4096
 
 
 @dataclass(frozen=True)
@@ -426,7 +427,7 @@ def _known(
 
 
 def _foreground(study: CachedStudy, truth: NDArray[np.uint8]) -> list[NDArray[np.int16]]:
-    """Per region up to ``_KEPT`` voxel indices (N × 3), drawn with a seed made of the study's id."""
+    """Per region up to ``_KEPT`` voxel indices (N × 3), drawn with a seed of the study's id."""
     random = np.random.Generator(np.random.PCG64(list(study.id.encode())))
     return [_some(truth >> bit & 1, random) for bit in range(3)]
 
