@@ -121,7 +121,7 @@ def make_model(
             InferenceSettings,
             ModelSpec,
             NetworkSpec,
-            Outputs,
+            OutputChannels,
             TrainingSummary,
         )
         from gliodistill.models.export import export_package
@@ -131,7 +131,7 @@ def make_model(
 
         training = TrainingSummary("none", "none", 0, 0, {}, "nothing: random weights, for timing")
         spec = ModelSpec(
-            folder.name, Preparation(spacing=spacing), NetworkSpec(network, options), Outputs(), BRATS2021,
+            folder.name, Preparation(spacing=spacing), NetworkSpec(network, options), OutputChannels(), BRATS2021,
             InferenceSettings((128, 128, 128)), training,
         )  # fmt: skip
         export_package(build(network, **options), spec, folder)

@@ -18,7 +18,13 @@ from typing import Any
 import numpy as np
 
 from gliodistill.images import Volume, write_nifti
-from gliodistill.models import InferenceSettings, ModelSpec, NetworkSpec, Outputs, TrainingSummary
+from gliodistill.models import (
+    InferenceSettings,
+    ModelSpec,
+    NetworkSpec,
+    OutputChannels,
+    TrainingSummary,
+)
 from gliodistill.models.export import export_package
 from gliodistill.networks import build
 from gliodistill.preparation import Preparation
@@ -53,7 +59,7 @@ def make_model(folder: Path, widths: list[int], patch: int) -> None:
         "memory",
         Preparation(),
         NetworkSpec("unet", options),
-        Outputs(),
+        OutputChannels(),
         BRATS2021,
         settings,
         training,

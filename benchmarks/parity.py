@@ -28,7 +28,7 @@ from gliodistill.inference.runtimes import Runtime, open_runtime
 from gliodistill.models import ModelPackage
 from gliodistill.models.telemetry import import_openvino
 from gliodistill.preparation.cache import Cache, CachedStudy
-from gliodistill.preparation.prepared import regions_of
+from gliodistill.preparation.prepared import unpack_regions
 from gliodistill.studies.labels import REGIONS
 from gliodistill.training.experiment import find_run
 from gliodistill.training.packaging import export as export_run
@@ -58,7 +58,7 @@ def dice_with_truth(
     for study in studies:
         logits = tiling.whole(np.asarray(study.image()[channels]), run, package.runtime.divisor)
         ours = package.spec.outputs.region_logits(logits) > package.spec.inference.logit_threshold
-        theirs = regions_of(np.asarray(study.truth()))
+        theirs = unpack_regions(np.asarray(study.truth()))
         common += (ours & theirs).sum(axis=(1, 2, 3))
         total += ours.sum(axis=(1, 2, 3)) + theirs.sum(axis=(1, 2, 3))
     return {region: float(2 * c / t) for region, c, t in zip(REGIONS, common, total, strict=True)}

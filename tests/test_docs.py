@@ -16,18 +16,18 @@ from gliodistill.distillation.registry import GIVEN, LOSSES
 from gliodistill.errors import RecipeError
 from gliodistill.methods import METHODS, Batch
 from gliodistill.networks import describe
+from gliodistill.recipes.catalogue import FOLDER, shipped_recipes
 from gliodistill.recipes.schema import AugmentationPart, Recipe, RunPart, TrainingPart
-from gliodistill.recipes.shipped import FOLDER, shipped_recipes
 from gliodistill.studies.labels import CONVENTIONS, REGION_TISSUES
 from gliodistill.studies.layouts import LAYOUTS
-from gliodistill.studies.layouts.found import TRUTH_SPELLINGS
+from gliodistill.studies.layouts.base import TRUTH_SPELLINGS
 from gliodistill.studies.naming import read_name
 from gliodistill.studies.sequence import SPELLINGS
-from gliodistill.studies.words import WORDS
+from gliodistill.studies.vocabulary import WORDS
 from gliodistill.training.data.augmentation import draw_kept
 from gliodistill.training.loop import learning_rate
 from gliodistill.training.resolve import resolve, resolve_run
-from gliodistill.training.starting import FREE
+from gliodistill.training.resuming import FREE
 
 ROOT = Path(__file__).parents[1]
 SET_BY_THE_RECIPE = {"in_channels", "out_channels", "student", "outputs"}

@@ -10,7 +10,7 @@ import pytest
 
 from gliodistill.progress import showing, track
 from gliodistill.training.loop import Progress
-from gliodistill.training.watching import watcher
+from gliodistill.training.progress_bars import watcher
 from tiny_cohort import distilled
 from tiny_cohort import recipe as make_recipe
 

@@ -17,7 +17,7 @@ from gliodistill.models import (
     ModelPackage,
     ModelSpec,
     NetworkSpec,
-    Outputs,
+    OutputChannels,
     TrainingSummary,
 )
 from gliodistill.models.export import DEFAULT_FORMATS, export_package
@@ -99,7 +99,7 @@ def spec(kind: str = "test_voxelwise", **changes: object) -> ModelSpec:
         name="tiny",
         preparation=Preparation(),
         network=NetworkSpec(kind, options),
-        outputs=Outputs(),
+        outputs=OutputChannels(),
         convention=CONVENTIONS["brats2021"],
         inference=InferenceSettings((16, 16, 16)),
         training=TrainingSummary(

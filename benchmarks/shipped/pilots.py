@@ -30,7 +30,7 @@ from gliodistill.evaluation.metrics import dice
 from gliodistill.files import write_text
 from gliodistill.networks import Network
 from gliodistill.preparation.cache import Cache, CachedStudy
-from gliodistill.preparation.prepared import regions_of
+from gliodistill.preparation.prepared import unpack_regions
 from gliodistill.preparation.quantise import dequantise
 from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.labels import REGIONS
@@ -191,7 +191,7 @@ def score(network: Network, studies: list[CachedStudy], file: Path, pictures: Pa
             lacking[list(channels)] = image[list(channels)]
             logits = whole_volume_logits(network, lacking, "regions", torch.bfloat16)
             drawn = np.logical_and.accumulate((logits > 0).numpy())
-            scores = map(dice, drawn, regions_of(truth))
+            scores = map(dice, drawn, unpack_regions(truth))
             found[name][study.id] = [1.0 if score is None else float(score) for score in scores]
             if name == "T1 + T1CE + FLAIR":
                 paint(image.numpy(), truth, drawn, pictures / f"{study.id}_{file.stem}.png")
@@ -213,7 +213,7 @@ def paint(
     weight = union.sum((0, 1)).cumsum()
     slices = [int(np.searchsorted(weight, weight[-1] * share)) for share in (0.25, 0.5, 0.75)]
     rows = []
-    for regions in (regions_of(truth), drawn):
+    for regions in (unpack_regions(truth), drawn):
         tiles = []
         for z, channel in ((z, channel) for z in slices for channel in (3, 1)):
             grey = np.clip((image[channel, :, :, z] + 2.5) / 7, 0, 1)

@@ -43,7 +43,7 @@ from score import score_run
 from gliodistill.files import remove_folder, write_text
 from gliodistill.models.package import DESCRIPTION
 from gliodistill.preparation.cache import Cache, build_cache, is_cache
-from gliodistill.preparation.prepared import regions_of
+from gliodistill.preparation.prepared import unpack_regions
 from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.training.experiment import Experiment
@@ -292,7 +292,7 @@ def score_part(folder: Path, data: Path) -> None:
         cache.select(set(held_out)), key=lambda study: study.id
     )  # the order of the scores
     volumes = [
-        (regions_of(study.truth()).sum((1, 2, 3)) * millilitres).tolist() for study in studies
+        (unpack_regions(study.truth()).sum((1, 2, 3)) * millilitres).tolist() for study in studies
     ]
     write_text(folder / "scores" / "volumes.json", json.dumps({"volumes_ml": volumes}))
 

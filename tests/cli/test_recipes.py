@@ -7,8 +7,8 @@ import sys
 
 import yaml
 
+from gliodistill.recipes.catalogue import FOLDER
 from gliodistill.recipes.schema import Recipe
-from gliodistill.recipes.shipped import FOLDER
 
 
 def test_lists_every_recipe_with_runs_paper_expected_result_and_cost(program):

@@ -11,7 +11,7 @@ from gliodistill.demo.study import DemoStudy, dice_of, difference
 from gliodistill.errors import GliodistillError
 from gliodistill.evaluation.scores import Scores
 from gliodistill.models.package import ModelPackage
-from gliodistill.recipes.shipped import find_recipe
+from gliodistill.recipes.catalogue import find_recipe
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.training.experiment import Experiment
 

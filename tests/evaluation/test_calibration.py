@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gliodistill.evaluation.calibration import BINS, Reliability, judged_box
+from gliodistill.evaluation.calibration import BINS, Reliability, calibration_box
 
 SHAPE = (4, 3, 5)
 
@@ -56,5 +56,5 @@ def test_studies_add_up_by_voxels() -> None:
 def test_voxels_far_from_any_tumour_are_not_judged() -> None:
     anything = np.zeros((60, 40, 30), bool)
     anything[30:34, 3:6, 10:12] = True
-    assert judged_box(anything, (1.0, 2.0, 5.0)) == (slice(20, 44), slice(0, 11), slice(8, 14))
-    assert judged_box(np.zeros((4, 5, 6), bool), (1, 1, 1))[0].start == 0
+    assert calibration_box(anything, (1.0, 2.0, 5.0)) == (slice(20, 44), slice(0, 11), slice(8, 14))
+    assert calibration_box(np.zeros((4, 5, 6), bool), (1, 1, 1))[0].start == 0

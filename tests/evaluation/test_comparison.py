@@ -9,7 +9,7 @@ from scipy import stats
 
 from gliodistill.errors import EvaluationError
 from gliodistill.evaluation.comparison import IncomparableError, compare, why_incomparable
-from gliodistill.evaluation.conclusions import cautions, verdict
+from gliodistill.evaluation.conclusions import cautions, conclusion
 from gliodistill.evaluation.rules import get_rules
 from gliodistill.evaluation.scores import Scores
 from made_up_scores import IDS, RULES, scores, two
@@ -81,7 +81,7 @@ def test_outcomes() -> None:
     base = np.linspace(0.5, 0.8, 24)
     better = compare({"a": scores(base + 0.05, 4.0), "b": scores(base, 5.0)})
     assert {c.outcome for c in better.contrasts} == {"first"}
-    said = verdict(better, ("a", "b"))
+    said = conclusion(better, ("a", "b"))
     assert said[:3] == (
         "Is a better than b?",
         "Yes, in all 6",
@@ -93,21 +93,21 @@ def test_outcomes() -> None:
     )
     worse = compare({"b": scores(base, 5.0), "a": scores(base + 0.05, 4.0)})
     assert {c.outcome for c in worse.contrasts} == {"second"}
-    assert verdict(worse, ("b", "a"))[2:] == said[2:]
-    assert verdict(worse, ("b", "a")).word == "No, a is, in all 6"
+    assert conclusion(worse, ("b", "a"))[2:] == said[2:]
+    assert conclusion(worse, ("b", "a")).word == "No, a is, in all 6"
     some = compare({"a": scores(base + 0.05), "b": scores(base)})
-    assert verdict(some, ("a", "b")).word == "Yes, in 3 of 6"
-    assert verdict(some, ("a", "b")).details.endswith(
+    assert conclusion(some, ("a", "b")).word == "Yes, in 3 of 6"
+    assert conclusion(some, ("a", "b")).details.endswith(
         "No difference is shown in WT HD95, TC HD95 and ET HD95."
     )
     # More overlap, but farther away.
     apart = compare({"a": scores(base + 0.05, 6.0), "b": scores(base, 5.0)})
-    assert verdict(apart, ("a", "b")).sentence == "Neither a nor b is better throughout."
+    assert conclusion(apart, ("a", "b")).sentence == "Neither a nor b is better throughout."
     # Noise around zero.
     noise = np.random.default_rng(1).normal(0, 0.05, 24)
     same = compare({"a": scores(base + noise), "b": scores(base)}, metrics=["dice"])
     assert {c.outcome for c in same.contrasts} == {"open"}
-    assert verdict(same, ("a", "b"))[1:] == (
+    assert conclusion(same, ("a", "b"))[1:] == (
         "Not shown",
         "No difference between a and b is shown.",
         "",
@@ -121,7 +121,7 @@ def test_many_small_gains_and_few_large_losses_are_unclear(losers: int, loss: fl
     change[:losers] = loss
     comparison = compare({"a": scores(0.7 + change), "b": scores(0.7)}, metrics=["dice"])
     assert {c.outcome for c in comparison.contrasts} == {"unclear"}
-    said = verdict(comparison, ("a", "b"))
+    said = conclusion(comparison, ("a", "b"))
     assert said.sentence == "No difference between a and b is shown."
     assert (
         "In WT Dice, TC Dice and ET Dice the test finds a difference that the mean" in said.details

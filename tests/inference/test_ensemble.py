@@ -15,14 +15,14 @@ from gliodistill.images import Volume
 from gliodistill.inference import Predictor
 from gliodistill.inference.ensemble import Ensemble
 from gliodistill.inference.tta import parse_tta
-from gliodistill.models import ModelPackage, NetworkSpec, Outputs
+from gliodistill.models import ModelPackage, NetworkSpec, OutputChannels
 from gliodistill.preparation import Preparation
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
 
 CLASSES = {
     "network": NetworkSpec("test_voxelwise", {"out_channels": 4}),
-    "outputs": Outputs("classes", ("background", "ED", "NCR", "ET")),
+    "outputs": OutputChannels("classes", ("background", "ED", "NCR", "ET")),
 }
 
 
@@ -146,7 +146,7 @@ def test_a_region_that_a_model_cannot_draw_stays_finite(bright: Predictor, tmp_p
         tmp_path / "two",
         preparation=Preparation(spacing=(2.0, 2.0, 2.0)),
         network=NetworkSpec("test_voxelwise", {"out_channels": 4}),
-        outputs=Outputs("classes", ("background", "ED", "NCR", "CC")),
+        outputs=OutputChannels("classes", ("background", "ED", "NCR", "CC")),
     )
     said = Ensemble([bright, two]).ask(tiny_model.study())
     assert np.isfinite(said.probability).all() and said.probability[2].max() <= 0.5

@@ -14,7 +14,7 @@ from gliodistill.images import Volume, read_labels, write_nifti
 from gliodistill.inference import Predictor, load_model
 from gliodistill.inference.ensemble import Ensemble
 from gliodistill.inference.tta import parse_tta
-from gliodistill.models import InferenceSettings, ModelPackage, NetworkSpec, Outputs, Step
+from gliodistill.models import InferenceSettings, ModelPackage, NetworkSpec, OutputChannels, Step
 from gliodistill.preparation import Preparation
 from gliodistill.studies.labels import CONVENTIONS
 from gliodistill.studies.records import ImageFile, StudyRecord
@@ -117,7 +117,7 @@ def test_classes_model_draws_the_same(tmp_path: Path) -> None:
     package = tiny_model.export(
         tmp_path / "model",
         network=NetworkSpec("test_voxelwise", {"out_channels": 4}),
-        outputs=Outputs("classes", ("background", "ED", "NCR", "ET")),
+        outputs=OutputChannels("classes", ("background", "ED", "NCR", "ET")),
     )
     np.testing.assert_array_equal(
         Predictor(package, threads=1).segment(tiny_model.study()).regions, tiny_model.regions()

@@ -25,7 +25,7 @@ from gliodistill.methods.segmentation import deeply_supervised
 from gliodistill.networks import Network, build
 from gliodistill.phantom import write_cohort as write_phantoms
 from gliodistill.preparation import Cache, Preparation, build_cache
-from gliodistill.preparation.prepared import regions_of
+from gliodistill.preparation.prepared import unpack_regions
 from gliodistill.recipes.schema import AugmentationPart, PseudoPart, SamplingPart
 from gliodistill.studies.cohort import find_cohort, open_cohort
 from gliodistill.studies.labels import CONVENTIONS
@@ -144,7 +144,7 @@ def test_patches_hold_the_pseudo_labels(prepared: Cache, pool: Cache, labels: st
     batch = omni.batch(2)
     for index, draw in enumerate(omni.draw(2)):
         study = omni.studies[draw.study]
-        hard = regions_of(np.asarray(study.truth())).astype(np.uint8)
+        hard = unpack_regions(np.asarray(study.truth())).astype(np.uint8)
         whole = (
             np.asarray(study.soft()) / np.float32(255) if labels == "soft" and index >= 2 else hard
         )

@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 import tiny_model
 from gliodistill.errors import OutputError, PackageError
 from gliodistill.inference.runtimes import open_runtime
-from gliodistill.models import ModelPackage, NetworkSpec, Outputs
+from gliodistill.models import ModelPackage, NetworkSpec, OutputChannels
 from gliodistill.models.export import check_formats, export_package
-from gliodistill.models.quantised import QuantisedInput
+from gliodistill.models.levels_input import LevelsInput
 from gliodistill.networks import Network, build
 from gliodistill.networks.layers.subset_norm import SubsetNorm
 from gliodistill.preparation import dequantise
@@ -26,7 +26,7 @@ class Through(Network):
 
 def test_graph_reads_levels_as_preparation_does() -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 4, 4)
-    read = QuantisedInput(Through())(torch.from_numpy(levels)).numpy()
+    read = LevelsInput(Through())(torch.from_numpy(levels)).numpy()
     np.testing.assert_allclose(read, dequantise(levels), atol=1e-6)
     assert read[0, 0, 0, 0, 0] == 0.0
 
@@ -163,7 +163,7 @@ def test_what_is_wanted_is_what_is_written(tmp_path: Path) -> None:
 
 
 def test_classes_add_up_to_regions() -> None:
-    outputs = Outputs("classes", ("background", "ED", "NCR", "ET"))
+    outputs = OutputChannels("classes", ("background", "ED", "NCR", "ET"))
     logits = np.random.default_rng(4).normal(0, 3, (4, 6, 6, 6)).astype(np.float32)
     probability = np.exp(logits.astype(np.float64)) / np.exp(logits.astype(np.float64)).sum(axis=0)
     expected = np.stack([probability[1:].sum(axis=0), probability[2:].sum(axis=0), probability[3]])
@@ -173,5 +173,5 @@ def test_classes_add_up_to_regions() -> None:
 
 
 def test_classes_without_a_tissue_never_draw_its_region() -> None:
-    outputs = Outputs("classes", ("background", "ED"))
+    outputs = OutputChannels("classes", ("background", "ED"))
     assert np.isneginf(outputs.region_logits(np.ones((2, 2, 2, 2), np.float32))[1:]).all()

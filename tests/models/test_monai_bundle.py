@@ -16,7 +16,7 @@ from gliodistill.images.nifti import write_nifti
 from gliodistill.inference import Predictor
 from gliodistill.inference.postprocessing import parse_steps
 from gliodistill.inference.runtimes import open_runtime
-from gliodistill.models import InferenceSettings, NetworkSpec, Outputs, monai_bundle
+from gliodistill.models import InferenceSettings, NetworkSpec, OutputChannels, monai_bundle
 from gliodistill.models.monai_bundle import write_bundle
 from gliodistill.networks import build
 from gliodistill.preparation import Preparation
@@ -98,11 +98,11 @@ def read(bundle: Path) -> ConfigParser:
         {"inference": InferenceSettings((16, 16, 16), threshold=0.45)},
         {
             "network": NetworkSpec("unet", {"widths": [4, 8], "out_channels": 4}),
-            "outputs": Outputs("classes", ("background", "ED", "NCR", "ET")),
+            "outputs": OutputChannels("classes", ("background", "ED", "NCR", "ET")),
         },
         {
             "network": NetworkSpec("unet", {"widths": [4, 8], "out_channels": 3}),
-            "outputs": Outputs("classes", ("background", "ED", "NCR")),
+            "outputs": OutputChannels("classes", ("background", "ED", "NCR")),
         },
     ],
     ids=["regions", "another threshold", "classes", "classes without ET"],

@@ -47,7 +47,7 @@ def test_onnx_runtime_answers_as_torch_with_rounded_weights_on_sides_of_any_leng
     import torch
     from safetensors.torch import load_file
 
-    from gliodistill.models.quantised import QuantisedInput
+    from gliodistill.models.levels_input import LevelsInput
     from gliodistill.networks import build
 
     batch, *sides = shape
@@ -62,7 +62,7 @@ def test_onnx_runtime_answers_as_torch_with_rounded_weights_on_sides_of_any_leng
         }
     )
     with torch.inference_mode():
-        reference = QuantisedInput(network).eval()(torch.from_numpy(image)).numpy()
+        reference = LevelsInput(network).eval()(torch.from_numpy(image)).numpy()
     exported = open_runtime("onnx", package, 1)(image)
     assert exported.dtype == np.float32
     np.testing.assert_allclose(exported, reference, atol=1e-4 * max(1, np.abs(reference).max()))

@@ -13,9 +13,9 @@ from gliodistill.preparation import Preparation, build_cache
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.duplicates import (
     ALIKE,
-    likeness,
-    most_alike,
+    most_similar,
     signature_of,
+    similarity,
 )
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study, load_study
@@ -76,7 +76,7 @@ def phantoms() -> list[Study]:
 )
 def test_the_same_study_saved_anew(phantoms, change):
     study = phantoms[0]
-    assert likeness(signature_of(study), signature_of(changed(study, change))) > ALIKE
+    assert similarity(signature_of(study), signature_of(changed(study, change))) > ALIKE
 
 
 def test_int16_and_float32_files_are_the_same(phantoms, tmp_path):
@@ -87,25 +87,25 @@ def test_int16_and_float32_files_are_the_same(phantoms, tmp_path):
         Study("x", "x", {MRSequence.T2: read_nifti(tmp_path / name)})
         for name in ("a.nii.gz", "b.nii")
     )
-    assert likeness(signature_of(a), signature_of(b)) == pytest.approx(1, abs=1e-5)
+    assert similarity(signature_of(a), signature_of(b)) == pytest.approx(1, abs=1e-5)
 
 
 def test_other_patients_of_one_anatomy_differ(phantoms):
     known = {study.id: signature_of(study) for study in phantoms}
     for one in phantoms:
         others = {id: signature for id, signature in known.items() if id != one.id}
-        assert most_alike(known[one.id], others) is None
-        assert max(likeness(known[one.id], other) for other in others.values()) < 0.6
-        assert most_alike(known[one.id], known) == (one.id, pytest.approx(1, abs=1e-5))
+        assert most_similar(known[one.id], others) is None
+        assert max(similarity(known[one.id], other) for other in others.values()) < 0.6
+        assert most_similar(known[one.id], known) == (one.id, pytest.approx(1, abs=1e-5))
 
 
 def test_only_common_sequences_are_compared(phantoms):
     whole = phantoms[0]
     part = replace(whole, truth=None, images={s: whole.images[s] for s in (MRSequence.FLAIR,)})
     other = replace(whole, truth=None, images={s: whole.images[s] for s in (MRSequence.T1,)})
-    assert likeness(signature_of(part), signature_of(whole)) == pytest.approx(1, abs=1e-5)
-    assert likeness(signature_of(part), signature_of(other)) == 0
-    assert most_alike(signature_of(part), {}) is None
+    assert similarity(signature_of(part), signature_of(whole)) == pytest.approx(1, abs=1e-5)
+    assert similarity(signature_of(part), signature_of(other)) == 0
+    assert most_similar(signature_of(part), {}) is None
 
 
 def test_a_prepared_study_is_like_its_files(phantoms, tmp_path):
@@ -118,7 +118,7 @@ def test_a_prepared_study_is_like_its_files(phantoms, tmp_path):
     )
     prepared = {study.id: study.signature(cache.preparation.sequences) for study in cache}
     for study in phantoms:
-        found = most_alike(signature_of(study), prepared)
+        found = most_similar(signature_of(study), prepared)
         assert found is not None and found[0] == study.id
 
 
@@ -136,10 +136,10 @@ def test_real_patients_are_told_apart(real_data):
     )
     studies = [load_study(replace(record, truth=None)) for record in records]
     known = {study.id: signature_of(study) for study in studies}
-    pairs = [likeness(known[a.id], known[b.id]) for a in studies for b in studies if a.id < b.id]
+    pairs = [similarity(known[a.id], known[b.id]) for a in studies for b in studies if a.id < b.id]
     assert max(pairs) < 0.7
     assert (
-        likeness(
+        similarity(
             known[studies[0].id],
             signature_of(changed(studies[0], lambda image: turned(seven_bits(image)))),
         )

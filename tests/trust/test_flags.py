@@ -11,9 +11,9 @@ import tissue_studies
 from gliodistill.images.volume import Volume
 from gliodistill.inference import Predictor
 from gliodistill.preparation import Preparation
+from gliodistill.studies.image_checks import size_note
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
-from gliodistill.studies.usable import size_note
 from gliodistill.trust.appearance_model import fit_appearance
 
 T1, T1CE, T2, FLAIR = MRSequence

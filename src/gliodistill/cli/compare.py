@@ -138,7 +138,7 @@ def _read(
 
 
 def _show(screen: "Console", comparison: "Comparison", out: Path | None) -> None:
-    from gliodistill.evaluation.conclusions import cautions, method, verdict
+    from gliodistill.evaluation.conclusions import cautions, conclusion, method
     from gliodistill.evaluation.metrics import FACTS
 
     rows = []
@@ -176,7 +176,7 @@ def _show(screen: "Console", comparison: "Comparison", out: Path | None) -> None
         rows,
     )
     for pair in comparison.pairs:
-        said = verdict(comparison, pair)
+        said = conclusion(comparison, pair)
         screen.print(f"{said.sentence} {said.details}".strip())
     places = ", ".join(
         f"{one.position}. {one.model} ({one.mean_rank:.2f})" for one in comparison.ranking.standings

@@ -33,7 +33,7 @@ def recipes(
 
     Example: [cyan]gliodistill recipes compression > mine.yaml[/cyan]
     """
-    from gliodistill.recipes.shipped import shipped_recipes
+    from gliodistill.recipes.catalogue import shipped_recipes
 
     shipped = shipped_recipes()
     if name is None:

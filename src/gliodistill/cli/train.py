@@ -112,14 +112,14 @@ def train(
     Example: [cyan]gliodistill train compression --data patients/ -o runs/first --set
     training.steps=500[/cyan]
     """
+    from gliodistill.recipes.catalogue import find_recipe
     from gliodistill.recipes.reading import new_run_name
     from gliodistill.recipes.schema import Recipe
-    from gliodistill.recipes.shipped import find_recipe
+    from gliodistill.training.progress_bars import watcher
     from gliodistill.training.resolve import resolve
+    from gliodistill.training.resuming import recipe_to_resume
     from gliodistill.training.run import print_note
     from gliodistill.training.run import train as train_recipe
-    from gliodistill.training.starting import recipe_to_resume
-    from gliodistill.training.watching import watcher
 
     notes: list[str] = []
 

@@ -27,8 +27,8 @@ from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.cohort import Cohort, open_cohort
 from gliodistill.training.experiment import Experiment
 from gliodistill.training.packaging import export
+from gliodistill.training.progress_bars import watcher
 from gliodistill.training.run import train
-from gliodistill.training.watching import watcher
 
 MARK = "demo.json"
 

@@ -98,7 +98,7 @@ class Reliability:
         )
 
 
-def judged_box(anything: NDArray[np.bool_], spacing: tuple[float, ...]) -> Box:
+def calibration_box(anything: NDArray[np.bool_], spacing: tuple[float, ...]) -> Box:
     """The box in which calibration is evaluated: around ``anything``, grown by :data:`MARGIN_MM`,
     or everything if it is empty.
 

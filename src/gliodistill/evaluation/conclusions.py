@@ -10,7 +10,7 @@ FEW = 10
 """Below this number of studies, bootstrap intervals are too narrow."""
 
 
-class Verdict(NamedTuple):
+class Conclusion(NamedTuple):
     """The conclusion about a pair of models.
 
     Attributes:
@@ -26,7 +26,7 @@ class Verdict(NamedTuple):
     details: str
 
 
-def verdict(comparison: Comparison, pair: tuple[str, str]) -> Verdict:
+def conclusion(comparison: Comparison, pair: tuple[str, str]) -> Conclusion:
     """Conclude whether one of two models is better.
 
     If no difference is found, the conclusion is that none is shown, not that the models are equal.
@@ -64,7 +64,7 @@ def verdict(comparison: Comparison, pair: tuple[str, str]) -> Verdict:
         )
     if found["open"] and len(found["open"]) < len(contrasts):
         details.append(f"No difference is shown in {_names(found['open'])}.")
-    return Verdict(f"Is {first} better than {second}?", word, sentence, " ".join(details))
+    return Conclusion(f"Is {first} better than {second}?", word, sentence, " ".join(details))
 
 
 def cautions(comparison: Comparison) -> list[str]:

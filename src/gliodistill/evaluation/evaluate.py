@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from gliodistill.errors import EvaluationError, GliodistillError
-from gliodistill.evaluation.calibration import Reliability, judged_box
+from gliodistill.evaluation.calibration import Reliability, calibration_box
 from gliodistill.evaluation.pairs import ComparisonError, Pair, Pairs, each, match_pairs, read_map
 from gliodistill.evaluation.rules import Rules, get_rules
 from gliodistill.evaluation.scores import Scores, StudyScores, score_study
@@ -116,7 +116,7 @@ def _score(pair: Pair, rules: Rules) -> tuple[StudyScores, dict[str, Reliability
     )
     counts: dict[str, Reliability] = {}
     if pair.probabilities is not None:
-        judged = judged_box(any_label, truth.spacing)
+        judged = calibration_box(any_label, truth.spacing)
         real = pair.truth_labels.to_regions(truth.data[judged])
         for region, probability, mask in zip(
             REGIONS, _read_probabilities(pair.probabilities), real, strict=True

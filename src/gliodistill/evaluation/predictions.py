@@ -8,7 +8,7 @@ from typing import Any
 from gliodistill.documents import Fields, Refusal, read_json
 from gliodistill.errors import EvaluationError, StudyError
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention
-from gliodistill.studies.layouts.found import nifti_files, readable, stem
+from gliodistill.studies.layouts.base import nifti_files, readable, stem
 from gliodistill.studies.layouts.label_maps import PROBABILITIES, find_label_maps, names_beside
 from gliodistill.studies.records import ImageFile
 

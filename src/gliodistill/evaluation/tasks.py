@@ -41,7 +41,7 @@ cavity), CC (cyst), ED (oedema).
 """
 
 
-def regions_of(task: str) -> Regions:
+def task_regions(task: str) -> Regions:
     """The regions of a task.
 
     Raises:

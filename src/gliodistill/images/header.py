@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import ImageError
-from gliodistill.images.forms import Forms
+from gliodistill.images.qform_sform import Forms
 
 HEADER_BYTES = 348
 DATA_OFFSET = 352

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from gliodistill.errors import ImageError, LabelError, OutputError
 from gliodistill.files import atomic_file
 from gliodistill.images.bounds import Box, filled_box
-from gliodistill.images.forms import Forms
 from gliodistill.images.gzipped import GzipSource, PlainSource
 from gliodistill.images.header import DATA_OFFSET, Header, build_header, parse_header
+from gliodistill.images.qform_sform import Forms
 from gliodistill.images.volume import Volume
 
 COMPRESSION = 3

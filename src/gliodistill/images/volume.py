@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import ImageError
-from gliodistill.images.forms import Forms, distance, tenth_of_a_voxel
+from gliodistill.images.qform_sform import Forms, distance, tenth_of_a_voxel
 
 
 @dataclass(frozen=True, eq=False)

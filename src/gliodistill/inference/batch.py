@@ -19,11 +19,11 @@ from gliodistill.inference.tta import names
 from gliodistill.locks import Busy, lock_name
 from gliodistill.progress import track
 from gliodistill.studies.ids import check_id, check_names
+from gliodistill.studies.image_checks import usable
 from gliodistill.studies.labels import REGIONS, LabelConvention, find_convention
 from gliodistill.studies.records import StudyRecord
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study, load_brain, load_study
-from gliodistill.studies.usable import usable
 from gliodistill.tables import csv_text
 
 JOBS = 2
@@ -58,7 +58,7 @@ class BatchReport:
 
 
 @dataclass(frozen=True)
-class Batch:
+class SegmentationJob:
     """The settings for every study, and the output folder.
 
     Attributes:
@@ -205,7 +205,7 @@ def segment_studies(
     """
     convention = predictor.package.convention if labels is None else find_convention(labels)
     batch, todo, report = (
-        Batch(predictor, Path(out), convention, probability),
+        SegmentationJob(predictor, Path(out), convention, probability),
         list(records),
         BatchReport(),
     )
@@ -230,7 +230,7 @@ def segment_studies(
 
 
 def _segment_all(
-    batch: Batch, left: list[StudyRecord], resume: bool, jobs: int, report: BatchReport
+    batch: SegmentationJob, left: list[StudyRecord], resume: bool, jobs: int, report: BatchReport
 ) -> list[StudyRecord]:
     """Segment, a few at a time; returns the studies that another process is segmenting."""
     elsewhere = []
@@ -265,7 +265,7 @@ def _note(report: BatchReport, id: str, work: Callable[[], dict[str, Any] | None
             report.done[id] = values
 
 
-def _check_outputs(batch: Batch, records: list[StudyRecord]) -> None:
+def _check_outputs(batch: SegmentationJob, records: list[StudyRecord]) -> None:
     """Refuse studies whose output files would collide with each other, with earlier results,
     ``volumes.csv`` or inputs.
     """

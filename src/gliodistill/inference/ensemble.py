@@ -22,9 +22,9 @@ from gliodistill.inference.tta import NO_TTA, Mirroring
 from gliodistill.logits import FLOOR, probabilities
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.preparation.prepared import Prepared
+from gliodistill.studies.image_checks import usable
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.study import Study
-from gliodistill.studies.usable import usable
 
 
 @dataclass(frozen=True, eq=False)

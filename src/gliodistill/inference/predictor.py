@@ -18,11 +18,11 @@ from gliodistill.logits import FLOOR, probabilities
 from gliodistill.models.package import ModelPackage
 from gliodistill.models.shipped import find_model
 from gliodistill.preparation.prepared import Prepared
+from gliodistill.studies.image_checks import IGNORED, usable
 from gliodistill.studies.labels import REGIONS, LabelConvention, find_convention
 from gliodistill.studies.records import Sources
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
-from gliodistill.studies.usable import IGNORED, usable
 from gliodistill.trust.assessment import Evidence, assess
 
 MEMORY_GB = 3.0

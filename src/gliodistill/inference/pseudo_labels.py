@@ -44,14 +44,14 @@ from gliodistill.locks import lock_folder
 from gliodistill.models.package import NOTICE, versions_in_use
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort, open_cohort
-from gliodistill.studies.duplicates import Signature, most_alike, signature_of
+from gliodistill.studies.duplicates import Signature, most_similar, signature_of
 from gliodistill.studies.ids import check_names
+from gliodistill.studies.image_checks import BackgroundError, usable
 from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention
 from gliodistill.studies.layouts.manifest import FILE as MANIFEST
 from gliodistill.studies.origin import PHANTOM, PSEUDO_INDEX
 from gliodistill.studies.records import ImageFile, StudyRecord
 from gliodistill.studies.study import Study
-from gliodistill.studies.usable import BackgroundError, usable
 
 FORMAT = 1
 INDEX, STUDY, LABELS = PSEUDO_INDEX, "study.json", "labels.nii.gz"
@@ -167,7 +167,7 @@ def _label(
     for record, reading in track(read_ahead(todo), "labelling studies", total=len(todo)):
         try:
             study = usable(reading.result()[0])
-            if twin := most_alike(signature_of(study), strangers):
+            if twin := most_similar(signature_of(study), strangers):
                 report.left_out[record.id] = (
                     f"the same images as {twin[0]} (correlation {twin[1]:.3f})"
                 )

@@ -5,7 +5,7 @@ from gliodistill.models.spec import (
     InferenceSettings,
     ModelSpec,
     NetworkSpec,
-    Outputs,
+    OutputChannels,
     Step,
     TrainingSummary,
 )
@@ -15,7 +15,7 @@ __all__ = [
     "ModelPackage",
     "ModelSpec",
     "NetworkSpec",
-    "Outputs",
+    "OutputChannels",
     "Step",
     "TrainingSummary",
 ]

@@ -17,7 +17,8 @@ from torch import nn
 from gliodistill.errors import PackageError
 from gliodistill.files import atomic_folder
 from gliodistill.models.exports import FILES, Calibration, Export
-from gliodistill.models.int8 import FLOAT_LAYERS, quantised
+from gliodistill.models.int8 import FLOAT_LAYERS, to_int8
+from gliodistill.models.levels_input import LevelsInput
 from gliodistill.models.onnx_graph import save_onnx
 from gliodistill.models.package import ModelPackage, RuntimeNeeds, seal, versions_in_use
 from gliodistill.models.parity import (
@@ -27,7 +28,6 @@ from gliodistill.models.parity import (
     Run,
     require_equal_logits,
 )
-from gliodistill.models.quantised import QuantisedInput
 from gliodistill.models.spec import ModelSpec
 from gliodistill.models.telemetry import import_onnxruntime, import_openvino
 from gliodistill.models.weights import digest, load_network, weights_as_bytes
@@ -97,7 +97,7 @@ def export_package(
         if isinstance(module, SubsetNorm):
             module.fold()
     _check_weights(twin)
-    wrapped, channels, weights = QuantisedInput(twin), len(spec.sequences), weights_as_bytes(twin)
+    wrapped, channels, weights = LevelsInput(twin), len(spec.sequences), weights_as_bytes(twin)
     proof = Proof(wrapped, spec, network.divisor, samples)
     exports: list[Export] = []
     with atomic_folder(out) as folder:
@@ -205,7 +205,7 @@ def bytes_per_voxel(network: nn.Module, channels: int) -> int:
     return int(4 * (6 * max(sizes) / side**3 + 4 * channels))
 
 
-def convert(wrapped: QuantisedInput, channels: int, divisor: int) -> Any:
+def convert(wrapped: LevelsInput, channels: int, divisor: int) -> Any:
     """The network as an ``openvino.Model`` with float32 weights, for images of any sides."""
     openvino = import_openvino()
     # A cube; the parity check uses other shapes, which shows that no side is fixed in the graph.
@@ -220,7 +220,7 @@ def convert(wrapped: QuantisedInput, channels: int, divisor: int) -> Any:
     return graph
 
 
-def save_graph(wrapped: QuantisedInput, channels: int, divisor: int, path: Path) -> None:
+def save_graph(wrapped: LevelsInput, channels: int, divisor: int, path: Path) -> None:
     """Write the OpenVINO graph of a network, weights in float16, for images of any sides, without
     comparing the two.
     """
@@ -234,7 +234,7 @@ def _save_int8(graph: Any, wish: Int8, proof: Proof, folder: Path) -> Export:
     path, worst = folder / FILES["openvino", "int8"][0], 0.0
     for float_layers in track(FLOAT_LAYERS, "quantising"):
         import_openvino().save_model(
-            quantised(graph, wish.patches, float_layers), path, compress_to_fp16=True
+            to_int8(graph, wish.patches, float_layers), path, compress_to_fp16=True
         )
         random, studies = proof.examine(_runner("openvino", path))
         if studies is None:
@@ -274,7 +274,7 @@ def _runner(name: str, path: Path, spec: ModelSpec | None = None) -> Run:
         session = import_onnxruntime().InferenceSession(path, providers=["CPUExecutionProvider"])
         return lambda image: session.run(None, {"image": image})[0]
     assert spec is not None
-    network = QuantisedInput(load_network(path, spec.network)).eval()
+    network = LevelsInput(load_network(path, spec.network)).eval()
 
     def run(image: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():

@@ -33,7 +33,7 @@ _CONVOLUTIONS = {
 }
 
 
-def quantised(graph: Any, patches: Sequence[NDArray[np.uint8]], float_layers: int) -> Any:
+def to_int8(graph: Any, patches: Sequence[NDArray[np.uint8]], float_layers: int) -> Any:
     """An int8 copy of an OpenVINO model.
 
     Args:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from gliodistill.errors import PackageError
 from gliodistill.files import atomic_folder
 from gliodistill.models.package import NOTICE, versions_in_use
-from gliodistill.models.spec import ModelSpec, Outputs
+from gliodistill.models.spec import ModelSpec, OutputChannels
 from gliodistill.networks import Network, build
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.preparation.quantise import CLIP
@@ -93,7 +93,7 @@ class DrawRegions:
     """
 
     def __init__(self, kind: str, names: Iterable[str], threshold: float) -> None:
-        self.outputs = Outputs(kind, tuple(names))
+        self.outputs = OutputChannels(kind, tuple(names))
         self.threshold = math.log(threshold / (1 - threshold))
 
     def __call__(self, logits: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class DrawRegions:
         return torch.cumprod(drawn.to(torch.uint8), dim=0).to(logits.dtype)
 
     def _scores(self, logits: Tensor) -> Tensor:
-        """Logits of WT, TC, ET (3 X Y Z), as :meth:`Outputs.region_logits` has them."""
+        """Logits of WT, TC, ET (3 X Y Z), as :meth:`OutputChannels.region_logits` has them."""
         if self.outputs.kind == "regions":
             return logits
         scores = []

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from gliodistill.errors import PackageError
-from gliodistill.models.quantised import QuantisedInput
+from gliodistill.models.levels_input import LevelsInput
 
 HALVED = 512
 """Least size of a tensor that is stored as float16; smaller ones (norms, biases, constants) save
@@ -20,7 +20,7 @@ nothing.
 
 
 def save_onnx(
-    wrapped: QuantisedInput, channels: int, divisor: int, path: Path, shared: Path | None = None
+    wrapped: LevelsInput, channels: int, divisor: int, path: Path, shared: Path | None = None
 ) -> bool:
     """Write the ONNX graph of a network: float16 weights that are cast to float32 at load, with
     dynamic batch and sides.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gliodistill.errors import PackageError
 from gliodistill.models.exports import Agreement
-from gliodistill.models.quantised import QuantisedInput
+from gliodistill.models.levels_input import LevelsInput
 from gliodistill.models.spec import ModelSpec
 from gliodistill.preparation.quantise import quantise
 from gliodistill.studies.labels import REGIONS
@@ -45,7 +45,7 @@ class Proof:
 
     def __init__(
         self,
-        network: QuantisedInput,
+        network: LevelsInput,
         spec: ModelSpec,
         divisor: int,
         studies: Sequence[NDArray[np.uint8]],
@@ -108,7 +108,7 @@ def require_equal_logits(
 
 
 def _expected(
-    network: QuantisedInput, image: NDArray[np.uint8], spec: ModelSpec
+    network: LevelsInput, image: NDArray[np.uint8], spec: ModelSpec
 ) -> NDArray[np.float32]:
     with torch.inference_mode():
         logits: NDArray[np.float32] = network(torch.from_numpy(image)[None])[0].numpy()

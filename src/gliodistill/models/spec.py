@@ -47,7 +47,7 @@ class NetworkSpec:
 
 
 @dataclass(frozen=True)
-class Outputs:
+class OutputChannels:
     """The meaning of the logit channels.
 
     Attributes:
@@ -110,7 +110,7 @@ class Outputs:
         return scores
 
     @classmethod
-    def from_dict(cls, values: object) -> "Outputs":
+    def from_dict(cls, values: object) -> "OutputChannels":
         """From JSON, strictly."""
         values = check_keys(values, ("kind", "names"), "outputs")
         return checked(
@@ -273,7 +273,7 @@ class ModelSpec:
     name: str
     preparation: Preparation
     network: NetworkSpec
-    outputs: Outputs
+    outputs: OutputChannels
     convention: LabelConvention
     inference: InferenceSettings
     training: TrainingSummary
@@ -355,7 +355,7 @@ class ModelSpec:
             name=v["name"],
             preparation=Preparation.from_dict(dict(preparation)),
             network=NetworkSpec.from_dict(v["network"]),
-            outputs=Outputs.from_dict(v["outputs"]),
+            outputs=OutputChannels.from_dict(v["outputs"]),
             convention=convention_from_dict(v["convention"]),
             inference=InferenceSettings.from_dict(v["inference"]),
             training=TrainingSummary.from_dict(v["training"]),

@@ -16,7 +16,7 @@ import torch
 from gliodistill.errors import BudgetError
 from gliodistill.inference.runtimes.openvino import OpenVINORuntime
 from gliodistill.models.export import save_graph
-from gliodistill.models.quantised import QuantisedInput
+from gliodistill.models.levels_input import LevelsInput
 from gliodistill.models.telemetry import import_openvino
 from gliodistill.networks import Network
 from gliodistill.planner.candidate import Candidate
@@ -67,14 +67,14 @@ class Bench:
             return self._in_torch(network), network.divisor
         graph = self.folder / f"{name}.xml"
         if not graph.exists():
-            save_graph(QuantisedInput(network), self.setting.in_channels, network.divisor, graph)
+            save_graph(LevelsInput(network), self.setting.in_channels, network.divisor, graph)
         return (
             OpenVINORuntime(graph, threads=self.threads, precision=self.precision),
             network.divisor,
         )
 
     def _in_torch(self, network: Network) -> Pass:
-        wrapped = QuantisedInput(network).eval().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        wrapped = LevelsInput(network).eval().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
         def run(image: np.ndarray[Any, np.dtype[np.uint8]]) -> object:
             with torch.inference_mode():

@@ -11,8 +11,8 @@ from gliodistill.documents import Refusal
 from gliodistill.documents.yaml_text import read_yaml
 from gliodistill.errors import RecipeError
 from gliodistill.networks import Network, build, describe, names
+from gliodistill.recipes.catalogue import shipped_recipes
 from gliodistill.recipes.schema import Recipe
-from gliodistill.recipes.shipped import shipped_recipes
 from gliodistill.registry import nearest
 from gliodistill.training.experiment import RECIPE, Experiment
 from gliodistill.training.resolve import resolve, resolve_run

@@ -17,10 +17,10 @@ from gliodistill.images.resampling import Taps, axis_matrix, resample_by
 from gliodistill.preparation.bias import take_off_bias
 from gliodistill.preparation.prepared import UNKNOWN, Prepared
 from gliodistill.preparation.quantise import quantise
+from gliodistill.studies.image_checks import usable
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
-from gliodistill.studies.usable import usable
 
 MOST_VOXELS = 2**28
 """Largest prepared study: a cube of 64 cm at 1 mm."""
@@ -91,7 +91,7 @@ class Preparation:
         Raises:
             StudyError: none of :attr:`sequences` is there, the images are empty or too large at the
                 wanted voxel size, or the brain cannot be separated from the background
-                (:func:`~gliodistill.studies.usable.usable`).
+                (:func:`~gliodistill.studies.image_checks.usable`).
         """
         study = usable(study)
         present = tuple(sequence in study.images for sequence in self.sequences)

@@ -12,7 +12,7 @@ from gliodistill.images.bounds import Box, cut_out, extent, on_grid
 from gliodistill.images.resampling import Taps, axis_matrix, resample, resample_by
 from gliodistill.images.volume import Volume
 from gliodistill.preparation.quantise import dequantise
-from gliodistill.studies.usable import Note
+from gliodistill.studies.image_checks import Note
 
 UNKNOWN = 8
 """Bit of a prepared reference for voxels whose label is not known."""
@@ -70,7 +70,7 @@ class Prepared:
         """
         if self.truth is None:
             raise StudyError("study has no reference segmentation", file=self.id)
-        return regions_of(self.truth)
+        return unpack_regions(self.truth)
 
     @property
     def on_grid(self) -> tuple[Box, Box]:
@@ -156,6 +156,6 @@ class Prepared:
         ]
 
 
-def regions_of(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def unpack_regions(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Bit mask (WT 1, TC 2, ET 4), uint8 X Y Z → WT, TC, ET, bool 3 X Y Z."""
     return (mask[None] >> np.arange(3, dtype=np.uint8)[:, None, None, None] & 1).astype(bool)

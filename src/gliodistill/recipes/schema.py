@@ -16,8 +16,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from gliodistill.preparation.preparation import Preparation
+from gliodistill.recipes.catalogue import find_recipe
 from gliodistill.recipes.reading import SHARED, merge, read_values, validated
-from gliodistill.recipes.shipped import find_recipe
 from gliodistill.studies.sequence import MRSequence
 
 Probability = Annotated[float, Field(ge=0, le=1)]

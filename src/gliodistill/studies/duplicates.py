@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from gliodistill.images.bounds import filled_box, whole
 from gliodistill.images.resampling import axis_matrix, resample
+from gliodistill.studies.image_checks import usable
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
-from gliodistill.studies.usable import usable
 
 SIDE = 16
 """The brain's box is reduced to SIDE³ blocks of about a centimetre, which tolerates another
@@ -36,7 +36,7 @@ def signature_of(study: Study) -> Signature:
     """The signature of a study; its reference is not used.
 
     Raises:
-        StudyError: as :func:`~gliodistill.studies.usable.usable`.
+        StudyError: as :func:`~gliodistill.studies.image_checks.usable`.
     """
     study = usable(study)
     canonical = ((sequence, image.canonical().data) for sequence, image in study.images.items())
@@ -54,7 +54,7 @@ def signature(
     return {name: _blocks(image, inside) for name, image, inside in images if inside.any()}
 
 
-def likeness(one: Signature, other: Signature) -> float:
+def similarity(one: Signature, other: Signature) -> float:
     """Mean correlation over common sequences, −1 to 1; 0 if there are none."""
     shared = one.keys() & other.keys()
     return (
@@ -62,10 +62,10 @@ def likeness(one: Signature, other: Signature) -> float:
     )
 
 
-def most_alike(one: Signature, others: Mapping[str, Signature]) -> tuple[str, float] | None:
+def most_similar(one: Signature, others: Mapping[str, Signature]) -> tuple[str, float] | None:
     """The name and correlation of the most similar of ``others``, if it is at least ``ALIKE``."""
     ranked = max(
-        ((likeness(one, other), name) for name, other in others.items()), default=(0.0, "")
+        ((similarity(one, other), name) for name, other in others.items()), default=(0.0, "")
     )
     return (ranked[1], ranked[0]) if ranked[0] >= ALIKE else None
 

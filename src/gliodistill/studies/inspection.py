@@ -14,15 +14,15 @@ from gliodistill.images.nifti import read_header, read_labels, read_nifti
 from gliodistill.images.volume import Volume
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort, find_cohort, resolve_convention
+from gliodistill.studies.image_checks import FORMS, brain_volume, forms_text, size_note, usable
 from gliodistill.studies.label_evidence import detect_convention
 from gliodistill.studies.labels import LabelConvention, find_convention
 from gliodistill.studies.layouts import Found
-from gliodistill.studies.layouts.found import named
+from gliodistill.studies.layouts.base import named
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.records import ImageFile, StudyRecord
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
-from gliodistill.studies.usable import FORMS, brain_volume, forms_text, size_note, usable
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def _study(
             )
     if deep and len(read) == len(record.images) and one_grid:
         study = Study(record.id, record.patient, read, normalised=record.normalised)
-        _look(record, study, problems)
+        _check_images(record, study, problems)
     return InspectedStudy(
         record.id,
         record.patient,
@@ -230,7 +230,7 @@ def _study(
     )
 
 
-def _look(record: StudyRecord, study: Study, problems: list[Problem]) -> None:
+def _check_images(record: StudyRecord, study: Study, problems: list[Problem]) -> None:
     """The problems and notes that segmentation and training would report on the images."""
     checked = _attempt(problems, record, None, lambda: usable(study))
     if checked is None:

@@ -77,7 +77,7 @@ def detect_convention(
     """
     place = _place(records)
     declared = by_names(label_names, place) if label_names else None
-    maps = _look(records)
+    maps = _read_maps(records)
     codes = frozenset().union(*(one.codes for one in maps))
     evidence = [f"codes {sorted(codes)} in {len(maps)} label map(s)"]
     if declared is not None:
@@ -87,7 +87,9 @@ def detect_convention(
     pools: dict[Origin, list[LabelMap]] = defaultdict(list)
     for one in maps:
         pools[one.origin].append(one)
-    judged = [(pool, _judge(pool, origin, place, evidence)) for origin, pool in pools.items()]
+    judged = [
+        (pool, _conventions_of(pool, origin, place, evidence)) for origin, pool in pools.items()
+    ]
     candidates = _common(judged)
     if not candidates:
         refuse_mixture(
@@ -114,13 +116,13 @@ def detect_convention(
     )
 
 
-def _look(records: Sequence[StudyRecord]) -> list[LabelMap]:
+def _read_maps(records: Sequence[StudyRecord]) -> list[LabelMap]:
     """All readable label maps; an unreadable one is reported when its study is loaded."""
     labelled = [record for record in records if record.truth is not None and not record.problems]
     # A mask of the whole tumour, or a crop, has fewer codes and other neighbours than a label map.
     wanted = [record for record in labelled if not record.partial] or labelled
 
-    def look(record: StudyRecord) -> LabelMap | GliodistillError:
+    def read_map(record: StudyRecord) -> LabelMap | GliodistillError:
         assert record.truth is not None
         try:
             labels = read_labels(record.truth.path, record.truth.channel)
@@ -130,14 +132,16 @@ def _look(records: Sequence[StudyRecord]) -> list[LabelMap]:
 
     # Threads: decompression and counting release the GIL.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        seen = list(track(pool.map(look, wanted), "reading label maps", total=len(wanted)))
+        seen = list(track(pool.map(read_map, wanted), "reading label maps", total=len(wanted)))
     maps = [one for one in seen if isinstance(one, LabelMap)]
     if seen and not maps:
         raise next(one for one in seen if isinstance(one, GliodistillError))
     return maps
 
 
-def _judge(pool: Maps, origin: Origin, place: str, evidence: list[str]) -> list[LabelConvention]:
+def _conventions_of(
+    pool: Maps, origin: Origin, place: str, evidence: list[str]
+) -> list[LabelConvention]:
     """The conventions that maps of one origin may follow."""
     codes = frozenset().union(*(one.codes for one in pool))
     fitting = [c for c in CONVENTIONS.values() if codes <= set(c.codes)]

@@ -57,7 +57,7 @@ def by_names(labels: Mapping[str, Any], place: str) -> LabelConvention:
                 for code in every
             }
         else:
-            told = {int(code): _regions_of(_match(name, _TISSUES)) for name, code in pairs}
+            told = {int(code): _regions_with(_match(name, _TISSUES)) for name, code in pairs}
     except (KeyError, TypeError, ValueError) as error:
         raise LabelError(
             "labels that are not understood",
@@ -68,7 +68,7 @@ def by_names(labels: Mapping[str, Any], place: str) -> LabelConvention:
             hint=f"declare the convention with --labels NAME ({', '.join(CONVENTIONS)})",
         ) from error
     for convention in CONVENTIONS.values():
-        if {code: _regions_of(tissue) for code, tissue in convention.codes.items()} == told:
+        if {code: _regions_with(tissue) for code, tissue in convention.codes.items()} == told:
             return convention
     raise LabelError(
         "labels that fit no convention",
@@ -90,5 +90,5 @@ def _match(name: str, table: tuple[tuple[str, Meaning], ...]) -> Meaning:
     raise KeyError(name)
 
 
-def _regions_of(tissue: Tissue) -> frozenset[str]:
+def _regions_with(tissue: Tissue) -> frozenset[str]:
     return frozenset(region for region, tissues in REGION_TISSUES.items() if tissue in tissues)

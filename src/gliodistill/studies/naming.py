@@ -2,7 +2,7 @@
 
 One reader for every layout; docs/layouts.md has its rules as a table. A name is cut into words at
 everything that is not a letter or digit, and compound words (``AxT1PostGd``) are split by the
-vocabulary of :mod:`~gliodistill.studies.words`. If words allow two readings, the reading is
+vocabulary of :mod:`~gliodistill.studies.vocabulary`. If words allow two readings, the reading is
 *undecided* and the user must be asked.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from gliodistill.errors import StudyError
-from gliodistill.studies.cutting import CLOSE, SEQUENCE_KINDS, Word, words_of
 from gliodistill.studies.sequence import SPELLINGS, MRSequence
-from gliodistill.studies.words import T1_LIKE, TIME, Kind
+from gliodistill.studies.tokens import CLOSE, SEQUENCE_KINDS, Word, words_of
+from gliodistill.studies.vocabulary import T1_LIKE, TIME, Kind
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,11 @@ class _Verdict:
     """Words of a registration's target: part neither of spelling nor of name."""
 
 
-def _name_of(name: str, verdict: _Verdict) -> Reading:
+def _name_of(name: str, conclusion: _Verdict) -> Reading:
     """Tell the words that made the reading from those of the study's name."""
-    words, used = verdict.words, verdict.used
+    words, used = conclusion.words, conclusion.used
     neutral = {Kind.NEUTRAL, Kind.MOVED, Kind.INVERSION, Kind.STAR, Kind.ANATOMY}
-    left = [i for i in range(len(words)) if i not in used and i not in verdict.aside]
+    left = [i for i in range(len(words)) if i not in used and i not in conclusion.aside]
     key = [words[i].text for i in left if words[i].kind not in neutral]
     unknown = tuple(
         w.text
@@ -115,12 +115,12 @@ def _name_of(name: str, verdict: _Verdict) -> Reading:
     )
     span = sorted(used)
     spelling = "_".join(words[i].text for i in span)
-    if span and not left and not verdict.aside:
+    if span and not left and not conclusion.aside:
         spelling = name
     elif span and (found := _as_written(name, [words[i].text for i in span])):
         spelling = found
     return replace(
-        verdict.reading,
+        conclusion.reading,
         spelling=spelling,
         key="_".join(key),
         rest="_".join(words[i].text for i in range(len(words)) if i not in used),

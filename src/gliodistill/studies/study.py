@@ -17,10 +17,10 @@ from gliodistill.images.bounds import union
 from gliodistill.images.nifti import StoredImage, read_labels, read_stored
 from gliodistill.images.volume import Volume
 from gliodistill.studies.cohort import find_cohort, resolve_convention
+from gliodistill.studies.image_checks import Note, forms_notes
 from gliodistill.studies.labels import REGIONS, LabelConvention
 from gliodistill.studies.records import Sources, StudyRecord
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.usable import Note, forms_notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Study:
             known.
         sources: the files it was read from.
         notes: on the study.
-        checked: whether :func:`~gliodistill.studies.usable.usable` has checked and corrected the
+        checked: whether :func:`~gliodistill.studies.image_checks.usable` has corrected the
             images.
 
     Raises:

@@ -20,7 +20,7 @@ from gliodistill.models.spec import (
     InferenceSettings,
     ModelSpec,
     NetworkSpec,
-    Outputs,
+    OutputChannels,
     Step,
     TrainingSummary,
 )
@@ -174,9 +174,9 @@ class _Finished:
             preparation=replace(recipe.data.preparation_in_use(), sequences=sequences),
             network=NetworkSpec(part.network.name, options),
             outputs=(
-                Outputs("regions", REGIONS)
+                OutputChannels("regions", REGIONS)
                 if part.outputs == "regions"
-                else Outputs("classes", CLASSES)
+                else OutputChannels("classes", CLASSES)
             ),
             convention=experiment.convention or BRATS2021,
             inference=InferenceSettings(recipe.sampling.patch),

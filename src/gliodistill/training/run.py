@@ -28,7 +28,7 @@ from gliodistill.training.experiment import DATA, SUMMARY, Experiment
 from gliodistill.training.loop import Progress, Setup, train_run
 from gliodistill.training.pretrained import find_pretrained
 from gliodistill.training.resolve import ResolvedRun, resolve
-from gliodistill.training.starting import claim
+from gliodistill.training.resuming import claim
 
 Watch = Callable[[str, int, Progress], None]
 Tell = Callable[[str], None]

@@ -12,7 +12,7 @@ from gliodistill.evaluation.metrics import dice
 from gliodistill.methods.segmentation import Outputs, region_logits
 from gliodistill.networks import Network
 from gliodistill.preparation.cache import CachedStudy
-from gliodistill.preparation.prepared import UNKNOWN, regions_of
+from gliodistill.preparation.prepared import UNKNOWN, unpack_regions
 from gliodistill.preparation.quantise import dequantise
 from gliodistill.studies.labels import REGIONS
 
@@ -60,7 +60,7 @@ def validate(
         predicted, truth = (logits > 0).numpy(), np.asarray(study.truth())
         if study.partial:
             predicted &= truth & UNKNOWN == 0
-        masks = zip(REGIONS, predicted, regions_of(truth), strict=True)
+        masks = zip(REGIONS, predicted, unpack_regions(truth), strict=True)
         # The rule set "plain": a region absent from both scores 1.
         scores[study.id] = {
             region: 1.0 if (d := dice(p, t)) is None else d

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.preparation.prepared import Prepared
-from gliodistill.studies.usable import size_note
+from gliodistill.studies.image_checks import size_note
 from gliodistill.trust.appearance import appearance_of, thinned
 from gliodistill.trust.appearance_model import AppearanceModel
 from gliodistill.trust.expected_quality import QualityModel

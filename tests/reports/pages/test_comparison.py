@@ -1,4 +1,4 @@
-"""The page of a comparison: its words are the verdict's, its numbers the comparison's, and nothing
+"""The page of a comparison: its words are the conclusion's, its numbers the comparison's, and nothing
 is dropped in silence.
 """
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from gliodistill.evaluation.comparison import compare
-from gliodistill.evaluation.conclusions import verdict
+from gliodistill.evaluation.conclusions import conclusion
 from gliodistill.evaluation.scores import Scores
 from gliodistill.reports.pages.comparison import write_comparison_report
 from made_up_scores import IDS, scores, two
@@ -33,7 +33,7 @@ def words(html: str) -> str:
 
 def test_the_verdict_comes_first_and_all_sections_follow(tmp_path: Path) -> None:
     html = page(tmp_path, two())
-    said = verdict(compare(two()), ("a", "b"))
+    said = conclusion(compare(two()), ("a", "b"))
     text = words(html)
     order = [
         said.question,

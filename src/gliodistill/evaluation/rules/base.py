@@ -12,7 +12,7 @@ import numpy as np
 from gliodistill.errors import EvaluationError
 from gliodistill.evaluation import calibration
 from gliodistill.evaluation.metrics import Mask
-from gliodistill.evaluation.tasks import Regions, regions_of
+from gliodistill.evaluation.tasks import Regions, task_regions
 
 METRICS: tuple[str, ...] = (
     "dice",
@@ -120,7 +120,7 @@ class Rules(ABC):
     """Its name on the command line."""
 
     def __post_init__(self) -> None:
-        regions_of(self.task)
+        task_regions(self.task)
         if self.tolerance_mm is not None and not (
             math.isfinite(self.tolerance_mm) and self.tolerance_mm >= 0
         ):
@@ -134,7 +134,7 @@ class Rules(ABC):
     @property
     def tissues(self) -> Regions:
         """Region → the tissues whose union it is."""
-        return regions_of(self.task)
+        return task_regions(self.task)
 
     @property
     def regions(self) -> tuple[str, ...]:

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gliodistill.models.levels_input import LevelsInput
 from gliodistill.models.package import ModelPackage
-from gliodistill.models.quantised import QuantisedInput
 from gliodistill.models.weights import load_network
 
 
@@ -33,7 +33,7 @@ class TorchRuntime:
             package.folder / package.find("torch").files[0], package.spec.network
         )
         self.device = torch.device(device)
-        ready = QuantisedInput(network).eval().to(self.device)
+        ready = LevelsInput(network).eval().to(self.device)
         self._network = ready.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from gliodistill import __version__
 from gliodistill.evaluation.comparison import Comparison, Contrast
-from gliodistill.evaluation.conclusions import FEW, cautions, method, verdict
+from gliodistill.evaluation.conclusions import FEW, cautions, conclusion, method
 from gliodistill.evaluation.metrics import FACTS
 from gliodistill.reports.charts.contrasts import contrast_forest, numbers_table, p_words, pair_name
 from gliodistill.reports.charts.paired import paired_chart
@@ -42,7 +42,7 @@ def write_comparison_report(
         OutputError: it cannot be written.
     """
     sections = [
-        Section("", _verdicts(comparison)),
+        Section("", _conclusions(comparison)),
         Section("Differences", _differences(comparison)),
         Section("Ranking over patients", _ranking(comparison)),
         Section("Every study", _studies(comparison), columns=True),
@@ -64,8 +64,8 @@ def write_comparison_report(
     )
 
 
-def _verdicts(comparison: Comparison) -> list[object]:
-    verdicts = [(verdict(comparison, pair), comparison.of(pair)) for pair in comparison.pairs]
+def _conclusions(comparison: Comparison) -> list[object]:
+    verdicts = [(conclusion(comparison, pair), comparison.of(pair)) for pair in comparison.pairs]
     counted = [_counted(contrasts) for _, contrasts in verdicts]
     warnings = [tag("p", tag("b", line)) for line in cautions(comparison)]
     if len(verdicts) > MOST_PAIRS:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from gliodistill.errors import StudyError
 from gliodistill.files import shown_name
-from gliodistill.studies.foreign import ending_of, what_to_do
 from gliodistill.studies.layouts import bids, brats, loose, manifest, msd, nnunet
-from gliodistill.studies.layouts.found import Found, Layout, is_nifti, named, nifti_files
+from gliodistill.studies.layouts.base import Found, Layout, is_nifti, named, nifti_files
+from gliodistill.studies.other_formats import ending_of, what_to_do
 
 LAYOUTS: dict[str, Layout] = {
     layout.NAME: layout for layout in (brats, msd, nnunet, bids, manifest, loose)

@@ -8,9 +8,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from gliodistill.studies.foreign import ending_of, foreign_files, foreign_stem, what_to_do
-from gliodistill.studies.layouts.found import Draft, Found, folders, gather, nifti_files, stem
+from gliodistill.studies.layouts.base import Draft, Found, folders, gather, nifti_files, stem
 from gliodistill.studies.naming import read_name
+from gliodistill.studies.other_formats import ending_of, foreign_files, foreign_stem, what_to_do
 from gliodistill.studies.records import ImageFile
 
 NAME = "bids"

@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from gliodistill.studies.foreign import ending_of, foreign_files, what_to_do
-from gliodistill.studies.layouts.found import (
+from gliodistill.studies.layouts.base import (
     Draft,
     Found,
     entries,
@@ -21,6 +20,7 @@ from gliodistill.studies.layouts.found import (
     stem,
 )
 from gliodistill.studies.layouts.named import drafts_of
+from gliodistill.studies.other_formats import ending_of, foreign_files, what_to_do
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.records import StudyRecord
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gliodistill.errors import StudyError
-from gliodistill.studies.layouts.found import nifti_files, read_json, sequence_of, stem
+from gliodistill.studies.layouts.base import nifti_files, read_json, sequence_of, stem
 from gliodistill.studies.sequence import SPELLINGS, MRSequence
 
 

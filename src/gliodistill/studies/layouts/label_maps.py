@@ -11,8 +11,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from gliodistill.studies.layouts.base import TRUTH_SPELLINGS, folders, nifti_files, readable, stem
 from gliodistill.studies.layouts.dataset_json import read_description
-from gliodistill.studies.layouts.found import TRUTH_SPELLINGS, folders, nifti_files, readable, stem
 
 PROBABILITIES = ("_prob", "-prob")
 _SUFFIX = re.compile(rf"[-_](?:{'|'.join(sorted(TRUTH_SPELLINGS))})$", re.IGNORECASE)

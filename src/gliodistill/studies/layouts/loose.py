@@ -6,7 +6,7 @@ distinguished by the rest of their names, or one per sub-folder.
 
 from pathlib import Path
 
-from gliodistill.studies.layouts.found import Found, folders, gather, nifti_files
+from gliodistill.studies.layouts.base import Found, folders, gather, nifti_files
 from gliodistill.studies.layouts.named import drafts_of, holds_sequence
 
 NAME = "loose"

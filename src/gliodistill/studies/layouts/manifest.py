@@ -18,7 +18,7 @@ from gliodistill.documents import Refusal, read_table
 from gliodistill.errors import StudyError
 from gliodistill.studies.ids import check_id, check_patient
 from gliodistill.studies.labels import CONVENTIONS, REGIONS, find_convention
-from gliodistill.studies.layouts.found import (
+from gliodistill.studies.layouts.base import (
     TRUTH_SPELLINGS,
     Draft,
     Found,

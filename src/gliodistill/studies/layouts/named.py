@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from gliodistill.studies.foreign import ending_of, foreign_files, foreign_stem, what_to_do
-from gliodistill.studies.layouts.found import Draft, nifti_files, stem
+from gliodistill.studies.layouts.base import Draft, nifti_files, stem
 from gliodistill.studies.naming import Reading, read_name
-from gliodistill.studies.words import TIME
+from gliodistill.studies.other_formats import ending_of, foreign_files, foreign_stem, what_to_do
+from gliodistill.studies.vocabulary import TIME
 
 STRAY = "not named after its folder"
 Named = list[tuple[Path, Reading]]

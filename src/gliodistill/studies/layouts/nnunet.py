@@ -8,12 +8,12 @@ import re
 from pathlib import Path
 
 from gliodistill.errors import StudyError
+from gliodistill.studies.layouts.base import Draft, Found, gather, nifti_files, readable, stem
 from gliodistill.studies.layouts.dataset_json import (
     channel_sequences,
     is_numbered,
     read_description,
 )
-from gliodistill.studies.layouts.found import Draft, Found, gather, nifti_files, readable, stem
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.records import ImageFile
 

@@ -14,7 +14,7 @@ from gliodistill.inference.pseudo_labels import PseudoLabels
 from gliodistill.preparation.cache import Cache, build_cache, is_cache
 from gliodistill.progress import track
 from gliodistill.recipes.schema import Recipe
-from gliodistill.studies.duplicates import most_alike
+from gliodistill.studies.duplicates import most_similar
 
 FOLDER = "cache-pseudo"
 Patients = Mapping[str, Mapping[str, str]]
@@ -149,7 +149,7 @@ def build_pool(
         for study in track(cache.studies, "comparing labelled studies")
     }
     twins = {
-        study.id: most_alike(study.signature(sequences), known)
+        study.id: most_similar(study.signature(sequences), known)
         for study in track(pool.studies, "comparing pseudo-labelled studies")
     }
     transductive = {s.id for s in pool if s.patient in set(patients["validation"].values())}

@@ -17,7 +17,7 @@ from torch import Tensor
 from gliodistill.errors import StudyError
 from gliodistill.methods.base import Batch
 from gliodistill.preparation.cache import Cache, CachedStudy
-from gliodistill.preparation.prepared import UNKNOWN, regions_of
+from gliodistill.preparation.prepared import UNKNOWN, unpack_regions
 from gliodistill.preparation.quantise import dequantise
 from gliodistill.progress import track
 from gliodistill.recipes.schema import AugmentationPart, PseudoPart, SamplingPart
@@ -237,7 +237,7 @@ class PatchSampler:
                 torch.where(keep[:, None, None, None], complete[list(self.channels)], 0.0)
             )
             truths.append(
-                torch.from_numpy(regions_of(mask)).float()
+                torch.from_numpy(unpack_regions(mask)).float()
                 if mask.ndim == 3
                 else torch.from_numpy(mask) / 255
             )

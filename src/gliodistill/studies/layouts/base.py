@@ -15,7 +15,7 @@ from gliodistill.studies.naming import Reading, parse_sequence
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.records import ImageFile, StudyRecord
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.words import WORDS, Kind
+from gliodistill.studies.vocabulary import WORDS, Kind
 
 TRUTH_SPELLINGS = frozenset(WORDS[Kind.LABEL].split())
 

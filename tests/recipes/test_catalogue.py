@@ -16,8 +16,8 @@ from gliodistill.inference.predictor import Predictor
 from gliodistill.inference.pseudo_labels import write_pseudo_labels
 from gliodistill.phantom.cohort import write_cohort
 from gliodistill.preparation.cache import build_cache
+from gliodistill.recipes.catalogue import FOLDER, find_recipe, shipped_recipes
 from gliodistill.recipes.schema import Recipe
-from gliodistill.recipes.shipped import FOLDER, find_recipe, shipped_recipes
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.labels import CONVENTIONS
 from gliodistill.training.experiment import find_run

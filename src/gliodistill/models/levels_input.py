@@ -8,7 +8,7 @@ from gliodistill.networks import Network
 from gliodistill.preparation.quantise import OFFSET, STEP
 
 
-class QuantisedInput(nn.Module):
+class LevelsInput(nn.Module):
     """Wraps a network so that it takes the levels of :mod:`gliodistill.preparation.quantise`.
 
     Dequantisation inside the graph keeps the image at one byte per voxel and leaves no second

@@ -1,7 +1,7 @@
 """Split a name into words, each with its kind.
 
 It is split at everything that is not a letter or digit, and compound words (``AxT1PostGd``) by the
-vocabulary of :mod:`~gliodistill.studies.words`.
+vocabulary of :mod:`~gliodistill.studies.vocabulary`.
 """
 
 import re
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.words import CONTRAST_LIKE, FUSED, KIND_OF, NEUTRAL_LIKE, Kind
+from gliodistill.studies.vocabulary import CONTRAST_LIKE, FUSED, KIND_OF, NEUTRAL_LIKE, Kind
 
 SEQUENCE_KINDS = {Kind.T1: MRSequence.T1, Kind.T2: MRSequence.T2, Kind.FLAIR: MRSequence.FLAIR}
 CLOSE = (*SEQUENCE_KINDS, Kind.CONTRAST, Kind.POST, Kind.PRE, Kind.NOT, Kind.NATIVE)
