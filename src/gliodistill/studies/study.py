@@ -14,7 +14,8 @@ import numpy as np
 
 from gliodistill.errors import GliodistillError, LabelError, StudyError
 from gliodistill.images.bounds import union
-from gliodistill.images.nifti import StoredImage, read_labels, read_stored
+from gliodistill.images.nifti import read_labels
+from gliodistill.images.stored import StoredImage, read_stored
 from gliodistill.images.volume import Volume
 from gliodistill.studies.cohort import find_cohort, resolve_convention
 from gliodistill.studies.labels import REGIONS, LabelConvention
