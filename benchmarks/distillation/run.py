@@ -37,7 +37,8 @@ from gliodistill.evaluation.evaluate import evaluate
 from gliodistill.files import write_text
 from gliodistill.inference.tta import parse_tta
 from gliodistill.phantom import write_cohort
-from gliodistill.preparation.cache import build_cache, is_cache
+from gliodistill.preparation.cache import is_cache
+from gliodistill.preparation.cache_building import build_cache
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.training.experiment import Experiment
 

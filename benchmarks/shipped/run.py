@@ -42,7 +42,8 @@ from score import score_run
 
 from gliodistill.files import remove_folder, write_text
 from gliodistill.models.package import DESCRIPTION
-from gliodistill.preparation.cache import Cache, build_cache, is_cache
+from gliodistill.preparation.cache import Cache, is_cache
+from gliodistill.preparation.cache_building import build_cache
 from gliodistill.preparation.prepared import regions_of
 from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.cohort import open_cohort

@@ -15,7 +15,7 @@ from gliodistill.inference.ensemble import Ensemble
 from gliodistill.inference.predictor import Predictor
 from gliodistill.inference.pseudo_labels import write_pseudo_labels
 from gliodistill.phantom.cohort import write_cohort
-from gliodistill.preparation.cache import build_cache
+from gliodistill.preparation.cache_building import build_cache
 from gliodistill.recipes.schema import Recipe
 from gliodistill.recipes.shipped import FOLDER, find_recipe, shipped_recipes
 from gliodistill.studies.cohort import open_cohort

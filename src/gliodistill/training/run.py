@@ -16,7 +16,8 @@ from gliodistill.files import check_writable, make_folder, remove_leftovers, wri
 from gliodistill.locks import lock_folder
 from gliodistill.networks import count_parameters, flops
 from gliodistill.networks.widening import widen
-from gliodistill.preparation.cache import Cache, build_cache
+from gliodistill.preparation.cache import Cache
+from gliodistill.preparation.cache_building import build_cache
 from gliodistill.recipes.reading import new_run_name
 from gliodistill.recipes.schema import Recipe
 from gliodistill.training.batch_norm import UNCHANGED
