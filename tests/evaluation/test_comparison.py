@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from gliodistill.errors import EvaluationError
-from gliodistill.evaluation.comparison import IncomparableError, compare, why_incomparable
+from gliodistill.evaluation.comparability import IncomparableError, why_incomparable
+from gliodistill.evaluation.comparison import compare
 from gliodistill.evaluation.conclusions import cautions, verdict
 from gliodistill.evaluation.rules import get_rules
 from gliodistill.evaluation.scores import Scores

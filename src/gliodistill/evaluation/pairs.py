@@ -1,10 +1,9 @@
-"""Which prediction belongs to which truth, and whether they can be compared at all: everything is
-checked before anything is scored.
+"""A prediction and the truth it is scored against: whether they can be compared, and work over many
+pairs at once.
 """
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,28 +12,16 @@ from typing import TypeVar
 import numpy as np
 
 from gliodistill.errors import EvaluationError, GliodistillError, LabelError
-from gliodistill.evaluation.predictions import (
-    Predictions,
-    find_predictions,
-    find_probabilities,
-    noted_convention,
-    noted_sequences,
-)
-from gliodistill.evaluation.strata import describe_sequences
 from gliodistill.images.bounds import filled_box
 from gliodistill.images.volume import Volume
 from gliodistill.progress import track
-from gliodistill.studies.cohort import Cohort, resolve_convention
-from gliodistill.studies.label_names import by_names
-from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention, find_convention
+from gliodistill.studies.labels import REGIONS, LabelConvention
 from gliodistill.studies.records import ImageFile, StudyRecord
-from gliodistill.studies.references import find_references
 
 Result = TypeVar("Result")
 SHOWN = 6
 LOOKED_AT = 8
 """Predictions whose anatomy is looked at."""
-AS_TRUTH = "as the truth"
 
 
 class ComparisonError(EvaluationError):
@@ -94,171 +81,6 @@ class Pairs:
     left_out: tuple[str, ...] = ()
 
 
-def match_pairs(
-    predictions: str | os.PathLike[str],
-    truth: str | os.PathLike[str],
-    *,
-    layout: str | None = None,
-    labels: str | None = None,
-    prediction_labels: str | None = None,
-    probabilities: str | os.PathLike[str] | None = None,
-    subset: bool = False,
-    jobs: int | None = None,
-) -> Pairs:
-    """Find the prediction of every study and check that it can be compared; nothing is scored.
-
-    Args:
-        predictions: folder of ``<id>.nii.gz`` or ``<id>/<id>_seg.nii.gz``, a cohort in any known
-        layout, or a manifest.
-        truth: cohort in any known layout (its studies without truth do not count), a folder of
-            label maps alone, or a manifest.
-        layout: name of the truth's layout, instead of detecting it.
-        labels: name of the truth's label convention, instead of detecting it.
-        prediction_labels: the same of the predictions; without it what their manifest,
-            ``dataset.json`` or ``segment`` says of them, or else the truth's.
-        probabilities: folder of ``<id>_prob….nii.gz``, for calibration.
-        subset: leave out studies without a prediction, instead of calling it missing.
-        jobs: studies checked at once; default: one per processor.
-
-    Raises:
-        ComparisonError: predictions and truth do not match (``.problems`` lists all).
-        EvaluationError: no predictions, no truth.
-        StudyError, LabelError: the truth's cohort cannot be read.
-    """
-    folder = Path(predictions)
-    if prediction_labels is not None:
-        find_convention(prediction_labels, file=folder, field="prediction-labels")
-    cohort, conventions = _open_truth(Path(truth), layout, labels)
-    truths = {record.id: record.truth for record in cohort.studies if record.truth is not None}
-    partial = [record for record in cohort.studies if record.partial]
-    if partial:
-        raise EvaluationError(
-            "reference tells a part of the labels",
-            file=truth,
-            field="known_regions" if partial[0].known is None else "known",
-            got=f"{partial[0].id}: {partial[0].teaches} ({len(partial)} of {len(truths)} studies)",
-            expected="label maps of WT, TC and ET everywhere",
-            hint="leave these studies out of the manifest",
-        )
-    found = find_predictions(folder, {record.id for record in cohort.studies})
-    problems = list(found.problems)
-    strangers = sorted(found.files.keys() - truths.keys())
-    missing = sorted(truths.keys() - found.files.keys())
-    problems += [f"{id}: prediction without a truth ({found.files[id].path})" for id in strangers]
-    if not subset:
-        problems += [f"{id}: no prediction" for id in missing]
-    ids = sorted(found.files.keys() & truths.keys())
-    maps: dict[str, Path] = {}
-    if probabilities is not None:
-        maps, doubtful = find_probabilities(Path(probabilities), ids)
-        problems += doubtful
-    images = {
-        record.id: {str(name): file for name, file in record.images.items()}
-        for record in cohort.studies
-    }
-    meant, source = _prediction_labels(found, ids, conventions, prediction_labels, folder)
-    pairs = tuple(
-        Pair(
-            id,
-            found.files[id],
-            truths[id],
-            meant[id],
-            conventions[id],
-            maps.get(id),
-            images[id],
-        )
-        for id in ids
-    )
-    checked = each(pairs, _check, jobs, "checking studies")
-    for id in sorted(checked):
-        outcome = checked[id]
-        problems += (
-            [f"{id}: {outcome}"]
-            if isinstance(outcome, Exception)
-            else [f"{id}: {line}" for line in outcome]
-        )
-    if source == AS_TRUTH and pairs and not problems:
-        problems += _contradiction(pairs)
-    if problems:
-        raise ComparisonError(folder, problems)
-    told = "declared" if labels else "detected"
-    provenance = {
-        "prediction_labels": _describe(pair.prediction_labels for pair in pairs) + f" ({source})",
-        "truth_labels": _describe(pair.truth_labels for pair in pairs) + f" ({told})",
-        "studies": f"{len(pairs)} of {len(truths)} with truth",
-        "sequences": describe_sequences({pair.id: pair.images for pair in pairs}),
-    }
-    if used := noted_sequences({pair.id: pair.prediction for pair in pairs}):
-        provenance["predicted_from"] = describe_sequences(used)
-    return Pairs(pairs, provenance, tuple(missing))
-
-
-def _open_truth(
-    path: Path, layout: str | None, labels: str | None
-) -> tuple[Cohort, dict[str, LabelConvention]]:
-    """The cohort, and what the truth of each study means."""
-    cohort, found = find_references(path, layout)
-    general = resolve_convention(cohort.studies, found, labels)
-    conventions = {
-        record.id: convention
-        for record in cohort.studies
-        if record.truth is not None and (convention := record.convention or general) is not None
-    }
-    if not conventions:
-        raise EvaluationError(
-            "no truth to compare with", file=path, got=f"{len(cohort)} studies without a label map"
-        )
-    return cohort, conventions
-
-
-def _prediction_labels(
-    found: Predictions,
-    ids: Sequence[str],
-    truth: Mapping[str, LabelConvention],
-    declared: str | None,
-    folder: Path,
-) -> tuple[dict[str, LabelConvention], str]:
-    """What each prediction's codes mean, and who says so.
-
-    Raises:
-        LabelError: nobody does, and the truths mean different things.
-    """
-    noted = noted_convention(found.files[id] for id in ids)
-    general: LabelConvention | None = None
-    if declared is not None:
-        general, source = CONVENTIONS[declared], "declared"
-    elif any(id in found.conventions for id in ids):
-        source = "declared in their manifest"
-    elif noted is not None:
-        general, source = noted, "noted beside them"
-    elif found.label_names:
-        general, source = by_names(found.label_names, str(folder)), "named in dataset.json"
-    else:
-        source = AS_TRUTH
-    if general is None and len({truth[id].name for id in ids}) > 1:
-        untold = [id for id in ids if id not in found.conventions]
-        if untold:
-            raise LabelError(
-                "truths of several conventions, and predictions that do not say theirs",
-                file=folder,
-                field="prediction-labels",
-                got=", ".join(untold[:4]) + (", …" if len(untold) > 4 else ""),
-                expected=", ".join(CONVENTIONS),
-                hint=_declare("prediction"),
-            )
-    if declared is None and found.conventions:
-        return {id: found.conventions.get(id, general or truth[id]) for id in ids}, source
-    return {id: general or truth[id] for id in ids}, source
-
-
-def _describe(conventions: Iterable[LabelConvention]) -> str:
-    """``brats2021``, or ``brats2021 3, msd 2`` where studies differ."""
-    counts = Counter(convention.name for convention in conventions)
-    if len(counts) == 1:
-        return next(iter(counts))
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-
-
 def each(
     pairs: Sequence[Pair], work: Callable[[Pair], Result], jobs: int | None, what: str
 ) -> dict[str, Result | Exception]:
@@ -311,7 +133,7 @@ def _grid(volume: Volume) -> str:
     return f"{'×'.join(map(str, volume.shape))} of {spacing} mm from ({origin})"
 
 
-def _check(pair: Pair) -> list[str]:
+def check_pair(pair: Pair) -> list[str]:
     """What is wrong with one pair, a line each."""
     problems, volumes = [], []
     for name, file, convention in (
@@ -333,7 +155,7 @@ def _check(pair: Pair) -> list[str]:
                 file=file.path,
                 got=error.got,
                 expected=error.expected,
-                hint=_declare(name),
+                hint=how_to_declare(name),
             )
             problems.append(f"{name} {told}")
     if len(volumes) == 2 and not volumes[0].same_grid(volumes[1]):
@@ -369,7 +191,7 @@ def _check_probabilities(path: Path, truth: Volume) -> list[str]:
     return problems
 
 
-def _contradiction(pairs: Sequence[Pair]) -> list[str]:
+def contradiction(pairs: Sequence[Pair]) -> list[str]:
     """A line if the predictions themselves say that they follow another convention than the
     truth's.
     """
@@ -389,11 +211,12 @@ def _contradiction(pairs: Sequence[Pair]) -> list[str]:
         return []
     return [
         f"labels: predictions look like {seen.name}, the truth is {assumed.name}: "
-        f"{'/'.join(REGIONS)} would be mixed up; {_declare('prediction')}"
+        f"{'/'.join(REGIONS)} would be mixed up; {how_to_declare('prediction')}"
     ]
 
 
-def _declare(name: str) -> str:
+def how_to_declare(name: str) -> str:
+    """The hint how to say what codes of a ``"prediction"`` or ``"truth"`` mean."""
     return (
         "declare theirs with --prediction-labels"
         if name == "prediction"

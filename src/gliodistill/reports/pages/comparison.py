@@ -8,8 +8,9 @@ from os import PathLike
 import numpy as np
 
 from gliodistill import __version__
-from gliodistill.evaluation.comparison import Comparison, Contrast
+from gliodistill.evaluation.comparison import Comparison
 from gliodistill.evaluation.conclusions import FEW, cautions, method, verdict
+from gliodistill.evaluation.contrasts import Contrast
 from gliodistill.evaluation.metrics import FACTS
 from gliodistill.reports.charts.contrasts import contrast_forest, numbers_table, p_words, pair_name
 from gliodistill.reports.charts.paired import paired_chart
