@@ -22,8 +22,9 @@ from gliodistill.recipes.reading import new_run_name
 from gliodistill.recipes.schema import Recipe
 from gliodistill.training.batch_norm import UNCHANGED
 from gliodistill.training.checks import check_machine, check_patch, check_tumours, notes_on
+from gliodistill.training.data.order import group_shares
 from gliodistill.training.data.pool import Pool, build_pool, check_same, open_labels
-from gliodistill.training.data.sampler import PatchSampler, group_shares
+from gliodistill.training.data.sampler import PatchSampler
 from gliodistill.training.data.source import check_sequences, open_source, split_of
 from gliodistill.training.experiment import DATA, SUMMARY, Experiment
 from gliodistill.training.loop import Progress, Setup, train_run
