@@ -178,7 +178,7 @@ class Predictor:
         }
         return Segmentation(
             id=prepared.id,
-            labels=grid.with_data(_on_grid(prepared, _codes(convention)[depth])),
+            labels=grid.with_data(prepared.to_own_grid(_codes(convention)[depth])),
             convention=convention,
             volumes_ml=volumes,
             quality=assess(prepared, self.package.spec, evidence, depth, volumes),
@@ -191,7 +191,7 @@ class Predictor:
             probabilities=(
                 None
                 if kept is None
-                else np.stack([_on_grid(prepared, region[part]) for region in kept])
+                else np.stack([prepared.to_own_grid(region[part]) for region in kept])
             ),
         )
 
@@ -333,14 +333,3 @@ def _codes(convention: LabelConvention) -> NDArray[np.uint8]:
     """Depth (0 outside, 1 WT only, 2 TC, 3 ET) → code of the convention."""
     regions = np.arange(len(REGIONS) + 1)[None] > np.arange(len(REGIONS))[:, None]
     return convention.from_regions(regions[:, :, None, None])[:, 0, 0]
-
-
-def _on_grid(prepared: Prepared, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Values in the brain's box (X Y Z, canonical axes) on the study's own grid, in the files' axis
-    order; 0 elsewhere.
-    """
-    result = np.zeros(prepared.native.shape, dtype=np.uint8, order="F")
-    prepared.native.with_data(result).canonical().data[prepared.on_grid[0]] = (
-        values  # a view: this fills the result
-    )
-    return result

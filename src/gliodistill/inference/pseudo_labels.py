@@ -28,10 +28,10 @@ from gliodistill.files import (
     make_folder,
     remove_leftovers,
 )
-from gliodistill.inference.batch import check_ids, read_ahead
 from gliodistill.inference.ensemble import Ensemble
 from gliodistill.inference.pseudo_cohort import FILES, FORMAT, INDEX, STUDY
 from gliodistill.inference.pseudo_files import PseudoReport, read_facts, write_study, write_tables
+from gliodistill.inference.reading import check_ids, read_ahead
 from gliodistill.inference.tta import names
 from gliodistill.locks import lock_folder
 from gliodistill.progress import track

@@ -2,15 +2,9 @@
 on the torch floor).
 """
 
+from gliodistill.models.outputs import Outputs
 from gliodistill.models.package import ModelPackage
-from gliodistill.models.spec import (
-    InferenceSettings,
-    ModelSpec,
-    NetworkSpec,
-    Outputs,
-    Step,
-    TrainingSummary,
-)
+from gliodistill.models.spec import InferenceSettings, ModelSpec, NetworkSpec, Step, TrainingSummary
 
 __all__ = [
     "InferenceSettings",
