@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-import fuzz_mutations as spoil
+from benchmarks import fuzz_mutations as spoil
 from gliodistill.cli.main import run
 from gliodistill.documents import Refusal
 from gliodistill.documents.yaml_text import parse_yaml
