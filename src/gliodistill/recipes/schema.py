@@ -232,6 +232,13 @@ class MethodPart(_Part):
     options: dict[str, Any] = {}
 
 
+class SegmentationLossPart(_Part):
+    """A segmentation loss by registry name, with its options."""
+
+    name: str = "dice_cross_entropy"
+    options: dict[str, Any] = {}
+
+
 Outputs = Literal["regions", "classes"]
 PRETRAINED = "pretrained"
 """Stands for the run of another training that ``gliodistill train --pretrained`` names.
@@ -245,6 +252,8 @@ class RunPart(_Part):
 
     network: NetworkPart
     method: MethodPart = MethodPart()
+    segmentation_loss: SegmentationLossPart = SegmentationLossPart()
+    """What the reference teaches: soft Dice + cross-entropy unless another is named."""
     init_from: Name | None = None
     """An earlier run whose weights this one is initialised from, widened where this network is
     wider; ``pretrained``: that of ``--pretrained``.
