@@ -10,7 +10,7 @@ TC within WT and ET within TC. Rules may also use the network's confidence.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ class Rule:
 Apply = TypeVar("Apply", bound=Callable[[Depth, float, Known], Depth])
 
 
-def _check_rule(name: str, rule: Rule) -> None:
+def _check_rule(name: str, rule: Any) -> None:
     if not isinstance(rule, Rule):
         raise ValueError(f"post-processing rule {name!r} is no Rule")
 
@@ -74,9 +74,7 @@ RULES: Registry[Rule] = Registry(
 """Name → rule."""
 
 
-def register(
-    name: str, *, option: str, limits: tuple[float, float]
-) -> Callable[[Apply], Apply]:
+def register(name: str, *, option: str, limits: tuple[float, float]) -> Callable[[Apply], Apply]:
     """Decorator that adds a function as a rule under ``name``; its documentation says what it does.
 
     Args:
@@ -177,7 +175,6 @@ _OURS = {
 for _name, _rule in _OURS.items():
     RULES.register(_name)(_rule)
 names = RULES.names
-
 
 
 def check_steps(steps: Iterable[Step]) -> None:

@@ -35,10 +35,10 @@ from gliodistill.studies.labels import (
     BRATS2023,
     BRATS_PED,
     CONVENTIONS,
-    how_to_declare,
     MSD,
     LabelConvention,
     Tissue,
+    how_to_declare,
 )
 from gliodistill.studies.records import StudyRecord
 

@@ -134,7 +134,7 @@ MSD = LabelConvention(
 )
 
 
-def _check_convention(name: str, convention: LabelConvention) -> None:
+def _check_convention(name: str, convention: Any) -> None:
     if not isinstance(convention, LabelConvention) or convention.name != name:
         raise ValueError(f"label convention {name!r} is no LabelConvention of that name")
     if not all(0 < code < 256 for code in convention.codes):

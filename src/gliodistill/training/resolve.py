@@ -16,8 +16,8 @@ import torch
 from pydantic import ValidationError
 
 from gliodistill.distillation.distiller import fitting
-from gliodistill.errors import RecipeError, brief
 from gliodistill.distillation.registry import LOSSES
+from gliodistill.errors import RecipeError, brief
 from gliodistill.methods import METHODS, Method
 from gliodistill.methods.segmentation import SEGMENTATION_LOSSES, SegmentationLoss
 from gliodistill.networks import Network, build
@@ -27,6 +27,7 @@ from gliodistill.networks.widening import check_widening
 from gliodistill.recipes.schema import PRETRAINED, NetworkPart, Recipe, RunPart, SamplingPart
 from gliodistill.registry import Registry, nearest
 from gliodistill.studies.sequence import MRSequence
+from gliodistill.training.data.transforms import TRANSFORMS, Intensities
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,7 @@ def _plugins(part: RunPart, jointly_trained: Mapping[str, NetworkPart]) -> dict[
         *(("network", NETWORKS, each.name) for each in (part.network, *jointly_trained.values())),
         ("method", METHODS, part.method.name),
         ("segmentation loss", SEGMENTATION_LOSSES, part.segmentation_loss.name),
+        *(("transform", TRANSFORMS, name) for name in part.augmentation.others),
     ]
     losses = part.method.options.get("losses")
     if isinstance(losses, Mapping):
@@ -284,6 +286,7 @@ def _check_method(recipe: Recipe, run: ResolvedRun, earlier: Mapping[str, Resolv
             got=0,
             expected="above 0, e.g. 0.5",
         )
+    Intensities(part.augmentation, f"{place}.augmentation")
     if needs.pseudo_labels and not part.pseudo.share:
         raise RecipeError(
             f"method {part.method.name} needs pseudo-labels",

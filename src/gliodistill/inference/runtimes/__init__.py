@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,7 @@ class RuntimeKind:
     devices: tuple[str, ...] = ("cpu",)
 
 
-def _check_runtime(name: str, kind: RuntimeKind) -> None:
+def _check_runtime(name: str, kind: Any) -> None:
     if not isinstance(kind, RuntimeKind):
         raise ValueError(f"runtime {name!r} is no RuntimeKind")
 

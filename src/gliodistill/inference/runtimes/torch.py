@@ -54,7 +54,10 @@ class TorchRuntime:
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Levels (uint8, B C X Y Z) → logits (float32, B K X Y Z)."""
         try:
-            with torch.inference_mode(), _full_precision() if self.device == "cuda" else nullcontext():
+            with (
+                torch.inference_mode(),
+                _full_precision() if self.device == "cuda" else nullcontext(),
+            ):
                 tensor = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
                 logits = self._network(tensor).float().contiguous().cpu().numpy()
         except torch.OutOfMemoryError as error:

@@ -33,8 +33,8 @@ __all__ = [
     "dice_focal",
     "names",
     "region_logits",
-    "register",
     "regions_to_classes",
+    "register",
     "segmentation_loss",
     "soft_dice",
 ]

@@ -1,6 +1,7 @@
 """The layouts data sets come in: one file each, told apart by what lies on disk."""
 
 from pathlib import Path
+from typing import Any
 
 from gliodistill.errors import StudyError
 from gliodistill.files import shown_name
@@ -18,8 +19,7 @@ from gliodistill.studies.layouts.found import (
 )
 
 
-
-def _check_layout(name: str, layout: Layout) -> None:
+def _check_layout(name: str, layout: Any) -> None:
     if getattr(layout, "NAME", None) != name or not all(
         callable(getattr(layout, part, None)) for part in ("matches", "find")
     ):

@@ -5,11 +5,11 @@ a run can stop anywhere.
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool
 from numpy.typing import NDArray
 from torch import Tensor
@@ -23,20 +23,20 @@ from gliodistill.progress import track
 from gliodistill.recipes.schema import AugmentationPart, PseudoPart, SamplingPart
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.records import StudyRecord
-from gliodistill.training.data.artefacts import ScannerDraw, apply_scanner, draw_scanner
-from gliodistill.training.data.augmentation import (
-    IntensityDraw,
-    SpatialDraw,
-    apply_intensity,
-    draw_intensity,
-    draw_kept,
-    draw_spatial,
+from gliodistill.training.data.transforms import (
+    Intensities,
+    ModalityDropout,
+    Spatial,
+    Transplant,
     read_patch,
 )
+from gliodistill.training.data.transforms.intensities import Draws
+from gliodistill.training.data.transforms.spatial import SpatialDraw
 
 _PSEUDO = 2  # their random stream; 1 is that of the order of labelled studies
 _ALIKE = 4  # random stream of modality dropout per batch; 3 is the order of pseudo-labelled studies
 _GROUPS = 8  # random stream of the groups; 9, 10, … are those of each group
+_OTHERS = 16  # random stream of the transforms of other packages
 _ROUND = 100  # labelled patches in which every group has its share
 _KEPT = 4096  # foreground voxels remembered per study and region: enough to centre patches anywhere in a tumour
 
@@ -48,8 +48,7 @@ class PatchDraw:
     study: int
     centre: tuple[int, int, int]
     spatial: SpatialDraw
-    intensity: IntensityDraw
-    scanner: ScannerDraw
+    intensities: Draws
     donor: "Donor | None"
     """The tumour that is transplanted into it."""
     kept: tuple[bool, ...]
@@ -124,6 +123,17 @@ class PatchSampler:
                     "study has no sequence that the student takes", file=study.id, expected=wanted
                 )
         self.sampling, self.augmentation, self.seed = sampling, augmentation, seed
+        self._intensities = Intensities(augmentation)
+        self._spatial = Spatial(
+            augmentation.flip,
+            augmentation.spatial,
+            augmentation.rotate_degrees,
+            augmentation.scale,
+            augmentation.elastic_voxels,
+        )
+        self._transplanting = Transplant(**dict(augmentation.transplant))
+        dropout = augmentation.modality_dropout
+        self._dropout = ModalityDropout(dropout.p, dropout.keep_all)
         self._images = [study.image() for study in self.studies]
         self._truths = [study.truth() for study in self.studies]
         self._foreground = [
@@ -166,44 +176,41 @@ class PatchSampler:
         )
         if not any(there):
             return drawn
-        kept = draw_kept(
-            self.augmentation,
-            there,
-            np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, step, _ALIKE]))),
-        )
+        kept = self._dropout.draw(there, self._random(step, _ALIKE))
         return [replace(draw, kept=kept) for draw in drawn]
 
     def _draw(self, step: int, pool: range, count: int, stream: int) -> list[PatchDraw]:
         """Draws of studies in ``pool`` from a random stream of its own."""
-        random = np.random.Generator(
-            np.random.PCG64(
-                np.random.SeedSequence([self.seed, step, *([stream] if stream else [])])
-            )
-        )
+        random = self._random(step, *([stream] if stream else []))
         drawn = []
         for item in range(count):
             study = self._study(step * count + item, pool, stream)
             centre = self._centre(study, random)
-            spatial = draw_spatial(self.augmentation, random)
-            intensity = draw_intensity(self.augmentation, len(self.studies[study].present), random)
-            scanner, donor = (
-                draw_scanner(self.augmentation, len(self.studies[study].present), random),
-                None,
+            spatial = self._spatial.draw(random)
+            intensities = self._intensities.draw(
+                len(self.studies[study].present),
+                random,
+                partial(self._random, step, _OTHERS, stream, item),
             )
+            donor = None
             if (
-                self.augmentation.transplant
-                and random.random() < self.augmentation.transplant
+                self._transplanting.p
+                and random.random() < self._transplanting.p
                 and (found := self._donors(study))
             ):
                 donor = self._donor(found[int(random.integers(len(found)))], random)
                 # The same place in the brain as in the donor's.
                 centre = self._same_place(donor, study)
-            drawn.append((study, centre, spatial, intensity, scanner, donor))
+            drawn.append((study, centre, spatial, intensities, donor))
         # Last, so that runs with and without modality dropout see the same patches.
         return [
-            PatchDraw(*draw, draw_kept(self.augmentation, self._present(draw[0]), random))
-            for draw in drawn
+            PatchDraw(*draw, self._dropout.draw(self._present(draw[0]), random)) for draw in drawn
         ]
+
+    def _random(self, *stream: int) -> np.random.Generator:
+        """Random numbers that depend on the run's seed and the stream alone."""
+        sequence = np.random.SeedSequence([self.seed, *stream])
+        return np.random.Generator(np.random.PCG64(sequence))
 
     def batch(self, step: int) -> Batch:
         """Batch ``step`` (0 is the first), on the CPU.
@@ -228,8 +235,9 @@ class PatchSampler:
             if draw.donor is not None:
                 self._transplant(levels, mask, draw.donor)
             inside = torch.from_numpy(levels > 0)
-            complete = apply_intensity(torch.from_numpy(dequantise(levels)), inside, draw.intensity)
-            complete = apply_scanner(complete, inside, draw.scanner)
+            complete = self._intensities.apply(
+                torch.from_numpy(dequantise(levels)), inside, draw.intensities
+            )
             keep = torch.tensor(draw.kept)
             completes.append(complete)
             images.append(
@@ -296,9 +304,7 @@ class PatchSampler:
     def _donor(self, study: int, random: np.random.Generator) -> Donor:
         voxels = self._foreground[study][0]
         x, y, z = (int(v) for v in voxels[int(random.integers(len(voxels)))])
-        return Donor(
-            study, (x, y, z), draw_spatial(self.augmentation, random), int(random.integers(3))
-        )
+        return Donor(study, (x, y, z), self._spatial.draw(random), self._transplanting.draw(random))
 
     def _same_place(self, donor: Donor, host: int) -> tuple[int, int, int]:
         """The donor's centre in the host: all studies are cropped to the brain, so shares of the
@@ -309,22 +315,13 @@ class PatchSampler:
         return x, y, z
 
     def _transplant(self, levels: NDArray[np.uint8], mask: NDArray[np.uint8], donor: Donor) -> None:
-        """Put the donor's tumour, and a rim around it, into a patch (C X Y Z, X Y Z); in
-        place (CarveMix, Zhang et al. 2021).
-        """
+        """Put the donor's tumour into a patch (C X Y Z, X Y Z), in place."""
         images, truth = self._images[donor.study], self._truths[donor.study]
         theirs, tumour = read_patch(
             images, truth, np.asarray(donor.centre), self.sampling.patch, donor.spatial
         )
         assert tumour is not None
-        whole = torch.from_numpy(tumour & 1).float()[None, None]
-        near = F.max_pool3d(whole, 2 * donor.rim + 1, 1, donor.rim)[0, 0].bool().numpy()
-        # Only where both have brain.
-        taken = near & (levels > 0).any(axis=0) & (theirs > 0).any(axis=0)
-        for own, other in zip(levels, theirs, strict=True):
-            if own.any():
-                own[taken] = other[taken]
-        mask[taken] = tumour[taken]
+        self._transplanting.apply(levels, mask, theirs, tumour, donor.rim)
 
     def _present(self, study: int) -> tuple[bool, ...]:
         return tuple(self.studies[study].present[channel] for channel in self.channels)
