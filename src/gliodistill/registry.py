@@ -142,7 +142,10 @@ class Registry(Mapping[str, Item], Generic[Item]):
     def describe(self) -> dict[str, dict[str, str | None]]:
         """Name → ``summary`` (one line) and ``package`` (None where it is ours)."""
         return {
-            name: {"summary": self._summary(item), "package": self.package(name)}
+            name: {
+                "summary": self._summary(item).replace("``", ""),
+                "package": self.package(name),
+            }
             for name, item in self.items()
         }
 
