@@ -45,24 +45,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gliodistill import distillation as losses
     from gliodistill import methods, networks
-    from gliodistill.inference import postprocessing, runtimes
-    from gliodistill.methods import segmentation as segmentation_losses
-    from gliodistill.studies import labels as label_conventions
-    from gliodistill.studies import layouts
-    from gliodistill.training.data import transforms
     from gliodistill.errors import GliodistillError
     from gliodistill.evaluation.comparison import compare
     from gliodistill.evaluation.evaluate import evaluate
     from gliodistill.images.volume import Volume
+    from gliodistill.inference import postprocessing, runtimes
     from gliodistill.inference.predictor import Predictor, load_model, segment
     from gliodistill.inference.segmentation import Segmentation
+    from gliodistill.methods import segmentation as segmentation_losses
     from gliodistill.phantom.cohort import make_phantom, write_cohort
     from gliodistill.preparation.preparation import Preparation
     from gliodistill.recipes.schema import Recipe
+    from gliodistill.studies import labels as label_conventions
+    from gliodistill.studies import layouts
     from gliodistill.studies.cohort import Cohort, open_cohort
     from gliodistill.studies.labels import CONVENTIONS, LabelConvention
     from gliodistill.studies.sequence import MRSequence
     from gliodistill.studies.study import Study
+    from gliodistill.training.data import transforms
     from gliodistill.training.experiment import Experiment
     from gliodistill.training.packaging import export
     from gliodistill.training.run import train
