@@ -259,6 +259,8 @@ def _train(
     )
     with lock_folder(folder):
         summary = train_run(setup) | _costs(method.student, run, recipe)
+    if run.plugins:
+        summary["plugins"] = dict(run.plugins)
     if learnt is not None and pool is not None:
         counts = {kind: len(pool.facts[kind]) for kind in ("studies", "transductive")}
         summary["pseudo"] = {**counts, "labels": part.pseudo.labels, "sha256": pool.facts["sha256"]}

@@ -5,6 +5,7 @@ a run can stop anywhere.
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,25 +20,26 @@ from gliodistill.preparation.quantise import dequantise
 from gliodistill.progress import track
 from gliodistill.recipes.schema import AugmentationPart, PseudoPart, SamplingPart
 from gliodistill.studies.labels import REGIONS
-from gliodistill.training.data.artefacts import ScannerDraw, apply_scanner, draw_scanner
-from gliodistill.training.data.augmentation import (
-    IntensityDraw,
-    SpatialDraw,
-    apply_intensity,
-    draw_intensity,
-    draw_kept,
-    draw_spatial,
-    read_patch,
-)
 from gliodistill.training.data.order import StudyOrder, group_shares
 from gliodistill.training.data.places import draw_centre, foreground_voxels, sampled_voxels
-from gliodistill.training.data.transplant import Donor, transplant
+from gliodistill.training.data.transforms import (
+    Intensities,
+    ModalityDropout,
+    Spatial,
+    Transplant,
+    read_patch,
+)
+from gliodistill.training.data.transforms.intensities import Draws
+from gliodistill.training.data.transforms.spatial import SpatialDraw
+from gliodistill.training.data.transforms.transplant import Donor
 
 _PSEUDO = 2
 """Their random stream; 1 is that of the order of labelled studies."""
 _ALIKE = 4
 """Random stream of modality dropout per batch; 3 is the order of pseudo-labelled studies, 8 and on
 are the groups' (:mod:`~gliodistill.training.data.order`)."""
+_OTHERS = 16
+"""Random stream of the transforms of other packages."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,7 @@ class PatchDraw:
     study: int
     centre: tuple[int, int, int]
     spatial: SpatialDraw
-    intensity: IntensityDraw
-    scanner: ScannerDraw
+    intensities: Draws
     donor: Donor | None
     """The tumour that is transplanted into it."""
     kept: tuple[bool, ...]
@@ -106,6 +107,17 @@ class PatchSampler:
                     "study has no sequence that the student takes", file=study.id, expected=wanted
                 )
         self.sampling, self.augmentation, self.seed = sampling, augmentation, seed
+        self._intensities = Intensities(augmentation)
+        self._spatial = Spatial(
+            augmentation.flip,
+            augmentation.spatial,
+            augmentation.rotate_degrees,
+            augmentation.scale,
+            augmentation.elastic_voxels,
+        )
+        self._transplanting = Transplant(**dict(augmentation.transplant))
+        dropout = augmentation.modality_dropout
+        self._dropout = ModalityDropout(dropout.p, dropout.keep_all)
         self._images = [study.image() for study in self.studies]
         self._truths = [study.truth() for study in self.studies]
         self._foreground = [
@@ -150,20 +162,12 @@ class PatchSampler:
         )
         if not any(there):
             return drawn
-        kept = draw_kept(
-            self.augmentation,
-            there,
-            np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, step, _ALIKE]))),
-        )
+        kept = self._dropout.draw(there, self._random(step, _ALIKE))
         return [replace(draw, kept=kept) for draw in drawn]
 
     def _draw(self, step: int, pool: range, count: int, stream: int) -> list[PatchDraw]:
         """Draws of studies in ``pool`` from a random stream of its own."""
-        random = np.random.Generator(
-            np.random.PCG64(
-                np.random.SeedSequence([self.seed, step, *([stream] if stream else [])])
-            )
-        )
+        random = self._random(step, *([stream] if stream else []))
         drawn = []
         for item in range(count):
             study = self._order.study(step * count + item, pool, stream)
@@ -171,26 +175,31 @@ class PatchSampler:
             centre = draw_centre(
                 self.sampling, shape, self._foreground[study], self._inside[study], random
             )
-            spatial = draw_spatial(self.augmentation, random)
-            intensity = draw_intensity(self.augmentation, len(self.studies[study].present), random)
-            scanner, donor = (
-                draw_scanner(self.augmentation, len(self.studies[study].present), random),
-                None,
+            spatial = self._spatial.draw(random)
+            intensities = self._intensities.draw(
+                len(self.studies[study].present),
+                random,
+                partial(self._random, step, _OTHERS, stream, item),
             )
+            donor = None
             if (
-                self.augmentation.transplant
-                and random.random() < self.augmentation.transplant
+                self._transplanting.p
+                and random.random() < self._transplanting.p
                 and (found := self._donors(study))
             ):
                 donor = self._donor(found[int(random.integers(len(found)))], random)
                 # The same place in the brain as in the donor's.
                 centre = donor.place_in(self._images[donor.study].shape[1:], shape)
-            drawn.append((study, centre, spatial, intensity, scanner, donor))
+            drawn.append((study, centre, spatial, intensities, donor))
         # Last, so that runs with and without modality dropout see the same patches.
         return [
-            PatchDraw(*draw, draw_kept(self.augmentation, self._present(draw[0]), random))
-            for draw in drawn
+            PatchDraw(*draw, self._dropout.draw(self._present(draw[0]), random)) for draw in drawn
         ]
+
+    def _random(self, *stream: int) -> np.random.Generator:
+        """Random numbers that depend on the run's seed and the stream alone."""
+        sequence = np.random.SeedSequence([self.seed, *stream])
+        return np.random.Generator(np.random.PCG64(sequence))
 
     def batch(self, step: int) -> Batch:
         """Batch ``step`` (0 is the first), on the CPU.
@@ -221,10 +230,11 @@ class PatchSampler:
                     draw.donor.spatial,
                 )
                 assert tumour is not None
-                transplant(levels, mask, theirs, tumour, draw.donor.rim)
+                self._transplanting.apply(levels, mask, theirs, tumour, draw.donor.rim)
             inside = torch.from_numpy(levels > 0)
-            complete = apply_intensity(torch.from_numpy(dequantise(levels)), inside, draw.intensity)
-            complete = apply_scanner(complete, inside, draw.scanner)
+            complete = self._intensities.apply(
+                torch.from_numpy(dequantise(levels)), inside, draw.intensities
+            )
             keep = torch.tensor(draw.kept)
             completes.append(complete)
             images.append(
@@ -291,9 +301,7 @@ class PatchSampler:
     def _donor(self, study: int, random: np.random.Generator) -> Donor:
         voxels = self._foreground[study][0]
         x, y, z = (int(v) for v in voxels[int(random.integers(len(voxels)))])
-        return Donor(
-            study, (x, y, z), draw_spatial(self.augmentation, random), int(random.integers(3))
-        )
+        return Donor(study, (x, y, z), self._spatial.draw(random), self._transplanting.draw(random))
 
     def _present(self, study: int) -> tuple[bool, ...]:
         return tuple(self.studies[study].present[channel] for channel in self.channels)
