@@ -1,7 +1,7 @@
 """Put every committed table where README and docs have ``<!-- results:NAME -->`` … ``<!-- end
 -->``.
 
-``python benchmarks/fill.py``; NAME is that of a Markdown file under ``benchmarks/results/``.
+``python -m benchmarks.fill``; NAME is that of a Markdown file under ``benchmarks/results/``.
 tests/test_docs.py holds the pages to them.
 """
 

@@ -1,4 +1,4 @@
-"""What damaged and hostile files do: ``python benchmarks/fuzz.py -n 100000 -o RESULT.json``.
+"""What damaged and hostile files do: ``python -m benchmarks.fuzz -n 100000 -o RESULT.json``.
 
 Files of every kind that the toolkit reads (``fuzz_targets.py``) are spoilt one at a time
 (``fuzz_mutations.py``) and read. Counted are, a kind: refused in one line, accepted (the same as
@@ -7,7 +7,7 @@ slow (more than two seconds of processor time), greedy (more than 500 MB), crash
 
 Every case follows from the seed and its index: a finding is a pair of them, and
 
-    python benchmarks/fuzz.py --seed S --replay INDEX
+    python -m benchmarks.fuzz --seed S --replay INDEX
 
 runs it again and shows where it was raised. Inputs are trained on this machine; another processor
 may give other weights, and with them other bytes for the same index.
@@ -45,7 +45,7 @@ def run_case(root: Path, seed: int, index: int, raising: bool = False) -> tuple[
     Returns:
         the kind, the outcome, and what to say of a bad one.
     """
-    from fuzz_targets import TARGETS, Wrong, sign
+    from benchmarks.fuzz_targets import TARGETS, Wrong, sign
     from gliodistill.errors import GliodistillError, GliodistillWarning
 
     random = Random(f"{seed}:{index}")
@@ -250,7 +250,7 @@ def main() -> int:
     words = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.nice(words.nice)
-    from fuzz_targets import make_inputs
+    from benchmarks.fuzz_targets import make_inputs
     from gliodistill import __version__
     from gliodistill.files import write_text
     from gliodistill.models.package import versions_in_use

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-import fuzz_mutations as spoil
+from benchmarks import fuzz_mutations as spoil
 from gliodistill.cli.main import run
 from gliodistill.documents import Refusal
 from gliodistill.documents.yaml_text import parse_yaml
@@ -42,7 +42,7 @@ from gliodistill.evaluation.scores import Scores
 from gliodistill.evaluation.strata import read_strata
 from gliodistill.images.nifti import read_labels, read_nifti
 from gliodistill.inference import Predictor
-from gliodistill.inference.pseudo_labels import PseudoLabels
+from gliodistill.inference.pseudo_cohort import PseudoLabels
 from gliodistill.models.package import ModelPackage
 from gliodistill.phantom.cohort import write_cohort
 from gliodistill.preparation.cache import Cache

@@ -1,7 +1,7 @@
 """From four files to a written mask: how long, how much memory, beside nnU-Net's predictor and
 MONAI's sliding window.
 
-``python benchmarks/inference.py --work /tmp/bench -o benchmarks/results/inference --nnunet-python
+``python -m benchmarks.inference --work /tmp/bench -o benchmarks/results/inference --nnunet-python
 VENV/bin/python``
 
 *Cold* is a whole new process per study, from the command line to the written mask; *warm* is the
@@ -20,16 +20,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.provenance import instructions, load, versions, write_results
+
 THREADS = 2
 SIDE = 2048
 MIRRORINGS = 8
-PEERS = Path(__file__).parent / "peers"
 MODELS = {
     "fast at 1 mm": ("fast", {}, None),
     "fast at 2 mm": ("fast", {}, (2.0, 2.0, 2.0)),
@@ -40,13 +40,13 @@ MODELS = {
 WARM = """
 import json, resource, sys, time
 from pathlib import Path
-from gliodistill.inference.batch import Batch
+from gliodistill.inference.batch import SegmentationJob
 from gliodistill.inference.predictor import Predictor
 from gliodistill.studies.cohort import find_cohort
 from gliodistill.studies.study import load_brain
 model, studies, out, threads, precision = sys.argv[1:]
 predictor = Predictor(model, threads=int(threads), precision=precision or None)
-batch = Batch(predictor, Path(out), predictor.package.convention, False)
+batch = SegmentationJob(predictor, Path(out), predictor.package.convention, False)
 records = find_cohort(Path(studies))[0].studies
 shape = predictor.prepare(load_brain(records[0])).shape
 seconds, stages = [], []
@@ -301,7 +301,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             student = models["11 % student at 1 mm"]
             command = [
                 sys.executable,
-                str(PEERS / "monai_window.py"),
+                "-m",
+                "benchmarks.peers.monai_window",
                 str(student),
                 str(first),
                 scratch,
@@ -317,7 +318,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         if options.nnunet_python and not options.without_peers:
             command = [
                 options.nnunet_python,
-                str(PEERS / "nnunet_predictor.py"),
+                "-m",
+                "benchmarks.peers.nnunet_predictor",
                 str(first),
                 scratch,
             ]
@@ -328,6 +330,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     peaks.append(gemm_peak())
     for row in rows:
         row["share_of_peak"] = row["gflop_per_s"] / max(peaks) if row["gflop_per_s"] else None
+    sets = instructions(("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8"))
     return {
         "what": (
             f"one study of 240×240×155×4 voxels, files to file, {THREADS} threads; seconds are"
@@ -336,29 +339,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "matmul_gflop_per_s": peaks,
         "rows": rows,
         "machine": {
-            "processor": processor(),
+            "processor": f"{platform.machine()} with {', '.join(sets) or 'nothing known'}",
             "cores": os.cpu_count(),
-            "load_1min": round(os.getloadavg()[0], 2),
+            "load_1min": load(),
         },
-        "versions": (
-            {"python": platform.python_version()}
-            | {
-                name: version(name)
-                for name in ("gliodistill", "numpy", "openvino", "torch", "monai")
-            }
-        ),
+        "versions": versions("gliodistill", "numpy", "openvino", "torch", "monai"),
     }
-
-
-def processor() -> str:
-    """Instruction sets that decide the speed."""
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    known = [
-        name
-        for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8")
-        if f" {name} " in flags.replace("\n", " ")
-    ]
-    return f"{platform.machine()} with {', '.join(known) or 'nothing known'}"
 
 
 def table(result: dict[str, Any]) -> str:
@@ -458,11 +444,7 @@ def main() -> None:
     result = measure(options)
     sys.stdout.write(table(result))
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "inference.json").write_text(
-            json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-        )
-        (options.out / "inference.md").write_text(table(result))
+        write_results(options.out / "inference.json", result, table(result))
         plot(result, options.out / "inference.svg")
 
 

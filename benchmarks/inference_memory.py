@@ -1,4 +1,4 @@
-"""Peak memory of segmenting one study, files to file: ``python benchmarks/inference_memory.py
+"""Peak memory of segmenting one study, files to file: ``python -m benchmarks.inference_memory
 --side 512 [-o memory.json]``.
 
 The study is a ball of brain as large as a head in a cube of ``side``³ voxels, int16, at the model's
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.inference import process
 from gliodistill.images import Volume, write_nifti
 from gliodistill.models import (
     InferenceSettings,
@@ -29,7 +30,6 @@ from gliodistill.models.export import export_package
 from gliodistill.networks import build
 from gliodistill.preparation import Preparation
 from gliodistill.studies.labels import BRATS2021
-from inference import process
 
 HEAD = (0.30, 0.36, 0.28)
 """Half axes of the brain, as shares of the field of view: of a field of 240 mm, 144×173×134 mm."""

@@ -1,6 +1,6 @@
 """Kill every command that writes, at random instants, and look at what lies there.
 
-    python benchmarks/kills.py --kills 1000 --seed 1 -o benchmarks/results/hardening/kills.json
+    python -m benchmarks.kills --kills 1000 --seed 1 -o benchmarks/results/hardening/kills.json
 
 Every command runs in a child forked from this process, which has imported everything and started no
 thread, so a kill costs little more than the time until it. Half of the children are killed

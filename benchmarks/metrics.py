@@ -1,7 +1,7 @@
 r"""How long a study's scores take: every rule set here, the official packages, MONAI and
 surface-distance, in one run.
 
-    python benchmarks/metrics.py -o benchmarks/results/metrics/my-processor \
+    python -m benchmarks.metrics -o benchmarks/results/metrics/my-processor \
         --brats2026 oracle2026/bin/python --brats2023 oracle2023/bin/python --checkout
         BraTS-2023-Metrics
 
@@ -32,6 +32,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.provenance import processor, write_results
+
+ROOT = Path(__file__).parents[1]
 Labels = NDArray[np.uint8]
 Values = dict[str, dict[str, float | None]]
 """Region → dice, hd95_mm."""
@@ -134,8 +137,7 @@ class Official2023(Contestant):
 
     packages = ("surface-distance", "numpy", "scipy", "connected-components-3d")
 
-    def __init__(self, checkout: str) -> None:
-        sys.path.insert(0, checkout)
+    def __init__(self) -> None:
         from brats_2023_metrics.surface_distance import brats_metrics
 
         # As in make_fixtures.py: arrays in cells of a table, which only its pandas 1.3 bears.
@@ -233,14 +235,14 @@ SAME = ("official-2026", "official-2023", "monai")
 """Peers whose Dice and HD95 must be ours where both masks hold something."""
 
 
-def serve(name: str, arguments: Sequence[str]) -> None:
+def serve(name: str) -> None:
     """Be a contestant: read requests from standard input, a line each, until it ends."""
     import warnings
 
     warnings.simplefilter("ignore")
     talk = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what packages print must not mix with the answers
-    contestant = CONTESTANTS[name][1](*arguments)
+    contestant = CONTESTANTS[name][1]()
     held: list[Labels] = []
     print(
         json.dumps({"versions": {package: version(package) for package in contestant.packages}}),
@@ -292,20 +294,27 @@ def peak_kib() -> int:
 
 
 class Process:
-    """A contestant at work elsewhere."""
+    """A contestant at work elsewhere.
 
-    def __init__(self, name: str, python: str, arguments: Sequence[str]) -> None:
+    Args:
+        name: of the contestant.
+        python: the interpreter of its environment.
+        checkout: folder of its code, where it is not installed.
+    """
+
+    def __init__(self, name: str, python: str, checkout: Path | None = None) -> None:
         one = {
             variable: "1"
             for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         }
-        command = [python, __file__, "--serve", name, *arguments]
+        roots = [str(ROOT), str(checkout or ""), os.environ.get("PYTHONPATH", "")]
+        path = {"PYTHONPATH": os.pathsep.join(filter(None, roots))}
         self.process = subprocess.Popen(
-            command,
+            [python, "-m", "benchmarks.metrics", "--serve", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **one},
+            env={**os.environ, **one, **path},
         )
         self.versions: dict[str, str] = self._answer()["versions"]
 
@@ -474,15 +483,8 @@ def cohort(pairs: Sequence[Sequence[str]]) -> dict[str, float]:
 
 def machine() -> dict[str, Any]:
     """What decides the numbers."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    fields = {
-        key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)
-    }
     return {
-        "cpu": fields.get("model name") or platform.machine(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
     }
@@ -545,7 +547,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--serve", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--pairs", type=int, default=4, help="how many [4]")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is scored [3]")
     parser.add_argument("--truth", type=Path, metavar="FOLDER", help="a cohort instead of phantoms")
@@ -565,7 +567,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     if options.serve:
-        serve(options.serve[0], options.serve[1:])
+        serve(options.serve)
         return
 
     pythons = {"official-2026": options.brats2026, "surface-distance": options.brats2023}
@@ -579,7 +581,7 @@ def main() -> None:
         )
         pairs = write_pairs(source, Path(folder))
         processes = {
-            name: Process(name, python, [str(options.checkout)] if name == "official-2023" else [])
+            name: Process(name, python, options.checkout if name == "official-2023" else None)
             for name, python in chosen.items()
             if python
         }
@@ -624,11 +626,7 @@ def main() -> None:
     }
     print(table(found))
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.with_suffix(".json").write_text(
-            json.dumps(found, indent=1, ensure_ascii=False) + "\n"
-        )
-        options.output.with_suffix(".md").write_text(table(found))
+        write_results(options.output, found, table(found))
 
 
 if __name__ == "__main__":

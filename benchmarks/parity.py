@@ -1,7 +1,7 @@
 """Every export of a run beside its trained network: logits, Dice with the network's answers and
 with the truth, size, time.
 
-``python benchmarks/parity.py RUN… --work FOLDER -o benchmarks/results/parity/NAME.json`` exports
+``python -m benchmarks.parity RUN… --work FOLDER -o benchmarks/results/parity/NAME.json`` exports
 each finished run in every format and in int8 (kept in ``--work``: a second call only measures), and
 writes NAME.json and NAME.md. Agreement is what the packages themselves record; Dice with the truth
 is that of the run's validation studies on the prepared grid, one value a region, voxels of all
@@ -9,11 +9,8 @@ studies counted together; time is the median of whole-study passes of each runti
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
-import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.provenance import instructions, processor, write_results
 from gliodistill.errors import PackageError
 from gliodistill.inference import tiling
 from gliodistill.inference.runtimes import Runtime, open_runtime
@@ -114,18 +112,11 @@ def measure(run: Path, folder: Path, threads: int, passes: int) -> dict[str, Any
 
 
 def machine(threads: int) -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    flags = next((line for line in lines if line.startswith("flags")), "").split()
     return {
-        "processor": next(
-            (line.partition(": ")[2] for line in lines if line.startswith("model name")),
-            platform.processor(),
+        "processor": processor(),
+        "instructions": instructions(
+            ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16")
         ),
-        "instructions": [
-            flag
-            for flag in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16")
-            if flag in flags
-        ],
         "openvino_capabilities": list(
             import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         ),
@@ -207,14 +198,11 @@ def main() -> None:
         for run in options.runs
     ]
     results = {
-        "command": " ".join(Path(word).name for word in sys.argv),
         "machine": machine(options.threads),
         "models": models,
     }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(results, indent=1) + "\n")
     table = as_markdown(results)
-    options.output.with_suffix(".md").write_text(table)
+    write_results(options.output, results, table)
     print(table)
 
 

@@ -1,6 +1,6 @@
 """How real are the phantoms? Volumes, shapes and contrasts beside real patients.
 
-    python benchmarks/phantom_realism.py [-n 60] [--data ../shared/data]
+    python -m benchmarks.phantom_realism [-n 60] [--data ../shared/data]
 
 Reads the labelled studies and tumour shapes of the data folder (or of $GLIODISTILL_DATA), measures
 them and as many phantoms in the same way, and writes quantiles (aggregate numbers alone, of either)

@@ -1,7 +1,7 @@
 """What blocks of channels do to the time of a student: seconds over operations for trunks of 8 to
 64 on grids folded 1, 2 and 4 times.
 
-    python benchmarks/planner.py benchmarks/results/planner/my-processor --graphs graphs
+    python -m benchmarks.planner benchmarks/results/planner/my-processor --graphs graphs
 
 Every shape is one that `gliodistill plan` would consider, timed as it times them: exported, one
 pass to warm up, then timed passes, in turns, so that a busy machine slows all alike. Run it twice
@@ -9,7 +9,6 @@ with the same --graphs: the second run only times. Writes .json, .md, .svg.
 """
 
 import argparse
-import json
 import os
 import re
 import statistics
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.provenance import cpu_fields, processor, write_results
 from gliodistill.files import make_folder, write_text
 from gliodistill.networks.precision import processor_flags
 from gliodistill.planner.alignment import alignment
@@ -126,18 +126,6 @@ def picture(found: dict[str, Any]) -> str:
     return whole.replace("</desc>", f"</desc><style>{STYLE}</style>{key}", 1) + "\n"
 
 
-def processor() -> str:
-    """Its name."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    fields = {
-        key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)
-    }
-    return (
-        f"{fields.get('model name')} (family {fields.get('cpu family')}, model"
-        f" {fields.get('model')})"
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -159,8 +147,11 @@ def main() -> None:
         make_folder(options.graphs),
     )
     block = alignment(options.precision, processor_flags())
+    fields = cpu_fields()
     found = {
-        "processor": processor(),
+        "processor": (
+            f"{processor()} (family {fields.get('cpu family')}, model {fields.get('model')})"
+        ),
         "threads": options.threads,
         "runtime": "openvino",
         "precision": options.precision,
@@ -169,9 +160,7 @@ def main() -> None:
         "unit": block.unit,
         "rows": measure(bench, options.seconds),
     }
-    make_folder(options.out.parent)
-    write_text(options.out.with_suffix(".json"), json.dumps(found, indent=1) + "\n")
-    write_text(options.out.with_suffix(".md"), markdown(found))
+    write_results(options.out, found, markdown(found))
     write_text(options.out.with_suffix(".svg"), picture(found))
     print(markdown(found))
 

@@ -1,7 +1,7 @@
 """How well predicted Dice and flags work: against the truth, on right studies, and on studies made
 wrong.
 
-``python benchmarks/quality.py MODEL --data LABELLED --healthy STUDIES --heads STUDIES -o
+``python -m benchmarks.quality MODEL --data LABELLED --healthy STUDIES --heads STUDIES -o
 benchmarks/results/quality/NAME.json`` writes NAME.json, NAME.md and, with ``--picture``, NAME.png.
 Whatever is fitted is fitted anew without the patient who is judged: the regression from features to
 Dice, and what sequences look like. ``--as-shipped`` judges the model's own instead, which says
@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
+from benchmarks.provenance import write_results
 from gliodistill.evaluation.metrics import dice
 from gliodistill.evaluation.statistics import mean_interval
-from gliodistill.files import write_text
 from gliodistill.images.volume import Volume
 from gliodistill.inference import Predictor
 from gliodistill.models import ModelSpec
@@ -431,9 +431,7 @@ def main() -> None:
         results["dice"] = dice_table(pairs, results["low"])
         if options.picture:
             picture(pairs, options.output.with_suffix(".png"))
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    write_text(options.output, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    write_text(options.output.with_suffix(".md"), as_markdown(results))
+    write_results(options.output, results, as_markdown(results))
     print(as_markdown(results))
 
 

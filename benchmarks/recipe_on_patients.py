@@ -1,7 +1,7 @@
 """Score the runs of a trained recipe on real patients, the way a user would: export, segment,
 evaluate.
 
-    python benchmarks/recipe_on_patients.py RUN_FOLDER PATIENTS --studies all -o
+    python -m benchmarks.recipe_on_patients RUN_FOLDER PATIENTS --studies all -o
     benchmarks/results/phantoms
 
 Writes `results.json` (scores per study and run, sizes, seconds, the recipe, versions, this command)
@@ -12,15 +12,12 @@ labelled patient: for networks that trained on synthetic studies alone.
 import argparse
 import json
 import os
-import platform
-import shlex
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from gliodistill import __version__
+from benchmarks.provenance import command, processor, versions
 from gliodistill.evaluation.evaluate import evaluate
 from gliodistill.evaluation.statistics import paired_difference
 from gliodistill.files import write_text
@@ -81,7 +78,7 @@ def main() -> None:
             }
             rules = {"name": scores.rules.name, "text": scores.rules.text}
     result = {
-        "command": shlex.join(["python", "benchmarks/recipe_on_patients.py", *sys.argv[1:]]),
+        "command": command(),
         "studies": f"{len(cohort.studies)} ({arguments.studies})",
         "training_studies": len(experiment.split["training"]),
         "rules": rules,
@@ -89,8 +86,7 @@ def main() -> None:
         "differences": differences(runs),
         "recipe": experiment.recipe.model_dump(mode="json"),
         "versions": {
-            "gliodistill": __version__,
-            "python": platform.python_version(),
+            **versions("gliodistill"),
             "processor": processor(),
             "cores": os.cpu_count(),
         },
@@ -153,17 +149,6 @@ def markdown(result: dict) -> str:
         f"\n{result['studies']} patients; {result['rules']['name']} rules. `{result['command']}`"
     )
     return "\n".join(lines) + "\n"
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-        platform.machine(),
-    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The way of a recipe through the code: which modules it enters, in order, until the first step.
 
-    python benchmarks/recipe_path.py [RECIPE] [-o RESULT.json]
+    python -m benchmarks.recipe_path [RECIPE] [-o RESULT.json]
 
 Calls are recorded from ``gliodistill train`` on two tiny synthetic studies until a method is asked
 for its first losses. Only what a recipe decides is listed: packages ``recipes``, ``methods`` and

@@ -1,7 +1,7 @@
 """How much of its Dice a model keeps when studies are disturbed, and whether saving a study anew
 changes anything.
 
-    python benchmarks/robustness.py MODEL --data PATIENTS --no-tumour HEALTHY -o
+    python -m benchmarks.robustness MODEL --data PATIENTS --no-tumour HEALTHY -o
     benchmarks/results/robustness/robustness-patients
 
 MODEL is the folder of a package or the name of a shipped model. Every study is made anew for each
@@ -27,8 +27,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from disturbances import SUBSETS, Disturbance, brain_part, disturbances
-from gliodistill import __version__
+from benchmarks.disturbances import SUBSETS, Disturbance, brain_part, disturbances
+from benchmarks.provenance import versions, write_results
+from benchmarks.resaving import RESAVINGS, Resaving, compared, save_plainly, whole_numbers
+from benchmarks.robustness_pages import markdown, picture
 from gliodistill.evaluation.rules import Region, get_rules
 from gliodistill.evaluation.statistics import mean_interval, paired_difference
 from gliodistill.files import make_folder, sha256, write_text
@@ -40,8 +42,6 @@ from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.records import ImageFile, StudyRecord
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study, load_brain, load_study
-from resaving import RESAVINGS, Resaving, compared, save_plainly, whole_numbers
-from robustness_pages import markdown, picture
 
 UNDISTURBED = "undisturbed"
 
@@ -277,8 +277,7 @@ def summary(
         ],
         "no_tumour_ml": [values["volumes_ml"] for values in empty],
         "versions": {
-            "gliodistill": __version__,
-            "python": platform.python_version(),
+            **versions("gliodistill"),
             "machine": platform.machine(),
         },
     }
@@ -368,11 +367,7 @@ def main() -> None:
     bench = Bench(Predictor(options.model, threads=options.threads), options.seed)
     work = options.work or Path("runs") / "robustness" / options.output.name
     result = measure(bench, cohort, healthy, work, options.jobs, options.only)
-    make_folder(options.output.parent)
-    write_text(
-        options.output.with_suffix(".json"), json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-    )
-    write_text(options.output.with_suffix(".md"), markdown(result))
+    write_results(options.output, result, markdown(result))
     write_text(options.output.with_suffix(".svg"), picture(result))
     print(markdown(result))
 

@@ -1,4 +1,4 @@
-"""How long ``gliodistill --help`` takes, and what it loads: ``python benchmarks/startup.py [-o
+"""How long ``gliodistill --help`` takes, and what it loads: ``python -m benchmarks.startup [-o
 results.json]``.
 """
 
@@ -11,8 +11,9 @@ import statistics
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
+
+from benchmarks.provenance import load, versions
 
 COMMANDS = {
     "--help": ["--help"],
@@ -83,12 +84,9 @@ def measure(repeats: int) -> dict[str, object]:
         "machine": {
             "processors": os.cpu_count(),
             "architecture": platform.machine(),
-            "load_1min": round(os.getloadavg()[0], 2),
+            "load_1min": load(),
         },
-        "versions": (
-            {"python": platform.python_version()}
-            | {name: version(name) for name in ("gliodistill", "typer", "rich")}
-        ),
+        "versions": versions("gliodistill", "typer", "rich"),
     }
 
 

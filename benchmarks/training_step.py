@@ -1,7 +1,7 @@
 """How much faster a training step is in each number format and memory layout, same network and
 patch, one run.
 
-    python benchmarks/training_step.py --threads 2 --json
+    python -m benchmarks.training_step --threads 2 --json
     benchmarks/results/training_step/my-processor.json
 
 A step is forward, loss, backward and AdamW. The variants take turns, so that a busy machine slows
@@ -14,7 +14,6 @@ it in hardware: elsewhere its convolutions are a reference path a hundred times 
 import argparse
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.provenance import cpu_fields, processor
 from gliodistill.networks import build, count_parameters, default_precision, flops
 from gliodistill.networks.precision import processor_flags
 
@@ -186,15 +186,9 @@ def measure(
 
 def machine() -> dict[str, object]:
     """What decides the numbers."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    fields = {
-        key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)
-    }
+    fields = cpu_fields()
     return {
-        "cpu": fields.get("model name") or platform.processor() or platform.machine(),
+        "cpu": processor(),
         "family": fields.get("cpu family"),
         "model": fields.get("model"),
         "flags": [flag for flag in TELLING_FLAGS if flag in processor_flags()],

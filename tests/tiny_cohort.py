@@ -131,7 +131,7 @@ def values(runs: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]
         "runs": runs or {"baseline": {"network": STUDENT}},
     }
     for key, change in changes.items():
-        base[key] = {**base[key], **change} if isinstance(change, dict) else change
+        base[key] = {**base.get(key, {}), **change} if isinstance(change, dict) else change
     return base
 
 

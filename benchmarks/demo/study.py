@@ -1,6 +1,6 @@
 """The study behind the demo: the whole demo with five seeds, and its result.
 
-``python benchmarks/demo/study.py runs/demo-study`` runs what ``gliodistill demo`` runs once a seed
+``python -m benchmarks.demo.study runs/demo-study`` runs what ``gliodistill demo`` runs once a seed
 (stopped, it goes on where it was). It writes ``src/gliodistill/demo/study.json``, which the demo's
 page quotes, and a table and a figure into ``benchmarks/results/demo/``. ``--development`` runs the
 seed on which settings are chosen, and writes nothing.

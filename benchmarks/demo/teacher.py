@@ -1,6 +1,6 @@
 """Train and export the demo's teacher on synthetic studies; no patient is involved.
 
-``python benchmarks/demo/teacher.py runs/demo-teacher`` writes ``src/gliodistill/demo/teacher/``;
+``python -m benchmarks.demo.teacher runs/demo-teacher`` writes ``src/gliodistill/demo/teacher/``;
 stopped, it goes on where it was. The studies are those of cohort seed 9001, which no seed of the
 demo reaches.
 """

@@ -1,7 +1,7 @@
 """What pulls at a student, and which way: the gradient of each loss term of a run, fresh and
 trained.
 
-    python benchmarks/distillation/gradients.py EXPERIMENT RUN... -o
+    python -m benchmarks.distillation.gradients EXPERIMENT RUN... -o
     benchmarks/results/distillation/gradients
 
 For the first batches of a run, with the weights that it starts from and with those it ended with:
@@ -12,14 +12,13 @@ NAME.md.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gliodistill.files import make_folder, write_text
+from benchmarks.provenance import write_results
 from gliodistill.preparation.cache import Cache
 from gliodistill.training.data.sampler import PatchSampler
 from gliodistill.training.experiment import Experiment
@@ -54,18 +53,14 @@ def main() -> None:
             ]
             lines.append(f"| {run} | {term} | {' | '.join(cells)} |")
     command = (
-        f"python benchmarks/distillation/gradients.py EXPERIMENT {' '.join(arguments.runs)} -o OUT"
+        f"python -m benchmarks.distillation.gradients EXPERIMENT {' '.join(arguments.runs)} -o OUT"
     )
     note = (
         f"Gradients on the student's weights, means over {arguments.batches} batches. Command:"
         f" `{command}`."
     )
-    make_folder(arguments.output.parent)
-    write_text(
-        arguments.output.with_suffix(".json"),
-        json.dumps({"command": command, "batches": arguments.batches, "runs": found}, indent=1),
-    )
-    write_text(arguments.output.with_suffix(".md"), "\n".join(lines) + f"\n\n{note}\n")
+    facts = {"command": command, "batches": arguments.batches, "runs": found}
+    write_results(arguments.output, facts, "\n".join(lines) + f"\n\n{note}\n")
 
 
 def measure(

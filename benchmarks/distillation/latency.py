@@ -4,12 +4,12 @@ quiet machine.
 
 import json
 import os
-import platform
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.provenance import processor
 from gliodistill.inference.predictor import Predictor
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.study import load_brain
@@ -41,18 +41,7 @@ def measure(protocol: dict[str, Any], fold: dict[str, Any], out: Path) -> None:
             f"the network on one brain at {protocol['recipe']['data']['spacing'][0]} mm, median of"
             f" {ROUNDS}, rows interleaved"
         ),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
     }
     out.write_text(json.dumps(facts, indent=1))
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-        platform.machine(),
-    )

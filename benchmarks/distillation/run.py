@@ -1,8 +1,8 @@
 """The study of distillation: what each method buys over the same student undistilled, same budget,
 same patches.
 
-    python benchmarks/distillation/run.py synthetic --work runs/distillation
-    python benchmarks/distillation/run.py patients  --work runs/distillation --data PATIENTS [--pool
+    python -m benchmarks.distillation.run synthetic --work runs/distillation
+    python -m benchmarks.distillation.run patients  --work runs/distillation --data PATIENTS [--pool
     UNLABELLED]
 
 The protocols are `synthetic.yaml` and `patients.yaml` beside this file: cohorts, seeds, the recipe
@@ -23,21 +23,26 @@ from typing import Any
 
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parent))
-
-from latency import measure
-from schedule import expand, train, write_recipe
-from score import SUBSETS, model_of, score_run, scores_of, subset_name
-from tables import difference_lines, forest, row_of, row_table, seeds_of, slug, subset_table
-
-from fill import fill
+from benchmarks.distillation.latency import measure
+from benchmarks.distillation.schedule import expand, train, write_recipe
+from benchmarks.distillation.score import SUBSETS, model_of, score_run, scores_of, subset_name
+from benchmarks.distillation.tables import (
+    difference_lines,
+    forest,
+    row_of,
+    row_table,
+    seeds_of,
+    slug,
+    subset_table,
+)
+from benchmarks.fill import fill
 from gliodistill import __version__
 from gliodistill.evaluation.evaluate import evaluate
 from gliodistill.files import write_text
 from gliodistill.inference.tta import parse_tta
 from gliodistill.phantom import write_cohort
-from gliodistill.preparation.cache import build_cache, is_cache
+from gliodistill.preparation.cache import is_cache
+from gliodistill.preparation.cache_building import build_cache
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.training.experiment import Experiment
 
@@ -364,7 +369,7 @@ def report(
         ["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False
     ).stdout.strip()
     data = "" if folds[0]["validation"] is None else " --data PATIENTS --pool UNLABELLED"
-    command = f"python benchmarks/distillation/run.py {name} --work WORK{data}"
+    command = f"python -m benchmarks.distillation.run {name} --work WORK{data}"
     machine = {
         "processor": latency.get("processor", platform.machine()),
         "cores": os.cpu_count(),

@@ -1,7 +1,7 @@
 """Does a teacher change what a student knows, or only how sure it is? Dice of its runs over the
 threshold above which a region is drawn.
 
-    python benchmarks/distillation/thresholds.py EXPERIMENT STUDIES RUN... -o
+    python -m benchmarks.distillation.thresholds EXPERIMENT STUDIES RUN... -o
     benchmarks/results/distillation/thresholds
 
 On the prepared grid, for some subsets of the sequences, on labelled studies that nobody learnt from
@@ -10,16 +10,15 @@ seen). Results: NAME.json and NAME.md.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from score import subset_name
 
+from benchmarks.distillation.score import subset_name
+from benchmarks.provenance import write_results
 from gliodistill.evaluation.metrics import dice
-from gliodistill.files import make_folder, write_text
 from gliodistill.preparation.prepared import Prepared
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.sequence import MRSequence
@@ -61,17 +60,15 @@ def main() -> None:
                 ]
                 lines.append(f"| {subset.replace('+', ' + ')} | {run} | {' | '.join(cells)} |")
     command = (
-        "python benchmarks/distillation/thresholds.py EXPERIMENT STUDIES"
+        "python -m benchmarks.distillation.thresholds EXPERIMENT STUDIES"
         f" {' '.join(arguments.runs)} -o OUT"
     )
     note = (
         f"Dice WT / TC / ET, means over {len(studies)} studies, as prepared; both masks empty: 1."
         f" Command: `{command}`."
     )
-    make_folder(arguments.output.parent)
     facts = {"command": command, "studies": len(studies), "runs": found}
-    write_text(arguments.output.with_suffix(".json"), json.dumps(facts, indent=1))
-    write_text(arguments.output.with_suffix(".md"), "\n".join(lines) + f"\n\n{note}\n")
+    write_results(arguments.output, facts, "\n".join(lines) + f"\n\n{note}\n")
 
 
 @torch.inference_mode()

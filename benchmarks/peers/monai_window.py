@@ -1,6 +1,6 @@
 """MONAI's sliding window on the same weights as a model package, files to file.
 
-``python monai_window.py MODEL STUDY_FOLDER OUT_FOLDER`` prints seconds per stage as JSON: patches
+``python -m benchmarks.peers.monai_window MODEL STUDY_FOLDER OUT_FOLDER`` prints seconds per stage as JSON: patches
 of 128³, overlap 0.5, Gaussian weights, float32, one patch at a time, as MONAI's BraTS bundles run.
 One window is timed and multiplied by their number, unless ``--all-windows``.
 """
@@ -8,7 +8,7 @@ One window is timed and multiplied by their number, unless ``--all-windows``.
 import argparse
 from pathlib import Path
 
-from stopwatch import Stopwatch, images
+from benchmarks.peers.stopwatch import Stopwatch, images
 
 watch = Stopwatch()
 import monai.transforms as mt  # noqa: E402

@@ -1,16 +1,14 @@
-"""nnU-Net v2's own predictor on one study, files to file: run in an environment of its own (``pip
-install nnunetv2``).
+"""nnU-Net v2's own predictor on one study, files to file: run in an environment of its own (``pip install nnunetv2``).
 
-``python nnunet_predictor.py STUDY_FOLDER OUT_FOLDER [--all-tiles]`` prints seconds per stage as
-JSON. The network is nnU-Net's plan for BraTS (PlainConvUNet, 32 … 320 channels, patch 128³) with
-random weights, which take as long as any. One tile is timed and multiplied by the number of tiles
-that the predictor itself asks for, unless ``--all-tiles``.
+``python -m benchmarks.peers.nnunet_predictor STUDY_FOLDER OUT_FOLDER [--all-tiles]`` prints seconds per stage as JSON. The
+network is nnU-Net's plan for BraTS (PlainConvUNet, 32 … 320 channels, patch 128³) with random weights, which take as long
+as any. One tile is timed and multiplied by the number of tiles that the predictor itself asks for, unless ``--all-tiles``.
 """
 
 import argparse
 from pathlib import Path
 
-from stopwatch import Stopwatch, images
+from benchmarks.peers.stopwatch import Stopwatch, images
 
 watch = Stopwatch()
 import torch

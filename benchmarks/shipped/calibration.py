@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from score import model_of
 
+from benchmarks.distillation.score import model_of
 from gliodistill.evaluation.evaluate import evaluate
 from gliodistill.evaluation.statistics import mean_interval
 from gliodistill.inference.batch import segment_studies

@@ -1,6 +1,6 @@
 """Every local patient as one cohort: whole label maps, whole tumour only, and cubes around lesions.
 
-    python benchmarks/shipped/cohort.py --data DATA -o runs/shipped6/cohort
+    python -m benchmarks.shipped.cohort --data DATA -o runs/shipped6/cohort
 
 writes `manifest.json` (docs/layouts.md, "Labels that tell a part"), what it has to convert beside
 it, `folds.json` (patient → stratum, and the fold of five that leaves it out) and, with `--shapes`,

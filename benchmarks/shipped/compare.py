@@ -1,22 +1,18 @@
 """Two cross-validations of the same patients, side by side: the first minus the second, patient by
 patient.
 
-python benchmarks/shipped/compare.py NEW/cross_validation.json OLD/cross_validation.json -o
+python -m benchmarks.shipped.compare NEW/cross_validation.json OLD/cross_validation.json -o
 benchmarks/results/shipped/NAME.md
 """
 
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "distillation"))
-sys.path.insert(0, str(Path(__file__).parent))
-
 import numpy as np
-from report import NAMED, ROOT, difference, in_points
 
+from benchmarks.shipped.report import NAMED, ROOT, difference, in_points
 from gliodistill.files import write_text
 
 
@@ -48,7 +44,7 @@ def main() -> None:
     note = (
         f"`{names[0]}` − `{names[1]}`: mean differences with 95 % bootstrap intervals over"
         " patients, before clean-up; p: Wilcoxon's, of the mean of the regions. Command: `python"
-        f" benchmarks/shipped/compare.py {names[0]} {names[1]} -o {names[2]}`."
+        f" -m benchmarks.shipped.compare {names[0]} {names[1]} -o {names[2]}`."
     )
     write_text(arguments.output, "\n".join(lines) + f"\n\n{note}\n")
 

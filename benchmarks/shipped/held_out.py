@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from score import model_of, subset_name
 
+from benchmarks.distillation.score import model_of, subset_name
 from gliodistill.evaluation.metrics import dice
 from gliodistill.inference.postprocessing import Depth, Known, clean, parse_steps
 from gliodistill.inference.predictor import Predictor

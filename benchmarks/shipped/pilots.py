@@ -1,6 +1,6 @@
 """Pilots on one fold: what each source of data buys, at one budget from one start.
 
-    python benchmarks/shipped/pilots.py --work runs/shipped6 --arms patients,partial,cubes
+    python -m benchmarks.shipped.pilots --work runs/shipped6 --arms patients,partial,cubes
 
 Wants, in the folder of the work, `cohort` (cohort.py), `cache` (`gliodistill prepare
 cohort/manifest.json --recipe recipes/shipped/patients.yaml`) and `synthetic/cache` (the same of

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from calibration import table
 from numpy.typing import NDArray
-from score import SUBSETS, subset_name
 
+from benchmarks.distillation.score import SUBSETS, subset_name
+from benchmarks.shipped.calibration import table
 from gliodistill import __version__
 from gliodistill.evaluation.statistics import mean_interval, paired_difference
 from gliodistill.evaluation.strata import truth_strata

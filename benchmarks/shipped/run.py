@@ -1,6 +1,6 @@
 """The model that ships: made, judged by cross-validation, packaged.
 
-    python benchmarks/shipped/run.py --work runs/shipped --data PATIENTS --shapes LABEL_MAPS
+    python -m benchmarks.shipped.run --work runs/shipped --data PATIENTS --shapes LABEL_MAPS
 
 One stage after the other (`--stages`), each goes on where it was stopped:
 
@@ -31,19 +31,16 @@ from itertools import product
 from pathlib import Path
 from queue import Queue
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "distillation"))
-sys.path.insert(0, str(Path(__file__).parent))
-
 import numpy as np
-from calibration import calibration
-from held_out import look
-from report import write_report
-from score import score_run
 
+from benchmarks.distillation.score import score_run
+from benchmarks.shipped.calibration import calibration
+from benchmarks.shipped.held_out import look
+from benchmarks.shipped.report import write_report
 from gliodistill.files import remove_folder, write_text
 from gliodistill.models.package import DESCRIPTION
-from gliodistill.preparation.cache import Cache, build_cache, is_cache
-from gliodistill.preparation.prepared import unpack_regions
+from gliodistill.preparation.cache import Cache, is_cache
+from gliodistill.preparation.cache_building import build_cache
 from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.training.experiment import Experiment
@@ -154,7 +151,7 @@ def main() -> None:
 
 def told(arguments: argparse.Namespace) -> str:
     """The command that makes these results, of any patients."""
-    words = ["python benchmarks/shipped/run.py --work WORK --data PATIENTS --shapes LABEL_MAPS"]
+    words = ["python -m benchmarks.shipped.run --work WORK --data PATIENTS --shapes LABEL_MAPS"]
     words += [f"--last {arguments.last}"] if arguments.last != LAST else []
     words += [f"--set {change}" for change in arguments.set]
     words += (

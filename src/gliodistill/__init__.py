@@ -19,8 +19,21 @@ Research use, not a medical device.
     scores = gd.evaluate("segmentations", "patients")
     gd.compare({"distilled": scores, "baseline": others})
 
-    # Extend: names that recipes may use
-    gd.networks.register, gd.losses.register, gd.methods.register
+    gd.evaluate(prediction, reference, spacing=(1, 1, 1))      # arrays, one study
+
+    # See what there is: each lists its names
+    gd.networks.names(), gd.losses.names(), gd.methods.names()
+
+    # Extend: what recipes and options may name (docs/extending.md)
+    gd.networks.register            # a network
+    gd.losses.register              # a distillation loss
+    gd.segmentation_losses.register # a segmentation loss
+    gd.methods.register             # a method
+    gd.transforms.register          # an augmentation transform
+    gd.layouts.register             # how studies lie on disk
+    gd.label_conventions.register   # what label codes mean
+    gd.runtimes.register            # what runs a model
+    gd.postprocessing.register      # a rule that cleans a segmentation up
 
 Names are imported when first used: ``import gliodistill`` is cheap, and only training imports
 torch.
@@ -36,15 +49,20 @@ if TYPE_CHECKING:
     from gliodistill.evaluation.comparison import compare
     from gliodistill.evaluation.evaluate import evaluate
     from gliodistill.images.volume import Volume
+    from gliodistill.inference import postprocessing, runtimes
     from gliodistill.inference.predictor import Predictor, load_model, segment
     from gliodistill.inference.segmentation import Segmentation
+    from gliodistill.methods import segmentation as segmentation_losses
     from gliodistill.phantom.cohort import make_phantom, write_cohort
     from gliodistill.preparation.preparation import Preparation
     from gliodistill.recipes.schema import Recipe
+    from gliodistill.studies import labels as label_conventions
+    from gliodistill.studies import layouts
     from gliodistill.studies.cohort import Cohort, open_cohort
     from gliodistill.studies.labels import CONVENTIONS, LabelConvention
     from gliodistill.studies.sequence import MRSequence
     from gliodistill.studies.study import Study
+    from gliodistill.training.data import transforms
     from gliodistill.training.experiment import Experiment
     from gliodistill.training.packaging import export
     from gliodistill.training.run import train
@@ -72,7 +90,17 @@ _HOMES = {
     "train": "training.run",
     "write_cohort": "phantom.cohort",
 }
-_PACKAGES = {"losses": "distillation", "methods": "methods", "networks": "networks"}
+_PACKAGES = {
+    "label_conventions": "studies.labels",
+    "layouts": "studies.layouts",
+    "losses": "distillation",
+    "methods": "methods",
+    "networks": "networks",
+    "postprocessing": "inference.postprocessing",
+    "runtimes": "inference.runtimes",
+    "segmentation_losses": "methods.segmentation",
+    "transforms": "training.data.transforms",
+}
 
 __version__ = "0.2.0"
 
@@ -92,14 +120,20 @@ __all__ = [
     "compare",
     "evaluate",
     "export",
+    "label_conventions",
+    "layouts",
     "load_model",
     "losses",
     "make_phantom",
     "methods",
     "networks",
     "open_cohort",
+    "postprocessing",
+    "runtimes",
     "segment",
+    "segmentation_losses",
     "train",
+    "transforms",
     "write_cohort",
 ]
 

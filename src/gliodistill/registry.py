@@ -14,18 +14,23 @@ cost nothing until somebody asks. A recipe holds names only: it never says what 
 """
 
 import difflib
-from collections.abc import Callable, Collection, Iterator
-from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+import inspect
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
+from types import FunctionType, ModuleType
+from typing import Any, Generic, TypeVar
 
 from gliodistill.errors import GliodistillError
 
 Item = TypeVar("Item")
 Added = TypeVar("Added")
+_OWN = __name__.partition(".")[0]
 
 
-class Registry(Generic[Item]):
-    """Items of one kind by name.
+class Registry(Mapping[str, Item], Generic[Item]):
+    """Items of one kind by name, a mapping: ours as they were added, then those of other packages.
 
     Args:
         kind: what an item is, in words for errors: ``network``, ``distillation loss``.
@@ -33,13 +38,19 @@ class Registry(Generic[Item]):
         error: class of the error for an unknown name.
         check: called with name and item before it is kept; raises ValueError if the item does not
             fit.
+        summary: what an item does, on one line; default: the first line of its documentation.
 
     Example:
-        >>> colours: Registry[str] = Registry("colour", "gliodistill.colours")
+        >>> colours: Registry[str] = Registry("colour", "gliodistill.colours", summary=str)
         >>> _ = colours.register("red")("#f00")
         >>> colours.find("red")
         '#f00'
-    """
+        >>> colours.names()
+        ('red',)
+        >>> colours.find("rad")
+        Traceback (most recent call last):
+        gliodistill.errors.GliodistillError: unknown colour (field colour, got rad, expected red); did you mean red?
+    """  # noqa: E501 (the error of a doctest)
 
     def __init__(
         self,
@@ -47,58 +58,101 @@ class Registry(Generic[Item]):
         group: str,
         error: type[GliodistillError] = GliodistillError,
         check: Callable[[str, Item], None] | None = None,
+        summary: Callable[[Item], str] | None = None,
     ) -> None:
         self.kind, self.group = kind, group
-        self._error, self._check = error, check
+        self._error, self._check, self._summary = error, check, summary or first_line
         self._items: dict[str, Item] = {}
         self._origins: dict[str, str] = {}
         self._discovered = False
 
-    def register(self, name: str) -> Callable[[Added], Added]:
+    def register(self, name: str, *, origin: object = None) -> Callable[[Added], Added]:
         """Decorator that adds what it decorates under ``name``.
+
+        Args:
+            name: what recipes and options call it.
+            origin: the function or class whose module brings it; default: what is decorated, or
+                who calls where that is neither.
 
         Raises:
             ValueError: the name is taken, or the item does not fit (a programmer's error).
         """
 
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+
         def keep(item: Added) -> Added:
-            self._add(name, item, getattr(item, "__module__", "") or "")  # type: ignore[arg-type]
+            made = item if origin is None else origin
+            if isinstance(made, ModuleType):  # as layouts are
+                where = made.__name__
+            else:
+                defined = isinstance(made, type | FunctionType)
+                where = str(made.__module__) if defined else caller
+            self._add(name, item, where)  # type: ignore[arg-type]
             return item
 
         return keep
 
-    def find(self, name: str, field: str | None = None) -> Item:
+    def find(
+        self,
+        name: str,
+        field: str | None = None,
+        *,
+        file: object = None,
+        hint: str | None = None,
+    ) -> Item:
         """The item called ``name``.
 
         Args:
             name: as a recipe or an option gives it.
             field: where it was given, for the error.
+            file: in which file, for the error.
+            hint: what to do where no name is near.
 
         Raises:
             GliodistillError: no such name (the error lists all, and names the nearest), or the
                 package that brings it cannot be imported.
         """
-        if name not in self._items:
-            self._discover()
-        if name not in self._items:
+        if name not in self:
             raise self._error(
                 f"unknown {self.kind}",
+                file=file,  # type: ignore[arg-type]
                 field=field or self.kind.split()[-1],
                 got=name,
                 expected=", ".join(self.names()),
-                hint=nearest(name, self._items),
+                hint=nearest(name, self._items) or hint,
             )
         return self._items[name]
 
     def names(self) -> tuple[str, ...]:
         """Every name, ours and others', sorted."""
-        self._discover()
-        return tuple(sorted(self._items))
+        return tuple(sorted(self))
 
-    def origin(self, name: str) -> str:
-        """The module, or the installed package, that brought ``name``."""
+    def package(self, name: str) -> str | None:
+        """The installed package that brought ``name``, with its version, e.g. ``glioplug 1.0``; the
+        module where it is of no package; None where it is ours.
+        """
         self.find(name)
-        return self._origins[name]
+        module = self._origins[name]
+        top = module.partition(".")[0]
+        if top == _OWN:
+            return None
+        found = packages_distributions().get(top, ())
+        return f"{found[0]} {version(found[0])}" if found else f"module {module}"
+
+    def describe(self) -> dict[str, dict[str, str | None]]:
+        """Name → ``summary`` (one line) and ``package`` (None where it is ours)."""
+        return {
+            name: {
+                "summary": self._summary(item).replace("``", ""),
+                "package": self.package(name),
+            }
+            for name, item in self.items()
+        }
+
+    def __getitem__(self, name: str) -> Item:
+        if name not in self:
+            raise KeyError(name)
+        return self._items[name]
 
     def __contains__(self, name: object) -> bool:
         if name not in self._items:
@@ -106,13 +160,21 @@ class Registry(Generic[Item]):
         return name in self._items
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.names())
+        self._discover()
+        return iter(tuple(self._items))
 
     def __len__(self) -> int:
-        return len(self.names())
+        self._discover()
+        return len(self._items)
 
     def __repr__(self) -> str:
         return f"<{self.kind} registry: {', '.join(self.names())}>"
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
 
     def _add(self, name: str, item: Item, origin: str) -> None:
         if name in self._items:
@@ -128,16 +190,19 @@ class Registry(Generic[Item]):
         if self._discovered:
             return
         self._discovered = True  # first: a package that is loaded may list names itself
-        for point in entry_points(group=self.group):
+        for point in _points(self.group):
             self._load(point)
 
     def _load(self, point: EntryPoint) -> None:
         """Add one entry point's item under its name, unless importing it has added it already."""
         package = point.dist.name if point.dist else point.value
+        top = point.module.partition(".")[0]
         try:
+            taken = point.name in self._items
             item = point.load()
-            if point.name not in self._items:
-                self._add(point.name, item, package)
+            theirs = self._origins.get(point.name, "").partition(".")[0] == top
+            if (taken and not theirs) or point.name not in self._items:
+                self._add(point.name, item, point.module)
         except Exception as error:  # whatever foreign code does wrong is told as theirs
             raise GliodistillError(
                 f"plug-in of package {package} cannot be loaded",
@@ -145,6 +210,22 @@ class Registry(Generic[Item]):
                 got=f"{type(error).__name__}: {error}",
                 hint=f"repair or uninstall {package}",
             ) from error
+
+
+@cache
+def _points(group: str) -> tuple[EntryPoint, ...]:
+    """The entry points of a group, by name; reading what is installed takes milliseconds, once."""
+    return tuple(sorted(_installed().select(group=group), key=lambda point: point.name))
+
+
+@cache
+def _installed() -> Any:
+    return entry_points()
+
+
+def first_line(item: object) -> str:
+    """The first paragraph of an item's documentation, on one line."""
+    return " ".join((inspect.getdoc(item) or "").partition("\n\n")[0].split())
 
 
 def nearest(word: str, valid: Collection[str]) -> str | None:

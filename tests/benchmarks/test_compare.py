@@ -1,6 +1,7 @@
 """Two cross-validations side by side, by the script as it is run."""
 
 import json
+import os
 import subprocess
 import sys
 from itertools import combinations
@@ -36,13 +37,15 @@ def results(tmp_path):
 def compare(folder):
     words = [
         sys.executable,
-        ROOT / "benchmarks" / "shipped" / "compare.py",
+        "-m",
+        "benchmarks.shipped.compare",
         "new.json",
         "old.json",
         "-o",
         "table.md",
     ]
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def test_differences_are_of_each_patient_and_region(results):

@@ -1,24 +1,14 @@
 """The study's own arithmetic: every claim about distillation rests on it."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from benchmarks.distillation import schedule, tables
 
 HERE = Path(__file__).parents[2] / "benchmarks" / "distillation"
-
-
-def module(name):
-    spec = importlib.util.spec_from_file_location(f"study_{name}", HERE / f"{name}.py")
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-tables, schedule = module("tables"), module("schedule")
 ALL = "T1+T1CE+T2+FLAIR"
 
 
@@ -181,7 +171,8 @@ def test_the_command_starts(script):
     import sys
 
     done = subprocess.run(
-        [sys.executable, str(HERE / f"{script}.py"), "--help"],
+        [sys.executable, "-m", f"benchmarks.distillation.{script}", "--help"],
+        cwd=HERE.parents[1],
         capture_output=True,
         text=True,
         timeout=120,

@@ -1,21 +1,13 @@
 """A small fuzz: a few hundred of the mutations of ``benchmarks/fuzz.py``, of every kind."""
 
 import shutil
-import sys
 from collections import Counter
 from pathlib import Path
 from random import Random
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fuzz.py"
-sys.path.insert(0, str(SCRIPT.parent))
-try:
-    import fuzz
-    import fuzz_mutations
-    import fuzz_targets
-finally:
-    sys.path.pop(0)
+from benchmarks import fuzz, fuzz_mutations, fuzz_targets
 
 
 @pytest.fixture(scope="module")

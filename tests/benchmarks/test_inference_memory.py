@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "inference_memory.py"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
@@ -21,7 +21,8 @@ def test_peak_stays_bounded(
 ) -> None:
     numbers = ["--shape", *map(str, shape), "--widths", *map(str, widths)]
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), *numbers],
+        [sys.executable, "-m", "benchmarks.inference_memory", *numbers],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
     **os.environ,
-    "PYTHONPATH": os.pathsep.join([str(ROOT / "benchmarks"), *filter(None, sys.path)]),
+    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     "OMP_NUM_THREADS": "1",
 }
 
@@ -29,7 +29,7 @@ def python(*words: object) -> str:
 def test_commands_survive_kills(tmp_path):
     result = tmp_path / "kills.json"
     for kills in (4, 8):
-        script = (ROOT / "benchmarks" / "kills.py", "--work", tmp_path / "work", "-o", result)
+        script = ("-m", "benchmarks.kills", "--work", tmp_path / "work", "-o", result)
         python(*script, "--kills", kills, "--only", "segment", "prepare")
         counted = json.loads(result.read_text())
         assert counted["kills"] == kills
@@ -42,7 +42,7 @@ def test_commands_survive_kills(tmp_path):
 FINDS = """
 import sys
 from pathlib import Path
-import kills
+from benchmarks import kills
 
 good, bad = Path(sys.argv[1]), Path(sys.argv[2])
 for folder in (good, bad):

@@ -13,18 +13,12 @@ import pytest
 
 import tiny_cohort
 import tiny_model
+from benchmarks import disturbances
 from gliodistill.inference import Predictor
 from gliodistill.models import InferenceSettings
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study, load_study
-
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "robustness.py"
-sys.path.insert(0, str(SCRIPT.parent))
-try:
-    import disturbances
-finally:
-    sys.path.pop(0)
 
 EVERY = {one.name: one for one in disturbances.disturbances()}
 
@@ -121,7 +115,8 @@ def place(tmp_path_factory):
 def measured(place: Path, name: str, *more: str) -> dict:
     command = [
         sys.executable,
-        str(SCRIPT),
+        "-m",
+        "benchmarks.robustness",
         str(place / "model"),
         "--data",
         str(place / "data"),
@@ -186,5 +181,6 @@ def test_one_command_and_it_goes_on_where_it_stopped(place):
     (place / "work" / "tumour" / "case_1.json").unlink()
     kept = place / "work" / "tumour" / "case_0.json"
     before = kept.stat().st_mtime_ns
-    assert measured(place, "second") == found
+    again = measured(place, "second")
+    assert again | {"command": found["command"]} == found  # but for its own name
     assert kept.stat().st_mtime_ns == before

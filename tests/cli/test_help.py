@@ -4,14 +4,15 @@ import re
 
 import pytest
 
-from gliodistill.inference.runtimes import PRECISIONS, RUNTIMES
+from gliodistill.inference.runtimes import RUNTIMES
 from gliodistill.studies.labels import CONVENTIONS
 from gliodistill.studies.layouts import LAYOUTS
 
 NAMES = {
     "--layout": list(LAYOUTS),
     "--runtime": list(RUNTIMES),
-    "--precision": list(dict.fromkeys(name for names in PRECISIONS.values() for name in names)),
+    "--precision": [name for kind in RUNTIMES.values() for name in kind.precisions],
+    "--device": [name for kind in RUNTIMES.values() for name in kind.devices],
 }
 
 

@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from gliodistill.errors import EvaluationError
-from gliodistill.evaluation.comparison import IncomparableError, compare, why_incomparable
+from gliodistill.evaluation.comparability import IncomparableError, why_incomparable
+from gliodistill.evaluation.comparison import compare
 from gliodistill.evaluation.conclusions import cautions, conclusion
 from gliodistill.evaluation.rules import get_rules
 from gliodistill.evaluation.scores import Scores
@@ -139,9 +140,7 @@ def test_strata_by_the_truth_a_table_and_sequences(tmp_path: Path) -> None:
     models = {"a": scores(base + gain, provenance=half), "b": scores(base, provenance=half)}
     strata = {(s.title, s.name): s for s in compare(models, strata=table).strata}
     assert [name for _, name in strata] == [
-        "enhancing", (
-            "not enhancing"
-        ), "up to 17.7 ml", "17.7 to 25.3 ml", "over 25.3 ml", "FLAIR", "T1+T2", "North", "South",
+        "enhancing", "not enhancing", "up to 17.7 ml", "17.7 to 25.3 ml", "over 25.3 ml", "FLAIR", "T1+T2", "North", "South",
     ]  # fmt: skip
     assert [s.studies for s in strata.values()] == [12, 12, 8, 8, 8, 6, 18, 8, 16]
     dice = {

@@ -2,7 +2,6 @@
 give the same segmentation.
 """
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 import tiny_model
+from benchmarks import resaving
 from gliodistill.inference import Predictor
 from gliodistill.models import ModelPackage
 from gliodistill.models.shipped import names
@@ -18,11 +18,6 @@ from gliodistill.studies.cohort import find_cohort
 from gliodistill.studies.study import Study, load_brain, load_study
 
 # The benchmark of the shipped model saves studies in the same ways, with NiBabel.
-SPEC = importlib.util.spec_from_file_location(
-    "resaving", Path(__file__).parents[2] / "benchmarks" / "resaving.py"
-)
-resaving = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(resaving)
 WAYS = {way.name: way for way in resaving.RESAVINGS}
 
 

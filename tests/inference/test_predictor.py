@@ -331,7 +331,7 @@ def test_unwritable_place_is_told_and_leaves_nothing(predictor: Predictor, tmp_p
 
 @pytest.mark.parametrize(
     ("options", "problem"),
-    [({"runtime": "abacus"}, "expected openvino or"), ({"threads": 0}, "threads")],
+    [({"runtime": "abacus"}, "expected onnx, openvino, torch"), ({"threads": 0}, "threads")],
 )
 def test_bad_runtime_is_told(
     package: ModelPackage, options: dict[str, object], problem: str

@@ -17,7 +17,8 @@ from gliodistill.files import sha256
 from gliodistill.images import Volume, read_labels, write_nifti
 from gliodistill.inference import Predictor
 from gliodistill.inference.ensemble import Ensemble
-from gliodistill.inference.pseudo_labels import PseudoLabels, write_pseudo_labels
+from gliodistill.inference.pseudo_cohort import PseudoLabels
+from gliodistill.inference.pseudo_labels import write_pseudo_labels
 from gliodistill.inference.tta import parse_tta
 from gliodistill.models import ModelPackage
 from gliodistill.studies.cohort import find_cohort, open_cohort
@@ -266,17 +267,17 @@ from pathlib import Path
 import gliodistill.files, gliodistill.images.nifti
 from gliodistill.inference.ensemble import Ensemble
 from gliodistill.inference.predictor import load_model
-from gliodistill.inference import pseudo_labels
+from gliodistill.inference import pseudo_files, pseudo_labels
 from gliodistill.studies.cohort import find_cohort
 from gliodistill.studies.labels import CONVENTIONS
 
 written = []
-def dying(volume, path, really=pseudo_labels.write_nifti):
+def dying(volume, path, really=pseudo_files.write_nifti):
     written.append(path)
     if len(written) == 5:  # the second file of the second study
         os._exit(9)
     really(volume, path)
-pseudo_labels.write_nifti = dying
+pseudo_files.write_nifti = dying
 data, model, out = sys.argv[1:]
 pseudo_labels.write_pseudo_labels(
     find_cohort(Path(data))[0].studies, Ensemble([load_model(model, threads=1)]), out, labels=CONVENTIONS["brats2021"])

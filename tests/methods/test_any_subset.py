@@ -94,7 +94,7 @@ def test_runs_that_drop_and_runs_that_do_not_see_the_same_patches(prepared):
             assert (a.study, a.centre, a.spatial.flips) == (b.study, b.centre, b.spatial.flips)
             for one, other in (
                 (a.spatial.matrix, b.spatial.matrix),
-                (a.intensity.gamma, b.intensity.gamma),
+                (a.intensities.get("gamma"), b.intensities.get("gamma")),
             ):
                 np.testing.assert_equal(one, other)
         a, b, c = (each.batch(step) for each in (whole, dropping, baseline))

@@ -17,6 +17,7 @@ import pytest
 from gliodistill.errors import CacheError, GliodistillError, OutputError, StudyError
 from gliodistill.images import Volume, write_nifti
 from gliodistill.preparation import Cache, Preparation, build_cache
+from gliodistill.preparation.cache_building import cache_key
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.study import load_study
 from tiny_cohort import AFFINE, write_cohort, write_study
@@ -273,13 +274,11 @@ def test_select(root, tmp_path):
 
 def test_a_channel_is_part_of_the_key(tmp_path):
     """Two studies of one file but other channels must not be taken for each other."""
-    from gliodistill.preparation.cache import _key
-
     write_study(tmp_path / "cohort", "case_0", 0)
     record = open_cohort(tmp_path / "cohort", labels="brats2021").studies[0]
     sequence, file = next(iter(record.images.items()))
     other = replace(record, images={**record.images, sequence: replace(file, channel=1)})
-    assert _key(record, None, Preparation()) != _key(other, None, Preparation())
+    assert cache_key(record, None, Preparation()) != cache_key(other, None, Preparation())
 
 
 def test_a_grid_that_differs_is_a_problem_of_the_study(root, tmp_path):

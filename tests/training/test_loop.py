@@ -441,18 +441,12 @@ def test_validation_pads_at_the_far_side_and_cuts_back(prepared):
     assert network.training
 
 
-class Entropy(Supervised):
-    """Cross-entropy alone: a mean over patches, unlike Dice, which is joint over a batch."""
-
-    def losses(self, batch):
-        heads = self.student(batch.image)
-        return {"segmentation": self.segmentation(heads, batch, dice=False)}
-
-
 def test_accumulated_gradients_are_those_of_one_batch(prepared):
     made = recipe(sampling={"batch": 4})
     torch.manual_seed(0)
-    method = Entropy(resolve_run(made, "baseline").build_network(), "regions")
+    method = Supervised(resolve_run(made, "baseline").build_network(), "regions")
+    # Cross-entropy alone is a mean over patches, unlike Dice, which is joint over a batch.
+    method.segment_by(method.segmentation_loss.with_options(dice=False))
     batch = PatchSampler(prepared, made.sampling, made.runs["baseline"].augmentation, 0).batch(0)
     halves = [batch[:2], batch[2:]]
     gradients = []

@@ -81,7 +81,7 @@ def compare(
     Example: [cyan]gliodistill compare distilled=scores/distilled baseline=scores/baseline -o
     comparison.html[/cyan]
     """
-    from gliodistill.evaluation.comparison import DEFAULT_METRICS
+    from gliodistill.evaluation.comparability import DEFAULT_METRICS
     from gliodistill.evaluation.comparison import compare as compare_scores
     from gliodistill.files import check_file
 
@@ -113,7 +113,7 @@ def _read(
     files: list[tuple[str, Path]], metrics: tuple[str, ...], against: str | None
 ) -> dict[str, "Scores"]:
     """The models, or everything that is wrong with them at once."""
-    from gliodistill.evaluation.comparison import IncomparableError, why_incomparable
+    from gliodistill.evaluation.comparability import IncomparableError, why_incomparable
     from gliodistill.evaluation.scores import Scores
 
     models: dict[str, Scores] = {}

@@ -22,6 +22,7 @@ from gliodistill.cli import (
     prepare,
     pseudo_label,
     recipes,
+    registries,
     segment,
     train,
 )
@@ -71,6 +72,7 @@ for _module in (
     train,
     export,
     networks,
+    registries,
     plan,
     pseudo_label,
     models,

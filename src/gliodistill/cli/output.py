@@ -59,6 +59,14 @@ Runtime = Annotated[
     str,
     typer.Option("--runtime", metavar="NAME", help="Inference runtime: openvino, onnx or torch."),
 ]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="Where the model runs: cpu; with --runtime torch also cuda (a GPU), or auto.",
+    ),
+]
 Threads = Annotated[
     int | None,
     typer.Option(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gliodistill.cli.output import (
+    Device,
     Json,
     Layout,
     Runtime,
@@ -113,6 +114,7 @@ def pseudo_label(
         ),
     ] = False,
     runtime: Runtime = "openvino",
+    device: Device = "cpu",
     threads: Threads = None,
     layout: Layout = None,
     as_json: Json = False,
@@ -136,7 +138,9 @@ def pseudo_label(
     cohort, found = find_cohort(studies, layout)
     unusable, notes = unusable_of(found), notes_of(found)
     excluded = {str(path): find_cohort(path)[0] for path in exclude or []}
-    ensemble = Ensemble([load_model(model, runtime, threads) for model in models], mirrorings)
+    ensemble = Ensemble(
+        [load_model(model, runtime, threads, device) for model in models], mirrorings
+    )
     convention = (
         ensemble.models[0].package.convention if labels is None else find_convention(labels)
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gliodistill.cli.output import (
+    Device,
     Json,
     Layout,
     Runtime,
@@ -112,6 +113,7 @@ def segment(
         ),
     ] = 3.0,
     runtime: Runtime = "openvino",
+    device: Device = "cpu",
     precision: Annotated[
         str | None,
         typer.Option(
@@ -150,6 +152,7 @@ def segment(
         model,
         runtime,
         threads,
+        device=device,
         precision=precision,
         memory_gb=memory,
         tta=parse_tta(tta),

@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 from torch import Tensor
 
 from gliodistill.errors import RecipeError
-from gliodistill.registry import Registry
+from gliodistill.registry import Registry, first_line
 
 Function = TypeVar("Function", bound=Callable[..., Tensor])
 SUPPLIED = ("outputs", "regions", "known")
@@ -32,7 +32,10 @@ class DistillationLoss:
 
 
 LOSSES: Registry[DistillationLoss] = Registry(
-    "distillation loss", "gliodistill.losses", RecipeError
+    "distillation loss",
+    "gliodistill.losses",
+    RecipeError,
+    summary=lambda loss: first_line(loss.function),
 )
 
 
@@ -59,7 +62,7 @@ def register_loss(
     """
 
     def keep(function: Function) -> Function:
-        LOSSES.register(name)(DistillationLoss(function, compares, same_width))
+        LOSSES.register(name, origin=function)(DistillationLoss(function, compares, same_width))
         return function
 
     return keep

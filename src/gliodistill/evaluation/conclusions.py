@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gliodistill.evaluation.comparison import LEVEL, Comparison, Contrast
+from gliodistill.evaluation.comparison import Comparison
+from gliodistill.evaluation.contrasts import LEVEL, Contrast
 from gliodistill.evaluation.metrics import FACTS
 
 FEW = 10

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from gliodistill.errors import EvaluationError, GliodistillError
 from gliodistill.evaluation.calibration import Reliability, calibration_box
-from gliodistill.evaluation.pairs import ComparisonError, Pair, Pairs, each, match_pairs, read_map
+from gliodistill.evaluation.matching import match_pairs
+from gliodistill.evaluation.pairs import ComparisonError, Pair, Pairs, each, read_map
 from gliodistill.evaluation.rules import Rules, get_rules
 from gliodistill.evaluation.scores import Scores, StudyScores, score_study
 from gliodistill.evaluation.tasks import region_masks

@@ -111,6 +111,11 @@ class Scores:
         }
 
     @property
+    def ids(self) -> list[str]:
+        """Of all studies, those that failed too; sorted."""
+        return sorted({*self.studies, *self.failed})
+
+    @property
     def ok(self) -> bool:
         """Whether at least one study was scored and none failed."""
         return bool(self.studies) and not self.failed
@@ -154,7 +159,7 @@ class Scores:
         failed, with its reason.
         """
         rows: list[list[object]] = [["study", "region", *self.rules.metrics, "failed"]]
-        for study in sorted({*self.studies, *self.failed}):
+        for study in self.ids:
             for region, values in self.studies.get(study, {}).items():
                 rows.append([study, region, *(values[m] for m in self.rules.metrics), ""])
             if study in self.failed:

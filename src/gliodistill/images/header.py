@@ -7,18 +7,17 @@ import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import ImageError
+from gliodistill.images.geometry import check_sides, checked_affine, read_forms
 from gliodistill.images.qform_sform import Forms
 
 HEADER_BYTES = 348
 DATA_OFFSET = 352
 """Offset of the voxels in a single-file image without extensions."""
-
 DTYPES = {
     2: "u1",
     4: "i2",
@@ -41,12 +40,6 @@ REFUSED = {
     2048: "complex256",
     2304: "RGBA32",
 }
-MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
-"""xyzt_units code (unknown, metre, millimetre, micrometre) → mm; unknown is taken as mm."""
-SPACING_MM = (0.05, 30.0)
-"""Range of valid voxel sizes, well beyond those of any head MRI."""
-SPACING_TOLERANCE = 0.01
-
 SCALING_HINT = (
     "nibabel and ITK read a slope of NaN as no scaling; if that is meant, save nibabel's"
     " image.dataobj.get_unscaled() as a new image"
@@ -56,7 +49,6 @@ MAX_VOXELS = 512**3
 gzip file of zeros can have any number. A file with channels may hold four such images.
 """
 MAX_CHANNELS = 4
-
 _FIELDS = "i10s18sihcB8h3f4h8f3fhcB4f2i80s24s2h6f4f4f4f16s4s"
 
 
@@ -138,9 +130,9 @@ def parse_header(content: bytes, file: Path) -> Header:
         )
     if slope == 0:  # the standard's way to say "not scaled"
         slope, inter = 1.0, 0.0
-    forms = _forms(values, pixdim, units & 7, file)
-    affine = _affine(forms, file)
-    _check_sides(forms, file)
+    forms = read_forms(values, pixdim, units & 7, file)
+    affine = checked_affine(forms, file)
+    check_sides(forms, file)
     return Header(shape, channels, dtype, slope, inter, int(vox_offset), affine, forms)
 
 
@@ -245,128 +237,6 @@ def _dtype(datatype: int, bitpix: int, order: str, file: Path) -> np.dtype[np.ge
             expected=f"{8 * dtype.itemsize} for {dtype.name}",
         )
     return dtype
-
-
-def _forms(values: tuple[Any, ...], pixdim: tuple[float, ...], units: int, file: Path) -> Forms:
-    """Both forms of a header's values, in mm."""
-    if units not in MILLIMETRES:
-        raise ImageError(
-            "unknown unit of length",
-            file=file,
-            field="xyzt_units",
-            got=units,
-            expected="2 (mm), 1 (m) or 3 (µm)",
-        )
-    scale = MILLIMETRES[units]
-    for name, code in (("sform_code", values[45]), ("qform_code", values[44])):
-        if not 0 <= code <= 5:  # nifti1.h; readers differ in what they make of other codes
-            raise ImageError("unknown code", file=file, field=name, got=code, expected="0 to 5")
-    codes, quaternion = [values[44], values[45]], values[46:49]
-    offset, srow = ([value * scale for value in part] for part in (values[49:52], values[52:64]))
-    if not np.isfinite([*quaternion, *offset]).all() and codes[1] > 0:
-        codes[0], quaternion, offset = 0, (0.0, 0.0, 0.0), [0.0] * 3  # says nothing
-    if not np.isfinite(srow).all() and codes[1] <= 0:
-        srow = [0.0] * 12
-    dx, dy, dz = (side * scale for side in pixdim[1:4])
-    b, c, d = quaternion
-    x, y, z = offset
-    qfac = -1.0 if pixdim[0] < 0 else 1.0
-    return Forms((codes[0], codes[1]), qfac, (dx, dy, dz), (b, c, d), (x, y, z), tuple(srow))
-
-
-def _affine(forms: Forms, file: Path) -> NDArray[np.float64]:
-    """The sform if it is set, else the qform; checked against pixdim and common sense."""
-    sform, qform = forms.sform, forms.qform
-    if sform is not None:
-        field, affine = "sform", sform
-    elif qform is not None:
-        field, affine = "qform", qform
-    elif forms.codes[0] > 0:
-        raise ImageError(
-            "not a rotation",
-            file=file,
-            field="quatern_b/c/d",
-            got=forms.quaternion,
-            expected="squares that sum to at most 1",
-        )
-    else:
-        raise ImageError(
-            "header without geometry",
-            file=file,
-            field="sform_code/qform_code",
-            got=forms.codes[::-1],
-            expected="one above 0",
-            hint="export it again with a tool that keeps the orientation (e.g. dcm2niix)",
-        )
-    if not np.isfinite(affine).all():
-        raise ImageError(
-            "affine is not a number",
-            file=file,
-            field=field,
-            got=affine[:3].tolist(),
-            expected="finite numbers",
-        )
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    if (spacing == 0).any() or abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-3:
-        raise ImageError(
-            "singular affine",
-            file=file,
-            field=field,
-            got=affine[:3, :3].tolist(),
-            expected="three independent axes",
-        )
-    declared = np.array(forms.pixdim)
-    if not (np.abs(declared - spacing) <= SPACING_TOLERANCE * spacing).all():
-        raise ImageError(
-            "voxel size disagrees with the affine",
-            file=file,
-            field="pixdim",
-            got=tuple(round(float(d), 4) for d in declared),
-            expected=(
-                f"{tuple(round(float(s), 4) for s in spacing)} mm as in the {field}, within 1 %"
-            ),
-            hint="one of the two is wrong: export the image again",
-        )
-    if spacing.min() < SPACING_MM[0] or spacing.max() > SPACING_MM[1]:
-        raise ImageError(
-            "implausible voxel size",
-            file=file,
-            field=field,
-            got=f"{'×'.join(f'{s:.4g}' for s in spacing)} mm",
-            expected=f"{SPACING_MM[0]} to {SPACING_MM[1]} mm",
-            hint="check the unit in xyzt_units",
-        )
-    return affine
-
-
-def _check_sides(forms: Forms, file: Path) -> None:
-    """Refuse forms with different axis directions, with which e.g. left and right would depend on
-    the reader.
-    """
-    qform, sform = forms.qform, forms.sform
-    if qform is None or sform is None:
-        return
-    # An axis rotated by 90° or more points to another side of the patient.
-    along = (qform[:3, :3] * sform[:3, :3]).sum(axis=0)
-    if np.linalg.det(qform[:3, :3]) * np.linalg.det(sform[:3, :3]) < 0 or (along <= 0).any():
-        raise ImageError(
-            "qform and sform name different sides of the patient",
-            file=file,
-            field="qform, sform",
-            got=f"axes {_directions(qform)} and {_directions(sform)}",
-            expected="the same; otherwise left and right depend on the reader",
-            hint="find out which is right and copy it onto the other (e.g. fslorient"
-            " -copysform2qform or -copyqform2sform)",
-        )
-
-
-def _directions(affine: NDArray[np.float64]) -> str:
-    """Direction of each axis, e.g. ``LPS``."""
-    worlds = np.abs(affine[:3, :3]).argmax(axis=0)
-    return "".join(
-        "RAS"[world] if affine[world, axis] > 0 else "LPI"[world]
-        for axis, world in enumerate(worlds)
-    )
 
 
 def build_header(

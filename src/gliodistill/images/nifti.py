@@ -3,7 +3,6 @@
 import os
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,18 @@ from numpy.typing import NDArray
 
 from gliodistill.errors import ImageError, LabelError, OutputError
 from gliodistill.files import atomic_file
-from gliodistill.images.bounds import Box, filled_box
-from gliodistill.images.gzipped import GzipSource, PlainSource
 from gliodistill.images.header import DATA_OFFSET, Header, build_header, parse_header
 from gliodistill.images.qform_sform import Forms
+from gliodistill.images.stored import (
+    apply_scaling,
+    as_volume,
+    check_finite,
+    choose_channel,
+    open_source,
+    read_errors,
+    read_stored,
+    read_voxels,
+)
 from gliodistill.images.volume import Volume
 
 COMPRESSION = 3
@@ -24,11 +31,6 @@ of the time.
 """
 LABEL_TOLERANCE = 1e-3
 """Tolerance of labels from integers (scaled headers round)."""
-
-NAN_HINT = (
-    "nibabel keeps them, ITK reads them as 0; if they are the background, set them to 0, e.g. with"
-    " numpy.nan_to_num(image.get_fdata(), nan=0, posinf=0, neginf=0), and save the image again"
-)
 
 
 def read_nifti(path: str | os.PathLike[str], channel: int | None = None) -> Volume:
@@ -52,54 +54,6 @@ def read_channels(path: str | os.PathLike[str], channels: Iterable[int | None]) 
     return [image.scaled() for image in read_stored(path, channels)]
 
 
-@dataclass(frozen=True, eq=False)
-class StoredImage:
-    """A 3-D image as stored in its file; its voxels are scaled only on request.
-
-    Attributes:
-        voxels: X Y Z, of the file's type, not scaled and not yet checked to be finite.
-        header: of the file.
-        file: its path.
-    """
-
-    voxels: Volume
-    header: Header
-    file: Path
-
-    def box(self) -> Box | None:
-        """A box outside of which every voxel is 0 once scaled; None where all are 0."""
-        whole = (
-            slice(0, self.voxels.shape[0]),
-            slice(0, self.voxels.shape[1]),
-            slice(0, self.voxels.shape[2]),
-        )
-        return filled_box(self.voxels.data) if self.header.inter == 0 else whole
-
-    def scaled(self, box: Box | None = None) -> Volume:
-        """The image (float32), or the part of it in ``box`` with the affine of that part.
-
-        Raises:
-            ImageError: voxels of that part that are not finite.
-        """
-        if box is None:
-            return self.voxels.with_data(_finite(_scaled(self.voxels.data, self.header), self.file))
-        affine = self.voxels.affine.copy()
-        affine[:3, 3] += affine[:3, :3] @ [side.start for side in box]
-        return Volume(_finite(_scaled(self.voxels.data[box], self.header), self.file), affine)
-
-
-def read_stored(path: str | os.PathLike[str], channels: Iterable[int | None]) -> list[StoredImage]:
-    """Read images of one file as stored; otherwise as :func:`read_channels`, which scales
-    them.
-    """
-    file = Path(path)
-    header, stored = _read(file)
-    return [
-        StoredImage(_volume(_choose(stored, header, channel, file), header), header, file)
-        for channel in channels
-    ]
-
-
 def read_labels(path: str | os.PathLike[str], channel: int | None = None) -> Volume:
     """Read a label map.
 
@@ -111,12 +65,12 @@ def read_labels(path: str | os.PathLike[str], channel: int | None = None) -> Vol
         LabelError: values that are not integers from 0 to 255.
     """
     file = Path(path)
-    header, stored = _read(file)
-    chosen = _choose(stored, header, channel, file)
+    header, stored = read_voxels(file)
+    chosen = choose_channel(stored, header, channel, file)
     if chosen.dtype == np.uint8 and (header.slope, header.inter) == (1.0, 0.0):
         # A copy is writable and does not hold the other channels.
-        return _volume(chosen.copy(order="K"), header)
-    values = _finite(_scaled(chosen, header), file)
+        return as_volume(chosen.copy(order="K"), header)
+    values = check_finite(apply_scaling(chosen, header), file)
     low, high = float(values.min()), float(values.max())
     rounded = np.rint(values)
     broken = np.abs(values - rounded) > LABEL_TOLERANCE
@@ -143,7 +97,7 @@ def read_labels(path: str | os.PathLike[str], channel: int | None = None) -> Vol
             expected="0 to 255",
             hint="write 0 for unlabelled voxels" if low < 0 else None,
         )
-    return _volume(rounded.astype(np.uint8), header)
+    return as_volume(rounded.astype(np.uint8), header)
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
@@ -153,7 +107,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         ImageError: as :func:`read_nifti`, as far as header and file size show it.
     """
     file = Path(path)
-    with _errors(file), _source(file) as source:
+    with read_errors(file), open_source(file) as source:
         header = parse_header(source.take(DATA_OFFSET), file)
         source.check_room(header.file_bytes)
         return header
@@ -218,122 +172,6 @@ def _write(
                 handle.write(pack(data[:, :, plane].tobytes(order="F")))
         if packer:
             handle.write(packer.flush())
-
-
-def _source(file: Path) -> GzipSource | PlainSource:
-    name = file.name.lower()
-    if name.endswith(".nii.gz"):
-        return GzipSource(file)
-    if name.endswith(".nii"):
-        return PlainSource(file)
-    hint = {
-        ".img": "convert the .hdr/.img pair to one .nii.gz",
-        ".hdr": "convert the .hdr/.img pair to one .nii.gz",
-    }.get(file.suffix.lower())
-    raise ImageError(
-        "not a NIfTI file name",
-        file=file,
-        field="name",
-        got=file.name,
-        expected="a name ending in .nii or .nii.gz",
-        hint=hint,
-    )
-
-
-class _errors:
-    """Turn an OSError into an ImageError."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise ImageError(
-                "cannot read",
-                file=self.file,
-                field="file",
-                got=error.strerror or error,
-                expected="a readable .nii or .nii.gz file",
-            ) from error
-
-
-def _volume(voxels: NDArray[Any], header: Header) -> Volume:
-    return Volume(voxels, header.affine, header.forms)
-
-
-def _read(file: Path) -> tuple[Header, NDArray[Any]]:
-    """Header and stored voxels on X Y Z (channels)."""
-    with _errors(file), _source(file) as source:
-        header = parse_header(source.take(DATA_OFFSET), file)
-        source.check_room(header.file_bytes)
-        content = source.rest(header.file_bytes - DATA_OFFSET)
-    shape = (*header.shape, header.channels or 1)
-    stored = np.frombuffer(content, dtype=header.dtype, offset=header.offset - DATA_OFFSET)
-    return header, stored.reshape(shape, order="F")
-
-
-def _choose(stored: NDArray[Any], header: Header, channel: int | None, file: Path) -> NDArray[Any]:
-    count = header.channels or 1
-    if channel is None:
-        if count > 1:
-            raise ImageError(
-                "4-D image",
-                file=file,
-                field="dim",
-                got=(*header.shape, count),
-                expected="a 3-D image",
-                hint="say which channel to read",
-            )
-        channel = 0
-    if not 0 <= channel < count:
-        raise ImageError(
-            "no such channel", file=file, field="channel", got=channel, expected=f"0 to {count - 1}"
-        )
-    return stored[..., channel]
-
-
-def _scaled(stored: NDArray[Any], header: Header) -> NDArray[np.float32]:
-    """Apply slope · stored + inter, computed in float64 and rounded to float32; in the file's order
-    of voxels.
-    """
-    if (header.slope, header.inter) == (1.0, 0.0) and stored.dtype.itemsize <= 4:
-        return stored.astype(np.float32, order="F")
-    planes = stored.T  # in memory order
-    values = np.empty(planes.shape, dtype=np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):
-        if (
-            stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2
-        ):  # few possible values: each is scaled once
-            bits = np.dtype(f"u{stored.dtype.itemsize}")
-            every = (
-                np.arange(np.iinfo(bits).max + 1).astype(bits).view(stored.dtype.newbyteorder("="))
-            )
-            table = (every.astype(np.float64) * header.slope + header.inter).astype(np.float32)
-            for plane, value in zip(planes, values, strict=True):
-                np.take(
-                    table, plane.astype(every.dtype, copy=False).view(bits), out=value, mode="clip"
-                )
-        else:
-            for plane, value in zip(planes, values, strict=True):
-                value[:] = plane.astype(np.float64) * header.slope + header.inter
-    return values.T
-
-
-def _finite(values: NDArray[np.float32], file: Path) -> NDArray[np.float32]:
-    finite = np.isfinite(values)
-    if not finite.all():
-        bad = int(values.size - np.count_nonzero(finite))
-        raise ImageError(
-            "voxels that are not numbers",
-            file=file,
-            field="voxels",
-            got=f"{bad} NaN or Inf of {values.size}",
-            expected="none",
-            hint=NAN_HINT,
-        )
-    return values
 
 
 def _storable(data: NDArray[Any], file: Path) -> NDArray[Any]:

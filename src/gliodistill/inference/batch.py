@@ -4,37 +4,30 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gliodistill.documents import Fields, Refusal, read_json
-from gliodistill.errors import GliodistillError, OutputError, StudyError
+from gliodistill.errors import GliodistillError, OutputError
 from gliodistill.files import check_writable, make_folder, remove_leftovers, write_text
 from gliodistill.inference.predictor import Predictor
+from gliodistill.inference.reading import check_ids
+from gliodistill.inference.results import check_outputs, read_summary, result_files, write_volumes
 from gliodistill.inference.tta import names
 from gliodistill.locks import Busy, lock_name
 from gliodistill.progress import track
-from gliodistill.studies.ids import check_id, check_names
 from gliodistill.studies.image_checks import usable
-from gliodistill.studies.labels import REGIONS, LabelConvention, find_convention
+from gliodistill.studies.labels import LabelConvention, find_convention
 from gliodistill.studies.records import StudyRecord
-from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.study import Study, load_brain, load_study
-from gliodistill.tables import csv_text
+from gliodistill.studies.study import load_brain
 
 JOBS = 2
 """Studies processed at once: one in the network, another being read, prepared or written. More only
 cost memory.
 """
-
-VOLUMES = "volumes.csv"
-_FIRST = ["id", *(f"{region}_ml" for region in REGIONS), "model", "sha256"]
-_HEADER = [*_FIRST, *map(str, MRSequence), "unused"]
-_SUMMARY = Refusal(OutputError, "not a summary of segment")
 
 
 @dataclass
@@ -76,11 +69,7 @@ class SegmentationJob:
 
     def files(self, id: str) -> tuple[Path, Path, Path]:
         """Paths of a study's labels, summary and probabilities."""
-        return (
-            self.folder / f"{id}.nii.gz",
-            self.folder / f"{id}.json",
-            self.folder / f"{id}_prob.nii.gz",
-        )
+        return result_files(self.folder, id)
 
     def summary(self, id: str) -> dict[str, Any] | None:
         """The summary of a study already finished with the same settings."""
@@ -95,7 +84,7 @@ class SegmentationJob:
             "postprocessing": [asdict(step) for step in self.predictor.steps],
         }
         try:
-            told = _read_summary(summary)
+            told = read_summary(summary)
             values = dict(told.values)
             same = told.text("id") == id and all(values.get(k) == v for k, v in wanted.items())
             same &= told.part("labels").text("convention") == self.convention.name
@@ -212,7 +201,7 @@ def segment_studies(
     check_ids(todo)
     make_folder(batch.folder)
     check_writable(batch.folder)
-    _check_outputs(batch, todo)
+    check_outputs(batch.folder, todo)
     if resume:
         remove_leftovers(batch.folder)
         report.skipped = [record.id for record in todo if batch.summary(record.id) is not None]
@@ -263,154 +252,3 @@ def _note(report: BatchReport, id: str, work: Callable[[], dict[str, Any] | None
             report.skipped.append(id)
         else:
             report.done[id] = values
-
-
-def _check_outputs(batch: SegmentationJob, records: list[StudyRecord]) -> None:
-    """Refuse studies whose output files would collide with each other, with earlier results,
-    ``volumes.csv`` or inputs.
-    """
-    ids = dict.fromkeys((*(record.id for record in records), *finished_in(batch.folder)))
-    outputs = {id: [path.name for path in batch.files(id)] for id in ids}
-    check_names(outputs, [VOLUMES], batch.folder)
-    inputs = {
-        file.path.resolve()
-        for record in records
-        for file in (*record.images.values(), record.truth)
-        if file is not None
-    }
-    for record in records:
-        for path in batch.files(record.id):
-            if path.resolve() in inputs:
-                raise OutputError(
-                    "output would overwrite an input image or label map",
-                    file=path,
-                    hint="choose another folder",
-                )
-        _check_summary(batch.files(record.id)[1])
-    table = batch.folder / VOLUMES
-    try:
-        first = table.read_bytes().partition(b"\n")[0] if table.exists() else None
-    except OSError:
-        first = b""
-    if first not in (None, *(",".join(header).encode() for header in (_HEADER, _FIRST))):
-        raise OutputError(
-            "another file has the table's name",
-            file=table,
-            expected=f"none, or a table of {', '.join(_HEADER)}",
-            hint="choose another folder, or rename it",
-        )
-
-
-def _check_summary(file: Path) -> None:
-    """Refuse to replace JSON that is no summary, such as a manifest; a damaged summary may be
-    replaced.
-    """
-    try:
-        values = read_json(file, _SUMMARY) if file.is_file() else None
-    except GliodistillError:
-        return
-    if values is not None and not (isinstance(values, dict) and "volumes_ml" in values):
-        raise OutputError(
-            "another file has the summary's name",
-            file=file,
-            expected="none, or a summary of the study",
-            hint="choose another folder, or rename it",
-        )
-
-
-def finished_in(folder: Path) -> dict[str, dict[str, Any]]:
-    """Id → summary of every study that ``segment`` has finished in ``folder``, in order of id."""
-    found = {}
-    for file in sorted(folder.glob("*.json")):
-        try:
-            told = _read_summary(file)
-            id = check_id(told.text("id"))
-        except GliodistillError:
-            continue  # another file, or of an unfinished study
-        if file.name == f"{id}.json" and (folder / f"{id}.nii.gz").is_file():
-            found[id] = dict(told.values)
-    return dict(sorted(found.items()))
-
-
-def _read_summary(file: Path) -> Fields:
-    """The summary of a finished study, checked.
-
-    Raises:
-        OutputError: it is none.
-    """
-    told = Fields(read_json(file, _SUMMARY), _SUMMARY.of(file))
-    told.text("id"), told.part("model").text("name"), told.part("model").text("sha256")
-    for region in REGIONS:
-        told.part("volumes_ml").number(region)
-    return told
-
-
-def write_volumes(folder: Path) -> None:
-    """Write ``volumes.csv`` of all studies finished in ``folder``, by any call. Nothing is written
-    if there is none.
-    """
-    # One process at a time: the last one sees all finished studies.
-    with lock_name(folder / VOLUMES, wait=True):
-        finished = finished_in(folder)
-        if finished or (folder / VOLUMES).exists():
-            rows = [
-                [
-                    id,
-                    *(values["volumes_ml"][region] for region in REGIONS),
-                    values["model"]["name"],
-                    values["model"]["sha256"],
-                    *_files_used(values),
-                ]
-                for id, values in finished.items()
-            ]
-            write_text(folder / VOLUMES, csv_text([_HEADER, *rows]))
-
-
-def _files_used(summary: dict[str, Any]) -> list[str]:
-    """The file of each sequence (empty if absent), and unused files."""
-    try:
-        told = summary["sequences"]
-        used = {str(name): str(file or "in memory") for name, file in told["used"].items()}
-        return [*(used.get(str(s), "") for s in MRSequence), "; ".join(map(str, told["unused"]))]
-    except (KeyError, TypeError, AttributeError):  # of an earlier version
-        return [""] * (len(MRSequence) + 1)
-
-
-def check_ids(records: list[StudyRecord]) -> None:
-    """Refuse two studies with the same id.
-
-    Raises:
-        StudyError: there are two.
-    """
-    seen: set[str] = set()
-    for record in records:
-        if record.id in seen:
-            raise StudyError(
-                "two studies with the same id",
-                field="id",
-                got=record.id,
-                hint="segment them into different folders",
-            )
-        seen.add(record.id)
-
-
-def read_ahead(
-    records: list[StudyRecord],
-) -> Iterator[tuple[StudyRecord, "Future[tuple[Study, float]]"]]:
-    """Yield each record with the future of its study, which a thread reads one ahead; decompression
-    releases the GIL.
-    """
-    with ThreadPoolExecutor(1) as pool:
-        reading = [pool.submit(_read, records[0])] if records else []
-        for index, record in enumerate(records):
-            current = reading.pop()
-            if index + 1 < len(records):
-                current.exception()  # wait: at most one study beside the current one is in memory
-                reading.append(pool.submit(_read, records[index + 1]))
-            yield record, current
-
-
-def _read(record: StudyRecord) -> tuple[Study, float]:
-    began = time.perf_counter()
-    study = load_study(replace(record, truth=None))  # the reference is not used
-    return study, time.perf_counter() - began

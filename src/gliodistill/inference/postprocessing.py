@@ -10,12 +10,14 @@ TC within WT and ET within TC. Rules may also use the network's confidence.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import PackageError
 from gliodistill.models.spec import Step
+from gliodistill.registry import Registry, first_line
 
 Depth = NDArray[np.uint8]
 ET, TC, WT = 3, 2, 1
@@ -52,6 +54,51 @@ class Rule:
     option: str
     limits: tuple[float, float]
     apply: Callable[[Depth, float, Known], Depth]
+
+
+Apply = TypeVar("Apply", bound=Callable[[Depth, float, Known], Depth])
+
+
+def _check_rule(name: str, rule: Any) -> None:
+    if not isinstance(rule, Rule):
+        raise ValueError(f"post-processing rule {name!r} is no Rule")
+
+
+RULES: Registry[Rule] = Registry(
+    "post-processing rule",
+    "gliodistill.postprocessing",
+    PackageError,
+    _check_rule,
+    lambda rule: rule.text,
+)
+"""Name → rule."""
+
+
+def register(name: str, *, option: str, limits: tuple[float, float]) -> Callable[[Apply], Apply]:
+    """Decorator that adds a function as a rule under ``name``; its documentation says what it does.
+
+    Args:
+        name: what models and ``export`` call it.
+        option: name of its one option.
+        limits: least and greatest value of the option.
+
+    Raises:
+        ValueError: the name is taken (a programmer's error).
+
+    Example:
+        >>> @register("no_et_example", option="on", limits=(0, 1))
+        ... def no_et(depth, on, known):
+        ...     "ET becomes NCR."
+        ...     return np.minimum(depth, TC) if on else depth
+        >>> clean(np.array([3, 2, 0], np.uint8), parse_steps(["no_et_example=1"]), Known(1, {}))
+        array([2, 2, 0], dtype=uint8)
+    """
+
+    def keep(function: Apply) -> Apply:
+        RULES.register(name, origin=function)(Rule(first_line(function), option, limits, function))
+        return function
+
+    return keep
 
 
 def _drop_small_et(depth: Depth, mm3: float, known: Known) -> Depth:
@@ -92,7 +139,7 @@ def _keep(depth: Depth, chosen: Callable[[NDArray[np.int64]], NDArray[np.bool_]]
     return depth
 
 
-RULES = {
+_OURS = {
     "drop_small_et": Rule(
         "ET with a total volume below this many mm³ becomes NCR (Lachinov et al., BrainLes 2019:"
         " 33)",
@@ -127,7 +174,9 @@ RULES = {
         _keep_largest,
     ),
 }
-"""Name → rule."""
+for _name, _rule in _OURS.items():
+    RULES.register(_name)(_rule)
+names = RULES.names
 
 
 def check_steps(steps: Iterable[Step]) -> None:
@@ -137,15 +186,12 @@ def check_steps(steps: Iterable[Step]) -> None:
         PackageError: no such rule, not exactly its option, or a value out of range.
     """
     for step in steps:
-        if step.name not in RULES:
-            raise PackageError(
-                "unknown post-processing",
-                field="inference.postprocessing",
-                got=step.name,
-                expected=", ".join(RULES),
-                hint="update gliodistill",
-            )
-        rule, field = RULES[step.name], f"inference.postprocessing.{step.name}"
+        rule = RULES.find(
+            step.name,
+            "inference.postprocessing",
+            hint="update gliodistill, or install the package that adds this rule",
+        )
+        field = f"inference.postprocessing.{step.name}"
         if set(step.options) != {rule.option}:
             raise PackageError(
                 "options do not fit",

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from gliodistill.errors import PackageError, StudyError
 from gliodistill.inference import tiling
-from gliodistill.inference.postprocessing import Known, check_steps, clean
-from gliodistill.inference.runtimes import open_runtime
+from gliodistill.inference.postprocessing import RULES, Known, check_steps, clean
+from gliodistill.inference.runtimes import RUNTIMES, open_runtime
 from gliodistill.inference.segmentation import Segmentation
 from gliodistill.inference.tta import NO_TTA, Mirroring, averaged, names
 from gliodistill.logits import FLOOR, probabilities
@@ -37,8 +37,10 @@ class Predictor:
     Args:
         package: an opened package, the folder of one, or the name of a shipped model; None = the
         default of the shipped ones.
-        runtime: ``"openvino"``, ``"onnx"`` or ``"torch"``.
+        runtime: ``"openvino"``, ``"onnx"``, ``"torch"``, or one that another package adds.
         threads: processor threads; None = all cores.
+        device: ``"cpu"``, ``"cuda"`` (torch) or ``"auto"``
+            (:func:`~gliodistill.inference.runtimes.open_runtime`).
         precision: numeric precision (:func:`~gliodistill.inference.runtimes.open_runtime`); None =
             the package's default.
         memory_gb: memory limit of a whole-brain pass, above which a sliding window is used; 0
@@ -47,8 +49,8 @@ class Predictor:
         postprocess: whether the package's clean-up steps are applied.
 
     Raises:
-        PackageError: the package is damaged, a clean-up step unknown, or the runtime unknown or not
-        installed.
+        PackageError: the package is damaged, a clean-up step unknown, the runtime unknown or not
+            installed, or without such a device.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Predictor:
         runtime: str = "openvino",
         threads: int | None = None,
         *,
+        device: str = "cpu",
         precision: str | None = None,
         memory_gb: float = MEMORY_GB,
         tta: tuple[Mirroring, ...] = NO_TTA,
@@ -67,8 +70,9 @@ class Predictor:
         )
         self.steps = self.package.spec.inference.postprocessing if postprocess else ()
         check_steps(self.steps)
-        self.runtime = open_runtime(runtime, self.package, threads, precision)
-        self.precision = precision
+        self.runtime = open_runtime(runtime, self.package, threads, precision, device)
+        self.runtime_name, self.precision = runtime, precision
+        self.device = str(getattr(self.runtime, "device", "cpu"))
         self.memory_gb = memory_gb
         self.tta = tta
 
@@ -178,22 +182,41 @@ class Predictor:
         }
         return Segmentation(
             id=prepared.id,
-            labels=grid.with_data(_on_grid(prepared, _codes(convention)[depth])),
+            labels=grid.with_data(prepared.to_own_grid(_codes(convention)[depth])),
             convention=convention,
             volumes_ml=volumes,
             quality=assess(prepared, self.package.spec, evidence, depth, volumes),
             model=self.package.name,
             fingerprint=self.package.fingerprint,
             precision=self.precision,
+            runtime=self.runtime_name,
+            device=self.device,
+            plugins=self.plugins,
             tta=names(self.tta),
             postprocessing=self.steps,
             seconds={"infer": inferring, "restore": time.perf_counter() - began - inferring},
             probabilities=(
                 None
                 if kept is None
-                else np.stack([_on_grid(prepared, region[part]) for region in kept])
+                else np.stack([prepared.to_own_grid(region[part]) for region in kept])
             ),
         )
+
+    def __repr__(self) -> str:
+        sequences = " ".join(
+            f"[{s}]" if s in self.package.spec.may_lack else str(s)
+            for s in self.package.spec.sequences
+        )
+        return f"<Predictor {self.package.name}: {sequences}; {self.runtime_name} on {self.device}>"
+
+    @property
+    def plugins(self) -> dict[str, str]:
+        """What other packages add to this predictor, as ``runtime plug_runtime``, to the package
+        and its version.
+        """
+        used = {f"runtime {self.runtime_name}": RUNTIMES.package(self.runtime_name)}
+        used |= {f"postprocessing {s.name}": RULES.package(s.name) for s in self.steps}
+        return {what: package for what, package in used.items() if package is not None}
 
     def region_logits(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits of WT, TC, ET (3 X Y Z, float32) of a prepared image (levels, uint8 C X Y Z),
@@ -295,20 +318,22 @@ def load_model(
     model: str | os.PathLike[str] | None = None,
     runtime: str = "openvino",
     threads: int | None = None,
+    device: str = "cpu",
 ) -> Predictor:
     """Load a model: ``load_model().segment(Study.open(folder)).save("labels.nii.gz")``.
 
     Args:
         model: the package's folder, or the name of a shipped model; None = the default of the
         shipped ones.
-        runtime: ``"openvino"``, ``"onnx"`` or ``"torch"``.
+        runtime: ``"openvino"``, ``"onnx"``, ``"torch"``, or one that another package adds.
         threads: processor threads; None = all cores.
+        device: ``"cpu"``, or with torch ``"cuda"`` (a GPU) or ``"auto"``.
 
     Raises:
-        PackageError: there is no such model, the package is damaged, or the runtime unknown or not
-        installed.
+        PackageError: there is no such model, the package is damaged, or the runtime unknown, not
+            installed or without such a device.
     """
-    return Predictor(model, runtime, threads)
+    return Predictor(model, runtime, threads, device=device)
 
 
 def segment(
@@ -316,6 +341,7 @@ def segment(
     model: str | os.PathLike[str] | None = None,
     runtime: str = "openvino",
     threads: int | None = None,
+    device: str = "cpu",
 ) -> Segmentation:
     """Segment one study; for many, keep :func:`load_model`'s predictor.
 
@@ -324,26 +350,16 @@ def segment(
         model: as in :func:`load_model`.
         runtime: as in :func:`load_model`.
         threads: as in :func:`load_model`.
+        device: as in :func:`load_model`.
 
     Raises:
         GliodistillError: the study or the model cannot be read, or do not fit.
     """
     opened = study if isinstance(study, Study) else Study.open(study)
-    return load_model(model, runtime, threads).segment(opened)
+    return load_model(model, runtime, threads, device).segment(opened)
 
 
 def _codes(convention: LabelConvention) -> NDArray[np.uint8]:
     """Depth (0 outside, 1 WT only, 2 TC, 3 ET) → code of the convention."""
     regions = np.arange(len(REGIONS) + 1)[None] > np.arange(len(REGIONS))[:, None]
     return convention.from_regions(regions[:, :, None, None])[:, 0, 0]
-
-
-def _on_grid(prepared: Prepared, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Values in the brain's box (X Y Z, canonical axes) on the study's own grid, in the files' axis
-    order; 0 elsewhere.
-    """
-    result = np.zeros(prepared.native.shape, dtype=np.uint8, order="F")
-    prepared.native.with_data(result).canonical().data[prepared.on_grid[0]] = (
-        values  # a view: this fills the result
-    )
-    return result

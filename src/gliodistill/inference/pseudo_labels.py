@@ -17,53 +17,32 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gliodistill.documents import Fields, Refusal, read_json
-from gliodistill.errors import GliodistillError, LabelError, OutputError, StudyError
+from gliodistill.errors import GliodistillError, OutputError, StudyError
 from gliodistill.files import (
-    atomic_folder,
     check_writable,
     contents,
     is_ours,
     make_folder,
     remove_leftovers,
-    write_text,
 )
-from gliodistill.images.nifti import write_nifti
-from gliodistill.inference.batch import check_ids, read_ahead
-from gliodistill.inference.ensemble import Consensus, Ensemble
+from gliodistill.inference.ensemble import Ensemble
+from gliodistill.inference.pseudo_cohort import FILES, FORMAT, INDEX, STUDY
+from gliodistill.inference.pseudo_files import PseudoReport, read_facts, write_study, write_tables
+from gliodistill.inference.reading import check_ids, read_ahead
 from gliodistill.inference.tta import names
 from gliodistill.locks import lock_folder
-from gliodistill.models.package import NOTICE, versions_in_use
 from gliodistill.progress import track
-from gliodistill.studies.cohort import Cohort, open_cohort
+from gliodistill.studies.cohort import Cohort
 from gliodistill.studies.duplicates import Signature, most_similar, signature_of
 from gliodistill.studies.ids import check_names
 from gliodistill.studies.image_checks import BackgroundError, usable
-from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention
+from gliodistill.studies.labels import LabelConvention
 from gliodistill.studies.layouts.manifest import FILE as MANIFEST
-from gliodistill.studies.origin import PHANTOM, PSEUDO_INDEX
-from gliodistill.studies.records import ImageFile, StudyRecord
-from gliodistill.studies.study import Study
+from gliodistill.studies.records import StudyRecord
 
-FORMAT = 1
-INDEX, STUDY, LABELS = PSEUDO_INDEX, "study.json", "labels.nii.gz"
-MAPS = ("confidence", "disagreement", *REGIONS)
-_FILES = (STUDY, LABELS, *(f"{name}.nii.gz" for name in MAPS))
-"""Files of a study; the first marks its folder as ours."""
-_NO_INDEX = Refusal(
-    StudyError,
-    "not a folder of pseudo-labels",
-    "make or finish it with: gliodistill pseudo-label … --resume",
-)
-_NO_FACTS = Refusal(StudyError, "not a finished study")
 RULE = (
     "mean probability of WT, TC and ET over models × mirrorings, all members weighted equally; a"
     " region where it is"
@@ -71,23 +50,6 @@ RULE = (
     " members; confidence = smallest |2p − 1| and disagreement = largest 2σ of any region; maps are"
     " stored · 255"
 )
-
-
-@dataclass
-class PseudoReport:
-    """The outcome of each study.
-
-    Attributes:
-        done: id → its facts, for those labelled now.
-        skipped: ids already finished.
-        left_out: id → why it is excluded (a known patient) or was not selected.
-        failed: id → error.
-    """
-
-    done: dict[str, dict[str, Any]] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, GliodistillError] = field(default_factory=dict)
 
 
 def write_pseudo_labels(
@@ -158,7 +120,7 @@ def _label(
     report.skipped = [
         r.id
         for r in pool
-        if r.id not in report.left_out and _facts(folder / r.id).get("key") == key
+        if r.id not in report.left_out and read_facts(folder / r.id).get("key") == key
     ]
     todo = [r for r in pool if r.id not in report.left_out and r.id not in set(report.skipped)]
     strangers = _signatures(cohorts) if todo else {}
@@ -172,7 +134,7 @@ def _label(
                     f"the same images as {twin[0]} (correlation {twin[1]:.3f})"
                 )
             else:
-                report.done[record.id] = _write_study(
+                report.done[record.id] = write_study(
                     study, ensemble.ask(study), folder, labels, soft, key
                 )
         except BackgroundError as error:  # members may agree there although the result is wrong
@@ -183,103 +145,8 @@ def _label(
             report.failed[record.id] = GliodistillError(
                 "unforeseen failure", file=record.id, got=f"{type(error).__name__}: {error}"
             )
-    _write_tables(folder, pool, settings, labels, agreement, report)
+    write_tables(folder, pool, settings, labels, agreement, report)
     return report
-
-
-@dataclass(frozen=True, eq=False)
-class PseudoLabels:
-    """Studies with labels that no expert made: those of an ensemble, or of synthetic studies.
-
-    Attributes:
-        folder: of the studies.
-        cohort: the selected studies, with the label as reference.
-        facts: content of ``pseudo.json``; None for synthetic studies.
-    """
-
-    folder: Path
-    cohort: Cohort
-    facts: Mapping[str, Any]
-
-    @classmethod
-    def open(cls, folder: str | os.PathLike[str]) -> "PseudoLabels":
-        """Open what :func:`write_pseudo_labels` wrote, or synthetic studies with their labels.
-
-        Raises:
-            StudyError: no such folder, one that was not finished, no study selected, or labels that
-            may be an expert's.
-        """
-        root = Path(folder)
-        if not (root / INDEX).exists() and (cohort := _with_truth(root)):
-            if cohort.labels_by != PHANTOM:
-                raise StudyError(
-                    "labels are not pseudo-labels",
-                    file=root,
-                    got=f"{len(cohort)} labelled studies",
-                    expected="output of gliodistill pseudo-label or gliodistill phantom",
-                    hint="give expert-labelled studies as --data",
-                )
-            return cls(root, cohort, {"soft": False})
-        facts = Fields(read_json(root / INDEX, _NO_INDEX), _NO_INDEX.of(root / INDEX))
-        if not (root / MANIFEST).is_file():
-            raise _NO_INDEX.of(root)("manifest", "nothing", MANIFEST)
-        if (format := facts.whole("format")) != FORMAT:
-            raise StudyError(
-                "pseudo-labels of another format",
-                file=root,
-                got=format,
-                expected=FORMAT,
-                hint="make them again",
-            )
-        facts.flag("soft")
-        convention = facts.part("labels").text("convention", CONVENTIONS)
-        studies = facts.part("studies").parts()
-        selected = {id for id, study in studies.items() if study.flag("selected")}
-        if not selected:
-            raise StudyError(
-                "no pseudo-label was selected",
-                file=root,
-                field="agreement",
-                got=f"0 of {len(studies)}",
-            )
-        cohort = open_cohort(root, layout="manifest", labels=convention)
-        if differing := selected ^ {record.id for record in cohort.studies}:
-            raise _NO_INDEX.of(root / MANIFEST)(
-                "studies", ", ".join(sorted(differing)[:4]), f"those that {INDEX} selects"
-            )
-        return cls(root, cohort, facts.values)
-
-    @property
-    def soft(self) -> bool:
-        """Whether it has soft labels."""
-        return bool(self.facts["soft"])
-
-    def soft_files(self, id: str) -> tuple[Path, ...]:
-        """Probability maps (· 255) of WT, TC, ET of a study.
-
-        Raises:
-            StudyError: only hard labels were written.
-        """
-        if not self.soft:
-            raise StudyError(
-                "pseudo-labels are hard",
-                file=self.folder,
-                hint="make them with gliodistill pseudo-label --soft",
-            )
-        return tuple(self.folder / id / f"{region}.nii.gz" for region in REGIONS)
-
-
-def _with_truth(folder: Path) -> Cohort | None:
-    """The labelled studies of a cohort in any layout, or None if there is none (or unfinished
-    pseudo-labels).
-    """
-    if any(folder.glob(f"*/{STUDY}")):
-        return None
-    try:
-        cohort = open_cohort(folder).labelled()
-    except (StudyError, LabelError):
-        return None
-    return cohort if cohort.studies else None
 
 
 def _check_agreement(agreement: float | None, ensemble: Ensemble) -> None:
@@ -308,7 +175,7 @@ def _claim(folder: Path, resume: bool) -> None:
     strangers = [
         path.name
         for path in contents(folder)
-        if path.name not in ours and not is_ours(path, STUDY, _FILES)
+        if path.name not in ours and not is_ours(path, STUDY, FILES)
     ]
     if strangers:
         raise OutputError(
@@ -371,119 +238,3 @@ def _signatures(cohorts: Mapping[str, Cohort]) -> dict[str, Signature]:
                 hint=hint,
             ) from error
     return found
-
-
-def _write_study(
-    study: Study, said: Consensus, folder: Path, labels: LabelConvention, soft: bool, key: str
-) -> dict[str, Any]:
-    """Write the study's folder, replacing one of other settings."""
-    target, grid, regions = folder / study.id, study.grid, said.regions
-    facts = {
-        "key": key,
-        "id": study.id,
-        "patient": study.patient,
-        "sequences": {
-            "used": {str(s): study.sources.used.get(s) for s in study.sequences},
-            "unused": dict(study.sources.unused),
-        },
-        "notes": [note.text for note in study.notes],
-        "agreement": (
-            None
-            if said.agreement is None
-            else {**said.agreement, "mean": float(np.mean([*said.agreement.values()]))}
-        ),
-        "volumes_ml": {
-            region: round(float(mask.sum()) * grid.voxel_ml, 4)
-            for region, mask in zip(REGIONS, regions, strict=True)
-        },
-        "seconds": round(said.seconds, 3),
-    }
-    maps = {"confidence": said.confidence(), "disagreement": said.disagreement()}
-    if soft:
-        maps |= dict(zip(REGIONS, said.probability, strict=True))
-    with atomic_folder(target, replaces=_FILES) as temporary:
-        write_nifti(grid.with_data(labels.from_regions(regions)), temporary / LABELS)
-        for name, values in maps.items():
-            write_nifti(grid.with_data(_bytes(values)), temporary / f"{name}.nii.gz")
-        (temporary / STUDY).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    return facts
-
-
-def _bytes(share: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.rint(share * 255).astype(np.uint8)
-
-
-def _facts(folder: Path) -> dict[str, Any]:
-    """The facts file of a finished study; empty if it is missing or cannot be read."""
-    try:
-        facts = Fields(read_json(folder / STUDY, _NO_FACTS), _NO_FACTS.of(folder / STUDY))
-        facts.text("key"), facts.text("patient")
-        for region in REGIONS:
-            facts.part("volumes_ml").number(region)
-        if facts.get("agreement", (dict, NoneType), "an object or null") is not None:
-            facts.part("agreement").number("mean")
-        return dict(facts.values)
-    except StudyError:
-        return {}
-
-
-def _write_tables(
-    folder: Path,
-    pool: list[StudyRecord],
-    settings: dict[str, Any],
-    labels: LabelConvention,
-    agreement: float | None,
-    report: PseudoReport,
-) -> None:
-    """Select studies and write both tables."""
-    studies, rows = {}, []
-    for record in pool:
-        if record.id not in report.done and record.id not in report.skipped:
-            continue
-        facts = _facts(folder / record.id)
-        selected = agreement is None or (facts["agreement"] or {}).get("mean", 0.0) >= agreement
-        studies[record.id] = {
-            name: facts[name] for name in ("patient", "agreement", "volumes_ml")
-        } | {"selected": selected}
-        if selected:
-            images = {
-                str(sequence): _relative(image, folder) for sequence, image in record.images.items()
-            }
-            rows.append(
-                {
-                    "id": record.id,
-                    "patient": record.patient,
-                    **images,
-                    "truth": f"{record.id}/{LABELS}",
-                }
-            )
-        else:
-            report.left_out[record.id] = (
-                f"agreement {facts['agreement']['mean']:.3f} is below {agreement}"
-            )
-    codes = {"0": "background"} | {str(code): str(tissue) for code, tissue in labels.codes.items()}
-    index = settings | {
-        "notice": NOTICE,
-        "versions": versions_in_use("gliodistill", "numpy", "openvino"),
-        "agreement": agreement,
-        "studies": studies,
-        "left_out": report.left_out,
-        "failed": {id: str(error) for id, error in report.failed.items()},
-    }
-    write_text(folder / INDEX, json.dumps(index, indent=1, ensure_ascii=False) + "\n")
-    write_text(
-        folder / MANIFEST,
-        json.dumps({"labels": codes, "studies": rows}, indent=1, ensure_ascii=False) + "\n",
-    )
-
-
-def _relative(image: ImageFile, folder: Path) -> str:
-    """The path of an image relative to ``folder``, so that both may be moved together; absolute if
-    there is none.
-    """
-    path = image.path.resolve()
-    try:
-        text = Path(os.path.relpath(path, folder.resolve())).as_posix()
-    except ValueError:  # another drive
-        text = str(path)
-    return text if image.channel is None else f"{text}#{image.channel}"

@@ -36,6 +36,9 @@ class Segmentation:
             any clean-up; None unless asked for.
         sources: the file of each sequence that was used, and unused files.
         absent: sequences that the model takes and the study lacks.
+        runtime: what ran the network.
+        device: where: ``cpu`` or ``cuda``.
+        plugins: what other packages added to it → the package and its version.
     """
 
     id: str
@@ -52,6 +55,9 @@ class Segmentation:
     probabilities: NDArray[np.uint8] | None = None
     sources: Sources = field(default_factory=Sources)
     absent: Sequence[MRSequence] = ()
+    runtime: str = "openvino"
+    device: str = "cpu"
+    plugins: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def regions(self) -> NDArray[np.bool_]:
@@ -98,8 +104,11 @@ class Segmentation:
                 "codes": {str(c): str(t) for c, t in self.convention.codes.items()},
             },
             "model": {"name": self.model, "sha256": self.fingerprint},
+            "runtime": self.runtime,
+            "device": self.device,
             "precision": self.precision,
             "tta": list(self.tta),
             "postprocessing": [asdict(step) for step in self.postprocessing],
+            **({"plugins": dict(self.plugins)} if self.plugins else {}),
             "notice": "Research use, not a medical device.",
         }

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gliodistill.distillation import Distiller
-from gliodistill.methods.segmentation import Outputs, deeply_supervised
+from gliodistill.methods.segmentation import Outputs, SegmentationLoss, deeply_supervised
 from gliodistill.networks import Network
 
 
@@ -92,6 +92,7 @@ class Method(ABC):
         trainable: the networks that are trained, by role: ``student``, and jointly trained ones.
         frozen: trained networks that are not updated.
         distillers: distillation losses, one set per teacher.
+        segmentation_loss: the recipe's; set by :meth:`segment_by`.
 
     Example:
         >>> from gliodistill.methods import Method, register_method
@@ -109,10 +110,19 @@ class Method(ABC):
         self.trainable: dict[str, Network] = {"student": student}
         self.frozen: list[Network] = []
         self.distillers: list[Distiller] = []
+        self.segmentation_loss = SegmentationLoss()
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Named loss terms, each already weighted; the loop minimises their sum."""
+
+    def segment_by(self, loss: SegmentationLoss) -> None:
+        """Take the segmentation loss that the recipe names.
+
+        Raises:
+            RecipeError: the method needs an option that the loss does not have.
+        """
+        self.segmentation_loss = loss
 
     @property
     def reads_features(self) -> bool:
@@ -139,7 +149,9 @@ class Method(ABC):
         return self.distillers[-1]
 
     def segmentation(
-        self, heads: Sequence[Float[Tensor, "B K _ _ _"]], batch: Batch, *, dice: bool = True
+        self, heads: Sequence[Float[Tensor, "B K _ _ _"]], batch: Batch
     ) -> Float[Tensor, ""]:
         """The deeply supervised segmentation loss of a network's heads (finest first)."""
-        return deeply_supervised(heads, batch.regions, self.outputs, dice=dice, known=batch.known)
+        return deeply_supervised(
+            heads, batch.regions, self.outputs, loss=self.segmentation_loss, known=batch.known
+        )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gliodistill.methods.base import Batch, Method, Needs
 from gliodistill.methods.registry import register_method
-from gliodistill.methods.segmentation import Outputs
+from gliodistill.methods.segmentation import Outputs, SegmentationLoss
 from gliodistill.networks import Network
 
 DEFAULT: Mapping[str, Mapping[str, Any]] = {
@@ -35,7 +35,7 @@ class SingleStage(Method):
         teacher: trained together with it on all sequences; in a recipe its name and options.
         losses: name → weight, stages and options (:class:`gliodistill.distillation.Distiller`); by
             default Barlow Twins at the bottleneck, with a weight of ours.
-        dice: whether to add Dice to the cross-entropy.
+        dice: whether to add Dice to the cross-entropy of the segmentation loss.
 
     Raises:
         RecipeError: a loss, option or stage that does not exist or is out of range.
@@ -52,16 +52,21 @@ class SingleStage(Method):
     ) -> None:
         super().__init__(student, outputs)
         self.teacher, self.dice = self.train_jointly("teacher", teacher), dice
+        self.segment_by(self.segmentation_loss)
         self.distiller = self.distil_from(teacher, DEFAULT if losses is None else losses)
+
+    def segment_by(self, loss: SegmentationLoss) -> None:
+        """Take the recipe's segmentation loss, without its Dice where ``dice`` is false."""
+        super().segment_by(loss if self.dice else loss.with_options(dice=False))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Terms ``segmentation`` (student), ``teacher`` (its segmentation) and one for each
         distillation loss, weighted.
         """
         with self.distiller.hooked():
-            heads, targets = self.student(batch.image), self.teacher(batch.complete)
+            heads, told = self.student(batch.image), self.teacher(batch.complete)
             return {
-                "segmentation": self.segmentation(heads, batch, dice=self.dice),
-                "teacher": self.segmentation(targets, batch, dice=self.dice),
-                **self.distiller.terms(heads[0], targets[0], batch.regions, batch.known),
+                "segmentation": self.segmentation(heads, batch),
+                "teacher": self.segmentation(told, batch),
+                **self.distiller.terms(heads[0], told[0], batch.regions, batch.known),
             }

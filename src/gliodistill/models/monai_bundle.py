@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from gliodistill.errors import PackageError
 from gliodistill.files import atomic_folder
+from gliodistill.models.outputs import OutputChannels
 from gliodistill.models.package import NOTICE, versions_in_use
-from gliodistill.models.spec import ModelSpec, OutputChannels
+from gliodistill.models.spec import ModelSpec
 from gliodistill.networks import Network, build
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.preparation.quantise import CLIP

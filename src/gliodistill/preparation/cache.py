@@ -1,16 +1,10 @@
 """Prepared studies on disk for training: one folder a study, memory-mapped, keyed by content and
-settings.
-
-``cache.json`` is written last and removed first when settings change, so a folder that has it is
-complete. One process at a time fills a cache; another waits for it.
+settings (:mod:`~gliodistill.preparation.cache_building` fills it).
 """
 
 import ast
-import hashlib
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
@@ -20,37 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.documents import Fields, Refusal, read_json
-from gliodistill.errors import CacheError, GliodistillError, PackageError, StudyError
-from gliodistill.files import (
-    atomic_folder,
-    check_writable,
-    contents,
-    is_ours,
-    make_folder,
-    remove_leftovers,
-    sha256,
-    write_text,
-)
-from gliodistill.images.nifti import read_labels
-from gliodistill.locks import lock_folder
+from gliodistill.errors import CacheError, PackageError
 from gliodistill.preparation.preparation import Preparation
-from gliodistill.preparation.prepared import Prepared
 from gliodistill.preparation.quantise import dequantise
-from gliodistill.progress import track
-from gliodistill.studies.cohort import Cohort
 from gliodistill.studies.duplicates import Signature, signature
-from gliodistill.studies.ids import check_id, check_names, check_patient
+from gliodistill.studies.ids import check_id, check_patient
 from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention
-from gliodistill.studies.records import StudyRecord
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.study import load_study
 
 FORMAT = 1
-_INDEX, _STUDY = "cache.json", "study.json"
-_FILES = (_STUDY, "image.npy", "truth.npy", "soft.npy")
+INDEX, STUDY = "cache.json", "study.json"
+FILES = (STUDY, "image.npy", "truth.npy", "soft.npy")
 """Files of a study; the first marks its folder as ours."""
 _NO_CACHE = Refusal(CacheError, "not a preparation cache", "run: gliodistill prepare")
-_DAMAGED = Refusal(CacheError, "damaged cache", "remove the study's folder and prepare again")
+DAMAGED = Refusal(CacheError, "damaged cache", "remove the study's folder and prepare again")
 
 
 @dataclass(frozen=True)
@@ -163,7 +140,7 @@ class Cache:
             or a study is missing or damaged.
         """
         root = Path(folder)
-        index = Fields(read_json(root / _INDEX, _NO_CACHE), _NO_CACHE.of(root / _INDEX))
+        index = Fields(read_json(root / INDEX, _NO_CACHE), _NO_CACHE.of(root / INDEX))
         if (format := index.whole("format")) != FORMAT:
             raise CacheError(
                 "cache of another format",
@@ -180,7 +157,7 @@ class Cache:
         if index.get("convention", (str, NoneType), "a name or null") is not None:
             convention = CONVENTIONS[index.text("convention", CONVENTIONS)]
         channels = len(preparation.sequences)
-        ids = [check_id(id, root / _INDEX, "prepare again") for id in index.texts("studies")]
+        ids = [check_id(id, root / INDEX, "prepare again") for id in index.texts("studies")]
         studies = tuple(_read_study(root / id, channels) for id in ids)
         labels_by = index.text("labels_by") if index.values.get("labels_by") is not None else None
         cache = cls(root, preparation, convention, studies, labels_by)
@@ -229,186 +206,7 @@ class Cache:
 
 def is_cache(folder: str | os.PathLike[str]) -> bool:
     """Whether ``folder`` holds a preparation cache."""
-    return (Path(folder) / _INDEX).is_file()
-
-
-SoftFiles = Callable[[str], tuple[Path, ...]]
-"""Id of a study → files of its soft labels: probabilities · 255 of WT, TC, ET, on the grid of its
-images.
-"""
-
-
-def build_cache(
-    cohort: Cohort,
-    preparation: Preparation,
-    folder: str | os.PathLike[str],
-    jobs: int | None = None,
-    soft: SoftFiles | None = None,
-) -> Cache:
-    """Prepare every study of ``cohort`` into ``folder``, in parallel; unchanged studies already
-    there are kept.
-
-    Args:
-        cohort: the studies; the label convention must be known if any has a reference.
-        preparation: the settings.
-        folder: new, or a cache to continue. Each study is written whole or not at all. If another
-            process is filling it, this one waits.
-        jobs: studies prepared at once; None = one per core.
-        soft: files of soft labels to prepare as well.
-
-    Raises:
-        GliodistillError: the first study that cannot be read (those prepared before are kept).
-        StudyError: studies whose folders would have one name.
-        CacheError: ``folder`` holds something else.
-        OutputError: ``folder`` cannot be written.
-    """
-    for record in cohort.studies:
-        record.check()  # before the work
-    root = Path(folder)
-    facts = {
-        "format": FORMAT,
-        "preparation": preparation.to_dict(),
-        "convention": None if cohort.convention is None else cohort.convention.name,
-        "studies": sorted(record.id for record in cohort.studies),
-    }
-    if cohort.labels_by is not None:
-        facts["labels_by"] = cohort.labels_by
-    index = json.dumps(facts, indent=1)
-    check_names({record.id: [record.id] for record in cohort.studies}, [_INDEX], root)
-    make_folder(root)
-    check_writable(root)
-    with lock_folder(root, wait=True):
-        _claim(root, index)
-        _prepare_all(cohort, preparation, root, jobs, soft)
-        write_text(root / _INDEX, index)
-    return Cache.open(root)
-
-
-def _prepare_all(
-    cohort: Cohort, preparation: Preparation, root: Path, jobs: int | None, soft: SoftFiles | None
-) -> None:
-    # Threads: gunzip, hashing and NumPy release the GIL, nothing is copied between processes, and a
-    # kill leaves no process behind.
-    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        pending = [
-            pool.submit(_prepare_one, record, cohort.convention_of(record), preparation, root, soft)
-            for record in cohort.studies
-        ]
-        try:
-            for done in track(as_completed(pending), "preparing studies", total=len(pending)):
-                done.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _claim(root: Path, index: str) -> None:
-    """Prepare ``root`` for writing: ours or empty, without leftovers and outdated index."""
-    remove_leftovers(root)
-    strangers = [
-        path.name
-        for path in contents(root)
-        if path.name != _INDEX and not is_ours(path, _STUDY, _FILES)
-    ]
-    if strangers:
-        raise CacheError(
-            "folder holds something else",
-            file=root,
-            got=", ".join(sorted(strangers)[:4]),
-            expected="a new folder, or a cache to continue",
-        )
-    if is_cache(root) and (root / _INDEX).read_bytes() != index.encode():
-        (root / _INDEX).unlink()
-
-
-def _key(
-    record: StudyRecord,
-    convention: LabelConvention | None,
-    preparation: Preparation,
-    soft: tuple[Path, ...] = (),
-) -> str:
-    """Digest of content and settings: files' bytes, channels, convention, preparation, format."""
-    files = {str(s): (sha256(f.path), f.channel) for s, f in record.images.items()}
-    files |= {f"soft {path.name}": (sha256(path), None) for path in soft}
-    if record.truth is not None:
-        files["truth"] = (sha256(record.truth.path), record.truth.channel)
-    if record.known is not None:
-        files["known"] = (sha256(record.known.path), record.known.channel)
-    name = None if convention is None else convention.name
-    facts = [FORMAT, record.id, record.patient, files, name, preparation.to_dict()]
-    if partial := _told(record):
-        facts.append(partial)
-    text = json.dumps(facts, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _told(record: StudyRecord) -> dict[str, Any]:
-    """Partial labels and group of the record; empty for most studies, so that their digest does not
-    change.
-    """
-    told = {
-        "known_regions": None if record.known_regions == REGIONS else list(record.known_regions),
-        "partial": record.known is not None or None,
-        "group": record.group,
-        "normalised": record.normalised or None,
-    }
-    return {key: value for key, value in told.items() if value is not None}
-
-
-def _prepare_one(
-    record: StudyRecord,
-    convention: LabelConvention | None,
-    preparation: Preparation,
-    root: Path,
-    soft: SoftFiles | None,
-) -> None:
-    maps = () if soft is None else soft(record.id)
-    folder, key = root / record.id, _key(record, convention, preparation, maps)
-    if _meta(folder).get("key") == key:
-        return
-    prepared = preparation.apply(load_study(record, convention))
-    with atomic_folder(folder, replaces=_FILES) as temporary:
-        np.save(temporary / "image.npy", prepared.image)
-        if prepared.truth is not None:
-            np.save(temporary / "truth.npy", prepared.truth)
-        if maps:
-            np.save(temporary / "soft.npy", _soft(maps, prepared))
-        meta = {
-            "key": key,
-            "patient": prepared.patient,
-            "present": list(prepared.present),
-            "labelled": prepared.truth is not None,
-            "shape": list(prepared.shape),
-            "affine": prepared.affine.tolist(),
-        } | _told(record)
-        if prepared.notes:
-            meta["notes"] = [note.text for note in prepared.notes]
-        (temporary / _STUDY).write_text(json.dumps(meta, indent=1))
-
-
-def _soft(files: tuple[Path, ...], prepared: Prepared) -> NDArray[np.uint8]:
-    """Soft labels (uint8 3 X Y Z) resampled as the images are."""
-    maps = [read_labels(file) for file in files]
-    for file, volume in zip(files, maps, strict=True):
-        if not volume.same_grid(prepared.native):
-            raise StudyError(
-                "soft label on another grid",
-                file=file,
-                got=volume.difference(prepared.native),
-                expected="the grid of the images",
-            )
-    return np.rint(prepared.from_native(np.stack([volume.data for volume in maps]))).astype(
-        np.uint8
-    )
-
-
-def _meta(folder: Path) -> dict[str, Any]:
-    """The facts file of a prepared study; empty if it is missing or cannot be read."""
-    try:
-        meta: dict[str, Any] = read_json(folder / _STUDY, _DAMAGED)
-        return meta
-    except GliodistillError:
-        return {}
+    return (Path(folder) / INDEX).is_file()
 
 
 def _npy_header(file: Path) -> tuple[Any, Any, Literal["C", "F"], int]:
@@ -431,14 +229,14 @@ def _npy_header(file: Path) -> tuple[Any, Any, Literal["C", "F"], int]:
 
 
 def _read_study(folder: Path, channels: int) -> CachedStudy:
-    file = folder / _STUDY
+    file = folder / STUDY
     if not file.is_file():
         raise CacheError(
             "study missing from the cache",
             file=folder,
             hint="run gliodistill prepare again: it fills what is missing",
         )
-    meta = Fields(read_json(file, _DAMAGED), _DAMAGED.of(file))
+    meta = Fields(read_json(file, DAMAGED), DAMAGED.of(file))
     present, shape = meta.listed("present", bool, "true or false"), meta.listed("shape", int, "3")
     if len(present) != channels:
         raise meta.refusal("present", len(present), f"{channels} channels")

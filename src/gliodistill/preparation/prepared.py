@@ -79,6 +79,15 @@ class Prepared:
         """
         return on_grid(self.box, self.native.canonical().shape)
 
+    def to_own_grid(self, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Values in the box and on the grid (X Y Z, canonical axes) on the study's own grid, in the
+        file's order of voxels; 0 elsewhere.
+        """
+        result = np.zeros(self.native.shape, dtype=np.uint8, order="F")
+        view = self.native.with_data(result).canonical().data
+        view[self.on_grid[0]] = values  # fills the result
+        return result
+
     def in_box(self, scores: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Scores (… X Y Z on the prepared grid) interpolated linearly to the voxels of :attr:`box`,
         float32 … X Y Z.

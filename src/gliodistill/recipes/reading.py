@@ -17,7 +17,7 @@ from gliodistill.registry import nearest
 
 Model = TypeVar("Model", bound=BaseModel)
 
-SHARED = ("outputs", "augmentation", "training")
+SHARED = ("outputs", "segmentation_loss", "augmentation", "training")
 """Keys that a recipe may give once for all its runs."""
 
 RENAMED = {

@@ -18,12 +18,26 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.recipes.catalogue import find_recipe
 from gliodistill.recipes.reading import SHARED, merge, read_values, validated
+from gliodistill.recipes.transforms import (
+    BiasPart,
+    BlurPart,
+    BrightnessPart,
+    ContrastPart,
+    CurvePart,
+    CutFieldPart,
+    GammaPart,
+    LowResolutionPart,
+    MisregistrationPart,
+    NoisePart,
+    Positive,
+    Probability,
+    ThickSlicesPart,
+    TransplantPart,
+)
 from gliodistill.studies.sequence import MRSequence
 
-Probability = Annotated[float, Field(ge=0, le=1)]
 Side = Annotated[int, Field(gt=0, le=1024)]
 Sides = tuple[Side, Side, Side]
-Positive = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
@@ -137,22 +151,21 @@ class AugmentationPart(_Part):
     """Smallest and largest factor; above 1 enlarges the tumour."""
     elastic_voxels: Annotated[float, Field(ge=0)] = 3.0
     """Standard deviation of the smooth displacement."""
-    gamma: Probability = 0.2
-    brightness: Probability = 0.3
-    contrast: Probability = 0.3
-    noise: Probability = 0.15
-    blur: Probability = 0.15
-    low_resolution: Probability = 0.15
-    bias: Probability = 0.0
-    curve: Probability = 0.0
-    """Probability of a contrast change: a random increasing curve of the z-scores."""
-    thick_slices: Probability = 0.0
-    misregistration: Probability = 0.0
-    """Probability of sequences shifted by up to a voxel against the reference."""
-    cut_field: Probability = 0.0
-    """Probability of a sequence whose field of view ends within the patch."""
-    transplant: Probability = 0.0
-    """Probability that a labelled patch gets another labelled patient's tumour besides its own."""
+    gamma: GammaPart = GammaPart()
+    brightness: BrightnessPart = BrightnessPart()
+    contrast: ContrastPart = ContrastPart()
+    noise: NoisePart = NoisePart()
+    blur: BlurPart = BlurPart()
+    low_resolution: LowResolutionPart = LowResolutionPart()
+    bias: BiasPart = BiasPart()
+    curve: CurvePart = CurvePart()
+    thick_slices: ThickSlicesPart = ThickSlicesPart()
+    misregistration: MisregistrationPart = MisregistrationPart()
+    cut_field: CutFieldPart = CutFieldPart()
+    transplant: TransplantPart = TransplantPart()
+    others: dict[str, dict[str, Any]] = {}
+    """Transforms that other packages add, by registry name, with their options; they come after
+    those above but for ``cut_field``."""
     modality_dropout: ModalityDropoutPart = ModalityDropoutPart()
 
     @field_validator("scale")
@@ -232,6 +245,15 @@ class MethodPart(_Part):
     options: dict[str, Any] = {}
 
 
+class SegmentationLossPart(_Part):
+    """A segmentation loss by registry name, with its options."""
+
+    name: str = "dice_cross_entropy"
+    """Its name: ``gliodistill list segmentation-losses``."""
+    options: dict[str, Any] = {}
+    """Its options."""
+
+
 Outputs = Literal["regions", "classes"]
 PRETRAINED = "pretrained"
 """Stands for the run of another training that ``gliodistill train --pretrained`` names.
@@ -245,6 +267,8 @@ class RunPart(_Part):
 
     network: NetworkPart
     method: MethodPart = MethodPart()
+    segmentation_loss: SegmentationLossPart = SegmentationLossPart()
+    """What the reference teaches: soft Dice + cross-entropy unless another is named."""
     init_from: Name | None = None
     """An earlier run whose weights this one is initialised from, widened where this network is
     wider; ``pretrained``: that of ``--pretrained``.

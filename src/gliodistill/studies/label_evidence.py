@@ -34,10 +34,10 @@ from gliodistill.studies.labels import (
     BRATS2023,
     BRATS_PED,
     CONVENTIONS,
-    HOW_TO_DECLARE,
     MSD,
     LabelConvention,
     Tissue,
+    how_to_declare,
 )
 from gliodistill.studies.records import StudyRecord
 
@@ -112,7 +112,7 @@ def detect_convention(
         field="labels",
         got="; ".join(evidence),
         expected=f"one of {', '.join(c.name for c in candidates)}",
-        hint=HOW_TO_DECLARE,
+        hint=how_to_declare(),
     )
 
 

@@ -7,7 +7,7 @@ from typing import NoReturn
 from gliodistill.errors import LabelError
 from gliodistill.studies.label_anatomy import Boundaries
 from gliodistill.studies.label_origin import Origin
-from gliodistill.studies.labels import CONVENTIONS, HOW_TO_DECLARE
+from gliodistill.studies.labels import CONVENTIONS, how_to_declare
 
 STRAYS = 0.005
 """Share of the maps that may differ from the others (with a note) before all are refused."""
@@ -50,7 +50,7 @@ def refuse_masks(maps: Maps, place: str) -> None:
         expected="codes that distinguish oedema, core and enhancing tumour",
         hint=(
             "a mask (whole tumour, GTV) does not distinguish tissues: leave it out, or set"
-            f" known_regions to WT in a manifest; if 1 is a tissue here, {HOW_TO_DECLARE}"
+            f" known_regions to WT in a manifest; if 1 is a tissue here, {how_to_declare()}"
         ),
     )
 
@@ -60,7 +60,7 @@ def refuse_codes(pool: Maps, place: str) -> NoReturn:
     known = {code for c in CONVENTIONS.values() for code in c.codes}
     strangers = [one for one in pool if not one.codes <= known] or list(pool)
     seen = sorted(frozenset().union(*(one.codes for one in pool)))
-    hint = HOW_TO_DECLARE
+    hint = how_to_declare()
     if all(len(one.codes) == 1 for one in strangers):
         hint = (
             f"one code in each of {some_maps(strangers)}: a binary mask, which does not"
@@ -89,7 +89,7 @@ def refuse_mixture(told: Iterable[str], place: str) -> NoReturn:
         field="labels",
         got="; ".join(line for line in told if line),
         expected="one convention, or one declared for each study",
-        hint=HOW_TO_DECLARE,
+        hint=how_to_declare(),
     )
 
 

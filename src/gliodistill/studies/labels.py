@@ -1,4 +1,4 @@
-"""Label conventions: integer codes ↔ tissues ↔ regions."""
+"""Label conventions: integer codes ↔ tissues ↔ regions, so that none is confused silently."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import LabelError
+from gliodistill.registry import Registry
 
 REGIONS: tuple[str, str, str] = ("WT", "TC", "ET")
 """Whole tumour, tumour core, enhancing tumour: nested, in channel order."""
@@ -132,14 +133,41 @@ MSD = LabelConvention(
     {1: Tissue.ED, 2: Tissue.NCR, 3: Tissue.ET},
 )
 
-CONVENTIONS: dict[str, LabelConvention] = {
-    c.name: c for c in (BRATS2021, BRATS2023, BRATS2024, BRATS_PED, MSD, BRATS2013)
-}
-"""Name → convention. ``docs/layouts.md`` gives the source of each."""
-HOW_TO_DECLARE = (
-    f"declare it with --labels NAME ({', '.join(CONVENTIONS)}), or for each study in the column"
-    " labels of a manifest"
+
+def _check_convention(name: str, convention: Any) -> None:
+    if not isinstance(convention, LabelConvention) or convention.name != name:
+        raise ValueError(f"label convention {name!r} is no LabelConvention of that name")
+    if not all(0 < code < 256 for code in convention.codes):
+        raise ValueError(f"label convention {name!r}: codes from 1 to 255")
+    for tissues in ((Tissue.ED,), (Tissue.NCR, Tissue.NET), (Tissue.ET,)):
+        if not set(tissues) & set(convention.codes.values()):
+            raise ValueError(f"label convention {name!r} has no code for {' or '.join(tissues)}")
+
+
+def _summarise(convention: LabelConvention) -> str:
+    codes = ", ".join(f"{code} {tissue}" for code, tissue in convention.codes.items())
+    return f"{convention.source}: {codes}"
+
+
+CONVENTIONS: Registry[LabelConvention] = Registry(
+    "label convention", "gliodistill.label_conventions", LabelError, _check_convention, _summarise
 )
+"""Name → convention. ``docs/layouts.md`` gives the source of each.
+
+One of another package takes part in the detection as ours do: it must have a code for oedema,
+enhancing tumour and the rest of the core.
+"""
+for _convention in (BRATS2021, BRATS2023, BRATS2024, BRATS_PED, MSD, BRATS2013):
+    CONVENTIONS.register(_convention.name)(_convention)
+register, names = CONVENTIONS.register, CONVENTIONS.names
+
+
+def how_to_declare() -> str:
+    """The hint for an undetermined convention."""
+    return (
+        f"declare it with --labels NAME ({', '.join(CONVENTIONS)}), or for each study in the"
+        " column labels of a manifest"
+    )
 
 
 def find_convention(
@@ -151,16 +179,9 @@ def find_convention(
     """The given convention, or the one of that name.
 
     Raises:
-        LabelError: there is none; the message names ``file`` and ``field``, and lists the names.
+        LabelError: there is none; the message names ``file`` and ``field``, lists the names
+            and says which is nearest.
     """
     if isinstance(name, LabelConvention):
         return name
-    if name not in CONVENTIONS:
-        raise LabelError(
-            "unknown label convention",
-            file=file,
-            field=field,
-            got=name,
-            expected=", ".join(CONVENTIONS),
-        )
-    return CONVENTIONS[name]
+    return CONVENTIONS.find(name, field, file=file)

@@ -14,7 +14,8 @@ import numpy as np
 
 from gliodistill.errors import GliodistillError, LabelError, StudyError
 from gliodistill.images.bounds import union
-from gliodistill.images.nifti import StoredImage, read_labels, read_stored
+from gliodistill.images.nifti import read_labels
+from gliodistill.images.stored import StoredImage, read_stored
 from gliodistill.images.volume import Volume
 from gliodistill.studies.cohort import find_cohort, resolve_convention
 from gliodistill.studies.image_checks import Note, forms_notes
@@ -189,7 +190,13 @@ def load_brain(record: StudyRecord) -> Study:
             zip(stored, pool.map(lambda image: image.scaled(box), stored.values()), strict=True)
         )
     whole = study.grid.with_data(np.broadcast_to(np.uint8(0), study.grid.shape))
-    return replace(study, images=images, whole=whole, notes=tuple(forms_notes(study.images)))
+    return replace(
+        study,
+        images=images,
+        whole=whole,
+        sources=record.sources,
+        notes=tuple(forms_notes(study.images)),
+    )
 
 
 def _read_images(record: StudyRecord, pool: ThreadPoolExecutor) -> dict[MRSequence, StoredImage]:

@@ -18,8 +18,10 @@ from gliodistill.networks.layers.subset_norm import SubsetNorm
 from gliodistill.recipes.schema import AugmentationPart
 from gliodistill.training.ema import STUDENT, wearing
 
-UNCHANGED = AugmentationPart(
-    spatial=0, gamma=0, brightness=0, contrast=0, noise=0, blur=0, low_resolution=0
+UNCHANGED = AugmentationPart.model_validate(
+    dict.fromkeys(
+        ("spatial", "gamma", "brightness", "contrast", "noise", "blur", "low_resolution"), 0
+    )
 )
 """Augmentation of recalibration patches: mirroring only."""
 

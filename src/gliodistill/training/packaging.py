@@ -15,15 +15,9 @@ from gliodistill.errors import EvaluationError, PackageError
 from gliodistill.files import check_free
 from gliodistill.models.export import DEFAULT_FORMATS, Int8, check_formats, export_package
 from gliodistill.models.monai_bundle import write_bundle
+from gliodistill.models.outputs import OutputChannels
 from gliodistill.models.package import ModelPackage
-from gliodistill.models.spec import (
-    InferenceSettings,
-    ModelSpec,
-    NetworkSpec,
-    OutputChannels,
-    Step,
-    TrainingSummary,
-)
+from gliodistill.models.spec import InferenceSettings, ModelSpec, NetworkSpec, Step, TrainingSummary
 from gliodistill.networks import Network
 from gliodistill.preparation.cache import Cache, CachedStudy, is_cache
 from gliodistill.studies.labels import BRATS2021, REGIONS

@@ -16,14 +16,18 @@ import torch
 from pydantic import ValidationError
 
 from gliodistill.distillation.distiller import fitting
+from gliodistill.distillation.registry import LOSSES
 from gliodistill.errors import RecipeError, brief
 from gliodistill.methods import METHODS, Method
+from gliodistill.methods.segmentation import SEGMENTATION_LOSSES, SegmentationLoss
 from gliodistill.networks import Network, build
+from gliodistill.networks.registry import NETWORKS
 from gliodistill.networks.subset import Selecting
 from gliodistill.networks.widening import check_widening
 from gliodistill.recipes.schema import PRETRAINED, NetworkPart, Recipe, RunPart, SamplingPart
-from gliodistill.registry import nearest
+from gliodistill.registry import Registry, nearest
 from gliodistill.studies.sequence import MRSequence
+from gliodistill.training.data.transforms import TRANSFORMS, Intensities
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,9 @@ class ResolvedRun:
         teachers: option of the method → the earlier runs that are its teachers.
         jointly_trained: option of the method → the network trained together with the student.
         options: the method's other options, checked.
+        segmentation_loss: of the recipe, its options checked.
+        plugins: what other packages add to the run, as ``network plug_net``, to the package and its
+            version.
         init_from: the earlier run that it is initialised from, ``pretrained``, or None.
         averaging: runs (or ``pretrained``) of the weight averaging → share.
         needs: the earlier runs it needs, each once: initial weights, averaging, teachers.
@@ -55,6 +62,8 @@ class ResolvedRun:
     teachers: Mapping[str, tuple["ResolvedRun", ...]]
     jointly_trained: Mapping[str, NetworkPart]
     options: Mapping[str, Any]
+    segmentation_loss: SegmentationLoss
+    plugins: Mapping[str, str]
     init_from: str | None
     averaging: Mapping[str, float]
     needs: tuple[str, ...]
@@ -79,7 +88,9 @@ class ResolvedRun:
         for option, part in self.jointly_trained.items():
             with _at(f"options.{option}"):
                 networks[option] = _build(part, self._width(option), self.part.channels)
-        return self.method(student, self.part.outputs, **networks, **self.options)
+        method = self.method(student, self.part.outputs, **networks, **self.options)
+        method.segment_by(self.segmentation_loss)
+        return method
 
     def _seeing_all(self, run: "ResolvedRun", network: Network) -> Network:
         """A teacher whose input is the complete image."""
@@ -169,6 +180,7 @@ def _name(
     }
     with _at(f"{place}.method"):
         options = fitting(given, kinds, "options")
+    loss = part.segmentation_loss
     channels, needs = _channels(recipe, name), [part.init_from, *part.weight_averaging]
     needs += [run.name for runs in teachers.values() for run in runs]
     return ResolvedRun(
@@ -181,10 +193,30 @@ def _name(
         teachers,
         jointly_trained,
         options,
+        SegmentationLoss.named(loss.name, loss.options, f"{place}.segmentation_loss"),
+        _plugins(part, jointly_trained),
         part.init_from,
         part.weight_averaging,
         tuple(dict.fromkeys(each for each in needs if each not in (None, PRETRAINED))),
     )
+
+
+def _plugins(part: RunPart, jointly_trained: Mapping[str, NetworkPart]) -> dict[str, str]:
+    """What of a run other packages bring, and which."""
+    named: list[tuple[str, Registry[Any], str]] = [
+        *(("network", NETWORKS, each.name) for each in (part.network, *jointly_trained.values())),
+        ("method", METHODS, part.method.name),
+        ("segmentation loss", SEGMENTATION_LOSSES, part.segmentation_loss.name),
+        *(("transform", TRANSFORMS, name) for name in part.augmentation.others),
+    ]
+    losses = part.method.options.get("losses")
+    if isinstance(losses, Mapping):
+        named += [("distillation loss", LOSSES, name) for name in losses if name in LOSSES]
+    return {
+        f"{kind} {name}": package
+        for kind, registry, name in named
+        if name in registry and (package := registry.package(name)) is not None
+    }
 
 
 def _channels(recipe: Recipe, name: str) -> tuple[int, ...]:
@@ -254,6 +286,7 @@ def _check_method(recipe: Recipe, run: ResolvedRun, earlier: Mapping[str, Resolv
             got=0,
             expected="above 0, e.g. 0.5",
         )
+    Intensities(part.augmentation, f"{place}.augmentation")
     if needs.pseudo_labels and not part.pseudo.share:
         raise RecipeError(
             f"method {part.method.name} needs pseudo-labels",
@@ -299,6 +332,9 @@ def _check_shapes(
         the divisor of the network.
     """
     place, part = f"runs.{run.name}", run.part
+    with _at(f"{place}.segmentation_loss"):
+        logits, regions = (torch.zeros(1, count, 2, 2, 2) for count in (part.channels, 3))
+        run.segmentation_loss(logits, regions, part.outputs)
     with torch.device("meta"):
         with _at(f"{place}.network"):
             student = run.build_network()

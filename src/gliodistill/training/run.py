@@ -16,13 +16,15 @@ from gliodistill.files import check_writable, make_folder, remove_leftovers, wri
 from gliodistill.locks import lock_folder
 from gliodistill.networks import count_parameters, flops
 from gliodistill.networks.widening import widen
-from gliodistill.preparation.cache import Cache, build_cache
+from gliodistill.preparation.cache import Cache
+from gliodistill.preparation.cache_building import build_cache
 from gliodistill.recipes.reading import new_run_name
 from gliodistill.recipes.schema import Recipe
 from gliodistill.training.batch_norm import UNCHANGED
 from gliodistill.training.checks import check_machine, check_patch, check_tumours, notes_on
+from gliodistill.training.data.order import group_shares
 from gliodistill.training.data.pool import Pool, build_pool, check_same, open_labels
-from gliodistill.training.data.sampler import PatchSampler, group_shares
+from gliodistill.training.data.sampler import PatchSampler
 from gliodistill.training.data.source import check_sequences, open_source, split_of
 from gliodistill.training.experiment import DATA, SUMMARY, Experiment
 from gliodistill.training.loop import Progress, Setup, train_run
@@ -257,6 +259,8 @@ def _train(
     )
     with lock_folder(folder):
         summary = train_run(setup) | _costs(method.student, run, recipe)
+    if run.plugins:
+        summary["plugins"] = dict(run.plugins)
     if learnt is not None and pool is not None:
         counts = {kind: len(pool.facts[kind]) for kind in ("studies", "transductive")}
         summary["pseudo"] = {**counts, "labels": part.pseudo.labels, "sha256": pool.facts["sha256"]}

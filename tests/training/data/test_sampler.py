@@ -230,7 +230,7 @@ def test_a_healthy_study_gives_patches_too(cache, tmp_path):
 
 def test_a_transplanted_tumour_comes_with_its_own_voxels(cache):
     """Every voxel of a patch is the host's or the donor's, image and truth together."""
-    made = sampler(cache, QUIET.model_copy(update={"transplant": 1.0}), patch=(12, 12, 12), batch=3)
+    made = sampler(cache, AugmentationPart(**PLAIN, transplant=1), patch=(12, 12, 12), batch=3)
     plain = sampler(cache, patch=(12, 12, 12), batch=3)
     changed = 0
     for step in range(6):

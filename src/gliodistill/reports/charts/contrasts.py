@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from gliodistill.evaluation.comparison import Contrast
+from gliodistill.evaluation.contrasts import Contrast
 from gliodistill.evaluation.metrics import FACTS
 from gliodistill.reports.charts.axes import minus
 from gliodistill.reports.charts.forest import Estimate, forest_table

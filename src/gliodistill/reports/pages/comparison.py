@@ -8,8 +8,9 @@ from os import PathLike
 import numpy as np
 
 from gliodistill import __version__
-from gliodistill.evaluation.comparison import Comparison, Contrast
+from gliodistill.evaluation.comparison import Comparison
 from gliodistill.evaluation.conclusions import FEW, cautions, conclusion, method
+from gliodistill.evaluation.contrasts import Contrast
 from gliodistill.evaluation.metrics import FACTS
 from gliodistill.reports.charts.contrasts import contrast_forest, numbers_table, p_words, pair_name
 from gliodistill.reports.charts.paired import paired_chart
@@ -88,7 +89,7 @@ def _conclusions(comparison: Comparison) -> list[object]:
         for (said, _), count in zip(verdicts, counted, strict=True)
     ]
     words = [tag("p", tag("b", said.sentence), " ", said.details) for said, _ in verdicts]
-    return [tiles(answers), *words, *warnings, tag("p", method(comparison), class_="muted")]
+    return [tiles(answers), *words, *warnings, tag("p", method(comparison), class_="quiet")]
 
 
 def _counted(contrasts: Sequence[Contrast]) -> str:
@@ -164,7 +165,7 @@ def _ranking(comparison: Comparison) -> list[object]:
     )
     return [
         sortable_table(columns, rows, caption="Ranking", id="ranking"),
-        tag("p", words, class_="muted"),
+        tag("p", words, class_="quiet"),
         tag(
             "p",
             tag("b", "Equal mean ranks?"),
@@ -249,7 +250,7 @@ def _strata(comparison: Comparison) -> list[object]:
             figures.append(
                 join(
                     figure,
-                    tag("p", f"Too few studies: {', '.join(few)}.", class_="muted") if few else "",
+                    tag("p", f"Too few studies: {', '.join(few)}.", class_="quiet") if few else "",
                 )
             )
         parts += [
@@ -295,7 +296,6 @@ def _settings(comparison: Comparison, sources: Mapping[str, str]) -> list[object
         "correction": f"Holm over {comparison.tests} tests: every pair, region and metric",
         "ranking test": (
             "two-sided permutation test of patients’ ranks: all permutations, or 100 000 random"
-            " ones"
             " ones"
         ),
         "versions": (

@@ -1,18 +1,48 @@
 """The layouts of data sets: one module each, detected by the files on disk."""
 
 from pathlib import Path
+from typing import Any
 
 from gliodistill.errors import StudyError
 from gliodistill.files import shown_name
+from gliodistill.registry import Registry
 from gliodistill.studies.layouts import bids, brats, loose, manifest, msd, nnunet
-from gliodistill.studies.layouts.base import Found, Layout, is_nifti, named, nifti_files
+from gliodistill.studies.layouts.base import (
+    Draft,
+    Found,
+    Layout,
+    gather,
+    is_nifti,
+    named,
+    nifti_files,
+)
 from gliodistill.studies.other_formats import ending_of, what_to_do
 
-LAYOUTS: dict[str, Layout] = {
-    layout.NAME: layout for layout in (brats, msd, nnunet, bids, manifest, loose)
-}
 
-__all__ = ["LAYOUTS", "Found", "Layout", "find_studies", "look_for_studies"]
+def _check_layout(name: str, layout: Any) -> None:
+    if getattr(layout, "NAME", None) != name or not all(
+        callable(getattr(layout, part, None)) for part in ("matches", "find")
+    ):
+        raise ValueError(f"layout {name!r} has not NAME = {name!r}, matches(root) and find(root)")
+
+
+LAYOUTS: Registry[Layout] = Registry("layout", "gliodistill.layouts", StudyError, _check_layout)
+"""Name → layout: a module, or an object, as :class:`~gliodistill.studies.layouts.base.Layout`."""
+for _layout in (brats, msd, nnunet, bids, manifest, loose):
+    LAYOUTS.register(_layout.NAME)(_layout)
+register, names = LAYOUTS.register, LAYOUTS.names
+
+__all__ = [
+    "LAYOUTS",
+    "Draft",
+    "Found",
+    "Layout",
+    "find_studies",
+    "gather",
+    "look_for_studies",
+    "names",
+    "register",
+]
 
 
 def find_studies(root: Path, layout: str | None = None) -> Found:
@@ -52,11 +82,7 @@ def look_for_studies(root: Path, layout: str | None = None) -> Found | None:
             expected="a folder of studies or a manifest",
         )
     if layout is not None:
-        if layout not in LAYOUTS:
-            raise StudyError(
-                "unknown layout", file=root, field="layout", got=layout, expected=", ".join(LAYOUTS)
-            )
-        chosen = [LAYOUTS[layout]]
+        chosen = [LAYOUTS.find(layout, "layout", file=root)]
     else:
         chosen = [
             candidate

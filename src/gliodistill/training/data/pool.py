@@ -10,8 +10,9 @@ from typing import Any
 
 from gliodistill.errors import CheckpointError, StudyError
 from gliodistill.files import sha256
-from gliodistill.inference.pseudo_labels import PseudoLabels
-from gliodistill.preparation.cache import Cache, build_cache, is_cache
+from gliodistill.inference.pseudo_cohort import PseudoLabels
+from gliodistill.preparation.cache import Cache, is_cache
+from gliodistill.preparation.cache_building import build_cache
 from gliodistill.progress import track
 from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.duplicates import most_similar

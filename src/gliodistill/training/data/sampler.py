@@ -5,41 +5,41 @@ a run can stop anywhere.
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gliodistill.errors import StudyError
 from gliodistill.methods.base import Batch
-from gliodistill.preparation.cache import Cache, CachedStudy
+from gliodistill.preparation.cache import Cache
 from gliodistill.preparation.prepared import UNKNOWN, unpack_regions
 from gliodistill.preparation.quantise import dequantise
 from gliodistill.progress import track
 from gliodistill.recipes.schema import AugmentationPart, PseudoPart, SamplingPart
 from gliodistill.studies.labels import REGIONS
-from gliodistill.studies.records import StudyRecord
-from gliodistill.training.data.artefacts import ScannerDraw, apply_scanner, draw_scanner
-from gliodistill.training.data.augmentation import (
-    IntensityDraw,
-    SpatialDraw,
-    apply_intensity,
-    draw_intensity,
-    draw_kept,
-    draw_spatial,
+from gliodistill.training.data.order import StudyOrder, group_shares
+from gliodistill.training.data.places import draw_centre, foreground_voxels, sampled_voxels
+from gliodistill.training.data.transforms import (
+    Intensities,
+    ModalityDropout,
+    Spatial,
+    Transplant,
     read_patch,
 )
+from gliodistill.training.data.transforms.intensities import Draws
+from gliodistill.training.data.transforms.spatial import SpatialDraw
+from gliodistill.training.data.transforms.transplant import Donor
 
-_PSEUDO = 2  # their random stream; 1 is that of the order of labelled studies
-_ALIKE = 4  # random stream of modality dropout per batch; 3 is the order of pseudo-labelled studies
-_GROUPS = 8  # random stream of the groups; 9, 10, … are those of each group
-_ROUND = 100  # labelled patches in which every group has its share
-# Foreground voxels kept per study and region: enough to centre patches anywhere in a tumour.
-_KEPT = 4096
+_PSEUDO = 2
+"""Their random stream; 1 is that of the order of labelled studies."""
+_ALIKE = 4
+"""Random stream of modality dropout per batch; 3 is the order of pseudo-labelled studies, 8 and on
+are the groups' (:mod:`~gliodistill.training.data.order`)."""
+_OTHERS = 16
+"""Random stream of the transforms of other packages."""
 
 
 @dataclass(frozen=True)
@@ -49,29 +49,11 @@ class PatchDraw:
     study: int
     centre: tuple[int, int, int]
     spatial: SpatialDraw
-    intensity: IntensityDraw
-    scanner: ScannerDraw
-    donor: "Donor | None"
+    intensities: Draws
+    donor: Donor | None
     """The tumour that is transplanted into it."""
     kept: tuple[bool, ...]
     """Which of the student's sequences it keeps."""
-
-
-@dataclass(frozen=True)
-class Donor:
-    """A tumour that is transplanted.
-
-    Attributes:
-        study: the donor.
-        centre: of the patch read in the donor.
-        spatial: its spatial augmentation.
-        rim: voxels around the whole tumour that are transplanted with it.
-    """
-
-    study: int
-    centre: tuple[int, int, int]
-    spatial: SpatialDraw
-    rim: int
 
 
 class PatchSampler:
@@ -125,16 +107,27 @@ class PatchSampler:
                     "study has no sequence that the student takes", file=study.id, expected=wanted
                 )
         self.sampling, self.augmentation, self.seed = sampling, augmentation, seed
+        self._intensities = Intensities(augmentation)
+        self._spatial = Spatial(
+            augmentation.flip,
+            augmentation.spatial,
+            augmentation.rotate_degrees,
+            augmentation.scale,
+            augmentation.elastic_voxels,
+        )
+        self._transplanting = Transplant(**dict(augmentation.transplant))
+        dropout = augmentation.modality_dropout
+        self._dropout = ModalityDropout(dropout.p, dropout.keep_all)
         self._images = [study.image() for study in self.studies]
         self._truths = [study.truth() for study in self.studies]
         self._foreground = [
-            _foreground(study, truth)
+            foreground_voxels(study, truth)
             for study, truth in track(
                 list(zip(self.studies, self._truths, strict=True)), "finding tumours"
             )
         ]
         self._inside = [
-            _sampled(study, truth & UNKNOWN == 0) if study.partial else None
+            sampled_voxels(study, truth & UNKNOWN == 0) if study.partial else None
             for study, truth in zip(self.studies, self._truths, strict=True)
         ]
         self._tells = torch.tensor(
@@ -144,7 +137,9 @@ class PatchSampler:
             self._truths[self._labelled :] = [
                 study.soft() for study in self.studies[self._labelled :]
             ]
-        self._groups = group_shares(self.studies[: self._labelled], sampling.groups)
+        self._order = StudyOrder(
+            seed, group_shares(self.studies[: self._labelled], sampling.groups)
+        )
 
     def draw(self, step: int) -> list[PatchDraw]:
         """The draws of batch ``step`` (0 is the first), one per patch; pseudo-labelled ones are
@@ -167,44 +162,44 @@ class PatchSampler:
         )
         if not any(there):
             return drawn
-        kept = draw_kept(
-            self.augmentation,
-            there,
-            np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, step, _ALIKE]))),
-        )
+        kept = self._dropout.draw(there, self._random(step, _ALIKE))
         return [replace(draw, kept=kept) for draw in drawn]
 
     def _draw(self, step: int, pool: range, count: int, stream: int) -> list[PatchDraw]:
         """Draws of studies in ``pool`` from a random stream of its own."""
-        random = np.random.Generator(
-            np.random.PCG64(
-                np.random.SeedSequence([self.seed, step, *([stream] if stream else [])])
-            )
-        )
+        random = self._random(step, *([stream] if stream else []))
         drawn = []
         for item in range(count):
-            study = self._study(step * count + item, pool, stream)
-            centre = self._centre(study, random)
-            spatial = draw_spatial(self.augmentation, random)
-            intensity = draw_intensity(self.augmentation, len(self.studies[study].present), random)
-            scanner, donor = (
-                draw_scanner(self.augmentation, len(self.studies[study].present), random),
-                None,
+            study = self._order.study(step * count + item, pool, stream)
+            shape = self._images[study].shape[1:]
+            centre = draw_centre(
+                self.sampling, shape, self._foreground[study], self._inside[study], random
             )
+            spatial = self._spatial.draw(random)
+            intensities = self._intensities.draw(
+                len(self.studies[study].present),
+                random,
+                partial(self._random, step, _OTHERS, stream, item),
+            )
+            donor = None
             if (
-                self.augmentation.transplant
-                and random.random() < self.augmentation.transplant
+                self._transplanting.p
+                and random.random() < self._transplanting.p
                 and (found := self._donors(study))
             ):
                 donor = self._donor(found[int(random.integers(len(found)))], random)
                 # The same place in the brain as in the donor's.
-                centre = self._same_place(donor, study)
-            drawn.append((study, centre, spatial, intensity, scanner, donor))
+                centre = donor.place_in(self._images[donor.study].shape[1:], shape)
+            drawn.append((study, centre, spatial, intensities, donor))
         # Last, so that runs with and without modality dropout see the same patches.
         return [
-            PatchDraw(*draw, draw_kept(self.augmentation, self._present(draw[0]), random))
-            for draw in drawn
+            PatchDraw(*draw, self._dropout.draw(self._present(draw[0]), random)) for draw in drawn
         ]
+
+    def _random(self, *stream: int) -> np.random.Generator:
+        """Random numbers that depend on the run's seed and the stream alone."""
+        sequence = np.random.SeedSequence([self.seed, *stream])
+        return np.random.Generator(np.random.PCG64(sequence))
 
     def batch(self, step: int) -> Batch:
         """Batch ``step`` (0 is the first), on the CPU.
@@ -227,10 +222,19 @@ class PatchSampler:
             )
             assert mask is not None  # a truth was given
             if draw.donor is not None:
-                self._transplant(levels, mask, draw.donor)
+                theirs, tumour = read_patch(
+                    self._images[draw.donor.study],
+                    self._truths[draw.donor.study],
+                    np.asarray(draw.donor.centre),
+                    self.sampling.patch,
+                    draw.donor.spatial,
+                )
+                assert tumour is not None
+                self._transplanting.apply(levels, mask, theirs, tumour, draw.donor.rim)
             inside = torch.from_numpy(levels > 0)
-            complete = apply_intensity(torch.from_numpy(dequantise(levels)), inside, draw.intensity)
-            complete = apply_scanner(complete, inside, draw.scanner)
+            complete = self._intensities.apply(
+                torch.from_numpy(dequantise(levels)), inside, draw.intensities
+            )
             keep = torch.tensor(draw.kept)
             completes.append(complete)
             images.append(
@@ -297,120 +301,10 @@ class PatchSampler:
     def _donor(self, study: int, random: np.random.Generator) -> Donor:
         voxels = self._foreground[study][0]
         x, y, z = (int(v) for v in voxels[int(random.integers(len(voxels)))])
-        return Donor(
-            study, (x, y, z), draw_spatial(self.augmentation, random), int(random.integers(3))
-        )
-
-    def _same_place(self, donor: Donor, host: int) -> tuple[int, int, int]:
-        """The donor's centre in the host: all studies are cropped to the brain, so shares of the
-        sides correspond.
-        """
-        shapes = self._images[donor.study].shape[1:], self._images[host].shape[1:]
-        x, y, z = (int(c * to / of) for c, of, to in zip(donor.centre, *shapes, strict=True))
-        return x, y, z
-
-    def _transplant(self, levels: NDArray[np.uint8], mask: NDArray[np.uint8], donor: Donor) -> None:
-        """Put the donor's tumour, and a rim around it, into a patch (C X Y Z, X Y Z); in
-        place (CarveMix, Zhang et al. 2021).
-        """
-        images, truth = self._images[donor.study], self._truths[donor.study]
-        theirs, tumour = read_patch(
-            images, truth, np.asarray(donor.centre), self.sampling.patch, donor.spatial
-        )
-        assert tumour is not None
-        whole = torch.from_numpy(tumour & 1).float()[None, None]
-        near = F.max_pool3d(whole, 2 * donor.rim + 1, 1, donor.rim)[0, 0].bool().numpy()
-        # Only where both have brain.
-        taken = near & (levels > 0).any(axis=0) & (theirs > 0).any(axis=0)
-        for own, other in zip(levels, theirs, strict=True):
-            if own.any():
-                own[taken] = other[taken]
-        mask[taken] = tumour[taken]
+        return Donor(study, (x, y, z), self._spatial.draw(random), self._transplanting.draw(random))
 
     def _present(self, study: int) -> tuple[bool, ...]:
         return tuple(self.studies[study].present[channel] for channel in self.channels)
-
-    def _study(self, position: int, pool: range, stream: int) -> int:
-        """The study of ``pool`` for patch number ``position``: each once per round, or by the
-        shares of the groups.
-        """
-        if stream or not self._groups:
-            return pool[self._turn(position, len(pool), stream + 1)]
-        round_, place = divmod(position, _ROUND)
-        counts = [count for _, count in self._groups]
-        order = np.random.Generator(
-            np.random.PCG64(np.random.SeedSequence([self.seed, _GROUPS << 32, round_]))
-        ).permutation(np.repeat(np.arange(len(counts)), counts))
-        group = int(order[place])
-        before = round_ * counts[group] + int((order[:place] == group).sum())
-        members = self._groups[group][0]
-        return members[self._turn(before, len(members), _GROUPS + 1 + group)]
-
-    def _turn(self, position: int, studies: int, stream: int) -> int:
-        """Each of ``studies`` once per round, in an order shuffled anew each round."""
-        round_, place = divmod(position, studies)
-        order = np.random.Generator(
-            np.random.PCG64(np.random.SeedSequence([self.seed, stream << 32, round_]))
-        ).permutation(studies)
-        return int(order[place])
-
-    def _centre(self, study: int, random: np.random.Generator) -> tuple[int, int, int]:
-        shape = self._images[study].shape[1:]
-        regions = [voxels for voxels in self._foreground[study] if len(voxels)]
-        if regions and random.random() < self.sampling.foreground:
-            voxels = regions[int(random.integers(len(regions)))]
-            centre = voxels[int(random.integers(len(voxels)))].astype(np.int64)
-            # A tumour voxel in the patch, shifted from its centre by up to a quarter of the side.
-            centre += np.array(
-                [random.integers(-(p // 4), p // 4 + 1) for p in self.sampling.patch]
-            )
-        elif (inside := self._inside[study]) is not None and len(inside):
-            centre = inside[int(random.integers(len(inside)))].astype(np.int64)
-        else:
-            centre = np.array([random.integers(s) for s in shape])
-        # Keep the patch over the brain as far as it fits.
-        half = np.asarray(self.sampling.patch) // 2
-        low = np.minimum(half, np.asarray(shape) // 2)
-        high = np.maximum(
-            np.asarray(shape) - np.asarray(self.sampling.patch) + half, np.asarray(shape) // 2
-        )
-        x, y, z = np.clip(centre, low, high)
-        return int(x), int(y), int(z)
-
-
-def group_shares(
-    studies: Sequence[CachedStudy | StudyRecord], shares: dict[str, float]
-) -> list[tuple[list[int], int]]:
-    """Groups as indices of studies, and the number of ``_ROUND`` patches of each; the studies of
-    other groups are last. Empty without shares.
-
-    Raises:
-        StudyError: a group has no study, or the remaining share and the other studies do not match.
-    """
-    if not shares:
-        return []
-    members = {name: [i for i, s in enumerate(studies) if s.group == name] for name in shares}
-    found = sorted({study.group for study in studies if study.group})
-    for name, indices in members.items():
-        if not indices:
-            raise StudyError(
-                "no labelled study of this group",
-                field=f"sampling.groups.{name}",
-                got="0 studies",
-                expected=f"one of {', '.join(found)}" if found else "a column group in a manifest",
-            )
-    counts = [round(share * _ROUND) for share in shares.values()]
-    rest = [i for i, study in enumerate(studies) if study.group not in shares]
-    left = _ROUND - sum(counts)
-    if bool(rest) != (left > 0):
-        raise StudyError(
-            "shares of groups do not add up",
-            field="sampling.groups",
-            got=f"{sum(counts)} % of the patches, and {len(rest)} studies of other groups",
-            expected="less than 100 %" if rest else "100 %",
-        )
-    groups = list(zip(members.values(), counts, strict=True))
-    return [*groups, (rest, left)] if rest else groups
 
 
 def _known(
@@ -424,21 +318,3 @@ def _known(
         every = torch.ones(patch, dtype=torch.bool)
         return regions & torch.stack([every if k is None else k for k in voxels])[:, None]
     return None if bool(tells.all()) else regions
-
-
-def _foreground(study: CachedStudy, truth: NDArray[np.uint8]) -> list[NDArray[np.int16]]:
-    """Per region up to ``_KEPT`` voxel indices (N × 3), drawn with a seed of the study's id."""
-    random = np.random.Generator(np.random.PCG64(list(study.id.encode())))
-    return [_some(truth >> bit & 1, random) for bit in range(3)]
-
-
-def _sampled(study: CachedStudy, mask: NDArray[np.bool_]) -> NDArray[np.int16]:
-    """Up to ``_KEPT`` voxels of a mask, drawn with a seed made of the study's id."""
-    return _some(mask, np.random.Generator(np.random.PCG64(list(study.id.encode()))))
-
-
-def _some(mask: NDArray[Any], random: np.random.Generator) -> NDArray[np.int16]:
-    flat = np.flatnonzero(mask)
-    if len(flat) > _KEPT:
-        flat = np.sort(random.choice(flat, _KEPT, replace=False))
-    return np.stack(np.unravel_index(flat, mask.shape), axis=1).astype(np.int16)

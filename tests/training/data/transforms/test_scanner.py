@@ -5,77 +5,64 @@ import pytest
 import torch
 from scipy import ndimage
 
-from gliodistill.recipes.schema import AugmentationPart
-from gliodistill.training.data.artefacts import KNOTS, ScannerDraw, apply_scanner, draw_scanner
+from gliodistill.training.data.transforms import (
+    TRANSFORMS,
+    Bias,
+    Curve,
+    CutField,
+    Misregistration,
+    ThickSlices,
+)
+from gliodistill.training.data.transforms.bias import BiasDraw
+from gliodistill.training.data.transforms.curve import KNOTS
+from gliodistill.training.data.transforms.intensities import SCANNER
 
 SHAPE = (2, 9, 10, 12)
-EVERY = AugmentationPart(bias=1, curve=1, thick_slices=1, misregistration=1, cut_field=1)
+INSIDE = torch.ones(SHAPE, dtype=torch.bool)
 
 
 def values(seed=0):
     return torch.from_numpy(np.random.default_rng(seed).normal(size=SHAPE).astype(np.float32))
 
 
-INSIDE = torch.ones(SHAPE, dtype=torch.bool)
+def applied(transform, drawn):
+    return transform.apply(values(), INSIDE, drawn).numpy()
 
 
-def apply(**draw):
-    return apply_scanner(values(), INSIDE, ScannerDraw(**draw)).numpy()
-
-
-def test_nothing_is_drawn_unless_asked_for():
-    random = np.random.default_rng(1)
-    before = random.bit_generator.state
-    draw = draw_scanner(AugmentationPart(), 4, random)
-    assert random.bit_generator.state == before
-    assert apply_scanner(v := values(), INSIDE, draw) is v
-
-
-def test_equal_seeds_equal_draws_and_results():
-    first, again = (draw_scanner(EVERY, 2, np.random.default_rng(4)) for _ in range(2))
-    torch.testing.assert_close(
-        apply_scanner(values(), INSIDE, first),
-        apply_scanner(values(), INSIDE, again),
-        rtol=0,
-        atol=0,
-    )
-
-
-@pytest.mark.parametrize("name", ["bias", "curve", "thick_slices", "misregistration", "cut_field"])
-def test_each_changes_the_brain_alone(name):
-    inside = torch.from_numpy(np.random.default_rng(2).random(SHAPE) < 0.7)
-    image = torch.where(inside, values(), 0.0)
-    kept = image.clone()
-    draw = draw_scanner(AugmentationPart(**{name: 1}), 2, np.random.default_rng(7))
-    result = apply_scanner(image, inside, draw)
+@pytest.mark.parametrize("name", SCANNER)
+def test_equal_seeds_equal_draws_and_results(name):
+    transform = TRANSFORMS[name](**({"sequences": 1.0} if name == "thick_slices" else {}))
+    first, again = (transform.draw(2, np.random.default_rng(7)) for _ in range(2))
+    image = values()
+    result = transform.apply(image, INSIDE, first)
+    assert torch.equal(result, transform.apply(image, INSIDE, again))
     assert not torch.equal(result, image)
-    assert not result[~inside].any()
-    torch.testing.assert_close(image, kept)
+    assert torch.equal(image, values())  # not in place
 
 
 def test_the_identity_curve_is_the_identity_even_beyond_its_knots():
     curve = np.stack([KNOTS, 2 * KNOTS])
     image = 3 * values()
-    result = apply_scanner(image, INSIDE, ScannerDraw(curve=curve))
+    result = Curve().apply(image, INSIDE, curve)
     torch.testing.assert_close(result, torch.stack([image[0], 2 * image[1]]), rtol=1e-5, atol=1e-5)
 
 
 def test_curves_are_numpys_interpolation_and_keep_the_order():
-    draw = draw_scanner(AugmentationPart(curve=1), 2, np.random.default_rng(3))
+    curve = Curve().draw(2, np.random.default_rng(3))
     image = values().clamp(-3, 3)
-    result = apply_scanner(image, INSIDE, draw).numpy()
+    result = Curve().apply(image, INSIDE, curve).numpy()
     for channel in range(2):
         np.testing.assert_allclose(
             result[channel],
-            np.interp(image[channel].numpy(), KNOTS, draw.curve[channel]),
+            np.interp(image[channel].numpy(), KNOTS, curve[channel]),
             atol=1e-5,
         )
-        assert (np.diff(draw.curve[channel]) > 0).all()
+        assert (np.diff(curve[channel]) > 0).all()
 
 
 def test_a_shift_of_whole_voxels_is_a_roll_and_of_half_ones_the_mean():
     plain = values().numpy()
-    moved = apply(shift=np.array([[1.0, 0, 0], [0, 0, -0.5]]))
+    moved = applied(Misregistration(), np.array([[1.0, 0, 0], [0, 0, -0.5]]))
     np.testing.assert_allclose(moved[0, 1:], plain[0, :-1], atol=1e-6)
     np.testing.assert_allclose(moved[0, 0], plain[0, 0], atol=1e-6)
     np.testing.assert_allclose(
@@ -85,7 +72,7 @@ def test_a_shift_of_whole_voxels_is_a_roll_and_of_half_ones_the_mean():
 
 def test_slabs_are_means_and_thin_ones_leave_the_channel():
     plain = values().numpy()
-    result = apply(slices=(2, np.array([3.0, 1.0])))
+    result = applied(ThickSlices(), (2, np.array([3.0, 1.0])))
     np.testing.assert_array_equal(result[1], plain[1])
     slabs = plain[0].reshape(9, 10, 4, 3).mean(axis=-1)
     expected = ndimage.map_coordinates(
@@ -102,13 +89,14 @@ def test_a_constant_gain_multiplies_intensities():
     the old mean and deviation.
     """
     gain = np.stack([np.full((3, 3, 3), np.log(2)), np.zeros((3, 3, 3))])
-    result, z = apply(bias=gain, zero=np.array([4.0, 3.0])), values().numpy()
+    result = applied(Bias(), BiasDraw(gain, np.array([4.0, 3.0])))
+    z = values().numpy()
     np.testing.assert_allclose(result[0], 2 * (4 + z[0]) - 4, atol=1e-5)
     np.testing.assert_allclose(result[1], z[1], atol=1e-6)
 
 
 def test_a_cut_field_ends_where_drawn():
-    result = apply(cut=(1, 0, 0.5, True))
+    result = applied(CutField(), (1, 0, 0.5, True))
     np.testing.assert_array_equal(result[0], values()[0].numpy())
     assert not result[1, :4].any()
     np.testing.assert_array_equal(result[1, 4:], values()[1, 4:].numpy())

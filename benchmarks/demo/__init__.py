@@ -1,0 +1,1 @@
+"""The study behind the demo, and the teacher that it brings along."""

@@ -1,0 +1,1 @@
+"""The model that ships: cohort, pilots, cross-validation, report, package."""

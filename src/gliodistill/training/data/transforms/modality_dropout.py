@@ -1,0 +1,37 @@
+"""Modality dropout: sequences that a patch loses, so that a network learns to do without them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ModalityDropout:
+    """Drop sequences of a patch, each alike, but never all of them.
+
+    A draw that would drop all is thrown away, so with ``p = 0.5`` every subset is as likely as any
+    other, but for the patches that ``keep_all`` spares.
+
+    Args:
+        p: probability that each sequence is dropped.
+        keep_all: probability that a patch loses none, before ``p`` is drawn.
+
+    Example:
+        >>> ModalityDropout(p=1.0).draw((True, False, False, False), np.random.default_rng(0))
+        (True, False, False, False)
+    """
+
+    p: float = 0.0
+    keep_all: float = 0.0
+
+    def draw(self, present: tuple[bool, ...], random: np.random.Generator) -> tuple[bool, ...]:
+        """Draw which of the ``present`` sequences a patch keeps."""
+        if self.keep_all and random.random() < self.keep_all:
+            return present
+        there = np.flatnonzero(present)
+        if self.p == 1:
+            kept = random.choice(there, 1)
+        else:
+            while not len(kept := there[random.random(len(there)) >= self.p]):
+                pass
+        return tuple(channel in kept for channel in range(len(present)))
