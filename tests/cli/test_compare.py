@@ -31,7 +31,7 @@ def test_a_folder_a_file_and_a_chosen_name(program, folder):
     )
     assert (said.code, said.err) == (0, "")
     for part in (
-        "student - alone",
+        "student - plain",
         "student is better than alone in all 6 comparisons",
         "mean rank over 24 patients: 1. student (1.00)",
     ):

@@ -128,7 +128,7 @@ def test_the_same_codes_with_another_meaning_are_noticed(tmp_path: Path) -> None
     truth = write_cohort(tmp_path / "truth", CONVENTIONS["brats2023"])
     other = write_predictions(tmp_path / "other", CONVENTIONS["msd"])
     with pytest.raises(
-        ComparisonError, match=r"look like msd, the truth is brats2023.*--prediction-labels"
+        ComparisonError, match=r"resemble msd, the reference is brats2023.*--prediction-labels"
     ):
         evaluate(other, truth, labels="brats2023")
     assert evaluate(other, truth, labels="brats2023", prediction_labels="msd").mean("TC") > 0.6
@@ -162,7 +162,7 @@ def test_every_problem_is_reported_at_once(truth: Path, tmp_path: Path) -> None:
         "case_a: grids differ",
         "case_b: two predictions",
         "case_b: prediction",
-        "stranger: prediction without a truth",
+        "stranger: prediction without a reference",
         "case_c: no prediction",
     ):
         assert part in problems
@@ -183,7 +183,7 @@ def test_a_truncated_prediction_is_found_before_anything_is_computed(
 def test_another_shape_is_named(truth: Path, predictions: Path) -> None:
     write_nifti(Volume(np.zeros((22, 20, 17), np.uint8), AFFINE), predictions / "case_c.nii.gz")
     with pytest.raises(
-        ComparisonError, match=r"case_c: grids differ: prediction 22×20×17 .*truth 22×20×18"
+        ComparisonError, match=r"case_c: grids differ: prediction 22×20×17 .*reference 22×20×18"
     ):
         evaluate(predictions, truth)
 
@@ -194,7 +194,7 @@ def test_a_subset_must_be_asked_for(truth: Path, predictions: Path) -> None:
         evaluate(predictions, truth)
     scores = evaluate(predictions, truth, subset=True)
     assert sorted(scores.studies) == ["case_b", "case_c"]
-    assert scores.provenance["studies"] == "2 of 3 with truth"
+    assert scores.provenance["studies"] == "2 of 3 with reference"
 
 
 def test_images_beside_a_prediction_are_not_taken_for_it(truth: Path, tmp_path: Path) -> None:

@@ -275,7 +275,7 @@ def scores(b, program) -> Path:
 @table.row(
     "a table of strata with an id that nobody knows",
     "note: ",
-    "rows left out, of no study that is compared: case_7",
+    "rows ignored, of studies that are not compared: case_7",
     'studies without a row, in group "not given": case_1',
     code=0,
 )

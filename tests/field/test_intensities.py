@@ -358,7 +358,7 @@ def spoilt(b, value: float) -> Path:
 def no_numbers(value: float) -> None:
     @row(
         f"a graph that gives {value}: an error, not an empty map",
-        "model tiny does not give numbers",
+        "model tiny gives NaN or Inf",
         "field logits",
         "NaN or Inf",
     )

@@ -40,9 +40,9 @@ def mask(b, case: str = "case_2") -> str:
 
 
 @row(
-    "inspect says what each study teaches",
-    "teach      1 WT TC ET, 1 WT, 1 WT TC ET in a part of the voxels",
-    "teaches",
+    "inspect says which labels of each study are known",
+    "known      1 WT TC ET, 1 WT, 1 WT TC ET in a part of the voxels",
+    "reference   known",
     "WT TC ET inside known.nii.gz",
     code=0,
 )

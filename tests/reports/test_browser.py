@@ -137,7 +137,7 @@ def test_another_view_shows_every_metric_of_one_region(
         )
 
     browser.open(evaluation_page)
-    assert headings()[:4] == ["Study", "WT Dice", "WT HD95, mm", "WT Truth, ml"]
+    assert headings()[:4] == ["Study", "WT Dice", "WT HD95, mm", "WT Reference, ml"]
     assert len(headings()) == 1 + 3 * 3
     browser.click(".picker label:nth-child(3)")
     shown = headings()

@@ -143,7 +143,7 @@ def test_field_of_view_cut(predictor: Predictor) -> None:
     half = study.images[T2].data.copy()
     half[:, :, 19:] = 0
     text = flags(predictor, changed(study, T2=half))["field_of_view_cut"]
-    assert text.startswith("T2 shows 50%") and "95%" in text
+    assert text.startswith("T2 covers 50%") and "95%" in text
     alone = replace(study, images={FLAIR: study.images[FLAIR]})
     assert "field_of_view_cut" not in flags(predictor, alone)  # what is not given is not cut
 

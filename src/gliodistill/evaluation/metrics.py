@@ -33,7 +33,7 @@ FACTS: dict[str, Fact] = {
     "sensitivity": Fact("sensitivity", "", "higher", ".4f"),
     "specificity": Fact("specificity", "", "higher", ".5f"),
     "prediction_ml": Fact("predicted", "ml", "", ".1f"),
-    "truth_ml": Fact("truth", "ml", "", ".1f"),
+    "truth_ml": Fact("reference", "ml", "", ".1f"),
     "difference_ml": Fact("difference", "ml", "", "+.1f"),
     "lesion_f1": Fact("lesion F1", "", "higher", ".3f"),
     "lesion_tp": Fact("lesions found", "", "", ".4g"),

@@ -169,7 +169,7 @@ def test_equal_input_gives_equal_text() -> None:
 
 def test_regions_of_another_grid_are_refused() -> None:
     with pytest.raises(
-        EvaluationError, match=r"t, Truth.*got \(3, 20, 24, 15\), expected \(3, 20, 24, 16\)"
+        EvaluationError, match=r"t, Reference.*got \(3, 20, 24, 15\), expected \(3, 20, 24, 16\)"
     ):
         study_figure(study(), None, regions()[..., :-1], "t")
     with pytest.raises(EvaluationError, match="too many layers"):

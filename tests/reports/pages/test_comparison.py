@@ -87,7 +87,7 @@ def test_failed_and_undefined_are_in_sight(tmp_path: Path) -> None:
         "b failed on 2 of 24 studies",
         "s03 image is truncated",
         "2 failed, 1 undefined",
-        "is last there: 12 of the rankings",
+        "is last on it: 12 of the rankings",
     ):
         assert part in text, part
 
