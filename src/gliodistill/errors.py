@@ -1,6 +1,7 @@
 """The errors of the toolkit: one line with problem, place, got, expected and next step."""
 
 import reprlib
+import warnings
 from os import PathLike
 from typing import Any
 
@@ -117,7 +118,18 @@ class GliodistillError(Exception):
 
 
 class GliodistillWarning(UserWarning):
-    """Something worth telling that does not stop the work; the program prints it as a note."""
+    """A note; see :func:`note`."""
+
+
+def note(text: str) -> None:
+    """Issue a note: one line about something that the user should know and that stops no work.
+
+    Every note is issued here, as a :class:`GliodistillWarning`, which Python can filter or record.
+    The program prints it as ``note: …`` on standard error, and lists it in the ``notes`` of its
+    JSON. Objects that describe data (a study, a cache) keep their notes in an attribute ``notes``;
+    whoever shows or trains on them issues them here.
+    """
+    warnings.warn(printable(" ".join(text.split())), GliodistillWarning, stacklevel=3)
 
 
 class ImageError(GliodistillError):

@@ -110,7 +110,7 @@ def _(b):
     for number in range(25):
         shutil.copyfile(b.file("t2"), b.data / "case_0" / f"case_0_dwi_{number}.nii.gz")
     said = yield segment(b)
-    assert said.out.count("note: ") == 21
+    assert said.err.count("note: ") == 21
 
 
 @row("pseudo-labels say what they were made of", code=0)

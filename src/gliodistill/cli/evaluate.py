@@ -1,7 +1,6 @@
 """The command that scores label maps: evaluate."""
 
 import json
-import warnings
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -123,7 +122,7 @@ def evaluate(
     Example: [cyan]gliodistill evaluate segmentations patients/ --rules brats2023 -o
     evaluation[/cyan]
     """
-    from gliodistill.errors import GliodistillWarning
+    from gliodistill.errors import note
     from gliodistill.evaluation.evaluate import match_pairs, score_pairs
     from gliodistill.evaluation.rules import get_rules
     from gliodistill.files import check_file, make_folder, write_text
@@ -150,11 +149,7 @@ def evaluate(
             check_file(out / SCORES, summaries)
         if pairs.left_out:
             some = ", ".join(pairs.left_out[:6]) + (", …" if len(pairs.left_out) > 6 else "")
-            warnings.warn(
-                f"{len(pairs.left_out)} studies left out, no prediction: {some}",
-                GliodistillWarning,
-                stacklevel=2,
-            )
+            note(f"{len(pairs.left_out)} studies left out, no prediction: {some}")
         scores = score_pairs(pairs, rule_set, jobs=jobs)
         if out is not None:
             scores.write(out / SCORES)

@@ -26,9 +26,9 @@ from gliodistill.cli import (
     segment,
     train,
 )
-from gliodistill.cli.output import error_as_dict, json_line, say_error
+from gliodistill.cli.output import error_as_dict, issued, json_line, say_error
 from gliodistill.cli.streams import is_closed_pipe, tolerant
-from gliodistill.errors import GliodistillError, GliodistillWarning, OutputError, printable
+from gliodistill.errors import GliodistillError, GliodistillWarning, OutputError
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 128 + signal.SIGINT
 """Exit codes; 0 is success."""
@@ -132,7 +132,8 @@ def _run(given: list[str]) -> int:
 
 @contextmanager
 def _notes() -> Iterator[None]:
-    """Print our own warnings as one line each, on standard error."""
+    """Print notes as one line each on standard error, and record them for ``--json``."""
+    issued.clear()
     with warnings.catch_warnings():
         others = warnings.showwarning
 
@@ -145,7 +146,8 @@ def _notes() -> Iterator[None]:
             line: str | None = None,
         ) -> None:
             if issubclass(category, GliodistillWarning):
-                typer.echo(f"note: {printable(' '.join(str(message).split()))}", err=True)
+                issued.append(str(message))
+                typer.echo(f"note: {message}", err=True)
             else:
                 others(message, category, filename, lineno, file, line)
 

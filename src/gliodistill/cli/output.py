@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gliodistill.errors import GliodistillError, printable
+from gliodistill.errors import GliodistillError, note, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 NOTES = 20
 """Number of notes shown; ``--json`` has all."""
+MORE = "more; gliodistill inspect lists them"
+
+issued: list[str] = []
+"""Notes issued by the running command."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Jobs = Annotated[
@@ -97,8 +101,14 @@ def console() -> "Console":
 
 
 def emit(as_json: bool, facts: dict[str, Any], show: Callable[["Console"], None]) -> None:
-    """Print ``facts`` as one line of JSON, or call ``show``."""
+    """Print ``facts`` as one line of JSON, or call ``show``.
+
+    Notes issued by the command are added to ``notes``, if ``facts`` has that key.
+    """
     if as_json:
+        if "notes" in facts:
+            more = [text for text in issued if not text.endswith(MORE)]
+            facts = facts | {"notes": list(dict.fromkeys([*facts["notes"], *more]))}
         typer.echo(json_line(facts))
     else:
         show(console())
@@ -155,13 +165,13 @@ def unusable_of(*found: "Found") -> dict[str, str]:
 def first_of(notes: list[str]) -> list[str]:
     """The first notes, and the number of the others."""
     more = len(notes) - NOTES
-    return notes if more <= 0 else [*notes[:NOTES], f"{more} more; gliodistill inspect lists them"]
+    return notes if more <= 0 else [*notes[:NOTES], f"{more} {MORE}"]
 
 
-def show_notes(screen: "Console", notes: list[str]) -> None:
-    """Print the notes of :func:`first_of`, a line each."""
-    for note in first_of(notes):
-        screen.print(f"note: {note}")
+def issue(notes: list[str]) -> None:
+    """Issue notes; beyond :data:`NOTES`, only their number."""
+    for text in first_of(notes):
+        note(text)
 
 
 def report_failures(failed: dict[str, str]) -> None:

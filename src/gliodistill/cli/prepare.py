@@ -11,9 +11,9 @@ from gliodistill.cli.output import (
     Labels,
     Layout,
     emit,
+    issue,
     notes_of,
     nothing_left,
-    show_notes,
     unusable_of,
 )
 from gliodistill.errors import GliodistillError
@@ -92,11 +92,12 @@ def prepare(
     cohort = open_cohort(path, layout=layout, labels=labels)
     _, found = find_cohort(path, layout)
     notes = [*unusable_of(found).values(), *notes_of(found)]
-    cohort.warn_unlabelled()
+    cohort.note_unlabelled()
     with nothing_left(cache):
         built = build_cache(cohort, preparation, cache, jobs)
         notes += built.notes
     size = sum(file.stat().st_size for study in built for file in study.folder.iterdir())
+    issue(notes)
     facts = {
         "cache": str(cache),
         "studies": [study.id for study in built],
@@ -106,7 +107,6 @@ def prepare(
     }
 
     def show(screen: "Console") -> None:
-        show_notes(screen, notes)
         screen.print(f"{len(built)} studies prepared in {cache} ({size / 1e6:.1f} MB)")
 
     emit(as_json, facts, show)

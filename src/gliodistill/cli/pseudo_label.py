@@ -13,10 +13,10 @@ from gliodistill.cli.output import (
     Threads,
     emit,
     error_as_dict,
+    issue,
     notes_of,
     nothing_left,
     report_failures,
-    show_notes,
     table,
     unusable_of,
 )
@@ -180,11 +180,11 @@ def pseudo_label(
             screen.print(f"{len(report.skipped)} already finished")
         for id, reason in report.left_out.items():
             screen.print(f"left out: {id}: {reason}")
-        show_notes(screen, notes)
         screen.print(
             f"pseudo-labels of {len(ensemble)} members in {out}; research use, not a medical device"
         )
 
+    issue(notes)
     failures: dict[str, Any] = {id: error_as_dict(error) for id, error in report.failed.items()}
     failures |= {id: {"message": line} for id, line in unusable.items()}
     facts = {

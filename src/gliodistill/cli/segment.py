@@ -13,10 +13,10 @@ from gliodistill.cli.output import (
     Threads,
     emit,
     error_as_dict,
+    issue,
     notes_of,
     nothing_left,
     report_failures,
-    show_notes,
     table,
     unusable_of,
 )
@@ -194,7 +194,6 @@ def segment(
             table(screen, columns, rows)
         for line in files:
             screen.print(line)
-        show_notes(screen, notes)
         for flag in flags:
             screen.print(f"flagged: {flag}")
         if report.skipped:
@@ -202,6 +201,7 @@ def segment(
         if rows or report.skipped:
             screen.print(f"segmentations in {out}; research use, not a medical device")
 
+    issue(notes)
     failures: dict[str, Any] = {id: error_as_dict(error) for id, error in report.failed.items()}
     failures |= {id: {"message": line} for id, line in unusable.items()}
     facts = {

@@ -10,7 +10,7 @@ from gliodistill.cli.output import (
     Labels,
     Layout,
     emit,
-    first_of,
+    issue,
     notes_of,
     table,
     unusable_of,
@@ -118,22 +118,14 @@ def train(
     from gliodistill.training.progress_bars import watcher
     from gliodistill.training.resolve import resolve
     from gliodistill.training.resuming import recipe_to_resume
-    from gliodistill.training.run import print_note
     from gliodistill.training.run import train as train_recipe
-
-    notes: list[str] = []
-
-    def tell(text: str) -> None:
-        notes.append(text)
-        print_note(text)
 
     file = find_recipe(recipe)
     parsed = Recipe.open(file, settings or [])
     resolve(parsed, file)
     if resume:
         parsed, differing = recipe_to_resume(out, parsed, settings or [])
-        for text in differing:
-            tell(text)
+        issue(differing)
     for name in only or []:
         if name not in parsed.runs:
             raise RecipeError(
@@ -144,8 +136,8 @@ def train(
                 expected=", ".join(parsed.runs),
                 hint=new_run_name(name, parsed.runs),
             )
-    for text in _unused(data, layout):
-        tell(text)
+    unused = _unused(data, layout)
+    issue(unused)
     with watcher(parsed) as watch:
         experiment = train_recipe(
             parsed,
@@ -158,7 +150,6 @@ def train(
             pseudo=pseudo,
             pretrained=pretrained,
             watch=watch,
-            tell=tell,
         )
     finished = {
         name: experiment.summary(name) for name in parsed.runs if experiment.is_finished(name)
@@ -195,7 +186,7 @@ def train(
             f" {out} -o model"
         )
 
-    facts = {"folder": str(out), "runs": finished, "split": experiment.split, "notes": notes}
+    facts = {"folder": str(out), "runs": finished, "split": experiment.split, "notes": unused}
     emit(as_json, facts, show)
 
 
@@ -210,7 +201,7 @@ def _unused(data: Path, layout: str | None) -> list[str]:
         _, found = find_cohort(data, layout)
     except GliodistillError:
         return []  # what is wrong is said in its turn
-    return first_of([*unusable_of(found).values(), *notes_of(found)])
+    return [*unusable_of(found).values(), *notes_of(found)]
 
 
 def _dice(summary: dict[str, Any]) -> list[str]:

@@ -1,6 +1,5 @@
 """Strata: groups of studies that are compared separately."""
 
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -8,7 +7,7 @@ from os import PathLike
 import numpy as np
 
 from gliodistill.documents import Refusal, read_table
-from gliodistill.errors import EvaluationError, GliodistillWarning
+from gliodistill.errors import EvaluationError, note
 from gliodistill.studies.sequence import MRSequence
 
 NOT_GIVEN = "not given"
@@ -135,7 +134,7 @@ def read_strata(path: str | PathLike[str], ids: Collection[str]) -> list[Strata]
         told = f"{path}: rows ignored, of studies that are not compared: {_some(strangers)}"
         if absent:
             told += f'; studies without a row, in group "{NOT_GIVEN}": {_some(absent)}'
-        warnings.warn(told, GliodistillWarning, stacklevel=2)
+        note(told)
     cells = {column: [row[column].strip() for row in rows] for column in columns if column != "id"}
     return [
         _column(path, column, dict(zip(named, values, strict=True)), ids)

@@ -1,14 +1,13 @@
 """Cohorts: studies, their patients, label convention and splits."""
 
 import hashlib
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 
-from gliodistill.errors import GliodistillWarning, StudyError
+from gliodistill.errors import StudyError, note
 from gliodistill.studies.label_evidence import detect_convention
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention, find_convention
 from gliodistill.studies.layouts import Found, find_studies
@@ -78,26 +77,20 @@ class Cohort:
             self, studies=tuple(record for record in self.studies if record.truth is not None)
         )
 
-    def warn_unlabelled(self) -> None:
-        """Warn about studies without a label map among labelled ones, and about label maps without
-        an image, which training does not use.
+    def note_unlabelled(self) -> None:
+        """Issue notes about studies without a label map among labelled ones, and about label maps
+        without an image, which training does not use.
         """
         without = {record.id for record in self.studies if record.truth is None}
         if without and len(without) < len(self):
             reasons = [line for line in self.problems if line.partition(": ")[0] in without]
-            warnings.warn(
+            note(
                 f"{len(without)} of {len(self)} studies left out, no label map:"
-                f" {_some(sorted(without))}" + (f" ({_some(reasons)})" if reasons else ""),
-                GliodistillWarning,
-                stacklevel=3,
+                f" {_some(sorted(without))}" + (f" ({_some(reasons)})" if reasons else "")
             )
         if self.label_maps:
             names = sorted(file.path.name for file in self.label_maps.values())
-            warnings.warn(
-                f"{len(names)} label map(s) left out, no image of the same name: {_some(names)}",
-                GliodistillWarning,
-                stacklevel=3,
-            )
+            note(f"{len(names)} label map(s) left out, no image of the same name: {_some(names)}")
 
     def select(self, ids: Iterable[str]) -> "Cohort":
         """The studies of these ids, in this order.

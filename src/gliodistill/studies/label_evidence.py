@@ -6,14 +6,13 @@ to declare the convention.
 """
 
 import os
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from gliodistill.errors import GliodistillError, GliodistillWarning, LabelError
+from gliodistill.errors import GliodistillError, LabelError, note
 from gliodistill.images.nifti import read_labels
 from gliodistill.progress import track
 from gliodistill.studies.label_anatomy import MARGIN, POOL, STRONG, Boundaries
@@ -227,7 +226,7 @@ def _by_anatomy(
     for code, maps in strays.items():
         line = f"unlike the others: {some_maps(maps)} with code {code} outermost"
         evidence.append(line)
-        warnings.warn(f"{place}: {line}", GliodistillWarning, stacklevel=2)
+        note(f"{place}: {line}")
     pooled = Boundaries.pooled(one.boundaries for one in pool)
     outermost = pooled.outermost(MARGIN if len(pool) >= POOL else STRONG)
     if len(candidates) < 2 or outermost is None or len(expected & pooled.codes) < 2:

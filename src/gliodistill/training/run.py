@@ -2,16 +2,14 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gliodistill.errors import CheckpointError, printable
+from gliodistill.errors import CheckpointError, note
 from gliodistill.files import check_writable, make_folder, remove_leftovers, write_text
 from gliodistill.locks import lock_folder
 from gliodistill.networks import count_parameters, flops
@@ -33,13 +31,6 @@ from gliodistill.training.resolve import ResolvedRun, resolve
 from gliodistill.training.resuming import claim
 
 Watch = Callable[[str, int, Progress], None]
-Tell = Callable[[str], None]
-
-
-def print_note(text: str) -> None:
-    """Say on standard error what is worth knowing, in a line."""
-    with suppress(OSError, ValueError, AttributeError):  # nobody listens
-        sys.stderr.write(f"note: {printable(text)}\n")
 
 
 def train(
@@ -55,7 +46,6 @@ def train(
     pseudo: str | os.PathLike[str] | None = None,
     pretrained: str | os.PathLike[str] | None = None,
     watch: Watch = lambda run, steps, progress: None,
-    tell: Tell = print_note,
 ) -> Experiment:
     """Train every run of ``recipe`` (or ``only`` some) on the studies at ``data``.
 
@@ -80,7 +70,6 @@ def train(
             is ``pretrained``.
         watch: called when a run begins and after each of its steps, with the run's name, its steps
             and its progress.
-        tell: called with a line about the studies that is worth knowing before hours are spent.
 
     Raises:
         RecipeError: the recipe is inconsistent, or needs what this machine lacks.
@@ -146,7 +135,7 @@ def train(
                 replace(Experiment.open(root), pseudo=pool.facts).write()
         if wanted:
             for text in (*_first(cache.notes), *notes_on(recipe, cache, split)):
-                tell(text)
+                note(text)
         for run in wanted:
             _train(experiment, run, cache, pool, watch)
     return experiment

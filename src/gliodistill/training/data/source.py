@@ -30,7 +30,7 @@ def open_source(recipe: Recipe, data: Path, layout: str | None, labels: str | No
         source = cohort.labelled()
         if not len(source):
             _refuse_unlabelled(data, cohort.problems)
-        cohort.warn_unlabelled()
+        cohort.note_unlabelled()
         for record in source.studies:
             if record.problems or not set(record.images) & set(recipe.data.sequences):
                 problem = (
