@@ -1,4 +1,4 @@
-"""Every registry by the name of what it holds: for listings, and for whoever wants to look."""
+"""All registries by name, for listings."""
 
 from importlib import import_module
 from typing import Any

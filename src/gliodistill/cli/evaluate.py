@@ -181,6 +181,6 @@ def _show(screen: "Console", scores: "Scores", out: Path | None) -> None:
             ]
         )
     table(screen, ["mean", *rules.regions], rows)
-    # The rules in words are a page; where they are written down, a line says where.
+    # The text of the rules is long: if a report is written, only its path is printed.
     words = rules.text if out is None else f"task {rules.task}, in words in {out / REPORT}"
     screen.print(f"means over {len(scores.studies)} studies; rules {rules.name}: {words}")

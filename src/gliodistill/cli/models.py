@@ -1,4 +1,4 @@
-"""The command that shows the models that come along: models."""
+"""The command that lists the shipped models: models."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,7 +46,7 @@ def models(
         emit(as_json, {"models": listed, "default": DEFAULT}, lambda screen: _show(screen, listed))
         return
     package = ModelPackage.open(find_model(name))
-    # Whoever wrote the card may be a stranger: what does not print stays off the terminal.
+    # The card may be untrusted: unprintable characters are escaped.
     text = read_document(package.folder / CARD, Refusal(PackageError, "model card cannot be read"))
     card = printable(text.replace("\r\n", "\n").expandtabs(4))
     emit(
@@ -98,7 +98,7 @@ def _sequences(facts: dict[str, Any]) -> str:
 
 
 def _print(screen: "Console", card: str) -> None:
-    """Laid out for a person in a terminal, else as it is written."""
+    """Print the card, rendered in a terminal, else as Markdown."""
     if screen.is_terminal:
         from rich.markdown import Markdown
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 INDENT = 12
-"""Columns before what is said of a recipe."""
+"""Indentation of a recipe's fields."""
 
 
 def add_to(app: typer.Typer) -> None:

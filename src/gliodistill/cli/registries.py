@@ -1,4 +1,4 @@
-"""The command that lists what recipes and options may name: list."""
+"""The command that lists registered names: list."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,7 +31,7 @@ def list_registered(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List what recipes and options may name, and which package adds what is not ours.
+    """List the names for recipes and options, and the packages that add some.
 
     Example: [cyan]gliodistill list losses[/cyan]
     """

@@ -79,5 +79,5 @@ def tolerant() -> Iterator[Stream]:
 
 
 def is_closed_pipe(error: OSError) -> bool:
-    """Whether nobody reads any more, which needs no words."""
+    """Whether the reader has closed the pipe, which is not reported."""
     return error.errno == errno.EPIPE

@@ -191,7 +191,7 @@ def train(
 
 
 def _unused(data: Path, layout: str | None) -> list[str]:
-    """What lies among the studies and is not used; of a cache nothing."""
+    """Notes on unused files among the studies; none for a cache."""
     from gliodistill.preparation.cache import is_cache
     from gliodistill.studies.cohort import find_cohort
 
@@ -200,7 +200,7 @@ def _unused(data: Path, layout: str | None) -> list[str]:
     try:
         _, found = find_cohort(data, layout)
     except GliodistillError:
-        return []  # what is wrong is said in its turn
+        return []  # reported later by the training
     return [*unusable_of(found).values(), *notes_of(found)]
 
 

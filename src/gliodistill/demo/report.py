@@ -131,7 +131,7 @@ def _tiles(
         BASELINE: "Baseline student: mean Dice",
         DISTILLED: "Distilled student: mean Dice",
     }
-    learnt = {
+    trained_on = {
         TEACHER_RUN: "trained, from the package",
         BASELINE: f"{scenario.labelled} labelled studies",
         DISTILLED: f"+ the teacher’s labels on {scenario.unlabelled}",
@@ -142,7 +142,7 @@ def _tiles(
             (
                 names[run],
                 f"{mean_dice(dice, run).mean():.3f}",
-                f"{learnt[run]}; {count(result.package.runtime.parameters)} parameters,"
+                f"{trained_on[run]}; {count(result.package.runtime.parameters)} parameters,"
                 f" {duration(result.seconds)} a study",
             )
             for run, result in results.items()

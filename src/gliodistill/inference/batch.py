@@ -189,7 +189,7 @@ def segment_studies(
         The outcome of each study; callers exit non-zero unless ``ok``.
 
     Raises:
-        StudyError: two studies of one id, or whose files would have one name.
+        StudyError: two studies with the same id, or with colliding file names.
         OutputError: results exist and ``resume`` is not set, or ``out`` cannot be written.
     """
     convention = predictor.package.convention if labels is None else find_convention(labels)

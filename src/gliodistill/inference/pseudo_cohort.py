@@ -1,6 +1,6 @@
 """A folder of pseudo-labels, or synthetic studies with their labels, opened as a cohort.
 
-What lies in the folder: :mod:`gliodistill.inference.pseudo_labels`, which writes it.
+The folder's contents: see :mod:`gliodistill.inference.pseudo_labels`, which writes it.
 """
 
 import os

@@ -79,7 +79,7 @@ def write_pseudo_labels(
 
     Raises:
         GliodistillError: an agreement for a single member, or out of range.
-        StudyError: two studies of one id, or whose folders would have one name, or an excluded
+        StudyError: two studies with the same id or colliding folder names, or an excluded
             study that cannot be read (it could hide a patient on two sides).
         OutputError: ``out`` exists and ``resume`` is not given, it cannot be written, or another
         process uses it.
@@ -129,9 +129,9 @@ def _label(
     for record, reading in track(read_ahead(todo), "labelling studies", total=len(todo)):
         try:
             study = usable(reading.result()[0])
-            if twin := most_similar(signature_of(study), strangers):
+            if match := most_similar(signature_of(study), strangers):
                 report.left_out[record.id] = (
-                    f"the same images as {twin[0]} (correlation {twin[1]:.3f})"
+                    f"the same images as {match[0]} (correlation {match[1]:.3f})"
                 )
             else:
                 report.done[record.id] = write_study(

@@ -89,15 +89,19 @@ def export_package(
     """
     formats = check_formats(formats, int8 is not None)
     _check_installed(formats, int8 is not None)
-    twin = copy.deepcopy(network).cpu().float().eval()
-    twin.strip()
-    for module in twin.modules():
+    stripped = copy.deepcopy(network).cpu().float().eval()
+    stripped.strip()
+    for module in stripped.modules():
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]  # in-place activations become several slow ONNX operations
         if isinstance(module, SubsetNorm):
             module.fold()
-    _check_weights(twin)
-    wrapped, channels, weights = LevelsInput(twin), len(spec.sequences), weights_as_bytes(twin)
+    _check_weights(stripped)
+    wrapped, channels, weights = (
+        LevelsInput(stripped),
+        len(spec.sequences),
+        weights_as_bytes(stripped),
+    )
     proof = Proof(wrapped, spec, network.divisor, samples)
     exports: list[Export] = []
     with atomic_folder(out) as folder:
@@ -127,7 +131,7 @@ def export_package(
                 0 if int8.default else len(exports), _save_int8(graph, int8, proof, folder)
             )
         needs = RuntimeNeeds(
-            network.divisor, bytes_per_voxel(twin, channels), count_parameters(twin)
+            network.divisor, bytes_per_voxel(stripped, channels), count_parameters(stripped)
         )
         versions = versions_in_use(
             "gliodistill",

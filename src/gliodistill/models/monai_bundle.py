@@ -134,10 +134,10 @@ def write_bundle(network: Network, spec: ModelSpec, out: str | os.PathLike[str])
             got=", ".join(step.name for step in spec.inference.postprocessing),
             expected="none",
         )
-    twin = copy.deepcopy(network).cpu().float().eval()
-    twin.strip()
+    stripped = copy.deepcopy(network).cpu().float().eval()
+    stripped.strip()
     wrapped = BundleNetwork(spec.network.name, spec.network.options)
-    wrapped.network.load_state_dict(twin.state_dict())
+    wrapped.network.load_state_dict(stripped.state_dict())
     with atomic_folder(out) as folder:
         for name in ("configs", "models", "docs"):
             (folder / name).mkdir()
@@ -252,7 +252,7 @@ def _readme(spec: ModelSpec, divisor: int) -> str:
 **{NOTICE}**
 
 A brain-tumour network of gliodistill as a MONAI bundle. gliodistill must be installed: `configs/inference.json` builds the network with
-`{_ROOM}.BundleNetwork`, prepares studies with `{_ROOM}.PrepareStudy` and draws regions with `{_ROOM}.DrawRegions`. There is no training configuration and no evaluator.
+`{_ROOM}.BundleNetwork`, prepares studies with `{_ROOM}.PrepareStudy` and makes regions with `{_ROOM}.DrawRegions`. There is no training configuration and no evaluator.
 
     import torch
     from monai.bundle import ConfigParser
@@ -260,10 +260,10 @@ A brain-tumour network of gliodistill as a MONAI bundle. gliodistill must be ins
     parser = ConfigParser()
     parser.read_config("THIS_FOLDER/configs/inference.json")
     parser["bundle_root"] = "THIS_FOLDER"
-    network, prepare, infer, draw = (parser.get_parsed_content(k) for k in ("network", "preprocessing", "inferer", "postprocessing"))
+    network, prepare, infer, to_regions = (parser.get_parsed_content(k) for k in ("network", "preprocessing", "inferer", "postprocessing"))
     image = prepare("STUDY")
     with torch.inference_mode():
-        drawn = draw(infer(image[None], network)[0])
+        regions = to_regions(infer(image[None], network)[0])
 
 * In: {", ".join(spec.sequences)} as z-scores of the brain, 0 outside it; sides are multiples of {divisor}.
 * Out: logits of {spec.outputs.kind} {", ".join(spec.outputs.names)} on the prepared grid, not on the study's own. `postprocessing` makes the regions WT, TC and ET as gliodistill does: probability above {spec.inference.threshold:g}, and nested (ET in TC in WT).

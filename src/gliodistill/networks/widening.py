@@ -203,7 +203,7 @@ def check_widening(small: Network, large: Network) -> None:
 
 
 def _added(small: Network, large: Network) -> list[str]:
-    """Stages that ``large`` has and ``small`` lacks, and that change nothing before they learn."""
+    """Stages of ``large`` that ``small`` lacks and that are identities before training."""
     there = dict(small.named_modules())
     return [
         name

@@ -268,7 +268,7 @@ class RunPart(_Part):
     network: NetworkPart
     method: MethodPart = MethodPart()
     segmentation_loss: SegmentationLossPart = SegmentationLossPart()
-    """What the reference teaches: soft Dice + cross-entropy unless another is named."""
+    """The segmentation loss; soft Dice + cross-entropy by default."""
     init_from: Name | None = None
     """An earlier run whose weights this one is initialised from, widened where this network is
     wider; ``pretrained``: that of ``--pretrained``.

@@ -130,7 +130,7 @@ class ThickSlicesPart(TransformPart):
 
 
 class MisregistrationPart(TransformPart):
-    """Sequences that lie beside the reference."""
+    """Sequences shifted against the reference."""
 
     voxels: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Largest shift along each axis; at most 1."""
@@ -147,4 +147,4 @@ class TransplantPart(TransformPart):
     """Another labelled patient's tumour in a labelled patch, besides its own."""
 
     rim: Annotated[int, Field(ge=0)] = 2
-    """Most voxels around it that come along."""
+    """Most voxels around it that are transplanted with it."""

@@ -249,7 +249,7 @@ def find_cohort(path: Path, layout: str | None = None) -> tuple[Cohort, Found]:
 def resolve_convention(
     records: Sequence[StudyRecord], found: Found, labels: str | None
 ) -> LabelConvention | None:
-    """The declared convention, or the detected one, or None where there is nothing to tell it for.
+    """The declared convention, or the detected one, or None without label maps.
 
     Studies that say what their labels mean say it for themselves; where all do, the result is the
     convention of most of them.

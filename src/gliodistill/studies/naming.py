@@ -84,7 +84,7 @@ def parse_sequence(spelling: str) -> MRSequence:
     if reading.sequence is not None:
         return reading.sequence
     raise StudyError(
-        f"cannot tell the sequence: {reading.why}" if reading.undecided else "unknown sequence",
+        f"cannot decide the sequence: {reading.why}" if reading.undecided else "unknown sequence",
         field="sequence",
         got=repr(spelling),
         expected="; ".join(f"{s}: {', '.join(n)}" for s, n in SPELLINGS.items()),

@@ -149,13 +149,13 @@ class _Finished:
             f"{counts['training']} labelled studies for training and {counts['validation']} to"
             "  for validation, split by patient"
         )
-        if learnt := summary.get("pseudo"):
+        if used := summary.get("pseudo"):
             seen = (
-                f", {learnt['transductive']} of them of validation patients (transductive)"
-                if learnt["transductive"]
+                f", {used['transductive']} of them of validation patients (transductive)"
+                if used["transductive"]
                 else ""
             )
-            data += f"; {learnt['studies']} pseudo-labelled or synthetic studies{seen}"
+            data += f"; {used['studies']} pseudo-labelled or synthetic studies{seen}"
         for source in recipe.lineage(run):
             data += f"; fine-tuned from {experiment.named(source)}"
         if part.weight_averaging:

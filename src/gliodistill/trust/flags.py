@@ -137,9 +137,9 @@ def _spacing(
     native: tuple[float, float, float], model: tuple[float, float, float] | None
 ) -> Iterator[Flag]:
     if model and max(native) > COARSE * max(model):
-        got, learnt = (" × ".join(f"{side:.3g}" for side in sides) for sides in (native, model))
+        got, trained = (" × ".join(f"{side:.3g}" for side in sides) for sides in (native, model))
         text = (
-            f"thick slices: voxels of {got} mm; the model was trained on {learnt} mm, expected at"
+            f"thick slices: voxels of {got} mm; the model was trained on {trained} mm, expected at"
             " most"
             f" {COARSE * max(model):g} mm"
         )

@@ -17,7 +17,7 @@ DEVICES = ("auto", "cpu", "cuda")
 class Runtime(Protocol):
     """A network ready to run.
 
-    One that computes elsewhere than on the processor says where by an attribute ``device``.
+    A runtime on another device than the CPU has an attribute ``device``.
     """
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -28,7 +28,7 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True)
 class RuntimeSettings:
-    """How a runtime is asked to compute.
+    """Settings of a runtime.
 
     Attributes:
         threads: processor threads; None = all cores.
@@ -47,12 +47,12 @@ AnyOpen = TypeVar("AnyOpen", bound=Open)
 
 @dataclass(frozen=True)
 class RuntimeKind:
-    """What can be asked of a runtime before it is opened.
+    """The description of a runtime before it is opened.
 
     Attributes:
         open: package, settings → the network ready to run; ImportError where what it needs is not
             installed.
-        precisions: what it can be told to compute in.
+        precisions: the precisions it supports.
         devices: where it can compute.
     """
 
@@ -84,7 +84,7 @@ def register(
 
     Args:
         name: what ``--runtime`` calls it.
-        precisions: what it can be told to compute in.
+        precisions: the precisions it supports.
         devices: where it can compute.
 
     Raises:

@@ -34,7 +34,7 @@ def dice_focal(
         outputs: ``regions`` (K = 3 sigmoids) or ``classes`` (K = 4 soft-max; Dice over the three
             tissues).
         known: the share of a voxel that is known, for each region; None = all known. With it,
-            both terms are those of WT, TC and ET, and a region counts its known voxels alone.
+            both terms are those of WT, TC and ET, and a region counts only its known voxels.
         gamma: γ, 0 or more; the larger, the less what is right already counts.
 
     Raises:

@@ -35,7 +35,7 @@ def register(name: str) -> Callable[[Function], Function]:
     The function is called for each head of deep supervision with ``logits`` (B K X Y Z),
     ``regions`` (reference shares of WT, TC, ET in [0, 1], B 3 X Y Z) and ``outputs`` (what the
     logits mean: ``regions`` or ``classes``). One that takes a keyword ``known`` (B 3 X Y Z in
-    [0, 1], or None: all) can learn from partial labels. Its other keywords, with annotations and
+    [0, 1], or None: all) supports partial labels. Its other keywords, with annotations and
     defaults, are options of the recipe.
 
     Raises:
@@ -112,10 +112,10 @@ class SegmentationLoss:
             return function(logits, regions, outputs, **self.options)
         if "known" not in inspect.signature(function).parameters:
             raise RecipeError(
-                "segmentation loss cannot learn from partial labels",
+                "segmentation loss does not support partial labels",
                 field="segmentation_loss.name",
                 got=self.name,
                 expected="a loss with the keyword known",
-                hint=f"use {DEFAULT}, or leave out studies whose labels are known in part",
+                hint=f"use {DEFAULT}, or leave out studies with partial labels",
             )
         return function(logits, regions, outputs, known=known, **self.options)

@@ -15,7 +15,7 @@ _ROUND = 100
 
 
 class StudyOrder:
-    """The study of every patch of a run, a function of the patch's number alone.
+    """The study of every patch of a run, a function only of the patch's number.
 
     Args:
         seed: of the run.

@@ -156,7 +156,7 @@ def build_pool(
     transductive = {s.id for s in pool if s.patient in set(patients["validation"].values())}
     for side, studies in patients.items():
         both = {
-            id: twin[0] for id, twin in twins.items() if twin is not None and twin[0] in studies
+            id: match[0] for id, match in twins.items() if match is not None and match[0] in studies
         }
         _refuse(labels.folder, side, both, recipe.data.transductive)
         transductive |= set(both)

@@ -197,7 +197,7 @@ class PatchSampler:
         ]
 
     def _random(self, *stream: int) -> np.random.Generator:
-        """Random numbers that depend on the run's seed and the stream alone."""
+        """Random numbers that depend only on the run's seed and the stream."""
         sequence = np.random.SeedSequence([self.seed, *stream])
         return np.random.Generator(np.random.PCG64(sequence))
 

@@ -1,4 +1,4 @@
-"""What a transform of intensities is: drawn first, recorded, applied after."""
+"""The base class of intensity transforms: draws are made first, recorded, and then applied."""
 
 from abc import ABC, abstractmethod
 from typing import Any, Generic, TypeVar
@@ -48,7 +48,7 @@ class Transform(ABC, Generic[Drawn]):
     def apply(
         self, values: Float[Tensor, "C X Y Z"], inside: Bool[Tensor, "C X Y Z"], drawn: Drawn
     ) -> Float[Tensor, "C X Y Z"]:
-        """Change a patch as ``drawn`` says.
+        """Apply ``drawn`` to a patch.
 
         Args:
             values: z-scores, float32; not to be changed in place.

@@ -31,7 +31,7 @@ class Bias(Transform[BiasDraw]):
     """Multiply the intensities of each sequence by a smooth gain of its own, as coils do.
 
     The logarithm of the gain is drawn at 3×3×3 control points over the patch, linear in between.
-    z-scores do not tell where intensity 0 lies, which the gain leaves alone: that is drawn too.
+    z-scores do not define intensity 0, which the gain does not change: it is drawn too.
 
     Args:
         p: probability that a patch is transformed.

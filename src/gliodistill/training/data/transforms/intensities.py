@@ -18,9 +18,9 @@ from gliodistill.training.data.transforms.base import AnyTransform
 from gliodistill.training.data.transforms.registry import TRANSFORMS
 
 BASIC = ("contrast", "brightness", "gamma", "noise", "blur", "low_resolution")
-"""In the order in which they are drawn: each takes a random number even where its p is 0."""
+"""Transforms in the order of their draws; each uses a random number even if its p is 0."""
 SCANNER = ("bias", "curve", "thick_slices", "misregistration", "cut_field")
-"""What other scanners and pipelines do, in the order in which they are drawn; nothing where p is 0.
+"""Artefacts of scanners and pipelines, in the order of their draws; nothing is drawn if p is 0.
 """
 FIRST = ("low_resolution", "blur", "noise", "gamma", "contrast", "brightness")
 SECOND = ("curve", "thick_slices", "misregistration", "bias")

@@ -1,4 +1,4 @@
-"""Misregistration: sequences beside the reference."""
+"""Misregistration: sequences shifted against the reference."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Modality dropout: sequences that a patch loses, so that a network learns to do without them."""
+"""Modality dropout: sequences are removed from patches at random."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class ModalityDropout:
 
     Args:
         p: probability that each sequence is dropped.
-        keep_all: probability that a patch loses none, before ``p`` is drawn.
+        keep_all: probability that a patch keeps all sequences, before ``p`` applies.
 
     Example:
         >>> ModalityDropout(p=1.0).draw((True, False, False, False), np.random.default_rng(0))

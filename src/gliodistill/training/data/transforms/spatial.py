@@ -35,7 +35,7 @@ class Spatial:
         flip: probability of mirroring, for each axis.
         p: probability of rotation, scaling and elastic displacement together.
         rotate_degrees: largest angle about each axis; drawn evenly.
-        scale: least and greatest factor; above 1 the tumour looks larger; drawn evenly.
+        scale: least and greatest factor; above 1 enlarges the tumour; drawn evenly.
         elastic_voxels: standard deviation of the displacement at 4×4×4 control points.
     """
 

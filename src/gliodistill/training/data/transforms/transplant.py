@@ -42,11 +42,11 @@ class Donor:
 class Transplant:
     """Put a labelled patient's tumour, and a rim of what is around it, into another's patch.
 
-    Which patient gives, and where the tumour lies, is the sampler's to draw.
+    The sampler draws the donor and the position.
 
     Args:
         p: probability that a labelled patch gets a tumour besides its own.
-        rim: most voxels around the tumour that come along; drawn evenly from 0 on.
+        rim: most voxels around the tumour that are transplanted with it; drawn evenly from 0 on.
     """
 
     p: float = 0.0
