@@ -35,6 +35,7 @@ class DistillationLoss:
 LOSSES: Registry[DistillationLoss] = Registry(
     "distillation loss", "gliodistill.losses", RecipeError
 )
+"""Name → distillation loss, ours and those of other packages."""
 
 
 def register_loss(
