@@ -1,8 +1,8 @@
 """The page of commands, written from the program itself."""
 
 import re
+from typing import Any
 
-import click
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from typer.main import get_command
@@ -22,7 +22,7 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
-def of_command(name: str, command: click.Command) -> str:
+def of_command(name: str, command: Any) -> str:
     """One command: what it does, an example, arguments and options."""
     text = MARKUP.sub("", command.help or "")
     about, _, example = text.partition("Example:")
@@ -32,33 +32,32 @@ def of_command(name: str, command: click.Command) -> str:
         parts.append(f"```bash\n{' '.join(example.split())}\n```")
     lines = ["| argument or option | meaning |", "|---|---|"]
     for parameter in command.params:
-        if isinstance(parameter, click.Option):
+        if parameter.param_type_name == "option":
             if parameter.hidden or "--help" in parameter.opts:
                 continue
             names = ", ".join(f"`{option}`" for option in (*parameter.opts, *parameter.secondary_opts))
         else:
-            names = f"`{parameter.human_readable_name}`"
+            names = f"`{(parameter.metavar or parameter.name.upper()).strip('[]')}`"
         notes = [plain(getattr(parameter, "help", None))]
         notes += ["Required."] if parameter.required else []
-        notes += ["May be repeated."] if parameter.multiple else []
+        notes += ["May be repeated."] if getattr(parameter, "multiple", False) else []
         lines.append(f"| {names} | {cell(' '.join(filter(None, notes)))} |")
     return "\n\n".join([*parts, "\n".join(lines)])
 
 
 def page() -> str:
     """All commands."""
-    program = get_command(app)
-    assert isinstance(program, click.Group)
+    commands: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
     listed = "\n".join(
         f"| [`{name}`](#gliodistill-{name}) | {cell(plain(command.help).split('. ')[0].rstrip('.'))} |"
-        for name, command in program.commands.items()
+        for name, command in commands.items()
     )
     intro = (
         "# Commands\n\nEvery command has `--help` with an example, and `--json` where a script would"
         " read its output. An error is one line on standard error; the exit code is then not 0.\n\n"
         f"| command | what it does |\n|---|---|\n{listed}"
     )
-    sections = [of_command(name, command) for name, command in program.commands.items()]
+    sections = [of_command(name, command) for name, command in commands.items()]
     return "\n\n".join([intro, *sections]) + "\n"
 
 
