@@ -36,7 +36,7 @@ class Predictor:
 
     Args:
         package: an opened package, the folder of one, or the name of a shipped model; None = the
-        default of the shipped ones.
+            default of the shipped ones.
         runtime: ``"openvino"``, ``"onnx"`` or ``"torch"``.
         threads: processor threads; None = all cores.
         precision: numeric precision (:func:`~gliodistill.inference.runtimes.open_runtime`); None =
@@ -48,7 +48,7 @@ class Predictor:
 
     Raises:
         PackageError: the package is damaged, a clean-up step unknown, or the runtime unknown or not
-        installed.
+            installed.
     """
 
     def __init__(
@@ -297,13 +297,13 @@ def load_model(
 
     Args:
         model: the package's folder, or the name of a shipped model; None = the default of the
-        shipped ones.
+            shipped ones.
         runtime: ``"openvino"``, ``"onnx"`` or ``"torch"``.
         threads: processor threads; None = all cores.
 
     Raises:
         PackageError: there is no such model, the package is damaged, or the runtime unknown or not
-        installed.
+            installed.
     """
     return Predictor(model, runtime, threads)
 
