@@ -46,12 +46,12 @@ def barlow_twins(
         student: latents ``B C X Y Z`` of one network, one tensor per stage.
         teacher: latents of the other, same stages in the same order, as many channels.
         off_diagonal: λ ≥ 0, the weight of redundancy; the default is the Barlow Twins paper's,
-        Choi's is unknown.
+            Choi's is unknown.
         stop_gradient: whether the teacher's latents are constants.
 
     Raises:
         RecipeError: no stages, not as many on both sides, channel counts that differ, or a single
-        row.
+            row.
     """
     pairs = paired(student, teacher, "Barlow Twins")
     with torch.autocast(student[0].device.type, enabled=False):

@@ -112,7 +112,7 @@ class Distiller:
 
         Raises:
             RecipeError: a loss that compares channel by channel would meet stages of unequal
-            widths.
+                widths.
         """
         pairs = [
             (name, *pair)

@@ -71,7 +71,7 @@ class ModelPackage:
         spec: what the model is.
         runtime: what a runtime must know.
         exports: the forms in which it holds the network, each proven; where a runtime has two, the
-        first is its default.
+            first is its default.
         weights_sha256: of the trained weights that all exports were made from.
         versions: what exported it.
         fingerprint: SHA-256 that stands for the whole package.

@@ -83,7 +83,7 @@ class Inspection:
 
     Attributes:
         convention: its name; None where there is no truth or it cannot be told (then ``problems``
-        says why).
+            says why).
         evidence: what the convention was told from, one line each.
         problems: each with the study and file it belongs to; ``blocking`` ones forbid loading.
     """
@@ -127,7 +127,7 @@ def inspect(
 
     Raises:
         StudyError: nothing found, several layouts fit, two studies of one id. All else is listed in
-        ``problems``.
+            ``problems``.
     """
     root = named(Path(path))
     cohort, found = find_cohort(root, layout)

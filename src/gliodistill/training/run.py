@@ -87,7 +87,7 @@ def train(
         CheckpointError: ``out`` holds another experiment, ``only`` names no run, or a teacher is
             missing.
         OutputError: ``out`` exists and ``resume`` is not given, it cannot be written, or another
-        process uses it.
+            process uses it.
         StudyError: no labelled study, none with a tumour, or a split with an empty side.
         GliodistillError: any other error of the data or the training.
     """

@@ -171,7 +171,7 @@ class CascadedUNet(Network):
             twice as wide, and each coarser U-Net twice as wide as the one before.
         scales: U-Nets, at most ``len(widths) - 1``.
         maps: what coarser logits become before a finer U-Net reads them: ``sigmoid`` (regions) or
-        ``softmax`` (classes).
+            ``softmax`` (classes).
         stem_stride: voxels of the input per voxel of the finest U-Net along an axis: 1, 2 or 4.
             That U-Net sees blocks of voxels folded into channels; the coarser ones see averages
             over ``stem_stride``·2, ·4, … voxels.

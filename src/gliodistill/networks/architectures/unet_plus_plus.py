@@ -18,7 +18,7 @@ class UNetPlusPlus(Network):
 
     Args:
         body: a MONAI ``BasicUNetPlusPlus`` with deep supervision: four heads, all on the finest
-        grid.
+            grid.
         deep_supervision: how many heads beside the last also answer while training.
     """
 
