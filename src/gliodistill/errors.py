@@ -1,6 +1,7 @@
 """The errors of the toolkit: one line with problem, place, got, expected and next step."""
 
 import reprlib
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
@@ -55,6 +56,11 @@ def printable(text: str) -> str:
         else letter.encode("unicode_escape").decode("ascii")
         for letter in text
     )
+
+
+def some(names: Sequence[str], most: int = 4) -> str:
+    """The first ``most`` names, and how many there are where that is more."""
+    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
 
 
 class GliodistillError(Exception):

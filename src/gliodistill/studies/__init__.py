@@ -1,4 +1,18 @@
-"""Studies: named sequences on one grid, label conventions, and the layouts they come in."""
+"""Studies: named sequences on one grid, label conventions, and the layouts they come in.
+
+In reading order:
+
+1. ``sequence``, ``labels``, ``ids``: the four sequences, tissues and regions, ids that name files.
+2. ``words``, ``cutting``, ``naming``: what the name of a file says.
+3. ``records``: the files of a study, not yet read.
+4. ``layouts``: one layout a file; ``foreign``: images in other formats; ``references``: label maps
+   alone; ``problem``: what was noticed.
+5. ``label_evidence`` and the other ``label_*``: which convention the codes of label maps are of.
+6. ``cohort``: studies, patients, splits; ``origin``: labels that no expert made.
+7. ``study``: a study that is read (``load_study`` of a record, ``open_study`` of a path).
+8. ``usable``, ``inspection``, ``duplicates``: images that can be used, a report on a data set,
+   patients that occur twice.
+"""
 
 from gliodistill.studies.cohort import Cohort, check_disjoint, open_cohort
 from gliodistill.studies.inspection import Inspection, inspect
