@@ -1,6 +1,6 @@
 """Short tables for README and docs, from the committed results.
 
-``python benchmarks/summaries.py`` writes ``*_summary.md`` beside the results that they are taken
+``python -m benchmarks.summaries`` writes ``*_summary.md`` beside the results that they are taken
 from; ``benchmarks/fill.py`` then puts them into the pages. tests/docs holds each to its source.
 """
 

@@ -29,7 +29,8 @@ from gliodistill.training.data.source import check_sequences, open_source, split
 from gliodistill.training.experiment import DATA, SUMMARY, Experiment
 from gliodistill.training.loop import Progress, Setup, train_run
 from gliodistill.training.pretrained import find_pretrained
-from gliodistill.training.resolve import ResolvedRun, resolve
+from gliodistill.training.resolve import resolve
+from gliodistill.training.resolved import ResolvedRun
 from gliodistill.training.starting import claim
 
 Watch = Callable[[str, int, Progress], None]
