@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 def fill() -> None:
     """Rewrite the pages whose tables have changed."""
-    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         before = page.read_text()
         text = before
         for file in (ROOT / "benchmarks" / "results").glob("*/*.md"):

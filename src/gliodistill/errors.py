@@ -2,6 +2,7 @@
 
 import reprlib
 import warnings
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
@@ -56,6 +57,11 @@ def printable(text: str) -> str:
         else letter.encode("unicode_escape").decode("ascii")
         for letter in text
     )
+
+
+def some(names: Sequence[str], most: int = 4) -> str:
+    """The first ``most`` names, and how many there are where that is more."""
+    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
 
 
 class GliodistillError(Exception):

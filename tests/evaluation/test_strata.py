@@ -48,7 +48,7 @@ def test_strata_that_divide_nothing_are_not_made() -> None:
 
 def test_a_table_of_strata(tmp_path: Path) -> None:
     text = "\ufeffid,site,sex\nb,North,f\na,South,\nx,East,m\nc,North,f\n"
-    with pytest.warns(GliodistillWarning, match=r"of no study that is compared: x; .*: d$"):
+    with pytest.warns(GliodistillWarning, match=r"of studies that are not compared: x; .*: d$"):
         site, sex = read_strata(written(tmp_path, text), {"a", "b", "c", "d"})
     assert site == Strata("site", {"North": ("b", "c"), "South": ("a",), "not given": ("d",)})
     assert sex == Strata("sex", {"f": ("b", "c"), "not given": ("a", "d")})

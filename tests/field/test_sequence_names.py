@@ -390,7 +390,7 @@ def _(b):
     for number in range(3):
         (b.data / "case_0" / f"IM{number}.dcm").write_bytes(b"0")
     said = yield segment(b, b.data / "case_0")
-    assert said.out.count("note:") == 1
+    assert said.err.count("note:") == 1
 
 
 @row("a folder of pairs only", "no study found", ".hdr/.img pair", "nibabel")
@@ -480,5 +480,5 @@ def test_control_characters_do_not_reach_the_terminal(bench, program, name):
     """A note shows them as ``\\xXX``."""
     shutil.copyfile(bench.file("t2"), bench.data / "case_0" / name)
     said = program(*segment(bench, bench.data / "case_0"))
-    assert said.code == 0 and "\x1b" not in said.out
-    assert "\\x" in said.out
+    assert said.code == 0 and "\x1b" not in said.out + said.err
+    assert "\\x" in said.err

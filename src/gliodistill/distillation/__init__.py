@@ -11,7 +11,10 @@ from gliodistill.distillation.registry import LOSSES, DistillationLoss, register
 from gliodistill.distillation.soft_target import soft_target
 from gliodistill.distillation.taps import FeatureTaps
 
-register, names = register_loss, LOSSES.names
+names = LOSSES.names
+"""Names of all distillation losses, sorted: what a recipe may name."""
+register = register_loss
+"""``gd.losses.register``: another name for :func:`register_loss`."""
 
 __all__ = [
     "LOSSES",

@@ -46,7 +46,7 @@ def barlow_twins(
         student: latents ``B C X Y Z`` of one network, one tensor per stage.
         teacher: latents of the other, same stages in the same order, as many channels.
         off_diagonal: λ ≥ 0, the weight of redundancy; the default is the Barlow Twins paper's,
-        Choi's is unknown.
+            Choi's is unknown.
         stop_gradient: whether the teacher's latents are constants.
 
     Raises:

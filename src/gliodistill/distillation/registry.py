@@ -37,6 +37,7 @@ LOSSES: Registry[DistillationLoss] = Registry(
     RecipeError,
     summary=lambda loss: first_line(loss.function),
 )
+"""Name → distillation loss, ours and those of other packages."""
 
 
 def register_loss(

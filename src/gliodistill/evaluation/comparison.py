@@ -141,13 +141,13 @@ def compare(
         models: name → scores; differences are the earlier minus the later.
         metrics: names of metrics with a better direction.
         against: compare each model with this one only, instead of all pairs; its values are then
-        subtracted.
+            subtracted.
         strata: CSV file with more strata (see :func:`gliodistill.evaluation.strata.read_strata`).
         seed: of the resampling; the same seed gives the same output.
 
     Raises:
         IncomparableError: fewer than two models, other rules, studies or truths, or unusable
-        metrics; all at once.
+            metrics; all at once.
         EvaluationError: strata that cannot be used.
     """
     problems = why_incomparable(models, metrics=metrics, against=against)

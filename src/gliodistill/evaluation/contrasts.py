@@ -37,7 +37,7 @@ class Contrast:
         first_mean, second_mean: over the studies compared; None if there are none.
         wins, ties, losses: studies in which the first is better, equal, worse.
         difference: with its interval and uncorrected p-value; None with fewer than two studies, as
-        are all below.
+            are all below.
         rank_biserial, dz: effect sizes of the difference; None also if they are undefined.
         holm_p: the p-value corrected over all tests of the comparison; None in strata, which are
             not tested.

@@ -46,7 +46,7 @@ def match_pairs(
 
     Args:
         predictions: folder of ``<id>.nii.gz`` or ``<id>/<id>_seg.nii.gz``, a cohort in any known
-        layout, or a manifest.
+            layout, or a manifest.
         truth: cohort in any known layout (studies without reference are ignored), a folder of label
             maps, or a manifest.
         layout: layout of the references, instead of detecting it.

@@ -53,7 +53,7 @@ def score_study(
 
     Raises:
         EvaluationError: shapes that differ or are not R X Y Z, a spacing that is not three positive
-        numbers.
+            numbers.
     """
     rules = get_rules(rules) if isinstance(rules, str) else rules
     count = len(rules.regions)
@@ -172,7 +172,7 @@ class Scores:
 
         Raises:
             EvaluationError: not such text, of another schema version, or under a rule set that is
-            not known.
+                not known.
         """
         no_scores = Refusal(EvaluationError, "not a scores file", file=file)
         content = Fields(parse_json(text, no_scores), no_scores)

@@ -183,7 +183,7 @@ def sign_flip_tests(differences: NDArray[np.float64], seed: int = 0) -> list[flo
 
     Args:
         differences: rows × columns; whole or half numbers, so that sums are exact and no tolerance
-        is needed.
+            is needed.
         seed: of the random flips.
     """
     observed = np.abs(differences.sum(axis=0))

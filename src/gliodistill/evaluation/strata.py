@@ -7,7 +7,7 @@ from os import PathLike
 import numpy as np
 
 from gliodistill.documents import Refusal, read_table
-from gliodistill.errors import EvaluationError, note
+from gliodistill.errors import EvaluationError, note, some
 from gliodistill.studies.sequence import MRSequence
 
 NOT_GIVEN = "not given"
@@ -131,9 +131,9 @@ def read_strata(path: str | PathLike[str], ids: Collection[str]) -> list[Strata]
         )
     strangers, absent = [id for id in named if id not in ids], sorted(set(ids) - set(named))
     if strangers:
-        told = f"{path}: rows ignored, of studies that are not compared: {_some(strangers)}"
+        told = f"{path}: rows ignored, of studies that are not compared: {some(strangers, 6)}"
         if absent:
-            told += f'; studies without a row, in group "{NOT_GIVEN}": {_some(absent)}'
+            told += f'; studies without a row, in group "{NOT_GIVEN}": {some(absent, 6)}'
         note(told)
     cells = {column: [row[column].strip() for row in rows] for column in columns if column != "id"}
     return [
@@ -162,10 +162,6 @@ def _column(
     return Strata(
         column, _filled(groups | {NOT_GIVEN: [id for id in sorted(ids) if not given.get(id)]})
     )
-
-
-def _some(ids: Sequence[str]) -> str:
-    return ", ".join(ids[:6]) + (f", … ({len(ids)} in all)" if len(ids) > 6 else "")
 
 
 def _where(

@@ -43,7 +43,7 @@ class Surface:
 
     Attributes:
         points: int32 on N 3, indices along X, Y, Z: of voxels, or of corners between them (corner i
-        lies before voxel i).
+            lies before voxel i).
         weights: float64 on N, the area in mm² of each, or None if all are equal.
     """
 

@@ -36,7 +36,7 @@ class Predictor:
 
     Args:
         package: an opened package, the folder of one, or the name of a shipped model; None = the
-        default of the shipped ones.
+            default of the shipped ones.
         runtime: ``"openvino"``, ``"onnx"``, ``"torch"``, or one that another package adds.
         threads: processor threads; None = all cores.
         device: ``"cpu"``, ``"cuda"`` (torch) or ``"auto"``
@@ -324,7 +324,7 @@ def load_model(
 
     Args:
         model: the package's folder, or the name of a shipped model; None = the default of the
-        shipped ones.
+            shipped ones.
         runtime: ``"openvino"``, ``"onnx"``, ``"torch"``, or one that another package adds.
         threads: processor threads; None = all cores.
         device: ``"cpu"``, or with torch ``"cuda"`` (a GPU) or ``"auto"``.

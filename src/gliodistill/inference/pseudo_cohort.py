@@ -48,7 +48,7 @@ class PseudoLabels:
 
         Raises:
             StudyError: no such folder, one that was not finished, no study selected, or labels that
-            may be an expert's.
+                may be an expert's.
         """
         root = Path(folder)
         if not (root / INDEX).exists() and (cohort := _with_truth(root)):

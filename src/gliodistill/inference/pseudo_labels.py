@@ -72,7 +72,7 @@ def write_pseudo_labels(
         labels: convention of the codes written.
         soft: also write probabilities, for soft labels.
         agreement: select a study only if the members' mean Dice, averaged over WT, TC and ET, is at
-        least this.
+            least this.
         exclude: name → cohort whose patients must not be among the studies: the labelled,
             validation and test ones. Patients are compared by id and by image.
         resume: keep studies finished with the same settings.
@@ -82,7 +82,7 @@ def write_pseudo_labels(
         StudyError: two studies with the same id or colliding folder names, or an excluded
             study that cannot be read (it could hide a patient on two sides).
         OutputError: ``out`` exists and ``resume`` is not given, it cannot be written, or another
-        process uses it.
+            process uses it.
     """
     folder, pool, cohorts = Path(out), list(records), exclude or {}
     check_ids(pool)

@@ -10,7 +10,10 @@ from gliodistill.methods.registry import METHODS, register_method
 from gliodistill.methods.single_stage import SingleStage
 from gliodistill.methods.supervised import Supervised
 
-register, names = register_method, METHODS.names
+names = METHODS.names
+"""Names of all methods, sorted: what a recipe may name."""
+register = register_method
+"""``gd.methods.register``: another name for :func:`register_method`."""
 
 __all__ = [
     "METHODS",

@@ -18,6 +18,7 @@ def _check_method(name: str, method: type[Method]) -> None:
 METHODS: Registry[type[Method]] = Registry(
     "method", "gliodistill.methods", RecipeError, _check_method
 )
+"""Name → method, ours and those of other packages."""
 
 
 def register_method(name: str, *, needs: Needs | None = None) -> Callable[[AnyMethod], AnyMethod]:

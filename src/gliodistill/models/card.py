@@ -13,7 +13,7 @@ def read_sections(path: str | os.PathLike[str]) -> str:
 
     Raises:
         PackageError: no such file, not UTF-8, or it does not start with a section (``## …``): the
-        title is the model's name.
+            title is the model's name.
     """
     text = read_document(path, Refusal(PackageError, "card cannot be read", field="--card")).strip()
     if not text.startswith("## "):

@@ -79,7 +79,7 @@ def export_package(
         samples: prepared images (uint8 C X Y Z), a few, for comparing the exports in addition to
             random ones; int8 needs them.
         limit: largest logit difference allowed to a float export, relative to the largest logit (at
-        least 1).
+            least 1).
         card: more sections of the model card (:func:`~gliodistill.models.card.read_sections`).
 
     Raises:

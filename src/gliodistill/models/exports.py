@@ -81,7 +81,7 @@ class Export:
     Attributes:
         runtime: what runs it: ``"openvino"``, ``"onnx"`` or ``"torch"``.
         weights: how it stores them: ``"float32"``, ``"float16"``, ``"shared-float16"`` or
-        ``"int8"``.
+            ``"int8"``.
         random: parity on noise images.
         studies: parity on prepared training studies; None if none were available.
         calibration: of an int8 graph.

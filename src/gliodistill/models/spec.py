@@ -190,8 +190,8 @@ class ModelSpec:
 
     Raises:
         PackageError: ``may_lack`` names a sequence the model does not take, ``quality`` needs
-        features that its segmentations do not have, or ``reference`` does not know all its
-        sequences.
+            features that its segmentations do not have, or ``reference`` does not know all its
+            sequences.
     """
 
     name: str

@@ -63,7 +63,7 @@ def build(name: str, **options: object) -> Network:
 
     Raises:
         RecipeError: unknown name or option (lists the valid ones), or an option's value of another
-        kind or out of range.
+            kind or out of range.
     """
     builder = NETWORKS.find(name)
     valid = _options(builder)

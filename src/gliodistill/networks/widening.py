@@ -166,7 +166,7 @@ def check_widening(small: Network, large: Network) -> None:
 
     Raises:
         RecipeError: networks that differ in more than width, a narrower layer, or a norm that
-        cannot be widened.
+            cannot be widened.
     """
     added = _added(small, large)
     narrow, wide = dict(small.named_modules()), dict(large.named_modules())

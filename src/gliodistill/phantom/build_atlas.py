@@ -19,7 +19,7 @@ def build(folder: Path, target: Path = ATLAS_FILE) -> None:
 
     Args:
         folder: ``nilearn/datasets/data`` of an installed or unpacked nilearn, with the T1, GM and
-        WM maps (uint8, 1 mm).
+            WM maps (uint8, 1 mm).
         target: the ``.npz`` to write.
     """
     import nibabel as nib

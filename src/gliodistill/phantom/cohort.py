@@ -193,7 +193,7 @@ def write_cohort(
 
     Raises:
         GliodistillError: an argument out of range, or a study already there that was made with
-        other settings.
+            other settings.
         OutputError: the folder cannot be written.
     """
     if n < 1:

@@ -119,9 +119,9 @@ class ContrastParameters:
         infiltration: share of normal anatomy visible in the solid core.
         bleed: T1 brightening of blood products in parts of the core (0: none).
         vessels, meninges, choroid: enhancement of normal structures in T1CE, relative to white
-        matter (0: none).
+            matter (0: none).
         hyperintensities: amount of white-matter hyperintensities without tumour (0: none, 1:
-        many).
+            many).
         shade: darkness of dura and bone left at the surface (0: none).
         residue: brightness of remains of skull-stripping at the surface (0: none).
         scale: intensity of white matter per sequence, in scanner units.
@@ -157,7 +157,7 @@ class ArtefactParameters:
         shift_mm, rotation_deg: misregistration against the reference.
         noise: Rician noise, relative to white matter.
         cut: share of the field lost, along ``cut_axis`` (0: none), from its low end or, if
-        negative, its high end.
+            negative, its high end.
         cut_axis: 0, 1 or 2.
         seed: of bias fields and noise.
     """

@@ -86,7 +86,7 @@ def read_shape(file: Path) -> Shape:
         ImageError: it cannot be read.
         LabelError: other codes.
         StudyError: no tumour, or another frame than that of BraTS, in which the tumour's position
-        would be wrong.
+            would be wrong.
     """
     volume = read_labels(file).canonical()
     BRATS2021.check(volume.data)

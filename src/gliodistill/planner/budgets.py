@@ -30,7 +30,7 @@ class Budget:
 
     Attributes:
         quantity: ``params``, ``flops`` (of one pass over a brain), ``size`` (bytes of the weights)
-        or ``latency`` (seconds of a pass).
+            or ``latency`` (seconds of a pass).
         limit: the largest value allowed; of a ``relative`` budget, a share of the teacher's.
         relative: whether the limit is a share of the teacher's.
     """

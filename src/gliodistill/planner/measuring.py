@@ -94,7 +94,7 @@ def open_bench(setting: Setting, precision: str | None, threads: int | None) -> 
 
     Raises:
         BudgetError: a runtime or a precision that does not exist, or that this processor does not
-        have.
+            have.
     """
     runtime, valid = setting.runtime, precisions(setting.runtime)
     if precision is not None and precision not in valid:

@@ -158,7 +158,7 @@ def plan_student(
 
     Raises:
         BudgetError: an invalid budget, or one that no candidate meets (names the nearest one); an
-        option out of range.
+            option out of range.
         RecipeError, CheckpointError: no such teacher.
     """
     wanted = [parse_budget(budget) for budget in budgets]

@@ -22,7 +22,7 @@ class Family:
     Attributes:
         step: trunks are multiples of it.
         options: of the network besides ``widths``, ``stem_stride`` and ``norm``, for the widths
-        given.
+            given.
         encoder: number of 3³ convolutions of each level before its skip, including stem and head in
             the finest, for a number of levels.
         halving: side of the convolution that halves the grid; of 3 it is the first of its level.

@@ -137,7 +137,7 @@ class Cache:
 
         Raises:
             CacheError: no cache there, of another format or other settings than those ``wanted``,
-            or a study is missing or damaged.
+                or a study is missing or damaged.
         """
         root = Path(folder)
         index = Fields(read_json(root / INDEX, _NO_CACHE), _NO_CACHE.of(root / INDEX))

@@ -38,13 +38,13 @@ class Preparation:
         spacing: voxel size in mm along R, A, S; None keeps each study's own.
         margin_mm: margin around the brain's box.
         percentiles: intensities of the brain beyond these are not used for mean and standard
-        deviation.
+            deviation.
         bias_mm: smoothness of the bias field in the bias-field correction
             (:mod:`gliodistill.preparation.bias`); None corrects none.
 
     Raises:
         PackageError: no sequence or one twice, a size that is not positive, percentiles out of
-        order.
+            order.
     """
 
     sequences: tuple[MRSequence, ...] = tuple(MRSequence)

@@ -101,7 +101,7 @@ class Prepared:
 
         Args:
             slabs: scores K x Y Z on the prepared grid: parts that follow one another along X and
-            make up the grid.
+                make up the grid.
             above: where given, only the voxels that the first channel may exceed this in are
                 interpolated.
 

@@ -65,6 +65,7 @@ class DataPart(_Part):
     fold (``2/5``: second of five), or ids.
     """
     split_seed: int = 0
+    """Seed of the split; a patient is never on both sides."""
     transductive: bool = False
     """Whether validation patients may be among the pseudo-labelled ones; the model card then says
     so.
@@ -102,6 +103,7 @@ class SamplingPart(_Part):
     """How patches are sampled."""
 
     patch: Sides = (64, 64, 64)
+    """Voxels along X, Y, Z; multiples of the network's divisor (the error names it)."""
     batch: Annotated[int, Field(gt=0)] = 2
     """Patches per step. On a CPU use 2 or more: for a single patch with channels·X·Y ≤ 20480 torch
     uses ``slow_conv3d`` instead of its fast convolutions (8 times slower in float32, more in
@@ -143,26 +145,39 @@ class AugmentationPart(_Part):
     """Probabilities and ranges of the augmentation; drawn per patch."""
 
     flip: Probability = 0.5
-    """Per axis."""
+    """Probability of mirroring, for each axis."""
     spatial: Probability = 0.3
     """Probability of rotation, scaling and elastic deformation together (one interpolation)."""
     rotate_degrees: Annotated[float, Field(ge=0)] = 20.0
+    """Largest angle about each axis, in degrees."""
     scale: tuple[Positive, Positive] = (0.8, 1.25)
     """Smallest and largest factor; above 1 enlarges the tumour."""
     elastic_voxels: Annotated[float, Field(ge=0)] = 3.0
-    """Standard deviation of the smooth displacement."""
+    """Standard deviation of the smooth displacement, in voxels."""
     gamma: GammaPart = GammaPart()
+    """A gamma transform of the intensities."""
     brightness: BrightnessPart = BrightnessPart()
+    """An intensity offset."""
     contrast: ContrastPart = ContrastPart()
+    """An intensity scaling."""
     noise: NoisePart = NoisePart()
+    """Additive Gaussian noise."""
     blur: BlurPart = BlurPart()
+    """Gaussian smoothing."""
     low_resolution: LowResolutionPart = LowResolutionPart()
+    """Coarse sampling and interpolation back, as in thick slices."""
     bias: BiasPart = BiasPart()
+    """A smooth multiplicative field, another one in each sequence."""
     curve: CurvePart = CurvePart()
+    """A contrast change: a random increasing curve of the z-scores."""
     thick_slices: ThickSlicesPart = ThickSlicesPart()
+    """Slabs of several voxels along one axis, in about half of the sequences."""
     misregistration: MisregistrationPart = MisregistrationPart()
+    """Sequences shifted against the reference."""
     cut_field: CutFieldPart = CutFieldPart()
+    """A sequence whose field of view ends within the patch."""
     transplant: TransplantPart = TransplantPart()
+    """Another labelled patient's tumour in a labelled patch, besides its own."""
     others: dict[str, dict[str, Any]] = {}
     """Transforms that other packages add, by registry name, with their options; they come after
     those above but for ``cut_field``."""
@@ -180,18 +195,24 @@ class OptimiserPart(_Part):
     """AdamW, or SGD with Nesterov momentum."""
 
     name: Literal["adamw", "sgd"] = "adamw"
+    """``adamw``, or ``sgd`` with Nesterov momentum."""
     rate: Positive = 1e-3
+    """Learning rate that warm-up and decay scale."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    """Weight decay."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Momentum of ``sgd``."""
 
 
 class TrainingPart(_Part):
     """Schedule, optimiser and numerics of one run."""
 
     steps: Annotated[int, Field(gt=0)] = 1000
+    """Batches."""
     warmup: Annotated[int, Field(ge=0)] = 20
+    """Steps over which the learning rate rises linearly to its full value."""
     power: Positive = 0.9
-    """Exponent of the polynomial learning-rate decay."""
+    """Exponent of the polynomial decay, (1 − step / steps)^power, from the first step on."""
     optimiser: OptimiserPart = OptimiserPart()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay of the exponential moving average (EMA) of the weights, which is validated and
@@ -209,13 +230,19 @@ class TrainingPart(_Part):
     mirrored, and have every sequence the student takes. 0 keeps the running mean of training.
     """
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """``auto`` takes bfloat16 where the processor has it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto`` takes a GPU where there is one."""
     compile: bool = False
+    """Whether torch compiles the network; not with a loss on features."""
     prefetch: Annotated[int, Field(ge=0)] = 1
     """Background threads that cut patches; 0 cuts them in the loop."""
     validate_every: Annotated[int, Field(gt=0)] = 200
+    """Steps between validations (Dice of whole prepared studies); the best weights are kept."""
     save_every: Annotated[int, Field(gt=0)] = 100
+    """Steps between checkpoints."""
     tensorboard: bool = False
+    """Whether a TensorBoard log is written too (``pip install 'gliodistill[tensorboard]'``)."""
 
 
 class PseudoPart(_Part):
@@ -235,14 +262,18 @@ class NetworkPart(_Part):
     """A network by registry name, with its options."""
 
     name: str
+    """From the registry of networks."""
     options: dict[str, Any] = {}
+    """Options of that network."""
 
 
 class MethodPart(_Part):
     """A method by registry name, with its options."""
 
     name: str = "supervised"
+    """From the registry of methods."""
     options: dict[str, Any] = {}
+    """Options of that method."""
 
 
 class SegmentationLossPart(_Part):
@@ -306,8 +337,11 @@ class Recipe(_Part):
     """An experiment."""
 
     name: Name
+    """Lower-case letters, digits, ``-`` and ``_``; models are named ``<name>-<run>``."""
     about: str = ""
+    """What the experiment is for."""
     citation: str = ""
+    """The paper it follows."""
     expected: str = ""
     """Expected result, or where measured results are documented."""
     cost: str = ""

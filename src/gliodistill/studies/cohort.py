@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 
-from gliodistill.errors import StudyError, note
+from gliodistill.errors import StudyError, note, some
 from gliodistill.studies.label_evidence import detect_convention
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention, find_convention
 from gliodistill.studies.layouts import Found, find_studies
@@ -86,11 +86,11 @@ class Cohort:
             reasons = [line for line in self.problems if line.partition(": ")[0] in without]
             note(
                 f"{len(without)} of {len(self)} studies left out, no label map:"
-                f" {_some(sorted(without))}" + (f" ({_some(reasons)})" if reasons else "")
+                f" {some(sorted(without))}" + (f" ({some(reasons)})" if reasons else "")
             )
         if self.label_maps:
             names = sorted(file.path.name for file in self.label_maps.values())
-            note(f"{len(names)} label map(s) left out, no image of the same name: {_some(names)}")
+            note(f"{len(names)} label map(s) left out, no image of the same name: {some(names)}")
 
     def select(self, ids: Iterable[str]) -> "Cohort":
         """The studies of these ids, in this order.
@@ -107,7 +107,7 @@ class Cohort:
                 file=self.layout,
                 field="id",
                 got=", ".join(strangers[:4]),
-                expected=_some(sorted(known), "an id like "),
+                expected=f"an id like {some(sorted(known))}",
             )
         return replace(self, studies=tuple(known[id] for id in wanted))
 
@@ -173,8 +173,8 @@ def split_patients(
             raise StudyError(
                 "no such study",
                 field="validation",
-                got=_some(strangers),
-                expected=_some(sorted(patients), "an id like "),
+                got=some(strangers),
+                expected=f"an id like {some(sorted(patients))}",
             )
         held_out = {patients[id] for id in validation}
     nobody = isinstance(validation, int) and validation == 0
@@ -206,7 +206,7 @@ def check_disjoint(sides: Mapping[str, Cohort]) -> None:
             "a patient on two sides",
             file=" and ".join(sorted(seen[both[0]])),
             field="patient",
-            got=_some(both),
+            got=some(both),
             expected="each patient on one side",
             hint="split by patient",
         )
@@ -262,7 +262,3 @@ def resolve_convention(
         return detect_convention(untold, found.label_names).convention
     told = Counter(record.convention.name for record in truths if record.convention is not None)
     return CONVENTIONS[told.most_common(1)[0][0]] if told else None
-
-
-def _some(names: list[str], before: str = "") -> str:
-    return before + ", ".join(names[:4]) + (f", … ({len(names)} in all)" if len(names) > 4 else "")

@@ -125,7 +125,7 @@ def inspect(
 
     Raises:
         StudyError: nothing found, several layouts fit, two studies of one id. All other errors are
-        listed in ``problems``.
+            listed in ``problems``.
     """
     root = named(Path(path))
     cohort, found = find_cohort(root, layout)

@@ -148,7 +148,7 @@ def read_checkpoint(
 
     Raises:
         CheckpointError: as :func:`read_tensors`, or the checkpoint is of another network or
-        optimiser.
+            optimiser.
     """
     tensors, facts = read_tensors(path)
     try:

@@ -22,7 +22,7 @@ from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.cohort import Cohort
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.records import StudyRecord
-from gliodistill.training.resolve import ResolvedRun
+from gliodistill.training.resolved import ResolvedRun
 
 NAMED = 3
 Shape = tuple[int, int, int]

@@ -19,7 +19,8 @@ from gliodistill.recipes.schema import PRETRAINED, Recipe
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention
 from gliodistill.training.checkpoint import load_weights, read_tensors
 from gliodistill.training.loop import BEST, LAST
-from gliodistill.training.resolve import ResolvedRun, resolve_run
+from gliodistill.training.resolve import resolve_run
+from gliodistill.training.resolved import ResolvedRun
 
 RECIPE, DATA, SUMMARY = "recipe.yaml", "data.json", "summary.json"
 _NO_RUN = Refusal(CheckpointError, "not a run folder", "give the folder of gliodistill train -o")

@@ -10,7 +10,7 @@ from gliodistill.errors import CheckpointError, RecipeError
 from gliodistill.networks.widening import check_widening
 from gliodistill.recipes.schema import PRETRAINED, Recipe
 from gliodistill.training.experiment import DATA, find_run
-from gliodistill.training.resolve import ResolvedRun
+from gliodistill.training.resolved import ResolvedRun
 
 
 def find_pretrained(

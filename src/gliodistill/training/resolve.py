@@ -4,9 +4,8 @@ A :class:`ResolvedRun` holds what a recipe means: the network's sequences, the m
 teachers, the initial weights. Training, loading and export use the resolved run, not the recipe.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from inspect import signature
 from pathlib import Path
@@ -18,91 +17,14 @@ from pydantic import ValidationError
 from gliodistill.distillation.distiller import fitting
 from gliodistill.distillation.registry import LOSSES
 from gliodistill.errors import RecipeError, brief
-from gliodistill.methods import METHODS, Method
+from gliodistill.methods import METHODS
 from gliodistill.methods.segmentation import SEGMENTATION_LOSSES, SegmentationLoss
-from gliodistill.networks import Network, build
 from gliodistill.networks.registry import NETWORKS
-from gliodistill.networks.subset import Selecting
 from gliodistill.networks.widening import check_widening
 from gliodistill.recipes.schema import PRETRAINED, NetworkPart, Recipe, RunPart, SamplingPart
 from gliodistill.registry import Registry, nearest
-from gliodistill.studies.sequence import MRSequence
 from gliodistill.training.data.transforms import TRANSFORMS, Intensities
-
-
-@dataclass(frozen=True)
-class ResolvedRun:
-    """One run of a recipe, ready to be built.
-
-    Attributes:
-        name: in the recipe.
-        part: the run's part of the recipe, with shared keys.
-        data_sequences: the sequences of the data, in channel order.
-        channels: indices of the network's sequences among them, ascending.
-        sequences: the sequences the network takes, in channel order.
-        method: the class of its method.
-        teachers: option of the method → the earlier runs that are its teachers.
-        jointly_trained: option of the method → the network trained together with the student.
-        options: the method's other options, checked.
-        segmentation_loss: of the recipe, its options checked.
-        plugins: what other packages add to the run, as ``network plug_net``, to the package and its
-            version.
-        init_from: the earlier run that it is initialised from, ``pretrained``, or None.
-        averaging: runs (or ``pretrained``) of the weight averaging → share.
-        needs: the earlier runs it needs, each once: initial weights, averaging, teachers.
-        divisor: the sides of the network's input are multiples of it.
-    """
-
-    name: str
-    part: RunPart
-    data_sequences: tuple[MRSequence, ...]
-    channels: tuple[int, ...]
-    sequences: tuple[MRSequence, ...]
-    method: type[Method]
-    teachers: Mapping[str, tuple["ResolvedRun", ...]]
-    jointly_trained: Mapping[str, NetworkPart]
-    options: Mapping[str, Any]
-    segmentation_loss: SegmentationLoss
-    plugins: Mapping[str, str]
-    init_from: str | None
-    averaging: Mapping[str, float]
-    needs: tuple[str, ...]
-    divisor: int = 1
-
-    def build_network(self) -> Network:
-        """A network initialised from torch's generator."""
-        return _build(self.part.network, len(self.channels), self.part.channels)
-
-    def build_method(self, trained: Callable[[str], Network]) -> Method:
-        """The method with a new student.
-
-        Args:
-            trained: name of an earlier run → its trained network.
-        """
-        # First, so that initial weights are the same with and without a teacher.
-        student = self.build_network()
-        networks: dict[str, Any] = {}
-        for option, runs in self.teachers.items():
-            loaded = [self._seeing_all(run, trained(run.name)) for run in runs]
-            networks[option] = loaded if self._several(option) else loaded[0]
-        for option, part in self.jointly_trained.items():
-            with _at(f"options.{option}"):
-                networks[option] = _build(part, self._width(option), self.part.channels)
-        method = self.method(student, self.part.outputs, **networks, **self.options)
-        method.segment_by(self.segmentation_loss)
-        return method
-
-    def _seeing_all(self, run: "ResolvedRun", network: Network) -> Network:
-        """A teacher whose input is the complete image."""
-        every = tuple(range(len(self.data_sequences)))
-        return network if run.channels == every else Selecting(network, list(run.channels))
-
-    def _several(self, option: str) -> bool:
-        return self.method.needs.trained[option] == "several"
-
-    def _width(self, option: str) -> int:
-        complete = self.method.needs.jointly_trained[option] == "complete"
-        return len(self.data_sequences if complete else self.channels)
+from gliodistill.training.resolved import ResolvedRun, at_key, on_meta
 
 
 def resolve(recipe: Recipe, file: Path | str | None = None) -> tuple[ResolvedRun, ...]:
@@ -178,7 +100,7 @@ def _name(
         if parameter.kind is parameter.KEYWORD_ONLY
         and parameter.name not in (*teachers, *jointly_trained)
     }
-    with _at(f"{place}.method"):
+    with at_key(f"{place}.method"):
         options = fitting(given, kinds, "options")
     loss = part.segmentation_loss
     channels, needs = _channels(recipe, name), [part.init_from, *part.weight_averaging]
@@ -332,13 +254,13 @@ def _check_shapes(
         the divisor of the network.
     """
     place, part = f"runs.{run.name}", run.part
-    with _at(f"{place}.segmentation_loss"):
+    with at_key(f"{place}.segmentation_loss"):
         logits, regions = (torch.zeros(1, count, 2, 2, 2) for count in (part.channels, 3))
         run.segmentation_loss(logits, regions, part.outputs)
     with torch.device("meta"):
-        with _at(f"{place}.network"):
+        with at_key(f"{place}.network"):
             student = run.build_network()
-        with _at(f"{place}.method"):
+        with at_key(f"{place}.method"):
             method = run.build_method(lambda teacher: earlier[teacher].build_network())
         for role, network in method.trainable.items():
             if any(side % network.divisor for side in sampling.patch):
@@ -348,7 +270,7 @@ def _check_shapes(
                     got=list(sampling.patch),
                     expected=f"multiples of {network.divisor}",
                 )
-        with _at(f"{place}.network"):
+        with at_key(f"{place}.network"):
             batch = (sampling.batch, len(run.channels), *sampling.patch)
             _rehearse(part.network.model_dump_json(), part.channels, batch)
         if run.init_from not in (None, PRETRAINED):
@@ -359,9 +281,9 @@ def _check_shapes(
                     field=f"{place}.init_from",
                     got=run.init_from,
                 )
-            with _at(f"{place}.init_from"):
+            with at_key(f"{place}.init_from"):
                 check_widening(start.build_network(), student)
-        with _at(f"{place}.method"):
+        with at_key(f"{place}.method"):
             image, complete = (
                 torch.empty(1, count, *sampling.patch)
                 for count in (len(run.channels), len(run.data_sequences))
@@ -382,41 +304,4 @@ def _check_shapes(
 def _rehearse(network: str, out_channels: int, batch: tuple[int, ...]) -> None:
     """One forward pass on the meta device, in training mode, to check shapes."""
     with torch.no_grad():
-        _on_meta(network, batch[1], out_channels).train()(torch.empty(batch))
-
-
-def _build(part: NetworkPart, in_channels: int, out_channels: int) -> Network:
-    for option in ("in_channels", "out_channels"):
-        if option in part.options:
-            raise RecipeError(
-                "set by the recipe's sequences and outputs",
-                field=f"options.{option}",
-                hint="remove it",
-            )
-    if torch.get_default_device().type == "meta":
-        return _on_meta(part.model_dump_json(), in_channels, out_channels)
-    return build(part.name, in_channels=in_channels, out_channels=out_channels, **part.options)
-
-
-@lru_cache(maxsize=256)
-def _on_meta(part: str, in_channels: int, out_channels: int) -> Network:
-    """A network on the meta device, for checks; cached, because runs share networks."""
-    described = NetworkPart.model_validate_json(part)
-    return build(
-        described.name, in_channels=in_channels, out_channels=out_channels, **described.options
-    )
-
-
-@contextmanager
-def _at(place: str) -> Iterator[None]:
-    """Add the recipe's key to an error of a network's or method's options."""
-    try:
-        yield
-    except RecipeError as error:
-        inner = error.field or ""
-        field = inner if inner.startswith("runs.") else f"{place}.{inner}".rstrip(".")
-        raise RecipeError(
-            error.problem, field=field, got=error.got, expected=error.expected, hint=error.hint
-        ) from None
-    except (TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
-        raise RecipeError("options do not fit", field=f"{place}.options", got=str(error)) from error
+        on_meta(network, batch[1], out_channels).train()(torch.empty(batch))

@@ -27,7 +27,8 @@ from gliodistill.training.data.source import check_sequences, open_source, split
 from gliodistill.training.experiment import DATA, SUMMARY, Experiment
 from gliodistill.training.loop import Progress, Setup, train_run
 from gliodistill.training.pretrained import find_pretrained
-from gliodistill.training.resolve import ResolvedRun, resolve
+from gliodistill.training.resolve import resolve
+from gliodistill.training.resolved import ResolvedRun
 from gliodistill.training.resuming import claim
 
 Watch = Callable[[str, int, Progress], None]
@@ -76,7 +77,7 @@ def train(
         CheckpointError: ``out`` holds another experiment, ``only`` names no run, or a teacher is
             missing.
         OutputError: ``out`` exists and ``resume`` is not given, it cannot be written, or another
-        process uses it.
+            process uses it.
         StudyError: no labelled study, none with a tumour, or a split with an empty side.
         GliodistillError: any other error of the data or the training.
     """

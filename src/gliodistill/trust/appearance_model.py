@@ -50,7 +50,7 @@ class AppearanceModel:
         studies: number fitted on.
         images: mean numbers of each sequence (:class:`~gliodistill.trust.appearance.Appearance`),
             in
-        order.
+            order.
         images_covariance: of them, within a sequence.
         pairs: mean numbers of each pair of sequences, as :func:`itertools.combinations` has them.
         pairs_covariance: of them, within a pair.
@@ -207,7 +207,7 @@ def fit_appearance(images: Iterable[Levels], sequences: tuple[MRSequence, ...]) 
 
     Args:
         images: of prepared studies, levels, uint8 C X Y Z, e.g. ``(study.image() for study in
-        cache)``.
+            cache)``.
         sequences: of their channels, e.g. ``cache.preparation.sequences``.
 
     Raises:

@@ -186,7 +186,7 @@ def fit_quality(rows: Iterable[QualityRow], fitted_on: str, low: float = LOW) ->
 
     Raises:
         EvaluationError: no region with :data:`LEAST_PATIENTS`, rows of different features, or a
-        value that is not finite.
+            value that is not finite.
     """
     by_region: dict[str, list[QualityRow]] = {region: [] for region in REGIONS}
     for row in rows:

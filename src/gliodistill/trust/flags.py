@@ -76,7 +76,7 @@ def answer_flags(
 
     Args:
         depth: 0 outside, 1 in WT only, 2 in TC, 3 in ET (uint8 X Y Z), the part of the brain's box
-        that is on the grid.
+            that is on the grid.
         prepared: the study.
         whole_ml: volume of WT, ml.
         dropped: region → ml before clean-up, of regions that clean-up removed completely.

@@ -22,7 +22,7 @@ def get_rules(name: str, task: str = "gli", tolerance_mm: float | None = None) -
 
     Raises:
         EvaluationError: an unknown name or task (the valid ones are listed), or a tolerance that is
-        not positive.
+            not positive.
     """
     if name not in RULES:
         raise EvaluationError(

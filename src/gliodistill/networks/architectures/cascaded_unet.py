@@ -171,7 +171,7 @@ class CascadedUNet(Network):
             twice as wide, and each coarser U-Net twice as wide as the one before.
         scales: U-Nets, at most ``len(widths) - 1``.
         maps: activation of coarser logits before a finer U-Net uses them: ``sigmoid`` (regions) or
-        ``softmax`` (classes).
+            ``softmax`` (classes).
         stem_stride: voxels of the input per voxel of the finest U-Net along an axis: 1, 2 or 4.
             That U-Net gets blocks of voxels folded into channels; the coarser ones get averages
             over ``stem_stride``·2, ·4, … voxels.

@@ -86,13 +86,13 @@ class DeepMedic(Network):
         in_channels: image sequences C.
         out_channels: logits K per voxel.
         widths: channels of the 3³ layers of either path, none smaller than two layers before if
-        ``residual``.
+            ``residual``.
         hidden: channels of the 1³ layers that read both paths.
         factor: voxels of the full-resolution path per voxel of the low-resolution one along an
-        axis.
+            axis.
         residual: whether layers 4, 6, 8, … have residual connections.
         stem_stride: voxels of the input per voxel of the full-resolution path along an axis: 1, 2
-        or 4.
+            or 4.
         norm: ``instance``, ``group`` or ``batch``.
         dropout: share of features dropped before the second hidden layer, those after it and the
             logits, while training.

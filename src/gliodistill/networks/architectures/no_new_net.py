@@ -46,7 +46,7 @@ class NoNewNet(EncoderDecoder):
         out_channels: logits K per voxel.
         widths: channels of each level, finest first; every level after the first halves the grid.
         stem_stride: voxels of the input per voxel of the finest level along an axis: 1, 2 or 4, as
-        in ``unet``.
+            in ``unet``.
         norm: ``instance``, ``group``, ``batch`` or ``subset``.
 
     Raises:

@@ -79,7 +79,7 @@ class SegResNetVAE(SegResNet):
 
         Raises:
             RecipeError: the patch has other sides than those the branch's dense layers were made
-            for.
+                for.
         """
         self.penalty = None
         if not self.training:
@@ -116,7 +116,7 @@ def segresnet(
         in_channels: image sequences C.
         out_channels: logits K per voxel.
         width: channels of the finest level, doubled at each coarser one; a multiple of 8, the
-        groups of the norm.
+            groups of the norm.
         dropout: probability with which a channel of the first convolution is dropped while
             training.
 

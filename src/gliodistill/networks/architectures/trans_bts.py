@@ -115,7 +115,7 @@ class TransBTS(EncoderDecoder):
         in_channels: image sequences C.
         out_channels: logits K per voxel.
         widths: channels of the four levels, finest first; every level after the first halves the
-        grid.
+            grid.
         stem_stride: voxels of the input per voxel of the finest level along an axis: 1, 2 or 4.
         embedding: numbers per token.
         layers: of the transformer.

@@ -76,7 +76,7 @@ class UNet(EncoderDecoder):
         stem_stride: voxels of the input per trunk voxel along an axis: 1, 2 or 4.
         convs_per_stage: 3³ convolutions of each encoder and decoder stage.
         norm: ``instance``, ``group``, ``batch``, or ``subset`` (batch norm with statistics for each
-        subset of at most four sequences).
+            subset of at most four sequences).
         deep_supervision: how many coarser decoder levels also give logits while training, at most
             ``len(widths) - 2``.
 

@@ -18,7 +18,7 @@ class UNetPlusPlus(Network):
 
     Args:
         body: a MONAI ``BasicUNetPlusPlus`` with deep supervision: four heads, all on the finest
-        grid.
+            grid.
         deep_supervision: number of heads besides the last that also give logits in training.
     """
 

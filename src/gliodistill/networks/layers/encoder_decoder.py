@@ -19,11 +19,11 @@ class EncoderDecoder(Network):
     Args:
         encoders: modules of one input, finest first; every one after the first halves the grid.
         decoders: modules of coarser features and the features to join, finest first, one fewer than
-        encoders.
+            encoders.
         widths: channels of each level, finest first.
         out_channels: logits K per voxel.
         stem_stride: s, voxels of the input per trunk voxel along an axis; blocks of s³ are folded
-        into channels.
+            into channels.
         head: kernel side of the logit convolutions.
         deep_supervision: how many coarser decoder levels also give logits while training.
         refinement: a last stage at full resolution that corrects the finest logits.

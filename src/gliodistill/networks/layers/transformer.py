@@ -74,7 +74,7 @@ class VolumetricTransformer(nn.Module):
         heads: of each attention.
         hidden: width of each feed-forward's inner layer.
         grid: side of the reference grid in tokens; where the tokens' grid has it, nothing is
-        interpolated.
+            interpolated.
         dropout: as in :class:`SelfAttention`, and on both branches of each layer.
 
     Raises:

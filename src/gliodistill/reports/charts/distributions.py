@@ -37,7 +37,7 @@ class Box:
     Attributes:
         median, low, high: median and quartiles (linear interpolation).
         whisker_low, whisker_high: the outermost values within 1.5 interquartile ranges of the
-        quartiles.
+            quartiles.
         mean: arithmetic mean.
         fence: three interquartile ranges above the upper quartile, the limit of "far out" values.
     """

@@ -48,7 +48,7 @@ def forest_table(
         reference: the value of no difference.
         decimals: of the numbers.
         worse_better: words for the left and right side of the reference, e.g. ``("A better", "B
-        better")``.
+            better")``.
         lower_is_better: put low values on the right, so that right is better.
     """
     if not rows:

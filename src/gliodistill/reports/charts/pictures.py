@@ -71,7 +71,7 @@ def study_figure(
     Args:
         study: its images; any orientation.
         prediction_regions: WT, TC, ET as bool on 3 X Y Z of the study's grid; or several by name;
-        or None.
+            or None.
         truth_regions: those of the reference, or None.
         title: heading.
         note: a line below it.

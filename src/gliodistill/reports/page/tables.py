@@ -40,7 +40,7 @@ def score_table(rows: Sequence[ModelRow], *, note: str = "") -> Html:
 
     Args:
         rows: in the order shown. The share of the teacher's parameters needs a row marked
-        ``teacher``.
+            ``teacher``.
         note: below the table, e.g. which studies and how FLOPs were counted.
     """
     teacher = next((row for row in rows if row.teacher), None)

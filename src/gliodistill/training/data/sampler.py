@@ -74,7 +74,7 @@ class PatchSampler:
 
     Raises:
         StudyError: the cache has no labelled study, one of them has none of the student's
-        sequences, or a group of the recipe has no study.
+            sequences, or a group of the recipe has no study.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from gliodistill.preparation.cache import Cache, is_cache
 from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.cohort import Cohort, open_cohort, split_patients
 from gliodistill.studies.records import StudyRecord
-from gliodistill.training.resolve import ResolvedRun
+from gliodistill.training.resolved import ResolvedRun
 
 Source = Cohort | Cache
 
