@@ -20,8 +20,8 @@ EXAMPLES = (
     "inference.postprocessing",
     "methods.segmentation.registry",
     "registry",
-    "training.data.transforms.base",
-    "training.data.transforms.modality_dropout",
+    "training.transforms.base",
+    "training.transforms.modality_dropout",
 )
 
 

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from gliodistill.studies.labels import CONVENTIONS, LabelConvention
     from gliodistill.studies.sequence import MRSequence
     from gliodistill.studies.study import Study
-    from gliodistill.training.data import transforms
+    from gliodistill.training import transforms
     from gliodistill.training.experiment import Experiment
     from gliodistill.training.packaging import export
     from gliodistill.training.run import train
@@ -100,7 +100,7 @@ _PACKAGES = {
     "postprocessing": "inference.postprocessing",
     "runtimes": "inference.runtimes",
     "segmentation_losses": "methods.segmentation",
-    "transforms": "training.data.transforms",
+    "transforms": "training.transforms",
 }
 _TORCH = {
     "Experiment",

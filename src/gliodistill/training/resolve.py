@@ -27,7 +27,7 @@ from gliodistill.networks.widening import check_widening
 from gliodistill.recipes.schema import PRETRAINED, NetworkPart, Recipe, RunPart, SamplingPart
 from gliodistill.registry import Registry, nearest
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.training.data.transforms import TRANSFORMS, Intensities
+from gliodistill.training.transforms import TRANSFORMS, Intensities
 
 
 @dataclass(frozen=True)
