@@ -24,10 +24,10 @@ from gliodistill.studies.layouts.found import TRUTH_SPELLINGS
 from gliodistill.studies.naming import read_name
 from gliodistill.studies.sequence import SPELLINGS
 from gliodistill.studies.words import WORDS
-from gliodistill.training.data.transforms import ModalityDropout
 from gliodistill.training.loop import learning_rate
 from gliodistill.training.resolve import resolve, resolve_run
 from gliodistill.training.starting import FREE
+from gliodistill.training.transforms import ModalityDropout
 
 ROOT = Path(__file__).parents[1]
 SET_BY_THE_RECIPE = {"in_channels", "out_channels", "student", "outputs"}

@@ -59,6 +59,10 @@ class Comparison:
     ranking: Ranking
     strata: tuple[Stratum, ...]
 
+    def __repr__(self) -> str:
+        tests = "1 test" if self.tests == 1 else f"{self.tests} tests"
+        return f"<Comparison of {', '.join(self.models)}: {len(self.studies)} studies, {tests}>"
+
     @property
     def regions(self) -> tuple[str, ...]:
         """The regions compared."""

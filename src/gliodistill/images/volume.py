@@ -58,6 +58,9 @@ class Volume:
             )
         object.__setattr__(self, "affine", affine)
 
+    def __repr__(self) -> str:
+        return f"<Volume {_by(self.shape)} voxels of {_by(self.spacing)} mm, {self.data.dtype}>"
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Voxels along X, Y, Z."""
@@ -168,3 +171,7 @@ class Volume:
             f"voxels up to {self.apart(other):.3g} mm apart; expected less than"
             f" {tenth_of_a_voxel(self.affine):.3g} mm, a tenth of a voxel"
         )
+
+
+def _by(numbers: tuple[float, ...]) -> str:
+    return " × ".join(f"{number:.4g}" for number in numbers)

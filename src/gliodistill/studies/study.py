@@ -100,9 +100,19 @@ class Study:
                 object.__setattr__(self, name, Volume(volume.data, affine, volume.forms))
 
     @classmethod
-    def open(cls, path: str | PathLike[str], *, id: str | None = None) -> "Study":
-        """Read the one study in a folder of any known layout (``id`` chooses among several)."""
+    def open(cls, path: "str | PathLike[str] | StudyRecord", *, id: str | None = None) -> "Study":
+        """Read the one study in a folder of any known layout (``id`` chooses among several), or one
+        of a cohort: ``Study.open(cohort[0])``.
+        """
+        if isinstance(path, StudyRecord):
+            return load_study(path, path.convention)
         return open_study(Path(path), id)
+
+    def __repr__(self) -> str:
+        grid = repr(self.grid).removeprefix("<Volume ").rpartition(",")[0]
+        named = f" in {self.convention.name}" if self.convention is not None else ""
+        labelled = f", labelled{named}" if self.truth is not None else ""
+        return f"<Study {self.id}: {' '.join(self.sequences)}, {grid}{labelled}>"
 
     @property
     def sequences(self) -> tuple[MRSequence, ...]:

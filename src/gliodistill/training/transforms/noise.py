@@ -5,8 +5,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from gliodistill.training.data.transforms.base import Transform
-from gliodistill.training.data.transforms.registry import register
+from gliodistill.training.transforms.base import Transform
+from gliodistill.training.transforms.registry import register
 
 
 @register("noise")

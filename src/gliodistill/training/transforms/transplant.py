@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from gliodistill.training.data.transforms.spatial import SpatialDraw
+from gliodistill.training.transforms.spatial import SpatialDraw
 
 
 @dataclass(frozen=True)

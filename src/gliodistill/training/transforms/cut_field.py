@@ -4,8 +4,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from gliodistill.training.data.transforms.base import Transform
-from gliodistill.training.data.transforms.registry import register
+from gliodistill.training.transforms.base import Transform
+from gliodistill.training.transforms.registry import register
 
 
 @register("cut_field")

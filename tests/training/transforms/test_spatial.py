@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from gliodistill.training.data.transforms import Spatial, read_patch
-from gliodistill.training.data.transforms.spatial import SpatialDraw
+from gliodistill.training.transforms import Spatial, read_patch
+from gliodistill.training.transforms.spatial import SpatialDraw
 
 NONE = SpatialDraw((False, False, False), None, None)
 

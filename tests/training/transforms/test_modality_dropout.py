@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 from scipy import stats
 
-from gliodistill.training.data.transforms import ModalityDropout
+from gliodistill.training.transforms import ModalityDropout
 
 
 def test_dropping_sequences_leaves_one():

@@ -5,8 +5,8 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gliodistill.training.data.transforms.base import Transform, per_channel
-from gliodistill.training.data.transforms.registry import register
+from gliodistill.training.transforms.base import Transform, per_channel
+from gliodistill.training.transforms.registry import register
 
 
 @register("contrast")

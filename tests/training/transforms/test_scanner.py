@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from gliodistill.training.data.transforms import (
+from gliodistill.training.transforms import (
     TRANSFORMS,
     Bias,
     Curve,
@@ -13,9 +13,9 @@ from gliodistill.training.data.transforms import (
     Misregistration,
     ThickSlices,
 )
-from gliodistill.training.data.transforms.bias import BiasDraw
-from gliodistill.training.data.transforms.curve import KNOTS
-from gliodistill.training.data.transforms.intensities import SCANNER
+from gliodistill.training.transforms.bias import BiasDraw
+from gliodistill.training.transforms.curve import KNOTS
+from gliodistill.training.transforms.intensities import SCANNER
 
 SHAPE = (2, 9, 10, 12)
 INSIDE = torch.ones(SHAPE, dtype=torch.bool)

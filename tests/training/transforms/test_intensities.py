@@ -10,7 +10,7 @@ from scipy import ndimage
 from gliodistill.errors import RecipeError
 from gliodistill.preparation import dequantise
 from gliodistill.recipes.schema import AugmentationPart
-from gliodistill.training.data.transforms import (
+from gliodistill.training.transforms import (
     TRANSFORMS,
     Blur,
     Brightness,
@@ -24,7 +24,7 @@ from gliodistill.training.data.transforms import (
     Transform,
     Transplant,
 )
-from gliodistill.training.data.transforms.intensities import BASIC, FIRST, SCANNER, SECOND
+from gliodistill.training.transforms.intensities import BASIC, FIRST, SCANNER, SECOND
 
 SHAPE = (20, 22, 24)
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from gliodistill.errors import RecipeError
 from gliodistill.registry import Registry
-from gliodistill.training.data.transforms.base import AnyTransform, Transform
+from gliodistill.training.transforms.base import AnyTransform, Transform
 
 Kind = TypeVar("Kind", bound=type[AnyTransform])
 

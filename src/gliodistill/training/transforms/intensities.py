@@ -14,8 +14,8 @@ from torch import Tensor
 from gliodistill.distillation.distiller import fitting
 from gliodistill.errors import RecipeError
 from gliodistill.recipes.schema import AugmentationPart
-from gliodistill.training.data.transforms.base import AnyTransform
-from gliodistill.training.data.transforms.registry import TRANSFORMS
+from gliodistill.training.transforms.base import AnyTransform
+from gliodistill.training.transforms.registry import TRANSFORMS
 
 BASIC = ("contrast", "brightness", "gamma", "noise", "blur", "low_resolution")
 """In the order in which they are drawn: each takes a random number even where its p is 0."""
