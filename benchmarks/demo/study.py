@@ -1,4 +1,4 @@
-"""The study behind the demo: the whole demo with five seeds, and its result.
+"""The study behind the demo: the demo with eight seeds, and its results.
 
 ``python -m benchmarks.demo.study runs/demo-study`` runs what ``gliodistill demo`` runs once a seed
 (stopped, it goes on where it was). It writes ``src/gliodistill/demo/study.json``, which the demo's
