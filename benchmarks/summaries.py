@@ -93,9 +93,7 @@ def of_speed(result: dict[str, Any]) -> str:
             continue
         note = row["note"].split("; ")[0].replace("8 mirrored looks", "TTA of 8")
         what = f"{row['what']}, {note}"
-        lines.append(
-            f"| {row['system']} | {what} | {row['warm_s']:.2f} | {row['peak_gb']:.2f} |"
-        )
+        lines.append(f"| {row['system']} | {what} | {row['warm_s']:.2f} | {row['peak_gb']:.2f} |")
     return "\n".join(lines) + "\n"
 
 

@@ -56,6 +56,13 @@ def evaluate(
         ComparisonError: predictions and truth do not match (``.problems`` lists all).
         EvaluationError: unknown rules or task, no predictions, no truth.
         StudyError, LabelError: the truth's cohort cannot be read.
+
+    Example:
+        >>> import gliodistill as gd
+        >>> _ = gd.write_cohort("patients", 1, seed=1, spacing=6.0, jobs=1)
+        >>> scores = gd.evaluate("patients", "patients", rules="brats2023", jobs=1)
+        >>> scores.studies["Phantom_001_00000"]["WT"]["dice"]
+        1.0
     """
     rule_set = get_rules(rules, task, tolerance_mm)
     pairs = match_pairs(
