@@ -99,7 +99,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     ]
     for package, lines in lists.items():
         title = f"## `gliodistill{'.' if package else ''}{package}`"
-        parts += [title, PACKAGES.get(package, ""), "| name | what |\n|---|---|\n" + "\n".join(lines)]
+        parts += [
+            title,
+            PACKAGES.get(package, ""),
+            "| name | what |\n|---|---|\n" + "\n".join(lines),
+        ]
     files.append(
         File.generated(config, "reference/api/index.md", content="\n\n".join(parts) + "\n")
     )

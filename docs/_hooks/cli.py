@@ -35,7 +35,9 @@ def of_command(name: str, command: Any) -> str:
         if parameter.param_type_name == "option":
             if parameter.hidden or "--help" in parameter.opts:
                 continue
-            names = ", ".join(f"`{option}`" for option in (*parameter.opts, *parameter.secondary_opts))
+            names = ", ".join(
+                f"`{option}`" for option in (*parameter.opts, *parameter.secondary_opts)
+            )
         else:
             names = f"`{(parameter.metavar or parameter.name.upper()).strip('[]')}`"
         notes = [plain(getattr(parameter, "help", None))]

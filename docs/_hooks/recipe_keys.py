@@ -65,16 +65,22 @@ def allowed(part: dict[str, Any], definitions: dict[str, Any]) -> str:
         count = f"{part['minItems']} × " if len(sizes) == 1 and part.get("minItems") else "list of "
         return count + allowed(items, definitions)
     words = {"number": "number", "integer": "whole number", "boolean": "`true`, `false`"}
-    text = words.get(str(kind), {"string": "text", "object": "mapping", "null": "`null`"}.get(str(kind), ""))
+    text = words.get(
+        str(kind), {"string": "text", "object": "mapping", "null": "`null`"}.get(str(kind), "")
+    )
     low, high = part.get("minimum"), part.get("maximum")
     if low is not None and high is not None and high < 1e6:
         return f"{text}, {low:g} to {high:g}"
     if low is not None:
         return f"{text}, {low:g} or more" + (
-            f", below {part['exclusiveMaximum']:g}" if part.get("exclusiveMaximum", 1e9) < 1e6 else ""
+            f", below {part['exclusiveMaximum']:g}"
+            if part.get("exclusiveMaximum", 1e9) < 1e6
+            else ""
         )
     if "exclusiveMinimum" in part:
-        return f"{text} above {part['exclusiveMinimum']:g}" + (f", at most {high:g}" if high else "")
+        return f"{text} above {part['exclusiveMinimum']:g}" + (
+            f", at most {high:g}" if high else ""
+        )
     return text
 
 
@@ -93,7 +99,9 @@ def rows(model: type[BaseModel], prefix: str, root: griffe.Module) -> list[list[
             continue
         default = "required" if field.is_required() else f"`{as_written(field.get_default())}`"
         meaning = written[name].docstring.value if written[name].docstring else ""
-        takes = "runs by name" if name == "runs" else allowed(shape["properties"][name], definitions)
+        takes = (
+            "runs by name" if name == "runs" else allowed(shape["properties"][name], definitions)
+        )
         found.append([f"`{prefix}{name}`", default, takes, cell(meaning)])
     return found
 
@@ -112,7 +120,9 @@ def undocumented(root: griffe.Module) -> list[str]:
 
 def options(thing: Any, hidden: set[str]) -> list[list[str]]:
     """Name, default and meaning of what a recipe may set of a method, loss or network."""
-    described = griffe.Docstring(inspect.getdoc(thing) or "", lineno=1).parse("google", warnings=False)
+    described = griffe.Docstring(inspect.getdoc(thing) or "", lineno=1).parse(
+        "google", warnings=False
+    )
     meanings = {
         name.strip(): item.description
         for section in described

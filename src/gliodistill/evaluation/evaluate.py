@@ -67,6 +67,11 @@ def evaluate(
         StudyError, LabelError: the truth's cohort cannot be read.
 
     Example:
+        >>> import gliodistill as gd
+        >>> _ = gd.write_cohort("patients", 1, seed=1, spacing=6.0, jobs=1)
+        >>> scores = gd.evaluate("patients", "patients", rules="brats2023", jobs=1)
+        >>> scores.studies["Phantom_001_00000"]["WT"]["dice"]
+        1.0
         >>> import numpy as np
         >>> reference = np.zeros((8, 8, 8), np.uint8)
         >>> reference[2:6, 2:6, 2:6] = 4

@@ -23,6 +23,13 @@ class Volume:
 
     Raises:
         ImageError: data not 3-D, empty or not real; affine not 4×4, not finite or singular.
+
+    Example:
+        >>> import numpy as np
+        >>> from gliodistill import Volume
+        >>> volume = Volume(np.zeros((4, 5, 6)), np.diag([2.0, 2.0, 3.0, 1.0]))
+        >>> volume.spacing
+        (2.0, 2.0, 3.0)
     """
 
     data: NDArray[Any]

@@ -270,6 +270,13 @@ def open_cohort(
     Raises:
         StudyError: nothing found, several layouts fit, two studies of one id.
         LabelError: unknown ``labels``, or a convention that cannot be told.
+
+    Example:
+        >>> import gliodistill as gd
+        >>> _ = gd.write_cohort("patients", 2, seed=1, spacing=6.0, jobs=1)
+        >>> cohort = gd.open_cohort("patients")
+        >>> cohort.layout, cohort.convention.name, len(cohort)
+        ('brats', 'brats2021', 2)
     """
     cohort, found = find_cohort(Path(path), layout)
     return replace(cohort, convention=resolve_convention(cohort.studies, found, labels))

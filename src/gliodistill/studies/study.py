@@ -45,6 +45,14 @@ class Study:
     Raises:
         StudyError: no sequence, grids that differ (names the two and how they differ), or a mask
             with other values than 0 and 1.
+
+    Example:
+        >>> import numpy as np
+        >>> from gliodistill import MRSequence, Study, Volume
+        >>> flair = Volume(np.ones((4, 5, 6), dtype=np.float32), np.eye(4))
+        >>> study = Study("a1", "anna", {MRSequence.FLAIR: flair})
+        >>> [str(sequence) for sequence in study.sequences], study.grid.shape
+        (['FLAIR'], (4, 5, 6))
     """
 
     id: str

@@ -2,21 +2,20 @@
 
 import inspect
 import re
+import runpy
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from pydantic import BaseModel
+from gliodistill.training.data.augmentation import draw_kept
 
-from gliodistill.distillation.registry import GIVEN, LOSSES
+from gliodistill.distillation.registry import LOSSES
 from gliodistill.errors import RecipeError
 from gliodistill.methods import METHODS, Batch
-from gliodistill.networks import describe
-from gliodistill.recipes.schema import Recipe, RunPart, TrainingPart
+from gliodistill.recipes.schema import AugmentationPart, Recipe, TrainingPart
 from gliodistill.recipes.shipped import FOLDER, shipped_recipes
 from gliodistill.studies.labels import CONVENTIONS, REGION_TISSUES
 from gliodistill.studies.layouts import LAYOUTS
@@ -27,10 +26,9 @@ from gliodistill.studies.words import WORDS
 from gliodistill.training.loop import learning_rate
 from gliodistill.training.resolve import resolve, resolve_run
 from gliodistill.training.starting import FREE
-from gliodistill.training.transforms import ModalityDropout
 
-ROOT = Path(__file__).parents[1]
-SET_BY_THE_RECIPE = {"in_channels", "out_channels", "student", "outputs"}
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def rows(text: str) -> list[list[str]]:
@@ -40,32 +38,6 @@ def rows(text: str) -> list[list[str]]:
         for line in text.splitlines()
         if line.startswith("| `")
     ]
-
-
-def documented(text: str) -> dict[str, str]:
-    """Key → default as written."""
-    return {cells[0].strip("`"): cells[1].strip("`") for cells in rows(text)}
-
-
-def as_written(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(as_written(item) for item in value)}]"
-    return str(value) if not isinstance(value, str) or str(value) else '""'
-
-
-def schema(model: type[BaseModel], prefix: str) -> dict[str, str]:
-    """Dotted key → default as it should be written, for every leaf."""
-    found = {}
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            found |= schema(field.annotation, f"{prefix}{name}.")
-        else:
-            found[prefix + name] = (
-                "required" if field.is_required() else as_written(field.get_default())
-            )
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -83,60 +55,10 @@ def layouts() -> str:
     return (ROOT / "docs" / "layouts.md").read_text()
 
 
-def test_every_recipe_key_and_its_default(recipes):
-    experiment, _ = recipes.split("### Networks")
-    training = schema(TrainingPart, "training.")
-    run = {
-        key: default
-        for key, default in schema(RunPart, "").items()
-        if not key.startswith("training.")
-    }
-    assert documented(experiment) == schema(Recipe, "") | training | run
-    assert all(len(cells) == 3 and cells[2] for cells in rows(recipes.split("### Losses")[0]))
-
-
-def test_the_options_of_the_plain_network(recipes):
-    options = describe("unet").options.items()
-    section = recipes.split("### Networks")[1].split("### Methods")[0]
-    assert documented(section) == {
-        key: as_written(value) for key, value in options if key not in SET_BY_THE_RECIPE
-    }
-
-
-def test_every_method_with_its_options(recipes, methods):
-    section = recipes.split("### Methods")[1].split("### Losses")[0]
-    _, *parts = re.split(r"^`(\w+)`", section, flags=re.MULTILINE)
-    assert sorted(parts[::2]) == sorted(METHODS)
-    for name, part in zip(parts[::2], parts[1::2], strict=True):
-        options = [
-            option
-            for option in inspect.signature(METHODS.find(name)).parameters.values()
-            if option.name not in SET_BY_THE_RECIPE
-        ]
-        assert documented(part) == {
-            o.name: "required" if o.default is o.empty else as_written(o.default) for o in options
-        }, name
-
-
-def test_every_loss_with_its_options(recipes):
-    table = {cells[0].strip("`"): cells[1:3] for cells in rows(recipes.split("### Losses")[1])}
-    losses = {name: LOSSES.find(name) for name in LOSSES}
-    assert sorted(table) == sorted(losses)
-    for name, (on, options) in table.items():
-        keywords = [
-            p
-            for p in inspect.signature(losses[name].function).parameters.values()
-            if p.kind is p.KEYWORD_ONLY and p.name not in GIVEN
-        ]
-        assert options == (
-            ", ".join(f"`{p.name}: {as_written(p.default)}`" for p in keywords) or "–"
-        ), name
-        assert on.startswith(losses[name].compares)
-
-
 def test_the_table_of_methods(methods):
     """Each file defines its method, and the recipes named are those with a run of it."""
-    assert sorted(cells[0].strip("`") for cells in rows(methods)) == sorted(METHODS)
+    methods = methods.split("## All methods")[1].split("## Default losses")[0]
+    assert sorted(cells[0].strip("`") for cells in rows(methods)) == list(METHODS)
     recipes = {name: Recipe.open(file) for name, file in shipped_recipes().items()}
     for method, _, file, named, *_ in rows(methods):
         name = method.strip("`")
@@ -169,10 +91,10 @@ def test_a_papers_page_names_what_exists(page):
 
 
 @pytest.mark.parametrize("name", ["compression", "assistant_chain", "single_stage", "any_subset"])
-def test_a_method_without_losses_learns_by_the_documented_ones(recipes, name):
+def test_a_method_without_losses_learns_by_the_documented_ones(methods, name):
     """``null`` is what the table says it is: both give every term of the loss the same value."""
-    section = re.search(rf"^`{name}`.*?(?=^`|^###)", recipes, re.DOTALL | re.MULTILINE)[0]
-    losses = yaml.safe_load(re.search(r"`null`:.*`(\{.*\})` \|", section)[1])
+    table = {cells[0].strip("`"): cells[1] for cells in rows(methods.split("## Default losses")[1])}
+    losses = yaml.safe_load(re.match(r"`(\{.*\})`", table[name])[1])
     network = {"name": "unet", "options": {"widths": [4, 8, 16]}}
     teacher = network if name == "single_stage" else "teacher"
     options = {"teachers": ["teacher"]} if name == "assistant_chain" else {"teacher": teacher}
@@ -213,8 +135,8 @@ def test_how_often_a_patch_has_all_sequences():
     random, n = np.random.default_rng(0), 60_000
     rates = {}
     for keep_all in (0.0, 0.5):
-        dropout = ModalityDropout(0.5, keep_all)
-        drawn = Counter(dropout.draw((True,) * 4, random) for _ in range(n))
+        part = AugmentationPart(modality_dropout={"p": 0.5, "keep_all": keep_all})
+        drawn = Counter(draw_kept(part, (True,) * 4, random) for _ in range(n))
         rates[keep_all] = {kept: count / n for kept, count in drawn.items()}
     assert len(rates[0.0]) == int(subsets[1])
     assert all(abs(rate - 1 / int(subsets[1])) < 0.006 for rate in rates[0.0].values())
@@ -222,9 +144,7 @@ def test_how_often_a_patch_has_all_sequences():
     assert abs(rates[0.5][(True,) * 4] - (0.5 + 0.5 / int(of[1]))) < 0.012
 
 
-def test_the_learning_rate_decays_from_the_first_step_on(recipes):
-    power = next(cells for cells in rows(recipes) if cells[0] == "`training.power`")
-    assert "(1 − step / steps)^power, from the first step on" in power[2]
+def test_the_learning_rate_decays_from_the_first_step_on():
     part = TrainingPart(steps=100, warmup=20)
     for step in (0, 10, 19, 20, 99):
         warm = min(1, (step + 1) / 20)
@@ -232,9 +152,9 @@ def test_the_learning_rate_decays_from_the_first_step_on(recipes):
         assert learning_rate(part, step) == pytest.approx(expected)
 
 
-def test_what_cannot_be_compiled_is_what_reads_features(recipes):
-    table = {cells[0].strip("`"): cells[1] for cells in rows(recipes.split("### Losses")[1])}
-    for loss, on in table.items():
+def test_what_cannot_be_compiled_is_what_reads_features():
+    for loss in LOSSES.names():
+        on = LOSSES.find(loss).compares
         options = {"teacher": "teacher", "losses": {loss: {}}}
         values = {
             "name": "compiled",
@@ -269,7 +189,7 @@ def test_every_distilling_recipe_trains_the_baseline_too():
 
 
 def test_what_may_change_when_resuming(recipes):
-    words = recipes.split("**Resuming.**")[1].split("**")[0]
+    words = recipes.split("## Resume")[1].split("## ")[0]
     (keys,) = re.findall(r"computes: (.*)\. Runs", " ".join(words.split()))
     assert sorted(re.findall(r"`(?:training\.)?(\w+)`", keys)) == sorted(FREE)
 
@@ -279,13 +199,11 @@ def test_the_example_recipe_is_valid(recipes):
     assert list(Recipe.of(yaml.safe_load(example), ROOT / "docs" / "recipes.md").runs) == [
         "teacher",
         "baseline",
-        "taught",
+        "distilled",
     ]
 
 
-@pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_measured_tables_are_the_committed_ones(page):
     """What stands between results marks is what a benchmark's script wrote, or nothing."""
     for name, shown in re.findall(
@@ -344,8 +262,8 @@ def test_rules_for_names(layouts):
 
 @pytest.mark.parametrize(
     "file",
-    sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").glob("*.md")),
-    ids=lambda file: file.name,
+    [*PAGES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"],
+    ids=lambda file: str(file.relative_to(ROOT)),
 )
 def test_links_and_commands(file):
     """Links inside the project lead somewhere; every command named is one of the program's, with
@@ -357,10 +275,13 @@ def test_links_and_commands(file):
 
     text = file.read_text()
     for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text):
-        assert (file.parent / link).exists(), link
+        made = ROOT / "docs" in file.parents and re.search(r"reference/(cli|recipe-keys|api)", link)
+        assert made or (file.parent / link).exists(), link
     commands = get_command(app).commands
+    code = [*re.findall(r"^```.*?^```", text, re.DOTALL | re.MULTILINE)]
+    code += re.findall(r"`[^`\n]+`", text)
     for name, rest in re.findall(
-        r"(?:^|`)gliodistill ([a-z][a-z-]*)([^\n`#]*)", text, re.MULTILINE
+        r"(?:^\$ |^|`)gliodistill ([a-z][a-z-]*)([^\n`#|;]*)", "\n".join(code), re.MULTILINE
     ):
         assert name in commands, name
         options = {option for parameter in commands[name].params for option in parameter.opts}
@@ -383,13 +304,30 @@ def test_the_table_of_packages_names_every_package():
     assert {name for cells in rows(text) for name in re.findall(r"`(\w+)`", cells[0])} == packages
 
 
-def test_figures_in_the_readme_are_the_committed_ones():
-    """Every table row and difference in the README's results is a line of a committed result, which
-    a script wrote.
-    """
-    committed = (
-        (ROOT / "benchmarks" / "results" / "phantoms" / "results.md").read_text().splitlines()
-    )
-    readme = (ROOT / "README.md").read_text().splitlines()
-    missing = [line for line in committed if line.startswith(("| ", "* ")) and line not in readme]
-    assert committed and not missing
+INTERVAL = re.compile(r"[+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\]")
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_differences_in_the_text_are_committed_ones(page):
+    """A difference with its interval, wherever it is written, is one that a script wrote."""
+    committed = "".join(file.read_text() for file in RESULTS.glob("*/*.md"))
+    assert [found for found in INTERVAL.findall(page.read_text()) if found not in committed] == []
+
+
+def test_the_shipped_models_dice_in_the_readme():
+    means = re.search(r"\*\*four sequences\*\* \|(.*)\|", committed_summary())[1].split("|")[:3]
+    wanted = [str(round(float(re.match(r" ([\d.]+)", mean)[1]))) for mean in means]
+    text = (ROOT / "README.md").read_text()
+    assert re.findall(r"(\d+) \((?:WT|TC|ET)\)", text) == wanted
+
+
+def committed_summary() -> str:
+    return (RESULTS / "shipped" / "cross_validation_summary.md").read_text()
+
+
+def test_short_tables_are_those_of_the_results():
+    """``benchmarks/summaries.py`` writes today what is committed."""
+    namespace = runpy.run_path(str(ROOT / "benchmarks" / "summaries.py"))
+    for path, table in namespace["summaries"]().items():
+        assert path.read_text() == table, path.name
