@@ -1,9 +1,9 @@
-# Two commands: `make demo` and `make test`. Both create the environment they need.
+# `make demo`, `make test` and `make docs` create the environment they need.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint environment clean
+.PHONY: demo test lint docs environment clean
 .DEFAULT_GOAL := demo
 
 environment: $(VENV)/.ready
@@ -18,13 +18,16 @@ demo: environment
 	$(BIN)/gliodistill demo -o demo
 
 lint: environment
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks docs
+	$(BIN)/ruff format --check src tests benchmarks docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile
 
+docs: environment
+	$(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) demo build dist site

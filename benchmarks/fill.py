@@ -2,7 +2,7 @@
 -->``.
 
 ``python -m benchmarks.fill``; NAME is that of a Markdown file under ``benchmarks/results/``.
-tests/test_docs.py holds the pages to them.
+tests/docs/test_docs.py holds the pages to them.
 """
 
 import re

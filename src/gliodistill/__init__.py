@@ -40,6 +40,7 @@ torch.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from gliodistill.studies.labels import CONVENTIONS, LabelConvention
     from gliodistill.studies.sequence import MRSequence
     from gliodistill.studies.study import Study
-    from gliodistill.training.data import transforms
+    from gliodistill.training import transforms
     from gliodistill.training.experiment import Experiment
     from gliodistill.training.packaging import export
     from gliodistill.training.run import train
@@ -99,8 +100,19 @@ _PACKAGES = {
     "postprocessing": "inference.postprocessing",
     "runtimes": "inference.runtimes",
     "segmentation_losses": "methods.segmentation",
-    "transforms": "training.data.transforms",
+    "transforms": "training.transforms",
 }
+_TORCH = {
+    "Experiment",
+    "export",
+    "losses",
+    "methods",
+    "networks",
+    "segmentation_losses",
+    "train",
+    "transforms",
+}
+"""What needs torch."""
 
 __version__ = "0.2.0"
 
@@ -147,4 +159,13 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    # Where torch is not installed, help() must not touch what needs it.
+    hidden = () if _has_torch() else _TORCH
+    return [*(name for name in __all__ if name not in hidden), "__version__"]
+
+
+def _has_torch() -> bool:
+    try:
+        return find_spec("torch") is not None
+    except (ImportError, ValueError):
+        return False

@@ -11,7 +11,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "losses": ("distillation.registry", "LOSSES"),
     "segmentation-losses": ("methods.segmentation", "SEGMENTATION_LOSSES"),
     "methods": ("methods.registry", "METHODS"),
-    "transforms": ("training.data.transforms", "TRANSFORMS"),
+    "transforms": ("training.transforms", "TRANSFORMS"),
     "layouts": ("studies.layouts", "LAYOUTS"),
     "label-conventions": ("studies.labels", "CONVENTIONS"),
     "runtimes": ("inference.runtimes", "RUNTIMES"),

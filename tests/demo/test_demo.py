@@ -67,9 +67,9 @@ def test_the_page_states_this_runs_difference_and_the_committed_interval(demo):
         assert f"{value:+.3f}".replace("-", "−") in page
     tiles = re.findall(r'<div class="tile"><span>(.*?)</span>', page)
     assert [tile.partition(" ")[0] for tile in tiles] == [
-        "Teacher:",
+        "Gain",
+        "Teacher,",
         "Baseline",
-        "Distilled",
         "Distilled",
     ]
     assert page.count("<svg") > 5 and "median" in page

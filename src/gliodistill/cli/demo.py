@@ -32,7 +32,7 @@ def demo(
             "--seed",
             min=0,
             metavar="S",
-            help="Random seed of studies and training (default: 1, one of five in docs/demo.md).",
+            help="Random seed of studies and training (default: 6, the first of docs/demo.md).",
             show_default=False,
         ),
     ] = None,

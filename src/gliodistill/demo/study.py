@@ -1,4 +1,4 @@
-"""The study behind the demo: the whole demo run with five seeds, and what came out."""
+"""The study behind the demo: the demo run with several seeds, and its results."""
 
 import json
 from collections.abc import Mapping

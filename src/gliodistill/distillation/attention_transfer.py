@@ -33,6 +33,12 @@ def attention_transfer(
 
     Raises:
         RecipeError: no stages, or different numbers.
+
+    Example:
+        >>> import torch
+        >>> student, teacher = torch.rand(1, 8, 4, 4, 4), torch.rand(1, 16, 4, 4, 4)
+        >>> 0 < float(attention_transfer([student], [teacher])) < 2
+        True
     """
     pairs = paired(student, teacher, "attention transfer")
     with torch.autocast(student[0].device.type, enabled=False):

@@ -44,6 +44,12 @@ def soft_target(
 
     Raises:
         RecipeError: ``standardise`` with regions.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.randn(1, 3, 4, 4, 4)
+        >>> float(soft_target(logits, logits, temperature=2.0))
+        0.0
     """
     if standardise and outputs == "regions":
         raise RecipeError(

@@ -59,6 +59,10 @@ class Comparison:
     ranking: Ranking
     strata: tuple[Stratum, ...]
 
+    def __repr__(self) -> str:
+        tests = "1 test" if self.tests == 1 else f"{self.tests} tests"
+        return f"<Comparison of {', '.join(self.models)}: {len(self.studies)} studies, {tests}>"
+
     @property
     def regions(self) -> tuple[str, ...]:
         """The regions compared."""
@@ -149,6 +153,15 @@ def compare(
         IncomparableError: fewer than two models, other rules, studies or truths, or unusable
             metrics; all at once.
         EvaluationError: strata that cannot be used.
+
+    Example:
+        >>> import gliodistill as gd
+        >>> _ = gd.write_cohort("patients", 2, seed=1, spacing=6.0, jobs=1)
+        >>> scores = gd.evaluate("patients", "patients", jobs=1)
+        >>> comparison = gd.compare({"student": scores, "baseline": scores})
+        >>> contrast = comparison.contrasts[0]
+        >>> contrast.region, contrast.metric, contrast.wins, contrast.ties
+        ('WT', 'dice', 0, 2)
     """
     problems = why_incomparable(models, metrics=metrics, against=against)
     if problems:

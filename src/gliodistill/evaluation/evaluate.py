@@ -1,9 +1,13 @@
 """Evaluation of a folder of predictions against a cohort's references."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from gliodistill.errors import EvaluationError, GliodistillError
+from gliodistill.evaluation.arrays import Map, score_arrays
 from gliodistill.evaluation.calibration import Reliability, calibration_box
 from gliodistill.evaluation.matching import match_pairs
 from gliodistill.evaluation.pairs import ComparisonError, Pair, Pairs, each, read_map
@@ -18,9 +22,10 @@ __all__ = ["ComparisonError", "Pair", "Pairs", "evaluate", "match_pairs", "score
 
 
 def evaluate(
-    predictions: str | os.PathLike[str],
-    truth: str | os.PathLike[str],
+    predictions: str | os.PathLike[str] | Map,
+    truth: str | os.PathLike[str] | Map,
     *,
+    spacing: Sequence[float] | None = None,
     layout: str | None = None,
     labels: str | None = None,
     prediction_labels: str | None = None,
@@ -31,15 +36,18 @@ def evaluate(
     probabilities: str | os.PathLike[str] | None = None,
     subset: bool = False,
 ) -> Scores:
-    """Score a folder of predicted label maps: :func:`match_pairs`, then :func:`score_pairs`.
+    """Score a folder of predicted label maps (:func:`match_pairs`, then :func:`score_pairs`), or
+    one prediction in memory (:func:`~gliodistill.evaluation.arrays.score_arrays`).
 
     Ids, grids and label codes of all studies are checked, and every problem reported at once,
     before anything is computed. A study that fails while being scored is recorded in ``failed`` and
     the others are still scored; see :attr:`Scores.ok`.
 
     Args:
-        predictions: as in :func:`match_pairs`.
-        truth: as in :func:`match_pairs`.
+        predictions: as in :func:`match_pairs`; or label codes (integers on X Y Z, an array or a
+            volume) or masks of the regions (bool on R X Y Z).
+        truth: as in :func:`match_pairs`; or the same in memory, on the same grid.
+        spacing: of arrays: voxel size along X, Y, Z in mm.
         layout: layout of the references, instead of detecting it.
         labels: label convention of the references, instead of detecting it.
         prediction_labels: that of the predictions; see :func:`match_pairs`.
@@ -55,8 +63,38 @@ def evaluate(
         ComparisonError: predictions and references do not match (``.problems`` lists all).
         EvaluationError: unknown rules or task, no predictions, no references.
         StudyError, LabelError: the references cannot be read.
+
+    Example:
+        >>> import gliodistill as gd
+        >>> _ = gd.write_cohort("patients", 1, seed=1, spacing=6.0, jobs=1)
+        >>> scores = gd.evaluate("patients", "patients", rules="brats2023", jobs=1)
+        >>> scores.studies["Phantom_001_00000"]["WT"]["dice"]
+        1.0
+        >>> import numpy as np
+        >>> reference = np.zeros((8, 8, 8), np.uint8)
+        >>> reference[2:6, 2:6, 2:6] = 4
+        >>> prediction = np.roll(reference, 1, axis=0)
+        >>> scores = evaluate(prediction, reference, spacing=(1, 1, 1), labels="brats2021")
+        >>> scores.mean("ET")
+        0.75
     """
     rule_set = get_rules(rules, task, tolerance_mm)
+    if isinstance(predictions, np.ndarray | Volume) and isinstance(truth, np.ndarray | Volume):
+        return score_arrays(
+            predictions,
+            truth,
+            rule_set,
+            spacing=spacing,
+            labels=labels,
+            prediction_labels=prediction_labels,
+        )
+    if isinstance(predictions, np.ndarray | Volume) or isinstance(truth, np.ndarray | Volume):
+        raise EvaluationError(
+            "a folder against an array",
+            field="truth",
+            got=type(truth).__name__,
+            expected="two folders, or two arrays or volumes",
+        )
     pairs = match_pairs(
         predictions,
         truth,

@@ -99,6 +99,12 @@ class Scores:
     provenance: Mapping[str, str] = field(default_factory=dict)
     calibration: Mapping[str, tuple[Bin, ...]] | None = None
 
+    def __repr__(self) -> str:
+        means = ((region, self.mean(region)) for region in self.rules.regions)
+        dice = ", ".join(f"{name} {'–' if mean is None else f'{mean:.3f}'}" for name, mean in means)
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        return f"<Scores {self.rules.name}: {len(self.studies)} studies{failed}, mean Dice {dice}>"
+
     @cached_property
     def summary(self) -> dict[str, dict[str, dict[str, float | int | None]]]:
         """Region → metric → ``mean``, ``median``, ``std`` (sample) and ``n`` over the studies in

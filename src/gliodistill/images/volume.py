@@ -23,6 +23,13 @@ class Volume:
 
     Raises:
         ImageError: data not 3-D, empty or not real; affine not 4×4, not finite or singular.
+
+    Example:
+        >>> import numpy as np
+        >>> from gliodistill import Volume
+        >>> volume = Volume(np.zeros((4, 5, 6)), np.diag([2.0, 2.0, 3.0, 1.0]))
+        >>> volume.spacing
+        (2.0, 2.0, 3.0)
     """
 
     data: NDArray[Any]
@@ -57,6 +64,9 @@ class Volume:
                 expected="4×4, finite, invertible",
             )
         object.__setattr__(self, "affine", affine)
+
+    def __repr__(self) -> str:
+        return f"<Volume {_by(self.shape)} voxels of {_by(self.spacing)} mm, {self.data.dtype}>"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -168,3 +178,7 @@ class Volume:
             f"voxels up to {self.apart(other):.3g} mm apart; expected less than"
             f" {tenth_of_a_voxel(self.affine):.3g} mm, a tenth of a voxel"
         )
+
+
+def _by(numbers: tuple[float, ...]) -> str:
+    return " × ".join(f"{number:.4g}" for number in numbers)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,11 @@ from gliodistill.studies.labels import LabelConvention
 from gliodistill.studies.records import Sources
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.trust.assessment import Quality
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from gliodistill.studies.study import Study
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +64,14 @@ class Segmentation:
     device: str = "cpu"
     plugins: Mapping[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        volumes = ", ".join(f"{region} {ml:.1f}" for region, ml in self.volumes_ml.items())
+        doubts = f"; {len(self.quality.flags)} doubts" if self.quality.flags else ""
+        return (
+            f"<Segmentation {self.id}: {volumes} ml by {self.model},"
+            f" labels {self.convention.name}{doubts}>"
+        )
+
     @property
     def regions(self) -> NDArray[np.bool_]:
         """WT, TC, ET (bool, 3 X Y Z), nested."""
@@ -73,6 +86,24 @@ class Segmentation:
         from gliodistill.images.nifti import write_nifti
 
         write_nifti(self.labels, path)
+
+    def plot(
+        self, image: "Study | Volume | None" = None, sequence: MRSequence | str | None = None
+    ) -> "Figure":
+        """Draw WT, TC and ET in three planes, a matplotlib figure; shown by a notebook, or saved by
+        its ``savefig``.
+
+        Args:
+            image: the study, or one image on its grid, to draw behind the outlines.
+            sequence: which of the study's images; None = FLAIR, or else the next that is there.
+
+        Raises:
+            GliodistillError: matplotlib is not installed.
+            StudyError: another grid, or the study lacks the sequence.
+        """
+        from gliodistill.inference.plotting import plot_segmentation
+
+        return plot_segmentation(self, image, sequence)
 
     def save_probabilities(self, path: str | os.PathLike[str]) -> None:
         """Write the probabilities as one 4-D NIfTI of WT, TC, ET (stored · 255, scaled back by the

@@ -99,8 +99,8 @@ class Method(ABC):
         >>> @register_method("half_loss_example")
         ... class HalfLoss(Method):
         ...     def losses(self, batch):
-        ...         return {"segmentation": 0.5 * self.segmentation(self.student(batch.image),
-        batch)}
+        ...         heads = self.student(batch.image)
+        ...         return {"segmentation": 0.5 * self.segmentation(heads, batch)}
     """
 
     needs: ClassVar[Needs] = Needs()

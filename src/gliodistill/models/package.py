@@ -84,6 +84,10 @@ class ModelPackage:
     versions: Mapping[str, str]
     fingerprint: str
 
+    def __repr__(self) -> str:
+        exports = ", ".join(f"{each.runtime} {each.weights}" for each in self.exports)
+        return f"<ModelPackage {self.name} in {self.folder}: {exports}>"
+
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "ModelPackage":
         """Open a package and verify every file's SHA-256.

@@ -64,6 +64,13 @@ def build(name: str, **options: object) -> Network:
     Raises:
         RecipeError: unknown name or option (lists the valid ones), or an option's value of another
             kind or out of range.
+
+    Example:
+        >>> import torch
+        >>> from gliodistill import networks
+        >>> network = networks.build("unet", widths=[4, 8, 16])
+        >>> network(torch.zeros(1, 4, 16, 16, 16))[0].shape
+        torch.Size([1, 3, 16, 16, 16])
     """
     builder = NETWORKS.find(name)
     valid = _options(builder)

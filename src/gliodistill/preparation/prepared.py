@@ -47,6 +47,14 @@ class Prepared:
     box: Box
     notes: tuple[Note, ...] = ()
 
+    def __repr__(self) -> str:
+        present = sum(self.present)
+        labelled = ", labelled" if self.truth is not None else ""
+        image = repr(Volume(self.image[0], self.affine)).removeprefix("<Volume ").rpartition(",")[0]
+        return (
+            f"<Prepared {self.id}: {present} of {len(self.present)} sequences, {image}{labelled}>"
+        )
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Voxels along X, Y, Z."""

@@ -334,7 +334,16 @@ class RunPart(_Part):
 
 
 class Recipe(_Part):
-    """An experiment."""
+    """An experiment.
+
+    Example:
+        >>> from gliodistill import Recipe
+        >>> recipe = Recipe.open("compression", ["training.steps=500"])
+        >>> recipe
+        <Recipe compression: teacher, ...>
+        >>> recipe.runs["distilled"].training.steps
+        500
+    """
 
     name: Name
     """Lower-case letters, digits, ``-`` and ``_``; models are named ``<name>-<run>``."""

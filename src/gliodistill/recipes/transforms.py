@@ -1,6 +1,6 @@
 """What a recipe may say of each transform of the augmentation: its probability and its ranges.
 
-The transforms themselves, with torch, are in ``training/data/transforms``: one class a file, which
+The transforms themselves, with torch, are in ``training/transforms``: one class a file, which
 takes the keys below. A plain number in place of the mapping is its probability: ``gamma: 0.5`` is
 ``gamma: {p: 0.5}``.
 """

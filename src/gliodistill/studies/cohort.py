@@ -2,10 +2,11 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
+from typing import overload
 
 from gliodistill.errors import StudyError, note, some
 from gliodistill.studies.label_evidence import detect_convention
@@ -61,6 +62,41 @@ class Cohort:
 
     def __len__(self) -> int:
         return len(self.studies)
+
+    def __iter__(self) -> Iterator[StudyRecord]:
+        return map(self._with_convention, self.studies)
+
+    @overload
+    def __getitem__(self, which: int | str) -> StudyRecord: ...
+    @overload
+    def __getitem__(self, which: slice) -> "Cohort": ...
+    def __getitem__(self, which: int | str | slice) -> "StudyRecord | Cohort":
+        """A study by its number or its id (``Study.open`` reads it), or a slice as a cohort.
+
+        Raises:
+            StudyError: no study of this id.
+            IndexError: no study of this number.
+        """
+        if isinstance(which, slice):
+            return replace(self, studies=self.studies[which])
+        found = self.studies[which] if isinstance(which, int) else self.select([which]).studies[0]
+        return self._with_convention(found)
+
+    def _with_convention(self, record: StudyRecord) -> StudyRecord:
+        """The record on its own: it says what its labels mean."""
+        return (
+            record
+            if record.truth is None
+            else replace(record, convention=self.convention_of(record))
+        )
+
+    def __repr__(self) -> str:
+        labelled = sum(record.truth is not None for record in self.studies)
+        meaning = f" in {self.convention.name}" if self.convention is not None else ""
+        return (
+            f"<Cohort in layout {self.layout}: {len(self)} studies of {len(self.patients)}"
+            f" patients, {labelled} labelled{meaning}>"
+        )
 
     @property
     def patients(self) -> tuple[str, ...]:
@@ -225,6 +261,13 @@ def open_cohort(
     Raises:
         StudyError: nothing found, several layouts fit, two studies with the same id.
         LabelError: unknown ``labels``, or a convention that cannot be determined.
+
+    Example:
+        >>> import gliodistill as gd
+        >>> _ = gd.write_cohort("patients", 2, seed=1, spacing=6.0, jobs=1)
+        >>> cohort = gd.open_cohort("patients")
+        >>> cohort.layout, cohort.convention.name, len(cohort)
+        ('brats', 'brats2021', 2)
     """
     cohort, found = find_cohort(Path(path), layout)
     return replace(cohort, convention=resolve_convention(cohort.studies, found, labels))

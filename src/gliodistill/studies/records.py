@@ -97,6 +97,10 @@ class StudyRecord:
         inside = "" if self.known is None else f" inside {self.known.path.name}"
         return " ".join(self.known_regions) + inside
 
+    def __repr__(self) -> str:
+        labelled = ", labelled" if self.truth is not None else ""
+        return f"<StudyRecord {self.id}: {' '.join(self.images) or 'no sequence'}{labelled}>"
+
     def __post_init__(self) -> None:
         file = next((image.path for image in (*self.images.values(), self.truth) if image), None)
         check_id(self.id, file)

@@ -46,6 +46,14 @@ class Study:
     Raises:
         StudyError: no sequence, grids that differ (names the two and how they differ), or a mask
             with other values than 0 and 1.
+
+    Example:
+        >>> import numpy as np
+        >>> from gliodistill import MRSequence, Study, Volume
+        >>> flair = Volume(np.ones((4, 5, 6), dtype=np.float32), np.eye(4))
+        >>> study = Study("a1", "anna", {MRSequence.FLAIR: flair})
+        >>> [str(sequence) for sequence in study.sequences], study.grid.shape
+        (['FLAIR'], (4, 5, 6))
     """
 
     id: str
@@ -101,9 +109,19 @@ class Study:
                 object.__setattr__(self, name, Volume(volume.data, affine, volume.forms))
 
     @classmethod
-    def open(cls, path: str | PathLike[str], *, id: str | None = None) -> "Study":
-        """Read the one study in a folder of any known layout (``id`` chooses among several)."""
+    def open(cls, path: "str | PathLike[str] | StudyRecord", *, id: str | None = None) -> "Study":
+        """Read the one study in a folder of any known layout (``id`` chooses among several), or one
+        of a cohort: ``Study.open(cohort[0])``.
+        """
+        if isinstance(path, StudyRecord):
+            return load_study(path, path.convention)
         return open_study(Path(path), id)
+
+    def __repr__(self) -> str:
+        grid = repr(self.grid).removeprefix("<Volume ").rpartition(",")[0]
+        named = f" in {self.convention.name}" if self.convention is not None else ""
+        labelled = f", labelled{named}" if self.truth is not None else ""
+        return f"<Study {self.id}: {' '.join(self.sequences)}, {grid}{labelled}>"
 
     @property
     def sequences(self) -> tuple[MRSequence, ...]:

@@ -82,6 +82,13 @@ class Experiment:
             _optional(data, "pretrained", ("folder", "recipe", "run", "weights_sha256")),
         )
 
+    def __repr__(self) -> str:
+        runs = ", ".join(
+            name if self.is_finished(name) else f"{name} (not finished)"
+            for name in self.recipe.runs
+        )
+        return f"<Experiment {self.recipe.name} in {self.folder}: {runs}>"
+
     def run(self, name: str) -> ResolvedRun:
         """A run of the recipe, resolved."""
         return resolve_run(self.recipe, name)

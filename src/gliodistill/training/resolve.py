@@ -23,8 +23,8 @@ from gliodistill.networks.registry import NETWORKS
 from gliodistill.networks.widening import check_widening
 from gliodistill.recipes.schema import PRETRAINED, NetworkPart, Recipe, RunPart, SamplingPart
 from gliodistill.registry import Registry, nearest
-from gliodistill.training.data.transforms import TRANSFORMS, Intensities
 from gliodistill.training.resolved import ResolvedRun, at_key, on_meta
+from gliodistill.training.transforms import TRANSFORMS, Intensities
 
 
 def resolve(recipe: Recipe, file: Path | str | None = None) -> tuple[ResolvedRun, ...]:

@@ -10,8 +10,9 @@ import pytest
 from matplotlib.image import imread
 
 from gliodistill.errors import EvaluationError
+from gliodistill.images.planes import PLANES, largest_section
 from gliodistill.images.volume import Volume
-from gliodistill.reports.charts.pictures import PLANES, largest_section, study_figure
+from gliodistill.reports.charts.pictures import study_figure
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
 

@@ -3,8 +3,6 @@ layers.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 from gliodistill.errors import EvaluationError
 from gliodistill.evaluation import metrics
 from gliodistill.images.bounds import extent
+from gliodistill.images.planes import PLANES, Plane, largest_section
 from gliodistill.images.volume import Volume
 from gliodistill.reports.charts.outlines import outline_path
 from gliodistill.reports.page.markup import Html, tag
@@ -25,36 +24,6 @@ MARGIN = 4
 MAX_LAYERS = 6
 TRUTH = "Reference"
 """Name of the layer with solid outlines."""
-
-
-@dataclass(frozen=True)
-class Plane:
-    """A plane of a canonical (RAS+) volume, in radiological orientation.
-
-    Attributes:
-        name: in the caption.
-        axis: the voxel axis orthogonal to it.
-        left, right: patient directions at the picture's sides; anterior or superior is at the top.
-    """
-
-    name: str
-    axis: int
-    left: str
-    right: str
-
-    def cut(self, array: NDArray[Any], index: int) -> NDArray[Any]:
-        """The slice as rows (from the top) × columns (from the left)."""
-        # The remaining axes point right/anterior and anterior/superior. In radiological orientation
-        # right is on the left and superior at the top: both are flipped.
-        cut: NDArray[Any] = array.take(index, axis=self.axis).T[::-1, ::-1]
-        return cut
-
-
-PLANES = (
-    Plane("Axial", 2, "R", "L"),
-    Plane("Coronal", 1, "R", "L"),
-    Plane("Sagittal", 0, "A", "P"),
-)
 
 
 def study_figure(
@@ -162,17 +131,6 @@ def outlined_figure(
         class_="study",
         id=id or None,
     )
-
-
-def largest_section(mask: NDArray[np.bool_], axis: int) -> int:
-    """Index along ``axis`` of a mask on X Y Z where its cross-section is largest; of ties, the
-    middle one.
-
-    The middle of the volume where the mask is empty.
-    """
-    areas = mask.sum(axis=tuple(other for other in range(3) if other != axis))
-    best = np.flatnonzero(areas == areas.max())
-    return int(best[len(best) // 2])
 
 
 def _row(plane: Plane, images: Mapping[str, Volume], layers: Mapping[str, Regions]) -> Html:

@@ -22,16 +22,16 @@ from gliodistill.recipes.schema import AugmentationPart, PseudoPart, SamplingPar
 from gliodistill.studies.labels import REGIONS
 from gliodistill.training.data.order import StudyOrder, group_shares
 from gliodistill.training.data.places import draw_centre, foreground_voxels, sampled_voxels
-from gliodistill.training.data.transforms import (
+from gliodistill.training.transforms import (
     Intensities,
     ModalityDropout,
     Spatial,
     Transplant,
     read_patch,
 )
-from gliodistill.training.data.transforms.intensities import Draws
-from gliodistill.training.data.transforms.spatial import SpatialDraw
-from gliodistill.training.data.transforms.transplant import Donor
+from gliodistill.training.transforms.intensities import Draws
+from gliodistill.training.transforms.spatial import SpatialDraw
+from gliodistill.training.transforms.transplant import Donor
 
 _PSEUDO = 2
 """Their random stream; 1 is that of the order of labelled studies."""

@@ -22,5 +22,5 @@ def find(root: Path) -> gd.layouts.Found:
         if word == "mask":
             draft.add_truth(ImageFile(file))
         else:
-            draft.add(gd.MRSequence.parse(word), ImageFile(file), word)
+            draft.add(gd.MRSequence(word), ImageFile(file), word)
     return gd.layouts.gather(NAME, drafts.values())
