@@ -224,13 +224,13 @@ BAD = [
         "runs.baseline.method",
         {"name": "single_stage"},
         "runs.baseline.method.options.teacher",
-        "learns beside",
+        "trained together with the student",
     ),
     (
         "runs.baseline.method",
         {"name": "single_stage", "options": {"teacher": "teacher"}},
         "runs.baseline.method.options.teacher",
-        "learns beside",
+        "trained together with the student",
     ),
     (
         "runs.baseline.method",
