@@ -173,7 +173,7 @@ def test_results_are_not_overwritten_unasked(
 
 
 def test_ids_must_differ(predictor: Predictor, record: StudyRecord, tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="two studies of one id"):
+    with pytest.raises(StudyError, match="two studies with the same id"):
         segment_studies([record, record], predictor, tmp_path)
 
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from gliodistill.errors import RecipeError
-from gliodistill.recipes.catalogue import FOLDER
 from gliodistill.recipes.schema import Recipe
+from gliodistill.recipes.catalogue import FOLDER
 from gliodistill.training.resolve import resolve
 from tiny_cohort import STUDENT, distilled, recipe, values
 
@@ -224,13 +224,13 @@ BAD = [
         "runs.baseline.method",
         {"name": "single_stage"},
         "runs.baseline.method.options.teacher",
-        "trained together",
+        "trained together with the student",
     ),
     (
         "runs.baseline.method",
         {"name": "single_stage", "options": {"teacher": "teacher"}},
         "runs.baseline.method.options.teacher",
-        "trained together",
+        "trained together with the student",
     ),
     (
         "runs.baseline.method",
