@@ -1,4 +1,4 @@
-"""What may befall a study between the patient and the network, at several strengths; the truth goes
+"""Disturbances of a study between patient and network, at several strengths; the truth goes
 along where the geometry changes.
 
 Noise, bias, thick slices, shifts and a cut field of view are those of the phantoms
@@ -50,7 +50,7 @@ class Disturbance:
     Attributes:
         group: what, with its unit; the title of its curve.
         strength: how much; or, where it is not a number, which (the sequences that are left).
-        apply: study of :func:`brain_part`, seed → the disturbed study, with its truth.
+        apply: study of :func:`brain_part`, seed → the disturbed study, with its reference.
         needs: sequences that a study must have for it.
         leaves: sequences that are left.
     """
@@ -72,7 +72,7 @@ def brain_part(study: Study) -> Study:
     depends on.
 
     Raises:
-        StudyError: voxels that are not cubes: thick slices and fields are drawn on cubes.
+        StudyError: voxels that are not cubes: thick slices and fields need cubes.
     """
     spacing = study.grid.spacing
     if max(spacing) > 1.01 * min(spacing):
@@ -179,7 +179,7 @@ def _degraded(study: Study, which: tuple[MRSequence, ...], parameters: ArtefactP
 
 
 def _seen(truth: Volume | None, images: Mapping[MRSequence, Volume]) -> Volume | None:
-    """Nothing can be drawn in planes of Z where no sequence has a voxel any more: the truth there
+    """Planes of Z without voxels of any sequence cannot be segmented: the truth there
     does not count.
     """
     if truth is None:

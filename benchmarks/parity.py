@@ -1,9 +1,9 @@
 """Every export of a run beside its trained network: logits, Dice with the network's answers and
-with the truth, size, time.
+with the reference, size, time.
 
 ``python -m benchmarks.parity RUN… --work FOLDER -o benchmarks/results/parity/NAME.json`` exports
 each finished run in every format and in int8 (kept in ``--work``: a second call only measures), and
-writes NAME.json and NAME.md. Agreement is what the packages themselves record; Dice with the truth
+writes NAME.json and NAME.md. Agreement is what the packages themselves record; Dice with the reference
 is that of the run's validation studies on the prepared grid, one value a region, voxels of all
 studies counted together; time is the median of whole-study passes of each runtime in turn.
 """
@@ -140,7 +140,7 @@ def as_markdown(results: dict[str, Any]) -> str:
         "",
         (
             "| model | export | MB | largest logit difference (of ±) | Dice with the network WT,"
-            " TC, ET | with the truth | seconds |"
+            " TC, ET | with the reference | seconds |"
         ),
         "|---|---|---|---|---|---|---|",
     ]

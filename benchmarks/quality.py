@@ -1,9 +1,9 @@
-"""How well predicted Dice and flags work: against the truth, on right studies, and on studies made
-wrong.
+"""Evaluation of predicted Dice and flags: against references, on correct studies, and on studies
+made wrong.
 
 ``python -m benchmarks.quality MODEL --data LABELLED --healthy STUDIES --heads STUDIES -o
 benchmarks/results/quality/NAME.json`` writes NAME.json, NAME.md and, with ``--picture``, NAME.png.
-Whatever is fitted is fitted anew without the patient who is judged: the regression from features to
+Everything is fitted again without the evaluated patient: the regression from features to
 Dice, and what sequences look like. ``--as-shipped`` judges the model's own instead, which says
 something for patients that it has not seen only. ``--rows FILE`` takes answers of a
 cross-validation (a list of ``patient``, ``region``, ``features`` and ``dice``) in place of the
@@ -84,7 +84,7 @@ def taking(prepared: Prepared, channels: dict[int, int], donor: Prepared) -> Pre
 
 
 def rows_of(predictor: Predictor, cases: list[Case], every_subset: bool) -> list[QualityRow]:
-    """Features and Dice of every answer in which anything was drawn."""
+    """Features and Dice of every non-empty segmentation."""
     rows = []
     for case in track(cases, "segmenting", total=len(cases)):
         study = load_study(case.record, predictor.package.convention)
@@ -237,7 +237,7 @@ def share(hits: list[bool]) -> dict[str, Any]:
 
 
 def in_a_head(study: Study) -> Study:
-    """The study with a dark skull and a bright scalp drawn around its brain."""
+    """The study with a dark skull and a bright scalp around its brain."""
     inside = np.logical_or.reduce([image.data != 0 for image in study.images.values()])
     away = distance_transform_edt(~inside, sampling=study.grid.spacing)
     skull, scalp = (away > 0) & (away <= SCALP_MM / 2), (away > SCALP_MM / 2) & (away <= SCALP_MM)
@@ -288,7 +288,7 @@ def as_markdown(results: dict[str, Any]) -> str:
     if table := results.get("dice"):
         lines += [
             (
-                f"Predicted Dice against the truth; {results['judged']}. Low: below"
+                f"Predicted Dice against the measured Dice; {results['judged']}. Low: below"
                 f" {results['low']:g}."
             ),
             "",
@@ -341,7 +341,7 @@ def as_markdown(results: dict[str, Any]) -> str:
     }
     lines += [f"* skull left on, {name}: {said or 'not flagged'}" for name, said in heads.items()]
     lines += [
-        f"* no tumour: {one['wt_ml']:.1f} ml drawn; {', '.join(one['flags']) or 'no flag'}"
+        f"* no tumour: {one['wt_ml']:.1f} ml segmented; {', '.join(one['flags']) or 'no flag'}"
         for one in results["healthy"]
     ]
     return "\n".join(lines).strip() + "\n"
@@ -367,7 +367,7 @@ def picture(pairs: list[tuple[QualityRow, float]], path: Path) -> None:
             ylim=(-0.02, 1.02),
             aspect="equal",
         )
-    axes[0].set_ylabel("Dice with the truth")
+    axes[0].set_ylabel("Dice with the reference")
     figure.savefig(path, dpi=110)
 
 
@@ -382,14 +382,14 @@ def main() -> None:
     parser.add_argument("--healthy", type=Path, help="studies without a tumour")
     parser.add_argument("--heads", type=Path, help="studies with the skull on")
     parser.add_argument(
-        "--drawn-heads", type=int, default=5, help="studies around which a head is drawn"
+        "--drawn-heads", type=int, default=5, help="studies to which a head is added"
     )
     parser.add_argument(
         "--subsets", action="store_true", help="segment with every subset of the sequences"
     )
     parser.add_argument("--no-dice", action="store_true", help="flags only")
     parser.add_argument(
-        "--as-shipped", action="store_true", help="judge what the model brings along"
+        "--as-shipped", action="store_true", help="evaluate the model's own flags and predictor"
     )
     parser.add_argument("--threads", type=int)
     parser.add_argument("--picture", action="store_true")
@@ -413,9 +413,9 @@ def main() -> None:
         "model": predictor.package.name,
         "studies": len(cases),
         "judged": (
-            "by what the model brings along"
+            "by the model's own flags and predictor"
             if options.as_shipped
-            else "everything fitted without the patient who is judged"
+            else "everything fitted without the evaluated patient"
         ),
         "low": spec.quality.low if spec.quality else LOW,
         "names": name_checks(cases, spec, options.as_shipped),

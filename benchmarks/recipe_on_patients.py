@@ -6,7 +6,7 @@ evaluate.
 
 Writes `results.json` (scores per study and run, sizes, seconds, the recipe, versions, this command)
 and `results.md`. Only numbers leave the patients' folder: no ids. `--studies all` scores every
-labelled patient: for networks that trained on synthetic studies alone.
+labelled patient: for networks trained only on synthetic studies.
 """
 
 import argparse
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def differences(runs: dict) -> dict:
-    """Distilled student minus its undistilled twin, paired over studies, where a recipe has both."""
+    """Distilled student minus baseline, paired over studies, if a recipe has both."""
     if not {"baseline", "distilled"} <= runs.keys():
         return {}
     found = {}

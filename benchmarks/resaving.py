@@ -1,7 +1,7 @@
-"""One study saved in other ways that say nothing new: axes, voxel types, header scaling, other
-grids, other units of intensity.
+"""Re-encodings of a study with the same content: axes, voxel types, header scaling, other grids,
+other units of intensity.
 
-Files are written by NiBabel, not by our own writer, so that both ends of the road are not ours.
+Files are written by NiBabel, independently of gliodistill's writer.
 """
 
 from collections.abc import Callable, Mapping
@@ -84,7 +84,7 @@ def compared(
     """Labels of the files (X Y Z) on the grid of the study that was saved, by nearest neighbour,
     and the reference there.
 
-    Both are 0 where the grid of the files does not reach: nothing can be drawn there.
+    Both are 0 outside the grid of the files, where nothing can be segmented.
     """
     from scipy import ndimage
 
@@ -114,7 +114,8 @@ def _save(
     scale: tuple[float, float] | None = None,
     ending: str = ".nii.gz",
 ) -> Saved:
-    """Write arrays as they are; ``scale``: slope and offset that the header tells readers to apply."""
+    """Write arrays as they are; ``scale``: slope and offset that the header tells readers to apply.
+    """
     files = {}
     for sequence, data in images.items():
         image = nib.Nifti1Image(data, affine)
@@ -228,7 +229,8 @@ def _placed(
 
 
 def _resampled(study: Study, folder: Path) -> Saved | None:
-    """Interpolated linearly to the MNI grid, turned and between voxels: what a registration does."""
+    """Interpolated linearly to the MNI grid, turned and between voxels: what a registration does.
+    """
     from scipy import ndimage
 
     shape, affine = _mni(study)

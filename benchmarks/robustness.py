@@ -52,7 +52,7 @@ class Bench:
 
     Attributes:
         predictor: the model.
-        seed: of everything drawn.
+        seed: of all random draws.
     """
 
     predictor: Predictor
@@ -111,7 +111,7 @@ class Bench:
         return int.from_bytes(hashlib.sha256(f"{self.seed}:{id}:{group}".encode()).digest()[:4])
 
     def takes(self, left: Iterable[MRSequence]) -> bool:
-        """Whether the model can do with these sequences alone."""
+        """Whether the model works with only these sequences."""
         spec = self.predictor.package.spec
         return not set(spec.sequences) - set(spec.may_lack) - set(left) and not set(
             spec.sequences
@@ -230,7 +230,7 @@ def one_study(
 def no_tumour(
     bench: Bench, record: StudyRecord, known: Kept, pool: ThreadPoolExecutor
 ) -> Iterator[None]:
-    """Volumes that are drawn where there is nothing to draw, for every subset of the sequences."""
+    """False-positive volumes in healthy brains, for every subset of the sequences."""
     subsets = {
         "+".join(s): s
         for s in (tuple(record.images), *SUBSETS)

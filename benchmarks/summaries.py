@@ -45,7 +45,7 @@ STUDIES: dict[str, list[tuple[str, str, str | None]]] = {
 }
 """Page → rows: what a row is called, its runs, and the baseline that it is compared with."""
 LEFT_OUT = {"fast at 2 mm", "compressed student at 2 mm, int8", "full U-Net at 2 mm"}
-"""Rows of the speed table that the long one has alone."""
+"""Rows that only the long speed table has."""
 
 
 def is_seed_of(name: str, row: str) -> bool:

@@ -1,1 +1,1 @@
-"""The study behind the demo, and the teacher that it brings along."""
+"""The study behind the demo, and the demo's teacher."""

@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.demo.study runs/demo-study`` runs what ``gliodistill demo`` runs once a seed
 (stopped, it goes on where it was). It writes ``src/gliodistill/demo/study.json``, which the demo's
-page quotes, and a table and a figure into ``benchmarks/results/demo/``. ``--seed`` runs one seed and
-writes nothing there: 0 is the seed on which settings are chosen, and others can run side by side.
+page quotes, and a table and a figure into ``benchmarks/results/demo/``. ``--seed`` runs one seed
+and writes nothing there: 0 is the seed on which settings are chosen, and others can run side by
+side.
 """
 
 import argparse
@@ -91,7 +92,7 @@ def table(study: DemoStudy) -> str:
         f"Dice in points, mean of WT, TC and ET over {settings['testing']} test studies a seed;"
         f" {settings['labelled']} labelled and {settings['unlabelled']} unlabelled studies."
         " A seed's interval: bootstrap over its test studies. The mean's interval: Student t over"
-        f" the seeds. Settings were chosen with seed {study.development_seed} alone."
+        f" the seeds. Settings were chosen only with seed {study.development_seed}."
         f" Computed in {study.machine['precision']} with torch {study.machine['torch']}."
         " Dice of every study: `src/gliodistill/demo/study.json`; script:"
         " `benchmarks/demo/study.py`."

@@ -18,7 +18,7 @@ from gliodistill.training.run import train
 RECIPE = Path(__file__).with_suffix(".yaml")
 STUDIES, COHORT_SEED = 200, 9001
 CARD = (
-    "The teacher of `gliodistill demo`, for synthetic studies alone: trained on"
+    "The teacher of `gliodistill demo`, for synthetic studies only: trained on"
     f" {STUDIES} synthetic studies (cohort seed {COHORT_SEED}), no patients. It is not a model for"
     " images of patients."
 )

@@ -90,7 +90,7 @@ def _pull(method: Any, sampler: PatchSampler, batches: int) -> dict[str, dict[st
         pulls = {name: _gradient(term, weights) for name, term in terms.items()}
         for name, pull in pulls.items():
             if not pull.any():
-                continue  # a term of the other network alone
+                continue  # a term of only the other network
             kept = sums.setdefault(name, {"norm": 0.0, "cosine": 0.0})
             kept["norm"] += float(pull.norm()) / batches
             kept["cosine"] += float(torch.cosine_similarity(pull, pulls[OWN], dim=0)) / batches

@@ -18,7 +18,7 @@ ROUNDS = 15
 
 
 def measure(protocol: dict[str, Any], fold: dict[str, Any], out: Path) -> None:
-    """Median milliseconds of the network alone (OpenVINO, all cores) on one test study, for every
+    """Median milliseconds of only the network (OpenVINO, all cores) on one test study, for every
     row that has a model.
     """
     study = load_brain(open_cohort(fold["test"]).labelled().studies[0])

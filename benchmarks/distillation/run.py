@@ -214,7 +214,7 @@ def first_studies(cohort: Path, count: int) -> list[str]:
 
 
 def takes_pseudo(recipe: Any, run: str) -> bool:
-    """Whether a run learns from pseudo-labels."""
+    """Whether a run uses pseudo-labels."""
     return bool(recipe.runs[run].pseudo.share)
 
 

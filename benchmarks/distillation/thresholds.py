@@ -1,12 +1,12 @@
-"""Does a teacher change what a student knows, or only how sure it is? Dice of its runs over the
-threshold above which a region is drawn.
+"""Does distillation change a student's predictions or only its confidence? Dice of its runs for
+several thresholds.
 
     python -m benchmarks.distillation.thresholds EXPERIMENT STUDIES RUN... -o
     benchmarks/results/distillation/thresholds
 
-On the prepared grid, for some subsets of the sequences, on labelled studies that nobody learnt from
-and that are not the test studies (of the synthetic protocol: its pool, whose truths no student has
-seen). Results: NAME.json and NAME.md.
+On the prepared grid, for some subsets of the sequences, on labelled studies that are neither
+training nor test studies (of the synthetic protocol: its pool, whose references are not used in
+training). Results: NAME.json and NAME.md.
 """
 
 import argparse

@@ -81,7 +81,7 @@ def challenge(data: Path) -> list[Row]:
 
 
 def hospital(data: Path, out: Path) -> list[Row]:
-    """LGG as hospitals scan them, without what lies outside the brain mask; raw twins are left out."""
+    """Hospital LGG studies, cropped to the brain mask; raw duplicates are left out."""
     rows = []
     for line in read_table(data / "lgg" / "lgg.csv"):
         case, whole = line["id"], line["role"] == "whole_tumour_only"

@@ -1,4 +1,4 @@
-"""What the shipped model brings along that only patients unseen by the networks can tell:
+"""What can be fitted only on patients not seen in training, for the shipped model:
 threshold, clean-up rules, predicted Dice.
 
 Each held-out patient is segmented by the student of that fold. Threshold and rules are the best of

@@ -1,4 +1,4 @@
-"""The model that ships: made, judged by cross-validation, packaged.
+"""The shipped model: training, cross-validation, packaging.
 
     python -m benchmarks.shipped.run --work runs/shipped --data PATIENTS --shapes LABEL_MAPS
 

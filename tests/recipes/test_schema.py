@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from gliodistill.errors import RecipeError
-from gliodistill.recipes.schema import Recipe
 from gliodistill.recipes.catalogue import FOLDER
+from gliodistill.recipes.schema import Recipe
 from gliodistill.training.resolve import resolve
 from tiny_cohort import STUDENT, distilled, recipe, values
 
