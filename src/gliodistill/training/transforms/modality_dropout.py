@@ -7,10 +7,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ModalityDropout:
-    """Drop sequences of a patch, each alike, but never all of them.
+    """Remove each sequence of a patch with the same probability, but never all.
 
-    A draw that would drop all is thrown away, so with ``p = 0.5`` every subset is as likely as any
-    other, but for the patches that ``keep_all`` spares.
+    A draw that removes all is repeated, so that ``p = 0.5`` makes all subsets equally likely, apart
+    from the patches of ``keep_all``.
 
     Args:
         p: probability that each sequence is dropped.
@@ -25,7 +25,7 @@ class ModalityDropout:
     keep_all: float = 0.0
 
     def draw(self, present: tuple[bool, ...], random: np.random.Generator) -> tuple[bool, ...]:
-        """Draw which of the ``present`` sequences a patch keeps."""
+        """Draw the ``present`` sequences that a patch keeps."""
         if self.keep_all and random.random() < self.keep_all:
             return present
         there = np.flatnonzero(present)
