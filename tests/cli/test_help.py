@@ -43,3 +43,24 @@ def test_jobs_are_studies():
     """Preparation runs in threads, phantoms in processes: what both count is studies."""
     for command in ("phantom", "prepare", "segment", "evaluate"):
         assert "Studies" in help_of(command, "--jobs")
+
+
+@pytest.mark.parametrize(
+    ("words", "new"),
+    [
+        (("segment", "x", "-o", "y", "--flips", "x"), "--tta"),
+        (("pseudo-label", "x", "-m", "m", "-o", "y", "--flips", "x"), "--tta"),
+        (("train", "compression", "--data", "x", "-o", "y", "--start", "run"), "--pretrained"),
+    ],
+)
+def test_a_renamed_option_names_the_new_one(program, words, new):
+    said = program(*words)
+    assert said.code == 2
+    assert "option was renamed" in said.err and f"expected {new}" in said.err
+
+
+@pytest.mark.parametrize("words", [("--only", "alone"), ("--set", "runs.alone.training.steps=2")])
+def test_a_renamed_run_names_the_new_one(program, tmp_path, words):
+    said = program("train", "compression", "--data", tmp_path, "-o", tmp_path / "run", *words)
+    assert said.code == 1
+    assert "alone is called baseline" in said.err
