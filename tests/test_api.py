@@ -1,9 +1,7 @@
 """The Python interface: one place for everything, short reprs, cohorts to index, figures."""
 
-import doctest
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +11,6 @@ import gliodistill as gd
 import tiny_cohort
 import tiny_model
 from gliodistill.errors import GliodistillError, StudyError
-
-EXAMPLES = (
-    "catalogue",
-    "evaluation.evaluate",
-    "inference.postprocessing",
-    "methods.segmentation.registry",
-    "registry",
-    "training.transforms.base",
-    "training.transforms.modality_dropout",
-)
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +22,6 @@ def cohort(tmp_path_factory) -> gd.Cohort:
 def predictor(tmp_path_factory) -> gd.Predictor:
     package = tiny_model.export(tmp_path_factory.mktemp("model") / "tiny")
     return gd.Predictor(package, threads=1)
-
-
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_examples_run(name):
-    outcome = doctest.testmod(import_module(f"gliodistill.{name}"))
-    assert outcome.attempted and not outcome.failed
 
 
 def test_everything_is_there_and_described():

@@ -24,7 +24,7 @@ Research use, not a medical device.
     # See what there is: each lists its names
     gd.networks.names(), gd.losses.names(), gd.methods.names()
 
-    # Extend: what recipes and options may name (docs/extending.md)
+    # Extend: what recipes and options may name (docs/how-to/extend.md)
     gd.networks.register            # a network
     gd.losses.register              # a distillation loss
     gd.segmentation_losses.register # a segmentation loss
