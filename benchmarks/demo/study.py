@@ -1,4 +1,4 @@
-"""The study behind the demo: the demo with eight seeds, and its results.
+"""The study behind the demo: the demo with six seeds, and its results.
 
 ``python -m benchmarks.demo.study runs/demo-study`` runs what ``gliodistill demo`` runs once a seed
 (stopped, it goes on where it was). It writes ``src/gliodistill/demo/study.json``, which the demo's
@@ -34,7 +34,7 @@ from gliodistill.recipes.schema import Recipe
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-SEEDS = tuple(range(6, 14))
+SEEDS = (6, 7, 8, 9, 10, 11)
 RESULTS = Path(__file__).parents[1] / "results" / "demo"
 RUNS = (TEACHER_RUN, BASELINE, DISTILLED)
 
