@@ -18,7 +18,7 @@ class Outputs:
 
     Attributes:
         kind: ``"regions"`` (independent sigmoids, exactly WT, TC, ET) or ``"classes"`` (softmax
-        over tissues).
+            over tissues).
         names: the regions; or ``"background"`` followed by tissues (ED, NCR, ET, …).
 
     Raises:
