@@ -38,13 +38,13 @@ def load() -> griffe.Module:
 
 
 def exported(module: griffe.Module) -> list[str]:
-    """The names in a package's ``__all__``, in order; else what a module defines."""
+    """The names in a package's ``__all__``, in order; else what a module documents."""
     if module.exports is not None:
         return [str(name) for name in module.exports if not str(name).startswith("_")]
     return [
         name
         for name, member in module.members.items()
-        if not name.startswith("_") and not member.is_alias and not member.is_module
+        if not name.startswith("_") and not member.is_alias and member.has_docstring
     ]
 
 

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from gliodistill.training.data.augmentation import draw_kept
 
 from gliodistill.distillation.registry import LOSSES
 from gliodistill.errors import RecipeError
 from gliodistill.methods import METHODS, Batch
-from gliodistill.recipes.schema import AugmentationPart, Recipe, TrainingPart
+from gliodistill.recipes.schema import Recipe, TrainingPart
 from gliodistill.recipes.shipped import FOLDER, shipped_recipes
 from gliodistill.studies.labels import CONVENTIONS, REGION_TISSUES
 from gliodistill.studies.layouts import LAYOUTS
@@ -26,6 +25,7 @@ from gliodistill.studies.words import WORDS
 from gliodistill.training.loop import learning_rate
 from gliodistill.training.resolve import resolve, resolve_run
 from gliodistill.training.starting import FREE
+from gliodistill.training.transforms import ModalityDropout
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -135,8 +135,8 @@ def test_how_often_a_patch_has_all_sequences():
     random, n = np.random.default_rng(0), 60_000
     rates = {}
     for keep_all in (0.0, 0.5):
-        part = AugmentationPart(modality_dropout={"p": 0.5, "keep_all": keep_all})
-        drawn = Counter(draw_kept(part, (True,) * 4, random) for _ in range(n))
+        dropout = ModalityDropout(p=0.5, keep_all=keep_all)
+        drawn = Counter(dropout.draw((True,) * 4, random) for _ in range(n))
         rates[keep_all] = {kept: count / n for kept, count in drawn.items()}
     assert len(rates[0.0]) == int(subsets[1])
     assert all(abs(rate - 1 / int(subsets[1])) < 0.006 for rate in rates[0.0].values())

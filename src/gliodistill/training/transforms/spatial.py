@@ -71,7 +71,7 @@ def read_patch(
         image: levels, uint8 C X Y Z.
         truth: bit mask, uint8 X Y Z; or shares of 255, uint8 K X Y Z; or None.
         centre: voxel index of the patch's centre; a patch of even sides has it just above its
-        middle.
+            middle.
         patch: sides in voxels.
         draw: of :meth:`Spatial.draw`.
         beyond: the truth beyond the study.
