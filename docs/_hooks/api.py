@@ -13,11 +13,17 @@ PACKAGES = {
     "networks": "Networks: one published design a file, one registry, one interface.",
     "distillation": "Distillation losses. `gd.losses` is this package.",
     "methods": "Methods: a student, and what turns a batch into losses.",
-    "studies": "Studies, cohorts, layouts and label conventions.",
+    "methods.segmentation": "Segmentation losses. `gd.segmentation_losses` is this package.",
+    "training.transforms": "Augmentation transforms. `gd.transforms` is this package.",
+    "studies": "Studies and cohorts.",
+    "studies.layouts": "How studies lie on disk. `gd.layouts` is this package.",
+    "studies.labels": "What label codes mean. `gd.label_conventions` is this module.",
     "images": "Volumes, and NIfTI files.",
     "preparation": "From a study to what a network takes, and back.",
     "phantom": "Synthetic studies.",
     "inference": "From a study to a segmentation.",
+    "inference.runtimes": "What runs a model. `gd.runtimes` is this package.",
+    "inference.postprocessing": "Clean-up rules. `gd.postprocessing` is this module.",
     "models": "Model packages and their descriptions.",
     "evaluation.rules": "Rule sets of the challenges.",
 }
@@ -32,8 +38,14 @@ def load() -> griffe.Module:
 
 
 def exported(module: griffe.Module) -> list[str]:
-    """The names in a package's ``__all__``, in order."""
-    return [str(name) for name in module.exports or [] if not str(name).startswith("_")]
+    """The names in a package's ``__all__``, in order; else what a module documents."""
+    if module.exports is not None:
+        return [str(name) for name in module.exports if not str(name).startswith("_")]
+    return [
+        name
+        for name, member in module.members.items()
+        if not name.startswith("_") and not member.is_alias and member.has_docstring
+    ]
 
 
 def public(root: griffe.Module) -> Iterator[tuple[str, str, griffe.Object | griffe.Alias]]:

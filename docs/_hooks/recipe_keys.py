@@ -13,6 +13,7 @@ from roles import ROLE
 from gliodistill.distillation import LOSSES
 from gliodistill.distillation.registry import GIVEN
 from gliodistill.methods import METHODS
+from gliodistill.methods.segmentation import SEGMENTATION_LOSSES
 from gliodistill.networks import describe
 from gliodistill.networks import names as network_names
 from gliodistill.recipes import schema
@@ -184,6 +185,15 @@ def page(root: griffe.Module) -> str:
         lines = options(loss.function, hidden)
         text = table("| option | default | meaning |", lines) if lines else "No options of its own."
         parts += [f"### `{name}` (on {loss.compares})", text]
+    parts += [
+        "## Options of segmentation losses",
+        "Under `segmentation_loss.options`, for all runs or under `runs.<name>`.",
+    ]
+    for name in SEGMENTATION_LOSSES.names():
+        function = SEGMENTATION_LOSSES.find(name)
+        lines = options(function, {"logits", "regions", "known", *SET_BY_THE_RECIPE})
+        text = table("| option | default | meaning |", lines) if lines else "No options."
+        parts += [f"### `{name}`", text]
     parts += [
         "## Options of networks",
         "Under `runs.<name>.network.options`. Channels in and out follow from the sequences and"

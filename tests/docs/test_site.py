@@ -30,7 +30,8 @@ def test_every_public_name_has_a_page_with_its_docstring(site):
         page = site / "reference" / "api" / f"{name}.html"
         page = page if page.exists() else page.with_stem(f"{name}-constant")
         assert f'href="{page.name}"' in listed, name
-        assert (getattr(gd, name).__doc__ or "x").split()[0] in page.read_text(), name
+        if not page.stem.endswith("-constant"):
+            assert getattr(gd, name).__doc__.split()[0] in page.read_text(), name
     for folder, package in zip(
         ("distillation", "methods", "networks"), packages.values(), strict=True
     ):

@@ -177,6 +177,7 @@ _OURS = {
 for _name, _rule in _OURS.items():
     RULES.register(_name)(_rule)
 names = RULES.names
+"""The names of all clean-up rules, sorted."""
 
 
 def check_steps(steps: Iterable[Step]) -> None:

@@ -159,7 +159,10 @@ enhancing tumour and the rest of the core.
 """
 for _convention in (BRATS2021, BRATS2023, BRATS2024, BRATS_PED, MSD, BRATS2013):
     CONVENTIONS.register(_convention.name)(_convention)
-register, names = CONVENTIONS.register, CONVENTIONS.names
+register = CONVENTIONS.register
+"""Decorator or call that adds a :class:`LabelConvention` under a name."""
+names = CONVENTIONS.names
+"""The names of all label conventions, sorted."""
 
 
 def how_to_declare() -> str:

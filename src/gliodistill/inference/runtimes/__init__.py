@@ -75,6 +75,7 @@ RUNTIMES: Registry[RuntimeKind] = Registry(
 )
 """Name → runtime."""
 names = RUNTIMES.names
+"""The names of all runtimes, sorted."""
 
 
 def register(

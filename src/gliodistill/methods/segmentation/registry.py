@@ -27,6 +27,7 @@ SEGMENTATION_LOSSES: Registry[Callable[..., Tensor]] = Registry(
 )
 """Name → function ``(logits, regions, outputs, *, known=None, option=default, …)`` → scalar."""
 names = SEGMENTATION_LOSSES.names
+"""The names of all segmentation losses, sorted."""
 
 
 def register(name: str) -> Callable[[Function], Function]:

@@ -30,7 +30,10 @@ LAYOUTS: Registry[Layout] = Registry("layout", "gliodistill.layouts", StudyError
 """Name → layout: a module, or an object, as :class:`~gliodistill.studies.layouts.base.Layout`."""
 for _layout in (brats, msd, nnunet, bids, manifest, loose):
     LAYOUTS.register(_layout.NAME)(_layout)
-register, names = LAYOUTS.register, LAYOUTS.names
+register = LAYOUTS.register
+"""Decorator that adds a layout under a name; a module of ``NAME``, ``matches`` and ``find``."""
+names = LAYOUTS.names
+"""The names of all layouts, sorted."""
 
 __all__ = [
     "LAYOUTS",

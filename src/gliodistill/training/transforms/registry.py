@@ -28,6 +28,7 @@ TRANSFORMS: Registry[type[AnyTransform]] = Registry(
 )
 """Name → class of a transform of intensities."""
 names = TRANSFORMS.names
+"""The names of all transforms, sorted."""
 
 
 def register(name: str) -> Callable[[Kind], Kind]:
