@@ -32,12 +32,12 @@ def test_a_folder_a_file_and_a_chosen_name(program, folder):
     assert (said.code, said.err) == (0, "")
     for part in (
         "student - plain",
-        "student is better than alone in all 6 comparisons",
+        "student is better than plain in all 6 comparisons",
         "mean rank over 24 patients: 1. student (1.00)",
     ):
         assert part in said.out, part
     page = (folder / "c.html").read_text()
-    assert "student, alone and other compared" in page
+    assert "student, plain and other compared" in page
     assert "not a medical device" in said.out
 
 

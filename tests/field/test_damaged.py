@@ -166,7 +166,7 @@ def _(b):
     "unknown label convention",
     "field labels",
     "got brats1999",
-    "expected brats2021",
+    "brats2021",
 )
 def _(b):
     return prepare(b, "--labels", "brats1999")
@@ -219,7 +219,7 @@ def _(b):
     return ("segment", b.root / "nowhere", "-m", b.copy("model"), "-o", b.out)
 
 
-@bad("two studies of one id", "two studies of one id", "got case_0")
+@bad("two studies with the same id", "two studies of one id", "got case_0")
 def _(b):
     shutil.copytree(b.data / "case_0", b.root / "again" / "case_0")
     return ("segment", b.data, b.root / "again", "-m", b.copy("model"), "-o", b.out)
@@ -239,7 +239,7 @@ def _(b):
     return prepare(b)
 
 
-@bad("unknown layout", "unknown layout", "field layout", "got dicom", "expected brats, msd")
+@bad("unknown layout", "unknown layout", "field layout", "got dicom", "expected bids, brats")
 def _(b):
     return prepare(b, "--layout", "dicom")
 
@@ -657,7 +657,7 @@ def _(b):
     "unknown runtime",
     "field runtime",
     "got cuda",
-    "expected openvino or onnx or torch",
+    "expected onnx, openvino, torch",
 )
 def _(b):
     return segment(b, "--runtime", "cuda")
@@ -708,7 +708,7 @@ def _(b):
     return evaluate(b, b.root / "empty")
 
 
-@bad("no truth", "data", "no truth")
+@bad("no reference", "data", "no reference")
 def _(b):
     folder = predictions(b)
     for case in ("case_0", "case_1", "case_2"):

@@ -374,7 +374,7 @@ def _(b):
     return segment(b)
 
 
-@table.row("segment: studies of one id from two folders", "two studies of one id", "case_0")
+@table.row("segment: studies of one id from two folders", "two studies with the same id", "case_0")
 def _(b):
     study(b, "case_0")
     return (*segment_all(b, b.data), b.root / "named")

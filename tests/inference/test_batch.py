@@ -218,5 +218,5 @@ def test_what_the_codes_mean_need_not_be_told_to_evaluate(
     assert [scores.mean(region) for region in ("WT", "TC", "ET")] == [1, 1, 1]
     assert scores.provenance["prediction_labels"] == "brats-ped (noted in their summaries)"
     (out / "a.json").unlink()
-    with pytest.raises(ComparisonError, match="look like brats-ped, the truth is brats2021"):
+    with pytest.raises(ComparisonError, match="resemble brats-ped, the reference is brats2021"):
         evaluate(out, truth)

@@ -38,14 +38,14 @@ def test_a_budget_is_read(text, budget):
                 "did you mean params?",
             ),
         ),
-        ("latency<300ms", ("not understood", "got latency<300ms", "latency<=300ms")),
-        ("latency<=", ("not understood",)),
-        ("latency<=-3ms", ("not understood",)),
+        ("latency<300ms", ("invalid budget", "got latency<300ms", "latency<=300ms")),
+        ("latency<=", ("invalid budget",)),
+        ("latency<=-3ms", ("invalid budget",)),
         ("latency<=300", ("latency has no such unit", "%, ms, s")),
         ("latency<=300min", ("latency has no such unit", "%, ms, s")),
         ("params<=3MB", ("params has no such unit", "%, none, k, M, G, T")),
         ("size<=0MB", ("out of range", "more than 0")),
-        ("", ("not understood",)),
+        ("", ("invalid budget",)),
     ],
 )
 def test_a_misspelt_budget_is_one_line_with_the_way_out(text, parts):

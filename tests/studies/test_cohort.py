@@ -97,5 +97,5 @@ def test_select_and_labelled():
 
 
 def test_ids_are_unique():
-    with pytest.raises(StudyError, match="two studies of one id"):
+    with pytest.raises(StudyError, match="two studies with the same id"):
         cohort(record("a", "p"), record("a", "q"))
