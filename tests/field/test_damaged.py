@@ -172,7 +172,7 @@ def _(b):
     return prepare(b, "--labels", "brats1999")
 
 
-@bad("unknown convention to write", "got brats1999", "expected brats2021")
+@bad("unknown convention to write", "got brats1999", "brats2021")
 def _(b):
     return segment(b, "--labels", "brats1999")
 
