@@ -219,7 +219,7 @@ def _(b):
     return ("segment", b.root / "nowhere", "-m", b.copy("model"), "-o", b.out)
 
 
-@bad("two studies with the same id", "two studies of one id", "got case_0")
+@bad("two studies with the same id", "two studies with the same id", "got case_0")
 def _(b):
     shutil.copytree(b.data / "case_0", b.root / "again" / "case_0")
     return ("segment", b.data, b.root / "again", "-m", b.copy("model"), "-o", b.out)
