@@ -114,8 +114,7 @@ def _save(
     scale: tuple[float, float] | None = None,
     ending: str = ".nii.gz",
 ) -> Saved:
-    """Write arrays as they are; ``scale``: slope and offset that the header tells readers to apply.
-    """
+    """Write arrays as they are; ``scale``: slope and offset that the header tells readers to apply."""
     files = {}
     for sequence, data in images.items():
         image = nib.Nifti1Image(data, affine)
@@ -229,8 +228,7 @@ def _placed(
 
 
 def _resampled(study: Study, folder: Path) -> Saved | None:
-    """Interpolated linearly to the MNI grid, turned and between voxels: what a registration does.
-    """
+    """Interpolated linearly to the MNI grid, turned and between voxels: what a registration does."""
     from scipy import ndimage
 
     shape, affine = _mni(study)
