@@ -44,7 +44,8 @@ def exported(module: griffe.Module) -> list[str]:
     return [
         name
         for name, member in module.members.items()
-        if not name.startswith("_") and not member.is_alias and member.has_docstring
+        if not (name.startswith("_") or member.is_alias or member.is_module)
+        and member.has_docstring
     ]
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from roles import ROLE
 
 from gliodistill.distillation import LOSSES
-from gliodistill.distillation.registry import GIVEN
+from gliodistill.distillation.registry import SUPPLIED
 from gliodistill.methods import METHODS
 from gliodistill.methods.segmentation import SEGMENTATION_LOSSES
 from gliodistill.networks import describe
@@ -177,7 +177,7 @@ def page(root: griffe.Module) -> str:
     ]
     for name in LOSSES.names():
         loss = LOSSES.find(name)
-        hidden = set(GIVEN) | {
+        hidden = set(SUPPLIED) | {
             p.name
             for p in inspect.signature(loss.function).parameters.values()
             if p.kind is not p.KEYWORD_ONLY

@@ -286,6 +286,7 @@ class SegmentationLossPart(_Part):
 
 
 Outputs = Literal["regions", "classes"]
+"""What the channels of logits are: sigmoids of WT, TC and ET, or a soft-max over four classes."""
 PRETRAINED = "pretrained"
 """Stands for the run of another training that ``gliodistill train --pretrained`` names.
 """
