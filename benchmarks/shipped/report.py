@@ -184,7 +184,7 @@ def _pages(
         "\n".join([head, *rows]),
         "\n".join(lines),
         "Every subset:\n\n" + "\n".join([every, *subsets]),
-        "Calibration, four sequences, around the tumour; by what was said, the mean probability →"
+        "Calibration, four sequences, around the tumour; by mean predicted probability →"
         " how often the region is there:\n\n" + table(found["calibration"]),
         "Four sequences, by kind of tumour (number of patients):\n\n"
         + "\n".join([every.replace("sequences", "group"), *groups]),

@@ -146,8 +146,8 @@ class _Finished:
         }
         counts = {side: len(ids) for side, ids in experiment.split.items()}
         data = (
-            f"{counts['training']} labelled studies for training and {counts['validation']} to"
-            "  for validation, split by patient"
+            f"{counts['training']} labelled studies for training and {counts['validation']} for"
+            " validation, split by patient"
         )
         if used := summary.get("pseudo"):
             seen = (
