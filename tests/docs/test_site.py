@@ -1,5 +1,6 @@
 """The site builds strictly: links, anchors, docstrings; every public name and key has its place."""
 
+import inspect
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+DOCSTRING = '"""A 3-D image with its geometry.'
 pytest.importorskip("mkdocs")
 
 
@@ -26,7 +28,9 @@ def test_every_public_name_has_a_page_with_its_docstring(site):
 
     listed = (site / "reference" / "api" / "index.html").read_text()
     packages = {"losses": gd.losses, "methods": gd.methods, "networks": gd.networks}
-    for name in set(gd.__all__) - set(packages):
+    for name in gd.__all__:
+        if inspect.ismodule(getattr(gd, name)):
+            continue
         page = site / "reference" / "api" / f"{name}.html"
         page = page if page.exists() else page.with_stem(f"{name}-constant")
         assert f'href="{page.name}"' in listed, name
@@ -83,9 +87,7 @@ def test_a_missing_docstring_a_broken_link_and_a_broken_anchor_fail(tmp_path):
     page = tmp_path / "docs" / "reports.md"
     page.write_text(page.read_text() + "\n[a](nowhere.md) [b](metrics.md#no-such-rules)\n")
     api = tmp_path / "src" / "gliodistill" / "images" / "volume.py"
-    api.write_text(
-        api.read_text().replace('"""A 3-D image with its geometry.', 'pass\n    """x', 1)
-    )
+    api.write_text(api.read_text().replace(DOCSTRING, f"_ = {DOCSTRING}", 1))
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0
