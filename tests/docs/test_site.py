@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCSTRING = '"""A 3-D image with its geometry.'
+DOCSTRING = '    """A 3-D image with its geometry.'
 pytest.importorskip("mkdocs")
 
 
@@ -87,7 +87,7 @@ def test_a_missing_docstring_a_broken_link_and_a_broken_anchor_fail(tmp_path):
     page = tmp_path / "docs" / "reports.md"
     page.write_text(page.read_text() + "\n[a](nowhere.md) [b](metrics.md#no-such-rules)\n")
     api = tmp_path / "src" / "gliodistill" / "images" / "volume.py"
-    api.write_text(api.read_text().replace(DOCSTRING, f"_ = {DOCSTRING}", 1))
+    api.write_text(api.read_text().replace(DOCSTRING, DOCSTRING.replace('"""', '_ = """', 1), 1))
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0
