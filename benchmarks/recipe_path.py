@@ -24,6 +24,8 @@ from gliodistill.cli.main import run
 
 ROOT = Path(gliodistill.__file__).parent
 FOLLOWED = ("recipes", "methods", "training")
+FAMILIES = ("training/transforms", "methods/segmentation")
+"""Packages of small classes of one kind, each built in turn: a reader takes them for one module."""
 READING = ("recipes/", "training/recipe", "training/shipped")
 RESOLVING = ("training/resolve", "training/methods/__init__")
 RUNNING = ("training/run", "training/running")
@@ -77,6 +79,7 @@ def follow(recipe: str) -> list[str]:
         if not path.is_relative_to(ROOT):
             return
         module = path.relative_to(ROOT).with_suffix("").as_posix()
+        module = next((family for family in FAMILIES if module.startswith(f"{family}/")), module)
         if module.split("/")[0] not in FOLLOWED or frame.f_code.co_name.startswith("<"):
             return
         if frame.f_code.co_name == "losses":
