@@ -12,11 +12,12 @@ from pathlib import Path
 
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "demo.png"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-WIDTH, HEIGHT = 1224, 424
+WIDTH, HEIGHT = 1224, 434
 ONLY_THE_FIRST_ROW = """<style>
 header, footer, h2, section:not(:has(figure.study)), .planes > :nth-child(n+2), .planes ~ * {
   display: none !important }
 body, main, section, figure { margin-top: 0 !important; padding-top: 0 !important }
+main { padding-top: 10px !important }
 </style></head>"""
 
 
