@@ -319,7 +319,7 @@ def test_the_shipped_models_dice_in_the_readme():
     means = re.search(r"\*\*four sequences\*\* \|(.*)\|", committed_summary())[1].split("|")[:3]
     wanted = [str(round(float(re.match(r" ([\d.]+)", mean)[1]))) for mean in means]
     text = (ROOT / "README.md").read_text()
-    assert re.findall(r"(\d+) \((?:WT|TC|ET)\)", text) == wanted
+    assert re.findall(r"(\d+)\s+\((?:WT|TC|ET)\)", text) == wanted
 
 
 def committed_summary() -> str:
