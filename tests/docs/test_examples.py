@@ -8,6 +8,7 @@ import pkgutil
 import pytest
 
 import gliodistill
+from gliodistill.catalogue import KINDS, registry_of
 
 SKIPPED = {"gliodistill.__main__", "gliodistill.models.onnx_graph", "gliodistill.models.int8"}
 
@@ -22,6 +23,17 @@ def modules() -> list[str]:
                 if ">>> " in file.read():
                     found.append(module.name)
     return found
+
+
+@pytest.fixture(autouse=True)
+def registries_as_before():
+    """Examples register things; the next test shall not meet them."""
+    registries = [registry_of(kind) for kind in KINDS]
+    before = [dict(registry._items) for registry in registries]
+    yield
+    for registry, items in zip(registries, before, strict=True):
+        for name in registry._items.keys() - items.keys():
+            del registry._items[name]
 
 
 @pytest.mark.parametrize("name", modules())

@@ -125,7 +125,8 @@ def test_many_small_gains_and_few_large_losses_are_unclear(losers: int, loss: fl
     said = conclusion(comparison, ("a", "b"))
     assert said.sentence == "No difference between a and b is shown."
     assert (
-        "In WT Dice, TC Dice and ET Dice the test finds a difference that the mean" in said.details
+        "In WT Dice, TC Dice and ET Dice the test finds a difference that the interval of the mean"
+        in said.details
     )
 
 
@@ -170,7 +171,7 @@ def test_everything_wrong_is_said_at_once() -> None:
         "truth_ml has no better direction: choose from ",
         "beauty is not a metric of these scores: choose from ",
         "b lacks 2 of 24 studies: s22, s23",
-        "s04 has another truth: TC 5.000 ml in a, 9.000 ml in c",
+        "s04 has another reference: TC 5.000 ml in a, 9.000 ml in c",
     ):
         assert any(part in line for line in problems), part
     assert len(problems) == 6

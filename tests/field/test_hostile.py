@@ -269,7 +269,7 @@ for _story in NUMBERS:
     number("a prepared study", _story, "shape", 0)
 
 
-@bad("model.json: a key twice", "model.json", "field key 'name', got two of this name")
+@bad("model.json: a key twice", "model.json", "field key 'name', got a repeated name")
 def _(b):
     file = b.copy("model") / "model.json"
     file.write_text(file.read_text().replace('"name":', '"name": "other", "name":', 1))

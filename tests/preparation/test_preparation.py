@@ -225,7 +225,7 @@ def test_no_brain_no_sequence_no_truth_no_convention():
         Preparation((MRSequence.FLAIR,)).apply(study(lacking=(MRSequence.FLAIR,)))
     with pytest.raises(StudyError, match="label convention"):
         Preparation().apply(replace(study(), convention=None))
-    with pytest.raises(StudyError, match="no truth"):
+    with pytest.raises(StudyError, match="no reference segmentation"):
         Preparation().apply(replace(study(), truth=None)).truth_regions()
 
 

@@ -38,7 +38,7 @@ def test_bland_altman_says_and_draws_bias_and_limits() -> None:
     )
     dots = [c for c in chart.iter("circle")]
     assert len(dots) == 3
-    assert dots[0].findtext("title") == "a: prediction 11.0, truth 10.0 ml"
+    assert dots[0].findtext("title") == "a: prediction 11.0, reference 10.0 ml"
     axis = Axis(0.0, 1.04 * 31.5, LEFT, WIDTH - RIGHT)
     assert [float(d.attrib["cx"]) for d in dots] == pytest.approx(
         [axis.place(mean) for mean in (10.5, 21, 31.5)], abs=0.06

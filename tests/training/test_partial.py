@@ -241,7 +241,7 @@ def test_region_affinity_counts_known_voxels_only(mixed):
     scrambled = torch.where(half, batch.regions, batch.regions.flip(2))
 
     def affinity(regions, known):
-        with distiller.listening():
+        with distiller.hooked():
             told = [net.eval()(batch.image)[0] for net in nets]
             return distiller.terms(*told, regions, known)["region_affinity"].item()
 

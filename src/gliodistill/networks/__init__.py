@@ -12,7 +12,7 @@ from gliodistill.networks.architectures.trans_bts import TransBTS
 from gliodistill.networks.architectures.unet import UNet
 from gliodistill.networks.architectures.unet_plus_plus import UNetPlusPlus
 from gliodistill.networks.base import Network, count_parameters, flops
-from gliodistill.networks.precision import default_precision
+from gliodistill.networks.precision import default_precision, mixed_precision
 from gliodistill.networks.registry import Description, build, describe, names, register
 from gliodistill.networks.subset import ZeroFilled
 
@@ -36,6 +36,7 @@ __all__ = [
     "default_precision",
     "describe",
     "flops",
+    "mixed_precision",
     "names",
     "register",
 ]

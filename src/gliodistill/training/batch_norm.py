@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gliodistill.methods import Batch
-from gliodistill.networks import Network
+from gliodistill.networks import Network, mixed_precision
 from gliodistill.networks.layers.subset_norm import SubsetNorm
 from gliodistill.recipes.schema import AugmentationPart
 from gliodistill.training.ema import STUDENT, wearing
@@ -51,7 +51,7 @@ def recalibrate(
     device = next(network.parameters()).device
     for batch in batches:
         image = batch.to(device).image
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        with mixed_precision(device, dtype):
             for kept in _subsets(image.shape[1]) if isinstance(norms[0], SubsetNorm) else [...]:
                 lacking = torch.zeros_like(image)
                 lacking[:, kept] = image[:, kept]

@@ -22,7 +22,7 @@ from gliodistill.errors import CheckpointError, GliodistillError
 from gliodistill.files import make_folder, remove_leftovers
 from gliodistill.methods import Batch, Method
 from gliodistill.methods.segmentation import Outputs
-from gliodistill.networks import Network, default_precision
+from gliodistill.networks import Network, default_precision, mixed_precision
 from gliodistill.preparation.cache import CachedStudy
 from gliodistill.recipes.schema import TrainingPart
 from gliodistill.training.batch_norm import recalibrated
@@ -210,7 +210,7 @@ def backward(
     Returns:
         the terms by name, detached, on their device.
     """
-    with torch.autocast(batch.image.device.type, dtype, enabled=dtype != torch.float32):
+    with mixed_precision(batch.image.device, dtype):
         terms = method.losses(batch)
     terms |= {
         f"{role}_penalty": network.penalty

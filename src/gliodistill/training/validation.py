@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gliodistill.evaluation.metrics import dice
 from gliodistill.methods.segmentation import Outputs, region_logits
-from gliodistill.networks import Network
+from gliodistill.networks import Network, mixed_precision
 from gliodistill.preparation.cache import CachedStudy
 from gliodistill.preparation.prepared import UNKNOWN, unpack_regions
 from gliodistill.preparation.quantise import dequantise
@@ -33,7 +33,7 @@ def whole_volume_logits(
     sides = image.shape[1:]
     padding = [amount for side in reversed(sides) for amount in (0, -side % network.divisor)]
     padded = F.pad(image[None], padding).to(device, memory_format=torch.channels_last_3d)
-    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+    with mixed_precision(device, dtype):
         logits = network(padded)[0]
     x, y, z = sides
     return region_logits(logits.float(), outputs)[0, :, :x, :y, :z].cpu()

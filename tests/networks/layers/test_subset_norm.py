@@ -159,7 +159,7 @@ def test_subset_norm_keeps_the_format(dtype):
 
 
 def test_subsets_need_to_be_told_and_have_four_channels():
-    with pytest.raises(RecipeError, match="does not tell"):
+    with pytest.raises(RecipeError, match="does not pass on"):
         SubsetNorm(2)(torch.randn(1, 2, 4, 4, 4))
     with pytest.raises(RecipeError, match="at most 4"):
         build("unet", in_channels=5, norm="subset")
