@@ -14,7 +14,7 @@ import gliodistill
 import tiny_model
 from gliodistill.images.nifti import write_nifti
 from gliodistill.models.shipped import names
-from test_floors import python
+from test_layers import python
 
 Box = Callable[..., subprocess.CompletedProcess[str]]
 SECTION = "## Intended use\n\nTests, *only* tests."

@@ -14,7 +14,7 @@ from gliodistill.errors import PackageError
 from gliodistill.images.nifti import write_nifti
 from gliodistill.inference.runtimes import open_runtime
 from gliodistill.models import ModelPackage
-from test_floors import python
+from test_layers import python
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -90,7 +90,8 @@ def test_every_run_trains(name, cohort, pseudo, tmp_path):
         "data.spacing=null",
         "data.validation=1",
         f"sampling.patch=[{side}, {side}, {2 * side}]",
-        "sampling.batch=2",
+        # A share of 0.75 is three patches of four.
+        f"sampling.batch={4 if any(run.pseudo.share == 0.75 for run in written.runs.values()) else 2}",
     ]
     small += [f"runs.{run}.training={TWO_STEPS}" for run in written.runs]
     experiment = train(
