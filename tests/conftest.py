@@ -1,4 +1,4 @@
-"""Shared by all tests: annotations of the torch floor are enforced here, and only here."""
+"""Shared by all tests: annotations of the torch layer are enforced here, and only here."""
 
 import os
 from pathlib import Path
@@ -17,6 +17,16 @@ _hook = install_import_hook(
     ],
     "beartype.beartype",
 )
+
+
+LONG = ("training/test_kill.py", "docs/", "demo/", "recipes/test_catalogue.py", "plugins/")
+"""What takes longest, and so comes first: no core shall wait for the other at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of :data:`LONG` first, all else in its order."""
+    folder = Path(__file__).parent
+    items.sort(key=lambda i: not str(i.path.relative_to(folder)).startswith(LONG))
 
 
 @pytest.fixture(scope="session")
