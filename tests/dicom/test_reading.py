@@ -14,6 +14,7 @@ from pydicom import uid as uids
 from dicom.conftest import small
 from gliodistill.dicom.scan import Scan
 from gliodistill.dicom.series import Series
+from gliodistill.errors import StudyError
 from gliodistill.images.qform_sform import distance
 from gliodistill.images.volume import Volume
 
@@ -277,6 +278,14 @@ def test_a_screenshot_among_the_slices_is_told_apart(write):
 def parts_by_key(folder: Path) -> dict[str, Series]:
     with Scan(folder) as scan:
         return {series.key: series for series in scan.series}
+
+
+def test_a_study_finds_its_series_by_key(write):
+    with Scan(write()) as scan:
+        (study,) = scan.studies
+        assert study.find("4") is study.series[0]
+        with pytest.raises(StudyError, match="no such series"):
+            study.find("5")
 
 
 def test_two_series_of_one_number_have_two_keys(write):

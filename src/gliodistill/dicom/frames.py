@@ -182,11 +182,12 @@ def _refused(header: Any, sop_class: str) -> str | None:
         return f"no MR image: {text(header, 'Modality') or 'no modality'}, {_class_name(sop_class)}"
     rows, columns = whole(header, "Rows") or 0, whole(header, "Columns") or 0
     if not (0 < rows <= MOST_SIDE and 0 < columns <= MOST_SIDE):
-        return f"{rows} rows and {columns} columns, more than {MOST_SIDE}"
+        return f"{rows} rows and {columns} columns, not 1 to {MOST_SIDE}"
     if (whole(header, "SamplesPerPixel") or 1) != 1 or not text(
         header, "PhotometricInterpretation"
     ).startswith("MONOCHROME"):
-        return f"a colour image ({text(header, 'PhotometricInterpretation') or 'unknown'})"
+        kind = text(header, "PhotometricInterpretation") or "no PhotometricInterpretation"
+        return f"a colour image, not one of greys ({kind})"
     if "MOSAIC" in words(header, "ImageType") or value(header, MOSAIC) is not None:
         return "a Siemens mosaic: echo-planar images in one, none of the four sequences"
     frames = whole(header, "NumberOfFrames") or 1

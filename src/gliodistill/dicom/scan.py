@@ -37,6 +37,22 @@ class DicomStudy:
     patient: str
     series: tuple[Series, ...]
 
+    def find(self, key: str) -> Series:
+        """The series of that key.
+
+        Raises:
+            StudyError: there is none.
+        """
+        for series in self.series:
+            if series.key == key:
+                return series
+        raise StudyError(
+            "no such series",
+            file=self.key,
+            got=key,
+            expected=", ".join(series.key for series in self.series),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Patient:
