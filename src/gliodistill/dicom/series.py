@@ -41,12 +41,10 @@ class Slice:
     Attributes:
         file: holds it.
         frame: from 0, of a file with several (Enhanced MR); 0 in any other.
-        tile: of a mosaic, the column and row of its first pixel; None elsewhere.
     """
 
     file: Path
     frame: int = 0
-    tile: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +95,11 @@ class Series:
 
     @property
     def multiframe(self) -> bool:
-        """Whether one file holds several slices (Enhanced MR or a mosaic)."""
+        """Whether one file holds several slices (Enhanced MR)."""
         return len(self.files) < len(self.slices)
 
     def volume(self) -> Volume:
-        """The voxels, rescaled, in float32 or an integer type that holds them, and their affine.
+        """The voxels (float32, rescaled; see :mod:`gliodistill.dicom.pixels`) and their affine.
 
         Raises:
             ImageError: the slices are on no regular grid, or pixels cannot be decoded.
@@ -110,7 +108,8 @@ class Series:
 
         if self.grid is None:
             raise self.refused or ImageError("no regular grid", field=f"series {self.key}")
-        return Volume(read_voxels(self, self.grid), self.grid.affine)
+        voxels = read_voxels(self.slices, self.grid.shape, f"series {self.key}")
+        return Volume(voxels, self.grid.affine)
 
     def datasets(self) -> list["Dataset"]:
         """The headers (without pixels) of :attr:`files`, in that order, all attributes.
