@@ -1,0 +1,165 @@
+"""What series look like, compared with the sequences of the training studies: evidence that needs
+no name and no attribute.
+
+The reference (:mod:`gliodistill.trust.reference`) knows stripped brains. Of a head with skull, the
+inside is taken: what lies deeper than scalp and skull, in the upper part of the head. It is looked
+at on a coarse grid in the scanner's space, so that series of one patient are compared place by
+place although their own grids differ. Ours.
+"""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.images.volume import Volume
+from gliodistill.preparation.quantise import quantise
+
+Key = TypeVar("Key", bound=Hashable)
+
+STEP_MM = 4.0
+"""Between the points that are looked at."""
+
+MOST_POINTS = 2_000_000
+SKIN_MM = 20.0
+"""From the surface of the head to what is surely inside the skull."""
+
+CAP_MM = 105.0
+"""Below the top of the head; what is lower is not looked at: face and neck."""
+
+RIM_MM = 6.0
+"""A stripped brain is taken without its rim, which the inside of a head lacks too."""
+
+STRIPPED_ML = 2200.0
+"""A head has more; a brain never."""
+
+PERCENTILES = (1.0, 99.0)
+"""As the preparation of the shipped model has them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """Several series on one coarse grid.
+
+    Attributes:
+        keys: which.
+        levels: uint8 C X Y Z, as a prepared study has them; 0 where nothing is looked at.
+        stripped: which of them have no skull.
+    """
+
+    keys: tuple[Any, ...]
+    levels: NDArray[np.uint8]
+    stripped: tuple[bool, ...]
+
+
+def look_through(volumes: Mapping[Key, Volume]) -> Views:
+    """Put series on one coarse grid, inside the skull.
+
+    Args:
+        volumes: of one patient, in one frame of reference.
+    """
+    points, shape = _points(volumes)
+    levels, stripped = [], []
+    for volume in volumes.values():
+        values, seen = _sample(volume, points, shape)
+        inside, bare = _inside(values, seen)
+        stripped.append(bare)
+        levels.append(_levels(values, inside))
+    return Views(tuple(volumes), np.stack(levels), tuple(stripped))
+
+
+def _points(volumes: Mapping[Key, Volume]) -> tuple[NDArray[np.float64], tuple[int, int, int]]:
+    """Places in mm, RAS+ (3 × points, C order of X Y Z), over all volumes."""
+    corners = []
+    for volume in volumes.values():
+        ends = np.array(np.meshgrid(*[(0, side - 1) for side in volume.shape])).reshape(3, -1)
+        corners.append(volume.affine[:3, :3] @ ends + volume.affine[:3, 3:])
+    every = np.concatenate(corners, axis=1)
+    low, high = every.min(axis=1), every.max(axis=1)
+    step = max(STEP_MM, float((np.prod(high - low + STEP_MM) / MOST_POINTS) ** (1 / 3)))
+    axes = [np.arange(a, b + step / 2, step) for a, b in zip(low, high, strict=True)]
+    x, y, z = (len(axis) for axis in axes)
+    return np.stack(np.meshgrid(*axes, indexing="ij")).reshape(3, -1), (x, y, z)
+
+
+def _sample(
+    volume: Volume, points: NDArray[np.float64], shape: tuple[int, int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Intensities at the points, not smoothed (vessels must stay bright), and which are in the
+    field of view.
+    """
+    from scipy import ndimage
+
+    inverse = np.linalg.inv(volume.affine)
+    places = inverse[:3, :3] @ points + inverse[:3, 3:]
+    sides = np.array(volume.shape)[:, None]
+    seen = ((places >= -0.5) & (places <= sides - 0.5)).all(axis=0)
+    values = np.zeros(points.shape[1], np.float32)
+    values[seen] = ndimage.map_coordinates(
+        volume.data, places[:, seen], order=1, mode="nearest", output=np.float32
+    )
+    return values.reshape(shape), seen.reshape(shape)
+
+
+def _inside(values: NDArray[np.float32], seen: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], bool]:
+    """What lies inside the skull, and whether the image is stripped."""
+    from scipy import ndimage
+
+    corner = np.bincount((values[seen] != 0).astype(np.int64), minlength=2)
+    filled = seen & (values != 0)
+    volume_ml = filled.sum() * STEP_MM**3 / 1000
+    if corner[0] > 0.4 * corner.sum() and volume_ml < STRIPPED_ML:
+        depth = ndimage.distance_transform_edt(np.pad(filled, 1))[1:-1, 1:-1, 1:-1] * STEP_MM
+        inner: NDArray[np.bool_] = depth > RIM_MM
+        return inner if inner.sum() > 200 else filled, True
+    smooth = ndimage.uniform_filter(values, 3)
+    head = _head(smooth, seen)
+    # Beyond the field of view the head goes on.
+    depth = ndimage.distance_transform_edt(np.pad(head | ~seen, 1, mode="edge"))
+    deep = depth[1:-1, 1:-1, 1:-1] * STEP_MM > SKIN_MM
+    rows = np.flatnonzero(head.any(axis=(0, 1)))
+    if rows.size:
+        deep[:, :, : max(0, int(rows[-1] - CAP_MM / STEP_MM))] = False
+    return deep & seen, False
+
+
+def _head(smooth: NDArray[np.float32], seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The head without its holes: skull, ventricles and sinuses are dark."""
+    from scipy import ndimage
+
+    known = smooth[seen]
+    bright = seen & (smooth > _otsu(known[known <= np.percentile(known, 99)]))
+    labels, count = ndimage.label(ndimage.binary_closing(bright, iterations=2))
+    if count > 1:
+        sizes = np.bincount(labels.ravel())
+        sizes[0] = 0
+        bright = labels == sizes.argmax()
+    else:
+        bright = labels > 0
+    for axis in (2, 0, 1):  # plane by plane: the lowest slice is open below
+        bright = np.stack(
+            [ndimage.binary_fill_holes(plane) for plane in np.moveaxis(bright, axis, 0)], axis
+        )
+    return bright
+
+
+def _otsu(values: NDArray[np.float32]) -> float:
+    """The threshold that separates two groups best."""
+    counts, edges = np.histogram(values, 128)
+    middles = (edges[1:] + edges[:-1]) / 2
+    below, total = np.cumsum(counts), counts.sum()
+    mass = np.cumsum(counts * middles)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = (mass[-1] * below / total - mass) ** 2 / (below * (total - below))
+    return float(middles[np.nanargmax(between[:-1])]) if len(values) else 0.0
+
+
+def _levels(values: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    brain = values[inside]
+    if not brain.size:
+        return np.zeros(values.shape, np.uint8)
+    low, high = np.percentile(brain, PERCENTILES)
+    kept = brain[(brain >= low) & (brain <= high)]
+    return quantise((values - kept.mean()) / (kept.std() or 1.0), inside)
