@@ -44,10 +44,12 @@ class Patient:
     Attributes:
         key: a short hash of the UIDs of the studies: of the name or id it could be guessed.
         studies: of the patient.
+        identity: name and id; None unless they were asked for.
     """
 
     key: str
     studies: tuple[DicomStudy, ...]
+    identity: str | None = None
 
 
 class Scan:
@@ -60,8 +62,12 @@ class Scan:
         mask: takes the patients' names and ids out of a text.
     """
 
-    def __init__(self, path: str | PathLike[str]) -> None:
+    def __init__(self, path: str | PathLike[str], keep_identity: bool = False) -> None:
         """Read every header.
+
+        Args:
+            path: folder, zip, DICOMDIR or file.
+            keep_identity: whether names and ids of patients stay in texts.
 
         Raises:
             ImageError: nothing that can be read as DICOM, or a hostile archive.
@@ -73,8 +79,8 @@ class Scan:
         try:
             files, notes = self._open.enter_context(opened(self.path))
             facts, passed = _facts(self.path, files)
-            self.mask = Mask(one.identity for one in facts)
-            self.patients = _patients(facts, self.mask)
+            self.mask = Mask(() if keep_identity else [one.identity for one in facts])
+            self.patients = _patients(facts, self.mask, keep_identity)
         except BaseException:
             self._open.close()
             raise
@@ -193,7 +199,7 @@ def _short(*texts: str) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:8]
 
 
-def _patients(facts: list[FileFacts], mask: Mask) -> tuple[Patient, ...]:
+def _patients(facts: list[FileFacts], mask: Mask, keep_identity: bool) -> tuple[Patient, ...]:
     groups: list[tuple[tuple[str, str, str], list[FileFacts]]] = []
     # The most complete identities first, so that an incomplete one finds whom it belongs to.
     for one in sorted(facts, key=lambda one: -sum(map(bool, one.identity))):
@@ -205,7 +211,7 @@ def _patients(facts: list[FileFacts], mask: Mask) -> tuple[Patient, ...]:
             groups.append((one.identity, [one]))
     order = {one.file: place for place, one in enumerate(facts)}
     patients = []
-    for _, group in groups:
+    for identity, group in groups:
         group.sort(key=lambda one: order[one.file])
         uids = sorted({one.study for one in group})
         key = _short("patient", *uids)
@@ -218,7 +224,8 @@ def _patients(facts: list[FileFacts], mask: Mask) -> tuple[Patient, ...]:
             )
             for uid in uids
         ]
-        patients.append((order[group[0].file], Patient(key, tuple(studies))))
+        told = ", ".join(filter(None, identity)) if keep_identity else None
+        patients.append((order[group[0].file], Patient(key, tuple(studies), told)))
     return tuple(patient for _, patient in sorted(patients, key=lambda pair: pair[0]))
 
 

@@ -33,6 +33,12 @@ class Grid:
         x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
         return float(x), float(y), float(z)
 
+    @property
+    def plane(self) -> str:
+        """How the slices lie: axial, sagittal or coronal, whichever is nearest."""
+        normal = np.cross(self.affine[:3, 0], self.affine[:3, 1])
+        return ("sagittal", "coronal", "axial")[int(np.abs(normal).argmax())]
+
 
 @dataclass(frozen=True)
 class Slice:
