@@ -12,6 +12,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gliodistill.dicom.appearance import look_through
 from gliodistill.dicom.candidate import Candidate
@@ -22,8 +23,8 @@ from gliodistill.studies.sequence import MRSequence
 from gliodistill.trust.appearance import facts_of
 from gliodistill.trust.reference import Reference
 
-SURE = 3.0
-"""Natural logarithm: an appearance must be e³ times likelier than the next to be believed where
+SURE = 5.0
+"""Natural logarithm: an appearance must be e⁵ times likelier than the next to be believed where
 names leave it open."""
 
 DOUBTFUL = 6.0
@@ -31,6 +32,9 @@ DOUBTFUL = 6.0
 
 EARLIER = 1.5
 """By how much it is likelier that the first of two T1 is the one without contrast."""
+
+TWICE = 4.0
+"""By how much it is less likely that two series are of one sequence than of two."""
 
 MOST_TOGETHER, MOST_TRIED = 12, 5000
 """Series of one space that are compared, and ways to name them that are all tried."""
@@ -204,18 +208,19 @@ def _compare(cases: list[_Case], reference: Reference) -> None:
             spaces.setdefault(case.candidate.frame, []).append(case)
     for together in spaces.values():
         together.sort(key=lambda case: len(case.found.open))
-        for case, margins in _margins(together[:MOST_TOGETHER], reference):
+        together = together[:MOST_TOGETHER]
+        views = look_through({n: case.volume for n, case in enumerate(together) if case.volume})
+        for case, margins in _margins(together, views.levels, reference):
             _weigh(case, margins)
 
 
 def _margins(
-    cases: list[_Case], reference: Reference
+    cases: list[_Case], levels: NDArray[np.uint8], reference: Reference
 ) -> list[tuple[_Case, dict[MRSequence, float]]]:
     """How likely each name of each case is (natural logarithm, the likeliest 0), the others being
     named as suits it best.
     """
-    volumes = {n: case.volume for n, case in enumerate(cases) if case.volume is not None}
-    images, pairs = facts_of(list(look_through(volumes).levels))
+    images, pairs = facts_of(list(levels))
     single = [
         {s: reference.image_likelihood(images[n], s) if n in images else 0.0 for s in MRSequence}
         for n in range(len(cases))
@@ -230,7 +235,8 @@ def _margins(
 
     def score(names: Sequence[MRSequence]) -> float:
         own = sum(single[n][s] for n, s in enumerate(names))
-        return own + sum(double[one, other, names[one], names[other]] for one, other in pairs)
+        between = sum(double[one, other, names[one], names[other]] for one, other in pairs)
+        return own + between - TWICE * (len(names) - len(set(names)))
 
     best = _best(cases, score)
     result = []
@@ -267,7 +273,7 @@ def _best(cases: list[_Case], score: Callable[[Names], float]) -> list[MRSequenc
     options = [case.found.open for case in cases]
     ordered = [[s for s in MRSequence if s in some] for some in options]
     if math.prod(map(len, ordered)) <= MOST_TRIED:
-        return list(max(product(*ordered), key=score))
+        return list(max(product(*ordered), key=lambda names: score(names)))
     starts = [[some[n % len(some)] for some in ordered] for n in range(len(MRSequence))]
     return max((_climb(start, options, score) for start in starts), key=score)
 

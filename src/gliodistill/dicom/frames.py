@@ -123,6 +123,8 @@ def facts_of(file: Path, header: Any) -> FileFacts:
         text(header, "PatientBirthDate"),
     )
     sop_class = text(header, "SOPClassUID")
+    if "DirectoryRecordSequence" in header:
+        sop_class = DIRECTORY
     refused = _refused(header, sop_class)
     frames: tuple[Frame, ...] = ()
     attributes = _attributes(header)

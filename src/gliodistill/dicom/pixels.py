@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.dicom.headers import (
+    DEFLATED,
     item,
     items,
     number,
@@ -106,7 +107,9 @@ def _stored(file: Path, header: Any, frames: list[int], where: str) -> Iterator[
     try:
         with tolerant():
             indices = frames if (whole(header, "NumberOfFrames") or 1) > 1 else None
-            for plane in pixels.iter_pixels(file, indices=indices, raw=True):
+            # pydicom looks for pixels in the file as it is, which does not work where it is deflated.
+            source = load().dcmread(file) if syntax == DEFLATED else file
+            for plane in pixels.iter_pixels(source, indices=indices, raw=True):
                 yield _masked(header, plane, syntax is not None and syntax.is_encapsulated)
     except ImageError:
         raise

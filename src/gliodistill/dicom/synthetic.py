@@ -256,7 +256,8 @@ def _common(case: str, one: Acquisition) -> "Dataset":
 
 
 def _stored(plane: NDArray[Any]) -> bytes:
-    return np.clip(np.rint(plane.T), 0, 4095).astype("<u2").tobytes()
+    stored: bytes = np.clip(np.rint(plane.T), 0, 4095).astype("<u2").tobytes()
+    return stored
 
 
 def _single(

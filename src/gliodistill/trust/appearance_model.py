@@ -38,7 +38,7 @@ study.
 FARTHER = 1.5
 """An image is unusual above this many times the largest distance of a left-out training study."""
 
-ALIKE = (0.85, 0.0, 0.0, 6.3)
+ALIKE = (0.95, 0.0, 0.0, 6.3)
 """Assumed mean numbers of a pair of images of one sequence: high correlation, no skewness."""
 
 Matrix = tuple[tuple[float, ...], ...]
