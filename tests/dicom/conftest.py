@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip("pydicom")
+from pydicom.fileset import FileSet
 
 from gliodistill.dicom.headers import tolerant
 from gliodistill.dicom.synthetic import Acquisition, datasets, save
@@ -54,3 +53,14 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return one
+
+
+@pytest.fixture
+def dicomdir(write: Callable[..., Path], tmp_path: Path) -> Path:
+    """The DICOMDIR of a series."""
+    files = FileSet()
+    for file in write().iterdir():
+        files.add(file)
+    files.write(tmp_path / "media")
+    files._stage["t"].cleanup()  # else Python warns of it when it is collected
+    return tmp_path / "media" / "DICOMDIR"

@@ -7,10 +7,8 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
-
-pydicom = pytest.importorskip("pydicom")
-
 from pydicom import uid as uids
 
 from dicom.conftest import small
@@ -306,17 +304,9 @@ def test_a_zip_gives_the_same_and_leaves_nothing(write, tmp_path):
     assert not any(file.exists() for file in series.files)
 
 
-def test_a_dicomdir_names_its_files(write):
-    from pydicom.fileset import FileSet
-
-    folder = write()
-    target = folder.parent / "media"
-    files = FileSet()
-    for file in folder.iterdir():
-        files.add(file)
-    files.write(target)
-    check(only(target / "DICOMDIR"), small())
-    check(only(target), small())
+def test_a_dicomdir_names_its_files(dicomdir):
+    check(only(dicomdir), small())
+    check(only(dicomdir.parent), small())
 
 
 def test_what_is_no_dicom_is_passed_over(write):

@@ -18,6 +18,7 @@ from gliodistill.dicom.headers import (
     words,
 )
 from gliodistill.dicom.series import Slice
+from gliodistill.errors import ImageError
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED = ("1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4")
@@ -114,8 +115,16 @@ class FileFacts:
     refused: str | None
 
 
+NEEDED = ("StudyInstanceUID", "SeriesInstanceUID")
+NEEDED_OF_IMAGES = ("Rows", "Columns")
+
+
 def facts_of(file: Path, header: Any) -> FileFacts:
-    """Read a header (of :func:`~gliodistill.dicom.headers.read_header`)."""
+    """Read a header (of :func:`~gliodistill.dicom.headers.read_header`).
+
+    Raises:
+        ImageError: what every file has is not there: it was cut short.
+    """
     name = " ".join(re.split(r"[\W_]+", text(header, "PatientName").casefold())).strip()
     identity = (
         f"{text(header, 'PatientID').strip()}@{text(header, 'IssuerOfPatientID')}".rstrip("@"),
@@ -125,6 +134,7 @@ def facts_of(file: Path, header: Any) -> FileFacts:
     sop_class = text(header, "SOPClassUID")
     if "DirectoryRecordSequence" in header:
         sop_class = DIRECTORY
+    _check_whole(file, header, sop_class)
     refused = _refused(header, sop_class)
     frames: tuple[Frame, ...] = ()
     attributes = _attributes(header)
@@ -152,15 +162,25 @@ def facts_of(file: Path, header: Any) -> FileFacts:
     )
 
 
+def _check_whole(file: Path, header: Any, sop_class: str) -> None:
+    if sop_class == DIRECTORY:
+        return
+    needed = NEEDED + (NEEDED_OF_IMAGES if sop_class in (MR, *ENHANCED) else ())
+    lacking = [keyword for keyword in needed if not text(header, keyword)]
+    if lacking or not sop_class:
+        raise ImageError(
+            "damaged DICOM",
+            file=file,
+            got=f"no {', no '.join(lacking) or 'SOPClassUID'}",
+            expected="a whole file",
+        )
+
+
 def _refused(header: Any, sop_class: str) -> str | None:
     """Why a file holds no MR image that can be read."""
-    if not text(header, "StudyInstanceUID") or not text(header, "SeriesInstanceUID"):
-        return "no StudyInstanceUID or SeriesInstanceUID"
     if sop_class not in (MR, *ENHANCED):
         return f"no MR image: {text(header, 'Modality') or 'no modality'}, {_class_name(sop_class)}"
-    rows, columns = whole(header, "Rows"), whole(header, "Columns")
-    if not rows or not columns:
-        return "no rows or columns"
+    rows, columns = whole(header, "Rows") or 0, whole(header, "Columns") or 0
     if not (0 < rows <= MOST_SIDE and 0 < columns <= MOST_SIDE):
         return f"{rows} rows and {columns} columns, more than {MOST_SIDE}"
     if (whole(header, "SamplesPerPixel") or 1) != 1 or not text(

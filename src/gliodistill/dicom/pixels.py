@@ -107,9 +107,7 @@ def _stored(file: Path, header: Any, frames: list[int], where: str) -> Iterator[
     try:
         with tolerant():
             indices = frames if (whole(header, "NumberOfFrames") or 1) > 1 else None
-            # pydicom looks for pixels in the file as it is, which does not work where it is deflated.
-            source = load().dcmread(file) if syntax == DEFLATED else file
-            for plane in pixels.iter_pixels(source, indices=indices, raw=True):
+            for plane in pixels.iter_pixels(_source(file, syntax), indices=indices, raw=True):
                 yield _masked(header, plane, syntax is not None and syntax.is_encapsulated)
     except ImageError:
         raise
@@ -124,6 +122,20 @@ def _stored(file: Path, header: Any, frames: list[int], where: str) -> Iterator[
             got=f"{name}: {words}",
             expected="pixels as the header describes them",
         ) from None
+
+
+def _source(file: Path, syntax: Any) -> Any:
+    """What pydicom can take pixels from: the file as it is, unless it is deflated or without file
+    meta information.
+    """
+    if syntax is not None and syntax != DEFLATED:
+        return file
+    data = load().dcmread(file, force=True)
+    if syntax is None:
+        uids, (implicit, little) = load("pydicom.uid"), data.original_encoding
+        plain = uids.ExplicitVRLittleEndian if little else uids.ExplicitVRBigEndian
+        data.file_meta.TransferSyntaxUID = uids.ImplicitVRLittleEndian if implicit else plain
+    return data
 
 
 def _masked(header: Any, plane: NDArray[Any], encoded: bool) -> NDArray[Any]:
