@@ -33,7 +33,7 @@ DOUBTFUL = 6.0
 EARLIER = 1.5
 """By how much it is likelier that the first of two T1 is the one without contrast."""
 
-TWICE = 4.0
+TWICE = 8.0
 """By how much it is less likely that two series are of one sequence than of two."""
 
 MOST_TOGETHER, MOST_TRIED = 12, 5000
@@ -41,6 +41,9 @@ MOST_TOGETHER, MOST_TRIED = 12, 5000
 
 MOST_LEVELS = 8
 """Fewer different values than this are those of a mask, not of an image."""
+
+
+Names = Sequence[MRSequence]
 
 
 @dataclass(frozen=True)
@@ -233,11 +236,14 @@ def _margins(
         for b in MRSequence
     }
 
-    def score(names: Sequence[MRSequence]) -> float:
+    def alike(names: Names) -> float:
         own = sum(single[n][s] for n, s in enumerate(names))
-        between = sum(double[one, other, names[one], names[other]] for one, other in pairs)
-        return own + between - TWICE * (len(names) - len(set(names)))
+        return own + sum(double[one, other, names[one], names[other]] for one, other in pairs)
 
+    def score(names: Names) -> float:
+        return alike(names) - TWICE * (len(names) - len(set(names)))
+
+    options = [case.found.open for case in cases]
     best = _best(cases, score)
     result = []
     for n, case in enumerate(cases):
@@ -245,11 +251,19 @@ def _margins(
             continue
         scores: dict[MRSequence, float] = {}
         for s in MRSequence:
-            # Only images that are open too are named anew.
-            options = [
-                frozenset({s}) if m == n else other.found.open for m, other in enumerate(cases)
-            ]
-            scores[s] = score(_climb([*best[:n], s, *best[n + 1 :]], options, score))
+            renamed = [*best[:n], s, *best[n + 1 :]]
+            if len(case.found.open) > 1:
+                own = [*options[:n], frozenset({s}), *options[n + 1 :]]
+                scores[s] = score(_climb(renamed, own, score))
+            else:
+                # A name is doubted by what the images look like, however often each occurs; two
+                # names may have been exchanged.
+                swaps = [
+                    [best[n] if m == other else name for m, name in enumerate(renamed)]
+                    for other, name in enumerate(best)
+                    if name is s and other != n
+                ]
+                scores[s] = max(map(alike, [renamed, *swaps]))
         top = max(scores.values())
         result.append((case, {s: value - top for s, value in scores.items()}))
     return result
@@ -261,9 +275,6 @@ def _by_time(one: Candidate, other: Candidate, a: MRSequence, b: MRSequence) -> 
         return 0.0
     first = a if one.time < other.time else b
     return EARLIER if first is MRSequence.T1 else -EARLIER
-
-
-Names = Sequence[MRSequence]
 
 
 def _best(cases: list[_Case], score: Callable[[Names], float]) -> list[MRSequence]:
@@ -279,7 +290,7 @@ def _best(cases: list[_Case], score: Callable[[Names], float]) -> list[MRSequenc
 
 
 def _climb(
-    names: Sequence[MRSequence],
+    names: Names,
     options: Sequence[frozenset[MRSequence]],
     score: Callable[[Names], float],
 ) -> list[MRSequence]:

@@ -177,7 +177,7 @@ def _by_diffusion(candidate: Candidate, found: Finding) -> None:
 
 def _by_other_name(candidate: Candidate, found: Finding) -> None:
     for name in candidate.names:
-        plain = re.sub(r"[_\W]+", " ", name.casefold().replace("*", "\0")).replace("\0", "*")
+        plain = re.sub(r"[^a-z0-9*+]+", " ", name.casefold())
         for pattern, what in OTHER_NAMES:
             if match := re.search(pattern, plain):
                 found.exclude(what, f"its name says {match[0].strip()!r}")
