@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable
 
-from gliodistill.studies.words import KIND_OF
+from gliodistill.studies.cutting import words_of
+from gliodistill.studies.words import Kind
 
 LEAST_LETTERS = 3
 """Shorter parts of a name would take words out of any text."""
@@ -25,7 +26,7 @@ class Mask:
         words: set[str] = set()
         for whole_id, name, birth in identities:
             words |= {whole_id.partition("@")[0].casefold(), birth, *name.split()}
-        told = (word for word in words if len(word) >= LEAST_LETTERS and word not in KIND_OF)
+        told = (word for word in words if len(word) >= LEAST_LETTERS and not _of_images(word))
         self._words = sorted(told, key=len, reverse=True)
 
     def hide(self, text: str) -> str:
@@ -33,3 +34,7 @@ class Mask:
         for word in self._words:
             text = re.sub(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", HIDDEN, text, flags=re.I)
         return text
+
+
+def _of_images(word: str) -> bool:
+    return all(part.kind is not Kind.NAME for part in words_of(word))

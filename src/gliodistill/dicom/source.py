@@ -43,7 +43,7 @@ def looks_like_dicom(path: str | os.PathLike[str]) -> bool:
     """Whether a path that a user gives holds DICOM: told from few files, without pydicom."""
     path = Path(path)
     if path.is_file():
-        return is_dicom(path) or (path.suffix.lower() == ".zip" and zipfile.is_zipfile(path))
+        return path.suffix.lower() == ".zip" or is_dicom(path)
     if not path.is_dir():
         return False
     files, _ = _walk(path)
