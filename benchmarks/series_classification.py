@@ -24,7 +24,7 @@ from gliodistill.images.nifti import read_nifti
 from gliodistill.models.package import ModelPackage
 from gliodistill.models.shipped import find_model
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.trust.reference import Reference
+from gliodistill.trust.appearance_model import AppearanceModel
 
 RESULTS = Path(__file__).parent / "results" / "series_classification"
 PLAIN = {s: "T1" if s in (MRSequence.T1, MRSequence.T1CE) else str(s) for s in MRSequence}
@@ -120,7 +120,7 @@ def main() -> None:
     (RESULTS / "results.md").write_text(page(result))
 
 
-def brainix(data: Path, reference: Reference) -> list[dict[str, str]]:
+def brainix(data: Path, reference: AppearanceModel) -> list[dict[str, str]]:
     """The DICOM study, with and without its attributes."""
     rows = []
     with Scan(data / "dicom" / "BRAINIX") as scan:

@@ -9,7 +9,7 @@ import pytest
 
 from gliodistill.dicom.candidate import Candidate, of_file, of_series
 from gliodistill.dicom.classify import Choice, classify
-from gliodistill.dicom.rules import judge
+from gliodistill.dicom.rules import apply_rules
 from gliodistill.dicom.scan import Scan
 from gliodistill.dicom.synthetic import write_study
 from gliodistill.errors import StudyError
@@ -74,14 +74,14 @@ NO_TIMES: dict[str, float] = {}
     ],
 )  # fmt: skip
 def test_one_of_the_four(name, attributes, expected):
-    found = judge(candidate(name, **attributes))
+    found = apply_rules(candidate(name, **attributes))
     assert found.sequence is expected, found
     assert found.evidence and not found.doubts
 
 
 @pytest.mark.parametrize("agent", ["", "NO", "none", "0", "Without"])
 def test_words_for_no_agent_are_no_agent(agent):
-    found = judge(candidate("Ax T1", ContrastBolusAgent=agent, **T1_TIMES))
+    found = apply_rules(candidate("Ax T1", ContrastBolusAgent=agent, **T1_TIMES))
     assert found.open == {T1, T1CE}
 
 
@@ -120,19 +120,19 @@ def test_words_for_no_agent_are_no_agent(agent):
     ],
 )  # fmt: skip
 def test_none_of_the_four(name, attributes, expected):
-    found = judge(candidate(name, **attributes))
+    found = apply_rules(candidate(name, **attributes))
     assert found.other == expected and found.sequence is None
     assert found.evidence
 
 
 def test_a_name_that_its_times_contradict_is_doubted():
-    found = judge(candidate("Ax T2", **T1_TIMES))
+    found = apply_rules(candidate("Ax T2", **T1_TIMES))
     assert found.sequence is T2
     assert "although the name says otherwise" in found.doubts[0]
 
 
 def test_contrast_in_the_tag_and_none_in_the_name_is_doubted():
-    found = judge(candidate("T1 native", ContrastBolusAgent="Gd", **T1_TIMES))
+    found = apply_rules(candidate("T1 native", ContrastBolusAgent="Gd", **T1_TIMES))
     assert found.sequence is None and found.doubts
 
 

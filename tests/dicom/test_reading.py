@@ -14,7 +14,7 @@ from pydicom import uid as uids
 from dicom.conftest import small
 from gliodistill.dicom.scan import Scan
 from gliodistill.dicom.series import Series
-from gliodistill.images.forms import distance
+from gliodistill.images.qform_sform import distance
 from gliodistill.images.volume import Volume
 
 AXES = {

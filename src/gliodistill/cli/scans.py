@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gliodistill.cli.output import show_notes, table
+from gliodistill.cli.output import issue, table
 from gliodistill.errors import GliodistillError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def inspect_scans(path: Path, series: list[str], keep_identity: bool) -> dict[st
 def show_scans(screen: "Console", facts: dict[str, Any]) -> None:
     """One table a study, then the reasons."""
     screen.print(facts["path"], style="bold")
-    show_notes(screen, facts["notes"])
+    issue(facts["notes"])
     for patient in facts["patients"]:
         for study in patient["studies"]:
             who = f" ({patient['identity']})" if patient["identity"] else ""

@@ -1,10 +1,10 @@
-"""What series look like, compared with the sequences of the training studies: evidence that needs
-no name and no attribute.
+"""The appearance of series, for comparison with the training studies: evidence that needs no name
+and no attribute.
 
-The reference (:mod:`gliodistill.trust.reference`) knows stripped brains. Of a head with skull, the
-inside is taken: what lies deeper than scalp and skull, in the upper part of the head. It is looked
-at on a coarse grid in the scanner's space, so that series of one patient are compared place by
-place although their own grids differ. Ours.
+The appearance model (:mod:`gliodistill.trust.appearance_model`) was fitted to stripped brains. For
+a head with skull, the region deeper than scalp and skull in the upper part of the head is used. All
+series of a patient are sampled on one coarse grid in scanner space, so that they can be compared
+voxel by voxel although their own grids differ. Ours.
 """
 
 from collections.abc import Hashable, Mapping
@@ -40,7 +40,7 @@ PERCENTILES = (1.0, 99.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Views:
+class Sampled:
     """Several series on one coarse grid.
 
     Attributes:
@@ -54,7 +54,7 @@ class Views:
     stripped: tuple[bool, ...]
 
 
-def look_through(volumes: Mapping[Key, Volume]) -> Views:
+def sample_together(volumes: Mapping[Key, Volume]) -> Sampled:
     """Put series on one coarse grid, inside the skull.
 
     Args:
@@ -67,7 +67,7 @@ def look_through(volumes: Mapping[Key, Volume]) -> Views:
         inside, bare = _inside(values, seen)
         stripped.append(bare)
         levels.append(_levels(values, inside))
-    return Views(tuple(volumes), np.stack(levels), tuple(stripped))
+    return Sampled(tuple(volumes), np.stack(levels), tuple(stripped))
 
 
 def _points(volumes: Mapping[Key, Volume]) -> tuple[NDArray[np.float64], tuple[int, int, int]]:

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.dicom.appearance import look_through
+from gliodistill.dicom.appearance import sample_together
 from gliodistill.dicom.candidate import Candidate
-from gliodistill.dicom.rules import T1S, Finding, judge
+from gliodistill.dicom.rules import T1S, Finding, apply_rules
 from gliodistill.errors import ImageError, StudyError
 from gliodistill.images.volume import Volume
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.trust.appearance import facts_of
-from gliodistill.trust.reference import Reference
+from gliodistill.trust.appearance_model import AppearanceModel
 
 SURE = 5.0
 """Natural logarithm: an appearance must be e⁵ times likelier than the next to be believed where
@@ -119,7 +119,7 @@ class _Case:
 
 def classify(
     candidates: Sequence[Candidate],
-    reference: Reference | None = None,
+    reference: AppearanceModel | None = None,
     overrides: Mapping[MRSequence, str] | None = None,
 ) -> Choice:
     """Tell the four sequences from everything else.
@@ -133,7 +133,7 @@ def classify(
     Raises:
         StudyError: an override that fits no candidate, or several.
     """
-    cases = [_Case(candidate, judge(candidate)) for candidate in candidates]
+    cases = [_Case(candidate, apply_rules(candidate)) for candidate in candidates]
     forced = {s: find(said, candidates, s) for s, said in (overrides or {}).items()}
     _read(cases)
     if reference is not None:
@@ -203,7 +203,7 @@ def _some_values(volume: Volume) -> set[float]:
     return found
 
 
-def _compare(cases: list[_Case], reference: Reference) -> None:
+def _compare(cases: list[_Case], reference: AppearanceModel) -> None:
     """Let appearance decide what is open, and doubt what it contradicts; within one space."""
     spaces: dict[Any, list[_Case]] = {}
     for case in cases:
@@ -212,13 +212,14 @@ def _compare(cases: list[_Case], reference: Reference) -> None:
     for together in spaces.values():
         together.sort(key=lambda case: len(case.found.open))
         together = together[:MOST_TOGETHER]
-        views = look_through({n: case.volume for n, case in enumerate(together) if case.volume})
-        for case, margins in _margins(together, views.levels, reference):
+        volumes = {n: case.volume for n, case in enumerate(together) if case.volume}
+        levels = sample_together(volumes).levels
+        for case, margins in _margins(together, levels, reference):
             _weigh(case, margins)
 
 
 def _margins(
-    cases: list[_Case], levels: NDArray[np.uint8], reference: Reference
+    cases: list[_Case], levels: NDArray[np.uint8], reference: AppearanceModel
 ) -> list[tuple[_Case, dict[MRSequence, float]]]:
     """How likely each name of each case is (natural logarithm, the likeliest 0), the others being
     named as suits it best.
@@ -284,7 +285,7 @@ def _best(cases: list[_Case], score: Callable[[Names], float]) -> list[MRSequenc
     options = [case.found.open for case in cases]
     ordered = [[s for s in MRSequence if s in some] for some in options]
     if math.prod(map(len, ordered)) <= MOST_TRIED:
-        return list(max(product(*ordered), key=lambda names: score(names)))
+        return list(max(product(*ordered), key=lambda names: score(list(names))))
     starts = [[some[n % len(some)] for some in ordered] for n in range(len(MRSequence))]
     return max((_climb(start, options, score) for start in starts), key=score)
 

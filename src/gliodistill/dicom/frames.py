@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gliodistill.dicom.grids import Slice
 from gliodistill.dicom.headers import (
     B_VALUES,
     MOSAIC,
@@ -17,7 +18,6 @@ from gliodistill.dicom.headers import (
     whole,
     words,
 )
-from gliodistill.dicom.series import Slice
 from gliodistill.errors import ImageError
 
 MR = "1.2.840.10008.5.1.4.1.1.4"

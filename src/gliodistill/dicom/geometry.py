@@ -1,5 +1,5 @@
-"""From the planes of a series to regular grids: split what holds several volumes, and say why a rest
-is none.
+"""From the planes of a series to regular grids: a series with several volumes is split, and what
+forms no regular grid is refused with the reason.
 
 Standard: DICOM PS3.3 C.7.6.2 (image plane). The direction of the slices and their distance are
 those of the positions; SliceThickness, SpacingBetweenSlices and SliceLocation are not believed.
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.dicom.frames import Frame
-from gliodistill.dicom.series import Grid, Slice
+from gliodistill.dicom.grids import Grid, Slice
 from gliodistill.errors import ImageError
 
 TURNED = 2e-3

@@ -1,5 +1,5 @@
-"""What a DICOM file says of itself, as plain values: whatever is missing, of a wrong VR or no number
-is None, never an exception.
+"""The header of a DICOM file as plain values: what is missing, has a wrong VR or is no number is
+None, never an exception.
 """
 
 import math

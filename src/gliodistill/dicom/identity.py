@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable
 
-from gliodistill.studies.cutting import words_of
-from gliodistill.studies.words import Kind
+from gliodistill.studies.tokens import words_of
+from gliodistill.studies.vocabulary import Kind
 
 LEAST_LETTERS = 3
 """Shorter parts of a name would take words out of any text."""

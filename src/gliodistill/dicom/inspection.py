@@ -9,8 +9,9 @@ from gliodistill.dicom.classify import Choice, classify
 from gliodistill.dicom.scan import DicomStudy, Scan
 from gliodistill.dicom.series import Series
 from gliodistill.errors import StudyError
+from gliodistill.studies.naming import parse_sequence
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.trust.reference import Reference
+from gliodistill.trust.appearance_model import AppearanceModel
 
 
 def read_overrides(given: Iterable[str]) -> dict[MRSequence, str]:
@@ -30,7 +31,7 @@ def read_overrides(given: Iterable[str]) -> dict[MRSequence, str]:
                 expected="SEQUENCE=SERIES, e.g. T1CE=7",
                 hint="gliodistill inspect lists the series",
             )
-        sequence = MRSequence.parse(name.strip())
+        sequence = parse_sequence(name.strip())
         if sequence in found:
             raise StudyError("a sequence named twice", field="--series", got=text)
         found[sequence] = said.strip()
@@ -43,7 +44,7 @@ def read_overrides(given: Iterable[str]) -> dict[MRSequence, str]:
 
 def choose(
     study: DicomStudy,
-    reference: Reference | None = None,
+    reference: AppearanceModel | None = None,
     overrides: Mapping[MRSequence, str] | None = None,
 ) -> Choice:
     """Tell the sequences of a study (:func:`~gliodistill.dicom.classify.classify`); an override may
@@ -65,7 +66,7 @@ def choose(
 
 def inspect_dicom(
     path: str | PathLike[str],
-    reference: Reference | None = None,
+    reference: AppearanceModel | None = None,
     overrides: Mapping[MRSequence, str] | None = None,
     keep_identity: bool = False,
 ) -> dict[str, Any]:

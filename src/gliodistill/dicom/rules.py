@@ -1,8 +1,8 @@
-"""What names and attributes say a series is: a list of rules, each with its evidence as a text.
+"""Rules on names and attributes that classify a series, each with its evidence as a text.
 
-Rules that exclude come first (a localiser, diffusion, a map, a part of the head); then the name,
-by the reader of file names (:mod:`gliodistill.studies.naming`); then how the image was weighted (TR,
-TE, TI). Thresholds are those of clinical protocols at 1.5 and 3 T; ours.
+Rules that exclude come first (a localiser, diffusion, a map, a part of the head). The name follows,
+read as file names are (:mod:`gliodistill.studies.naming`), then the weighting (TR, TE, TI).
+Thresholds follow clinical protocols at 1.5 and 3 T; ours.
 """
 
 import re
@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gliodistill.dicom.candidate import Candidate
-from gliodistill.studies.cutting import words_of
 from gliodistill.studies.naming import NAMELESS, Reading, read_name
 from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.words import Kind
+from gliodistill.studies.tokens import words_of
+from gliodistill.studies.vocabulary import Kind
 
 LEAST_SLICES, LEAST_MM = 9, 80.0
 """An image that covers less, along any axis, is a localiser or a part of the head."""
@@ -120,7 +120,7 @@ class Finding:
         self.evidence.append(why)
 
 
-def judge(candidate: Candidate) -> Finding:
+def apply_rules(candidate: Candidate) -> Finding:
     """Apply the rules."""
     found = Finding()
     for rule in (_is_volume, _by_image_type, _by_diffusion, _by_other_name, _covers_the_head):

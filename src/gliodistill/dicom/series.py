@@ -5,52 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from gliodistill.dicom.grids import Grid, Slice
+from gliodistill.dicom.headers import read_header
+from gliodistill.dicom.pixels import read_voxels
 from gliodistill.errors import ImageError
 from gliodistill.images.volume import Volume
 
 if TYPE_CHECKING:
     from pydicom import Dataset
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where the voxels of a series lie.
-
-    Attributes:
-        shape: columns, rows and slices: axes X, Y, Z of the volume.
-        affine: 4×4 float64, voxel index (column, row, slice) → mm in RAS+.
-    """
-
-    shape: tuple[int, int, int]
-    affine: NDArray[np.float64]
-
-    @property
-    def spacing(self) -> tuple[float, float, float]:
-        """Between columns, rows and slices, in mm."""
-        x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
-        return float(x), float(y), float(z)
-
-    @property
-    def plane(self) -> str:
-        """How the slices lie: axial, sagittal or coronal, whichever is nearest."""
-        normal = np.cross(self.affine[:3, 0], self.affine[:3, 1])
-        return ("sagittal", "coronal", "axial")[int(np.abs(normal).argmax())]
-
-
-@dataclass(frozen=True)
-class Slice:
-    """One plane of pixels.
-
-    Attributes:
-        file: holds it.
-        frame: from 0, of a file with several (Enhanced MR); 0 in any other.
-    """
-
-    file: Path
-    frame: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +72,6 @@ class Series:
         Raises:
             ImageError: the slices are on no regular grid, or pixels cannot be decoded.
         """
-        from gliodistill.dicom.pixels import read_voxels
-
         if self.grid is None:
             raise self.refused or ImageError("no regular grid", field=f"series {self.key}")
         voxels = read_voxels(self.slices, self.grid.shape, f"series {self.key}")
@@ -123,6 +83,4 @@ class Series:
         Raises:
             ImageError: a file can no longer be read.
         """
-        from gliodistill.dicom.headers import read_header
-
         return [read_header(file) for file in self.files]

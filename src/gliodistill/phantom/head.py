@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gliodistill.images.bounds import Box
 from gliodistill.phantom.anatomy import brain_box
 from gliodistill.phantom.cohort import with_tumour
 from gliodistill.phantom.contrast import CHANNELS, paint
-from gliodistill.phantom.fields import Box, Grid, resample, smooth_noise
+from gliodistill.phantom.fields import Grid, resample, smooth_noise
 from gliodistill.phantom.parameters import Four, PhantomParameters
 from gliodistill.phantom.tumour import Tumour
 from gliodistill.studies.sequence import MRSequence
