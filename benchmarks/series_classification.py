@@ -15,12 +15,15 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from gliodistill.dicom.candidate import Candidate, of_series
 from gliodistill.dicom.classify import classify
+from gliodistill.dicom.grids import Grid
 from gliodistill.dicom.scan import Scan
 from gliodistill.images.nifti import read_nifti
+from gliodistill.images.volume import Volume
 from gliodistill.models.package import ModelPackage
 from gliodistill.models.shipped import find_model
 from gliodistill.studies.sequence import MRSequence
@@ -62,22 +65,13 @@ def candidates(files: dict[MRSequence, Path], named: bool) -> list[Candidate]:
     for number, (sequence, file) in enumerate(files.items()):
         image = read_nifti(file)
         names = (PLAIN[sequence],) if named else ()
-        # Covering too little is another rule; here all are looked at.
-        spacing = (1.0, 1.0, 1.0)
-        shape = tuple(max(side, 100) for side in image.shape)
-        found.append(
-            Candidate(
-                str(number),
-                names,
-                {},
-                (shape[0], shape[1], shape[2]),
-                spacing,
-                None,
-                0,
-                lambda image=image: image,
-            )
-        )
+        grid = Grid(image.shape, image.affine)
+        found.append(Candidate(str(number), names, {}, grid, None, 0, partial(_same, image)))
     return found
+
+
+def _same(image: Volume) -> Volume:
+    return image
 
 
 def main() -> None:

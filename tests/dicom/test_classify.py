@@ -9,6 +9,7 @@ import pytest
 
 from gliodistill.dicom.candidate import Candidate, of_file, of_series
 from gliodistill.dicom.classify import Choice, classify
+from gliodistill.dicom.grids import Grid
 from gliodistill.dicom.rules import apply_rules
 from gliodistill.dicom.scan import Scan
 from gliodistill.dicom.synthetic import write_study
@@ -38,7 +39,8 @@ def candidate(name: str = "", key: str = "1", **attributes) -> Candidate:
     spacing = attributes.pop("spacing", (1.0, 1.0, 5.0))
     shape = attributes.pop("shape", (200, 200, 30))
     names = (name,) if name else ()
-    return Candidate(key, names, attributes, shape, spacing, None, "frame", lambda: VOLUME)
+    grid = Grid(shape, np.diag([*spacing, 1.0]))
+    return Candidate(key, names, attributes, grid, None, "frame", lambda: VOLUME)
 
 
 SPIN = {"ScanningSequence": ("SE",)}
@@ -61,6 +63,12 @@ NO_TIMES: dict[str, float] = {}
         ("T1 native", T1_TIMES, T1),
         ("T1 without contrast", T1_TIMES, T1),
         ("Ax T1", T1_TIMES | {"ContrastBolusAgent": "Gadovist 7 ml"}, T1CE),
+        # Words that only resemble those of other series.
+        ("Epilepsy protocol FLAIR, spinecho", FLAIR_TIMES, FLAIR),
+        ("T2W_DRIVE_CLEAR", T2_TIMES, T2),
+        ("Ax T2 ASSET", T2_TIMES, T2),
+        ("whole brain T2", {"AcquisitionContrast": "T2"}, T2),
+        ("", {"AcquisitionContrast": "FLUID_ATTENUATED"}, FLAIR),
         # Nothing but times: how images are weighted.
         ("", FLAIR_TIMES, FLAIR),
         ("", T2_TIMES, T2),
@@ -108,6 +116,7 @@ def test_words_for_no_agent_are_no_agent(agent):
         ("x", {"ImageType": ("DERIVED", "PRIMARY", "DIFFUSION", "ADC")}, "diffusion"),
         ("x", {"ImageType": ("ORIGINAL", "PRIMARY", "LOCALIZER")}, "a localiser"),
         ("T1", {"ImageType": ("DERIVED", "SECONDARY", "SUBTRACTION")}, "a map"),
+        ("b1000", {}, "diffusion"),
         ("x", {"BValue": 1000.0}, "diffusion"),
         ("x", {"AcquisitionContrast": "PERFUSION"}, "perfusion"),
         ("x", {"ScanningSequence": ("EP", "SE")}, "diffusion, perfusion or function"),
@@ -156,7 +165,7 @@ def test_what_was_acquired_is_chosen_over_what_was_reformatted():
     made = candidate(
         "T2 MPR", "2", ImageType=("DERIVED", "SECONDARY", "MPR"), spacing=(1.0, 1.0, 1.0)
     )
-    made = replace(made, shape=(200, 200, 160))
+    made = replace(made, grid=Grid((200, 200, 160), np.eye(4)))
     choice = chosen(made, candidate("T2", "1"))
     assert choice.chosen == {T2: "1"}
     assert "reformatted" in choice.rules[T2]
@@ -202,11 +211,13 @@ def test_nothing_known_is_left_out_and_asked_for():
 # Appearance
 
 
+def of_image(key: str, name: str, image: Volume) -> Candidate:
+    names = (name,) if name else ()
+    return Candidate(key, names, {}, Grid(image.shape, image.affine), None, 0, lambda: image)
+
+
 def blind(study) -> list[Candidate]:
-    return [
-        Candidate(str(n), (), {}, image.shape, image.spacing, None, 0, lambda image=image: image)
-        for n, image in enumerate(study.images.values())
-    ]
+    return [of_image(str(n), "", image) for n, image in enumerate(study.images.values())]
 
 
 def test_stripped_images_without_names_are_known_by_appearance(reference):
@@ -228,8 +239,8 @@ def test_two_t1_are_told_apart_by_appearance(reference, head):
     names = ("Ax T1", "Ax T1", "FLAIR")
     choice = classify(
         [
-            Candidate(str(n), (name,), {}, i.shape, i.spacing, None, 0, lambda i=i: i)
-            for n, (name, i) in enumerate(zip(names, images, strict=True))
+            of_image(str(n), name, image)
+            for n, (name, image) in enumerate(zip(names, images, strict=True))
         ],
         reference,
     )
@@ -241,10 +252,7 @@ def test_an_exchanged_name_is_doubted(reference):
     study = stripped(0, 0, 3.0)
     named = dict(zip(study.images, ("T1", "T1CE", "FLAIR", "T2"), strict=True))
     choice = classify(
-        [
-            Candidate(name, (name,), {}, i.shape, i.spacing, None, 0, lambda i=i: i)
-            for name, i in ((named[s], image) for s, image in study.images.items())
-        ],
+        [of_image(named[s], named[s], image) for s, image in study.images.items()],
         reference,
     )
     doubted = {opinion.key: opinion.doubts for opinion in choice.opinions if opinion.doubts}

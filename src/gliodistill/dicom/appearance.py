@@ -7,17 +7,16 @@ series of a patient are sampled on one coarse grid in scanner space, so that the
 voxel by voxel although their own grids differ. Ours.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gliodistill.dicom.grids import Grid
 from gliodistill.images.volume import Volume
 from gliodistill.preparation.quantise import quantise
-
-Key = TypeVar("Key", bound=Hashable)
+from gliodistill.trust.appearance import LEAST
 
 STEP_MM = 4.0
 """Between the points that are looked at."""
@@ -40,89 +39,80 @@ PERCENTILES = (1.0, 99.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Sampled:
-    """Several series on one coarse grid.
+class Points:
+    """A coarse grid in scanner space.
 
     Attributes:
-        keys: which.
-        levels: uint8 C X Y Z, as a prepared study has them; 0 where nothing is looked at.
-        stripped: which of them have no skull.
+        mm: 3 × points, RAS+, in the C order of X Y Z.
+        shape: points along X, Y, Z.
+        step: mm between them.
     """
 
-    keys: tuple[Any, ...]
-    levels: NDArray[np.uint8]
-    stripped: tuple[bool, ...]
+    mm: NDArray[np.float64]
+    shape: tuple[int, int, int]
+    step: float
 
 
-def sample_together(volumes: Mapping[Key, Volume]) -> Sampled:
-    """Put series on one coarse grid, inside the skull.
-
-    Args:
-        volumes: of one patient, in one frame of reference.
-    """
-    points, shape = _points(volumes)
-    levels, stripped = [], []
-    for volume in volumes.values():
-        values, seen = _sample(volume, points, shape)
-        inside, bare = _inside(values, seen)
-        stripped.append(bare)
-        levels.append(_levels(values, inside))
-    return Sampled(tuple(volumes), np.stack(levels), tuple(stripped))
-
-
-def _points(volumes: Mapping[Key, Volume]) -> tuple[NDArray[np.float64], tuple[int, int, int]]:
-    """Places in mm, RAS+ (3 × points, C order of X Y Z), over all volumes."""
+def points_over(grids: Sequence[Grid]) -> Points:
+    """Points over all grids, :data:`STEP_MM` apart unless that are too many."""
     corners = []
-    for volume in volumes.values():
-        ends = np.array(np.meshgrid(*[(0, side - 1) for side in volume.shape])).reshape(3, -1)
-        corners.append(volume.affine[:3, :3] @ ends + volume.affine[:3, 3:])
+    for grid in grids:
+        ends = np.array(np.meshgrid(*[(0, side - 1) for side in grid.shape])).reshape(3, -1)
+        corners.append(grid.affine[:3, :3] @ ends + grid.affine[:3, 3:])
     every = np.concatenate(corners, axis=1)
     low, high = every.min(axis=1), every.max(axis=1)
     step = max(STEP_MM, float((np.prod(high - low + STEP_MM) / MOST_POINTS) ** (1 / 3)))
     axes = [np.arange(a, b + step / 2, step) for a, b in zip(low, high, strict=True)]
     x, y, z = (len(axis) for axis in axes)
-    return np.stack(np.meshgrid(*axes, indexing="ij")).reshape(3, -1), (x, y, z)
+    return Points(np.stack(np.meshgrid(*axes, indexing="ij")).reshape(3, -1), (x, y, z), step)
 
 
-def _sample(
-    volume: Volume, points: NDArray[np.float64], shape: tuple[int, int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def levels_at(points: Points, volume: Volume) -> NDArray[np.uint8]:
+    """Sample a series inside the skull.
+
+    Returns:
+        levels as a prepared study has them (uint8 X Y Z of the points); 0 outside.
+    """
+    values, seen = _sample(volume, points)
+    return _levels(values, _inside(values, seen, points.step))
+
+
+def _sample(volume: Volume, points: Points) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Intensities at the points, not smoothed (vessels must stay bright), and which are in the
     field of view.
     """
     from scipy import ndimage
 
     inverse = np.linalg.inv(volume.affine)
-    places = inverse[:3, :3] @ points + inverse[:3, 3:]
+    places = inverse[:3, :3] @ points.mm + inverse[:3, 3:]
     sides = np.array(volume.shape)[:, None]
     seen = ((places >= -0.5) & (places <= sides - 0.5)).all(axis=0)
-    values = np.zeros(points.shape[1], np.float32)
+    values = np.zeros(points.mm.shape[1], np.float32)
     values[seen] = ndimage.map_coordinates(
         volume.data, places[:, seen], order=1, mode="nearest", output=np.float32
     )
-    return values.reshape(shape), seen.reshape(shape)
+    return values.reshape(points.shape), seen.reshape(points.shape)
 
 
-def _inside(values: NDArray[np.float32], seen: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], bool]:
-    """What lies inside the skull, and whether the image is stripped."""
+def _inside(values: NDArray[np.float32], seen: NDArray[np.bool_], step: float) -> NDArray[np.bool_]:
+    """What lies inside the skull; for a stripped image, the brain without its rim."""
     from scipy import ndimage
 
-    corner = np.bincount((values[seen] != 0).astype(np.int64), minlength=2)
     filled = seen & (values != 0)
-    volume_ml = filled.sum() * STEP_MM**3 / 1000
-    if corner[0] > 0.4 * corner.sum() and volume_ml < STRIPPED_ML:
-        depth = ndimage.distance_transform_edt(np.pad(filled, 1))[1:-1, 1:-1, 1:-1] * STEP_MM
+    volume_ml = filled.sum() * step**3 / 1000
+    if filled.sum() < 0.6 * seen.sum() and volume_ml < STRIPPED_ML:
+        depth = ndimage.distance_transform_edt(np.pad(filled, 1))[1:-1, 1:-1, 1:-1] * step
         inner: NDArray[np.bool_] = depth > RIM_MM
-        return inner if inner.sum() > 200 else filled, True
+        return inner if inner.sum() > LEAST else filled
     smooth = ndimage.uniform_filter(values, 3)
     head = _head(smooth, seen)
     # Beyond the field of view the head goes on.
     depth = ndimage.distance_transform_edt(np.pad(head | ~seen, 1, mode="edge"))
-    deep = depth[1:-1, 1:-1, 1:-1] * STEP_MM > SKIN_MM
+    deep: NDArray[np.bool_] = depth[1:-1, 1:-1, 1:-1] * step > SKIN_MM
     rows = np.flatnonzero(head.any(axis=(0, 1)))
     if rows.size:
-        deep[:, :, : max(0, int(rows[-1] - CAP_MM / STEP_MM))] = False
-    return deep & seen, False
+        deep[:, :, : max(0, int(rows[-1] - CAP_MM / step))] = False
+    return deep & seen
 
 
 def _head(smooth: NDArray[np.float32], seen: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -1,12 +1,12 @@
 """What may be one of the four sequences: a DICOM series, or an image file of any other kind."""
 
+import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from gliodistill.dicom.grids import Grid
 from gliodistill.dicom.series import Series
 from gliodistill.images.volume import Volume
 
@@ -19,7 +19,7 @@ class Candidate:
         key: how a user names it.
         names: what it is called, the most telling first.
         attributes: how it was made; see :class:`~gliodistill.dicom.series.Series`. None of a file.
-        shape, spacing: voxels and mm along its axes; None where it is no volume.
+        grid: of its voxels; None where it is no volume.
         refused: why it is none.
         frame: images with equal ones share a space (the scanner's, while the patient lies in it).
         load: reads it.
@@ -28,8 +28,7 @@ class Candidate:
     key: str
     names: tuple[str, ...]
     attributes: Mapping[str, Any]
-    shape: tuple[int, int, int] | None
-    spacing: tuple[float, float, float] | None
+    grid: Grid | None
     refused: str | None
     frame: Hashable
     load: Callable[[], Volume] = field(repr=False)
@@ -37,14 +36,14 @@ class Candidate:
     @property
     def extent(self) -> tuple[float, ...]:
         """Along its axes, in mm."""
-        if self.shape is None or self.spacing is None:
+        if self.grid is None:
             return ()
-        return tuple(n * step for n, step in zip(self.shape, self.spacing, strict=True))
+        return tuple(n * step for n, step in zip(self.grid.shape, self.grid.spacing, strict=True))
 
     @property
     def voxel_ml(self) -> float:
         """Volume of a voxel."""
-        return float(np.prod(self.spacing or (0,))) / 1000
+        return 0.0 if self.grid is None else math.prod(self.grid.spacing) / 1000
 
     @property
     def time(self) -> str:
@@ -62,8 +61,7 @@ def of_series(series: Series) -> Candidate:
         series.key,
         tuple(name for name in names if name),
         told,
-        grid.shape if grid else None,
-        grid.spacing if grid else None,
+        grid,
         None if grid else (series.refused.problem if series.refused else "no volume"),
         (series.patient, series.frame_of_reference or series.uid),
         series.volume,
@@ -79,17 +77,15 @@ def of_file(path: Path) -> Candidate:
     try:
         header = read_header(path)
     except ImageError as error:
-        return Candidate(path.name, (stem,), {}, None, None, error.problem, path, _never)
-    x, y, z = (float(step) for step in np.sqrt((header.affine[:3, :3] ** 2).sum(axis=0)))
+        return Candidate(path.name, (stem,), {}, None, error.problem, path, _never)
     if (header.channels or 1) > 1:
         why = f"{header.channels} images in one file"
-        return Candidate(path.name, (stem,), {}, None, None, why, path, _never)
+        return Candidate(path.name, (stem,), {}, None, why, path, _never)
     return Candidate(
         path.name,
         (stem,),
         {},
-        header.shape,
-        (x, y, z),
+        Grid(header.shape, header.affine),
         None,
         path.parent,
         lambda: read_nifti(path),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.dicom.appearance import sample_together
+from gliodistill.dicom.appearance import levels_at, points_over
 from gliodistill.dicom.candidate import Candidate
 from gliodistill.dicom.rules import T1S, Finding, apply_rules
 from gliodistill.errors import ImageError, StudyError
@@ -106,11 +106,11 @@ class Choice:
 
 @dataclass(eq=False)
 class _Case:
-    """A candidate while it is judged."""
+    """A candidate while it is classified."""
 
     candidate: Candidate
     found: Finding
-    volume: Volume | None = None
+    levels: NDArray[np.uint8] | None = None
 
     @property
     def alive(self) -> bool:
@@ -135,7 +135,7 @@ def classify(
     """
     cases = [_Case(candidate, apply_rules(candidate)) for candidate in candidates]
     forced = {s: find(said, candidates, s) for s, said in (overrides or {}).items()}
-    _read(cases)
+    _read(cases, reference is not None)
     if reference is not None:
         _compare(cases, reference)
     _settle(cases)
@@ -174,23 +174,37 @@ def find(said: str, candidates: Sequence[Candidate], sequence: MRSequence) -> st
     )
 
 
-def _read(cases: list[_Case]) -> None:
-    """Read what may be one of the four; what cannot be read, or is a mask, is none."""
+def _read(cases: list[_Case], sampled: bool) -> None:
+    """Read what may be one of the four, one at a time; what cannot be read, or is a mask, is none.
+
+    Args:
+        cases: of one patient.
+        sampled: whether to keep samples, for comparison with others of the same space.
+    """
+    for together in _spaces(cases):
+        points = points_over([case.candidate.grid for case in together if case.candidate.grid])
+        for case in together:
+            try:
+                volume = case.candidate.load()
+            except ImageError as error:
+                why = " ".join(filter(None, (error.problem, str(error.got or ""))))
+                case.found.exclude("no volume", why)
+                continue
+            values = _some_values(volume)
+            if len(values) < MOST_LEVELS:
+                what = "a drawn region" if len(values) > 1 else "empty"
+                case.found.exclude(what, f"only {len(values)} different values")
+            elif sampled:
+                case.levels = levels_at(points, volume)
+
+
+def _spaces(cases: list[_Case]) -> Iterable[list[_Case]]:
+    """What may be one of the four, by the space that it lies in."""
+    spaces: dict[Any, list[_Case]] = {}
     for case in cases:
-        if not case.alive:
-            continue
-        try:
-            case.volume = case.candidate.load()
-        except ImageError as error:
-            case.found.exclude("no volume", " ".join(filter(None, (error.problem, str(error.got)))))
-            continue
-        values = _some_values(case.volume)
-        if len(values) < MOST_LEVELS:
-            case.found.exclude(
-                "a drawn region" if len(values) > 1 else "empty",
-                f"only {len(values)} different values",
-            )
-            case.volume = None
+        if case.alive:
+            spaces.setdefault(case.candidate.frame, []).append(case)
+    return spaces.values()
 
 
 def _some_values(volume: Volume) -> set[float]:
@@ -205,26 +219,19 @@ def _some_values(volume: Volume) -> set[float]:
 
 def _compare(cases: list[_Case], reference: AppearanceModel) -> None:
     """Let appearance decide what is open, and doubt what it contradicts; within one space."""
-    spaces: dict[Any, list[_Case]] = {}
-    for case in cases:
-        if case.volume is not None:
-            spaces.setdefault(case.candidate.frame, []).append(case)
-    for together in spaces.values():
-        together.sort(key=lambda case: len(case.found.open))
-        together = together[:MOST_TOGETHER]
-        volumes = {n: case.volume for n, case in enumerate(together) if case.volume}
-        levels = sample_together(volumes).levels
-        for case, margins in _margins(together, levels, reference):
+    for together in _spaces(cases):
+        ordered = sorted(together, key=lambda case: len(case.found.open))
+        for case, margins in _margins(ordered[:MOST_TOGETHER], reference):
             _weigh(case, margins)
 
 
 def _margins(
-    cases: list[_Case], levels: NDArray[np.uint8], reference: AppearanceModel
+    cases: list[_Case], reference: AppearanceModel
 ) -> list[tuple[_Case, dict[MRSequence, float]]]:
     """How likely each name of each case is (natural logarithm, the likeliest 0), the others being
     named as suits it best.
     """
-    images, pairs = facts_of(list(levels))
+    images, pairs = facts_of([case.levels for case in cases if case.levels is not None])
     single = [
         {s: reference.image_likelihood(images[n], s) if n in images else 0.0 for s in MRSequence}
         for n in range(len(cases))
@@ -378,10 +385,14 @@ def _absent(sequence: MRSequence, cases: list[_Case]) -> str:
     return f"absent{hint}"
 
 
+def _thickness(case: _Case) -> float:
+    return max(case.candidate.grid.spacing) if case.candidate.grid else math.inf
+
+
 RANKS: tuple[tuple[str, Callable[[_Case], Any]], ...] = (
     ("nothing speaks against it", lambda case: bool(case.found.doubts)),
     ("it was acquired, the other reformatted", lambda case: case.found.derived),
-    ("its slices are thinner", lambda case: round(max(case.candidate.spacing or (99,)), 1)),
+    ("its slices are thinner", lambda case: round(_thickness(case), 1)),
     ("its voxels are smaller", lambda case: round(case.candidate.voxel_ml * 1000, 2)),
     ("it covers more", lambda case: -round(min(case.candidate.extent or (0,)), -1)),
 )

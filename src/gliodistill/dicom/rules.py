@@ -21,18 +21,21 @@ LEAST_SLICES, LEAST_MM = 9, 80.0
 T1S = frozenset({MRSequence.T1, MRSequence.T1CE})
 
 OTHER_NAMES = (
-    (r"locali[sz]er|scout|survey|topogram|plan[_ -]?scan|3[_ -]?plane|\bloc\b", "a localiser"),
-    (r"\bep2?d?|diff(?!er)|dwi|\badc|trace|tensor|\bdti|\bfa\b|b-?\d{3,4}\b|dw[_ ]", "diffusion"),
-    (r"\bswi|swan|venbold|suscep|t2\s?\*|t2 ?star|hemo|\bqsm", "susceptibility or T2*"),
-    (r"perf|dsc|\bdce|ktrans|\bcb[vf]|\bttp|\bmtt|tmax|\basl\b|pcasl|dynamic|\bdyn\b", "perfusion"),
-    (r"\btof|\bmr[av]\b|angio|veno|\bpc3d|vessel", "angiography"),
-    (r"bold|fmri|resting|spectro|\bsvs|\bcsi\b|\bmrs\b|\bcest|\bapt", "function or spectroscopy"),
-    (r"\bstir\b|\bciss|fiesta|\bdrive\b|\bpd\b|proton|double ?ir|\bdir\b", "another weighting"),
-    (r"mini?p\b|\bmip|project|collapsed", "a projection"),
-    (r"\broi\b|mask|segm|\bseg\b|label|contour", "a drawn region"),
-    (r"\bsub\b|subtr|\bdiff?erence|\bmap\b|t[12][_ ]?map|phase\b|\bpha\b|field", "a map"),
-    (r"spine|spinal|lumb|cervic|thorac|neck|orbit|pituit|hypoph|sella|\biac\b", "another region"),
-    (r"screen|report|summary|protocol|calib|b1[_ ]?map|shim|smartprep|tracker|asset", "no image"),
+    (r"locali[sz]er|scout|survey|topogram|plan ?scan|3 ?plane|\bloc\b", "a localiser"),
+    (r"\bep2d|\bepi\b|diff(?!er)|dwi|\badc|trace|tensor|\bdti|\bfa\b|\bb ?\d{3,4}\b", "diffusion"),
+    (r"\bswi|swan|venbold|suscep|t2 ?\*|t2 ?star|hemo|\bqsm", "susceptibility or T2*"),
+    (r"perf|\bdsc|\bdce|ktrans|\bcb[vf]|\bttp|\bmtt|tmax|\basl\b|pcasl|\bdyn", "perfusion"),
+    (r"\btof|\bmr[av]\b|angio|\bveno|\bpc3d", "angiography"),
+    (r"\bbold|fmri|resting|spectro|\bsvs|\bcsi\b|\bmrs\b|\bcest|\bapt", "function or spectroscopy"),
+    (r"\bstir\b|\bciss|fiesta|double ?ir|\bdir\b", "another weighting"),
+    (r"mini?p\b|\bmip|projection|collapsed", "a projection"),
+    (r"\broi\b|mask|segmentation|\bseg\b|contour", "a drawn region"),
+    (r"\bsub\b|subtr|\bdifference|\bmap\b|t[12] ?map|phase ?map|\bpha\b|field ?map", "a map"),
+    (
+        r"\bspine\b|\bspinal|lumbar|cervical|thoracic|\bneck|\borbit|pituitar|\biac\b",
+        "another region",
+    ),
+    (r"screen ?sa?ve|report|summary|calib|b1 ?map|\bshim\b|smartprep|tracker", "no image"),
 )
 """What names say of series that are none of the four: pattern → what it is."""
 
@@ -85,6 +88,13 @@ CONTRASTS = {
     "PROTON_DENSITY": "another weighting",
 }
 """Of AcquisitionContrast (Enhanced MR)."""
+
+WEIGHTINGS = {
+    "T1": T1S,
+    "T2": frozenset({MRSequence.T2, MRSequence.FLAIR}),
+    "FLUID_ATTENUATED": frozenset({MRSequence.FLAIR}),
+}
+"""Of AcquisitionContrast, what says that it may be one of the four."""
 
 NO_AGENT = (
     r"(?i)\s*(no|none|non|nein|n|0|without|ohne|sans|not applicable|n/?a|null|unknown|false)?\W*"
@@ -143,7 +153,8 @@ def _is_volume(candidate: Candidate, found: Finding) -> None:
 
 
 def _covers_the_head(candidate: Candidate, found: Finding) -> None:
-    shape, extent = candidate.shape or (), candidate.extent
+    extent = candidate.extent
+    shape = candidate.grid.shape if candidate.grid else (0,)
     if min(shape) < LEAST_SLICES or min(extent) < LEAST_MM:
         found.exclude(
             "a localiser or a part of the head",
@@ -208,6 +219,10 @@ def _by_name(candidate: Candidate, found: Finding) -> Reading | None:
 
 def _by_weighting(candidate: Candidate, found: Finding, named: Reading | None) -> None:
     """TR, TE and TI, in ms."""
+    contrast = str(candidate.attributes.get("AcquisitionContrast", "")).upper()
+    if contrast in WEIGHTINGS and found.open & WEIGHTINGS[contrast]:
+        found.open &= WEIGHTINGS[contrast]
+        found.evidence.append(f"AcquisitionContrast says {contrast}")
     told, why, what = _weighting(candidate)
     if told is None and what is None:
         return
