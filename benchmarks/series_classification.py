@@ -1,7 +1,7 @@
 """How well series are told apart: every real patient at hand, prepared brains and raw heads, with
 names withheld, with names that do not tell of contrast, and (of DICOM) with every attribute.
 
-    python benchmarks/series_classification.py ../shared/data
+    python -m benchmarks.series_classification ../shared/data
 
 writes benchmarks/results/series_classification/results.json and results.md. Thresholds were set on
 the same patients; the appearance was learnt on 25 of the prepared ones (`labelled/`), which makes
@@ -147,7 +147,7 @@ def page(result: dict) -> str:
         "Rows: what an image is. Columns: what it was taken for. Names withheld: appearance alone."
         " Names without contrast: T1 and T1CE are both called T1.",
         f"Median time for a patient, after reading: {result['median_seconds']:.1f} s.",
-        "Made by `python benchmarks/series_classification.py ../shared/data`.",
+        "Made by `python -m benchmarks.series_classification ../shared/data`.",
         "",
     ]
     columns = [*map(str, MRSequence), "left open"]
