@@ -281,8 +281,11 @@ BAD = {
     "letters of another set": {"SpecificCharacterSet": "ISO_IR 6", "PatientName": "Żółć^Ewa"},
     "an unknown set of letters": {"SpecificCharacterSet": "NOTHING"},
     "no slice thickness": {"SliceThickness": None},
+    "a negative slice thickness": {"SliceThickness": "-1"},
+    "a frame of reference that is no UID": {"FrameOfReferenceUID": "x y"},
     "no scanner": dict.fromkeys(("Manufacturer", "ManufacturerModelName")),
     "no modality": {"Modality": ""},
+    "a modality that is none": {"Modality": "a long text, not a code"},
     "removed identity without a method": {"PatientIdentityRemoved": "YES"},
 }
 
@@ -403,6 +406,27 @@ def test_a_series_on_no_regular_grid_has_no_results(tmp_path: Path) -> None:
     with Scan(folder) as scan:
         (series,) = scan.series
         assert "slices are missing" in str(refused(series, tmp_path / "out"))
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"])
+def test_images_that_cannot_be_referred_to_have_no_results(keyword: str, tmp_path: Path) -> None:
+    labels = tumour(grid("axial", (24, 20, 8), (4, 5, 8)))
+    write_series(tmp_path / "in", picture(labels), enhanced=True, **{keyword: ["1.2", "1.3"]})
+    with pytest.raises(GliodistillError, match=keyword), Scan(tmp_path / "in") as scan:
+        (series,) = scan.series
+        write_results(series, labels, CONVENTION, tmp_path / "out", PROVENANCE)
+    assert not (tmp_path / "out").exists()
+
+
+def test_losses_of_compression_are_passed_on(tmp_path: Path) -> None:
+    labels = tumour(grid("axial", (24, 20, 8), (4, 5, 8)))
+    lossy = {"Compression": "01", "CompressionRatio": "8.5", "CompressionMethod": "ISO_15444_1"}
+    said = {f"LossyImage{name}": value for name, value in lossy.items()}
+    series = made_series(tmp_path / "in", picture(labels), **said)
+    files = write_results(series, labels, CONVENTION, tmp_path / "out", PROVENANCE)
+    seg = pydicom.dcmread(files["seg"])
+    assert {name: str(seg[name].value) for name in said} == said
+    assert errors_in(files["seg"]) == []
 
 
 def test_results_are_drawn_on_the_enhanced_t1_else_on_flair() -> None:

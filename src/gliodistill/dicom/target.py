@@ -6,7 +6,7 @@ too long) is left out or cut, and never stops a result.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import generate_uid
+from pydicom.uid import UID, generate_uid
 from pydicom.valuerep import DSfloat
 
 from gliodistill.dicom.frames import Frame, facts_of
-from gliodistill.dicom.headers import number, read_header, text
+from gliodistill.dicom.headers import number, numbers, read_header, text, words
 from gliodistill.dicom.series import Series
 from gliodistill.errors import ImageError
 from gliodistill.images.volume import Volume
@@ -60,6 +60,7 @@ REQUIRED = [
 
 EQUIPMENT = {"Manufacturer": "LO", "ManufacturerModelName": "LO"}
 UTF_8 = "ISO_IR 192"
+CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
 ELSEWHERE_MM = 1e6
 
 
@@ -91,15 +92,17 @@ class Target:
         series: it.
         identity: attributes of the patient and of the study, cleaned or, on request, removed.
         equipment: maker and model of the scanner.
+        compression: whether the images were compressed with losses, which a result must repeat.
         planes: of the series, in slice order.
         references: to each of them.
         thickness: of a slice, in mm.
-        frame_of_reference: UID; one made of the series' UID where it has none.
+        frame_of_reference: UID; one made of the series' UID where it has none that is valid.
     """
 
     series: Series
     identity: Dataset
     equipment: Dataset
+    compression: Dataset
     planes: tuple[Frame, ...]
     references: tuple[Reference, ...]
     thickness: float
@@ -127,22 +130,28 @@ class Target:
             raise ImageError("no longer the image that was read", file=missing[0].file)
         planes = tuple(frames[piece] for piece in series.slices)
         first = headers[series.slices[0].file]
-        thickness = number(first, "SliceThickness") or series.grid.spacing[2]
+        references = tuple(
+            Reference(
+                facts[plane.piece.file].sop_class,
+                facts[plane.piece.file].instance,
+                plane.piece.frame + 1 if _multiframe(headers[plane.piece.file]) else None,
+            )
+            for plane in planes
+        )
+        _check_uids(series, references)
+        thickness = number(first, "SliceThickness") or 0.0
+        frame_of_reference = series.frame_of_reference or ""
         return cls(
             series,
             _removed(series) if deidentify else _cleaned(first, IDENTITY),
             Dataset() if deidentify else _cleaned(first, EQUIPMENT),
+            _compression(first),
             planes,
-            tuple(
-                Reference(
-                    facts[plane.piece.file].sop_class,
-                    facts[plane.piece.file].instance,
-                    plane.piece.frame + 1 if _multiframe(headers[plane.piece.file]) else None,
-                )
-                for plane in planes
-            ),
-            thickness,
-            series.frame_of_reference or generate_uid(entropy_srcs=[series.uid, "frame"]),
+            references,
+            thickness if thickness > 0 else series.grid.spacing[2],
+            frame_of_reference
+            if UID(frame_of_reference).is_valid
+            else generate_uid(entropy_srcs=[series.uid, "frame of reference"]),
         )
 
     @property
@@ -232,10 +241,10 @@ class Target:
 
     def _source(self, reference: Reference) -> Dataset:
         header = Dataset()
-        for part in (self.identity, self.equipment):
+        for part in (self.identity, self.equipment, self.compression):
             header.update(part)
         header.SpecificCharacterSet = UTF_8
-        header.Modality = self.series.modality or "MR"
+        header.Modality = "MR"
         header.SOPClassUID = reference.sop_class
         header.SOPInstanceUID = reference.instance
         header.StudyInstanceUID = self.series.study_uid
@@ -258,6 +267,26 @@ def code_item(code: Code) -> Dataset:
     return item
 
 
+def _check_uids(series: Series, references: Iterable[Reference]) -> None:
+    """Refuse a source that no result can refer to.
+
+    Raises:
+        ImageError: a UID is missing or malformed.
+    """
+    uids = {"StudyInstanceUID": series.study_uid, "SeriesInstanceUID": series.uid}
+    for keyword, uid in [
+        *uids.items(),
+        *(("SOPInstanceUID", reference.instance) for reference in references),
+    ]:
+        if not re.fullmatch(r"[0-9.]{1,64}", uid):
+            raise ImageError(
+                "a UID that is none, so that no result can refer to the images",
+                field=f"series {series.key}, {keyword}",
+                got=uid or "none",
+                expected="digits and dots, at most 64",
+            )
+
+
 def _multiframe(header: Any) -> bool:
     return "PerFrameFunctionalGroupsSequence" in header
 
@@ -272,6 +301,21 @@ def _cleaned(header: Any, forms: Mapping[str, str]) -> Dataset:
     if clean.get("PatientIdentityRemoved") == "YES" and "DeidentificationMethod" not in clean:
         clean.DeidentificationMethod = "not told by the source"
     return clean
+
+
+def _compression(header: Any) -> Dataset:
+    """The attributes of lossy compression; none where there was none."""
+    found = Dataset()
+    if text(header, "LossyImageCompression") == "01":
+        found.LossyImageCompression = "01"
+        ratios = numbers(header, "LossyImageCompressionRatio")
+        methods = [
+            word for word in words(header, "LossyImageCompressionMethod") if CODE.fullmatch(word)
+        ]
+        if ratios and len(ratios) == len(methods):
+            found.LossyImageCompressionRatio = decimals(ratios)
+            found.LossyImageCompressionMethod = methods
+    return found
 
 
 def _of_form(found: str, form: str) -> str:
