@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs environment clean
+.PHONY: demo test lint docs environment dicom-tools clean
 .DEFAULT_GOAL := demo
 
 environment: $(VENV)/.ready
@@ -28,6 +28,10 @@ test: lint
 
 docs: environment
 	$(BIN)/mkdocs build --strict
+
+# dciodvfy, which checks what is written as DICOM; its tests are skipped where it is missing.
+dicom-tools:
+	command -v dciodvfy || { apt-get update && apt-get install -y --no-install-recommends dicom3tools; }
 
 clean:
 	rm -rf $(VENV) demo build dist site

@@ -12,6 +12,7 @@ from gliodistill.cli.output import (
     emit,
     table,
 )
+from gliodistill.errors import GliodistillError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +28,7 @@ def inspect(
         Path,
         typer.Argument(
             metavar="PATH",
-            help="A folder of studies in any layout, one study, or a manifest.",
+            help="A folder of studies in any layout, one study, a manifest, or DICOM (also a zip).",
             show_default=False,
         ),
     ],
@@ -38,16 +39,43 @@ def inspect(
             help="Read all voxels, not only headers: background, brain size, label codes.",
         ),
     ] = False,
+    series: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--series",
+            metavar="SEQUENCE=SERIES",
+            help="DICOM: use this series (number, UID or name), e.g. T1CE=7; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    keep_identity: Annotated[
+        bool,
+        typer.Option("--keep-identity", help="DICOM: show the names and ids of patients."),
+    ] = False,
     layout: Layout = None,
     labels: Labels = None,
     as_json: Json = False,
 ) -> None:
     """Inspect a data set: layout, studies, sequences, label convention, every problem.
 
+    For DICOM: every series, what it was classified as, and by which evidence.
+
     The exit code is 1 if a study cannot be used, or if the label convention cannot be determined.
 
     Example: [cyan]gliodistill inspect patients/[/cyan]
     """
+    from gliodistill.dicom.source import looks_like_dicom
+
+    if looks_like_dicom(path):
+        from gliodistill.cli.scans import inspect_scans, show_scans
+
+        scans = inspect_scans(path, series or [], keep_identity)
+        emit(as_json, scans, lambda screen: show_scans(screen, scans))
+        return
+    if series or keep_identity:
+        raise GliodistillError(
+            "no DICOM", file=path, expected="DICOM, where --series or --keep-identity is given"
+        )
     from gliodistill.studies.inspection import inspect as inspect_data
 
     facts = inspect_data(path, layout=layout, labels=labels, deep=deep).as_dict()

@@ -11,6 +11,7 @@ from gliodistill.cli.output import (
     emit,
     nothing_left,
 )
+from gliodistill.errors import GliodistillError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -62,6 +63,21 @@ def phantom(
         bool,
         typer.Option("--unlabelled", help="Write no reference segmentations."),
     ] = False,
+    raw: Annotated[
+        bool,
+        typer.Option(
+            "--raw",
+            help="As scanned: heads with skull, a grid of its own for each sequence, moved between"
+            " them. Scans in OUT/scans, references and movements in OUT/truth.",
+        ),
+    ] = False,
+    dicom: Annotated[
+        bool,
+        typer.Option("--dicom", help="As DICOM, with series of other kinds among them."),
+    ] = False,
+    enhanced: Annotated[
+        bool, typer.Option("--enhanced", help="With --dicom: as Enhanced multi-frame images.")
+    ] = False,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
@@ -71,6 +87,24 @@ def phantom(
     """
     from gliodistill.phantom.cohort import write_cohort
 
+    if raw or dicom or enhanced:
+        from gliodistill.cli.scans import write_phantoms
+
+        if shapes is not None or unlabelled:
+            raise GliodistillError(
+                "not for scans",
+                field="--shapes" if shapes is not None else "--unlabelled",
+                expected="without --raw and --dicom",
+            )
+        with nothing_left(out):
+            folders = write_phantoms(out, n, seed, spacing, difficulty, raw, dicom, enhanced)
+        scans = [folder.name for folder in folders]
+        emit(
+            as_json,
+            {"folder": str(out), "studies": scans},
+            lambda screen: screen.print(f"{len(scans)} synthetic studies in {out / 'scans'}"),
+        )
+        return
     with nothing_left(out):
         made = write_cohort(
             out,

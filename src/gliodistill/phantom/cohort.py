@@ -99,7 +99,7 @@ def render(
     field = Grid.field(spacing)
     box = brain_box(parameters.anatomy, field)
     grid = field.crop(box)
-    anatomy, tumour = _with_tumour(parameters, grid, shapes)
+    anatomy, tumour = with_tumour(parameters, grid, shapes)
     truth = np.zeros(field.shape, np.uint8)
     truth[box][tumour.box] = BRATS2021.from_regions(
         np.stack([tumour.whole, tumour.core, tumour.enhancing])
@@ -120,7 +120,7 @@ def render(
     return Study(name, name, images, Volume(_to_lps(truth), affine), BRATS2021)
 
 
-def _with_tumour(
+def with_tumour(
     parameters: PhantomParameters, grid: Grid, shapes: Path | None
 ) -> tuple[Anatomy, Tumour]:
     """The brain displaced by its tumour."""

@@ -6,7 +6,7 @@ tumour skew T1CE − T1, fluid skews T2 − FLAIR). These numbers differ more be
 between scanners. Their choice is ours.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -67,13 +67,30 @@ def appearance_of(image: Levels, sequences: tuple[MRSequence, ...]) -> Appearanc
             skipped.
         sequences: of the channels.
     """
-    thin = np.ascontiguousarray(thinned(image)[0])
-    filled = {s: levels > 0 for s, levels in zip(sequences, thin, strict=True)}
-    scores = dict(zip(sequences, dequantise(thin), strict=True))
-    seen = [s for s in MRSequence if s in filled and np.count_nonzero(filled[s]) >= LEAST]
-    shared = {pair: filled[pair[0]] & filled[pair[1]] for pair in combinations(seen, 2)}
+    of = dict(zip(sequences, thinned(image)[0], strict=True))
+    ordered = [s for s in MRSequence if s in of]
+    images, pairs = facts_of([of[s] for s in ordered])
     return Appearance(
-        {s: _image(scores[s], filled[s]) for s in seen},
+        {ordered[one]: facts for one, facts in images.items()},
+        {(ordered[one], ordered[other]): facts for (one, other), facts in pairs.items()},
+    )
+
+
+def facts_of(
+    channels: Sequence[Levels],
+) -> tuple[dict[int, NDArray[np.float64]], dict[tuple[int, int], NDArray[np.float64]]]:
+    """The numbers of images and of pairs of images, by their index.
+
+    Args:
+        channels: levels, uint8 X Y Z, on one grid; one with fewer than :data:`LEAST` brain voxels
+            is skipped.
+    """
+    filled = [levels > 0 for levels in channels]
+    scores = [dequantise(levels) for levels in channels]
+    seen = [n for n, inside in enumerate(filled) if np.count_nonzero(inside) >= LEAST]
+    shared = {(a, b): filled[a] & filled[b] for a, b in combinations(seen, 2)}
+    return (
+        {n: _image(scores[n], filled[n]) for n in seen},
         {
             (a, b): _pair(scores[a][both], scores[b][both])
             for (a, b), both in shared.items()

@@ -38,6 +38,9 @@ study.
 FARTHER = 1.5
 """An image is unusual above this many times the largest distance of a left-out training study."""
 
+ALIKE = (0.95, 0.0, 0.0, 6.3)
+"""Assumed mean numbers of a pair of images of one sequence: high correlation, no skewness."""
+
 Matrix = tuple[tuple[float, ...], ...]
 
 
@@ -130,25 +133,27 @@ class AppearanceModel:
         )
 
     def _image_likelihood(self, appearance: Appearance, s: MRSequence, name: MRSequence) -> float:
-        return (
-            -0.5
-            * (TAILS + FACTS)
-            * float(np.log1p(self._distance(appearance.images[s], name) / TAILS))
-        )
+        return self.image_likelihood(appearance.images[s], name)
 
     def _pair_likelihood(self, appearance: Appearance, pair: Pair, names: Pair) -> float:
-        facts = appearance.pairs[pair]
-        turned = names not in self._pairs
-        away = (
-            (facts * MIRROR - self._pairs[names[1], names[0]])
-            if turned
-            else facts - self._pairs[names]
-        )
-        return (
-            -0.5
-            * (TAILS + len(MIRROR))
-            * float(np.log1p(away @ self._pairs_precision @ away / TAILS))
-        )
+        return self.pair_likelihood(appearance.pairs[pair], names)
+
+    def image_likelihood(self, facts: NDArray[np.float64], name: MRSequence) -> float:
+        """Log-likelihood of the numbers of an image under a name, up to a constant."""
+        return -0.5 * (TAILS + FACTS) * float(np.log1p(self._distance(facts, name) / TAILS))
+
+    def pair_likelihood(self, facts: NDArray[np.float64], names: Pair) -> float:
+        """Log-likelihood of the numbers of a pair under two names; :data:`ALIKE` where they are
+        the same.
+        """
+        if names[0] is names[1]:
+            away = facts - np.array(ALIKE)
+        elif names in self._pairs:
+            away = facts - self._pairs[names]
+        else:
+            away = facts * MIRROR - self._pairs[names[1], names[0]]
+        distance = float(away @ self._pairs_precision @ away)
+        return -0.5 * (TAILS + len(MIRROR)) * float(np.log1p(distance / TAILS))
 
     def _distance(self, facts: NDArray[np.float64], name: MRSequence) -> float:
         away = facts - self._images[name]
