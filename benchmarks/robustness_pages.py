@@ -46,7 +46,7 @@ def markdown(result: dict[str, Any]) -> str:
     text += [
         "",
         *_head(
-            "saved anew",
+            "re-encoded",
             "studies",
             "the same, voxel for voxel",
             "most voxels that changed",

@@ -229,6 +229,6 @@ def first_line(item: object) -> str:
 
 
 def nearest(word: str, valid: Collection[str]) -> str | None:
-    """A hint where ``word`` looks like a valid one, e.g. ``did you mean unet?``."""
+    """A hint where ``word`` resembles a valid one, e.g. ``did you mean unet?``."""
     near = difflib.get_close_matches(word, list(valid), n=1)
     return f"did you mean {near[0]}?" if near else None

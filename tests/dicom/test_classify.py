@@ -245,7 +245,7 @@ def test_two_t1_are_told_apart_by_appearance(reference, head):
         reference,
     )
     assert choice.chosen == {T1: "1", T1CE: "0", FLAIR: "2"}
-    assert any("looks like T1CE" in said for said in choice.opinions[0].evidence)
+    assert any("resembles T1CE" in said for said in choice.opinions[0].evidence)
 
 
 def test_an_exchanged_name_is_doubted(reference):
@@ -256,7 +256,7 @@ def test_an_exchanged_name_is_doubted(reference):
         reference,
     )
     doubted = {opinion.key: opinion.doubts for opinion in choice.opinions if opinion.doubts}
-    assert "looks like T2" in doubted["FLAIR"][0] and "looks like FLAIR" in doubted["T2"][0]
+    assert "resembles T2" in doubted["FLAIR"][0] and "resembles FLAIR" in doubted["T2"][0]
 
 
 def test_a_mask_is_no_image(reference):

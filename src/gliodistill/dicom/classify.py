@@ -322,7 +322,7 @@ def _weigh(case: _Case, margins: Mapping[MRSequence, float]) -> None:
     inside = [s for s in ranked if s in found.open]
     if len(inside) > 1:
         margin = margins[inside[0]] - margins[inside[1]]
-        said = f"looks like {inside[0]} rather than {inside[1]} ({_times(margin)})"
+        said = f"resembles {inside[0]} rather than {inside[1]} ({_times(margin)})"
         if margin >= SURE:
             found.evidence.append(said)
             found.open = frozenset({inside[0]})
@@ -335,7 +335,7 @@ def _weigh(case: _Case, margins: Mapping[MRSequence, float]) -> None:
         else:
             found.doubts.append(f"{said}: not enough to tell")
     if inside and ranked[0] not in found.open and -margins[inside[0]] > DOUBTFUL:
-        found.doubts.append(f"it looks like {ranked[0]} ({_times(-margins[inside[0]])})")
+        found.doubts.append(f"it resembles {ranked[0]} ({_times(-margins[inside[0]])})")
 
 
 def _times(margin: float) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gliodistill.dicom.library import load
+from gliodistill.dicom.extra import load
 from gliodistill.errors import ImageError
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gliodistill.dicom.extra import load
 from gliodistill.dicom.grids import Slice
 from gliodistill.dicom.headers import (
     DEFLATED,
@@ -25,7 +26,6 @@ from gliodistill.dicom.headers import (
     whole,
     words_of,
 )
-from gliodistill.dicom.library import load
 from gliodistill.errors import ImageError
 
 

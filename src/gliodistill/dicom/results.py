@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gliodistill.dicom.library import load
+from gliodistill.dicom.extra import load
 from gliodistill.dicom.provenance import Provenance
 from gliodistill.dicom.series import Series
 from gliodistill.errors import OutputError, StudyError

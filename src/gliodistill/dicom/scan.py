@@ -10,12 +10,12 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import Self
 
+from gliodistill.dicom.extra import load
 from gliodistill.dicom.frames import DIRECTORY, FileFacts, facts_of
 from gliodistill.dicom.geometry import Part, parts_of
 from gliodistill.dicom.grids import Slice
 from gliodistill.dicom.headers import FileNotDicom, read_header
 from gliodistill.dicom.identity import Mask
-from gliodistill.dicom.library import load
 from gliodistill.dicom.series import Series
 from gliodistill.dicom.source import opened
 from gliodistill.errors import ImageError, StudyError
