@@ -104,8 +104,13 @@ def test_a_method_that_leaves_dice_out_needs_a_loss_with_that_option():
 
 def test_a_loss_that_does_not_ask_what_is_known_refuses_partial_labels():
     name = "whole_only_example"
+
+    def whole_only(logits, regions, outputs):
+        """An example that takes every label as known."""
+        return logits.mean()
+
     if name not in SEGMENTATION_LOSSES:
-        SEGMENTATION_LOSSES.register(name)(lambda logits, regions, outputs: logits.mean())
+        SEGMENTATION_LOSSES.register(name)(whole_only)
     assert SegmentationLoss(name)(logits(3), nested(), "regions").ndim == 0
     with pytest.raises(RecipeError, match="partial labels"):
         SegmentationLoss(name)(logits(3), nested(), "regions", nested())
