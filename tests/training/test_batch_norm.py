@@ -1,9 +1,10 @@
-"""Batch norm statistics taken anew for what is exported."""
+"""Batch norms recalibrated for what is exported."""
 
 import pytest
 import torch
 from torch import nn
 
+from gliodistill.methods import Batch
 from gliodistill.networks import build
 from gliodistill.networks.layers.subset_norm import SubsetNorm
 from gliodistill.training.batch_norm import UNCHANGED, recalibrate
@@ -95,6 +96,31 @@ def test_norms_of_subsets_take_them_once_for_each_subset(prepared):
             rtol=1e-4,
             atol=1e-5,
         )
+
+
+def batch_of(image):
+    regions = torch.zeros(len(image), 3, *image.shape[2:])
+    present = image.abs().amax((2, 3, 4)) > 0
+    return Batch(image, image, regions, present, torch.zeros(len(image), dtype=torch.bool))
+
+
+def test_a_subset_is_taken_from_every_patch_that_has_its_channels():
+    """And from no other: a study without T2 has no statistics of a subset with T2."""
+    torch.manual_seed(0)
+    network = build("unet", widths=[4, 8], norm="subset")
+    image = torch.randn(3, 4, 8, 8, 8)
+    image[1, 2] = 0
+    image[2, :3] = 0
+    recalibrate(network, [batch_of(image)])
+    norm = next(module for module in network.modules() if isinstance(module, SubsetNorm))
+    convolution = next(module for module in network.modules() if isinstance(module, nn.Conv3d))
+    for kept, have in (([0, 1, 2, 3], [0]), ([0, 1, 3], [0, 1]), ([3], [0, 1, 2]), ([2], [0])):
+        patches = torch.zeros_like(image[have])
+        patches[:, kept] = image[have][:, kept]
+        expected = convolution(patches).detach().transpose(0, 1).flatten(1)
+        row = sum(2**c for c in kept)
+        torch.testing.assert_close(norm.running_mean[row], expected.mean(1), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(norm.running_var[row], expected.var(1), rtol=1e-4, atol=1e-5)
 
 
 def test_without_batch_norm_nothing_happens():

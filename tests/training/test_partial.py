@@ -16,8 +16,8 @@ from gliodistill.networks import build
 from gliodistill.preparation import Preparation, build_cache, dequantise
 from gliodistill.recipes.schema import AugmentationPart, SamplingPart
 from gliodistill.studies.cohort import open_cohort
+from gliodistill.training.batch_norm import studies_to_recalibrate_on
 from gliodistill.training.data.sampler import PatchSampler
-from gliodistill.training.run import _whole
 from gliodistill.training.validation import mean_dice, validate, whole_volume_logits
 from tiny_cohort import AFFINE, PLAIN, SHAPE
 
@@ -279,8 +279,16 @@ def test_a_batch_that_drops_alike_lacks_what_one_of_its_studies_lacks(lacking):
     assert alone.present.all() and torch.equal(alone.image, alone.complete)
 
 
-def test_statistics_are_of_studies_that_lack_nothing(lacking, mixed):
-    assert [study.id for study in _whole(lacking, [0, 1, 2, 3])] == ["every"]
-    assert [study.id for study in _whole(lacking, [0, 1])] == ["every", "fewer"]
-    assert [study.id for study in _whole(lacking.select({"fewer"}), [0, 2])] == ["fewer"]
-    assert {study.id for study in _whole(mixed, [0])} == {"full", "other", "whole"}
+def test_norms_are_recalibrated_on_studies_that_are_no_crops(lacking, mixed):
+    """Plain norms on those with every channel, norms of subsets on all."""
+    plain, subsets = (build("unet", widths=[4, 8], norm=norm) for norm in ("batch", "subset"))
+    for cache, network, channels, expected in (
+        (lacking, plain, [0, 1, 2, 3], {"every"}),
+        (lacking, plain, [0, 1], {"every", "fewer"}),
+        (lacking.select({"fewer"}), plain, [0, 2], {"fewer"}),
+        (lacking, subsets, [0, 1, 2, 3], {"every", "fewer"}),
+        (mixed, plain, [0], {"full", "other", "whole"}),
+        (mixed, subsets, [0], {"full", "other", "whole"}),
+    ):
+        chosen = studies_to_recalibrate_on(cache, network, channels)
+        assert {study.id for study in chosen} == expected

@@ -226,8 +226,10 @@ class TrainingPart(_Part):
     """
     batch_norm_recalibration: Annotated[int, Field(ge=0)] = 0
     """Batch-norm recalibration: number of batches over which batch-norm statistics are recomputed
-    for the weights that are validated and exported. The patches lie around tumours, are at most
-    mirrored, and have every sequence the student takes. 0 keeps the running mean of training.
+    for the weights that are validated and exported. The patches lie around tumours and are at most
+    mirrored. They have every sequence the student takes; norms with statistics for each subset of
+    the sequences take those of a subset from every patch that has it. 0 keeps the running mean of
+    training.
     """
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """``auto`` takes bfloat16 where the processor has it."""

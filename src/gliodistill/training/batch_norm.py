@@ -1,4 +1,4 @@
-"""Batch-norm recalibration: statistics recomputed on patches with all sequences.
+"""Batch-norm recalibration: statistics recomputed on patches of the training studies.
 
 In training, a batch norm uses the statistics of each batch; at inference, their running mean. With
 modality dropout or synthetic patches, that mean fits no study at inference, and averaged weights
@@ -7,7 +7,7 @@ with the exported weights (Izmailov et al.
 2018, arXiv:1803.05407, section 3.2; for another domain: Li et al. 2016, arXiv:1603.04779).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gliodistill.methods import Batch
 from gliodistill.networks import Network, mixed_precision
 from gliodistill.networks.layers.subset_norm import SubsetNorm
+from gliodistill.preparation.cache import Cache
 from gliodistill.recipes.schema import AugmentationPart
 from gliodistill.training.ema import STUDENT, wearing
 
@@ -26,6 +27,23 @@ UNCHANGED = AugmentationPart.model_validate(
 """Augmentation of recalibration patches: mirroring only."""
 
 
+def studies_to_recalibrate_on(
+    training: Cache, network: nn.Module, channels: Sequence[int]
+) -> Cache:
+    """The training studies whose patches are for :func:`recalibrate`: those that are no crops.
+
+    Norms with one set of statistics get it from studies that have all ``channels``, norms with
+    statistics for each subset from all studies. If no study qualifies, all are returned.
+    """
+    any_subset = any(isinstance(module, SubsetNorm) for module in network.modules())
+    chosen = {
+        study.id
+        for study in training
+        if not study.partial and (any_subset or all(study.present[c] for c in channels))
+    }
+    return training.select(chosen) if chosen else training
+
+
 @torch.no_grad()
 def recalibrate(
     network: Network, batches: Iterable[Batch], dtype: torch.dtype = torch.float32
@@ -34,8 +52,8 @@ def recalibrate(
 
     Weights and mode are unchanged. Without batch norms, nothing happens.
 
-    Norms with statistics for each subset of the channels get them from the same patches, once for
-    each subset.
+    Norms with statistics for each subset of the channels get those of a subset from every patch
+    that has its channels, with the others set to 0.
     """
     norms = [
         module for module in network.modules() if isinstance(module, nn.BatchNorm3d | SubsetNorm)
@@ -50,20 +68,28 @@ def recalibrate(
         norm.train()
     device = next(network.parameters()).device
     for batch in batches:
-        image = batch.to(device).image
+        batch = batch.to(device)
         with mixed_precision(device, dtype):
-            for kept in _subsets(image.shape[1]) if isinstance(norms[0], SubsetNorm) else [...]:
-                lacking = torch.zeros_like(image)
-                lacking[:, kept] = image[:, kept]
-                network(lacking)
+            for patches in _by_subset(batch) if isinstance(norms[0], SubsetNorm) else [batch.image]:
+                network(patches)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.train(was_training)
 
 
-def _subsets(channels: int) -> Iterable[list[int]]:
-    """All non-empty subsets of the channels."""
-    return ([c for c in range(channels) if row >> c & 1] for row in range(1, 2**channels))
+def _by_subset(batch: Batch) -> Iterator[Tensor]:
+    """For each non-empty subset of the channels: the patches that have all of them, with the others
+    set to 0.
+    """
+    channels = batch.image.shape[1]
+    for row in range(1, 2**channels):
+        kept = [channel for channel in range(channels) if row >> channel & 1]
+        have = batch.present[:, kept].all(1)
+        if have.any():
+            image = batch.image[have]
+            patches = torch.zeros_like(image)
+            patches[:, kept] = image[:, kept]
+            yield patches
 
 
 def recalibrated(

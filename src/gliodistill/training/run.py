@@ -18,7 +18,7 @@ from gliodistill.preparation.cache import Cache
 from gliodistill.preparation.cache_building import build_cache
 from gliodistill.recipes.reading import new_run_name
 from gliodistill.recipes.schema import Recipe
-from gliodistill.training.batch_norm import UNCHANGED
+from gliodistill.training.batch_norm import UNCHANGED, studies_to_recalibrate_on
 from gliodistill.training.checks import check_machine, check_patch, check_tumours, notes_on
 from gliodistill.training.data.order import group_shares
 from gliodistill.training.data.pool import Pool, build_pool, check_same, open_labels
@@ -241,7 +241,13 @@ def _train(
         folder,
         averaged=[(share, experiment.source(name)) for name, share in run.averaging.items()],
         recalibration=(
-            PatchSampler(_whole(training, run.channels), around, UNCHANGED, part.seed, run.channels)
+            PatchSampler(
+                studies_to_recalibrate_on(training, method.student, run.channels),
+                around,
+                UNCHANGED,
+                part.seed,
+                run.channels,
+            )
             if part.training.batch_norm_recalibration
             else None
         ),
@@ -255,18 +261,6 @@ def _train(
         counts = {kind: len(pool.facts[kind]) for kind in ("studies", "transductive")}
         summary["pseudo"] = {**counts, "labels": part.pseudo.labels, "sha256": pool.facts["sha256"]}
     write_text(folder / SUMMARY, json.dumps(summary, indent=1))
-
-
-def _whole(training: Cache, channels: Sequence[int]) -> Cache:
-    """The studies for batch-norm recalibration: those with all channels that are no crops; all
-    studies if there is none.
-    """
-    whole = {
-        study.id
-        for study in training
-        if not study.partial and all(study.present[channel] for channel in channels)
-    }
-    return training.select(whole) if whole else training
 
 
 def _costs(student: Any, run: ResolvedRun, recipe: Recipe) -> dict[str, Any]:
