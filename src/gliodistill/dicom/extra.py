@@ -1,4 +1,6 @@
-"""pydicom, opened when a DICOM file is, with a clear word where it is not installed."""
+"""Packages of the extra ``clinical``, opened when they are needed, with a clear word where they are
+not installed.
+"""
 
 import importlib
 from types import ModuleType
@@ -6,8 +8,12 @@ from types import ModuleType
 from gliodistill.errors import GliodistillError
 
 
-def load(name: str = "pydicom") -> ModuleType:
+def load(name: str = "pydicom", purpose: str = "DICOM") -> ModuleType:
     """A module of the extra ``clinical``, e.g. ``load("highdicom.seg")``.
+
+    Args:
+        name: of the module.
+        purpose: what needs it, for the error.
 
     Raises:
         GliodistillError: it is not installed.
@@ -21,6 +27,6 @@ def load(name: str = "pydicom") -> ModuleType:
         raise GliodistillError(
             "not installed",
             field=package,
-            expected="DICOM needs it",
+            expected=f"{purpose} needs it",
             hint="pip install 'gliodistill[clinical]'",
         ) from None

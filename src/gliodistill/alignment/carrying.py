@@ -1,0 +1,93 @@
+"""Images and label maps carried from one grid onto another through a matrix, resampled once."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.images.volume import Volume
+
+Matrix = NDArray[np.float64]
+
+FADE = 0.5
+"""σ of smoothing where voxels become coarser, as a share of √(ratio² − 1)."""
+
+
+def carry_image(image: Volume, grid: Volume, matrix: Matrix) -> NDArray[np.float32]:
+    """Linear interpolation of ``image`` on ``grid``; 0 outside its field.
+
+    Args:
+        image: any real dtype.
+        grid: shape and affine of the result.
+        matrix: 4×4, points of ``grid`` → points of ``image``, mm.
+
+    Returns:
+        float32 on the grid. Axes of ``image`` with finer voxels than the grid are smoothed first.
+    """
+    from scipy import ndimage
+
+    voxels = np.asarray(image.data, dtype=np.float32)
+    ratio = max(grid.spacing) / np.array(image.spacing)
+    blur = np.where(ratio > 1.2, FADE * np.sqrt(np.maximum(ratio**2 - 1, 0)), 0)
+    if blur.any():
+        voxels = ndimage.gaussian_filter(voxels, blur, truncate=3)
+    return _sampled(voxels, image, grid, matrix)
+
+
+def carry_labels(labels: Volume, grid: Volume, matrix: Matrix) -> Volume:
+    """A label map on another grid: every class interpolated linearly, the largest taken.
+
+    Args:
+        labels: integer codes; 0 is background.
+        grid: shape and affine of the result.
+        matrix: 4×4, points of ``grid`` → points of ``labels``, mm.
+
+    Returns:
+        Codes on the grid, in the dtype of ``labels``.
+    """
+    codes = [int(code) for code in np.unique(labels.data) if code]
+    found = np.zeros(grid.shape, labels.data.dtype)
+    best = np.zeros(grid.shape, np.float32)
+    rest = np.ones(grid.shape, np.float32)
+    for code in codes:
+        share = _sampled((labels.data == code).astype(np.float32), labels, grid, matrix)
+        rest -= share
+        larger = share > best
+        best[larger], found[larger] = share[larger], code
+    found[rest >= best] = 0
+    return grid.with_data(found)
+
+
+def field(image: Volume, grid: Volume, matrix: Matrix) -> NDArray[np.bool_]:
+    """Which voxels of ``grid`` lie in the field of ``image``: between its outer voxel faces."""
+    to_voxels = np.linalg.inv(image.affine) @ matrix @ grid.affine
+    inside = np.ones(grid.shape, bool)
+    indices = np.ogrid[tuple(slice(n) for n in grid.shape)]
+    for row, length in zip(to_voxels[:3], image.shape, strict=True):
+        place = sum(
+            np.float32(weight) * index.astype(np.float32)
+            for weight, index in zip(row[:3], indices, strict=True)
+        ) + np.float32(row[3])
+        inside &= (place >= -0.5) & (place <= length - 0.5)
+    return inside
+
+
+def _sampled(
+    voxels: NDArray[Any], image: Volume, grid: Volume, matrix: Matrix
+) -> NDArray[np.float32]:
+    from scipy import ndimage
+
+    to_voxels = np.linalg.inv(image.affine) @ matrix @ grid.affine
+    # Half a voxel beyond the centres of the outer voxels belongs to the field.
+    padded = np.pad(voxels, 1, mode="edge")
+    found: NDArray[np.float32] = ndimage.affine_transform(
+        padded,
+        to_voxels[:3, :3],
+        to_voxels[:3, 3] + 1,
+        output_shape=grid.shape,
+        output=np.float32,
+        order=1,
+        mode="constant",
+    )
+    found[~field(image, grid, matrix)] = 0
+    return found

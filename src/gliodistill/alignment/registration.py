@@ -1,0 +1,216 @@
+"""Register two scans of one head."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.alignment.engine import Matrix, engine, optimise
+from gliodistill.alignment.levels import Cropped, Level
+from gliodistill.alignment.starts import Comparison, Fit, starts
+from gliodistill.errors import ImageError
+from gliodistill.images.volume import Volume
+
+SEARCH_MM, COARSE_MM, FINE_MM = 8.0, 4.0, 2.0
+"""Voxels on which starts are compared, the best are improved, and the best of these is finished."""
+
+IMPROVED = 3
+"""Number of starts that are improved."""
+
+APART_MM = 6.0
+"""Two starts nearer to each other than this, in the brain, are one."""
+
+OVERLAP_SLACK, COVER_SLACK = 0.1, 0.7
+"""A start whose overlap is this much below the best, or that covers less than this share of the
+most, is not considered: mutual information of few voxels is high by chance.
+"""
+
+SIMILAR, OVERLAPPING = 0.04, 0.8
+"""Least similarity and overlap of a registration that succeeded."""
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """What :func:`register` found.
+
+    Attributes:
+        matrix: 4×4 float64, rigid: points of the fixed image → points of the moving image, mm,
+            RAS+.
+        similarity: normalised mutual information in and near the brain, in [0, 1].
+        overlap: Dice of the two brains in the common field, in [0, 1]; without a mask of the moving
+            brain, the share of the fixed brain in the moving field.
+        covered: share of the fixed brain that lies in the moving field.
+        start: which start led to it.
+        flags: why it may be wrong, in words; empty if nothing speaks against it.
+        seconds: wall-clock.
+    """
+
+    matrix: Matrix
+    similarity: float
+    overlap: float
+    covered: float
+    start: str
+    flags: tuple[str, ...]
+    seconds: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether it should not be used."""
+        return bool(self.flags)
+
+
+def register(
+    fixed: Volume,
+    moving: Volume,
+    fixed_mask: NDArray[np.bool_],
+    moving_mask: NDArray[np.bool_] | None = None,
+) -> Registration:
+    """Align ``moving`` with ``fixed``, rigidly, by mutual information in and near the brain.
+
+    Starts are the headers (the patient lay still), and the centroids of the brains with 125
+    rotations of up to 30° about each axis. The most similar ones are improved on voxels of 4 mm,
+    the best of them on 2 mm.
+
+    Args:
+        fixed, moving: two scans of one head, of any contrast, on any grid.
+        fixed_mask: bool X Y Z, the brain in ``fixed``.
+        moving_mask: the brain in ``moving``; without it, its middle is that of the image.
+
+    Returns:
+        The matrix and how well the scans fit.
+
+    Raises:
+        ImageError: a mask is empty or does not fit its image.
+        GliodistillError: SimpleITK is not installed.
+    """
+    began = time.perf_counter()
+    engine()
+    known = moving_mask is not None
+    if moving_mask is None:
+        moving_mask = np.ones(moving.shape, bool)
+    for name, scan, mask in (("fixed", fixed, fixed_mask), ("moving", moving, moving_mask)):
+        _check(name, scan, mask)
+    pair = Cropped.around(fixed, fixed_mask), Cropped.around(moving, moving_mask)
+    centre, other = _centroid(fixed, fixed_mask), _centroid(moving, moving_mask)
+    corners = _corners(fixed, fixed_mask)
+
+    search = Comparison(*_levels(pair, SEARCH_MM), known)
+    tried = [(search.fit(matrix), name, matrix) for name, matrix in starts(centre, other)]
+    chosen = _distinct(_plausible(tried), corners)[:IMPROVED]
+    if all(name != tried[0][1] for _, name, _ in chosen) and tried[0] in _plausible(tried):
+        chosen.append(tried[0])
+
+    coarse = _levels(pair, COARSE_MM)
+    compared = Comparison(*coarse, known)
+    improved = []
+    for _, name, matrix in chosen:
+        better = _optimised(coarse, matrix, centre, 20_000, 60, 2.0, 0.05)
+        improved += [(compared.fit(matrix), name, matrix), (compared.fit(better), name, better)]
+    _, start, matrix = _plausible(improved)[0]
+
+    fine = _levels(pair, FINE_MM)
+    better = _optimised(fine, matrix, centre, 40_000, 50, 0.5, 0.01)
+    compared = Comparison(*fine, known)
+    finished = [(compared.fit(one), start, one) for one in (better, matrix)]
+    fit, _, matrix = _plausible(finished)[0]
+    return Registration(
+        matrix,
+        fit.similarity,
+        fit.overlap,
+        fit.covered,
+        start,
+        _flags(fit),
+        time.perf_counter() - began,
+    )
+
+
+Tried = tuple[Fit, str, Matrix]
+
+
+def _plausible(tried: list[Tried]) -> list[Tried]:
+    """Those whose brains overlap, most similar first."""
+    overlap = max(fit.overlap for fit, _, _ in tried) - OVERLAP_SLACK
+    covered = max(fit.covered for fit, _, _ in tried) * COVER_SLACK
+    left = [one for one in tried if one[0].overlap >= overlap and one[0].covered >= covered]
+    return sorted(left or tried, key=lambda one: -one[0].similarity)
+
+
+def _distinct(tried: list[Tried], corners: NDArray[np.float64]) -> list[Tried]:
+    """The first of those that take the brain to one place."""
+    found: list[Tried] = []
+    for one in tried:
+        if all(_apart(one[2], other[2], corners) > APART_MM for other in found):
+            found.append(one)
+    return found
+
+
+def _apart(one: Matrix, other: Matrix, corners: NDArray[np.float64]) -> float:
+    """Largest distance between where two matrices take the corners of the brain, in mm."""
+    return float(np.linalg.norm(corners @ (one - other)[:3].T, axis=1).max())
+
+
+def _optimised(
+    pair: tuple[Level, Level],
+    matrix: Matrix,
+    centre: NDArray[np.float64],
+    samples: int,
+    steps: int,
+    step_mm: float,
+    least_mm: float,
+) -> Matrix:
+    fixed, moving = pair
+    return optimise(
+        fixed.image,
+        moving.image,
+        fixed.near,
+        matrix,
+        centre,
+        samples=samples,
+        steps=steps,
+        step_mm=step_mm,
+        least_mm=least_mm,
+    )
+
+
+def _levels(pair: tuple[Cropped, Cropped], step: float) -> tuple[Level, Level]:
+    return pair[0].level(step), pair[1].level(step)
+
+
+def _centroid(scan: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Of the mask, mm."""
+    middle = [
+        float(np.average(np.arange(n), weights=mask.sum(axis=tuple({0, 1, 2} - {axis}))))
+        for axis, n in enumerate(mask.shape)
+    ]
+    placed: NDArray[np.float64] = (scan.affine @ [*middle, 1.0])[:3]
+    return placed
+
+
+def _corners(scan: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Of the mask's box, mm, homogeneous (8 × 4)."""
+    ends = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))[[0, -1]] for axis in range(3)]
+    grid = np.stack(np.meshgrid(*ends, [1.0], indexing="ij"), axis=-1).reshape(-1, 4)
+    placed: NDArray[np.float64] = grid @ scan.affine.T
+    return placed
+
+
+def _check(name: str, scan: Volume, mask: NDArray[np.bool_]) -> None:
+    if mask.shape != scan.shape:
+        raise ImageError(
+            "mask does not fit its image",
+            field=f"{name}_mask",
+            got=mask.shape,
+            expected=scan.shape,
+        )
+    if not mask.any():
+        raise ImageError("no brain", field=f"{name}_mask", got="an empty mask")
+
+
+def _flags(fit: Fit) -> tuple[str, ...]:
+    flags = []
+    if fit.similarity < SIMILAR:
+        flags.append(f"the images are not similar: {fit.similarity:.2f}, not {SIMILAR:g} or more")
+    if fit.overlap < OVERLAPPING:
+        flags.append(f"the brains overlap by {fit.overlap:.2f}, not {OVERLAPPING:g} or more")
+    return tuple(flags)

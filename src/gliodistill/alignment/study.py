@@ -1,0 +1,443 @@
+"""Align the scans of a study: one isotropic grid, brains only, and the way back to every scan."""
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliodistill.alignment import carrying
+from gliodistill.alignment.frames import (
+    choose_reference,
+    grid_around,
+    mni_grid,
+    moved,
+    outline,
+)
+from gliodistill.alignment.registration import Registration, register
+from gliodistill.alignment.untouched import on_one_grid, stripped_brain
+from gliodistill.errors import ImageError, StudyError
+from gliodistill.images.volume import Volume
+from gliodistill.studies.naming import parse_sequence
+from gliodistill.studies.sequence import MRSequence
+
+Matrix = NDArray[np.float64]
+
+SPACES = ("reference", "t1ce", "mni")
+SPACING_MM = (0.3, 6.0)
+
+THREADS = 2
+"""Scans worked on at once."""
+
+SEEN = 0.95
+"""Least share of the brain that a scan should cover."""
+
+
+class Brain(Protocol):
+    """The answer of a brain extraction."""
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """On the scan's own grid."""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Doubts, in words."""
+
+
+Extract = Callable[[Volume], Brain]
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedStudy:
+    """What :func:`align_study` gives.
+
+    Attributes:
+        images: sequence → float32 on one isotropic grid, 0 outside the brain; the very arrays given
+            where the study is ``untouched``.
+        brain: uint8 on that grid, 1 in the brain.
+        scans: sequence → the scan as it was given, also those left out.
+        reference: the scan that the others are aligned with.
+        space: ``reference``, ``t1ce`` or ``mni``.
+        matrices: sequence → 4×4 float64, points of the common grid → points of the scan, mm, RAS+.
+        steps: sequence → what was done and why: ``text``, and numbers.
+        flags: doubts and what was left out, in words.
+        seconds: stage → wall-clock.
+        untouched: whether it was aligned and stripped already.
+    """
+
+    images: Mapping[MRSequence, Volume]
+    brain: Volume
+    scans: Mapping[MRSequence, Volume]
+    reference: MRSequence
+    space: str
+    matrices: Mapping[MRSequence, Matrix]
+    steps: Mapping[MRSequence, Mapping[str, Any]]
+    flags: tuple[str, ...]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    untouched: bool = False
+
+    @property
+    def grid(self) -> Volume:
+        """Shape and affine of the common grid."""
+        return self.brain
+
+    def label_map_on(self, labels: Volume | NDArray[Any], sequence: str) -> Volume:
+        """A label map of the common grid on the grid of a scan.
+
+        Args:
+            labels: integer codes on the common grid.
+            sequence: of the scan.
+
+        Returns:
+            The codes on the scan's own grid, by linear interpolation of each class.
+
+        Raises:
+            StudyError: no such scan in the study.
+            ImageError: ``labels`` is not on the common grid.
+        """
+        codes = self._on_grid(labels)
+        scan, matrix = self._scan(sequence)
+        if self.untouched:
+            return scan.with_data(codes.data)
+        return carrying.carry_labels(codes, scan, np.linalg.inv(matrix))
+
+    def label_map_from(self, labels: Volume, sequence: str) -> Volume:
+        """A label map of a scan's own grid on the common grid.
+
+        Raises:
+            StudyError: no such scan in the study.
+            ImageError: ``labels`` is not on the scan's grid.
+        """
+        scan, matrix = self._scan(sequence)
+        if not labels.same_grid(scan):
+            raise ImageError(
+                "label map on another grid than its scan",
+                field=sequence,
+                got=labels.difference(scan),
+                expected="the grid of the scan",
+            )
+        if self.untouched:
+            return self.grid.with_data(labels.data)
+        return carrying.carry_labels(labels, self.grid, matrix)
+
+    def _scan(self, sequence: str) -> tuple[Volume, Matrix]:
+        name = parse_sequence(sequence)
+        if name not in self.matrices:
+            raise StudyError(
+                "no such scan in the aligned study",
+                field="sequence",
+                got=sequence,
+                expected=", ".join(self.matrices),
+            )
+        return self.scans[name], self.matrices[name]
+
+    def _on_grid(self, labels: Volume | NDArray[Any]) -> Volume:
+        if not isinstance(labels, Volume):
+            return self.grid.with_data(labels)
+        if not labels.same_grid(self.grid):
+            raise ImageError(
+                "label map on another grid than the aligned study",
+                got=labels.difference(self.grid),
+                expected="the common grid",
+            )
+        return labels
+
+
+def align_study(
+    scans: Mapping[str, Volume],
+    *,
+    reference: str | None = None,
+    space: str = "reference",
+    spacing: float = 1.0,
+    extract: Extract | None = None,
+    threads: int = THREADS,
+) -> AlignedStudy:
+    """Bring the scans of a study onto one isotropic grid, brains only.
+
+    A study that is co-registered and skull-stripped passes untouched, unless ``space`` is ``mni``.
+
+    Args:
+        scans: sequence → scan as acquired, each on its own grid; T1, T1CE, T2, FLAIR, or some.
+        reference: the scan that the others are aligned with; by default the one with the thinnest
+            slices, among like ones T1CE, then FLAIR, T1, T2.
+        space: world of the result: that of the ``reference``; ``t1ce``, the same as
+            ``reference="T1CE"``; or ``mni``, rigidly aligned with the ICBM 152 atlas.
+        spacing: of the grid, mm.
+        extract: brain extraction; by default :func:`gliodistill.brain.extract_brain`.
+        threads: scans worked on at once.
+
+    Returns:
+        The aligned study. A scan that cannot be aligned is left out, with a flag.
+
+    Raises:
+        StudyError: no scan, an unknown or absent sequence, space or reference.
+        ImageError: a scan without a brain.
+        GliodistillError: SimpleITK is not installed.
+    """
+    given = {parse_sequence(name): scan for name, scan in scans.items()}
+    given = {sequence: given[sequence] for sequence in MRSequence if sequence in given}
+    wanted = _checked(given, reference, space, spacing)
+    began = time.perf_counter()
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        stripped = dict(zip(given, pool.map(stripped_brain, given.values()), strict=True))
+        masks = {s: mask for s, mask in stripped.items() if mask is not None}
+        if len(masks) == len(given) and space != "mni" and on_one_grid(given):
+            return _untouched(given, masks, wanted, space, time.perf_counter() - began)
+        return _Alignment(given, masks, wanted, space, spacing, extract, pool).run()
+
+
+class _Alignment:
+    """One run: the scans and what is found out about them, stage by stage."""
+
+    def __init__(
+        self,
+        scans: dict[MRSequence, Volume],
+        stripped: dict[MRSequence, NDArray[np.bool_]],
+        wanted: MRSequence | None,
+        space: str,
+        spacing: float,
+        extract: Extract | None,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self.scans, self.stripped, self.wanted = scans, stripped, wanted
+        self.space, self.spacing, self.extract, self.pool = space, spacing, extract, pool
+        self.steps: dict[MRSequence, dict[str, Any]] = {s: {} for s in scans}
+        self.flags: list[str] = []
+        self.seconds: dict[str, float] = {}
+        self.clock = time.perf_counter()
+
+    def run(self) -> AlignedStudy:
+        """All stages."""
+        masks = self._brains()
+        self._lap("brain")
+        if self.wanted is None:
+            reference, why = choose_reference(self.scans, masks)
+        else:
+            reference, why = self.wanted, "as asked"
+        self.steps[reference]["text"] = f"reference: {why}"
+        to_scan = self._register(reference, masks)
+        self._lap("register")
+        matrices, grid = self._common(reference, masks, to_scan)
+        self._lap("space")
+        brain, images = self._resample(reference, masks, matrices, grid)
+        self._lap("resample")
+        return AlignedStudy(
+            images,
+            grid.with_data(brain.astype(np.uint8)),
+            self.scans,
+            reference,
+            self.space,
+            matrices,
+            self.steps,
+            tuple(self.flags),
+            {stage: round(value, 3) for stage, value in self.seconds.items()},
+        )
+
+    def _lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage], self.clock = now - self.clock, now
+
+    def _brains(self) -> dict[MRSequence, NDArray[np.bool_]]:
+        """Sequence → brain on the scan's own grid."""
+        todo = [s for s in self.scans if s not in self.stripped]
+        extract = self.extract or (_default_extract() if todo else None)
+        masks = dict(self.stripped)
+        for sequence in self.stripped:
+            self.steps[sequence]["brain"] = "skull-stripped already"
+        if extract is not None:
+            scans = [self.scans[sequence] for sequence in todo]
+            for sequence, found in zip(todo, self.pool.map(extract, scans), strict=True):
+                masks[sequence] = found.mask
+                self.steps[sequence]["brain"] = "extracted"
+                self.flags += [f"{sequence}: {flag}" for flag in found.flags]
+        for sequence, mask in masks.items():
+            if not mask.any():
+                raise ImageError("no brain found", field=str(sequence), expected="a scan of a head")
+            volume = float(mask.sum()) * self.scans[sequence].voxel_ml
+            self.steps[sequence]["brain_ml"] = round(volume, 1)
+        return {sequence: masks[sequence] for sequence in self.scans}
+
+    def _register(
+        self, reference: MRSequence, masks: Mapping[MRSequence, NDArray[np.bool_]]
+    ) -> dict[MRSequence, Matrix]:
+        """Sequence → matrix from the reference's world to the scan's; failures are left out."""
+        moving = [sequence for sequence in self.scans if sequence != reference]
+
+        def one(sequence: MRSequence) -> Registration:
+            return register(
+                self.scans[reference], self.scans[sequence], masks[reference], masks[sequence]
+            )
+
+        matrices = {reference: np.eye(4)}
+        for sequence, found in zip(moving, self.pool.map(one, moving), strict=True):
+            self.steps[sequence] |= _told(found, str(reference), self.scans[reference])
+            if found.failed:
+                self.flags.append(f"{sequence} left out: {'; '.join(found.flags)}")
+            else:
+                matrices[sequence] = found.matrix
+        return {sequence: matrices[sequence] for sequence in self.scans if sequence in matrices}
+
+    def _common(
+        self,
+        reference: MRSequence,
+        masks: Mapping[MRSequence, NDArray[np.bool_]],
+        to_scan: dict[MRSequence, Matrix],
+    ) -> tuple[dict[MRSequence, Matrix], Volume]:
+        """Matrices from the common grid, and the grid."""
+        if self.space == "mni":
+            found = _to_atlas(self.scans[reference], masks[reference])
+            self.steps[reference] |= {"atlas": _told(found, "the ICBM 152 atlas", None)}
+            if found.failed:
+                raise StudyError(
+                    "cannot be aligned with the atlas",
+                    field=str(reference),
+                    got="; ".join(found.flags),
+                    hint="use the space of the reference",
+                )
+            return {s: m @ found.matrix for s, m in to_scan.items()}, mni_grid(self.spacing)
+        points = [
+            moved(outline(self.scans[s], masks[s]), np.linalg.inv(matrix))
+            for s, matrix in to_scan.items()
+        ]
+        scan = self.scans[reference]
+        return to_scan, grid_around(scan, masks[reference], self.spacing, np.vstack(points))
+
+    def _resample(
+        self,
+        reference: MRSequence,
+        masks: Mapping[MRSequence, NDArray[np.bool_]],
+        matrices: dict[MRSequence, Matrix],
+        grid: Volume,
+    ) -> tuple[NDArray[np.bool_], dict[MRSequence, Volume]]:
+        """The brain that most scans agree on, and the images in it."""
+
+        def one(
+            sequence: MRSequence,
+        ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+            scan, matrix = self.scans[sequence], matrices[sequence]
+            mask = scan.with_data(masks[sequence].astype(np.float32))
+            return (
+                carrying.carry_image(scan, grid, matrix),
+                carrying.carry_image(mask, grid, matrix),
+                carrying.field(scan, grid, matrix),
+            )
+
+        found = dict(zip(matrices, self.pool.map(one, matrices), strict=True))
+        # Where scans disagree evenly, the reference decides.
+        weights = {s: np.float32(1.5 if s == reference else 1.0) for s in found}
+        votes = sum(weights[s] * share for s, (_, share, _) in found.items())
+        seen = sum(weights[s] * inside for s, (_, _, inside) in found.items())
+        brain = np.asarray(votes > 0.5 * seen) & np.asarray(seen > 0)
+        images = {}
+        for sequence, (image, _, inside) in found.items():
+            covered = float((inside & brain).sum() / max(1, brain.sum()))
+            self.steps[sequence]["covered"] = round(covered, 4)
+            if covered < SEEN:
+                self.flags.append(f"{sequence} covers {covered:.0%} of the brain")
+            image[~brain] = 0
+            images[sequence] = grid.with_data(image)
+        return brain, images
+
+
+def _checked(
+    scans: Mapping[MRSequence, Volume], reference: str | None, space: str, spacing: float
+) -> MRSequence | None:
+    """The reference that was asked for.
+
+    Raises:
+        StudyError: an argument out of range, or a scan that is not there.
+    """
+    if not scans:
+        raise StudyError("study has no scan", expected="at least one of T1, T1CE, T2, FLAIR")
+    if space not in SPACES:
+        raise StudyError("no such space", field="space", got=space, expected=", ".join(SPACES))
+    if not SPACING_MM[0] <= spacing <= SPACING_MM[1]:
+        raise StudyError(
+            "no such spacing",
+            field="spacing",
+            got=spacing,
+            expected=f"{SPACING_MM[0]} to {SPACING_MM[1]} mm",
+        )
+    wanted = None if reference is None else parse_sequence(reference)
+    if space == "t1ce":
+        if wanted not in (None, MRSequence.T1CE):
+            raise StudyError(
+                "two references",
+                field="reference",
+                got=reference,
+                expected="T1CE, as of space t1ce",
+            )
+        wanted = MRSequence.T1CE
+    if wanted is not None and wanted not in scans:
+        raise StudyError(
+            "reference is absent", field="reference", got=str(wanted), expected=", ".join(scans)
+        )
+    return wanted
+
+
+def _untouched(
+    scans: dict[MRSequence, Volume],
+    masks: Mapping[MRSequence, NDArray[np.bool_]],
+    wanted: MRSequence | None,
+    space: str,
+    seconds: float,
+) -> AlignedStudy:
+    """A study that was aligned and stripped already."""
+    reference = wanted or choose_reference(scans, masks)[0]
+    brain = np.any(list(masks.values()), axis=0)
+    text = "untouched: on one grid with the other sequences, and skull-stripped"
+    return AlignedStudy(
+        scans,
+        scans[reference].with_data(brain.astype(np.uint8)),
+        scans,
+        reference,
+        space,
+        {sequence: np.eye(4) for sequence in scans},
+        {sequence: {"text": text} for sequence in scans},
+        (),
+        {"check": round(seconds, 3)},
+        untouched=True,
+    )
+
+
+def _told(found: Registration, target: str, fixed: Volume | None) -> dict[str, Any]:
+    """A registration in words and numbers."""
+    rotation = found.matrix[:3, :3]
+    angle = np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1)))
+    middle = np.zeros(4) if fixed is None else fixed.affine @ [*(np.array(fixed.shape) / 2), 1]
+    middle[3] = 1
+    shift = float(np.linalg.norm((found.matrix @ middle - middle)[:3]))
+    verb = "not aligned" if found.failed else "aligned"
+    return {
+        "text": f"{verb} with {target} from the {found.start}: turned by {angle:.1f}°, moved by"
+        f" {shift:.1f} mm",
+        "start": found.start,
+        "turned_deg": round(float(angle), 3),
+        "moved_mm": round(shift, 3),
+        "similarity": round(found.similarity, 4),
+        "overlap": round(found.overlap, 4),
+        "seconds": round(found.seconds, 3),
+    }
+
+
+def _to_atlas(scan: Volume, brain: NDArray[np.bool_]) -> Registration:
+    """Atlas → scan: the atlas painted with the grey levels of tissues in a T1."""
+    from gliodistill.phantom.atlas import load_atlas
+
+    atlas = load_atlas(2)
+    affine = np.diag([atlas.step_mm] * 3 + [1.0])
+    affine[:3, 3] = atlas.corner_mm
+    painted = atlas.white + np.float32(0.65) * atlas.grey + np.float32(0.3) * atlas.fluid
+    inside = atlas.grey + atlas.white + atlas.fluid > 0.5
+    return register(Volume(painted, affine), scan, inside, brain)
+
+
+def _default_extract() -> Extract:
+    import importlib
+
+    extract: Extract = importlib.import_module("gliodistill.brain").extract_brain
+    return extract
