@@ -34,7 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         root / "gliodistill" / "models" / "shipped" / "half"
     ).mkdir()  # a folder that holds no model is none
     tiny_model.export(
-        root / "gliodistill" / "models" / "shipped" / "glioma",
+        root / "gliodistill" / "models" / "shipped" / "glioma@1",
         card=SECTION,
         may_lack=tuple(tiny_model.MRSequence),
     )
@@ -62,7 +62,7 @@ def test_segment_needs_no_model_named(box: Box, home: Path, tmp_path: Path) -> N
     done = box("segment", home / "case", "-o", tmp_path / "out", "--threads", 1, "--json")
     assert (done.returncode, done.stderr) == (0, "")
     by_default = json.loads(done.stdout)["done"]["case"]
-    assert by_default["model"]["name"] == "tiny"
+    assert by_default["model"]["name"] == "glioma@1"
     assert by_default["volumes_ml"]["WT"] == pytest.approx(
         tiny_model.regions()[0].sum() / 1000, rel=0.05
     )
@@ -75,13 +75,13 @@ def test_segment_needs_no_model_named(box: Box, home: Path, tmp_path: Path) -> N
 def test_python_needs_no_model_named_either(home: Path) -> None:
     code = (
         "import sys\nsys.path.insert(0, sys.argv[1])\nimport gliodistill as gd\nfor model in"
-        " (gd.load_model(threads=1), gd.load_model('glioma', threads=1), gd.Predictor()):"
+        " (gd.load_model(threads=1), gd.load_model('glioma@1', threads=1), gd.Predictor()):"
         " print(model.package.folder)"
     )
     done = python(code, str(home), blocked=("torch",))
     assert (
         done.stdout.splitlines()
-        == [str(home / "gliodistill" / "models" / "shipped" / "glioma")] * 3
+        == [str(home / "gliodistill" / "models" / "shipped" / "glioma@1")] * 3
     ), done.stderr
 
 
@@ -108,7 +108,7 @@ def test_a_folder_of_something_else_does_not_hide_a_model(
     monkeypatch.chdir(tmp_path)
     assert box("models", "glioma").returncode == 0
     shutil.copytree(
-        home / "gliodistill" / "models" / "shipped" / "glioma",
+        home / "gliodistill" / "models" / "shipped" / "glioma@1",
         tmp_path / "glioma",
         dirs_exist_ok=True,
     )
@@ -120,22 +120,24 @@ def test_models_are_listed(box: Box, home: Path) -> None:
     assert (listed.returncode, listed.stderr) == (0, "")
     shown = " ".join(listed.stdout.split())
     for fact in (
-        "glioma any of T1 T1CE T2 FLAIR",
+        "glioma@1 any of T1 T1CE T2 FLAIR",
         "WT TC ET",
         "openvino float16, torch float32",
         "WT 0.900, TC 0.800, ET 0.700",
+        "glioma means glioma@1, the newest version",
     ):
         assert fact in shown
     told = json.loads(box("models", "--json").stdout)
-    facts = told["models"]["glioma"]
-    assert (list(told["models"]), told["default"]) == (["glioma"], "glioma")
+    facts = told["models"]["glioma@1"]
+    assert (list(told["models"]), told["default"]) == (["glioma@1"], "glioma")
+    assert told["newest"] == {"glioma": "glioma@1"}
     assert facts["parameters"] == 4 * 3 + 3
     assert facts["bytes"] == sum(file.stat().st_size for file in Path(facts["folder"]).iterdir())
     assert facts["sequences"] == facts["may_lack"] == ["T1", "T1CE", "T2", "FLAIR"]
 
 
 def test_a_name_prints_the_card_as_it_is_written(box: Box, home: Path) -> None:
-    card = (home / "gliodistill" / "models" / "shipped" / "glioma" / "README.md").read_text()
+    card = (home / "gliodistill" / "models" / "shipped" / "glioma@1" / "README.md").read_text()
     assert box("models", "glioma").stdout == card
     assert json.loads(box("models", "glioma", "--json").stdout)["card"] == card
     assert SECTION in card
@@ -156,8 +158,10 @@ def test_unknown_names_list_the_known_ones(box: Box, tmp_path: Path) -> None:
         assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert (
         "gliona: no such model" in box("models", "gliona").stderr
-        and "one of glioma" in box("models", "gliona").stderr
+        and "one of glioma, glioma@1" in box("models", "gliona").stderr
     )
+    refused = box("models", "glioma@2").stderr
+    assert "glioma@2: no such version of the model" in refused and "one of glioma@1" in refused
 
 
 def test_sections_for_the_card_come_from_a_file(

@@ -9,7 +9,8 @@ import pytest
 from gliodistill.errors import PackageError
 from gliodistill.inference.runtimes import open_runtime
 from gliodistill.models import ModelPackage
-from gliodistill.models.shipped import DEFAULT, find_model, names
+from gliodistill.models.card import read_card, scores
+from gliodistill.models.shipped import DEFAULT, find_model, names, newest
 
 SECTIONS = ("Intended use", "Data and licences", "What it has never seen", "Known failures")
 
@@ -24,6 +25,20 @@ def test_what_is_neither_folder_nor_name_lists_the_names(tmp_path: Path) -> None
     assert all(name in str(caught.value.expected) for name in names())
 
 
+def test_a_name_is_its_newest_version_and_a_copy_keeps_its_name(tmp_path: Path) -> None:
+    assert find_model("glioma") == find_model(newest()["glioma"]) == find_model()
+    copy = ModelPackage.open(find_model("glioma@1")).save(tmp_path / "copy")
+    assert (copy.name, copy.identity) == ("glioma", "glioma@1")
+    # The weights and the description of the first version, to the bit.
+    assert copy.fingerprint.startswith("30ac240e45dbff7a")
+
+
+def test_an_unknown_version_lists_those_there_are() -> None:
+    with pytest.raises(PackageError, match=r"glioma@99: no such version of the model") as caught:
+        find_model("glioma@99")
+    assert "glioma@1" in str(caught.value.expected) and "newest" in str(caught.value)
+
+
 def test_a_folder_without_a_model_is_left_to_whoever_opens_it(tmp_path: Path) -> None:
     with pytest.raises(PackageError, match="not a model package"):
         ModelPackage.open(find_model(tmp_path))
@@ -32,7 +47,9 @@ def test_a_folder_without_a_model_is_left_to_whoever_opens_it(tmp_path: Path) ->
 @pytest.mark.parametrize("name", names())
 def test_a_shipped_model_is_small_whole_and_named_as_its_folder(name: str) -> None:
     package = ModelPackage.open(find_model(name))
-    assert package.name == name
+    assert package.name == name.partition("@")[0]
+    assert package.identity == name
+    assert set(scores(read_card(package.folder))["four sequences"]) == {"WT", "TC", "ET"}
     assert sum(file.stat().st_size for file in package.folder.iterdir()) <= 10_000_000
     files = {
         "model.json",

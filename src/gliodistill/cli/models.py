@@ -8,6 +8,8 @@ from gliodistill.cli.output import Json, emit, table
 from gliodistill.errors import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
     from gliodistill.models import ModelPackage
@@ -23,7 +25,10 @@ def models(
         str | None,
         typer.Argument(
             metavar="[MODEL]",
-            help="Print the card of this shipped model, or of the model in this folder.",
+            help=(
+                "Print the card of this shipped model (glioma, or a version of it: glioma@1), or"
+                " of the model in this folder."
+            ),
             show_default=False,
         ),
     ] = None,
@@ -31,32 +36,34 @@ def models(
 ) -> None:
     """List the shipped models, or print a model's card.
 
-    The list shows sequences, regions, parameters, size, formats and Dice.
+    The list shows each version: sequences, regions, parameters, size, formats, the Dice of its card
+    and what it was trained on. A name without a version means the newest.
 
     Example: [cyan]gliodistill models glioma[/cyan]
     """
-    from gliodistill.documents import Refusal, read_document
-    from gliodistill.errors import PackageError, printable
+    from gliodistill.errors import printable
     from gliodistill.models import ModelPackage
-    from gliodistill.models.package import CARD
-    from gliodistill.models.shipped import DEFAULT, find_model, names
+    from gliodistill.models.card import read_card
+    from gliodistill.models.shipped import DEFAULT, find_model, names, newest
 
     if name is None:
         listed = {known: _facts(ModelPackage.open(find_model(known))) for known in names()}
-        emit(as_json, {"models": listed, "default": DEFAULT}, lambda screen: _show(screen, listed))
+        told = {"models": listed, "default": DEFAULT, "newest": newest()}
+        emit(as_json, told, lambda screen: _show(screen, listed, newest()))
         return
     package = ModelPackage.open(find_model(name))
     # The card may be untrusted: unprintable characters are escaped.
-    text = read_document(package.folder / CARD, Refusal(PackageError, "model card cannot be read"))
-    card = printable(text.replace("\r\n", "\n").expandtabs(4))
+    card = printable(read_card(package.folder).replace("\r\n", "\n").expandtabs(4))
     emit(
         as_json,
-        {"model": package.name, **_facts(package), "card": card},
+        {"model": package.identity, **_facts(package), "card": card},
         lambda screen: _print(screen, card),
     )
 
 
 def _facts(package: "ModelPackage") -> dict[str, Any]:
+    from gliodistill.models.card import read_card, scores
+
     spec = package.spec
     return {
         "folder": str(package.folder),
@@ -67,17 +74,17 @@ def _facts(package: "ModelPackage") -> dict[str, Any]:
         "bytes": sum(file.stat().st_size for file in package.folder.iterdir()),
         "formats": [f"{export.runtime} {export.weights}" for export in package.exports],
         "dice": dict(spec.training.validation_dice),
+        "cross_validation": scores(read_card(package.folder)),
         "data": spec.training.data,
     }
 
 
-def _show(screen: "Console", listed: dict[str, dict[str, Any]]) -> None:
+def _show(screen: "Console", listed: dict[str, dict[str, Any]], latest: dict[str, str]) -> None:
     columns = ["model", "sequences", "outputs", "parameters", "MB", "formats", "Dice"]
     rows = []
     for name, facts in listed.items():
-        dice = (
-            ", ".join(f"{region} {value:.3f}" for region, value in facts["dice"].items())
-            or "see its card"
+        dice = _dice(facts["dice"]) or "; ".join(
+            f"{_dice(values)} ({setting})" for setting, values in facts["cross_validation"].items()
         )
         cells = [
             _sequences(facts),
@@ -85,9 +92,17 @@ def _show(screen: "Console", listed: dict[str, dict[str, Any]]) -> None:
             f"{facts['parameters']:,}",
             f"{facts['bytes'] / 1e6:.1f}",
         ]
-        rows.append([name, *cells, ", ".join(facts["formats"]), dice])
+        rows.append([name, *cells, ", ".join(facts["formats"]), dice or "see its card"])
     table(screen, columns, rows)
+    for name, facts in listed.items():
+        screen.print(f"{name}: {printable(facts['data'])}", highlight=False)
+    for name, version in latest.items():
+        screen.print(f"{name} means {version}, the newest version.", highlight=False)
     screen.print("Next: gliodistill models MODEL; research use, not a medical device")
+
+
+def _dice(values: "Mapping[str, float]") -> str:
+    return ", ".join(f"{region} {value:.3f}" for region, value in values.items())
 
 
 def _sequences(facts: dict[str, Any]) -> str:

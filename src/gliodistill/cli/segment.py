@@ -52,7 +52,8 @@ def segment(
             "-m",
             metavar="MODEL",
             help=(
-                "Folder of a model made by export, or the name of a shipped one (default: glioma)."
+                "Folder of a model made by export, or a shipped one: glioma (the default: its"
+                " newest version), or a version by name, e.g. glioma@1."
             ),
             show_default=False,
         ),

@@ -186,7 +186,7 @@ class Predictor:
             convention=convention,
             volumes_ml=volumes,
             quality=assess(prepared, self.package.spec, evidence, depth, volumes),
-            model=self.package.name,
+            model=self.package.identity,
             fingerprint=self.package.fingerprint,
             precision=self.precision,
             runtime=self.runtime_name,
@@ -207,7 +207,8 @@ class Predictor:
             f"[{s}]" if s in self.package.spec.may_lack else str(s)
             for s in self.package.spec.sequences
         )
-        return f"<Predictor {self.package.name}: {sequences}; {self.runtime_name} on {self.device}>"
+        name = self.package.identity
+        return f"<Predictor {name}: {sequences}; {self.runtime_name} on {self.device}>"
 
     @property
     def plugins(self) -> dict[str, str]:
@@ -263,7 +264,7 @@ class Predictor:
         if not np.isfinite(logits.sum()):
             bad = int(np.count_nonzero(~np.isfinite(logits)))
             raise PackageError(
-                f"model {self.package.name} gives NaN or Inf",
+                f"model {self.package.identity} gives NaN or Inf",
                 file=self.package.folder,
                 field="logits",
                 got=f"{bad} NaN or Inf of {logits.size}",

@@ -195,7 +195,7 @@ def _settings(
         "format": FORMAT,
         "models": [
             {
-                "name": m.package.name,
+                "name": m.package.identity,
                 "sha256": m.package.fingerprint,
                 "weights_sha256": m.package.weights_sha256,
             }

@@ -1,11 +1,44 @@
 """The model card."""
 
 import os
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from gliodistill.documents import Refusal, read_document
 from gliodistill.errors import PackageError
+from gliodistill.studies.labels import REGIONS
+
+CARD = "README.md"
+
+
+def read_card(folder: Path) -> str:
+    """The card of the package in ``folder``, as it was written.
+
+    Raises:
+        PackageError: it cannot be read.
+    """
+    return read_document(folder / CARD, Refusal(PackageError, "model card cannot be read"))
+
+
+def scores(card: str) -> dict[str, dict[str, float]]:
+    """The mean Dice that a card tells in its table of cross-validation.
+
+    Args:
+        card: Markdown. Read are rows whose name is bold and whose next three cells begin with a
+            number, WT, TC and ET in points: ``| **four sequences** | 87.0 [84.0, 89.6] | …``.
+
+    Returns:
+        setting → region → Dice from 0 to 1; empty if the card has no such table.
+    """
+    _, _, section = card.partition("\n## Cross-validation\n")
+    number = r" *([\d.]+)\b[^|]*\|"
+    rows = re.findall(rf"^\| *\*\*([^*|]+)\*\* *\|{number * 3}", section, re.MULTILINE)
+    return {
+        name: {region: float(points) / 100 for region, points in zip(REGIONS, values, strict=True)}
+        for name, *values in rows
+    }
 
 
 def read_sections(path: str | os.PathLike[str]) -> str:

@@ -26,9 +26,10 @@ from gliodistill.checks import check_keys, checked
 from gliodistill.documents import Refusal, parse_json, read_document
 from gliodistill.errors import PackageError
 from gliodistill.files import atomic_folder, sha256
-from gliodistill.models.card import write_card
+from gliodistill.models.card import CARD, write_card
 from gliodistill.models.exports import Export
 from gliodistill.models.graph_files import check_graph
+from gliodistill.models.shipped import shipped_as
 from gliodistill.models.spec import OPTIONAL, ModelSpec
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.studies.labels import LabelConvention
@@ -36,7 +37,6 @@ from gliodistill.studies.sequence import MRSequence
 
 FORMAT = 2
 DESCRIPTION = "model.json"
-CARD = "README.md"
 NOTICE = "Research use, not a medical device."
 _OWN_KEYS = ("format", "notice", "runtime", "versions", "weights_sha256", "exports", "files")
 _BLANK = "0" * 64
@@ -171,6 +171,13 @@ class ModelPackage:
     def name(self) -> str:
         """Short name."""
         return self.spec.name
+
+    @property
+    def identity(self) -> str:
+        """What results call it: the name and version of a shipped model (``glioma@1``), wherever
+        the package lies; the short name of any other.
+        """
+        return shipped_as(self.fingerprint) or self.name
 
     @property
     def sequences(self) -> tuple[MRSequence, ...]:

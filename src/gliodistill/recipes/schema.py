@@ -21,7 +21,9 @@ from gliodistill.recipes.reading import SHARED, merge, read_values, validated
 from gliodistill.recipes.transforms import (
     BiasPart,
     BlurPart,
+    BrainMaskPart,
     BrightnessPart,
+    ContrastAgentPart,
     ContrastPart,
     CurvePart,
     CutFieldPart,
@@ -33,6 +35,7 @@ from gliodistill.recipes.transforms import (
     Probability,
     ThickSlicesPart,
     TransplantPart,
+    WindowingPart,
 )
 from gliodistill.studies.sequence import MRSequence
 
@@ -171,11 +174,18 @@ class AugmentationPart(_Part):
     curve: CurvePart = CurvePart()
     """A contrast change: a random increasing curve of the z-scores."""
     thick_slices: ThickSlicesPart = ThickSlicesPart()
-    """Slabs of several voxels along one axis, in about half of the sequences."""
+    """Thick slices along one axis, in some sequences or in all."""
     misregistration: MisregistrationPart = MisregistrationPart()
     """Sequences shifted against the reference."""
     cut_field: CutFieldPart = CutFieldPart()
     """A sequence whose field of view ends within the patch."""
+    windowing: WindowingPart = WindowingPart()
+    """A window with few grey levels, another in each sequence."""
+    contrast_agent: ContrastAgentPart = ContrastAgentPart()
+    """Contrast agent absent or late: T1 mixed into T1CE, and no ET where the enhancement is gone.
+    """
+    brain_mask: BrainMaskPart = BrainMaskPart()
+    """Errors of the brain mask, in all sequences: brain cut off, tissue left on."""
     transplant: TransplantPart = TransplantPart()
     """Another labelled patient's tumour in a labelled patch, besides its own."""
     others: dict[str, dict[str, Any]] = {}

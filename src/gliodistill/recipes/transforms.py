@@ -5,12 +5,13 @@ takes the keys below. A plain number in place of the mapping is its probability:
 ``gamma: {p: 0.5}``.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+NotPositive = Annotated[float, Field(le=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
@@ -24,6 +25,10 @@ Range = Annotated[tuple[float, float], AfterValidator(_in_order)]
 PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_in_order)]
 NotNegativeRange = Annotated[tuple[NotNegative, NotNegative], AfterValidator(_in_order)]
 Shares = Annotated[tuple[Probability, Probability], AfterValidator(_in_order)]
+Gap = Annotated[float, Field(ge=0, lt=1)]
+Gaps = Annotated[tuple[Gap, Gap], AfterValidator(_in_order)]
+Axis = Literal[0, 1, 2]
+GreyLevels = Annotated[float, Field(ge=2, le=256)]
 Zoom = Annotated[float, Field(gt=0, le=1)]
 Zooms = Annotated[tuple[Zoom, Zoom], AfterValidator(_in_order)]
 
@@ -124,9 +129,15 @@ class ThickSlicesPart(TransformPart):
     """Slabs along one axis, as thick slices are."""
 
     voxels: PositiveRange = (2.0, 5.0)
-    """Least and greatest thickness."""
+    """Least and greatest distance between slices, for each sequence."""
     sequences: Probability = 0.5
     """Share of the sequences that have thick slices."""
+    every: Probability = 0.0
+    """Probability that all sequences of a patch have thick slices, as in hospital studies."""
+    axes: Annotated[tuple[Axis, ...], Field(min_length=1)] = (0, 1, 2)
+    """Along which slices may lie (0 sagittal, 1 coronal, 2 axial); one is drawn."""
+    gap: Gaps = (0.0, 0.0)
+    """Least and greatest share of the distance that is a gap between slices."""
 
 
 class MisregistrationPart(TransformPart):
@@ -141,6 +152,35 @@ class CutFieldPart(TransformPart):
 
     at: Shares = (0.1, 0.9)
     """Where it ends, as least and greatest share of the patch's side."""
+
+
+class WindowingPart(TransformPart):
+    """A window with few grey levels, another in each sequence, as 8-bit exports have."""
+
+    low: Annotated[tuple[NotPositive, NotPositive], AfterValidator(_in_order)] = (-4.0, -1.5)
+    """Lower end of the window in standard deviations of the brain, least and greatest."""
+    high: PositiveRange = (1.5, 5.0)
+    """Upper end of the window, least and greatest."""
+    levels: Annotated[tuple[GreyLevels, GreyLevels], AfterValidator(_in_order)] = (24.0, 128.0)
+    """Least and greatest number of grey levels within the window."""
+
+
+class ContrastAgentPart(TransformPart):
+    """Contrast agent absent, too little or late: T1 mixed into T1CE."""
+
+    missing: Shares = (0.3, 1.0)
+    """Least and greatest share of T1 in a patch. From 0.5 on the reference has no ET there."""
+    everywhere: Probability = 0.5
+    """Probability that the share is the same everywhere; otherwise it varies smoothly from 0."""
+
+
+class BrainMaskPart(TransformPart):
+    """Errors of the brain mask: brain that is cut off, and other tissue that is left on."""
+
+    voxels: NotNegativeRange = (1.0, 3.3)
+    """Least and greatest shift of its border, inwards or outwards."""
+    brightness: Range = (-2.0, 5.0)
+    """Least and greatest mean of left-on tissue, in standard deviations above the brain's mean."""
 
 
 class TransplantPart(TransformPart):

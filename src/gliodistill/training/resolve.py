@@ -23,6 +23,7 @@ from gliodistill.networks.registry import NETWORKS
 from gliodistill.networks.widening import check_widening
 from gliodistill.recipes.schema import PRETRAINED, NetworkPart, Recipe, RunPart, SamplingPart
 from gliodistill.registry import Registry, nearest
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.training.resolved import ResolvedRun, at_key, on_meta
 from gliodistill.training.transforms import TRANSFORMS, Intensities
 
@@ -209,6 +210,14 @@ def _check_method(recipe: Recipe, run: ResolvedRun, earlier: Mapping[str, Resolv
             expected="above 0, e.g. 0.5",
         )
     Intensities(part.augmentation, f"{place}.augmentation")
+    mixed = (MRSequence.T1, MRSequence.T1CE)
+    if part.augmentation.contrast_agent.p and not set(mixed) <= set(recipe.data.sequences):
+        raise RecipeError(
+            "transform needs sequences that the recipe does not take",
+            field=f"{place}.augmentation.contrast_agent",
+            got=", ".join(recipe.data.sequences),
+            expected=f"{' and '.join(mixed)} among data.sequences",
+        )
     if needs.pseudo_labels and not part.pseudo.share:
         raise RecipeError(
             f"method {part.method.name} needs pseudo-labels",

@@ -270,9 +270,37 @@ def test_same_seed_same_transplants_and_scanners(cache):
         thick_slices=0.5,
         misregistration=0.5,
         cut_field=0.5,
+        windowing=0.5,
+        contrast_agent=0.5,
+        brain_mask=0.5,
     )
     for step in (0, 5):
         assert same(sampler(cache, wild, 3).batch(step), sampler(cache, wild, 3).batch(step))
+
+
+def test_without_contrast_agent_et_is_not_taught_where_t1ce_is_given(cache):
+    """A patch whose student is not given T1CE keeps its ET, and its image."""
+    absent = {"contrast_agent": {"p": 1, "missing": [1, 1], "everywhere": 1}}
+    dropping = {**PLAIN, "modality_dropout": {"p": 0.5}}
+    plain = sampler(cache, AugmentationPart(**dropping), batch=3)
+    made = sampler(cache, AugmentationPart(**dropping, **absent), batch=3)
+    t1, t1ce = (cache.preparation.sequences.index(name) for name in ("T1", "T1CE"))
+    kept = removed = 0
+    for step in range(6):
+        before, after = plain.batch(step), made.batch(step)
+        assert torch.equal(before.present, after.present)
+        for item in range(3):
+            if not after.present[item, t1ce]:
+                assert torch.equal(after.complete[item], before.complete[item])
+                assert torch.equal(after.regions[item], before.regions[item])
+                kept += int(after.regions[item, 2].sum() > 0)
+                continue
+            both = (after.complete[item, [t1, t1ce]] != 0).all(0)
+            assert torch.equal(after.complete[item, t1][both], after.complete[item, t1ce][both])
+            assert not after.regions[item, 2][both].any()
+            assert torch.equal(after.regions[item, :2], before.regions[item, :2])
+            removed += int(before.regions[item, 2].sum() > 0)
+    assert kept and removed
 
 
 def test_a_damaged_cache_is_noticed_at_the_start(cache):

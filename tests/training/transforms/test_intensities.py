@@ -24,7 +24,7 @@ from gliodistill.training.transforms import (
     Transform,
     Transplant,
 )
-from gliodistill.training.transforms.intensities import BASIC, FIRST, SCANNER, SECOND
+from gliodistill.training.transforms.intensities import BASIC, FIRST, OURS, SCANNED, SCANNER, SECOND
 
 SHAPE = (20, 22, 24)
 
@@ -46,12 +46,12 @@ def drawn(part, channels=2, seed=5):
     return Intensities(part).draw(channels, np.random.default_rng(seed), others)
 
 
-EVERY = AugmentationPart.model_validate(dict.fromkeys((*BASIC, *SCANNER), 1))
+EVERY = AugmentationPart.model_validate(dict.fromkeys(OURS, 1))
 NONE = AugmentationPart.model_validate(dict.fromkeys(BASIC, 0))
 
 
 def test_a_draw_is_a_recording():
-    assert set(drawn(EVERY)) == {*BASIC, *SCANNER}
+    assert set(drawn(EVERY)) == set(OURS)
     assert str(drawn(EVERY)) == str(drawn(EVERY))
     results = [Intensities(EVERY).apply(*patch(), drawn(EVERY)) for _ in range(2)]
     assert torch.equal(*results)
@@ -66,7 +66,7 @@ def test_no_draw_changes_nothing_and_scanners_draw_only_where_asked():
     assert random.bit_generator.state == again.bit_generator.state
 
 
-@pytest.mark.parametrize("name", [*BASIC, *SCANNER])
+@pytest.mark.parametrize("name", [*BASIC, *SCANNER, "windowing"])
 def test_each_changes_the_brain_alone(name):
     values, _ = patch()
     inside = torch.from_numpy(np.random.default_rng(2).random(tuple(values.shape)) < 0.7)
@@ -131,7 +131,7 @@ def test_ranges_are_kept(transform, low, high):
 
 def test_the_defaults_of_classes_are_those_of_the_recipe():
     part = AugmentationPart()
-    for name in (*BASIC, *SCANNER):
+    for name in OURS:
         defaults = {k: p.default for k, p in inspect.signature(TRANSFORMS[name]).parameters.items()}
         assert defaults == dict(getattr(part, name)), name
     assert vars(Transplant()) == dict(part.transplant)
@@ -142,9 +142,9 @@ def test_the_defaults_of_classes_are_those_of_the_recipe():
 
 
 def test_every_one_of_ours_is_drawn_and_applied():
-    assert sorted((*BASIC, *SCANNER)) == sorted((*FIRST, *SECOND, "cut_field"))
+    assert sorted(OURS) == sorted((*SCANNED, *FIRST, *SECOND, "cut_field"))
     ours = [name for name in TRANSFORMS if TRANSFORMS.package(name) is None]
-    assert sorted(ours) == sorted((*BASIC, *SCANNER))
+    assert sorted(ours) == sorted(OURS)
 
 
 class Inverted(Transform[float]):

@@ -12,10 +12,13 @@ from gliodistill.training.transforms import (
     CutField,
     Misregistration,
     ThickSlices,
+    Windowing,
 )
 from gliodistill.training.transforms.bias import BiasDraw
 from gliodistill.training.transforms.curve import KNOTS
 from gliodistill.training.transforms.intensities import SCANNER
+from gliodistill.training.transforms.thick_slices import ThickSlicesDraw
+from gliodistill.training.transforms.windowing import WindowingDraw
 
 SHAPE = (2, 9, 10, 12)
 INSIDE = torch.ones(SHAPE, dtype=torch.bool)
@@ -29,7 +32,7 @@ def applied(transform, drawn):
     return transform.apply(values(), INSIDE, drawn).numpy()
 
 
-@pytest.mark.parametrize("name", SCANNER)
+@pytest.mark.parametrize("name", [*SCANNER, "windowing"])
 def test_equal_seeds_equal_draws_and_results(name):
     transform = TRANSFORMS[name](**({"sequences": 1.0} if name == "thick_slices" else {}))
     first, again = (transform.draw(2, np.random.default_rng(7)) for _ in range(2))
@@ -72,7 +75,7 @@ def test_a_shift_of_whole_voxels_is_a_roll_and_of_half_ones_the_mean():
 
 def test_slabs_are_means_and_thin_ones_leave_the_channel():
     plain = values().numpy()
-    result = applied(ThickSlices(), (2, np.array([3.0, 1.0])))
+    result = applied(ThickSlices(), ThickSlicesDraw(2, np.array([3.0, 1.0])))
     np.testing.assert_array_equal(result[1], plain[1])
     slabs = plain[0].reshape(9, 10, 4, 3).mean(axis=-1)
     expected = ndimage.map_coordinates(
@@ -82,6 +85,35 @@ def test_slabs_are_means_and_thin_ones_leave_the_channel():
         mode="nearest",
     )
     np.testing.assert_allclose(result[0], expected, atol=1e-5)
+
+
+def test_slices_with_gaps_are_means_of_the_middles_of_slabs():
+    """Slabs of 3 voxels of which a third is not scanned: means of the middle two thirds."""
+    plain = values().numpy()
+    result = applied(ThickSlices(), ThickSlicesDraw(2, np.array([3.0, 1.0]), 1 / 3))
+    parts = plain[0].reshape(9, 10, 4, 3)
+    slabs = (parts[..., 0] / 2 + parts[..., 1] + parts[..., 2] / 2) / 2
+    places = np.meshgrid(*map(np.arange, (9, 10)), (np.arange(12) + 0.5) / 3 - 0.5, indexing="ij")
+    expected = ndimage.map_coordinates(slabs, places, order=1, mode="nearest")
+    np.testing.assert_allclose(result[0], expected, atol=1e-5)
+    np.testing.assert_array_equal(result[1], plain[1])
+
+
+def test_all_sequences_may_have_thick_slices_along_a_chosen_axis():
+    transform = ThickSlices(sequences=0.1, every=1.0, axes=(2,), gap=(0.1, 0.3))
+    draws = [transform.draw(4, np.random.default_rng(seed)) for seed in range(20)]
+    assert {draw.axis for draw in draws} == {2}
+    assert all(len(set(draw.spacing)) == 4 and draw.spacing.min() >= 2 for draw in draws)
+    assert all(0.1 <= draw.gap <= 0.3 for draw in draws)
+
+
+def test_a_window_clips_and_leaves_so_many_grey_levels():
+    drawn = WindowingDraw(np.array([-1.0, -4.0]), np.array([1.5, 2.0]), np.array([6.0, 4.0]))
+    plain, result = values().numpy(), applied(Windowing(), drawn)
+    np.testing.assert_allclose(np.unique(result[0]), np.linspace(-1, 1.5, 6), atol=1e-5)
+    np.testing.assert_allclose(
+        result[1], np.rint((plain[1].clip(-4, 2) + 4) / 2) * 2 - 4, atol=1e-5
+    )
 
 
 def test_a_constant_gain_multiplies_intensities():

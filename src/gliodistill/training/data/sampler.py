@@ -25,6 +25,7 @@ from gliodistill.training.data.places import draw_centre, foreground_voxels, sam
 from gliodistill.training.transforms import (
     Intensities,
     ModalityDropout,
+    Patch,
     Spatial,
     Transplant,
     read_patch,
@@ -99,6 +100,7 @@ class PatchSampler:
             self.studies += list(pool)
             self._pseudo, soft = part.count(sampling.batch), part.labels == "soft"
         sequences = cache.preparation.sequences
+        self._sequences = sequences
         self.channels = tuple(range(len(sequences)) if channels is None else channels)
         for study in self.studies:
             if not any(study.present[channel] for channel in self.channels):
@@ -231,6 +233,16 @@ class PatchSampler:
                 )
                 assert tumour is not None
                 self._transplanting.apply(levels, mask, theirs, tumour, draw.donor.rim)
+            kept = dict(zip(self.channels, draw.kept, strict=True))
+            self._intensities.change(
+                Patch(
+                    levels,
+                    mask,
+                    self._sequences,
+                    tuple(kept.get(channel, False) for channel in range(len(levels))),
+                ),
+                draw.intensities,
+            )
             inside = torch.from_numpy(levels > 0)
             complete = self._intensities.apply(
                 torch.from_numpy(dequantise(levels)), inside, draw.intensities

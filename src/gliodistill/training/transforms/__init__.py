@@ -4,11 +4,13 @@ So a teacher and a student see the same patch, and a run can be replayed. A reci
 probability and ranges under ``augmentation`` (:mod:`gliodistill.recipes.transforms`).
 """
 
-from gliodistill.training.transforms.base import Transform
+from gliodistill.training.transforms.base import Patch, PatchTransform, Transform
 from gliodistill.training.transforms.bias import Bias
 from gliodistill.training.transforms.blur import Blur
+from gliodistill.training.transforms.brain_mask import BrainMask
 from gliodistill.training.transforms.brightness import Brightness
 from gliodistill.training.transforms.contrast import Contrast
+from gliodistill.training.transforms.contrast_agent import ContrastAgent
 from gliodistill.training.transforms.curve import Curve
 from gliodistill.training.transforms.cut_field import CutField
 from gliodistill.training.transforms.gamma import Gamma
@@ -21,13 +23,16 @@ from gliodistill.training.transforms.registry import TRANSFORMS, names, register
 from gliodistill.training.transforms.spatial import Spatial, read_patch
 from gliodistill.training.transforms.thick_slices import ThickSlices
 from gliodistill.training.transforms.transplant import Transplant
+from gliodistill.training.transforms.windowing import Windowing
 
 __all__ = [
     "TRANSFORMS",
     "Bias",
     "Blur",
+    "BrainMask",
     "Brightness",
     "Contrast",
+    "ContrastAgent",
     "Curve",
     "CutField",
     "Gamma",
@@ -36,10 +41,13 @@ __all__ = [
     "Misregistration",
     "ModalityDropout",
     "Noise",
+    "Patch",
+    "PatchTransform",
     "Spatial",
     "ThickSlices",
     "Transform",
     "Transplant",
+    "Windowing",
     "names",
     "read_patch",
     "register",

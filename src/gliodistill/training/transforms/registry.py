@@ -6,13 +6,13 @@ from typing import Any, TypeVar
 
 from gliodistill.errors import RecipeError
 from gliodistill.registry import Registry
-from gliodistill.training.transforms.base import AnyTransform, Transform
+from gliodistill.training.transforms.base import AnyTransform, Drawing
 
 Kind = TypeVar("Kind", bound=type[AnyTransform])
 
 
 def _check(name: str, kind: Any) -> None:
-    if not (isinstance(kind, type) and issubclass(kind, Transform)):
+    if not (isinstance(kind, type) and issubclass(kind, Drawing)):
         raise ValueError(f"transform {name!r} is no subclass of Transform")
     required = [
         each.name
@@ -26,7 +26,7 @@ def _check(name: str, kind: Any) -> None:
 TRANSFORMS: Registry[type[AnyTransform]] = Registry(
     "transform", "gliodistill.transforms", RecipeError, _check
 )
-"""Name → class of a transform of intensities."""
+"""Name → class of a transform, of intensities or of a patch with its reference."""
 names = TRANSFORMS.names
 """The names of all transforms, sorted."""
 
