@@ -10,6 +10,7 @@ from typing import Annotated, TextIO
 import typer
 
 from gliodistill.cli import (
+    brain,
     compare,
     demo,
     evaluate,
@@ -67,6 +68,7 @@ def _top(
 for _module in (
     phantom,
     inspect,
+    brain,
     prepare,
     recipes,
     train,

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from gliodistill.errors import BudgetError
-from gliodistill.inference.runtimes.openvino import OpenVINORuntime
+from gliodistill.models.openvino_runtime import OpenVINORuntime
 from gliodistill.models.export import save_graph
 from gliodistill.models.levels_input import LevelsInput
 from gliodistill.models.telemetry import import_openvino

@@ -102,7 +102,7 @@ def register(
 @register("openvino", precisions=("f32", "bf16", "int8"))
 def _openvino(package: ModelPackage, settings: RuntimeSettings) -> Runtime:
     """OpenVINO, on processors: the default."""
-    from gliodistill.inference.runtimes.openvino import OpenVINORuntime
+    from gliodistill.models.openvino_runtime import OpenVINORuntime
 
     precision = settings.precision
     weights = {None: None, "int8": ("int8",)}.get(precision, ("float16",))

@@ -1,0 +1,1 @@
+"""Brain extraction: teachers, synthetic heads, training and judging of the shipped network."""

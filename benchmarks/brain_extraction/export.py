@@ -1,0 +1,58 @@
+"""Write the trained network into the package, as an OpenVINO graph with float16 weights.
+
+::
+
+    python -m benchmarks.brain_extraction.export --weights runs/brain/network/weights.pt
+"""
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.brain_extraction.train import OPTIONS, build
+from gliodistill.brain.extraction import GRAPH
+from gliodistill.brain.grid import DIVISOR
+from gliodistill.models.export import save_graph
+from gliodistill.models.levels_input import LevelsInput
+from gliodistill.models.telemetry import import_openvino
+from gliodistill.networks import count_parameters
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", type=Path, required=True, help="weights.pt or state.pt")
+    arguments = parser.parse_args()
+    found = torch.load(arguments.weights, map_location="cpu", weights_only=True)
+    network = build()
+    network.load_state_dict(found.get("average", found))
+    wrapped = LevelsInput(network.eval()).eval()
+    for module in wrapped.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False
+    GRAPH.parent.mkdir(parents=True, exist_ok=True)
+    save_graph(wrapped, 1, DIVISOR, GRAPH)
+    image = np.random.default_rng(0).integers(0, 256, (1, 1, 48, 64, 32), dtype=np.uint8)
+    compiled = (
+        import_openvino().Core().compile_model(GRAPH, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    )
+    with torch.inference_mode():
+        difference = np.abs(compiled(image)[0] - wrapped(torch.from_numpy(image)).numpy()).max()
+    files = {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in (GRAPH, GRAPH.with_suffix(".bin"))
+    }
+    facts = {
+        "network": {"name": "unet", "options": OPTIONS, "parameters": count_parameters(network)},
+        "largest_difference_to_torch": round(float(difference), 4),
+        "sha256": files,
+    }
+    GRAPH.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
+    print(json.dumps(facts, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""How good brain masks are, ours and the teachers': on real heads and on synthetic ones.
+
+    python -m benchmarks.brain_extraction.judge --data ../shared/data --work runs/brain
+
+Real heads: patients whose skull-stripped version is in BraTS; its brain mask, brought onto the raw
+scan by the affine, is the reference. They were not trained on. Synthetic heads: of two label maps
+that were held out, with the mask they were made with. Writes
+benchmarks/results/brain_extraction/results.json and results.md, without names of patients.
+"""
+
+import argparse
+import csv
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from benchmarks.brain_extraction.pseudo_labels import on_grid
+from benchmarks.brain_extraction.scans import raw_heads
+from benchmarks.provenance import load, processor, write_results
+from gliodistill.brain import extract_brain
+from gliodistill.images import Volume, read_nifti
+
+RESULTS = Path(__file__).parents[1] / "results" / "brain_extraction"
+MEASURES = ("dice", "hd95_mm", "tumour_lost", "volume_ratio", "seconds")
+
+
+def surface_distance(
+    a: NDArray[np.bool_], b: NDArray[np.bool_], spacing: tuple[float, ...]
+) -> float:
+    """95th percentile of the distances between two surfaces, both ways, in mm."""
+    box = ndimage.find_objects((a | b).astype(np.uint8))[0]
+    sides = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in box)
+    a, b = a[sides], b[sides]
+    edges = [m & ~ndimage.binary_erosion(m, border_value=1) for m in (a, b)]
+    far = [ndimage.distance_transform_edt(~edge, sampling=spacing) for edge in edges]
+    both = np.concatenate([far[1][edges[0]], far[0][edges[1]]])
+    return float(np.percentile(both, 95)) if both.size else float("inf")
+
+
+def measured(
+    mask: NDArray[np.bool_], brain: NDArray[np.bool_], tumour: NDArray[np.bool_], volume: Volume
+) -> dict[str, float]:
+    """Measures of a mask against the reference."""
+    return {
+        "dice": float(2 * (mask & brain).sum() / max(mask.sum() + brain.sum(), 1)),
+        "hd95_mm": surface_distance(mask, brain, volume.spacing),
+        "tumour_lost": float((tumour & ~mask).sum() / max(tumour.sum(), 1)),
+        "volume_ratio": float(mask.sum() / max(brain.sum(), 1)),
+    }
+
+
+def brats_brains(data: Path) -> dict[str, tuple[Volume, Volume]]:
+    """BraTS 2020 id → brain mask and tumour of the skull-stripped version."""
+    found = {}
+    with (data / "patients.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            folder = data / "labelled" / row["case"]
+            if not folder.exists():
+                continue
+            flair = read_nifti(folder / f"{row['case']}_flair.nii.gz")
+            brain = np.zeros(flair.shape, bool)
+            for sequence in ("t1", "t1ce", "t2", "flair"):
+                brain |= read_nifti(folder / f"{row['case']}_{sequence}.nii.gz").data != 0
+            tumour = read_nifti(folder / f"{row['case']}_seg.nii.gz").data > 0
+            found[row["brats2020_id"]] = (
+                flair.with_data(ndimage.binary_fill_holes(brain).astype(np.float32)),
+                flair.with_data(tumour.astype(np.float32)),
+            )
+    return found
+
+
+def real(data: Path, work: Path) -> Iterator[dict[str, Any]]:
+    """Measures of every method on every scan of the judging patients."""
+    references = brats_brains(data)
+    for scan in raw_heads(data):
+        if scan.role != "judge":
+            continue
+        volume = scan.read()
+        brain, tumour = (on_grid(v, volume) > 0.5 for v in references[scan.brats2020_id])
+        # Slices beyond the field of BraTS say nothing.
+        seen = (
+            on_grid(
+                references[scan.brats2020_id][0].with_data(
+                    np.ones(references[scan.brats2020_id][0].shape, np.float32)
+                ),
+                volume,
+            )
+            > 0.99
+        )
+        start = time.perf_counter()
+        found = extract_brain(volume)
+        seconds = time.perf_counter() - start
+        rows = {"ours": (found.mask, seconds)}
+        for file in sorted((work / "teachers").glob(f"*/{scan.name}.npz")):
+            stored = np.load(file)
+            rows[file.parent.name] = (stored["chance"] > 127, float(stored["seconds"]))
+        for method, (mask, spent) in rows.items():
+            yield {
+                "patient": scan.case,
+                "sequence": scan.sequence,
+                "method": method,
+                "seconds": spent,
+                "flags": list(found.flags) if method == "ours" else [],
+                **measured(mask & seen, brain & seen, tumour & seen, volume),
+            }
+
+
+def synthetic(work: Path) -> Iterator[dict[str, Any]]:
+    """Measures of our network on the synthetic heads held out."""
+    from benchmarks.brain_extraction.heads import Head
+    from benchmarks.brain_extraction.rendering import scan_of
+
+    for index, file in enumerate(sorted((work / "heads" / "held_out").glob("[0-9]*[0-9].npz"))):
+        head = Head.load(file)
+        volume, brain, tumour = scan_of(head, np.random.default_rng([8, index]))
+        start = time.perf_counter()
+        found = extract_brain(volume)
+        seconds = time.perf_counter() - start
+        yield {
+            "patient": file.stem,
+            "sequence": "random",
+            "method": "ours",
+            "seconds": seconds,
+            "flags": list(found.flags),
+            **measured(found.mask, brain, tumour, volume),
+        }
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Over scans: mean and worst; of patients, the share that loses no tumour voxel."""
+    lost: dict[str, float] = defaultdict(float)
+    for row in rows:
+        lost[row["patient"]] = max(lost[row["patient"]], row["tumour_lost"])
+    dice = [row["dice"] for row in rows]
+    return {
+        "scans": len(rows),
+        "patients": len(lost),
+        "dice_mean": round(float(np.mean(dice)), 4),
+        "dice_least": round(min(dice), 4),
+        "hd95_mm_mean": round(float(np.mean([row["hd95_mm"] for row in rows])), 2),
+        "volume_ratio_mean": round(float(np.mean([row["volume_ratio"] for row in rows])), 3),
+        "tumour_lost_mean": round(float(np.mean([row["tumour_lost"] for row in rows])), 5),
+        "tumour_lost_most": round(max(row["tumour_lost"] for row in rows), 5),
+        "patients_without_loss": round(float(np.mean([v == 0 for v in lost.values()])), 3),
+        "patients_within_1_percent": round(float(np.mean([v <= 0.01 for v in lost.values()])), 3),
+        "seconds_median": round(float(np.median([row["seconds"] for row in rows])), 2),
+    }
+
+
+def anonymous(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Numbers instead of names."""
+    names = {name: number for number, name in enumerate(dict.fromkeys(r["patient"] for r in rows))}
+    return [
+        {
+            **row,
+            "patient": names[row["patient"]],
+            **{m: round(row[m], 4) for m in MEASURES},
+        }
+        for row in rows
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--dry", action="store_true", help="print, write nothing")
+    arguments = parser.parse_args()
+    rows = list(real(arguments.data, arguments.work))
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[f"real heads, {row['method']}"].append(row)
+    for row in rows:
+        if row["method"] == "ours":
+            groups[f"real heads, ours, {row['sequence'].upper()}"].append(row)
+    made = list(synthetic(arguments.work))
+    groups["synthetic heads, ours"] = made
+    facts = {name: summary(some) for name, some in groups.items() if some}
+    lines = [
+        "| masks | scans | Dice mean (least) | HD95 mm | volume ratio | tumour lost, mean (most) |"
+        " patients without loss | s |",
+        "|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {name} | {f['scans']} | {f['dice_mean']:.3f} ({f['dice_least']:.3f}) |"
+            f" {f['hd95_mm_mean']:.1f} | {f['volume_ratio_mean']:.3f} |"
+            f" {f['tumour_lost_mean']:.2%} ({f['tumour_lost_most']:.2%}) |"
+            f" {f['patients_without_loss']:.0%} | {f['seconds_median']:.1f} |"
+            for name, f in facts.items()
+        ),
+    ]
+    print("\n".join(lines))
+    if arguments.dry:
+        for row in anonymous(rows):
+            print(row)
+        return
+    write_results(
+        RESULTS / "results.json",
+        {
+            "machine": processor(),
+            "load": load(),
+            "summary": facts,
+            "real": anonymous(rows),
+            "synthetic": anonymous(made),
+        },
+        "\n".join(lines) + "\n",
+    )
+
+
+if __name__ == "__main__":
+    main()
