@@ -77,13 +77,15 @@ def optimise(
     """Follow the gradient of mutual information from ``matrix``.
 
     Args:
-        fixed, moving: float32.
+        fixed: float32.
+        moving: float32.
         mask: of ``fixed``, where it is sampled.
         matrix: 4×4, fixed → moving, mm.
         centre: of rotations, mm.
         samples: number of voxels compared.
         steps: of the descent, at most.
-        step_mm, least_mm: first and last length of a step.
+        step_mm: first length of a step.
+        least_mm: last length of a step.
         bins: of the joint histogram, along each axis.
 
     Returns:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gliodistill.alignment.engine import Matrix, engine, optimise
 from gliodistill.alignment.levels import Cropped, Level
-from gliodistill.alignment.starts import Comparison, Fit, starts
+from gliodistill.alignment.starts import Comparison, Fit, pairs_of_middles, starts
 from gliodistill.errors import ImageError
 from gliodistill.images.volume import Volume
 
@@ -68,12 +68,13 @@ def register(
 ) -> Registration:
     """Align ``moving`` with ``fixed``, rigidly, by mutual information in and near the brain.
 
-    Starts are the headers (the patient lay still), and the centroids of the brains with 125
-    rotations of up to 30° about each axis. The most similar ones are improved on voxels of 4 mm,
+    Starts are the headers (the patient lay still), and the centroids of the brains, or of a part of
+    one where the other is cut, with 125 rotations of up to 30° about each axis. The most similar ones are improved on voxels of 4 mm,
     the best of them on 2 mm.
 
     Args:
-        fixed, moving: two scans of one head, of any contrast, on any grid.
+        fixed: scan of a head, any contrast, any grid.
+        moving: another scan of the same head.
         fixed_mask: bool X Y Z, the brain in ``fixed``.
         moving_mask: the brain in ``moving``; without it, its middle is that of the image.
 
@@ -92,11 +93,14 @@ def register(
     for name, scan, mask in (("fixed", fixed, fixed_mask), ("moving", moving, moving_mask)):
         _check(name, scan, mask)
     pair = Cropped.around(fixed, fixed_mask), Cropped.around(moving, moving_mask)
-    centre, other = _centroid(fixed, fixed_mask), _centroid(moving, moving_mask)
+    centre = _centroid(fixed, fixed_mask)
     corners = _corners(fixed, fixed_mask)
 
-    search = Comparison(*_levels(pair, SEARCH_MM), known)
-    tried = [(search.fit(matrix), name, matrix) for name, matrix in starts(centre, other)]
+    scans = _levels(pair, SEARCH_MM)
+    search = Comparison(*scans, known)
+    tried = [
+        (search.fit(matrix), name, matrix) for name, matrix in starts(pairs_of_middles(*scans))
+    ]
     chosen = _distinct(_plausible(tried), corners)[:IMPROVED]
     if all(name != tried[0][1] for _, name, _ in chosen) and tried[0] in _plausible(tried):
         chosen.append(tried[0])

@@ -1,6 +1,6 @@
 """Where the optimisation starts, and how good a matrix is: measured the same way for all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 from gliodistill.alignment.levels import Level
 
 Matrix = NDArray[np.float64]
+Point = NDArray[np.float64]
 
 TURNS_DEG = (-30.0, -15.0, 0.0, 15.0, 30.0)
 """About each axis, of the starts from the brains' centroids."""
 
 BINS = 24
 """Of the joint histogram, along each axis."""
+
+WHOLE = 0.93
+"""Two brains whose volumes have at least this ratio are not cut."""
 
 LEAST_COVERED = 0.25
 """Share of the points that must lie in the other field."""
@@ -71,21 +75,55 @@ class Comparison:
         return Fit(similarity, 2 * int((brain & mine).sum()) / total if total else 0.0, covered)
 
 
-def starts(fixed: NDArray[np.float64], moving: NDArray[np.float64]) -> Iterator[tuple[str, Matrix]]:
-    """Names and matrices to try.
+def starts(middles: Iterable[tuple[str, Point, Point]]) -> Iterator[tuple[str, Matrix]]:
+    """Names and matrices to try: the headers, and rotations about pairs of points.
 
     Args:
-        fixed, moving: centroids of the brains, mm.
+        middles: as of :func:`pairs_of_middles`.
     """
     from scipy.spatial.transform import Rotation
 
     yield "headers", np.eye(4)
-    for turn in product(TURNS_DEG, repeat=3):
+    for (name, fixed, moving), turn in product(middles, product(TURNS_DEG, repeat=3)):
         matrix = np.eye(4)
         matrix[:3, :3] = Rotation.from_euler("xyz", turn, degrees=True).as_matrix()
         matrix[:3, 3] = moving - matrix[:3, :3] @ fixed
         turned = "/".join(f"{angle:g}°" for angle in turn)
-        yield ("centroids" if not any(turn) else f"centroids, turned by {turned}"), matrix
+        yield (f"{name}, turned by {turned}" if any(turn) else name), matrix
+
+
+def pairs_of_middles(fixed: Level, moving: Level) -> Iterator[tuple[str, Point, Point]]:
+    """Points (mm) that should fall onto each other: the centroids of the brains.
+
+    Where one brain is smaller, its field may be cut: the centroid of all of it is also paired with
+    those of as large an upper and a lower part of the other.
+    """
+    brains = [_points(level) for level in (fixed, moving)]
+    volumes = [
+        len(points) * level.image.voxel_ml
+        for points, level in zip(brains, (fixed, moving), strict=True)
+    ]
+    yield "centroids", brains[0].mean(axis=0), brains[1].mean(axis=0)
+    share = min(volumes) / max(volumes)
+    if share > WHOLE:
+        return
+    larger = int(np.argmax(volumes))
+    upwards = brains[larger][np.argsort(brains[larger][:, 2])]
+    kept = max(1, int(share * len(upwards)))
+    for name, part in (("upper", upwards[-kept:]), ("lower", upwards[:kept])):
+        middles = [points.mean(axis=0) for points in brains]
+        middles[larger] = part.mean(axis=0)
+        yield f"centroids of the {name} part", middles[0], middles[1]
+
+
+def _points(level: Level) -> NDArray[np.float64]:
+    """Voxels of the brain, mm; of all the image where there is none."""
+    where = np.argwhere(level.brain > 0.5)
+    if not len(where):
+        where = np.argwhere(level.brain >= 0)
+    affine = level.image.affine
+    placed: NDArray[np.float64] = where @ affine[:3, :3].T + affine[:3, 3]
+    return placed
 
 
 def _binned(

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from os import PathLike, cpu_count
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +20,7 @@ from gliodistill.alignment.frames import (
     outline,
 )
 from gliodistill.alignment.registration import Registration, register
-from gliodistill.alignment.untouched import on_one_grid, stripped_brain
+from gliodistill.alignment.writing import write_study
 from gliodistill.errors import ImageError, StudyError
 from gliodistill.images.volume import Volume
 from gliodistill.studies.naming import parse_sequence
@@ -47,8 +49,13 @@ class Brain(Protocol):
     def flags(self) -> tuple[str, ...]:
         """Doubts, in words."""
 
+    @property
+    def stripped(self) -> bool:
+        """Whether the scan was skull-stripped already; then the mask is its foreground."""
+
 
 Extract = Callable[[Volume], Brain]
+Masks = Mapping[MRSequence, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +131,32 @@ class AlignedStudy:
             return self.grid.with_data(labels.data)
         return carrying.carry_labels(labels, self.grid, matrix)
 
+    def write(self, folder: str | PathLike[str]) -> None:
+        """Write the study in BraTS layout; the name of the folder is its id.
+
+        ``<id>_<sequence>.nii.gz``, ``<id>_brainmask.nii.gz``, ``<sequence>.tfm`` (ITK; common grid
+        → scan, mm, LPS+) and ``study.json`` with every decision.
+
+        Raises:
+            OutputError: the folder is there and not empty, or cannot be written.
+        """
+        write_study(self, folder)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every decision as plain values."""
+        return {
+            "reference": str(self.reference),
+            "space": self.space,
+            "untouched": self.untouched,
+            "shape": list(self.grid.shape),
+            "spacing_mm": [round(side, 4) for side in self.grid.spacing],
+            "brain_ml": round(float(self.brain.data.sum()) * self.brain.voxel_ml, 1),
+            "sequences": {str(s): dict(step) for s, step in self.steps.items()},
+            "left_out": [str(s) for s in self.scans if s not in self.images],
+            "flags": list(self.flags),
+            "seconds": dict(self.seconds),
+        }
+
     def _scan(self, sequence: str) -> tuple[Volume, Matrix]:
         name = parse_sequence(sequence)
         if name not in self.matrices:
@@ -181,13 +214,8 @@ def align_study(
     given = {parse_sequence(name): scan for name, scan in scans.items()}
     given = {sequence: given[sequence] for sequence in MRSequence if sequence in given}
     wanted = _checked(given, reference, space, spacing)
-    began = time.perf_counter()
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        stripped = dict(zip(given, pool.map(stripped_brain, given.values()), strict=True))
-        masks = {s: mask for s, mask in stripped.items() if mask is not None}
-        if len(masks) == len(given) and space != "mni" and on_one_grid(given):
-            return _untouched(given, masks, wanted, space, time.perf_counter() - began)
-        return _Alignment(given, masks, wanted, space, spacing, extract, pool).run()
+        return _Alignment(given, wanted, space, spacing, extract, pool).run()
 
 
 class _Alignment:
@@ -196,15 +224,15 @@ class _Alignment:
     def __init__(
         self,
         scans: dict[MRSequence, Volume],
-        stripped: dict[MRSequence, NDArray[np.bool_]],
         wanted: MRSequence | None,
         space: str,
         spacing: float,
         extract: Extract | None,
         pool: ThreadPoolExecutor,
     ) -> None:
-        self.scans, self.stripped, self.wanted = scans, stripped, wanted
-        self.space, self.spacing, self.extract, self.pool = space, spacing, extract, pool
+        self.scans, self.wanted = scans, wanted
+        self.space, self.spacing, self.pool = space, spacing, pool
+        self.extract = extract or _default_extract()
         self.steps: dict[MRSequence, dict[str, Any]] = {s: {} for s in scans}
         self.flags: list[str] = []
         self.seconds: dict[str, float] = {}
@@ -212,8 +240,10 @@ class _Alignment:
 
     def run(self) -> AlignedStudy:
         """All stages."""
-        masks = self._brains()
+        masks, stripped = self._brains()
         self._lap("brain")
+        if stripped and self.space != "mni" and on_one_grid(self.scans):
+            return self._untouched(masks)
         if self.wanted is None:
             reference, why = choose_reference(self.scans, masks)
         else:
@@ -234,36 +264,52 @@ class _Alignment:
             matrices,
             self.steps,
             tuple(self.flags),
-            {stage: round(value, 3) for stage, value in self.seconds.items()},
+            self._rounded(),
         )
 
     def _lap(self, stage: str) -> None:
         now = time.perf_counter()
         self.seconds[stage], self.clock = now - self.clock, now
 
-    def _brains(self) -> dict[MRSequence, NDArray[np.bool_]]:
-        """Sequence → brain on the scan's own grid."""
-        todo = [s for s in self.scans if s not in self.stripped]
-        extract = self.extract or (_default_extract() if todo else None)
-        masks = dict(self.stripped)
-        for sequence in self.stripped:
-            self.steps[sequence]["brain"] = "skull-stripped already"
-        if extract is not None:
-            scans = [self.scans[sequence] for sequence in todo]
-            for sequence, found in zip(todo, self.pool.map(extract, scans), strict=True):
-                masks[sequence] = found.mask
-                self.steps[sequence]["brain"] = "extracted"
-                self.flags += [f"{sequence}: {flag}" for flag in found.flags]
-        for sequence, mask in masks.items():
-            if not mask.any():
-                raise ImageError("no brain found", field=str(sequence), expected="a scan of a head")
-            volume = float(mask.sum()) * self.scans[sequence].voxel_ml
-            self.steps[sequence]["brain_ml"] = round(volume, 1)
-        return {sequence: masks[sequence] for sequence in self.scans}
+    def _rounded(self) -> dict[str, float]:
+        return {stage: round(value, 3) for stage, value in self.seconds.items()}
 
-    def _register(
-        self, reference: MRSequence, masks: Mapping[MRSequence, NDArray[np.bool_]]
-    ) -> dict[MRSequence, Matrix]:
+    def _brains(self) -> tuple[Masks, bool]:
+        """Sequence → brain on the scan's own grid, and whether all were stripped already."""
+        masks, stripped = {}, []
+        found = self.pool.map(self.extract, self.scans.values())
+        for sequence, brain in zip(self.scans, found, strict=True):
+            if not brain.mask.any():
+                raise ImageError("no brain found", field=str(sequence), expected="a scan of a head")
+            masks[sequence] = brain.mask
+            stripped.append(brain.stripped)
+            self.steps[sequence] |= {
+                "brain": "skull-stripped already" if brain.stripped else "extracted",
+                "brain_ml": round(float(brain.mask.sum()) * self.scans[sequence].voxel_ml, 1),
+            }
+            self.flags += [f"{sequence}: {flag}" for flag in brain.flags]
+        return masks, all(stripped)
+
+    def _untouched(self, masks: Masks) -> AlignedStudy:
+        """The study as it is."""
+        reference = self.wanted or choose_reference(self.scans, masks)[0]
+        for step in self.steps.values():
+            step["text"] = "untouched: skull-stripped, and on one grid with the other sequences"
+        brain = np.any(list(masks.values()), axis=0).astype(np.uint8)
+        return AlignedStudy(
+            self.scans,
+            self.scans[reference].with_data(brain),
+            self.scans,
+            reference,
+            self.space,
+            {sequence: np.eye(4) for sequence in self.scans},
+            self.steps,
+            tuple(self.flags),
+            self._rounded(),
+            untouched=True,
+        )
+
+    def _register(self, reference: MRSequence, masks: Masks) -> dict[MRSequence, Matrix]:
         """Sequence → matrix from the reference's world to the scan's; failures are left out."""
         moving = [sequence for sequence in self.scans if sequence != reference]
 
@@ -284,7 +330,7 @@ class _Alignment:
     def _common(
         self,
         reference: MRSequence,
-        masks: Mapping[MRSequence, NDArray[np.bool_]],
+        masks: Masks,
         to_scan: dict[MRSequence, Matrix],
     ) -> tuple[dict[MRSequence, Matrix], Volume]:
         """Matrices from the common grid, and the grid."""
@@ -309,7 +355,7 @@ class _Alignment:
     def _resample(
         self,
         reference: MRSequence,
-        masks: Mapping[MRSequence, NDArray[np.bool_]],
+        masks: Masks,
         matrices: dict[MRSequence, Matrix],
         grid: Volume,
     ) -> tuple[NDArray[np.bool_], dict[MRSequence, Volume]]:
@@ -379,31 +425,6 @@ def _checked(
     return wanted
 
 
-def _untouched(
-    scans: dict[MRSequence, Volume],
-    masks: Mapping[MRSequence, NDArray[np.bool_]],
-    wanted: MRSequence | None,
-    space: str,
-    seconds: float,
-) -> AlignedStudy:
-    """A study that was aligned and stripped already."""
-    reference = wanted or choose_reference(scans, masks)[0]
-    brain = np.any(list(masks.values()), axis=0)
-    text = "untouched: on one grid with the other sequences, and skull-stripped"
-    return AlignedStudy(
-        scans,
-        scans[reference].with_data(brain.astype(np.uint8)),
-        scans,
-        reference,
-        space,
-        {sequence: np.eye(4) for sequence in scans},
-        {sequence: {"text": text} for sequence in scans},
-        (),
-        {"check": round(seconds, 3)},
-        untouched=True,
-    )
-
-
 def _told(found: Registration, target: str, fixed: Volume | None) -> dict[str, Any]:
     """A registration in words and numbers."""
     rotation = found.matrix[:3, :3]
@@ -436,8 +457,13 @@ def _to_atlas(scan: Volume, brain: NDArray[np.bool_]) -> Registration:
     return register(Volume(painted, affine), scan, inside, brain)
 
 
-def _default_extract() -> Extract:
-    import importlib
+def on_one_grid(scans: Mapping[MRSequence, Volume]) -> bool:
+    """Whether every scan has the grid of the first."""
+    first, *others = scans.values()
+    return all(other.same_grid(first) for other in others)
 
-    extract: Extract = importlib.import_module("gliodistill.brain").extract_brain
-    return extract
+
+def _default_extract() -> Extract:
+    from gliodistill.brain import extract_brain
+
+    return partial(extract_brain, threads=max(1, (cpu_count() or 1) // THREADS))

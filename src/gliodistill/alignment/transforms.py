@@ -1,4 +1,4 @@
-"""Rigid and affine transforms as ITK's ``.tfm``: text that SimpleITK, ANTs, Slicer and elastix read.
+"""Rigid and affine transforms as ITK's ``.tfm``, a text that SimpleITK, ANTs and Slicer read.
 
 A file holds one ``AffineTransform_double_3_3`` in ITK's convention: points of the fixed image →
 points of the moving image, mm, LPS+. In gliodistill's matrices the points are RAS+; both are

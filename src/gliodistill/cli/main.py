@@ -10,6 +10,7 @@ from typing import Annotated, TextIO
 import typer
 
 from gliodistill.cli import (
+    align,
     brain,
     compare,
     demo,
@@ -68,6 +69,7 @@ def _top(
 for _module in (
     phantom,
     inspect,
+    align,
     brain,
     prepare,
     recipes,

@@ -1,0 +1,1 @@
+"""Registration: accuracy on scans moved by known transforms, beside other engines."""

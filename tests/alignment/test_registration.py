@@ -1,0 +1,60 @@
+"""Two scans of one head find each other, and two that do not fit are not said to."""
+
+import numpy as np
+import pytest
+from alignment.conftest import middle_of, moved, rigid, target_errors
+
+from gliodistill.alignment import register
+from gliodistill.errors import ImageError
+from gliodistill.images.volume import Volume
+from gliodistill.studies.sequence import MRSequence
+
+T1, T1CE, T2, FLAIR = MRSequence
+
+
+def pair(head, sequence, degrees, mm, kept=slice(None)):
+    """T1CE and another sequence, moved: scans, masks, and the matrix that is right."""
+    scan, brain = head.images[sequence], head.brains[sequence].data > 0
+    move = rigid(degrees, mm, middle_of(brain, scan.affine))
+    true = move @ np.linalg.inv(head.motion[sequence]) @ head.motion[T1CE]
+    affine = scan.affine.copy()
+    affine[:3, 3] += affine[:3, 2] * (kept.start or 0)
+    part = moved(Volume(scan.data[:, :, kept], affine), move)
+    fixed = head.images[T1CE]
+    return (fixed, part, head.brains[T1CE].data > 0, brain[:, :, kept]), true
+
+
+@pytest.mark.parametrize(
+    ("sequence", "degrees", "mm", "kept", "limit"),
+    [
+        (FLAIR, 0.0, 10.0, slice(None), 1.0),
+        (T1, 30.0, 10.0, slice(None), 1.6),  # slices of 6 mm, voxels of 3 mm
+        (T2, 5.0, 10.0, slice(10, None), 2.4),  # and the lower third cut
+    ],
+)
+def test_moved_scans_are_brought_back(head, sequence, degrees, mm, kept, limit):
+    scans, true = pair(head, sequence, degrees, mm, kept)
+    found = register(*scans)
+    errors = target_errors(scans[2], scans[0].affine, found.matrix, true)
+    assert np.median(errors) < limit
+    assert not found.failed and found.flags == ()
+    np.testing.assert_allclose(found.matrix[:3, :3] @ found.matrix[:3, :3].T, np.eye(3), atol=1e-6)
+    assert found.start
+
+
+def test_scans_that_have_nothing_in_common_are_flagged(head):
+    (fixed, moving, mask, other), _ = pair(head, FLAIR, 0.0, 0.0)
+    noise = np.random.default_rng(0).normal(100, 20, moving.shape).astype(np.float32)
+    found = register(fixed, moving.with_data(noise), mask, other)
+    assert found.failed and "not similar" in found.flags[0]
+    ball = np.zeros(moving.shape, bool)
+    ball[20:30, 20:30, 20:30] = True
+    assert register(fixed, moving, mask, ball).failed
+
+
+def test_masks_must_fit(head):
+    (fixed, moving, mask, other), _ = pair(head, FLAIR, 0.0, 0.0)
+    with pytest.raises(ImageError, match=r"mask does not fit.*fixed_mask"):
+        register(fixed, moving, mask[1:], other)
+    with pytest.raises(ImageError, match=r"no brain.*moving_mask"):
+        register(fixed, moving, mask, np.zeros_like(other))
