@@ -15,11 +15,13 @@ from gliodistill.inference import Predictor, load_model
 from gliodistill.inference.ensemble import Ensemble
 from gliodistill.inference.tta import parse_tta
 from gliodistill.models import InferenceSettings, ModelPackage, NetworkSpec, OutputChannels, Step
+from gliodistill.models.spec import ModelSpec
 from gliodistill.preparation import Preparation
 from gliodistill.studies.labels import CONVENTIONS
 from gliodistill.studies.records import ImageFile, StudyRecord
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study, load_brain, load_study
+from gliodistill.trust.calibration import Calibration, RegionCalibration
 from way_back import to_native
 
 
@@ -254,6 +256,35 @@ def test_slabs_draw_what_whole_maps_would(
         to_native(prepared, predictor.region_logits(prepared.image), 0.0)
     )
     np.testing.assert_array_equal(predictor.segment(tiny_model.study()).regions, expected)
+
+
+def test_calibration_changes_probabilities_and_not_one_voxel_of_the_labels(tmp_path: Path) -> None:
+    """Also on a grid of other voxels, and at another threshold the voxels of that probability."""
+    package = tiny_model.export(
+        tmp_path / "plain", "unet", preparation=Preparation(spacing=(1.5, 2.0, 1.5))
+    )
+    temperatures = {"WT": (2.0, 0.5), "TC": (0.7, 3.0), "ET": (1.0, 4.0)}
+    parts = {r: RegionCalibration(*t, 5, 0.1, 0.01) for r, t in temperatures.items()}
+    spec = replace(package.spec, calibration=Calibration("tests", parts, {}))
+    assert ModelSpec.from_dict(spec.to_dict()) == spec
+    plain, made = (Predictor(replace(package, spec=s), threads=1) for s in (package.spec, spec))
+    study = tiny_model.study()
+    before, after = (p.segment(study, probability=True) for p in (plain, made))
+    np.testing.assert_array_equal(after.labels.data, before.labels.data)
+    np.testing.assert_array_equal(made.segment(study).labels.data, before.labels.data)
+    assert after.quality.features != before.quality.features
+    prepared = made.prepare(study)
+    place, part = prepared.on_grid
+    logits = prepared.in_box(made.region_logits(prepared.image))[:, *part]
+    scaled = [parts[region].apply(values) for region, values in zip(parts, logits, strict=True)]
+    expected = np.zeros((3, *study.grid.canonical().shape), dtype=np.float32)
+    expected[:, *place] = np.minimum.accumulate([1 / (1 + np.exp(-values)) for values in scaled])
+    expected = study.grid.from_canonical(expected)
+    np.testing.assert_allclose(after.probabilities / 255, expected, atol=0.003)
+    np.testing.assert_allclose(Ensemble([made]).ask(study).probability, expected, atol=1e-4)
+    strict = replace(spec, inference=replace(spec.inference, threshold=0.7))
+    drawn = Predictor(replace(package, spec=strict), threads=1).segment(study).regions
+    np.testing.assert_array_equal(drawn, expected > 0.7)
 
 
 def test_regions_are_nested(unet: ModelPackage) -> None:

@@ -96,6 +96,15 @@ def export(
             show_default=False,
         ),
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration",
+            metavar="FILE",
+            help="JSON of temperatures of the probabilities, fitted in a cross-validation.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Export a finished run as a model.
@@ -111,11 +120,13 @@ def export(
     from gliodistill.models.card import read_sections
     from gliodistill.training.packaging import bundle_run
     from gliodistill.training.packaging import export as export_run
+    from gliodistill.trust.calibration import Calibration
     from gliodistill.trust.expected_quality import QualityModel
 
     rules = parse_steps(clean_up or ())
     sections = read_sections(card) if card else ""
     predicts = QualityModel.read(quality) if quality else None
+    temperatures = Calibration.read(calibration) if calibration else None
     wanted = [word.strip() for word in formats.split(",")]
     if "monai" in wanted:
         if (
@@ -126,8 +137,12 @@ def export(
             or rules
             or sections
             or predicts
+            or temperatures
         ):
-            expected = "only monai, without --int8, --threshold, --clean-up, --card and --quality"
+            expected = (
+                "only monai, without --int8, --threshold, --clean-up, --card, --quality and"
+                " --calibration"
+            )
             raise PackageError(
                 "a MONAI bundle is a folder of its own",
                 field="--format",
@@ -152,6 +167,7 @@ def export(
         postprocessing=rules,
         card=sections,
         quality=predicts,
+        calibration=temperatures,
     )
     size = sum(file.stat().st_size for file in model.iterdir())
 

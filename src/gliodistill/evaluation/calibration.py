@@ -70,6 +70,29 @@ class Reliability:
         return cls(voxels, sums, hits, float(((said - real) ** 2).sum()))
 
     @classmethod
+    def of_counts(
+        cls,
+        probability: NDArray[np.floating],
+        voxels: NDArray[np.float64],
+        observed: NDArray[np.float64],
+    ) -> "Reliability":
+        """Count voxels that are already counted by their probability.
+
+        Args:
+            probability: N different ones, 0 … 1.
+            voxels: N, the number of voxels that have it.
+            observed: N, the number of those that belong to the region in the reference.
+        """
+        said = probability.astype(np.float64)
+        which = np.minimum((said * BINS).astype(np.intp), BINS - 1)
+        counts, sums, hits = (
+            np.bincount(which, weights=w, minlength=BINS).astype(np.float64)
+            for w in (voxels, voxels * said, observed)
+        )
+        squares = (voxels * said**2 - 2 * said * observed + observed).sum()
+        return cls(counts, sums, hits, float(squares))
+
+    @classmethod
     def total(cls, every: Iterable["Reliability"]) -> "Reliability":
         """All voxels of several studies together."""
         parts = list(every)

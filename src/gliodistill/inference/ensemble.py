@@ -25,6 +25,7 @@ from gliodistill.preparation.prepared import Prepared
 from gliodistill.studies.image_checks import usable
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.study import Study
+from gliodistill.trust.calibration import calibrated
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +112,10 @@ class Ensemble:
         total = np.zeros((len(REGIONS), *canonical.shape), dtype=np.float32)
         squares = np.zeros_like(total)
         drawn = []
-        for view, logits in self._members(prepared):
+        for model, view, logits in self._members(prepared):
             on_grid, part = view.on_grid
-            probability = probabilities(view.in_box(np.maximum(logits, FLOOR)))[:, *part]
+            values = calibrated(view.in_box(np.maximum(logits, FLOOR)), model.temperatures(view))
+            probability = probabilities(values)[:, *part]
             place = (slice(None), *on_grid)
             total[place] += probability
             squares[place] += probability**2
@@ -147,14 +149,14 @@ class Ensemble:
 
     def _members(
         self, prepared: dict[Preparation, Prepared]
-    ) -> Iterator[tuple[Prepared, NDArray[np.float32]]]:
-        """Yield each member's prepared study and its logits of WT, TC, ET, mirrored back."""
+    ) -> Iterator[tuple[Predictor, Prepared, NDArray[np.float32]]]:
+        """Yield each member's model, prepared study and logits of WT, TC, ET, mirrored back."""
         for model in self.models:
             view = prepared[model.package.preparation]
             for mirroring in self.tta:
                 axes = tuple(axis + 1 for axis in mirroring)
                 logits = model.region_logits(np.ascontiguousarray(np.flip(view.image, axes)))
-                yield view, np.ascontiguousarray(np.flip(logits, axes))
+                yield model, view, np.ascontiguousarray(np.flip(logits, axes))
 
 
 def _agreement(drawn: list[NDArray[np.uint8]]) -> float:

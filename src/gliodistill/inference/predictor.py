@@ -24,6 +24,7 @@ from gliodistill.studies.records import Sources
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
 from gliodistill.trust.assessment import Evidence, assess
+from gliodistill.trust.calibration import RegionCalibration, calibrated
 
 MEMORY_GB = 3.0
 """Memory limit of a whole-brain pass, above which a sliding window is used; fixed, so that results
@@ -152,24 +153,28 @@ class Predictor:
             asked = time.perf_counter()
             for slab in self._region_slabs(prepared.image):
                 inferring += time.perf_counter() - asked
-                evidence.add(slab)
+                evidence.add(calibrated(slab, scales))
                 yield slab
                 asked = time.perf_counter()
 
+        scales = self.temperatures(prepared)
         threshold = self.package.spec.inference.logit_threshold
         evidence = Evidence(threshold)
+        # Voxels are compared before calibration, so that interpolation between them is the same
+        # with and without it.
+        limits = [threshold if scale is None else scale.before(threshold) for scale in scales]
         depth = np.zeros([side.stop - side.start for side in prepared.box], dtype=np.uint8)
         kept = np.zeros((len(REGIONS), *depth.shape), dtype=np.uint8) if probability else None
-        for place, values in prepared.slabs_in_box(watched(), None if probability else threshold):
+        for place, values in prepared.slabs_in_box(watched(), None if probability else limits[0]):
             # TC only inside WT and ET only inside TC, as in label maps.
-            drawn = values[0] > threshold
+            drawn = values[0] > limits[0]
             depth[place] = drawn
-            for channel in values[1:]:
-                drawn &= channel > threshold
+            for channel, limit in zip(values[1:], limits[1:], strict=True):
+                drawn &= channel > limit
                 depth[place] += drawn
             if kept is not None:
                 kept[:, *place] = np.rint(
-                    np.minimum.accumulate(probabilities(values), axis=0) * 255
+                    np.minimum.accumulate(probabilities(calibrated(values, scales)), axis=0) * 255
                 )
         part = prepared.on_grid[1]
         depth = clean(
@@ -219,9 +224,19 @@ class Predictor:
         used |= {f"postprocessing {s.name}": RULES.package(s.name) for s in self.steps}
         return {what: package for what, package in used.items() if package is not None}
 
+    def temperatures(self, prepared: Prepared) -> tuple[RegionCalibration | None, ...]:
+        """The package's calibration of WT, TC and ET for a study with these sequences; None where
+        there is none.
+        """
+        calibration = self.package.spec.calibration
+        if calibration is None:
+            return (None,) * len(REGIONS)
+        there = zip(self.package.sequences, prepared.present, strict=True)
+        return calibration.of(sequence for sequence, present in there if present)
+
     def region_logits(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits of WT, TC, ET (3 X Y Z, float32) of a prepared image (levels, uint8 C X Y Z),
-        for any kind of outputs.
+        for any kind of outputs; not calibrated.
         """
         return self.package.spec.outputs.region_logits(self.logits(image))
 

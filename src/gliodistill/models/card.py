@@ -99,7 +99,7 @@ def write_card(values: Mapping[str, Any], sections: str = "") -> str:
 
 * Input: {", ".join(preparation["sequences"])}, co-registered and skull-stripped; may lack: {may_lack}.
 * Output: {outputs["kind"]} {", ".join(outputs["names"])}; label convention {values["convention"]["name"]} ({codes}).
-* Threshold: a voxel belongs to a region if its probability exceeds {inference["threshold"]:g}; clean-up: {cleaning}.
+* Threshold: a voxel belongs to a region if its probability exceeds {inference["threshold"]:g}; clean-up: {cleaning}.{_calibration(values)}
 * Grid: {grid}{bias}.
 * Network: `{values["network"]["name"]}`, {values["runtime"]["parameters"]:,} parameters.
 * Training: method `{training["method"]}`, recipe `{training["recipe"]}`, seed {training["seed"]}, {training["steps"]} steps.
@@ -125,6 +125,21 @@ From Python:
 {sharing}
 Made with {versions}.
 """
+
+
+def _calibration(values: Mapping[str, Any]) -> str:
+    """A line on the calibration of the probabilities, if there is one."""
+    if "calibration" not in values:
+        return ""
+    told = values["calibration"]
+    parts = ", ".join(
+        f"{region} {part['ece_before']:.3f} → {part['ece_after']:.3f}"
+        for region, part in told["regions"].items()
+    )
+    return (
+        f"\n* Probabilities: calibrated by temperatures fitted on {told['fitted_on']}. Expected"
+        f" calibration error before and after, on patients left out: {parts}."
+    )
 
 
 def _rule(step: Mapping[str, Any]) -> str:

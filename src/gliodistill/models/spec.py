@@ -15,9 +15,10 @@ from gliodistill.preparation.preparation import Preparation
 from gliodistill.studies.labels import LabelConvention, Tissue
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.trust.appearance_model import AppearanceModel
+from gliodistill.trust.calibration import Calibration
 from gliodistill.trust.expected_quality import QualityModel, feature_names
 
-OPTIONAL = ("quality", "reference")
+OPTIONAL = ("calibration", "quality", "reference")
 """Parts of a description that a package may lack."""
 
 
@@ -185,6 +186,7 @@ class ModelSpec:
         convention: label convention of the training references; the default of its output.
         inference: how to apply it.
         training: provenance of the weights.
+        calibration: of its probabilities; None if they are the network's own.
         quality: the model that predicts its Dice; None if not fitted.
         reference: the appearance model of its training studies; None if there were too few.
 
@@ -202,6 +204,7 @@ class ModelSpec:
     inference: InferenceSettings
     training: TrainingSummary
     may_lack: tuple[MRSequence, ...] = field(default=())
+    calibration: Calibration | None = None
     quality: QualityModel | None = None
     reference: AppearanceModel | None = None
 
@@ -284,6 +287,7 @@ class ModelSpec:
             inference=InferenceSettings.from_dict(v["inference"]),
             training=TrainingSummary.from_dict(v["training"]),
             may_lack=checked("may_lack", lambda: tuple(MRSequence(s) for s in v["may_lack"])),
+            calibration=Calibration.from_dict(v["calibration"]) if "calibration" in v else None,
             quality=QualityModel.from_dict(v["quality"]) if "quality" in v else None,
             reference=AppearanceModel.from_dict(v["reference"]) if "reference" in v else None,
         )

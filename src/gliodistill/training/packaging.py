@@ -25,6 +25,7 @@ from gliodistill.training.checkpoint import read_tensors
 from gliodistill.training.experiment import Experiment, find_run
 from gliodistill.training.loop import BEST, NO_STATE
 from gliodistill.trust.appearance_model import AppearanceModel, fit_appearance
+from gliodistill.trust.calibration import Calibration
 from gliodistill.trust.expected_quality import QualityModel
 
 CLASSES = ("background", "NCR", "ED", "ET")
@@ -49,6 +50,7 @@ def export(
     postprocessing: tuple[Step, ...] = (),
     card: str = "",
     quality: QualityModel | None = None,
+    calibration: Calibration | None = None,
 ) -> ModelPackage:
     """Write the model package of a finished run.
 
@@ -67,6 +69,8 @@ def export(
         postprocessing: clean-up rules of the model.
         card: more sections of the model card.
         quality: the model that predicts its Dice, fitted in a cross-validation of the same recipe.
+        calibration: of its probabilities, fitted in the same way
+            (:func:`~gliodistill.trust.calibration.fit_calibration`).
 
     Raises:
         CheckpointError: not a finished run.
@@ -98,7 +102,11 @@ def export(
     samples = [finished.image(study) for study in compared]
     inference = replace(finished.spec.inference, threshold=threshold, postprocessing=postprocessing)
     spec = replace(
-        finished.spec, inference=inference, quality=quality, reference=finished.reference()
+        finished.spec,
+        inference=inference,
+        calibration=calibration,
+        quality=quality,
+        reference=finished.reference(),
     )
     return export_package(
         finished.network, spec, out, formats=formats, int8=wish, samples=samples, card=card
