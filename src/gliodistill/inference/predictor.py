@@ -102,13 +102,20 @@ class Predictor:
             GliodistillError: a path at which no study, or several, can be read.
         """
         if isinstance(study, Study):
-            return self._segment(Ready(study), labels, probability)
+            return self.segment_ready(Ready(study), labels=labels, probability=probability)
         with one_case(study) as case:
-            return self._segment(case.ready(), labels, probability)
+            return self.segment_ready(case.ready(), labels=labels, probability=probability)
 
-    def _segment(
-        self, ready: Ready, labels: LabelConvention | str | None, probability: bool
+    def segment_ready(
+        self,
+        ready: Ready,
+        *,
+        labels: LabelConvention | str | None = None,
+        probability: bool = False,
     ) -> Segmentation:
+        """As :meth:`segment`, of a case that was made ready
+        (:mod:`gliodistill.inference.cases`).
+        """
         began = time.perf_counter()
         study = usable(ready.study)
         prepared = self.prepare(study)
@@ -117,6 +124,7 @@ class Predictor:
             "prepare": time.perf_counter() - began - sum(answer.seconds.values()),
             **answer.seconds,
         }
+        seconds = {**ready.seconds, **seconds}
         answer = replace(self.with_sources(answer, study.sources, study.sequences), seconds=seconds)
         return answer if ready.scan is None else ready.scan.back(answer)
 
