@@ -24,6 +24,10 @@ from gliodistill.studies.records import Sources, StudyRecord
 from gliodistill.studies.sequence import MRSequence
 
 
+class GridError(StudyError):
+    """Images of a study that lie on different grids."""
+
+
 @dataclass(frozen=True, eq=False)
 class Study:
     """Named sequences on one grid.
@@ -84,7 +88,7 @@ class Study:
         first, *others = named
         for other in others:
             if not named[other].same_grid(named[first]):
-                raise StudyError(
+                raise GridError(
                     "images on different grids",
                     file=self.id,
                     field=other,

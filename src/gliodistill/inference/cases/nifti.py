@@ -6,16 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gliodistill.errors import GliodistillError
-from gliodistill.images.stored import StoredImage
+from gliodistill.images.background import HEAD_ML
 from gliodistill.inference.cases.base import SCANNED_NIFTI, Ready
 from gliodistill.inference.cases.scanned import align_scans
+from gliodistill.studies.image_checks import BackgroundError, brain_volume, usable
 from gliodistill.studies.records import StudyRecord
-from gliodistill.studies.sequence import MRSequence
-from gliodistill.studies.study import brain_of, read_images
+from gliodistill.studies.study import GridError, Study, brain_of, read_images
 
 AUTO, AS_PREPARED, AS_SCANNED = FORMS = "auto", "prepared", "scanned"
 """What the images are taken for: what they look like, or what the user says."""
+
+LEAST_ML = 600.0
+"""A smaller foreground is a piece of a prepared study, or a very small brain: never a head."""
 
 
 def check_form(form: str) -> str:
@@ -56,28 +61,47 @@ class NiftiCase:
         return {"input": self.form}
 
     def ready(self) -> Ready:
-        """A prepared study as it is, to the same bits; else aligned, and the brain extracted."""
+        """A prepared study as it is, to the same bits; else aligned, and the brain extracted.
+
+        Raises:
+            BackgroundError, StudyError: it is neither a prepared study nor can it be aligned.
+        """
         began = time.perf_counter()
         stored = read_images(self.record)
-        if self.form == AS_PREPARED or (self.form == AUTO and self._prepared(stored)):
-            return Ready(brain_of(self.record, stored))
+        why: GliodistillError | None = None
+        if self.form != AS_SCANNED:
+            try:
+                study = usable(brain_of(self.record, stored))
+            except (BackgroundError, GridError) as error:
+                if self.form == AS_PREPARED:
+                    raise
+                why = error
+            else:
+                if self.form == AS_PREPARED or study.normalised or not _shows_head(study):
+                    return Ready(study)
         images = {sequence: image.scaled() for sequence, image in stored.items()}
-        return align_scans(
-            self.record.id,
-            self.record.patient,
-            images,
-            SCANNED_NIFTI,
-            sources=self.record.sources,
-            seconds={"read": time.perf_counter() - began},
-        )
+        try:
+            return align_scans(
+                self.record.id,
+                self.record.patient,
+                images,
+                SCANNED_NIFTI,
+                sources=self.record.sources,
+                seconds={"read": time.perf_counter() - began},
+            )
+        except GliodistillError as error:
+            if why is None:
+                raise
+            raise why from error
 
-    def _prepared(self, stored: Mapping[MRSequence, StoredImage]) -> bool:
-        """Whether all images lie on one grid and none shows a head."""
-        from gliodistill.brain import is_stripped
 
-        if self.record.normalised:  # z-scores over a brain, perhaps of a crop
-            return True
-        first, *others = (image.voxels for image in stored.values())
-        if not all(other.same_grid(first) for other in others):
-            return False
-        return all(is_stripped(image) for image in (first, *others))
+def _shows_head(study: Study) -> bool:
+    """Whether there is more than a brain in some image of a study on one grid."""
+    from gliodistill.brain import is_stripped
+
+    volume = brain_volume(study)
+    if not LEAST_ML <= volume <= HEAD_ML:
+        return volume > HEAD_ML
+    # Sequences of one brain mask are asked about once.
+    filled = {np.count_nonzero(image.data): image for image in study.images.values()}
+    return not all(is_stripped(image) for image in filled.values())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gliodistill.errors import StudyError
 from gliodistill.images.volume import Volume
 from gliodistill.inference.cases.base import Preprocessing, Ready
 from gliodistill.studies.image_checks import Note
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from gliodistill.alignment import AlignedStudy
     from gliodistill.dicom.series import Series
     from gliodistill.inference.segmentation import Segmentation
+
+LEAST_BRAIN_ML = 200.0
+"""Half the brain of a newborn."""
 
 THICK_MM = 2.5
 """Slices farther apart are flagged as thick, as those of prepared studies of a model of 1 mm."""
@@ -125,20 +129,31 @@ def align_scans(
         id,
         patient,
         {MRSequence(name): image for name, image in aligned.images.items()},
-        sources=sources,
+        sources=_kept(sources, aligned.images),
         notes=tuple(doubts),
     )
-    brain = None if aligned.untouched else _volume(aligned.brain)
+    brain = _volume(aligned.brain)
+    if brain < LEAST_BRAIN_ML:
+        raise StudyError(
+            "no brain found",
+            file=id,
+            got=f"{brain:.0f} ml",
+            expected=f"a head or a brain, at least {LEAST_BRAIN_ML:.0f} ml",
+            hint="if the images are a part of a prepared study, say so with --input prepared",
+        )
     done = (
         "none: images are already co-registered and skull-stripped"
         if aligned.untouched
         else f"aligned to {aligned.reference}, brain of {brain:.0f} ml extracted"
     )
+    extracted = None if aligned.untouched else brain
+    steps = {str(sequence): step for sequence, step in aligned.steps.items()}
     account = Preprocessing(
-        form, done, aligned.reference, dict(aligned.steps), brain, choice or {}, identity
+        form, done, str(aligned.reference), steps, extracted, choice or {}, identity
     )
     taken = {**(seconds or {}), **aligned.seconds}
-    return Ready(study, Scanned(aligned, account, series or {}), taken)
+    kept = {s: one for s, one in (series or {}).items() if s in study.images}
+    return Ready(study, Scanned(aligned, account, kept), taken)
 
 
 def resampled(
@@ -160,6 +175,17 @@ def resampled(
         image.data, back[:3, :3], back[:3, 3], output_shape=grid.shape, order=order
     )
     return values
+
+
+def _kept(sources: Sources, aligned: Mapping[str, Volume]) -> Sources:
+    """The sources without those of images that could not be aligned."""
+    used = {s: file for s, file in sources.used.items() if s in aligned}
+    lost = {
+        file or str(s): "could not be aligned"
+        for s, file in sources.used.items()
+        if s not in aligned
+    }
+    return Sources(used, {**sources.unused, **lost})
 
 
 def _volume(mask: Volume) -> float:

@@ -99,15 +99,17 @@ def _steps(result: Result) -> Html:
     rows = []
     for name, step in result.answer.preprocessing.steps.items():
         sequence = MRSequence(name)
-        grid = result.answer.on_series[sequence]
-        size = " × ".join(f"{side:.3g}" for side in grid.spacing)
-        rows.append([name, used.get(sequence) or "–", size, _words(step)])
+        grid = result.answer.on_series.get(sequence)
+        size = " × ".join(f"{side:.3g}" for side in grid.spacing) if grid else "–"
+        rows.append([str(sequence), used.get(sequence) or "–", size, _words(step)])
     return _table(["Sequence", "From", "Voxel, mm", "Done"], rows)
 
 
 def _words(step: object) -> str:
-    """A step in words: text, or names and values."""
+    """A step in words: its text, else names and values."""
     if isinstance(step, Mapping):
+        if "text" in step:
+            return str(step["text"])
         said = (f"{name.replace('_', ' ')} {_words(value)}" for name, value in step.items())
         return "; ".join(said)
     if isinstance(step, float):
