@@ -256,14 +256,16 @@ def main() -> None:
     file = given.out / "results.json"
     result: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     for part, run in PARTS.items():
-        if given.only in (None, part):
-            result[part] = run(given.data)
-    result |= {
-        "machine": {"processor": processor(), "threads": THREADS, "load": load()},
-        "packages": versions("numpy", "openvino"),
-    }
-    result.pop("command", None), result.pop("versions", None)
-    write_results(file, result, page(result))
+        if given.only not in (None, part):
+            continue
+        result[part] = run(given.data)
+        result |= {
+            "machine": {"processor": processor(), "threads": THREADS, "load": load()},
+            "packages": versions("numpy", "openvino"),
+        }
+        for key in ("command", "versions"):
+            result.pop(key, None)
+        write_results(file, result, page(result))
 
 
 def all_heads(data: Path) -> list[dict[str, Any]]:

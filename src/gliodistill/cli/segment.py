@@ -207,16 +207,6 @@ def segment(
             field="--no-dicom",
             expected="without --seg-on, --dicom-rtstruct and --deidentify",
         )
-    predictor = Predictor(
-        model,
-        runtime,
-        threads,
-        device=device,
-        precision=precision,
-        memory_gb=memory,
-        tta=parse_tta(tta),
-        postprocess=not raw,
-    )
     with (
         nothing_left(out),
         find_cases(
@@ -227,6 +217,16 @@ def segment(
             keep_identity=keep_identity,
         ) as found,
     ):
+        predictor = Predictor(
+            model,
+            runtime,
+            threads,
+            device=device,
+            precision=precision,
+            memory_gb=memory,
+            tta=parse_tta(tta),
+            postprocess=not raw,
+        )
         report = segment_studies(
             found.cases,
             predictor,

@@ -47,7 +47,8 @@ class Preprocessing:
         """As JSON; of the choice of the series only the rules that decided."""
         told: dict[str, Any] = {"form": self.form, "done": self.done}
         if self.choice:
-            told["rules"] = [f"{name}: {rule}" for name, rule in self.choice["rules"].items()]
+            rules = self.choice["rules"].items()
+            told["rules"] = [f"{name}: {rule}" for name, rule in rules if rule != "absent"]
         if self.scanned:
             told |= {"reference": self.reference, "steps": dict(self.steps)}
             told |= {"brain_ml": self.brain_ml, "settings": dict(self.settings)}

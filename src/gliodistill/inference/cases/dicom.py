@@ -55,8 +55,9 @@ class DicomCase:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The series that the user chose."""
-        return {"series": {str(sequence): said for sequence, said in self.overrides.items()}}
+        """The series that the user chose, and whether the patient is named."""
+        chosen = {str(sequence): said for sequence, said in self.overrides.items()}
+        return {"series": chosen, "identity": self.identity is not None}
 
     def ready(self) -> Ready:
         """Choose the series, read and align them."""
