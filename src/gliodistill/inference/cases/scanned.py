@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gliodistill.alignment import align_study
+from gliodistill.alignment.carrying import carry_image
 from gliodistill.errors import StudyError
 from gliodistill.images.volume import Volume
 from gliodistill.inference.cases.base import Preprocessing, Ready
@@ -65,7 +66,12 @@ class Scanned:
             region: float(np.count_nonzero(mask)) * labels.voxel_ml
             for region, mask in zip(REGIONS, regions, strict=True)
         }
-        probabilities = answer.probabilities
+        probabilities = None
+        if answer.probabilities is not None:
+            matrix = np.linalg.inv(self.aligned.matrices[reference])
+            maps = [answer.labels.with_data(region) for region in answer.probabilities]
+            carried = [carry_image(one, labels, matrix) for one in maps]
+            probabilities = np.stack([np.rint(one).astype(np.uint8) for one in carried])
         return replace(
             answer,
             labels=labels,
@@ -73,20 +79,7 @@ class Scanned:
             on_series=on_series,
             seconds={**answer.seconds, "return": time.perf_counter() - began},
             preprocessing=self.preprocessing,
-            probabilities=(
-                None
-                if probabilities is None
-                else np.stack(
-                    [
-                        resampled(
-                            answer.labels.with_data(region),
-                            labels,
-                            self.aligned.matrices[reference],
-                        )
-                        for region in probabilities
-                    ]
-                )
-            ),
+            probabilities=probabilities,
         )
 
 
@@ -120,8 +113,6 @@ def align_scans(
     Raises:
         GliodistillError: they cannot be aligned, or no brain is found.
     """
-    from gliodistill.alignment import align_study
-
     aligned = align_study({str(sequence): image for sequence, image in images.items()})
     doubts = [*notes, *(Note("alignment_doubtful", text) for text in aligned.flags)]
     doubts += _thick(images)
@@ -154,27 +145,6 @@ def align_scans(
     taken = {**(seconds or {}), **aligned.seconds}
     kept = {s: one for s, one in (series or {}).items() if s in study.images}
     return Ready(study, Scanned(aligned, account, kept), taken)
-
-
-def resampled(
-    image: Volume, grid: Volume, matrix: NDArray[np.float64], order: int = 1
-) -> NDArray[Any]:
-    """An image of the common grid on the grid of a series, interpolated linearly (``order`` 1).
-
-    Args:
-        image: on the common grid.
-        grid: of the series.
-        matrix: 4×4, mm on the common grid → mm on that of the series.
-        order: of the interpolation.
-    """
-    from scipy import ndimage
-
-    # Voxels of the series → its mm → mm of the common grid → voxels there.
-    back = np.linalg.inv(image.affine) @ np.linalg.inv(matrix) @ grid.affine
-    values: NDArray[Any] = ndimage.affine_transform(
-        image.data, back[:3, :3], back[:3, 3], output_shape=grid.shape, order=order
-    )
-    return values
 
 
 def _kept(sources: Sources, aligned: Mapping[str, Volume]) -> Sources:
