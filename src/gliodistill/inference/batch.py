@@ -24,9 +24,9 @@ from gliodistill.inference.cases.base import PREPARED_STUDY, Case
 from gliodistill.inference.cases.nifti import AS_PREPARED, AUTO, NiftiCase
 from gliodistill.inference.outputs.base import (
     ACCOUNT,
+    NAMES,
     Result,
     Writer,
-    file_names,
     folder_of,
     is_finished,
     write_folder,
@@ -145,35 +145,33 @@ class SegmentationJob:
 
     def check_absent(self, cases: list[Case]) -> None:
         """Raise OutputError if there are results of any of ``cases``."""
-        existing = [
-            path
+        existing = {
+            case.id: path
             for case in cases
-            for path in [
-                path
-                for path in (*self.files(case.id), folder_of(self.folder, case.id) / ACCOUNT)
-                if path.exists()
-            ][:1]
-        ]
+            for path in reversed(self.files(case.id))  # of several, the label map
+            if path.exists()
+        }
         if existing:
             raise OutputError(
                 "results exist",
-                file=existing[0],
+                file=next(iter(existing.values())),
                 got=f"{len(existing)} of {len(cases)}",
                 hint="resume to keep what is finished, or choose another folder",
             )
 
     def _segment(self, case: Case) -> dict[str, Any]:
         image, summary, probabilities = self.files(case.id)
+        folder = folder_of(self.folder, case.id)
         began = time.perf_counter()
         ready = case.ready()
         study, scan = ready.study, ready.scan
         if scan is not None:
             scan = scan.with_settings(self.settings(case))
-            if not is_finished(folder_of(self.folder, case.id)):
-                check_free(folder_of(self.folder, case.id))
+            if not is_finished(folder):
+                check_free(folder)
             for writer in self.writers:
                 writer.check(scan)
-        read, folder = time.perf_counter(), folder_of(self.folder, case.id)
+        read = time.perf_counter()
         study = usable(study)
         prepared = self.predictor.prepare(study)
         sources, present, stages = study.sources, study.sequences, dict(ready.seconds)
@@ -192,7 +190,7 @@ class SegmentationJob:
             common, answer = answer.labels, scan.back(answer)
             write_folder(folder, Result(answer, scan, common), self.writers)
         elif is_finished(folder):
-            remove_folder(folder, ACCOUNT, file_names(self.writers))
+            remove_folder(folder, ACCOUNT, NAMES)
         answer.save(image)
         if self.probability:
             answer.save_probabilities(probabilities)

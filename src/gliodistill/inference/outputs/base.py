@@ -13,8 +13,11 @@ from gliodistill.inference.cases.scanned import Scanned
 from gliodistill.inference.segmentation import Segmentation
 from gliodistill.studies.sequence import MRSequence
 
-ACCOUNT = "study.json"
-"""Every decision and its reason; it marks a folder as ours."""
+ACCOUNT, PAGE = "study.json", "report.html"
+"""Every decision and its reason, which marks a folder as ours; and a page for people."""
+
+DICOM_KINDS = ("seg", "report", "rtstruct")
+"""Files of a result as DICOM, for one series."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +42,6 @@ class Writer(Protocol):
     def settings(self) -> Mapping[str, Any]:
         """What the user chose (JSON); a result of other settings is made again."""
 
-    @property
-    def names(self) -> Sequence[str]:
-        """Every file name that it may use."""
-
     def check(self, scan: Scanned) -> None:
         """Raise GliodistillError, before the network runs, if it cannot write this study."""
 
@@ -55,10 +54,18 @@ def labels_name(sequence: MRSequence) -> str:
     return f"labels_on_{sequence}.nii.gz"
 
 
-def file_names(writers: Sequence[Writer]) -> list[str]:
-    """Every name that may occur in a study's folder, the account's first."""
-    own = [ACCOUNT, *map(labels_name, MRSequence)]
-    return [*own, *(name for writer in writers for name in writer.names)]
+def dicom_name(sequence: str, kind: str) -> str:
+    """File name of a result as DICOM."""
+    return f"{sequence}_{kind}.dcm"
+
+
+NAMES = (
+    ACCOUNT,
+    PAGE,
+    *map(labels_name, MRSequence),
+    *(dicom_name(sequence, kind) for sequence in MRSequence for kind in DICOM_KINDS),
+)
+"""Every name that may occur in the folder of a study, the account's first."""
 
 
 def folder_of(out: Path, id: str) -> Path:
@@ -67,8 +74,8 @@ def folder_of(out: Path, id: str) -> Path:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a folder holds the results of a study as scanned."""
-    return is_ours(folder, ACCOUNT)
+    """Whether a folder holds the results of a study as scanned, and nothing else."""
+    return is_ours(folder, ACCOUNT, NAMES)
 
 
 def write_folder(folder: Path, result: Result, writers: Sequence[Writer]) -> None:
@@ -79,7 +86,7 @@ def write_folder(folder: Path, result: Result, writers: Sequence[Writer]) -> Non
         OutputError: the folder holds other files, or cannot be written.
     """
     answer = result.answer
-    with atomic_folder(folder, replaces=file_names(writers)) as temporary:
+    with atomic_folder(folder, replaces=NAMES) as temporary:
         for sequence, labels in answer.on_series.items():
             write_nifti(labels, temporary / labels_name(sequence))
         for writer in writers:

@@ -1,6 +1,6 @@
 """DICOM files of a result: SEG, SR and, where asked for, RTSTRUCT."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,15 +56,6 @@ class DicomWriter:
                 "deidentify": self.deidentify,
             }
         }
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Three for each sequence."""
-        return [
-            f"{sequence}_{kind}.dcm"
-            for sequence in MRSequence
-            for kind in ("seg", "report", "rtstruct")
-        ]
 
     def check(self, scan: Scanned) -> None:
         """Refuse a sequence without a series."""

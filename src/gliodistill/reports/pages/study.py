@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gliodistill.inference.cases.scanned import Scanned
-from gliodistill.inference.outputs.base import Result
+from gliodistill.inference.outputs.base import PAGE, Result
 from gliodistill.reports.charts.pictures import outlined_figure
 from gliodistill.reports.page.html import Section, write_report
 from gliodistill.reports.page.markup import Html, tag
@@ -14,7 +14,6 @@ from gliodistill.reports.page.tables import duration, settings_table, tiles
 from gliodistill.reports.pages.summary import WORDS
 from gliodistill.studies.sequence import MRSequence
 
-PAGE = "report.html"
 SHOWN = (MRSequence.T1CE, MRSequence.FLAIR, MRSequence.T2, MRSequence.T1)
 
 
@@ -26,11 +25,6 @@ class PageWriter:
     def settings(self) -> Mapping[str, Any]:
         """None: there is nothing to choose."""
         return {}
-
-    @property
-    def names(self) -> Sequence[str]:
-        """One page."""
-        return [PAGE]
 
     def check(self, scan: Scanned) -> None:
         """Every study can be shown."""
