@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from gliodistill.alignment.untouched import LEAST_HEAD_ML
+from gliodistill.brain import is_stripped
 from gliodistill.errors import GliodistillError
 from gliodistill.images.background import HEAD_ML
 from gliodistill.inference.cases.base import SCANNED_NIFTI, Ready
@@ -18,9 +20,6 @@ from gliodistill.studies.study import GridError, Study, brain_of, read_images
 
 AUTO, AS_PREPARED, AS_SCANNED = FORMS = "auto", "prepared", "scanned"
 """What the images are taken for: what they look like, or what the user says."""
-
-LEAST_ML = 600.0
-"""A smaller foreground is a piece of a prepared study, or a very small brain: never a head."""
 
 
 def check_form(form: str) -> str:
@@ -97,10 +96,8 @@ class NiftiCase:
 
 def _shows_head(study: Study) -> bool:
     """Whether there is more than a brain in some image of a study on one grid."""
-    from gliodistill.brain import is_stripped
-
     volume = brain_volume(study)
-    if not LEAST_ML <= volume <= HEAD_ML:
+    if not LEAST_HEAD_ML <= volume <= HEAD_ML:
         return volume > HEAD_ML
     # Sequences of one brain mask are asked about once.
     filled = {np.count_nonzero(image.data): image for image in study.images.values()}
