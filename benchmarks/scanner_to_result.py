@@ -244,7 +244,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--one", nargs=3, metavar=("WHAT", "ID", "DISTURBANCE"))
-    parser.add_argument("--only", choices=["heads", "dicom", "native", "disturbed"])
+    parser.add_argument("--only", choices=["dicom", "native", "heads", "disturbed"])
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
     if given.one:
@@ -294,9 +294,9 @@ def disturbed(data: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 PARTS = {
-    "heads": all_heads,
     "dicom": lambda data: ask(data, "brainix"),
     "native": lambda data: ask(data, "native"),
+    "heads": all_heads,
     "disturbed": disturbed,
 }
 

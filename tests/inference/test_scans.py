@@ -31,8 +31,8 @@ from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import load_brain
 
 SPACING = 3.0
-NUMBERS = {"T2": 101, "FLAIR": 201, "T1": 301, "T1CE": 401}
-"""Series of a phantom."""
+NUMBERS = {"T2": 101, "FLAIR": 201, "T1CE": 401}
+"""Series of the head; its T1 cannot be told from one after contrast."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def key_of(folder: Path) -> str:
 @pytest.fixture(scope="module")
 def segmented(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Segmented]:
     root = tmp_path_factory.mktemp("scans")
-    head, brain = make_raw(5, 0, spacing=SPACING), stripped(5, 3, spacing=SPACING)
+    head, brain = make_raw(5, 1, spacing=SPACING), stripped(5, 3, spacing=SPACING)
     brain = RawStudy(
         brain.id,
         {s: image for s, image in brain.images.items() if s is not MRSequence.T2},
@@ -150,7 +150,7 @@ def middle(labels: SimpleITK.Image) -> NDArray[np.float64]:
     return np.array(labels.TransformContinuousIndexToPhysicalPoint(index))
 
 
-@pytest.mark.parametrize("sequence", list(MRSequence))
+@pytest.mark.parametrize("sequence", map(MRSequence, NUMBERS))
 def test_labels_lie_on_the_tumour_on_the_grid_of_each_series(
     segmented: Segmented, sequence: MRSequence, tmp_path: Path
 ) -> None:
@@ -166,13 +166,13 @@ def test_labels_lie_on_the_tumour_on_the_grid_of_each_series(
         np.testing.assert_allclose(one, two, atol=1e-2)
     write_nifti(segmented.head.truth[sequence], tmp_path / "truth.nii.gz")
     truth = SimpleITK.ReadImage(tmp_path / "truth.nii.gz")
-    assert np.linalg.norm(middle(labels) - middle(truth)) < 8
+    assert np.linalg.norm(middle(labels) - middle(truth)) < 5
     assert np.sign(middle(labels)[0]) == np.sign(middle(truth)[0])  # left is left
     found, wanted = read_labels(file).data > 0, segmented.head.truth[sequence].data > 0
     overlap = read_labels(file).canonical().data > 0
     reference = segmented.head.truth[sequence].canonical().data > 0
     dice = 2 * (overlap & reference).sum() / (found.sum() + wanted.sum())
-    assert dice > 0.6
+    assert dice > 0.75
 
 
 def test_the_seg_belongs_to_the_images_of_its_series(segmented: Segmented) -> None:
@@ -200,7 +200,7 @@ def test_every_decision_is_told_with_its_reason(segmented: Segmented) -> None:
     assert set(head["preprocessing"]["steps"]) == set(NUMBERS)
     (other,) = [one for one in head["choice"]["series"] if one["key"] == "8"]
     assert other["evidence"] == ["ImageType says DIFFUSION"] and not other["used"]
-    assert brain["sequences"]["absent"] == ["T2"]
+    assert brain["sequences"]["absent"] == ["T2"] and head["sequences"]["absent"] == ["T1"]
     assert brain["preprocessing"]["done"].startswith("none: images are already co-registered")
     flags = {flag["code"] for flag in head["quality"]["flags"]}
     assert "thick_slices" in flags

@@ -65,7 +65,7 @@ def write_study_page(path: Path, result: Result) -> None:
 
 def _tiles(result: Result) -> Iterable[tuple[str, str, str]]:
     answer = result.answer
-    dice = answer.quality.predicted_dice or {}
+    dice = answer.quality.summary()["predicted_dice"] or {}
     for region, volume in answer.volumes_ml.items():
         expected = dice.get(region)
         known = "" if expected is None else f"; predicted Dice {expected:.2f}"
