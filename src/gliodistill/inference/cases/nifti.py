@@ -10,7 +10,7 @@ import numpy as np
 
 from gliodistill.alignment.untouched import LEAST_HEAD_ML
 from gliodistill.brain import is_stripped
-from gliodistill.errors import GliodistillError
+from gliodistill.errors import GliodistillError, ImageError, StudyError
 from gliodistill.images.background import HEAD_ML
 from gliodistill.inference.cases.base import SCANNED_NIFTI, Ready
 from gliodistill.inference.cases.scanned import align_scans
@@ -88,7 +88,7 @@ class NiftiCase:
                 sources=self.record.sources,
                 seconds={"read": time.perf_counter() - began},
             )
-        except GliodistillError as error:
+        except (ImageError, StudyError) as error:
             if why is None:
                 raise
             raise why from error
