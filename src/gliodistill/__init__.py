@@ -8,6 +8,7 @@ Research use, not a medical device.
     model = gd.load_model()                            # the shipped model
     segmentation = model.segment(gd.Study.open("patient"))
     segmentation.save("labels.nii.gz")
+    gd.segment("export.zip")                           # DICOM, or NIfTI as scanned
 
     # Train: data, recipe, training, export
     cohort = gd.open_cohort("patients")

@@ -126,6 +126,63 @@ def _(b):
     return "phantom", b.out, "-n", 1, "--raw", "--shapes", b.data
 
 
+@bad("segment: a zip that climbs out of its folder", "a zip whose entries leave its folder")
+def _(b):
+    with zipfile.ZipFile(b.root / "scan.zip", "w") as archive:
+        archive.writestr("../../out", "x")
+    return "segment", b.root / "scan.zip", "-o", b.out
+
+
+@bad("segment: a series chosen among two studies", "for one DICOM study", "2 DICOM studies")
+def _(b):
+    scan(b)
+    folder = scan(b, case="Phantom_001_00003")
+    return "segment", folder, "-o", b.out, "--series", "T2=4"
+
+
+@bad("segment: --series for studies that are no DICOM", "for one DICOM study", "0 DICOM studies")
+def _(b):
+    return "segment", b.data, "-o", b.out, "--series", "T2=4"
+
+
+@bad("segment: a series that is not there", "no series for T2", "got 99", lines=1)
+def _(b):
+    return "segment", scan(b), "-o", b.out, "--series", "T2=99"
+
+
+@bad("segment: series of which none is a sequence", "no T1, T1CE, T2 or FLAIR", "inspect says")
+def _(b):
+    return "segment", scan(b), "-o", b.out
+
+
+@bad("segment: DICOM that shall be prepared", "always taken as scanned", "got prepared")
+def _(b):
+    return "segment", scan(b), "-o", b.out, "--input", "prepared"
+
+
+@bad("segment: an unknown form", "unknown form of images", "expected auto, prepared, scanned")
+def _(b):
+    return "segment", b.data, "-o", b.out, "--input", "raw"
+
+
+@bad("segment: no DICOM, but how", "options that exclude each other", "without --seg-on")
+def _(b):
+    return "segment", scan(b), "-o", b.out, "--no-dicom", "--deidentify"
+
+
+@bad("segment: identities of what has none", "no DICOM", "field --keep-identity")
+def _(b):
+    return "segment", b.data, "-o", b.out, "--keep-identity"
+
+
+@bad("segment: all of a study's files damaged", "damaged", "export the study again")
+def _(b):
+    folder = scan(b)
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes()[:500])
+    return "segment", folder, "-o", b.out
+
+
 @row("a raw phantom as DICOM is one patient with four sequences", code=0)
 def _(b, program):
     said = yield "phantom", b.out, "-n", 1, "--spacing", 5, "--raw", "--dicom", "--json"

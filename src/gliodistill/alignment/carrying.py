@@ -1,10 +1,12 @@
 """Images and label maps carried from one grid onto another through a matrix, resampled once."""
 
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gliodistill.images.bounds import Box, filled_box
 from gliodistill.images.volume import Volume
 
 Matrix = NDArray[np.float64]
@@ -47,15 +49,38 @@ def carry_labels(labels: Volume, grid: Volume, matrix: Matrix) -> Volume:
     """
     codes = [int(code) for code in np.unique(labels.data) if code]
     found = np.zeros(grid.shape, labels.data.dtype)
-    best = np.zeros(grid.shape, np.float32)
-    rest = np.ones(grid.shape, np.float32)
+    box = _reached(labels, grid, matrix)
+    if box is None:
+        return grid.with_data(found)
+    affine = grid.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [side.start for side in box]
+    part = Volume(found[box], affine)
+    best, rest = np.zeros(part.shape, np.float32), np.ones(part.shape, np.float32)
     for code in codes:
-        share = _sampled((labels.data == code).astype(np.float32), labels, grid, matrix)
+        share = _sampled((labels.data == code).astype(np.float32), labels, part, matrix)
         rest -= share
         larger = share > best
-        best[larger], found[larger] = share[larger], code
-    found[rest >= best] = 0
+        best[larger], part.data[larger] = share[larger], code
+    part.data[rest >= best] = 0
     return grid.with_data(found)
+
+
+def _reached(labels: Volume, grid: Volume, matrix: Matrix) -> Box | None:
+    """The box of ``grid`` outside of which every label is 0; None where all are 0."""
+    filled = filled_box(labels.data)
+    if filled is None:
+        return None
+    ends = [(side.start - 1, side.stop) for side in filled]
+    corners = np.array([*product(*ends)], dtype=np.float64)
+    back = np.linalg.inv(labels.affine) @ matrix @ grid.affine
+    there = (np.linalg.inv(back) @ np.column_stack([corners, np.ones(len(corners))]).T)[:3]
+    lows, highs = np.floor(there.min(axis=1)).astype(int), np.ceil(there.max(axis=1)).astype(int)
+    x, y, z = (
+        slice(max(0, low), min(side, high + 1))
+        for low, high, side in zip(lows.tolist(), highs.tolist(), grid.shape, strict=True)
+    )
+    box = x, y, z
+    return None if any(side.start >= side.stop for side in box) else box
 
 
 def field(image: Volume, grid: Volume, matrix: Matrix) -> NDArray[np.bool_]:

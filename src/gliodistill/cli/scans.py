@@ -14,12 +14,9 @@ if TYPE_CHECKING:
 def inspect_scans(path: Path, series: list[str], keep_identity: bool) -> dict[str, Any]:
     """The facts, judged by the appearance that the shipped model knows."""
     from gliodistill.dicom.inspection import inspect_dicom, read_overrides
-    from gliodistill.models.package import ModelPackage
-    from gliodistill.models.shipped import find_model
+    from gliodistill.inference.cases.dicom import shipped_appearance
 
-    overrides = read_overrides(series)
-    reference = ModelPackage.open(find_model()).spec.reference
-    return inspect_dicom(path, reference, overrides, keep_identity)
+    return inspect_dicom(path, shipped_appearance(), read_overrides(series), keep_identity)
 
 
 def show_scans(screen: "Console", facts: dict[str, Any]) -> None:

@@ -20,9 +20,12 @@ from gliodistill.cli.output import (
     table,
     unusable_of,
 )
+from gliodistill.errors import GliodistillError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from gliodistill.inference.outputs.base import Writer
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,7 +38,8 @@ def segment(
         list[Path],
         typer.Argument(
             metavar="STUDY",
-            help="Studies, or folders of studies, in any layout.",
+            help="Studies or folders of studies: NIfTI in any layout, prepared or as scanned, or"
+            " DICOM (folders, zips).",
             show_default=False,
         ),
     ],
@@ -128,6 +132,48 @@ def segment(
         ),
     ] = None,
     threads: Threads = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--input",
+            metavar="FORM",
+            help="What NIfTI is: prepared (co-registered, skull-stripped), scanned, or auto.",
+        ),
+    ] = "auto",
+    series: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--series",
+            metavar="SEQUENCE=SERIES",
+            help="DICOM: use this series (number, UID or name), e.g. T1CE=7; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    seg_on: Annotated[
+        str | None,
+        typer.Option(
+            "--seg-on",
+            metavar="SEQUENCE",
+            help="DICOM: the series that SEG and SR belong to, or all (default: T1CE, else FLAIR).",
+            show_default=False,
+        ),
+    ] = None,
+    rtstruct: Annotated[
+        bool, typer.Option("--dicom-rtstruct", help="DICOM: also write contours (RTSTRUCT).")
+    ] = False,
+    no_dicom: Annotated[
+        bool, typer.Option("--no-dicom", help="DICOM: write no SEG and SR, only NIfTI.")
+    ] = False,
+    deidentify: Annotated[
+        bool,
+        typer.Option(
+            "--deidentify", help="DICOM: leave the patient's name, id and dates out of SEG and SR."
+        ),
+    ] = False,
+    keep_identity: Annotated[
+        bool,
+        typer.Option("--keep-identity", help="DICOM: show names and ids of patients in results."),
+    ] = False,
     layout: Layout = None,
     as_json: Json = False,
 ) -> None:
@@ -138,40 +184,65 @@ def segment(
     ([bold]<study>.json[/bold]); for all studies, [bold]volumes.csv[/bold]. If a study fails, the
     others are still segmented, and the exit code is 1.
 
+    Studies as scanned are aligned and the brain is extracted. Their folder ([bold]<study>/[/bold])
+    holds a label map on the grid of each series, a page with pictures ([bold]report.html[/bold]),
+    every decision with its reason ([bold]study.json[/bold]) and, for DICOM, SEG and SR.
+
     Example: [cyan]gliodistill segment patients/ -o segmentations[/cyan]
     """
+    from gliodistill.dicom.inspection import read_overrides
     from gliodistill.inference.batch import segment_studies
+    from gliodistill.inference.cases.finding import find_cases
+    from gliodistill.inference.outputs.dicom import DicomWriter
     from gliodistill.inference.predictor import Predictor
     from gliodistill.inference.tta import parse_tta
-    from gliodistill.studies.cohort import find_cohort
+    from gliodistill.reports.pages.study import PageWriter
 
-    cohorts = [find_cohort(path, layout) for path in studies]
-    records = [record for cohort, _ in cohorts for record in cohort.studies]
-    places = [found for _, found in cohorts]
-    unusable, notes = unusable_of(*places), notes_of(*places)
-    predictor = Predictor(
-        model,
-        runtime,
-        threads,
-        device=device,
-        precision=precision,
-        memory_gb=memory,
-        tta=parse_tta(tta),
-        postprocess=not raw,
-    )
-    with nothing_left(out):
+    writers: list[Writer] = [PageWriter()]
+    if not no_dicom:
+        writers.insert(0, DicomWriter(seg_on, rtstruct, deidentify))
+    elif seg_on or rtstruct or deidentify:
+        raise GliodistillError(
+            "options that exclude each other",
+            field="--no-dicom",
+            expected="without --seg-on, --dicom-rtstruct and --deidentify",
+        )
+    with (
+        nothing_left(out),
+        find_cases(
+            studies,
+            layout=layout,
+            form=form,
+            series=read_overrides(series or []),
+            keep_identity=keep_identity,
+        ) as found,
+    ):
+        predictor = Predictor(
+            model,
+            runtime,
+            threads,
+            device=device,
+            precision=precision,
+            memory_gb=memory,
+            tta=parse_tta(tta),
+            postprocess=not raw,
+        )
         report = segment_studies(
-            records,
+            found.cases,
             predictor,
             out,
             labels=labels,
             probability=probability,
             resume=resume,
             jobs=jobs,
+            writers=writers,
         )
+    unusable, notes = unusable_of(*found.found), [*notes_of(*found.found), *found.notes]
 
     def show(screen: "Console") -> None:
-        rows, flags, files = [], [], []
+        from gliodistill.inference.cases.base import PREPARED_STUDY
+
+        rows, flags, files, untouched = [], [], [], 0
         for id, summary in report.done.items():
             values: dict[str, Any] = summary
             volumes, seconds, quality = values["volumes_ml"], values["seconds"], values["quality"]
@@ -180,6 +251,8 @@ def segment(
                 " ".join("–" if value is None else f"{value:.2f}" for value in dice.values()) or "–"
             )
             files.append(_files(id, values["sequences"]))
+            files += _steps(id, values["preprocessing"])
+            untouched += values["preprocessing"]["form"] == PREPARED_STUDY
             rows.append(
                 [
                     id,
@@ -195,6 +268,8 @@ def segment(
             table(screen, columns, rows)
         for line in files:
             screen.print(line)
+        if untouched:
+            screen.print(f"used as they are, co-registered and skull-stripped: {untouched}")
         for flag in flags:
             screen.print(f"flagged: {flag}")
         if report.skipped:
@@ -204,6 +279,7 @@ def segment(
 
     issue(notes)
     failures: dict[str, Any] = {id: error_as_dict(error) for id, error in report.failed.items()}
+    failures |= {path: error_as_dict(error) for path, error in found.failed.items()}
     failures |= {id: {"message": line} for id, line in unusable.items()}
     facts = {
         "folder": str(out),
@@ -221,3 +297,12 @@ def _files(id: str, sequences: dict[str, Any]) -> str:
     used = ", ".join(f"{name} {file or 'in memory'}" for name, file in sequences["used"].items())
     absent = ", ".join(sequences["absent"])
     return f"used: {id}: {used}" + (f"; absent: {absent}" if absent else "")
+
+
+def _steps(id: str, told: dict[str, Any]) -> list[str]:
+    """Lines on what was done to a study as scanned."""
+    if "steps" not in told:
+        return []
+    who = f" ({told['identity']})" if told.get("identity") else ""
+    lines = [f"preprocessed: {id}{who}: {told['form']}; {told['done']}"]
+    return [*lines, *(f"chosen: {id}: {rule}" for rule in told.get("rules", []))]

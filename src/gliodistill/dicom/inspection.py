@@ -101,7 +101,7 @@ def inspect_dicom(
                     "patient": patient.key,
                     "identity": patient.identity,
                     "studies": [
-                        _study(study, choose(study, reference, overrides))
+                        study_facts(study, choose(study, reference, overrides))
                         for study in patient.studies
                     ],
                 }
@@ -110,7 +110,8 @@ def inspect_dicom(
         }
 
 
-def _study(study: DicomStudy, choice: Choice) -> dict[str, Any]:
+def study_facts(study: DicomStudy, choice: Choice) -> dict[str, Any]:
+    """What each series of a study was taken for and why, as plain values."""
     told = choice.as_dict()
     return {
         "study": study.key,

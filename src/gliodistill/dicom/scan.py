@@ -77,17 +77,23 @@ class Scan:
         patients: in order of their first file.
         notes: on what was passed over.
         mask: takes the patients' names and ids out of a text.
+        refused: key of a study → why it cannot be used, since files of it are damaged; empty if
+            ``strict``.
     """
 
-    def __init__(self, path: str | PathLike[str], keep_identity: bool = False) -> None:
+    def __init__(
+        self, path: str | PathLike[str], keep_identity: bool = False, strict: bool = True
+    ) -> None:
         """Read every header.
 
         Args:
             path: folder, zip, DICOMDIR or file.
             keep_identity: whether names and ids of patients stay in texts.
+            strict: whether damaged files stop the whole export, or only the studies in whose folder
+                they lie.
 
         Raises:
-            ImageError: nothing that can be read as DICOM, or a hostile archive.
+            ImageError: nothing that can be read as DICOM, damaged files, or a hostile archive.
             GliodistillError: pydicom is not installed.
         """
         load()
@@ -95,7 +101,18 @@ class Scan:
         self._open = ExitStack()
         try:
             files, notes = self._open.enter_context(opened(self.path))
-            facts, passed = _facts(self.path, files)
+            facts, faults, passed = _facts(self.path, files)
+            if faults and (strict or not facts):
+                raise faults[0].error
+            if not facts:
+                raise ImageError(
+                    "no DICOM in it", file=path, got=f"{len(files)} other files", expected="DICOM"
+                )
+            self.refused = {
+                _short("study", uid): fault.error
+                for fault in reversed(faults)
+                for uid in _struck(fault.files, facts)
+            }
             self.mask = Mask(() if keep_identity else [one.identity for one in facts])
             self.patients = _patients(facts, self.mask, keep_identity)
         except BaseException:
@@ -144,10 +161,19 @@ class Scan:
         return self.patients[0]
 
 
-def _facts(path: Path, files: list[Path]) -> tuple[list[FileFacts], list[str]]:
-    """What the files say, and notes on those that say nothing."""
+@dataclass(frozen=True)
+class _Fault:
+    """Files that make what lies with them unusable, and the error to say so."""
+
+    files: tuple[Path, ...]
+    error: ImageError
+
+
+def _facts(path: Path, files: list[Path]) -> tuple[list[FileFacts], list[_Fault], list[str]]:
+    """What the files say, what is wrong with some, and notes on those that say nothing."""
     facts: list[FileFacts] = []
     other, damaged, copies = 0, [], 0
+    faults: list[_Fault] = []
     seen: dict[str, FileFacts] = {}
     for file in files:
         try:
@@ -156,30 +182,32 @@ def _facts(path: Path, files: list[Path]) -> tuple[list[FileFacts], list[str]]:
             other += 1
             continue
         except ImageError as error:
-            damaged.append(error)
+            damaged.append((file, error))
             continue
         except OSError as error:
-            damaged.append(ImageError("cannot be read", file=file, got=error.strerror))
+            damaged.append((file, ImageError("cannot be read", file=file, got=error.strerror)))
             continue
         if found.sop_class == DIRECTORY:
             continue
         if found.instance and (earlier := seen.get(found.instance)):
-            if not _same_file(earlier.file, file):
-                raise ImageError(
-                    "two different files with one SOPInstanceUID",
-                    file=path,
-                    field=f"series {found.series_number}",
-                    expected="each UID once, or exact copies",
-                    hint="remove one of the two exports",
-                )
-            copies += 1
+            if _same_file(earlier.file, file):
+                copies += 1
+                continue
+            error = ImageError(
+                "two different files with one SOPInstanceUID",
+                file=path,
+                field=f"series {found.series_number}",
+                expected="each UID once, or exact copies",
+                hint="remove one of the two exports",
+            )
+            faults.append(_Fault((earlier.file, file), error))
             continue
         seen[found.instance] = found
         facts.append(found)
     if damaged:
         # A volume with a slice left out would be wrong in silence.
-        first = damaged[0]
-        raise ImageError(
+        first = damaged[0][1]
+        error = ImageError(
             f"{len(damaged)} of {len(files)} files are damaged; first: {first.problem}",
             file=path,
             field=Mask(one.identity for one in facts).hide(str(_below(path, first.file))),
@@ -187,14 +215,26 @@ def _facts(path: Path, files: list[Path]) -> tuple[list[FileFacts], list[str]]:
             expected="whole files",
             hint="export the study again, or remove the damaged files",
         )
-    if not facts:
-        raise ImageError("no DICOM in it", file=path, got=f"{other} other files", expected="DICOM")
+        faults.insert(0, _Fault(tuple(file for file, _ in damaged), error))
     notes = []
     if other:
         notes.append(f"{other} files that are no DICOM were passed over")
     if copies:
         notes.append(f"{copies} exact copies of files were passed over")
-    return facts, notes
+    return facts, faults, notes
+
+
+def _struck(files: tuple[Path, ...], facts: list[FileFacts]) -> set[str]:
+    """UIDs of the studies that files which cannot be used may belong to: those of the nearest
+    folder above each that holds DICOM.
+    """
+    found: set[str] = set()
+    for file in files:
+        for folder in file.parents:
+            if near := {one.study for one in facts if one.file.is_relative_to(folder)}:
+                found |= near
+                break
+    return found
 
 
 def _below(path: Path, file: str | PathLike[str] | None) -> Path:

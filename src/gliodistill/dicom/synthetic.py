@@ -85,6 +85,8 @@ def _sequences(study: RawStudy, enhanced: bool) -> Iterator[Acquisition]:
     for place, sequence in enumerate(
         (MRSequence.T2, MRSequence.FLAIR, MRSequence.T1, MRSequence.T1CE), 1
     ):
+        if sequence not in study.images:
+            continue
         protocol = study.protocols[sequence]
         name = NAMES[sequence][protocol.thin]
         yield Acquisition(

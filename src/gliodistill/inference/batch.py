@@ -4,15 +4,33 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gliodistill.errors import GliodistillError, OutputError
-from gliodistill.files import check_writable, make_folder, remove_leftovers, write_text
+from gliodistill.files import (
+    check_free,
+    check_writable,
+    make_folder,
+    remove_folder,
+    remove_leftovers,
+    write_text,
+)
+from gliodistill.inference.cases.base import PREPARED_STUDY, Case
+from gliodistill.inference.cases.nifti import AS_PREPARED, AUTO, NiftiCase
+from gliodistill.inference.outputs.base import (
+    ACCOUNT,
+    NAMES,
+    Result,
+    Writer,
+    folder_of,
+    is_finished,
+    write_folder,
+)
 from gliodistill.inference.predictor import Predictor
 from gliodistill.inference.reading import check_ids
 from gliodistill.inference.results import check_outputs, read_summary, result_files, write_volumes
@@ -22,7 +40,6 @@ from gliodistill.progress import track
 from gliodistill.studies.image_checks import usable
 from gliodistill.studies.labels import LabelConvention, find_convention
 from gliodistill.studies.records import StudyRecord
-from gliodistill.studies.study import load_brain
 
 JOBS = 2
 """Studies processed at once: one in the network, another being read, prepared or written. More only
@@ -59,21 +76,30 @@ class SegmentationJob:
         folder: of the results.
         convention: of the output labels.
         probability: whether to write probabilities too.
+        writers: what to write for studies as scanned.
     """
 
     predictor: Predictor
     folder: Path
     convention: LabelConvention
     probability: bool
+    writers: Sequence[Writer] = ()
     _network: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def files(self, id: str) -> tuple[Path, Path, Path]:
         """Paths of a study's labels, summary and probabilities."""
         return result_files(self.folder, id)
 
-    def summary(self, id: str) -> dict[str, Any] | None:
+    def settings(self, case: Case) -> dict[str, Any]:
+        """What the user chose for a case and for its outputs."""
+        chosen = dict(case.settings)
+        for writer in self.writers:
+            chosen |= writer.settings
+        return chosen
+
+    def summary(self, case: Case) -> dict[str, Any] | None:
         """The summary of a study already finished with the same settings."""
-        image, summary, probabilities = self.files(id)
+        image, summary, probabilities = self.files(case.id)
         wanted = {
             "precision": self.predictor.precision,
             "tta": names(self.predictor.tta),
@@ -82,10 +108,11 @@ class SegmentationJob:
         try:
             told = read_summary(summary)
             values = dict(told.values)
-            same = told.text("id") == id and all(values.get(k) == v for k, v in wanted.items())
+            same = told.text("id") == case.id and all(values.get(k) == v for k, v in wanted.items())
             same &= told.part("labels").text("convention") == self.convention.name
             # The name of the same package may differ between releases.
             same &= told.part("model").text("sha256") == self.predictor.package.fingerprint
+            same &= self._prepared_so(case, values.get("preprocessing"))
         except GliodistillError:
             return None
         return (
@@ -94,51 +121,76 @@ class SegmentationJob:
             else None
         )
 
-    def segment(
-        self, record: StudyRecord, resume: bool, wait: bool = False
-    ) -> dict[str, Any] | None:
+    def _prepared_so(self, case: Case, told: object) -> bool:
+        """Whether a finished study was made ready as it would be now, and its files are there."""
+        if not isinstance(told, dict) or told.get("form") == PREPARED_STUDY:
+            # A summary of an earlier version says nothing: then all studies were prepared.
+            return case.settings.get("input") in (AUTO, AS_PREPARED)
+        folder = folder_of(self.folder, case.id)
+        return told.get("settings") == self.settings(case) and is_finished(folder)
+
+    def segment(self, case: Case, resume: bool, wait: bool = False) -> dict[str, Any] | None:
         """Read, prepare, segment and write one study; its summary, which is written last. None if
         another process has just finished it and ``resume`` is set.
 
         Raises:
             Busy: another process is segmenting it, and ``wait`` is not set.
         """
-        with lock_name(self.folder / record.id, wait=wait):
-            if resume and self.summary(record.id) is not None:
+        with lock_name(self.folder / case.id, wait=wait):
+            if resume and self.summary(case) is not None:
                 return None
             if not resume:
-                self.check_absent([record])
-            return self._segment(record)
+                self.check_absent([case])
+            return self._segment(case)
 
-    def check_absent(self, records: list[StudyRecord]) -> None:
-        """Raise OutputError if there are results of any of ``records``."""
-        existing = [r.id for r in records if any(path.exists() for path in self.files(r.id))]
+    def check_absent(self, cases: list[Case]) -> None:
+        """Raise OutputError if there are results of any of ``cases``."""
+        existing = {
+            case.id: path
+            for case in cases
+            for path in reversed(self.files(case.id))  # of several, the label map
+            if path.exists()
+        }
         if existing:
             raise OutputError(
                 "results exist",
-                file=next(path for path in self.files(existing[0]) if path.exists()),
-                got=f"{len(existing)} of {len(records)}",
+                file=next(iter(existing.values())),
+                got=f"{len(existing)} of {len(cases)}",
                 hint="resume to keep what is finished, or choose another folder",
             )
 
-    def _segment(self, record: StudyRecord) -> dict[str, Any]:
-        image, summary, probabilities = self.files(record.id)
+    def _segment(self, case: Case) -> dict[str, Any]:
+        image, summary, probabilities = self.files(case.id)
+        folder = folder_of(self.folder, case.id)
         began = time.perf_counter()
-        study = load_brain(record)
+        ready = case.ready()
+        study, scan = ready.study, ready.scan
+        if scan is not None:
+            scan = scan.with_settings(self.settings(case))
+            if not is_finished(folder):
+                check_free(folder)
+            for writer in self.writers:
+                writer.check(scan)
         read = time.perf_counter()
         study = usable(study)
         prepared = self.predictor.prepare(study)
-        sources, present = study.sources, study.sequences
-        del study  # only the levels are needed from here on
-        ready = time.perf_counter()
+        sources, present, stages = study.sources, study.sequences, dict(ready.seconds)
+        del study, ready  # only the levels are needed from here on
+        done = time.perf_counter()
         with self._network:  # one at a time: a pass uses all threads and most of the memory
             answer = self.predictor.segment_prepared(
                 prepared, labels=self.convention, probability=self.probability
             )
-        answer = self.predictor.with_sources(answer, sources, present)
+        stages = {**(stages or {"read": read - began}), "prepare": done - read, **answer.seconds}
+        answer = replace(self.predictor.with_sources(answer, sources, present), seconds=stages)
         restored = time.perf_counter()
         # Remove results of another model.
         summary.unlink(missing_ok=True)
+        if scan is not None:
+            common, answer = answer.labels, scan.back(answer)
+            write_folder(folder, Result(answer, scan, common), self.writers)
+        elif is_finished(folder):
+            remove_folder(folder, ACCOUNT, NAMES)
         answer.save(image)
         if self.probability:
             answer.save_probabilities(probabilities)
@@ -146,10 +198,8 @@ class SegmentationJob:
             probabilities.unlink(missing_ok=True)
         values = answer.summary()
         seconds = {
-            "read": read - began,
-            "prepare": ready - read,
             **answer.seconds,
-            "write": time.perf_counter() - restored,
+            "write": time.perf_counter() - restored - answer.seconds.get("return", 0.0),
         }
         values["seconds"] = {stage: round(value, 3) for stage, value in seconds.items()}
         write_text(summary, json.dumps(values, indent=1) + "\n")
@@ -157,7 +207,7 @@ class SegmentationJob:
 
 
 def segment_studies(
-    records: Iterable[StudyRecord],
+    studies: Iterable[StudyRecord | Case],
     predictor: Predictor,
     out: str | os.PathLike[str],
     *,
@@ -165,16 +215,19 @@ def segment_studies(
     probability: bool = False,
     resume: bool = False,
     jobs: int = JOBS,
+    writers: Sequence[Writer] = (),
 ) -> BatchReport:
     """Write ``<id>.nii.gz`` and ``<id>.json`` (volumes, seconds, model) into ``out`` for every
-    study, and ``volumes.csv`` of all that the folder holds.
+    study, and ``volumes.csv`` of all that the folder holds; for studies as scanned also a folder
+    ``<id>`` with labels on the grid of each series, and what ``writers`` add.
 
     The JSON file is written last and marks the study as finished. While the network runs on one
     study, the next is read and prepared and the previous one is written. Several processes may
     write into one folder; each study is segmented by one of them.
 
     Args:
-        records: the studies.
+        studies: records of a cohort, or cases of any form
+            (:func:`~gliodistill.inference.cases.finding.find_cases`).
         predictor: the model.
         out: folder; made if need be.
         labels: convention of the output; None = that of the model's training references.
@@ -182,6 +235,7 @@ def segment_studies(
         resume: skip studies already segmented by this model with these settings; otherwise they are
             an error.
         jobs: studies processed at once; memory grows with it.
+        writers: what to write into the folders of studies as scanned.
 
     Returns:
         The outcome of each study; callers exit non-zero unless ``ok``.
@@ -192,8 +246,8 @@ def segment_studies(
     """
     convention = predictor.package.convention if labels is None else find_convention(labels)
     batch, todo, report = (
-        SegmentationJob(predictor, Path(out), convention, probability),
-        list(records),
+        SegmentationJob(predictor, Path(out), convention, probability, tuple(writers)),
+        [NiftiCase(one) if isinstance(one, StudyRecord) else one for one in studies],
         BatchReport(),
     )
     check_ids(todo)
@@ -202,27 +256,27 @@ def segment_studies(
     check_outputs(batch.folder, todo)
     if resume:
         remove_leftovers(batch.folder)
-        report.skipped = [record.id for record in todo if batch.summary(record.id) is not None]
+        report.skipped = [case.id for case in todo if batch.summary(case) is not None]
     else:
         batch.check_absent(todo)
-    left = [record for record in todo if record.id not in set(report.skipped)]
+    left = [case for case in todo if case.id not in set(report.skipped)]
     try:
         elsewhere = _segment_all(batch, left, resume, jobs, report)
-        for record in elsewhere:  # studies of another process, once it has ended
-            _note(report, record.id, partial(batch.segment, record, resume, wait=True))
+        for case in elsewhere:  # studies of another process, once it has ended
+            _note(report, case.id, partial(batch.segment, case, resume, wait=True))
     finally:
         write_volumes(batch.folder)
-    report.done = {record.id: report.done[record.id] for record in left if record.id in report.done}
+    report.done = {case.id: report.done[case.id] for case in left if case.id in report.done}
     return report
 
 
 def _segment_all(
-    batch: SegmentationJob, left: list[StudyRecord], resume: bool, jobs: int, report: BatchReport
-) -> list[StudyRecord]:
+    batch: SegmentationJob, left: list[Case], resume: bool, jobs: int, report: BatchReport
+) -> list[Case]:
     """Segment, a few at a time; returns the studies that another process is segmenting."""
     elsewhere = []
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        working = {pool.submit(batch.segment, record, resume): record for record in left}
+        working = {pool.submit(batch.segment, case, resume): case for case in left}
         try:
             for work in track(as_completed(working), "segmenting studies", total=len(working)):
                 try:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from gliodistill.errors import PackageError, StudyError
 from gliodistill.inference import tiling
+from gliodistill.inference.cases.base import Ready
+from gliodistill.inference.cases.finding import one_case
 from gliodistill.inference.postprocessing import RULES, Known, check_steps, clean
 from gliodistill.inference.runtimes import RUNTIMES, open_runtime
 from gliodistill.inference.segmentation import Segmentation
@@ -79,36 +81,53 @@ class Predictor:
 
     def segment(
         self,
-        study: Study,
+        study: Study | str | os.PathLike[str],
         *,
         labels: LabelConvention | str | None = None,
         probability: bool = False,
     ) -> Segmentation:
-        """Segment one study.
+        """Segment one study, prepared or as scanned.
 
         No float map of the whole study is made: scores are resampled to the study's grid a few
         planes at a time, and, without ``probability``, only around voxels above the threshold.
 
         Args:
-            study: sequences the model does not take are ignored.
+            study: sequences the model does not take are ignored; or the path of one: NIfTI, with
+                skull or without, or DICOM (a folder, a zip, a DICOMDIR).
             labels: convention of the output; None = that of the model's training references.
             probability: keep the probabilities too.
 
         Raises:
             StudyError: the study lacks a sequence that the model needs, or its images are empty.
             LabelError: no such convention.
+            GliodistillError: a path at which no study, or several, can be read.
+        """
+        if isinstance(study, Study):
+            return self.segment_ready(Ready(study), labels=labels, probability=probability)
+        with one_case(study) as case:
+            return self.segment_ready(case.ready(), labels=labels, probability=probability)
+
+    def segment_ready(
+        self,
+        ready: Ready,
+        *,
+        labels: LabelConvention | str | None = None,
+        probability: bool = False,
+    ) -> Segmentation:
+        """As :meth:`segment`, of a case that was made ready
+        (:mod:`gliodistill.inference.cases`).
         """
         began = time.perf_counter()
-        study = usable(study)
+        study = usable(ready.study)
         prepared = self.prepare(study)
         answer = self.segment_prepared(prepared, labels=labels, probability=probability)
-        return replace(
-            self.with_sources(answer, study.sources, study.sequences),
-            seconds={
-                "prepare": time.perf_counter() - began - sum(answer.seconds.values()),
-                **answer.seconds,
-            },
-        )
+        seconds = {
+            "prepare": time.perf_counter() - began - sum(answer.seconds.values()),
+            **answer.seconds,
+        }
+        seconds = {**ready.seconds, **seconds}
+        answer = replace(self.with_sources(answer, study.sources, study.sequences), seconds=seconds)
+        return answer if ready.scan is None else ready.scan.back(answer)
 
     def with_sources(
         self, answer: Segmentation, sources: Sources, present: tuple[MRSequence, ...]
@@ -362,7 +381,7 @@ def segment(
     """Segment one study; for many, keep :func:`load_model`'s predictor.
 
     Args:
-        study: a study, or the folder of one.
+        study: a study, or the path of one: NIfTI, prepared or as scanned, or DICOM.
         model: as in :func:`load_model`.
         runtime: as in :func:`load_model`.
         threads: as in :func:`load_model`.
@@ -371,8 +390,7 @@ def segment(
     Raises:
         GliodistillError: the study or the model cannot be read, or do not fit.
     """
-    opened = study if isinstance(study, Study) else Study.open(study)
-    return load_model(model, runtime, threads, device).segment(opened)
+    return load_model(model, runtime, threads, device).segment(study)
 
 
 def _codes(convention: LabelConvention) -> NDArray[np.uint8]:

@@ -1,31 +1,32 @@
 """Reading many studies, one ahead of the work."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from gliodistill.errors import StudyError
+from gliodistill.inference.cases.base import Case
 from gliodistill.studies.records import StudyRecord
 from gliodistill.studies.study import Study, load_study
 
 
-def check_ids(records: list[StudyRecord]) -> None:
+def check_ids(studies: Iterable[StudyRecord | Case]) -> None:
     """Refuse two studies with the same id.
 
     Raises:
         StudyError: there are two.
     """
     seen: set[str] = set()
-    for record in records:
-        if record.id in seen:
+    for study in studies:
+        if study.id in seen:
             raise StudyError(
                 "two studies with the same id",
                 field="id",
-                got=record.id,
+                got=study.id,
                 hint="segment them into different folders",
             )
-        seen.add(record.id)
+        seen.add(study.id)
 
 
 def read_ahead(

@@ -1,15 +1,16 @@
 """Results of segmentation in a folder: labels and a summary of each study, and a table."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gliodistill.documents import Fields, Refusal, read_json
 from gliodistill.errors import GliodistillError, OutputError
 from gliodistill.files import write_text
+from gliodistill.inference.cases.base import Case
 from gliodistill.locks import lock_name
 from gliodistill.studies.ids import check_id, check_names
 from gliodistill.studies.labels import REGIONS
-from gliodistill.studies.records import StudyRecord
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.tables import csv_text
 
@@ -24,28 +25,23 @@ def result_files(folder: Path, id: str) -> tuple[Path, Path, Path]:
     return folder / f"{id}.nii.gz", folder / f"{id}.json", folder / f"{id}_prob.nii.gz"
 
 
-def check_outputs(folder: Path, records: list[StudyRecord]) -> None:
+def check_outputs(folder: Path, cases: Sequence[Case]) -> None:
     """Refuse studies whose output files would collide with each other, with earlier results,
     ``volumes.csv`` or inputs.
     """
-    ids = dict.fromkeys((*(record.id for record in records), *finished_in(folder)))
+    ids = dict.fromkeys((*(case.id for case in cases), *finished_in(folder)))
     outputs = {id: [path.name for path in result_files(folder, id)] for id in ids}
     check_names(outputs, [VOLUMES], folder)
-    inputs = {
-        file.path.resolve()
-        for record in records
-        for file in (*record.images.values(), record.truth)
-        if file is not None
-    }
-    for record in records:
-        for path in result_files(folder, record.id):
+    inputs = {file.resolve() for case in cases for file in case.inputs}
+    for case in cases:
+        for path in result_files(folder, case.id):
             if path.resolve() in inputs:
                 raise OutputError(
                     "output would overwrite an input image or label map",
                     file=path,
                     hint="choose another folder",
                 )
-        _check_summary(result_files(folder, record.id)[1])
+        _check_summary(result_files(folder, case.id)[1])
     table = folder / VOLUMES
     try:
         first = table.read_bytes().partition(b"\n")[0] if table.exists() else None

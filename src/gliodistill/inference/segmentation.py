@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.images.volume import Volume
+from gliodistill.inference.cases.base import Preprocessing
 from gliodistill.models.spec import Step
 from gliodistill.studies.labels import LabelConvention
 from gliodistill.studies.records import Sources
@@ -27,7 +28,8 @@ class Segmentation:
 
     Attributes:
         id: of the study.
-        labels: codes of ``convention`` (uint8, X Y Z) on the study's own grid.
+        labels: codes of ``convention`` (uint8, X Y Z) on the study's own grid; of scans, on that
+            of the reference sequence.
         convention: meaning of the codes.
         volumes_ml: region → volume in ml.
         quality: expected quality and flags.
@@ -44,6 +46,8 @@ class Segmentation:
         runtime: what ran the network.
         device: where: ``cpu`` or ``cuda``.
         plugins: what other packages added to it → the package and its version.
+        preprocessing: what was done to the images before.
+        on_series: sequence → labels on the grid of that series; empty of a prepared study.
     """
 
     id: str
@@ -63,6 +67,8 @@ class Segmentation:
     runtime: str = "openvino"
     device: str = "cpu"
     plugins: Mapping[str, str] = field(default_factory=dict)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    on_series: Mapping[MRSequence, Volume] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         volumes = ", ".join(f"{region} {ml:.1f}" for region, ml in self.volumes_ml.items())
@@ -127,6 +133,7 @@ class Segmentation:
                 "absent": [str(sequence) for sequence in self.absent],
                 "unused": dict(self.sources.unused),
             },
+            "preprocessing": self.preprocessing.summary(),
             "volumes_ml": {region: round(volume, 4) for region, volume in self.volumes_ml.items()},
             "quality": self.quality.summary(),
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -52,15 +53,17 @@ class OpenVINORuntime:
             raise PackageError(
                 "OpenVINO cannot read the graph", file=graph, got=reason(error)
             ) from error
-        self._graph = graph
+        self._graph, self._turn = graph, Lock()
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Levels (uint8, B C X Y Z) → logits (float32, B K X Y Z)."""
-        # share_outputs would return memory that the next call overwrites.
+        # share_outputs would return memory that the next call overwrites. The model has one request,
+        # which is busy while another thread uses it.
         try:
-            logits: NDArray[np.float32] = self._model(
-                np.ascontiguousarray(image), share_inputs=True, share_outputs=False
-            )[0]
+            with self._turn:
+                logits: NDArray[np.float32] = self._model(
+                    np.ascontiguousarray(image), share_inputs=True, share_outputs=False
+                )[0]
         except Exception as error:
             raise PackageError(
                 "OpenVINO cannot run the graph", file=self._graph, got=reason(error)

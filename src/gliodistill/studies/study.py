@@ -24,6 +24,10 @@ from gliodistill.studies.records import Sources, StudyRecord
 from gliodistill.studies.sequence import MRSequence
 
 
+class GridError(StudyError):
+    """Images of a study that lie on different grids."""
+
+
 @dataclass(frozen=True, eq=False)
 class Study:
     """Named sequences on one grid.
@@ -84,7 +88,7 @@ class Study:
         first, *others = named
         for other in others:
             if not named[other].same_grid(named[first]):
-                raise StudyError(
+                raise GridError(
                     "images on different grids",
                     file=self.id,
                     field=other,
@@ -185,16 +189,39 @@ def load_study(record: StudyRecord, convention: LabelConvention | None = None) -
 
 
 def load_brain(record: StudyRecord) -> Study:
-    """Read the non-empty part of the images, and no reference.
+    """Read the non-empty part of the images, and no reference (:func:`brain_of`).
 
-    Empty space, which is 0 in every sequence, is cropped before conversion to float32; a third of a
-    BraTS study's voxels remain.
+    Raises:
+        StudyError, ImageError: as :func:`load_study`.
+    """
+    return brain_of(record, read_images(record))
+
+
+def read_images(record: StudyRecord) -> dict[MRSequence, StoredImage]:
+    """The images as they are stored, in canonical order of the sequences, each on its own grid.
 
     Raises:
         StudyError, ImageError: as :func:`load_study`.
     """
     with ThreadPoolExecutor(max_workers=4) as pool:
-        stored = _read_images(record, pool)
+        return _read_images(record, pool)
+
+
+def brain_of(record: StudyRecord, stored: Mapping[MRSequence, StoredImage]) -> Study:
+    """The non-empty part of a study's images.
+
+    Empty space, which is 0 in every sequence, is cropped before conversion to float32; a third of a
+    BraTS study's voxels remain.
+
+    Args:
+        record: the study.
+        stored: its images, of :func:`read_images`.
+
+    Raises:
+        StudyError: the grids differ.
+        ImageError: voxels that are not finite.
+    """
+    with ThreadPoolExecutor(max_workers=4) as pool:
         study = Study(
             record.id,
             record.patient,

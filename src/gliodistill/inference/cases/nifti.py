@@ -1,0 +1,104 @@
+"""A study of NIfTI files: prepared, or as scanned."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gliodistill.alignment.untouched import LEAST_HEAD_ML
+from gliodistill.brain import is_stripped
+from gliodistill.errors import GliodistillError, ImageError, StudyError
+from gliodistill.images.background import HEAD_ML
+from gliodistill.inference.cases.base import SCANNED_NIFTI, Ready
+from gliodistill.inference.cases.scanned import align_scans
+from gliodistill.studies.image_checks import BackgroundError, brain_volume, usable
+from gliodistill.studies.records import StudyRecord
+from gliodistill.studies.study import GridError, Study, brain_of, read_images
+
+AUTO, AS_PREPARED, AS_SCANNED = FORMS = "auto", "prepared", "scanned"
+"""What the images are taken for: what they look like, or what the user says."""
+
+
+def check_form(form: str) -> str:
+    """Raise GliodistillError for an unknown form."""
+    if form not in FORMS:
+        raise GliodistillError(
+            "unknown form of images", field="--input", got=form, expected=", ".join(FORMS)
+        )
+    return form
+
+
+@dataclass(frozen=True)
+class NiftiCase:
+    """A study of NIfTI files.
+
+    Attributes:
+        record: its files.
+        form: :data:`AUTO`, :data:`AS_PREPARED` or :data:`AS_SCANNED`.
+    """
+
+    record: StudyRecord
+    form: str = AUTO
+
+    @property
+    def id(self) -> str:
+        """Of the study."""
+        return self.record.id
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """Images and reference."""
+        files = (*self.record.images.values(), self.record.truth)
+        return tuple(file.path for file in files if file is not None)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The form."""
+        return {"input": self.form}
+
+    def ready(self) -> Ready:
+        """A prepared study as it is, to the same bits; else aligned, and the brain extracted.
+
+        Raises:
+            BackgroundError, StudyError: it is neither a prepared study nor can it be aligned.
+        """
+        began = time.perf_counter()
+        stored = read_images(self.record)
+        why: GliodistillError | None = None
+        if self.form != AS_SCANNED:
+            try:
+                study = usable(brain_of(self.record, stored))
+            except (BackgroundError, GridError) as error:
+                if self.form == AS_PREPARED:
+                    raise
+                why = error
+            else:
+                if self.form == AS_PREPARED or study.normalised or not _shows_head(study):
+                    return Ready(study)
+        images = {sequence: image.scaled() for sequence, image in stored.items()}
+        try:
+            return align_scans(
+                self.record.id,
+                self.record.patient,
+                images,
+                SCANNED_NIFTI,
+                sources=self.record.sources,
+                seconds={"read": time.perf_counter() - began},
+            )
+        except (ImageError, StudyError) as error:
+            if why is None:
+                raise
+            raise why from error
+
+
+def _shows_head(study: Study) -> bool:
+    """Whether there is more than a brain in some image of a study on one grid."""
+    volume = brain_volume(study)
+    if not LEAST_HEAD_ML <= volume <= HEAD_ML:
+        return volume > HEAD_ML
+    # Sequences of one brain mask are asked about once.
+    filled = {np.count_nonzero(image.data): image for image in study.images.values()}
+    return not all(is_stripped(image) for image in filled.values())
