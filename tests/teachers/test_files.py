@@ -7,9 +7,11 @@ import pytest
 import torch
 
 import tiny_cohort
+from gliodistill.cli.main import run
 from gliodistill.errors import GliodistillError, RecipeError
 from gliodistill.images import Volume, write_nifti
-from gliodistill.images.nifti import write_channels
+from gliodistill.images.nifti import read_labels, write_channels
+from gliodistill.inference.pseudo_cohort import PseudoLabels
 from gliodistill.preparation.cache import Cache
 from gliodistill.recipes.schema import AugmentationPart, SamplingPart
 from gliodistill.studies.labels import BRATS2021
@@ -279,3 +281,27 @@ def test_nothing_is_trained_where_the_teacher_does_not_fit(
     with pytest.raises(GliodistillError, match=words[broken]):
         train(recipe(runs(folder), augmentation=augmentation), data, tmp_path / "run", jobs=1)
     assert broken == "hard" or not (tmp_path / "run").exists()
+
+
+def test_predictions_of_another_tool_become_pseudo_labels(outputs, tmp_path, capsys):
+    """Label maps too; a student is trained on them as on those of our own models."""
+    unlabelled = tiny_cohort.write_cohort(tmp_path / "new", 2, labelled=False)
+    folder = tmp_path / "maps"
+    for seed in range(2):
+        write(folder, "labels", seed)
+    teacher = f"{{files: {folder}, labels: brats2021}}"
+    words = ["pseudo-label", str(unlabelled), "-o", str(tmp_path / "pseudo"), "--teacher", teacher]
+    assert run([*words, "--json"]) == 0
+    capsys.readouterr()
+    for seed in range(2):
+        labels = read_labels(tmp_path / "pseudo" / f"case_{seed}" / "labels.nii.gz").data
+        assert np.array_equal(labels, tiny_cohort.arrays(seed)[1])
+    write(folder, "labels", 1)  # the same bytes
+    assert run([*words, "--resume", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["skipped"]) == 2
+    assert PseudoLabels.open(tmp_path / "pseudo").cohort.labels_by
+    soft_words = [*words[:3], str(tmp_path / "soft"), "--teacher", f"files:{outputs}", "--soft"]
+    assert run([*soft_words, "--json"]) == 0
+    assert PseudoLabels.open(tmp_path / "soft").soft
+    assert run([*soft_words[:3], str(tmp_path / "x")]) == 1
+    assert "models, or one teacher" in capsys.readouterr().err

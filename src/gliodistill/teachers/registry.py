@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any, TypeVar
 
+from gliodistill.documents import Refusal
+from gliodistill.documents.yaml_text import parse_yaml
 from gliodistill.errors import RecipeError
 from gliodistill.recipes.options import fitting
 from gliodistill.registry import Registry, nearest
@@ -68,7 +70,8 @@ class ForeignTeacher:
 
 
 def parse_teacher(value: object, field: str) -> ForeignTeacher:
-    """A teacher of a recipe (a mapping) or of the command line (``kind:source``); nothing is read.
+    """A teacher of a recipe (a mapping) or of the command line (``kind:source``, or the mapping as
+    text: ``{files: out, channels: [WT, TC, ET]}``); nothing is read.
 
     Args:
         value: as given.
@@ -77,6 +80,8 @@ def parse_teacher(value: object, field: str) -> ForeignTeacher:
     Raises:
         RecipeError: no kind or several, an unknown one, or an option that does not fit.
     """
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        value = parse_yaml(value, Refusal(RecipeError, "not a teacher", field=field))
     if isinstance(value, str):
         kind, colon, source = value.partition(":")
         if not colon or not source:
