@@ -1,4 +1,4 @@
-"""A really trained, tiny nnU-Net on synthetic studies, and the numbers of its own predictor.
+"""A really trained, tiny nnU-Net on synthetic studies (``tests/tiny_cohort.py``), and the numbers of its own predictor.
 
 Runs in an environment of its own (``pip install nnunetv2``), with this repository's ``src`` and
 ``tests`` on ``PYTHONPATH``:
@@ -13,7 +13,6 @@ whole image, transposed axes and another voxel size than the studies.
 """
 
 import argparse
-import copy
 import json
 import os
 import shutil
@@ -48,20 +47,21 @@ COMMON = {
 DATASETS = {"Dataset901_Regions": REGIONS | COMMON, "Dataset902_Labels": LABELS | COMMON}
 FOLDS = {"Dataset901_Regions": (0, 1), "Dataset902_Labels": (0,)}
 SPACING = 5.0
+SHAPE = (30, 26, 28)
 RESAMPLING = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
 
 
 def plans(dataset: str) -> dict[str, Any]:
     """Plans of a data set, as nnU-Net's planner would write them for a tiny network."""
     labels = dataset == "Dataset902_Labels"
-    widths = [4, 8] if labels else [4, 8, 16]
+    widths = [2, 4, 6] if labels else [4, 8, 12]
     levels = len(widths)
     configuration = {
         "data_identifier": "nnUNetPlans_3d_fullres",
         "preprocessor_name": "DefaultPreprocessor",
         "batch_size": 2,
-        "patch_size": [16, 20, 24] if labels else [24, 24, 24],
-        "median_image_size_in_voxels": [28.0, 34.0, 28.0],
+        "patch_size": [12, 16, 20] if labels else [16, 16, 16],
+        "median_image_size_in_voxels": [24.0, 22.0, 26.0],
         "spacing": [6.0, 5.0, 4.0] if labels else [SPACING] * 3,
         "normalization_schemes": ["ZScoreNormalization"] * 4,
         "use_mask_for_norm": [not labels] * 4,
@@ -97,7 +97,7 @@ def plans(dataset: str) -> dict[str, Any]:
         "dataset_name": dataset,
         "plans_name": "nnUNetPlans",
         "original_median_spacing_after_transp": [SPACING] * 3,
-        "original_median_shape_after_transp": [28, 34, 28],
+        "original_median_shape_after_transp": [24, 22, 26],
         "image_reader_writer": "SimpleITKIO",
         "transpose_forward": [2, 0, 1] if labels else [0, 1, 2],
         "transpose_backward": [1, 2, 0] if labels else [0, 1, 2],
@@ -110,22 +110,23 @@ def plans(dataset: str) -> dict[str, Any]:
 
 def write_raw(root: Path, dataset: str, studies: int) -> Path:
     """Synthetic studies as nnU-Net's raw data, in its naming and in the codes of the MSD."""
-    from gliodistill.images import write_nifti
-    from gliodistill.phantom.cohort import make_phantom
-    from gliodistill.studies.labels import MSD
+    import tiny_cohort
+    from gliodistill.images import Volume, write_nifti
+    from gliodistill.studies.labels import BRATS2021, MSD
     from gliodistill.studies.sequence import MRSequence
 
     raw = root / "nnUNet_raw" / dataset
     for part in ("imagesTr", "labelsTr"):
         (raw / part).mkdir(parents=True, exist_ok=True)
+    affine = np.diag([SPACING, SPACING, SPACING, 1.0])
     for number in range(studies):
-        study = make_phantom(901, number, spacing=SPACING, difficulty=0.5)
-        case = f"phantom_{number:03d}"
+        images, codes = tiny_cohort.arrays(100 + number, SHAPE)
+        case = f"tiny_{number:03d}"
         for index, name in enumerate(CHANNELS):
-            image = study.images[MRSequence(name)]
+            image = Volume(images[MRSequence(name)], affine)
             write_nifti(image, raw / "imagesTr" / f"{case}_{index:04d}.nii.gz")
-        codes = MSD.from_regions(study.convention.to_regions(study.truth.data))
-        write_nifti(study.truth.with_data(codes), raw / "labelsTr" / f"{case}.nii.gz")
+        told = MSD.from_regions(BRATS2021.to_regions(codes))
+        write_nifti(Volume(told, affine), raw / "labelsTr" / f"{case}.nii.gz")
     (raw / "dataset.json").write_text(
         json.dumps(DATASETS[dataset] | {"numTraining": studies}, indent=1)
     )
@@ -165,7 +166,11 @@ def train(dataset: str, fold: int, epochs: int, iterations: int) -> Path:
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     trainer = nnUNetTrainer(
-        copy.deepcopy(plans(dataset)), "3d_fullres", fold, DATASETS[dataset], torch.device("cpu")
+        plans(dataset) | {"continue_training": False},
+        "3d_fullres",
+        fold,
+        DATASETS[dataset],
+        torch.device("cpu"),
     )
     trainer.num_epochs = epochs
     trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = iterations, 1
@@ -199,7 +204,7 @@ def freeze(results: dict[str, Path], target: Path) -> None:
     import tiny_cohort
     from gliodistill.studies.sequence import MRSequence
 
-    images, _ = tiny_cohort.arrays(3, (30, 26, 28))
+    images, _ = tiny_cohort.arrays(3, SHAPE)
     stack = np.stack([images[MRSequence(name)] for name in CHANNELS]).transpose(0, 3, 2, 1)
     oracle = {}
     for dataset, folder in results.items():
@@ -226,7 +231,7 @@ def freeze(results: dict[str, Path], target: Path) -> None:
 
             logits = model.predict_logits_from_preprocessed_data(torch.from_numpy(data))
             key = f"{dataset} {folds}{' mirrored' if mirrored else ''}"
-            oracle[f"{key} logits"] = logits.numpy().astype(np.float16)
+            oracle[f"{key} logits"] = logits.numpy()[:, ::2, ::2, ::2]
             from nnunetv2.inference.export_prediction import (
                 convert_predicted_logits_to_segmentation_with_correct_shape as to_labels,
             )

@@ -12,6 +12,7 @@ import typer
 from gliodistill.cli import (
     compare,
     demo,
+    distil,
     evaluate,
     export,
     inspect,
@@ -70,6 +71,7 @@ for _module in (
     prepare,
     recipes,
     train,
+    distil,
     export,
     networks,
     registries,

@@ -2,6 +2,7 @@
 
 from gliodistill.teachers.base import Prediction, Teacher
 from gliodistill.teachers.files import FromFiles
+from gliodistill.teachers.nnunet import NnUNet
 from gliodistill.teachers.registry import TEACHERS, ForeignTeacher, parse_teacher, register_teacher
 
 names = TEACHERS.names
@@ -13,6 +14,7 @@ __all__ = [
     "TEACHERS",
     "ForeignTeacher",
     "FromFiles",
+    "NnUNet",
     "Prediction",
     "Teacher",
     "names",

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from gliodistill.errors import StudyError
 from gliodistill.studies.records import StudyRecord
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
+
+if TYPE_CHECKING:
+    from gliodistill.networks import Network
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +28,15 @@ class Prediction:
     probability: NDArray[np.float32]
     hard: bool = False
 
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.probability).all():
+            raise StudyError(
+                "the teacher predicts what is no probability",
+                got="NaN or infinite values",
+                expected="0 to 1",
+                hint="its weights, or these images, may be damaged",
+            )
+
 
 class Teacher(ABC):
     """A trained model of any origin, or what it predicted.
@@ -35,6 +47,9 @@ class Teacher(ABC):
 
     Attributes:
         sequences: those it needs; empty if it does not read images.
+        spacing: voxel size it was trained at, mm along X, Y, Z, or None; the planner starts from
+            it.
+        patch: sides of its patches along X, Y, Z, or None.
 
     Example:
         >>> import numpy as np
@@ -52,6 +67,14 @@ class Teacher(ABC):
     """
 
     sequences: tuple[MRSequence, ...] = ()
+    spacing: tuple[float, float, float] | None = None
+    patch: tuple[int, int, int] | None = None
+
+    def as_network(self) -> "Network | None":
+        """Its network in our interface, for its costs and its stages; None if it has none that is
+        known.
+        """
+        return None
 
     @abstractmethod
     def predict(self, study: Study) -> Prediction:
