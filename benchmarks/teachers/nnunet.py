@@ -8,8 +8,8 @@ predictor; ``--freeze tests/teachers/nnunet_results`` keeps the results folders 
 one small study, which the tests compare our teacher with. Plans are written by hand, so that the
 networks are tiny; everything else is nnU-Net's.
 
-Two data sets: 901 has regions, z-scores in the mask and two folds; 902 has labels, z-scores of the
-whole image, transposed axes and another voxel size than the studies.
+Two data sets: 901 has regions and z-scores in the mask; 902 has labels, z-scores of the whole
+image, transposed axes, another voxel size than the studies, and two folds.
 """
 
 import argparse
@@ -45,7 +45,7 @@ COMMON = {
     "file_ending": ".nii.gz",
 }
 DATASETS = {"Dataset901_Regions": REGIONS | COMMON, "Dataset902_Labels": LABELS | COMMON}
-FOLDS = {"Dataset901_Regions": (0, 1), "Dataset902_Labels": (0,)}
+FOLDS = {"Dataset901_Regions": (0,), "Dataset902_Labels": (0, 1)}
 SPACING = 5.0
 SHAPE = (30, 26, 28)
 RESAMPLING = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
@@ -54,7 +54,7 @@ RESAMPLING = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": Non
 def plans(dataset: str) -> dict[str, Any]:
     """Plans of a data set, as nnU-Net's planner would write them for a tiny network."""
     labels = dataset == "Dataset902_Labels"
-    widths = [2, 4, 6] if labels else [4, 8, 12]
+    widths = [2, 4, 6] if labels else [8, 12, 18]
     levels = len(widths)
     configuration = {
         "data_identifier": "nnUNetPlans_3d_fullres",
@@ -216,9 +216,7 @@ def freeze(results: dict[str, Path], target: Path) -> None:
             (kept / f"fold_{fold}").mkdir(exist_ok=True)
             file = f"fold_{fold}/checkpoint_final.pth"
             shutil.copy(folder / file, kept / file)
-        asked = [((fold,), False) for fold in FOLDS[dataset]]
-        if len(FOLDS[dataset]) > 1:
-            asked += [(FOLDS[dataset], False), ((0,), True)]
+        asked = [(FOLDS[dataset], False), ((0,), len(FOLDS[dataset]) == 1)]
         for folds, mirrored in asked:
             model = predictor(folder, folds)
             model.use_mirroring = mirrored

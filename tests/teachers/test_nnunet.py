@@ -14,7 +14,6 @@ import pytest
 import torch
 
 import tiny_cohort
-from gliodistill.cli.main import run
 from gliodistill.errors import GliodistillError
 from gliodistill.images import Volume
 from gliodistill.studies.labels import MSD
@@ -55,11 +54,10 @@ def study(turned: bool = False) -> Study:
 
 
 CASES = {
-    "Dataset901_Regions (0,)": {"folds": [0]},
-    "Dataset901_Regions (1,)": {"folds": [1]},
-    "Dataset901_Regions (0, 1)": {},
-    "Dataset901_Regions (0,) mirrored": {"folds": [0], "tta": True},
-    "Dataset902_Labels (0,)": {},
+    "Dataset901_Regions (0,)": {},
+    "Dataset901_Regions (0,) mirrored": {"tta": True},
+    "Dataset902_Labels (0,)": {"folds": [0]},
+    "Dataset902_Labels (0, 1)": {},
 }
 
 
@@ -166,7 +164,7 @@ BROKEN = {
         lambda f: (f / "fold_0" / "checkpoint_final.pth").write_bytes(b"PK\3\4 nothing"),
         "cannot read the checkpoint|could run code",
     ),
-    "no folds": (lambda f: [shutil.rmtree(f / f"fold_{n}") for n in (0, 1)], "no trained fold"),
+    "no folds": (lambda f: shutil.rmtree(f / "fold_0"), "no trained fold"),
     "no plans": (lambda f: (f / "plans.json").unlink(), "not a results folder"),
     "other labels": (
         lambda f: edit(f / "dataset.json", labels={"background": 0, "liver": 1}),
@@ -200,4 +198,3 @@ def test_a_student_is_distilled_from_an_nnunet(cohort, tmp_path):
     experiment = train(made, cohort, tmp_path / "run", jobs=1, labels="brats2021")
     facts = experiment.summary("distilled")["teachers"][0]
     assert facts["nnunet"] == str(REGIONS) and facts["folds"] == [0] and facts["studies"] == 2
-    assert run(["export", str(tmp_path / "run"), "-o", str(tmp_path / "model"), "--json"]) == 0

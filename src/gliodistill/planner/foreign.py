@@ -17,7 +17,7 @@ from gliodistill.teachers import Teacher as Opened
 
 STEP = 16
 """The student's patch has sides that are multiples of this."""
-STAND_IN = "unet"
+STAND_IN = {"name": "unet", "options": {"widths": [4, 8]}}
 """Network of the run that makes the recipe around the teacher a valid one; it is not trained."""
 
 
@@ -36,7 +36,7 @@ def of_foreign(named: ForeignTeacher, settings: Sequence[str] = ()) -> Teacher:
     opened = named.open()
     values = _around(opened, named)
     values = apply_settings(values, [s for s in settings if not s.startswith("runs.")])
-    recipe = Recipe.of(values | {"runs": {"teacher": {"network": {"name": STAND_IN}}}}, Path(FRAME))
+    recipe = Recipe.of(values | {"runs": {"teacher": {"network": STAND_IN}}}, Path(FRAME))
     return Teacher("teacher", recipe, values, trained=False, named=named, opened=opened)
 
 
