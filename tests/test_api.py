@@ -31,7 +31,7 @@ def test_everything_is_there_and_described():
     for registered in ("networks", "losses", "segmentation_losses", "methods", "transforms"):
         assert f"gd.{registered}.register" in gd.__doc__
         assert callable(getattr(gd, registered).register) and getattr(gd, registered).names()
-    for registered in ("layouts", "label_conventions", "runtimes", "postprocessing"):
+    for registered in ("layouts", "label_conventions", "runtimes", "postprocessing", "teachers"):
         assert f"gd.{registered}.register" in gd.__doc__
         assert callable(getattr(gd, registered).register) and getattr(gd, registered).names()
     with pytest.raises(AttributeError, match="no attribute 'train_all'"):

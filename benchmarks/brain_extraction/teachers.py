@@ -106,7 +106,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         network = kind()
         for scan in scans:
-            if teacher == "deepbet" and not scan.sequence.lower() in ("t1", "t1w"):
+            if teacher == "deepbet" and scan.sequence.lower() not in ("t1", "t1w"):
                 continue  # it is made for T1
             out = folder / f"{scan.name}.npz"
             if out.exists():

@@ -14,6 +14,7 @@ PACKAGES = {
     "distillation": "Distillation losses. `gd.losses` is this package.",
     "methods": "Methods: a student, and what turns a batch into losses.",
     "methods.segmentation": "Segmentation losses. `gd.segmentation_losses` is this package.",
+    "teachers": "Teachers that are no run of a recipe. `gd.teachers` is this package.",
     "training.transforms": "Augmentation transforms. `gd.transforms` is this package.",
     "studies": "Studies and cohorts.",
     "studies.layouts": "How studies lie on disk. `gd.layouts` is this package.",

@@ -30,6 +30,7 @@ Research use, not a medical device.
     gd.losses.register              # a distillation loss
     gd.segmentation_losses.register # a segmentation loss
     gd.methods.register             # a method
+    gd.teachers.register            # a kind of teacher that is no run of a recipe
     gd.transforms.register          # an augmentation transform
     gd.layouts.register             # how studies lie on disk
     gd.label_conventions.register   # what label codes mean
@@ -46,7 +47,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gliodistill import distillation as losses
-    from gliodistill import methods, networks
+    from gliodistill import methods, networks, teachers
     from gliodistill.errors import GliodistillError
     from gliodistill.evaluation.comparison import compare
     from gliodistill.evaluation.evaluate import evaluate
@@ -101,6 +102,7 @@ _PACKAGES = {
     "postprocessing": "inference.postprocessing",
     "runtimes": "inference.runtimes",
     "segmentation_losses": "methods.segmentation",
+    "teachers": "teachers",
     "transforms": "training.transforms",
 }
 _TORCH = {
@@ -145,6 +147,7 @@ __all__ = [
     "runtimes",
     "segment",
     "segmentation_losses",
+    "teachers",
     "train",
     "transforms",
     "write_cohort",

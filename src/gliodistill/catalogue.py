@@ -11,6 +11,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "losses": ("distillation.registry", "LOSSES"),
     "segmentation-losses": ("methods.segmentation", "SEGMENTATION_LOSSES"),
     "methods": ("methods.registry", "METHODS"),
+    "teachers": ("teachers.registry", "TEACHERS"),
     "transforms": ("training.transforms", "TRANSFORMS"),
     "layouts": ("studies.layouts", "LAYOUTS"),
     "label-conventions": ("studies.labels", "CONVENTIONS"),
@@ -18,7 +19,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "postprocessing": ("inference.postprocessing", "RULES"),
 }
 """What is registered → module and name of the registry. It is imported when it is asked for: the
-first five need torch.
+first four and the transforms need torch.
 """
 
 

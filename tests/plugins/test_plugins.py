@@ -21,7 +21,10 @@ RUNS = {
     "baseline": {"network": {"name": "plug_net", "options": {"width": 5}}},
     "distilled": {
         "network": {"name": "plug_net", "options": {"width": 5}},
-        "method": {"name": "plug_method", "options": {"teacher": "teacher", "share": 0.25}},
+        "method": {
+            "name": "plug_method",
+            "options": {"teacher": {"plug_teacher": 500, "doubt": 0.05}, "share": 0.25},
+        },
         "segmentation_loss": {"name": "plug_segmentation", "options": {"scale": 2.0}},
         "augmentation": {"others": {"plug_transform": {"p": 0.5, "most": 1.5}}},
     },
@@ -31,6 +34,7 @@ ADDED = {
     "losses": "plug_loss",
     "segmentation-losses": "plug_segmentation",
     "methods": "plug_method",
+    "teachers": "plug_teacher",
     "transforms": "plug_transform",
     "layouts": "plug_layout",
     "label-conventions": "plug_labels",
@@ -111,6 +115,7 @@ def test_from_its_layout_to_its_rule(installed, tmp_path):
         "method plug_method": "glioplug 1.0",
         "segmentation loss plug_segmentation": "glioplug 1.0",
         "transform plug_transform": "glioplug 1.0",
+        "teacher plug_teacher": "glioplug 1.0",
     }
     assert "plugins" not in json.loads((run / "teacher" / "summary.json").read_text())
 

@@ -203,7 +203,8 @@ def _show(screen: "Console", facts: dict[str, Any]) -> None:
     screen.print(facts["alignment"]["explanation"])
     costs = {"params": facts["proposed"]["parameters"], "flops": facts["proposed"]["flops"]}
     of_teacher = ", ".join(
-        f"{written(name, value)} {name} ({shares[name]:.1%} of the teacher's)"
+        f"{written(name, value)} {name}"
+        + (f" ({shares[name]:.1%} of the teacher's)" if name in shares else "")
         for name, value in costs.items()
     )
     screen.print(f"Proposed: {of_teacher}, {written('latency', facts['proposed']['latency_s'])}.")

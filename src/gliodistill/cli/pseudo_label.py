@@ -20,6 +20,7 @@ from gliodistill.cli.output import (
     table,
     unusable_of,
 )
+from gliodistill.errors import GliodistillError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,8 +40,14 @@ def pseudo_label(
             show_default=False,
         ),
     ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="OUT", help="Folder of the pseudo-labels.", show_default=False
+        ),
+    ],
     models: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--model",
             "-m",
@@ -48,13 +55,16 @@ def pseudo_label(
             help="Folder of a model, or name of a shipped one; may be repeated.",
             show_default=False,
         ),
-    ],
-    out: Annotated[
-        Path,
+    ] = None,
+    teacher: Annotated[
+        str | None,
         typer.Option(
-            "--output", "-o", metavar="OUT", help="Folder of the pseudo-labels.", show_default=False
+            "--teacher",
+            metavar="KIND:PATH",
+            help="Instead of models, a teacher of another tool, e.g. files:predictions.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     tta: Annotated[
         str,
         typer.Option(
@@ -102,7 +112,8 @@ def pseudo_label(
             "--labels",
             metavar="NAME",
             help=(
-                "Label convention of the output (default: that of the first model's training data)."
+                "Label convention of the output (default: that of the first model's training data,"
+                " brats2021 for a teacher)."
             ),
             show_default=False,
         ),
@@ -119,7 +130,7 @@ def pseudo_label(
     layout: Layout = None,
     as_json: Json = False,
 ) -> None:
-    """Label studies without a reference segmentation, with an ensemble of models.
+    """Label studies without a reference segmentation, with models or another tool's predictions.
 
     The label is the mean over models and mirrorings. Train a student on OUT with train --pseudo
     OUT. If a study fails, the others are still labelled, and the exit code is 1.
@@ -127,23 +138,34 @@ def pseudo_label(
     Example: [cyan]gliodistill pseudo-label unlabelled/ -m a -m b -o pseudo --tta xy --exclude
     patients/[/cyan]
     """
-    from gliodistill.inference.ensemble import Ensemble
+    from gliodistill.inference.ensemble import Ensemble, Labeller
     from gliodistill.inference.predictor import load_model
     from gliodistill.inference.pseudo_labels import write_pseudo_labels
     from gliodistill.inference.tta import parse_tta
     from gliodistill.studies.cohort import find_cohort
-    from gliodistill.studies.labels import find_convention
+    from gliodistill.studies.labels import BRATS2021, find_convention
+    from gliodistill.teachers import parse_teacher
+    from gliodistill.teachers.labelling import TeacherLabels
 
+    if bool(models) == (teacher is not None) or (teacher is not None and tta != "none"):
+        raise GliodistillError(
+            "what labels the studies",
+            field="--model, --teacher",
+            got=f"{len(models or [])} models, teacher {teacher}, tta {tta}",
+            expected="models, or one teacher without --tta",
+        )
     mirrorings = parse_tta(tta)
     cohort, found = find_cohort(studies, layout)
     unusable, notes = unusable_of(found), notes_of(found)
     excluded = {str(path): find_cohort(path)[0] for path in exclude or []}
-    ensemble = Ensemble(
-        [load_model(model, runtime, threads, device) for model in models], mirrorings
-    )
-    convention = (
-        ensemble.models[0].package.convention if labels is None else find_convention(labels)
-    )
+    ensemble: Labeller
+    if teacher is not None:
+        ensemble, convention = TeacherLabels(parse_teacher(teacher, "--teacher")), BRATS2021
+    else:
+        loaded = [load_model(model, runtime, threads, device) for model in models or []]
+        ensemble, convention = Ensemble(loaded, mirrorings), loaded[0].package.convention
+    if labels is not None:
+        convention = find_convention(labels)
     with nothing_left(out):
         report = write_pseudo_labels(
             cohort.studies,

@@ -23,7 +23,7 @@ def list_registered(
         typer.Argument(
             metavar="[KIND]",
             help=(
-                "networks, losses, segmentation-losses, methods, transforms, layouts,"
+                "networks, losses, segmentation-losses, methods, teachers, transforms, layouts,"
                 " label-conventions, runtimes or postprocessing (default: all)."
             ),
             show_default=False,

@@ -9,15 +9,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
 from gliodistill.distillation.pairing import check_widths
 from gliodistill.distillation.registry import LOSSES, SUPPLIED
 from gliodistill.distillation.taps import FeatureTaps
-from gliodistill.errors import RecipeError, brief
+from gliodistill.errors import RecipeError
 from gliodistill.networks import Network
-from gliodistill.registry import nearest
+from gliodistill.recipes.options import fitting
 
 
 @dataclass(frozen=True)
@@ -189,6 +188,14 @@ def _term(name: str, settings: Mapping[str, Any], student: Network, teacher: Net
                 expected=expected,
             )
     taps: list[tuple[str, str]] = []
+    if features and teacher.outputs_only is not None:
+        logits = ", ".join(name for name, each in LOSSES.items() if each.compares == "logits")
+        raise RecipeError(
+            f"loss {name} compares features",
+            field=field,
+            got=teacher.outputs_only,
+            expected=f"losses on logits: {logits}",
+        )
     if features:
         shared = [(tap, tap) for tap in student.taps if tap in teacher.taps]
         taps = options.pop("taps", shared)
@@ -207,30 +214,3 @@ def _term(name: str, settings: Mapping[str, Any], student: Network, teacher: Net
                     hint=error.hint,
                 ) from None
     return _Term(loss, found.same_width, weight, tuple(taps), options)
-
-
-def fitting(given: Mapping[str, Any], kinds: Mapping[str, Any], field: str) -> dict[str, Any]:
-    """Check that the ``given`` options are in ``kinds`` and of that type.
-
-    Raises:
-        RecipeError: unknown (with the nearest valid one), or of another kind.
-    """
-    options = {}
-    for key, value in given.items():
-        if key not in kinds:
-            valid = ", ".join(kinds) or "no options"
-            raise RecipeError(
-                "unknown option", field=f"{field}.{key}", expected=valid, hint=nearest(key, kinds)
-            )
-        try:
-            options[key] = TypeAdapter(
-                kinds[key], config=ConfigDict(allow_inf_nan=False)
-            ).validate_python(value)
-        except ValidationError as error:
-            raise RecipeError(
-                "option does not fit",
-                field=f"{field}.{key}",
-                got=brief(value),
-                expected=error.errors()[0]["msg"],
-            ) from None
-    return options

@@ -48,6 +48,10 @@ Z-scores are on both sides without being faint; the rim of a soft mask is faint 
 HEAD_ML = 2200.0
 """Upper limit of a brain with its fluid; heads have 2500 ml and more."""
 
+LEAST_HEAD_ML = 600.0
+"""A smaller foreground is a piece of a brain, or a very small one: never a head. Half a head on a
+background of 0 has more, and only a network tells it from a brain."""
+
 SECOND = 0.5
 """Share of a head's voxels above which one value is a background; heads with 64 levels of grey have
 up to 0.37.

@@ -11,6 +11,7 @@ give, so that they may be mixed (our reading).
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from gliodistill.errors import PackageError
 from gliodistill.images.volume import Volume
 from gliodistill.inference.predictor import Predictor
-from gliodistill.inference.tta import NO_TTA, Mirroring
+from gliodistill.inference.tta import NO_TTA, Mirroring, names
 from gliodistill.logits import FLOOR, probabilities
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.preparation.prepared import Prepared
@@ -26,6 +27,30 @@ from gliodistill.studies.image_checks import usable
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.study import Study
 from gliodistill.trust.calibration import calibrated
+
+RULE = (
+    "mean probability of WT, TC and ET over models × mirrorings, all members weighted equally; a"
+    " region where it is"
+    " above 0.5, TC only inside WT and ET only inside TC; agreement = mean Dice over all pairs of"
+    " members; confidence = smallest |2p − 1| and disagreement = largest 2σ of any region; maps are"
+    " stored · 255"
+)
+
+
+class Labeller(Protocol):
+    """What labels studies: an ensemble of models, or a teacher of another tool."""
+
+    def __len__(self) -> int:
+        """Members."""
+
+    def describe(self) -> dict[str, Any]:
+        """What decides its predictions, as JSON."""
+
+    def facts(self, id: str) -> dict[str, Any]:
+        """What else decides the prediction for one study, as JSON."""
+
+    def ask(self, study: Study) -> "Consensus":
+        """Predict a study."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +121,26 @@ class Ensemble:
     def __len__(self) -> int:
         """Members: models × mirrorings."""
         return len(self.models) * len(self.tta)
+
+    def describe(self) -> dict[str, Any]:
+        """What decides its predictions, as JSON."""
+        return {
+            "models": [
+                {
+                    "name": m.package.identity,
+                    "sha256": m.package.fingerprint,
+                    "weights_sha256": m.package.weights_sha256,
+                }
+                for m in self.models
+            ],
+            "runtimes": [type(model.runtime).__name__ for model in self.models],
+            "tta": names(self.tta),
+            "rule": RULE,
+        }
+
+    def facts(self, id: str) -> dict[str, Any]:
+        """What else decides the prediction for one study: nothing."""
+        return {}
 
     def ask(self, study: Study) -> Consensus:
         """Predict a study.

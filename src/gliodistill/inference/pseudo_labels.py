@@ -28,11 +28,10 @@ from gliodistill.files import (
     make_folder,
     remove_leftovers,
 )
-from gliodistill.inference.ensemble import Ensemble
+from gliodistill.inference.ensemble import Labeller
 from gliodistill.inference.pseudo_cohort import FILES, FORMAT, INDEX, STUDY
 from gliodistill.inference.pseudo_files import PseudoReport, read_facts, write_study, write_tables
 from gliodistill.inference.reading import check_ids, read_ahead
-from gliodistill.inference.tta import names
 from gliodistill.locks import lock_folder
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort
@@ -43,18 +42,10 @@ from gliodistill.studies.labels import LabelConvention
 from gliodistill.studies.layouts.manifest import FILE as MANIFEST
 from gliodistill.studies.records import StudyRecord
 
-RULE = (
-    "mean probability of WT, TC and ET over models × mirrorings, all members weighted equally; a"
-    " region where it is"
-    " above 0.5, TC only inside WT and ET only inside TC; agreement = mean Dice over all pairs of"
-    " members; confidence = smallest |2p − 1| and disagreement = largest 2σ of any region; maps are"
-    " stored · 255"
-)
-
 
 def write_pseudo_labels(
     records: Iterable[StudyRecord],
-    ensemble: Ensemble,
+    ensemble: Labeller,
     out: str | os.PathLike[str],
     *,
     labels: LabelConvention,
@@ -67,7 +58,7 @@ def write_pseudo_labels(
 
     Args:
         records: the studies; references, if any, are ignored.
-        ensemble: the models and their test-time augmentation.
+        ensemble: the models and their test-time augmentation, or a teacher of another tool.
         out: new, or with ``resume`` an unfinished folder.
         labels: convention of the codes written.
         soft: also write probabilities, for soft labels.
@@ -97,7 +88,7 @@ def write_pseudo_labels(
 
 def _label(
     pool: list[StudyRecord],
-    ensemble: Ensemble,
+    ensemble: Labeller,
     folder: Path,
     labels: LabelConvention,
     soft: bool,
@@ -106,7 +97,12 @@ def _label(
 ) -> PseudoReport:
     report = PseudoReport()
     settings = _settings(ensemble, labels, soft, cohorts)
-    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    def key(id: str) -> str:
+        facts = ensemble.facts(id)
+        decides = settings | ({"study": facts} if facts else {})
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
     known = {
         record.patient: f"{record.id} of {name}"
         for name, cohort in cohorts.items()
@@ -120,7 +116,7 @@ def _label(
     report.skipped = [
         r.id
         for r in pool
-        if r.id not in report.left_out and read_facts(folder / r.id).get("key") == key
+        if r.id not in report.left_out and read_facts(folder / r.id).get("key") == key(r.id)
     ]
     todo = [r for r in pool if r.id not in report.left_out and r.id not in set(report.skipped)]
     strangers = _signatures(cohorts) if todo else {}
@@ -135,7 +131,7 @@ def _label(
                 )
             else:
                 report.done[record.id] = write_study(
-                    study, ensemble.ask(study), folder, labels, soft, key
+                    study, ensemble.ask(study), folder, labels, soft, key(record.id)
                 )
         except BackgroundError as error:  # members may agree there although the result is wrong
             report.left_out[record.id] = f"{error.problem}: {error.field}: {error.got}"
@@ -149,7 +145,7 @@ def _label(
     return report
 
 
-def _check_agreement(agreement: float | None, ensemble: Ensemble) -> None:
+def _check_agreement(agreement: float | None, ensemble: Labeller) -> None:
     if agreement is not None and not 0 <= agreement <= 1:
         raise GliodistillError(
             "agreement out of range", field="agreement", got=agreement, expected="0 to 1"
@@ -188,22 +184,12 @@ def _claim(folder: Path, resume: bool) -> None:
 
 
 def _settings(
-    ensemble: Ensemble, labels: LabelConvention, soft: bool, cohorts: Mapping[str, Cohort]
+    ensemble: Labeller, labels: LabelConvention, soft: bool, cohorts: Mapping[str, Cohort]
 ) -> dict[str, Any]:
     """All settings that determine a study's output."""
     return {
         "format": FORMAT,
-        "models": [
-            {
-                "name": m.package.identity,
-                "sha256": m.package.fingerprint,
-                "weights_sha256": m.package.weights_sha256,
-            }
-            for m in ensemble.models
-        ],
-        "runtimes": [type(model.runtime).__name__ for model in ensemble.models],
-        "tta": names(ensemble.tta),
-        "rule": RULE,
+        **ensemble.describe(),
         "labels": {
             "convention": labels.name,
             "codes": {str(code): str(tissue) for code, tissue in labels.codes.items()},

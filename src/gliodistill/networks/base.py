@@ -22,9 +22,12 @@ class Network(nn.Module):
         divisor: every side of the input must be a multiple of this number of voxels.
         penalty: a loss of the network's own (a scalar) that training adds to the others, set by a
             forward pass in training mode; None in evaluation mode and for most networks.
+        outputs_only: for a teacher without stages to read, what it is, for errors; None for
+            networks.
     """
 
     divisor: int = 1
+    outputs_only: str | None = None
     penalty: Float[Tensor, ""] | None = None
 
     @property

@@ -29,6 +29,9 @@ def student_runs(teacher: Teacher, shape: Shape) -> dict[str, Any]:
         {"network": {"name": shape.network, "options": shape.options}, **copy.deepcopy(own)}
         for _ in range(2)
     )
+    if teacher.named is not None:
+        method = {"name": "compression", "options": {"teacher": teacher.named.as_dict()}}
+        return {"baseline": baseline, "distilled": distilled | {"method": method}}
     method = {"name": "compression", "options": {"teacher": teacher.run}}
     name, number = "planned", 2
     while {name, f"{name}_baseline"} & teacher.recipe.runs.keys():

@@ -132,7 +132,7 @@ class Plan:
 
 
 def plan_student(
-    teacher: str,
+    teacher: str | Teacher,
     budgets: Sequence[str],
     *,
     networks: Sequence[str] = ("unet",),
@@ -166,23 +166,23 @@ def plan_student(
         raise BudgetError("no budget", field="--budget", expected="at least one")
     _check("--student", networks, FAMILIES)
     _check("--stem-stride", strides, STRIDES)
-    master = find_teacher(teacher)
+    master = teacher if isinstance(teacher, Teacher) else find_teacher(teacher)
     spacing = master.recipe.data.spacing or (1.0, 1.0, 1.0)
     x, y, z = shape or (
         math.ceil(side / step) for side, step in zip(BRAIN_MM, spacing, strict=True)
     )
     with open_bench(Setting(*master.channels, (x, y, z), runtime), precision, threads) as bench:
-        with torch.device("meta"):
-            costs = bench.setting.costs(master.build())
-        if any(budget.quantity == "latency" and budget.relative for budget in wanted):
-            costs["latency"] = min(bench.time("teacher", master.build))
+        costs = _costs(master, bench, wanted)
         limits = [budget.against(costs.get(budget.quantity, 0.0)) for budget in wanted]
         norms = sorted(NORMS, key=lambda norm: norm != master.norm)
         shapes = enumerate_shapes(
             networks, strides or strides_for(spacing), norms, master.recipe.sampling.patch
         )
         candidates = count(
-            shapes, bench.setting, [limit for limit in limits if limit.quantity != "latency"], costs
+            shapes,
+            bench.setting,
+            [limit for limit in limits if limit.quantity != "latency"],
+            {quantity: costs.get(quantity, math.inf) for quantity in ("params", "flops")},
         )
         if not candidates:
             patch = list(master.recipe.sampling.patch)
@@ -193,7 +193,7 @@ def plan_student(
                 expected="multiples of 4 or more",
             )
         block = alignment(bench.precision, processor_flags())
-        smaller = [Budget(quantity, costs[quantity]) for quantity in ("params", "flops")]
+        smaller = [Budget(name, costs[name]) for name in ("params", "flops") if name in costs]
         chosen = _choose(bench, candidates, [*limits, *smaller], norms, block, seconds)
     return Plan(
         master,
@@ -205,6 +205,29 @@ def plan_student(
         replace(bench, folder=Path()),
         block,
     )
+
+
+def _costs(master: Teacher, bench: Bench, wanted: Sequence[Budget]) -> dict[str, float]:
+    """The teacher's costs; its latency only where a budget is a share of it.
+
+    Raises:
+        BudgetError: a budget is a share of a teacher whose network is not known.
+    """
+    with torch.device("meta"):
+        network = master.build()
+        if network is None:
+            if shares := [budget for budget in wanted if budget.relative]:
+                raise BudgetError(
+                    "a share of a teacher whose network is not known",
+                    field="--budget",
+                    got=shares[0],
+                    expected="an absolute limit, e.g. size<=8MB",
+                )
+            return {}
+        costs = bench.setting.costs(network)
+    if any(budget.quantity == "latency" and budget.relative for budget in wanted):
+        costs["latency"] = min(bench.time("teacher", lambda: master.build() or network))
+    return costs
 
 
 def _check(field: str, got: Sequence[Any], valid: Sequence[Any] | dict[str, Any]) -> None:

@@ -14,6 +14,8 @@ from gliodistill.networks import Network, build, describe, names
 from gliodistill.recipes.catalogue import shipped_recipes
 from gliodistill.recipes.schema import Recipe
 from gliodistill.registry import nearest
+from gliodistill.teachers import ForeignTeacher
+from gliodistill.teachers import Teacher as Opened
 from gliodistill.training.experiment import RECIPE, Experiment
 from gliodistill.training.resolve import resolve, resolve_run
 
@@ -30,21 +32,28 @@ class Teacher:
         recipe: complete.
         values: the same recipe as plain values, to be extended with the student.
         trained: whether it is the folder of a training.
+        named, opened: a teacher of another tool, which is no run; then ``run`` stands in for it.
     """
 
     run: str
     recipe: Recipe
     values: dict[str, Any]
     trained: bool
+    named: ForeignTeacher | None = None
+    opened: Opened | None = None
 
     @property
     def network(self) -> str:
-        """Its network's name in the registry."""
+        """Its network's name in the registry, or the teacher's kind and place."""
+        if self.named is not None:
+            return str(self.named)
         return self.recipe.runs[self.run].network.name
 
     @property
     def norm(self) -> str | None:
         """The norm of its network, if that is an option."""
+        if self.named is not None:
+            return None
         norm = self.recipe.runs[self.run].network.options.get(
             "norm", describe(self.network).options.get("norm")
         )
@@ -56,8 +65,12 @@ class Teacher:
         run = resolve_run(self.recipe, self.run)
         return len(run.channels), run.part.channels
 
-    def build(self) -> Network:
-        """Its network, untrained, since costs do not depend on the weights."""
+    def build(self) -> Network | None:
+        """Its network, since costs do not depend on the weights; None where only the outputs of a
+        teacher are known.
+        """
+        if self.opened is not None:
+            return self.opened.as_network()
         return resolve_run(self.recipe, self.run).build_network()
 
 

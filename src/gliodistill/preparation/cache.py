@@ -96,20 +96,7 @@ class CachedStudy:
         return signature((name, dequantise(levels), levels > 0) for name, levels in channels)
 
     def _array(self, name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        file, hint = self.folder / name, "remove the study's folder and prepare again"
-        try:
-            kind, found, order, offset = _npy_header(file)
-            if (kind, found) == ("|u1", shape):
-                return np.memmap(file, np.uint8, "r", offset, shape, order)
-        except Exception as error:  # a header is Python, whose parser has errors of many kinds
-            raise CacheError("damaged cache", file=file, got=error, hint=hint) from error
-        raise CacheError(
-            "damaged cache",
-            file=file,
-            got=f"{kind} {found}",
-            expected=f"|u1 {shape}",
-            hint=hint,
-        )
+        return mapped(self.folder / name, shape)
 
 
 @dataclass(frozen=True)
@@ -207,6 +194,28 @@ class Cache:
 def is_cache(folder: str | os.PathLike[str]) -> bool:
     """Whether ``folder`` holds a preparation cache."""
     return (Path(folder) / INDEX).is_file()
+
+
+def mapped(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """An array of a prepared study, uint8 of this shape, memory-mapped.
+
+    Raises:
+        CacheError: the file is missing or damaged.
+    """
+    hint = "remove the study's folder and prepare again"
+    try:
+        kind, found, order, offset = _npy_header(file)
+        if (kind, found) == ("|u1", shape):
+            return np.memmap(file, np.uint8, "r", offset, shape, order)
+    except Exception as error:  # a header is Python, whose parser has errors of many kinds
+        raise CacheError("damaged cache", file=file, got=error, hint=hint) from error
+    raise CacheError(
+        "damaged cache",
+        file=file,
+        got=f"{kind} {found}",
+        expected=f"|u1 {shape}",
+        hint=hint,
+    )
 
 
 def _npy_header(file: Path) -> tuple[Any, Any, Literal["C", "F"], int]:

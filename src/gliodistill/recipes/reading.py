@@ -53,6 +53,15 @@ def read_values(path: str | os.PathLike[str], settings: Sequence[str] = ()) -> d
         RecipeError: not YAML, or a setting that is none.
     """
     values: dict[str, Any] = read_yaml(Path(path), Refusal(RecipeError, "cannot read the recipe"))
+    return apply_settings(values, settings)
+
+
+def apply_settings(values: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """The plain values of a recipe with ``a.b=c`` settings applied.
+
+    Raises:
+        RecipeError: a setting that is none.
+    """
     for setting in settings:
         parsed = _parse_setting(setting)
         _check_run_names(values, parsed, setting)

@@ -376,10 +376,8 @@ class Recipe(_Part):
     @field_validator("runs")
     @classmethod
     def _free_names(cls, runs: dict[str, RunPart]) -> dict[str, RunPart]:
-        if taken := sorted({"cache", "cache-pseudo"} & runs.keys()):
-            raise ValueError(
-                f"another name than {taken[0]}, which is the folder of prepared studies"
-            )
+        if taken := sorted({"cache", "cache-pseudo", "cache-teachers"} & runs.keys()):
+            raise ValueError(f"another name than {taken[0]}, which is a folder of prepared studies")
         if PRETRAINED in runs:
             raise ValueError(
                 f"another name than {PRETRAINED}, which stands for the run of --pretrained"

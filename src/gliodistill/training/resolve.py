@@ -14,16 +14,17 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from gliodistill.distillation.distiller import fitting
 from gliodistill.distillation.registry import LOSSES
 from gliodistill.errors import RecipeError, brief
 from gliodistill.methods import METHODS
 from gliodistill.methods.segmentation import SEGMENTATION_LOSSES, SegmentationLoss
 from gliodistill.networks.registry import NETWORKS
 from gliodistill.networks.widening import check_widening
+from gliodistill.recipes.options import fitting
 from gliodistill.recipes.schema import PRETRAINED, NetworkPart, Recipe, RunPart, SamplingPart
 from gliodistill.registry import Registry, nearest
 from gliodistill.studies.sequence import MRSequence
+from gliodistill.teachers import TEACHERS, ForeignTeacher, parse_teacher
 from gliodistill.training.resolved import ResolvedRun, at_key, on_meta
 from gliodistill.training.transforms import TRANSFORMS, Intensities
 
@@ -105,7 +106,12 @@ def _name(
         options = fitting(given, kinds, "options")
     loss = part.segmentation_loss
     channels, needs = _channels(recipe, name), [part.init_from, *part.weight_averaging]
-    needs += [run.name for runs in teachers.values() for run in runs]
+    needs += [
+        teacher.name
+        for named in teachers.values()
+        for teacher in named
+        if isinstance(teacher, ResolvedRun)
+    ]
     return ResolvedRun(
         name,
         part,
@@ -117,20 +123,31 @@ def _name(
         jointly_trained,
         options,
         SegmentationLoss.named(loss.name, loss.options, f"{place}.segmentation_loss"),
-        _plugins(part, jointly_trained),
+        _plugins(part, jointly_trained, teachers),
         part.init_from,
         part.weight_averaging,
         tuple(dict.fromkeys(each for each in needs if each not in (None, PRETRAINED))),
     )
 
 
-def _plugins(part: RunPart, jointly_trained: Mapping[str, NetworkPart]) -> dict[str, str]:
+def _plugins(
+    part: RunPart,
+    jointly_trained: Mapping[str, NetworkPart],
+    teachers: Mapping[str, tuple[ResolvedRun | ForeignTeacher, ...]],
+) -> dict[str, str]:
     """What of a run other packages bring, and which."""
+    foreign = [
+        teacher.kind
+        for named in teachers.values()
+        for teacher in named
+        if isinstance(teacher, ForeignTeacher)
+    ]
     named: list[tuple[str, Registry[Any], str]] = [
         *(("network", NETWORKS, each.name) for each in (part.network, *jointly_trained.values())),
         ("method", METHODS, part.method.name),
         ("segmentation loss", SEGMENTATION_LOSSES, part.segmentation_loss.name),
         *(("transform", TRANSFORMS, name) for name in part.augmentation.others),
+        *(("teacher", TEACHERS, name) for name in foreign),
     ]
     losses = part.method.options.get("losses")
     if isinstance(losses, Mapping):
@@ -156,13 +173,16 @@ def _channels(recipe: Recipe, name: str) -> tuple[int, ...]:
 
 def _teachers(
     field: str, value: Any, kind: str, earlier: Mapping[str, ResolvedRun]
-) -> tuple[ResolvedRun, ...]:
-    """The earlier runs of an option."""
+) -> tuple[ResolvedRun | ForeignTeacher, ...]:
+    """The teachers of an option: names of earlier runs, or foreign teachers."""
     if value is not None and isinstance(value, list) != (kind == "several"):
         expected = "a list of runs" if kind == "several" else "one run"
         raise RecipeError("option does not fit", field=field, got=value, expected=expected)
     named = value if isinstance(value, list) and value else [value]
-    return tuple(_earlier(field, each, earlier) for each in named)
+    return tuple(
+        parse_teacher(each, field) if isinstance(each, Mapping) else _earlier(field, each, earlier)
+        for each in named
+    )
 
 
 def _earlier(field: str, got: Any, earlier: Mapping[str, ResolvedRun]) -> ResolvedRun:
@@ -208,6 +228,13 @@ def _check_method(recipe: Recipe, run: ResolvedRun, earlier: Mapping[str, Resolv
             field=f"{place}.augmentation.modality_dropout.p",
             got=0,
             expected="above 0, e.g. 0.5",
+        )
+    if run.foreign and part.augmentation.transplant.p:
+        raise RecipeError(
+            "the outputs of a teacher that is no run know nothing of a transplanted tumour",
+            field=f"{place}.augmentation.transplant.p",
+            got=part.augmentation.transplant.p,
+            expected="0",
         )
     Intensities(part.augmentation, f"{place}.augmentation")
     mixed = (MRSequence.T1, MRSequence.T1CE)
@@ -295,7 +322,7 @@ def _check_shapes(
         with at_key(f"{place}.method"):
             image, complete = (
                 torch.empty(1, count, *sampling.patch)
-                for count in (len(run.channels), len(run.data_sequences))
+                for count in (len(run.channels), run.complete_channels)
             )
             for distiller in method.distillers:
                 distiller.check(image, complete)

@@ -3,7 +3,7 @@
 Training, loading and export use the resolved run, not the recipe.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +17,10 @@ from gliodistill.methods.segmentation import SegmentationLoss
 from gliodistill.networks import Network, build
 from gliodistill.networks.subset import Selecting
 from gliodistill.recipes.schema import NetworkPart, RunPart
+from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.sequence import MRSequence
+from gliodistill.teachers import ForeignTeacher
+from gliodistill.training.stored_outputs import StoredOutputs
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class ResolvedRun:
         channels: indices of the network's sequences among them, ascending.
         sequences: the sequences the network takes, in channel order.
         method: the class of its method.
-        teachers: option of the method → the earlier runs that are its teachers.
+        teachers: option of the method → its teachers: earlier runs, or foreign ones.
         jointly_trained: option of the method → the network trained together with the student.
         options: the method's other options, checked.
         segmentation_loss: of the recipe, its options checked.
@@ -49,7 +52,7 @@ class ResolvedRun:
     channels: tuple[int, ...]
     sequences: tuple[MRSequence, ...]
     method: type[Method]
-    teachers: Mapping[str, tuple["ResolvedRun", ...]]
+    teachers: Mapping[str, tuple["ResolvedRun | ForeignTeacher", ...]]
     jointly_trained: Mapping[str, NetworkPart]
     options: Mapping[str, Any]
     segmentation_loss: SegmentationLoss
@@ -58,6 +61,19 @@ class ResolvedRun:
     averaging: Mapping[str, float]
     needs: tuple[str, ...]
     divisor: int = 1
+
+    @property
+    def foreign(self) -> tuple[ForeignTeacher, ...]:
+        """Its teachers that are no runs, in the order of their outputs in ``Batch.complete``."""
+        every = (teacher for named in self.teachers.values() for teacher in named)
+        return tuple(teacher for teacher in every if isinstance(teacher, ForeignTeacher))
+
+    @property
+    def complete_channels(self) -> int:
+        """Channels of ``Batch.complete``: the data's sequences, then the foreign teachers'
+        outputs.
+        """
+        return len(self.data_sequences) + len(REGIONS) * len(self.foreign)
 
     def build_network(self) -> Network:
         """A network initialised from torch's generator."""
@@ -72,20 +88,31 @@ class ResolvedRun:
         # First, so that initial weights are the same with and without a teacher.
         student = self.build_network()
         networks: dict[str, Any] = {}
-        for option, runs in self.teachers.items():
-            loaded = [self._seeing_all(run, trained(run.name)) for run in runs]
+        first = len(self.data_sequences)
+        for option, teachers in self.teachers.items():
+            loaded: list[Network] = []
+            for teacher in teachers:
+                if isinstance(teacher, ResolvedRun):
+                    network = trained(teacher.name)
+                    loaded.append(self._seeing(network, teacher.channels, "complete"))
+                else:
+                    loaded.append(StoredOutputs(first, self.part.outputs, str(teacher)))
+                    first += len(REGIONS)
             networks[option] = loaded if self._several(option) else loaded[0]
         for option, part in self.jointly_trained.items():
+            kind, width = self.method.needs.jointly_trained[option], self._width(option)
             with at_key(f"options.{option}"):
-                networks[option] = _build(part, self._width(option), self.part.channels)
+                built = _build(part, width, self.part.channels)
+            networks[option] = self._seeing(built, range(width), kind)
         method = self.method(student, self.part.outputs, **networks, **self.options)
         method.segment_by(self.segmentation_loss)
         return method
 
-    def _seeing_all(self, run: "ResolvedRun", network: Network) -> Network:
-        """A teacher whose input is the complete image."""
-        every = tuple(range(len(self.data_sequences)))
-        return network if run.channels == every else Selecting(network, list(run.channels))
+    def _seeing(self, network: Network, channels: Sequence[int], image: str) -> Network:
+        """A network whose input is the ``image`` of a batch, of which it takes ``channels``."""
+        given = self.complete_channels if image == "complete" else len(self.channels)
+        every = tuple(channels) == tuple(range(given))
+        return network if every else Selecting(network, list(channels))
 
     def _several(self, option: str) -> bool:
         return self.method.needs.trained[option] == "several"

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 
 from gliodistill.errors import CheckpointError, note
 from gliodistill.files import check_writable, make_folder, remove_leftovers, write_text
+from gliodistill.inference.pseudo_cohort import PseudoLabels
 from gliodistill.locks import lock_folder
 from gliodistill.networks import count_parameters, flops
 from gliodistill.networks.widening import widen
@@ -18,12 +19,18 @@ from gliodistill.preparation.cache import Cache
 from gliodistill.preparation.cache_building import build_cache
 from gliodistill.recipes.reading import new_run_name
 from gliodistill.recipes.schema import Recipe
+from gliodistill.studies.records import StudyRecord
 from gliodistill.training.batch_norm import UNCHANGED, studies_to_recalibrate_on
 from gliodistill.training.checks import check_machine, check_patch, check_tumours, notes_on
 from gliodistill.training.data.order import group_shares
 from gliodistill.training.data.pool import Pool, build_pool, check_same, open_labels
 from gliodistill.training.data.sampler import PatchSampler
-from gliodistill.training.data.source import check_sequences, open_source, split_of
+from gliodistill.training.data.source import Source, check_sequences, open_source, split_of
+from gliodistill.training.data.teacher_outputs import (
+    TeacherOutputs,
+    build_outputs,
+    records_for,
+)
 from gliodistill.training.experiment import DATA, SUMMARY, Experiment
 from gliodistill.training.loop import Progress, Setup, train_run
 from gliodistill.training.pretrained import find_pretrained
@@ -101,6 +108,7 @@ def train(
     group_shares(training, recipe.sampling.groups)
     if not all(run.part.pseudo.share for run in wanted):
         check_tumours(source, split["training"], Path(data))
+    _check_teachers(wanted, source, split)
     patient_of = {study.id: study.patient for study in source.studies}
     patients = {side: {id: patient_of[id] for id in ids} for side, ids in split.items()}
     pseudo_labels = open_labels(recipe, [run.name for run in wanted], pseudo, patients)
@@ -137,9 +145,62 @@ def train(
         if wanted:
             for text in (*_first(cache.notes), *notes_on(recipe, cache, split)):
                 note(text)
+        teachers = _outputs(wanted, experiment, source, cache, pseudo_labels, pool)
         for run in wanted:
-            _train(experiment, run, cache, pool, watch)
+            _train(experiment, run, cache, pool, teachers, watch)
     return experiment
+
+
+def _outputs(
+    wanted: Sequence[ResolvedRun],
+    experiment: Experiment,
+    source: Source,
+    cache: Cache,
+    pseudo_labels: PseudoLabels | Cache | None,
+    pool: Pool | None,
+) -> dict[str, TeacherOutputs]:
+    """Outputs of the foreign teachers of the ``wanted`` runs for the training studies, by the
+    teacher as it is written in the recipe; validation patients are not needed.
+    """
+    made: dict[str, TeacherOutputs] = {}
+    labelled = cache.select(set(experiment.split["training"]))
+    for teacher in (teacher for run in wanted for teacher in run.foreign):
+        if (name := str(teacher.as_dict())) in made:
+            continue
+        parts = {"labelled": (labelled, _records(source))}
+        using = [run for run in wanted if teacher in run.foreign]
+        if pool is not None and any(run.part.pseudo.share for run in using):
+            there = pseudo_labels
+            parts["pseudo"] = (
+                pool.cache,
+                _records(there.cohort) if isinstance(there, PseudoLabels) else None,
+            )
+        made[name] = build_outputs(teacher, parts, experiment.folder, _place(using[0]))
+    return made
+
+
+def _place(run: ResolvedRun) -> str:
+    """Key of a run's teachers in the recipe."""
+    return f"runs.{run.name}.method.options"
+
+
+def _check_teachers(
+    wanted: Sequence[ResolvedRun], source: Source, split: dict[str, list[str]]
+) -> None:
+    """Open each foreign teacher, and check that it can predict the training studies."""
+    for run in wanted:
+        for teacher in run.foreign:
+            records = records_for(_records(source), source, _place(run))
+            opened = teacher.open()
+            for id in split["training"]:
+                opened.check(records[id])
+
+
+def _records(source: Source) -> dict[str, StudyRecord] | None:
+    """The files of the studies by id; None for a cache."""
+    if isinstance(source, Cache):
+        return None
+    return {record.id: record for record in source.studies}
 
 
 def _first(notes: Sequence[str], most: int = 6) -> list[str]:
@@ -212,7 +273,12 @@ def _write_plan(experiment: Experiment, there: Experiment | None, begun: Experim
 
 
 def _train(
-    experiment: Experiment, run: ResolvedRun, cache: Cache, pool: Pool | None, watch: Watch
+    experiment: Experiment,
+    run: ResolvedRun,
+    cache: Cache,
+    pool: Pool | None,
+    teachers: Mapping[str, TeacherOutputs],
+    watch: Watch,
 ) -> None:
     """Train one run and write its summary, which marks it as finished."""
     recipe, part = experiment.recipe, run.part
@@ -231,9 +297,18 @@ def _train(
     learnt = (pool.cache, part.pseudo) if pool is not None and part.pseudo.share else None
     around = recipe.sampling.model_copy(update={"foreground": 1.0, "groups": {}})
     folder = make_folder(experiment.folder / run.name)
+    outputs = [teachers[str(teacher.as_dict())] for teacher in run.foreign]
     setup = Setup(
         method,
-        PatchSampler(training, recipe.sampling, part.augmentation, part.seed, run.channels, learnt),
+        PatchSampler(
+            training,
+            recipe.sampling,
+            part.augmentation,
+            part.seed,
+            run.channels,
+            learnt,
+            outputs,
+        ),
         list(validation),
         part.training,
         part.outputs,
@@ -257,6 +332,9 @@ def _train(
         summary = train_run(setup) | _costs(method.student, run, recipe)
     if run.plugins:
         summary["plugins"] = dict(run.plugins)
+    if outputs:
+        pairs = zip(run.foreign, outputs, strict=True)
+        summary["teachers"] = [teacher.as_dict() | made.facts() for teacher, made in pairs]
     if learnt is not None and pool is not None:
         counts = {kind: len(pool.facts[kind]) for kind in ("studies", "transductive")}
         summary["pseudo"] = {**counts, "labels": part.pseudo.labels, "sha256": pool.facts["sha256"]}

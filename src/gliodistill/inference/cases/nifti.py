@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from gliodistill.alignment.untouched import LEAST_HEAD_ML
 from gliodistill.brain import is_stripped
 from gliodistill.errors import GliodistillError, ImageError, StudyError
-from gliodistill.images.background import HEAD_ML
+from gliodistill.images.background import HEAD_ML, LEAST_HEAD_ML
 from gliodistill.inference.cases.base import SCANNED_NIFTI, Ready
 from gliodistill.inference.cases.scanned import align_scans
 from gliodistill.studies.image_checks import BackgroundError, brain_volume, usable

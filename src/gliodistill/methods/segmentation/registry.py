@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from jaxtyping import Float
 from torch import Tensor
 
-from gliodistill.distillation.distiller import fitting
 from gliodistill.errors import RecipeError
 from gliodistill.methods.segmentation.outputs import Outputs
+from gliodistill.recipes.options import fitting
 from gliodistill.registry import Registry
 
 Function = TypeVar("Function", bound=Callable[..., Tensor])

@@ -20,8 +20,10 @@ from gliodistill.preparation.quantise import dequantise
 from gliodistill.progress import track
 from gliodistill.recipes.schema import AugmentationPart, PseudoPart, SamplingPart
 from gliodistill.studies.labels import REGIONS
+from gliodistill.teachers.levels import to_logits
 from gliodistill.training.data.order import StudyOrder, group_shares
 from gliodistill.training.data.places import draw_centre, foreground_voxels, sampled_voxels
+from gliodistill.training.data.teacher_outputs import TeacherOutputs
 from gliodistill.training.transforms import (
     Intensities,
     ModalityDropout,
@@ -72,6 +74,8 @@ class PatchSampler:
         pseudo: pseudo-labelled studies of the same preparation, and their share of a batch. They
             are last in a batch; the labelled patches are the first of those that a run without
             pseudo-labels gets at that step.
+        teachers: outputs of foreign teachers; their logits follow the sequences in
+            ``Batch.complete``.
 
     Raises:
         StudyError: the cache has no labelled study, one of them has none of the student's
@@ -86,6 +90,7 @@ class PatchSampler:
         seed: int,
         channels: Sequence[int] | None = None,
         pseudo: tuple[Cache, PseudoPart] | None = None,
+        teachers: Sequence[TeacherOutputs] = (),
     ) -> None:
         self.studies = [study for study in cache if study.labelled]
         if not self.studies:
@@ -122,6 +127,7 @@ class PatchSampler:
         self._dropout = ModalityDropout(dropout.p, dropout.keep_all)
         self._images = [study.image() for study in self.studies]
         self._truths = [study.truth() for study in self.studies]
+        self._outputs = [[teacher.levels(study) for teacher in teachers] for study in self.studies]
         self._foreground = [
             foreground_voxels(study, truth)
             for study, truth in track(
@@ -248,10 +254,10 @@ class PatchSampler:
                 torch.from_numpy(dequantise(levels)), inside, draw.intensities
             )
             keep = torch.tensor(draw.kept)
-            completes.append(complete)
             images.append(
                 torch.where(keep[:, None, None, None], complete[list(self.channels)], 0.0)
             )
+            completes.append(torch.cat([complete, *self._logits(draw)]))
             truths.append(
                 torch.from_numpy(unpack_regions(mask)).float()
                 if mask.ndim == 3
@@ -265,6 +271,7 @@ class PatchSampler:
         complete = torch.stack(completes)
         whole = (
             self.augmentation.modality_dropout.p == 0
+            and not any(self._outputs)
             and not self.augmentation.modality_dropout.per_batch
             and self.channels == tuple(range(complete.shape[1]))
         )
@@ -290,6 +297,20 @@ class PatchSampler:
                 if step + prefetch + 1 < last:
                     waiting.append(pool.submit(self.batch, step + prefetch + 1))
                 yield done.result()
+
+    def _logits(self, draw: PatchDraw) -> list[Tensor]:
+        """Logits of the foreign teachers on a patch, each 3 X Y Z; −12.7 beyond the study."""
+        patches = [
+            read_patch(
+                self._images[draw.study][:1],
+                outputs,
+                np.asarray(draw.centre),
+                self.sampling.patch,
+                draw.spatial,
+            )[1]
+            for outputs in self._outputs[draw.study]
+        ]
+        return [torch.from_numpy(to_logits(levels)) for levels in patches if levels is not None]
 
     def _donors(self, host: int) -> list[int]:
         """Labelled studies with a tumour, all sequences and all known regions of the host; none for

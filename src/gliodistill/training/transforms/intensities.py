@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from gliodistill.distillation.distiller import fitting
 from gliodistill.errors import RecipeError
+from gliodistill.recipes.options import fitting
 from gliodistill.recipes.schema import AugmentationPart
 from gliodistill.training.transforms.base import AnyTransform, Patch, PatchTransform, Transform
 from gliodistill.training.transforms.registry import TRANSFORMS

@@ -1,0 +1,24 @@
+"""Teachers that are no run of the recipe: what other tools trained or predicted."""
+
+from gliodistill.teachers.base import Prediction, Teacher
+from gliodistill.teachers.files import FromFiles
+from gliodistill.teachers.nnunet import NnUNet
+from gliodistill.teachers.registry import TEACHERS, ForeignTeacher, parse_teacher, register_teacher
+
+names = TEACHERS.names
+"""Names of all kinds of teachers, sorted: what a method's ``teacher`` may name."""
+register = register_teacher
+"""``gd.teachers.register``: another name for :func:`register_teacher`."""
+
+__all__ = [
+    "TEACHERS",
+    "ForeignTeacher",
+    "FromFiles",
+    "NnUNet",
+    "Prediction",
+    "Teacher",
+    "names",
+    "parse_teacher",
+    "register",
+    "register_teacher",
+]

@@ -1,0 +1,110 @@
+"""Registry of the kinds of teachers, and a teacher as a recipe or an option names it.
+
+In a recipe: ``teacher: {files: predictions/, channels: [WT, TC, ET]}``, a mapping with the name of
+one kind. On the command line: ``files:predictions/``.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from inspect import signature
+from typing import Any, TypeVar
+
+from gliodistill.documents import Refusal
+from gliodistill.documents.yaml_text import parse_yaml
+from gliodistill.errors import RecipeError
+from gliodistill.recipes.options import fitting
+from gliodistill.registry import Registry, nearest
+from gliodistill.teachers.base import Teacher
+
+AnyTeacher = TypeVar("AnyTeacher", bound=type[Teacher])
+
+
+def _check_teacher(name: str, teacher: type[Teacher]) -> None:
+    if not (isinstance(teacher, type) and issubclass(teacher, Teacher)):
+        raise ValueError(f"teacher {name!r} is no subclass of gliodistill.teachers.Teacher")
+
+
+TEACHERS: Registry[type[Teacher]] = Registry(
+    "teacher", "gliodistill.teachers", RecipeError, _check_teacher
+)
+"""Name → kind of teacher, ours and those of other packages."""
+
+
+def register_teacher(name: str) -> Callable[[AnyTeacher], AnyTeacher]:
+    """Decorator that adds a kind of teacher under ``name``.
+
+    Raises:
+        ValueError: the name is taken, or it is no Teacher (a programmer's error).
+    """
+    return TEACHERS.register(name)
+
+
+@dataclass(frozen=True)
+class ForeignTeacher:
+    """A teacher as a recipe names it; its files are not opened.
+
+    Attributes:
+        kind: of the registry.
+        source: where it is: a folder, a file, or what the kind takes.
+        options: of the kind, checked.
+    """
+
+    kind: str
+    source: Any
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def open(self) -> Teacher:
+        """The teacher itself.
+
+        Raises:
+            GliodistillError: its files are missing or are not what they should be.
+        """
+        return TEACHERS[self.kind](self.source, **self.options)  # type: ignore[call-arg]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As a recipe has it."""
+        return {self.kind: self.source, **self.options}
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.source}"
+
+
+def parse_teacher(value: object, field: str) -> ForeignTeacher:
+    """A teacher of a recipe (a mapping) or of the command line (``kind:source``, or the mapping as
+    text: ``{files: out, channels: [WT, TC, ET]}``); nothing is read.
+
+    Args:
+        value: as given.
+        field: where, for errors.
+
+    Raises:
+        RecipeError: no kind or several, an unknown one, or an option that does not fit.
+    """
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        value = parse_yaml(value, Refusal(RecipeError, "not a teacher", field=field))
+    if isinstance(value, str):
+        kind, colon, source = value.partition(":")
+        if not colon or not source:
+            raise RecipeError(
+                "not a teacher",
+                field=field,
+                got=value,
+                expected=f"KIND:PATH, with one of {', '.join(TEACHERS.names())}",
+            )
+        TEACHERS.find(kind, field)
+        value = {kind: source}
+    given = dict(value) if isinstance(value, Mapping) else {}
+    kinds = [key for key in given if key in TEACHERS]
+    if len(kinds) != 1:
+        known = TEACHERS.names()
+        raise RecipeError(
+            "not a teacher",
+            field=field,
+            got=value,
+            expected=f"one kind and its path, with one of {', '.join(known)}",
+            hint=next(filter(None, (nearest(str(key), known) for key in given)), None),
+        )
+    (kind,), source = kinds, given.pop(kinds[0])
+    parameters = signature(TEACHERS[kind]).parameters.values()
+    accepted = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return ForeignTeacher(kind, source, fitting(given, accepted, field))
