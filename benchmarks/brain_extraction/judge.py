@@ -5,7 +5,7 @@
 Real heads: patients whose skull-stripped version is in BraTS; its brain mask, brought onto the raw
 scan by the affine, is the reference. They were not trained on. Synthetic heads: of two label maps
 that were held out, with the mask they were made with. Writes
-benchmarks/results/brain_extraction/results.json and results.md, without names of patients.
+benchmarks/results/brain_extraction/brain_extraction.json and .md, without names of patients.
 """
 
 import argparse
@@ -200,7 +200,7 @@ def main() -> None:
             print(row)
         return
     write_results(
-        RESULTS / "results.json",
+        RESULTS / "brain_extraction.json",
         {
             "machine": processor(),
             "load": load(),

@@ -60,10 +60,21 @@ class PseudoLabelled:
 
 
 def agreement(opinions: Sequence[NDArray[np.float32]]) -> float:
-    """Mean Dice between pairs of opinions."""
-    masks = [opinion > 0.5 for opinion in opinions]
-    pairs = [2 * (a & b).sum() / max(a.sum() + b.sum(), 1) for a, b in combinations(masks, 2)]
+    """Mean Dice between pairs of opinions (NaN where one has none)."""
+    pairs = []
+    for a, b in combinations(opinions, 2):
+        both = np.isfinite(a) & np.isfinite(b)
+        one, other = a[both] > 0.5, b[both] > 0.5
+        pairs.append(2 * (one & other).sum() / max(one.sum() + other.sum(), 1))
     return float(np.mean(pairs)) if pairs else 0.0
+
+
+def consensus(opinions: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Mean of the opinions that there are on each voxel; 0 where there is none."""
+    known = [np.isfinite(opinion) for opinion in opinions]
+    total = np.sum([np.nan_to_num(opinion) for opinion in opinions], axis=0)
+    mean: NDArray[np.float32] = (total / np.maximum(np.sum(known, axis=0), 1)).astype(np.float32)
+    return mean
 
 
 def perturbed(one: PseudoLabelled, rng: np.random.Generator) -> Example:
@@ -98,11 +109,15 @@ def perturbed(one: PseudoLabelled, rng: np.random.Generator) -> Example:
     return finished(image, share, np.zeros_like(share))
 
 
-def on_grid(source: Volume, target: Volume) -> NDArray[np.float32]:
-    """Values of ``source`` at the voxels of ``target``, through both affines; 0 outside."""
+def on_grid(source: Volume, target: Volume, outside: float = 0.0) -> NDArray[np.float32]:
+    """Values of ``source`` at the voxels of ``target``, through both affines."""
     matrix = np.linalg.inv(source.affine) @ target.affine
     return ndimage.affine_transform(
-        np.asarray(source.data, np.float32), matrix, output_shape=target.shape, order=1
+        np.asarray(source.data, np.float32),
+        matrix,
+        output_shape=target.shape,
+        order=1,
+        cval=outside,
     )
 
 
@@ -114,7 +129,7 @@ def opinions_on(
     for other, grid in others:
         for file in sorted((work / "teachers").glob(f"*/{other.name}.npz")):
             chance = grid.with_data(np.load(file)["chance"].astype(np.float32) / 255)
-            found.append(on_grid(chance, volume))
+            found.append(on_grid(chance, volume, np.nan))
     return found
 
 
@@ -145,7 +160,7 @@ def main() -> None:
             if len(opinions) < 2:
                 continue
             agree = agreement(opinions)
-            share = small(volume.with_data(np.mean(opinions, axis=0)))
+            share = small(volume.with_data(consensus(opinions)))
             np.savez_compressed(
                 out / f"{scan.name}.npz",
                 case=scan.case,

@@ -35,10 +35,11 @@ class Scan:
         """The image."""
         if self.file.is_file():
             return read_nifti(self.file)
-        from gliodistill.dicom.scan import scan
+        from gliodistill.dicom.scan import Scan as Export
 
-        (series,) = [s for s in scan(self.file).series if s.grid is not None]
-        return series.volume()
+        with Export(self.file) as export:
+            (series,) = [series for series in export.series if series.grid is not None]
+            return series.volume()
 
 
 def raw_heads(data: Path) -> Iterator[Scan]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from benchmarks.brain_extraction.scans import raw_heads
 from gliodistill.images import Volume
@@ -64,9 +65,15 @@ class HDBET:
             (0, max(least, n + -n % 16) - n)
             for n, least in zip(image.shape, self.least, strict=True)
         ]
-        padded = np.pad(image, padding).astype(np.float32)[None, None]
+        # With air: HD-BET itself pads with the mean, and finds brain in the topmost thick slices.
+        padded = np.pad(image, padding, constant_values=image.min()).astype(np.float32)
+        padded = padded[None, None]
         found = np.mean([network(padded)[0][0, 1] for network in self.networks], axis=0)
         total = found[tuple(slice(0, n) for n in image.shape)]
+        parts, _ = ndimage.label(total > 0.5)
+        sizes = np.bincount(parts.ravel())
+        sizes[0] = 0
+        total = np.where((parts > 0) & (parts != sizes.argmax()), np.float32(0), total)
         there = resize(total, array.shape, order=1, mode="edge")
         back = there.transpose(2, 1, 0)[::-1, ::-1]
         return np.ascontiguousarray(volume.from_canonical(back), np.float32)
@@ -91,6 +98,8 @@ class Deepbet:
 
 
 TEACHERS = {"hdbet": HDBET, "deepbet": Deepbet}
+T1 = ("t1", "t1w")
+"""How files call it."""
 
 
 def main() -> None:
@@ -100,14 +109,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    scans = sorted(raw_heads(arguments.data), key=lambda scan: scan.role != "train")
-    for teacher, kind in TEACHERS.items():
-        folder = arguments.work / "teachers" / teacher
-        folder.mkdir(parents=True, exist_ok=True)
-        network = kind()
-        for scan in scans:
-            if teacher == "deepbet" and scan.sequence.lower() not in ("t1", "t1w"):
+    # Those to train on first, then T1 of all, which both teachers take.
+    scans = sorted(
+        raw_heads(arguments.data),
+        key=lambda scan: (scan.role != "train", scan.sequence.lower() not in T1),
+    )
+    networks = {name: kind() for name, kind in TEACHERS.items()}
+    for scan in scans:
+        for teacher, network in networks.items():
+            if teacher == "deepbet" and scan.sequence.lower() not in T1:
                 continue  # it is made for T1
+            folder = arguments.work / "teachers" / teacher
+            folder.mkdir(parents=True, exist_ok=True)
             out = folder / f"{scan.name}.npz"
             if out.exists():
                 continue

@@ -10,7 +10,6 @@ is saved every hundred steps, and a step's random numbers depend on the seed and
 import argparse
 import json
 import math
-import os
 import time
 from pathlib import Path
 
@@ -164,7 +163,7 @@ def main() -> None:
                 },
                 partial,
             )
-            os.replace(partial, state)
+            partial.replace(state)
     torch.save(average.state_dict(), folder / "weights.pt")
 
 
