@@ -8,6 +8,7 @@ never used unless they are named (cross-fitting). ::
 """
 
 import argparse
+import csv
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from benchmarks.brain_extraction.heads import _smooth
 from benchmarks.brain_extraction.rendering import Example, finished
 from benchmarks.brain_extraction.scans import Scan, raw_heads
 from gliodistill.brain.grid import GRID_MM
-from gliodistill.images import Volume
+from gliodistill.images import Volume, read_nifti
 from gliodistill.images.resampling import axis_matrix, resample
 from gliodistill.phantom.anatomy import rotation
 
@@ -38,11 +39,13 @@ class PseudoLabelled:
         name: of the scan; stays on this machine.
         image: float32, any scale.
         share: float32, the teachers' mean probability of brain.
+        rim: whether the image ends 6 mm beside the brain; else it is a whole head.
     """
 
     name: str
     image: NDArray[np.float32]
     share: NDArray[np.float32]
+    rim: bool = False
 
     @classmethod
     def read_all(cls, work: Path, cases: Sequence[str] | None) -> list["PseudoLabelled"]:
@@ -55,7 +58,8 @@ class PseudoLabelled:
             named = stored["role"] == "train" if cases is None else str(stored["case"]) in cases
             if named:
                 share = stored["share"].astype(np.float32) / 255
-                found.append(cls(file.stem, stored["image"].astype(np.float32), share))
+                image = stored["image"].astype(np.float32)
+                found.append(cls(file.stem, image, share, bool(stored["rim"])))
         return found
 
 
@@ -143,6 +147,37 @@ def small(volume: Volume) -> NDArray[np.float32]:
     return resample(ras.data, (x, y, z))
 
 
+def rims(data: Path, out: Path) -> None:
+    """Write the patients of whom only the brain and 6 mm beside it are at hand.
+
+    Their mask is one teacher's, deepbet, cleaned; tumour outside it is added.
+    """
+    with (data / "lgg" / "lgg.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["form"] == "brain"]
+    for row in rows:
+        case, masks = row["id"], data / "lgg" / "masks"
+        drawn = [data / "lgg" / case / f"{case}_seg.nii.gz", masks / f"{case}_wt.nii.gz"]
+        mask = read_nifti(masks / f"{case}_brain.nii.gz")
+        brain = mask.data > 0
+        for file in drawn:
+            if file.exists():
+                brain |= read_nifti(file).data > 0
+        share = np.rint(small(mask.with_data(brain.astype(np.float32))) * 255).astype(np.uint8)
+        for sequence in row["sequences"].split("+"):
+            image = read_nifti(data / "lgg" / case / f"{case}_{sequence}.nii.gz")
+            if image.same_grid(mask):
+                np.savez_compressed(
+                    out / f"{case}_{sequence}.npz",
+                    case=case,
+                    role="train",
+                    agreement=1.0,
+                    opinions=1,
+                    image=small(image).astype(np.float16),
+                    share=share,
+                    rim=True,
+                )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
@@ -150,6 +185,8 @@ def main() -> None:
     arguments = parser.parse_args()
     out = arguments.work / "pseudo"
     out.mkdir(parents=True, exist_ok=True)
+    if not any(out.glob("*.npz")):
+        rims(arguments.data, out)
     cases: dict[str, list[Scan]] = defaultdict(list)
     for scan in raw_heads(arguments.data):
         cases[scan.case].append(scan)
@@ -169,6 +206,7 @@ def main() -> None:
                 opinions=len(opinions),
                 image=small(volume).astype(np.float16),
                 share=np.rint(share * 255).astype(np.uint8),
+                rim=False,
             )
             print(f"{scan.name}: {len(opinions)} opinions, agreement {agree:.3f}", flush=True)
 

@@ -58,7 +58,9 @@ def example(step: int, seed: int, work: Path, real: list[PseudoLabelled], share:
     """The scan of a step."""
     rng = np.random.default_rng([seed, step])
     if real and rng.random() < share:
-        return perturbed(real[rng.integers(len(real))], rng)
+        heads, rims = ([one for one in real if one.rim == rim] for rim in (False, True))
+        some = heads if heads and (rng.random() < 0.5 or not rims) else rims
+        return perturbed(some[rng.integers(len(some))], rng)
     if rng.random() < 0.02:
         return nothing(rng)
     pool = sorted((work / "heads" / "train").glob("[0-9]*[0-9].npz"))
@@ -124,7 +126,7 @@ def main() -> None:
     real: list[PseudoLabelled] = []
     total, started = 0.0, time.process_time()
     for step in range(first, arguments.steps):
-        if arguments.real and step % 50 == 0:  # the teachers may still be at work
+        if arguments.real and (step == first or step % 200 == 0):  # the teachers may still be at work
             real = PseudoLabelled.read_all(arguments.work, arguments.cases)
         ramp = min(1, (step + 1) / WARM_UP)
         decay = 0.5 * (1 + math.cos(math.pi * step / arguments.steps))
