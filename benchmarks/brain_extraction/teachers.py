@@ -107,6 +107,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--teacher", choices=TEACHERS, action="append", help="only these")
+    parser.add_argument("--role", choices=("train", "judge"), help="only these scans")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     # Those to train on first, then T1 of all, which both teachers take.
@@ -114,8 +116,10 @@ def main() -> None:
         raw_heads(arguments.data),
         key=lambda scan: (scan.role != "train", scan.sequence.lower() not in T1),
     )
-    networks = {name: kind() for name, kind in TEACHERS.items()}
+    networks = {name: TEACHERS[name]() for name in arguments.teacher or TEACHERS}
     for scan in scans:
+        if arguments.role and scan.role != arguments.role:
+            continue
         for teacher, network in networks.items():
             if teacher == "deepbet" and scan.sequence.lower() not in T1:
                 continue  # it is made for T1
@@ -125,10 +129,10 @@ def main() -> None:
             if out.exists():
                 continue
             volume = scan.read()
-            start = time.perf_counter()
+            start = time.process_time()
             with torch.inference_mode():
                 chance = network(volume)
-            seconds = time.perf_counter() - start
+            seconds = time.process_time() - start
             partial = out.with_suffix(".partial.npz")
             np.savez_compressed(
                 partial, chance=np.rint(chance * 255).astype(np.uint8), seconds=seconds

@@ -126,7 +126,9 @@ def main() -> None:
     real: list[PseudoLabelled] = []
     total, started = 0.0, time.process_time()
     for step in range(first, arguments.steps):
-        if arguments.real and (step == first or step % 200 == 0):  # the teachers may still be at work
+        if arguments.real and (
+            step == first or step % 200 == 0
+        ):  # the teachers may still be at work
             real = PseudoLabelled.read_all(arguments.work, arguments.cases)
         ramp = min(1, (step + 1) / WARM_UP)
         decay = 0.5 * (1 + math.cos(math.pi * step / arguments.steps))
