@@ -40,16 +40,22 @@ def main() -> None:
     if arguments.engines:
         facts["engines"] = engines(phantoms(min(2, arguments.phantoms)))
     else:
-        rows = []
-        for cases in (phantoms(arguments.phantoms), patients(arguments.data, arguments.patients)):
-            rows += [measured(case) for case in cases]
-        facts["accuracy"] = summary(rows)
         facts["wrong_pairs"] = wrong_pairs(arguments.data, arguments.patients)
-        facts["right_pairs"] = {
-            "least_similarity": min(row["similarity"] for row in rows if row["p95"] < 5),
-            "least_overlap": min(row["overlap"] for row in rows if row["p95"] < 5),
-        }
-    facts |= {"machine": processor(), "versions": versions("gliodistill", "numpy", "SimpleITK")}
+        rows: list[dict[str, Any]] = []
+        for cases in (phantoms(arguments.phantoms), patients(arguments.data, arguments.patients)):
+            for case in cases:  # kept at once: it takes long
+                rows.append(measured(case))
+                facts["accuracy"] = summary(rows)
+                write(facts)
+    write(facts)
+
+
+def write(facts: dict[str, Any]) -> None:
+    """Both files."""
+    facts = facts | {
+        "machine": processor(),
+        "versions": versions("gliodistill", "numpy", "SimpleITK"),
+    }
     write_results(RESULTS, facts, page(facts))
 
 

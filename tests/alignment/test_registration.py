@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from alignment.conftest import middle_of, moved, rigid, target_errors
 
+from alignment.conftest import middle_of, moved, rigid, target_errors
 from gliodistill.alignment import register
 from gliodistill.errors import ImageError
 from gliodistill.images.volume import Volume

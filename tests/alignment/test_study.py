@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from alignment.conftest import SPACING, target_errors
 
+from alignment.conftest import SPACING, target_errors
 from gliodistill.alignment import align_study, read_transform
 from gliodistill.errors import StudyError
 from gliodistill.images import read_nifti

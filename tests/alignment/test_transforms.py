@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from alignment.conftest import rigid
 
+from alignment.conftest import rigid
 from gliodistill.alignment import read_transform, write_transform
 from gliodistill.errors import ImageError
 

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from gliodistill.errors import BudgetError
-from gliodistill.models.openvino_runtime import OpenVINORuntime
 from gliodistill.models.export import save_graph
 from gliodistill.models.levels_input import LevelsInput
+from gliodistill.models.openvino_runtime import OpenVINORuntime
 from gliodistill.models.telemetry import import_openvino
 from gliodistill.networks import Network
 from gliodistill.planner.candidate import Candidate
