@@ -10,8 +10,9 @@ greedy and elastix on the synthetic heads, with one thread and two; it needs ``p
 import argparse
 import json
 import resource
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +35,33 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=2, help="of each group")
     parser.add_argument("--phantoms", type=int, default=2)
     parser.add_argument("--engines", action="store_true")
+    parser.add_argument("--resume", action="store_true", help="keep the pairs measured before")
     arguments = parser.parse_args()
     kept = RESULTS.with_suffix(".json")
     facts: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     if arguments.engines:
         facts["engines"] = engines(phantoms(min(2, arguments.phantoms)))
     else:
-        rows = []
-        for cases in (phantoms(arguments.phantoms), patients(arguments.data, arguments.patients)):
-            rows += [measured(case) for case in cases]
-        facts["accuracy"] = summary(rows)
+        rows: list[dict[str, Any]] = facts.setdefault("pairs", []) if arguments.resume else []
+        left = Counter(row["group"] for row in rows)
+        sources = (patients(arguments.data, arguments.patients), phantoms(arguments.phantoms))
+        for case in chain(*sources):
+            left[case.group] -= 1
+            if left[case.group] >= 0:
+                continue
+            rows.append(measured(case))
+            facts |= {"pairs": rows, "accuracy": summary(rows)}
+            write(facts)  # at once: it takes long
         facts["wrong_pairs"] = wrong_pairs(arguments.data, arguments.patients)
-        facts["right_pairs"] = {
-            "least_similarity": min(row["similarity"] for row in rows if row["p95"] < 5),
-            "least_overlap": min(row["overlap"] for row in rows if row["p95"] < 5),
-        }
-    facts |= {"machine": processor(), "versions": versions("gliodistill", "numpy", "SimpleITK")}
+    write(facts)
+
+
+def write(facts: dict[str, Any]) -> None:
+    """Both files."""
+    facts = facts | {
+        "machine": processor(),
+        "versions": versions("gliodistill", "numpy", "SimpleITK"),
+    }
     write_results(RESULTS, facts, page(facts))
 
 

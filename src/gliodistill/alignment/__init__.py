@@ -6,8 +6,9 @@ of the fixed image to points of the moving image, both in mm, RAS+. Optimisation
 ``pip install 'gliodistill[clinical]'`` brings it, and it is imported when an image is registered.
 """
 
+from gliodistill.alignment.aligned import AlignedStudy
 from gliodistill.alignment.registration import Registration, register
-from gliodistill.alignment.study import AlignedStudy, align_study
+from gliodistill.alignment.study import align_study
 from gliodistill.alignment.transforms import read_transform, write_transform
 
 __all__ = [

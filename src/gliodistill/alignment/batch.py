@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gliodistill.alignment.aligned import AlignedStudy
 from gliodistill.alignment.sources import Source, native_to
-from gliodistill.alignment.study import AlignedStudy, Extract, align_study
+from gliodistill.alignment.study import Extract, align_study, check_settings
 from gliodistill.alignment.writing import RECORD, write_study
 from gliodistill.documents import Refusal, read_json
 from gliodistill.errors import GliodistillError, LabelError, OutputError
@@ -153,9 +154,10 @@ def align_studies(
         The outcome of each study.
 
     Raises:
-        StudyError: two studies with one id, or whose folders would have one name.
+        StudyError: a setting out of range, two studies with one id, or whose folders would have one name.
         OutputError: ``out`` cannot be written.
     """
+    check_settings(reference, space, spacing)
     todo, report, root = list(sources), AlignReport(), Path(out)
     check_names({source.id: [source.id] for source in todo}, [], root)
     make_folder(root)
@@ -163,7 +165,8 @@ def align_studies(
     remove_leftovers(root)
     cores = os.cpu_count() or 1
     workers = min(jobs or cores, max(1, len(todo)))
-    job = AlignJob(root, reference, space, spacing, labels, extract, max(1, round(cores / workers)))
+    threads = max(1, round(cores / workers))
+    job = AlignJob(root, reference, space, spacing, labels, extract, threads)
     with ThreadPoolExecutor(max_workers=workers) as pool:
         working = {pool.submit(job.align, source): source.id for source in todo}
         try:

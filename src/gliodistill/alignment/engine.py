@@ -16,6 +16,9 @@ Matrix = NDArray[np.float64]
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """RAS+ → LPS+, the coordinates of ITK, and back."""
 
+BINS = 32
+"""Of the joint histogram, along each axis."""
+
 SEED = 20
 """Of the sampled voxels."""
 
@@ -72,9 +75,10 @@ def optimise(
     steps: int,
     step_mm: float,
     least_mm: float,
-    bins: int = 32,
+    shrink: float,
+    squares: bool = False,
 ) -> Matrix:
-    """Follow the gradient of mutual information from ``matrix``.
+    """Follow the gradient of mutual information, or of squared differences, from ``matrix``.
 
     Args:
         fixed: float32.
@@ -86,7 +90,8 @@ def optimise(
         steps: of the descent, at most.
         step_mm: first length of a step.
         least_mm: last length of a step.
-        bins: of the joint histogram, along each axis.
+        shrink: factor of the step where the gradient turns; near 1 is slow and exact.
+        squares: for two images of one contrast, such as masks.
 
     Returns:
         The matrix; the one given where the images do not overlap enough to go on.
@@ -95,7 +100,10 @@ def optimise(
     transform = rigid_transform(matrix, centre)
     method = sitk.ImageRegistrationMethod()
     method.SetNumberOfThreads(1)  # the same sums on every machine; sequences run side by side
-    method.SetMetricAsMattesMutualInformation(bins)
+    if squares:
+        method.SetMetricAsMeanSquares()
+    else:
+        method.SetMetricAsMattesMutualInformation(BINS)
     method.SetMetricFixedMask(as_itk(Volume(mask, fixed.affine)))
     method.SetInterpolator(sitk.sitkLinear)
     # Of random voxels, the engine drops those outside the mask.
@@ -104,7 +112,7 @@ def optimise(
         method.SetMetricSamplingStrategy(method.RANDOM)
         method.SetMetricSamplingPercentage(share, SEED)
     method.SetOptimizerAsRegularStepGradientDescent(
-        step_mm, least_mm, steps, relaxationFactor=0.5, gradientMagnitudeTolerance=1e-6
+        step_mm, least_mm, steps, relaxationFactor=shrink, gradientMagnitudeTolerance=1e-6
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(transform, inPlace=True)

@@ -3,15 +3,16 @@
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
-from os import PathLike, cpu_count
+from os import cpu_count
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.alignment import carrying
+from gliodistill.alignment.aligned import AlignedStudy
+from gliodistill.alignment.atlas import register_with_atlas
 from gliodistill.alignment.frames import (
     choose_reference,
     grid_around,
@@ -20,7 +21,6 @@ from gliodistill.alignment.frames import (
     outline,
 )
 from gliodistill.alignment.registration import Registration, register
-from gliodistill.alignment.writing import write_study
 from gliodistill.errors import ImageError, StudyError
 from gliodistill.images.volume import Volume
 from gliodistill.studies.naming import parse_sequence
@@ -58,128 +58,6 @@ Extract = Callable[[Volume], Brain]
 Masks = Mapping[MRSequence, NDArray[np.bool_]]
 
 
-@dataclass(frozen=True, eq=False)
-class AlignedStudy:
-    """What :func:`align_study` gives.
-
-    Attributes:
-        images: sequence → float32 on one isotropic grid, 0 outside the brain; the very arrays given
-            where the study is ``untouched``.
-        brain: uint8 on that grid, 1 in the brain.
-        scans: sequence → the scan as it was given, also those left out.
-        reference: the scan that the others are aligned with.
-        space: ``reference``, ``t1ce`` or ``mni``.
-        matrices: sequence → 4×4 float64, points of the common grid → points of the scan, mm, RAS+.
-        steps: sequence → what was done and why: ``text``, and numbers.
-        flags: doubts and what was left out, in words.
-        seconds: stage → wall-clock.
-        untouched: whether it was aligned and stripped already.
-    """
-
-    images: Mapping[MRSequence, Volume]
-    brain: Volume
-    scans: Mapping[MRSequence, Volume]
-    reference: MRSequence
-    space: str
-    matrices: Mapping[MRSequence, Matrix]
-    steps: Mapping[MRSequence, Mapping[str, Any]]
-    flags: tuple[str, ...]
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    untouched: bool = False
-
-    @property
-    def grid(self) -> Volume:
-        """Shape and affine of the common grid."""
-        return self.brain
-
-    def label_map_on(self, labels: Volume | NDArray[Any], sequence: str) -> Volume:
-        """A label map of the common grid on the grid of a scan.
-
-        Args:
-            labels: integer codes on the common grid.
-            sequence: of the scan.
-
-        Returns:
-            The codes on the scan's own grid, by linear interpolation of each class.
-
-        Raises:
-            StudyError: no such scan in the study.
-            ImageError: ``labels`` is not on the common grid.
-        """
-        codes = self._on_grid(labels)
-        scan, matrix = self._scan(sequence)
-        if self.untouched:
-            return scan.with_data(codes.data)
-        return carrying.carry_labels(codes, scan, np.linalg.inv(matrix))
-
-    def label_map_from(self, labels: Volume, sequence: str) -> Volume:
-        """A label map of a scan's own grid on the common grid.
-
-        Raises:
-            StudyError: no such scan in the study.
-            ImageError: ``labels`` is not on the scan's grid.
-        """
-        scan, matrix = self._scan(sequence)
-        if not labels.same_grid(scan):
-            raise ImageError(
-                "label map on another grid than its scan",
-                field=sequence,
-                got=labels.difference(scan),
-                expected="the grid of the scan",
-            )
-        if self.untouched:
-            return self.grid.with_data(labels.data)
-        return carrying.carry_labels(labels, self.grid, matrix)
-
-    def write(self, folder: str | PathLike[str]) -> None:
-        """Write the study in BraTS layout; the name of the folder is its id.
-
-        ``<id>_<sequence>.nii.gz``, ``<id>_brainmask.nii.gz``, ``<sequence>.tfm`` (ITK; common grid
-        → scan, mm, LPS+) and ``study.json`` with every decision.
-
-        Raises:
-            OutputError: the folder is there and not empty, or cannot be written.
-        """
-        write_study(self, folder)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Every decision as plain values."""
-        return {
-            "reference": str(self.reference),
-            "space": self.space,
-            "untouched": self.untouched,
-            "shape": list(self.grid.shape),
-            "spacing_mm": [round(side, 4) for side in self.grid.spacing],
-            "brain_ml": round(float(self.brain.data.sum()) * self.brain.voxel_ml, 1),
-            "sequences": {str(s): dict(step) for s, step in self.steps.items()},
-            "left_out": [str(s) for s in self.scans if s not in self.images],
-            "flags": list(self.flags),
-            "seconds": dict(self.seconds),
-        }
-
-    def _scan(self, sequence: str) -> tuple[Volume, Matrix]:
-        name = parse_sequence(sequence)
-        if name not in self.matrices:
-            raise StudyError(
-                "no such scan in the aligned study",
-                field="sequence",
-                got=sequence,
-                expected=", ".join(self.matrices),
-            )
-        return self.scans[name], self.matrices[name]
-
-    def _on_grid(self, labels: Volume | NDArray[Any]) -> Volume:
-        if not isinstance(labels, Volume):
-            return self.grid.with_data(labels)
-        if not labels.same_grid(self.grid):
-            raise ImageError(
-                "label map on another grid than the aligned study",
-                got=labels.difference(self.grid),
-                expected="the common grid",
-            )
-        return labels
-
-
 def align_study(
     scans: Mapping[str, Volume],
     *,
@@ -213,7 +91,13 @@ def align_study(
     """
     given = {parse_sequence(name): scan for name, scan in scans.items()}
     given = {sequence: given[sequence] for sequence in MRSequence if sequence in given}
-    wanted = _checked(given, reference, space, spacing)
+    wanted = check_settings(reference, space, spacing)
+    if not given:
+        raise StudyError("study has no scan", expected="at least one of T1, T1CE, T2, FLAIR")
+    if wanted is not None and wanted not in given:
+        raise StudyError(
+            "reference is absent", field="reference", got=str(wanted), expected=", ".join(given)
+        )
     with ThreadPoolExecutor(max_workers=threads) as pool:
         return _Alignment(given, wanted, space, spacing, extract, pool).run()
 
@@ -335,7 +219,7 @@ class _Alignment:
     ) -> tuple[dict[MRSequence, Matrix], Volume]:
         """Matrices from the common grid, and the grid."""
         if self.space == "mni":
-            found = _to_atlas(self.scans[reference], masks[reference])
+            found = register_with_atlas(self.scans[reference], masks[reference])
             self.steps[reference] |= {"atlas": _told(found, "the ICBM 152 atlas", None)}
             if found.failed:
                 raise StudyError(
@@ -389,16 +273,12 @@ class _Alignment:
         return brain, images
 
 
-def _checked(
-    scans: Mapping[MRSequence, Volume], reference: str | None, space: str, spacing: float
-) -> MRSequence | None:
+def check_settings(reference: str | None, space: str, spacing: float) -> MRSequence | None:
     """The reference that was asked for.
 
     Raises:
-        StudyError: an argument out of range, or a scan that is not there.
+        StudyError: an argument out of range, or two that contradict each other.
     """
-    if not scans:
-        raise StudyError("study has no scan", expected="at least one of T1, T1CE, T2, FLAIR")
     if space not in SPACES:
         raise StudyError("no such space", field="space", got=space, expected=", ".join(SPACES))
     if not SPACING_MM[0] <= spacing <= SPACING_MM[1]:
@@ -409,20 +289,13 @@ def _checked(
             expected=f"{SPACING_MM[0]} to {SPACING_MM[1]} mm",
         )
     wanted = None if reference is None else parse_sequence(reference)
-    if space == "t1ce":
-        if wanted not in (None, MRSequence.T1CE):
-            raise StudyError(
-                "two references",
-                field="reference",
-                got=reference,
-                expected="T1CE, as of space t1ce",
-            )
-        wanted = MRSequence.T1CE
-    if wanted is not None and wanted not in scans:
+    if space != "t1ce":
+        return wanted
+    if wanted not in (None, MRSequence.T1CE):
         raise StudyError(
-            "reference is absent", field="reference", got=str(wanted), expected=", ".join(scans)
+            "two references", field="reference", got=reference, expected="T1CE, as of space t1ce"
         )
-    return wanted
+    return MRSequence.T1CE
 
 
 def _told(found: Registration, target: str, fixed: Volume | None) -> dict[str, Any]:
@@ -443,18 +316,6 @@ def _told(found: Registration, target: str, fixed: Volume | None) -> dict[str, A
         "overlap": round(found.overlap, 4),
         "seconds": round(found.seconds, 3),
     }
-
-
-def _to_atlas(scan: Volume, brain: NDArray[np.bool_]) -> Registration:
-    """Atlas → scan: the atlas painted with the grey levels of tissues in a T1."""
-    from gliodistill.phantom.atlas import load_atlas
-
-    atlas = load_atlas(2)
-    affine = np.diag([atlas.step_mm] * 3 + [1.0])
-    affine[:3, 3] = atlas.corner_mm
-    painted = atlas.white + np.float32(0.65) * atlas.grey + np.float32(0.3) * atlas.fluid
-    inside = atlas.grey + atlas.white + atlas.fluid > 0.5
-    return register(Volume(painted, affine), scan, inside, brain)
 
 
 def on_one_grid(scans: Mapping[MRSequence, Volume]) -> bool:

@@ -10,7 +10,7 @@ from gliodistill.files import atomic_folder, write_text
 from gliodistill.images import write_nifti
 
 if TYPE_CHECKING:
-    from gliodistill.alignment.study import AlignedStudy
+    from gliodistill.alignment.aligned import AlignedStudy
     from gliodistill.images.volume import Volume
 
 RECORD = "study.json"
