@@ -57,8 +57,8 @@ class OpenVINORuntime:
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Levels (uint8, B C X Y Z) → logits (float32, B K X Y Z)."""
-        # share_outputs would return memory that the next call overwrites. The model has one request,
-        # which is busy while another thread uses it.
+        # share_outputs would return memory that the next call overwrites. The model has one
+        # request, which is busy while another thread uses it.
         try:
             with self._turn:
                 logits: NDArray[np.float32] = self._model(
