@@ -8,12 +8,12 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import pydicom
 import pytest
-import SimpleITK
 from numpy.typing import NDArray
 
 import gliodistill as gd
@@ -21,8 +21,9 @@ from gliodistill.cli.main import run
 from gliodistill.dicom.scan import Scan
 from gliodistill.dicom.synthetic import uid, write_study
 from gliodistill.images.nifti import read_labels, read_nifti, write_nifti
-from gliodistill.inference.batch import SegmentationJob, segment_studies
-from gliodistill.inference.cases.finding import find_cases
+from gliodistill.inference.batch import SegmentationJob
+from gliodistill.inference.cases.finding import find_cases, one_case
+from gliodistill.inference.outputs.base import Result
 from gliodistill.inference.outputs.dicom import DicomWriter
 from gliodistill.phantom.raw import RawStudy, make_raw, stripped
 from gliodistill.reports.pages.study import PageWriter
@@ -30,14 +31,15 @@ from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import load_brain
 
-SPACING = 3.0
-NUMBERS = {"T2": 101, "FLAIR": 201, "T1CE": 401}
-"""Series of the head; its T1 cannot be told from one after contrast."""
+NUMBERS = {"FLAIR": 201, "T1CE": 401}
+LEFT_OUT = (101, 301)
+"""Series of the head, and those that are taken out of it: T2 and T1."""
 
 
 @dataclass(frozen=True)
 class Segmented:
-    """One call on a folder of three studies: a head, a brain without T2, and a damaged one.
+    """One call on a folder of three studies: a head with T1CE and FLAIR, a brain without T2, and a
+    damaged one.
 
     Attributes:
         scans: the folder.
@@ -65,7 +67,7 @@ def key_of(folder: Path) -> str:
 @pytest.fixture(scope="module")
 def segmented(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Segmented]:
     root = tmp_path_factory.mktemp("scans")
-    head, brain = make_raw(5, 1, spacing=SPACING), stripped(5, 3, spacing=SPACING)
+    head, brain = make_raw(5, 1, spacing=3.0), stripped(5, 3, spacing=4.0)
     brain = RawStudy(
         brain.id,
         {s: image for s, image in brain.images.items() if s is not MRSequence.T2},
@@ -76,6 +78,9 @@ def segmented(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Segmented]:
     for study, others in ((head, True), (brain, False)):
         (scans / study.id).mkdir(parents=True)
         write_study(study, scans / study.id, others=others)
+    for file in (scans / head.id).iterdir():
+        if pydicom.dcmread(file, stop_before_pixels=True).SeriesNumber in LEFT_OUT:
+            file.unlink()
     bad = scans / "bad"
     shutil.copytree(scans / brain.id, bad)
     for file in bad.iterdir():
@@ -132,9 +137,13 @@ def test_every_study_has_its_folder_and_a_damaged_one_stops_no_other(segmented: 
     assert account(segmented, 1)["files"] == sorted(names - {"study.json"})
 
 
-def by_itk(folder: Path, number: int) -> SimpleITK.Image:
+sitk = pytest.importorskip("SimpleITK")
+sitk.ProcessObject.SetGlobalWarningDisplay(False)
+
+
+def by_itk(folder: Path, number: int) -> Any:
     """A series as SimpleITK (GDCM) reads it."""
-    reader = SimpleITK.ImageSeriesReader()
+    reader = sitk.ImageSeriesReader()
     found = next(
         id
         for id in reader.GetGDCMSeriesIDs(str(folder))
@@ -144,9 +153,9 @@ def by_itk(folder: Path, number: int) -> SimpleITK.Image:
     return reader.Execute()
 
 
-def middle(labels: SimpleITK.Image) -> NDArray[np.float64]:
+def middle(labels: Any) -> NDArray[np.float64]:
     """The middle of all labels, in mm (LPS+)."""
-    index = np.argwhere(SimpleITK.GetArrayFromImage(labels) > 0)[:, ::-1].mean(axis=0)
+    index = np.argwhere(sitk.GetArrayFromImage(labels) > 0)[:, ::-1].mean(axis=0)
     return np.array(labels.TransformContinuousIndexToPhysicalPoint(index))
 
 
@@ -156,7 +165,7 @@ def test_labels_lie_on_the_tumour_on_the_grid_of_each_series(
 ) -> None:
     file = segmented.out / segmented.ids[0] / f"labels_on_{sequence}.nii.gz"
     labels, scan = (
-        SimpleITK.ReadImage(file),
+        sitk.ReadImage(file),
         by_itk(segmented.scans / segmented.head.id, NUMBERS[sequence]),
     )
     assert labels.GetSize() == scan.GetSize()
@@ -165,7 +174,7 @@ def test_labels_lie_on_the_tumour_on_the_grid_of_each_series(
         one, two = (image.TransformIndexToPhysicalPoint(index) for image in (labels, scan))
         np.testing.assert_allclose(one, two, atol=1e-2)
     write_nifti(segmented.head.truth[sequence], tmp_path / "truth.nii.gz")
-    truth = SimpleITK.ReadImage(tmp_path / "truth.nii.gz")
+    truth = sitk.ReadImage(tmp_path / "truth.nii.gz")
     assert np.linalg.norm(middle(labels) - middle(truth)) < 5
     assert np.sign(middle(labels)[0]) == np.sign(middle(truth)[0])  # left is left
     found, wanted = read_labels(file).data > 0, segmented.head.truth[sequence].data > 0
@@ -200,7 +209,7 @@ def test_every_decision_is_told_with_its_reason(segmented: Segmented) -> None:
     assert set(head["preprocessing"]["steps"]) == set(NUMBERS)
     (other,) = [one for one in head["choice"]["series"] if one["key"] == "8"]
     assert other["evidence"] == ["ImageType says DIFFUSION"] and not other["used"]
-    assert brain["sequences"]["absent"] == ["T2"] and head["sequences"]["absent"] == ["T1"]
+    assert brain["sequences"]["absent"] == ["T2"] and head["sequences"]["absent"] == ["T1", "T2"]
     assert brain["preprocessing"]["done"].startswith("none: images are already co-registered")
     flags = {flag["code"] for flag in head["quality"]["flags"]}
     assert "thick_slices" in flags
@@ -247,18 +256,22 @@ def test_a_zip_gives_the_same_and_python_too(
         for file in (segmented.scans / segmented.brain.id).iterdir():
             archive.write(file, f"deep/{file.name}")
     id = segmented.ids[1]
-    with find_cases([tmp_path / "export.zip"]) as found:
-        writers = [DicomWriter(deidentify=True)]
-        report = segment_studies(found.cases, predictor, tmp_path / "out", writers=writers)
-    assert list(report.done) == [id]
-    for name in (f"{id}.nii.gz", f"{id}/labels_on_FLAIR.nii.gz"):
-        assert (tmp_path / "out" / name).read_bytes() == (segmented.out / name).read_bytes()
-    seg = pydicom.dcmread(tmp_path / "out" / id / "T1CE_seg.dcm")
-    assert segmented.brain.id not in str(seg)
-    answer = predictor.segment(tmp_path / "export.zip")
-    assert np.array_equal(answer.labels.data, read_labels(tmp_path / "out" / f"{id}.nii.gz").data)
+    with one_case(tmp_path / "export.zip") as case:
+        ready = case.ready()
+        answer = predictor.segment_ready(ready)
+        result = Result(answer, ready.scan, answer.labels)
+        DicomWriter(deidentify=True).write(result, tmp_path)
+    assert case.id == answer.id == id
+    answer.save(tmp_path / "labels.nii.gz")
+    written = (segmented.out / f"{id}.nii.gz").read_bytes()
+    assert (tmp_path / "labels.nii.gz").read_bytes() == written
     assert list(answer.on_series) == [MRSequence.T1, MRSequence.T1CE, MRSequence.FLAIR]
+    for sequence, labels in answer.on_series.items():
+        on_series = read_labels(segmented.out / id / f"labels_on_{sequence}.nii.gz")
+        assert labels.same_grid(on_series) and np.array_equal(labels.data, on_series.data)
     assert [str(sequence) for sequence in answer.absent] == ["T2"]
+    assert {file.name for file in tmp_path.glob("*.dcm")} == {"T1CE_seg.dcm", "T1CE_report.dcm"}
+    assert segmented.brain.id not in str(pydicom.dcmread(tmp_path / "T1CE_seg.dcm"))
 
 
 def test_resume_keeps_what_was_made_so_and_makes_again_what_was_not(

@@ -193,21 +193,21 @@ def _facts(path: Path, files: list[Path]) -> tuple[list[FileFacts], list[_Fault]
             if _same_file(earlier.file, file):
                 copies += 1
                 continue
-            error = ImageError(
+            conflict = ImageError(
                 "two different files with one SOPInstanceUID",
                 file=path,
                 field=f"series {found.series_number}",
                 expected="each UID once, or exact copies",
                 hint="remove one of the two exports",
             )
-            faults.append(_Fault((earlier.file, file), error))
+            faults.append(_Fault((earlier.file, file), conflict))
             continue
         seen[found.instance] = found
         facts.append(found)
     if damaged:
         # A volume with a slice left out would be wrong in silence.
         first = damaged[0][1]
-        error = ImageError(
+        broken = ImageError(
             f"{len(damaged)} of {len(files)} files are damaged; first: {first.problem}",
             file=path,
             field=Mask(one.identity for one in facts).hide(str(_below(path, first.file))),
@@ -215,7 +215,7 @@ def _facts(path: Path, files: list[Path]) -> tuple[list[FileFacts], list[_Fault]
             expected="whole files",
             hint="export the study again, or remove the damaged files",
         )
-        faults.insert(0, _Fault(tuple(file for file, _ in damaged), error))
+        faults.insert(0, _Fault(tuple(file for file, _ in damaged), broken))
     notes = []
     if other:
         notes.append(f"{other} files that are no DICOM were passed over")

@@ -57,9 +57,11 @@ class Scanned:
             answer: on the common grid.
         """
         began = time.perf_counter()
-        images = {MRSequence(name): image for name, image in self.aligned.images.items()}
-        on_series = {s: self.aligned.label_map_on(answer.labels, s) for s in images}
-        reference = MRSequence(self.aligned.reference)
+        reference = self.aligned.reference
+        on_series = {
+            sequence: self.aligned.label_map_on(answer.labels, sequence)
+            for sequence in self.aligned.images
+        }
         labels = on_series[reference]
         regions = answer.convention.to_regions(labels.data)
         volumes = {
@@ -68,7 +70,7 @@ class Scanned:
         }
         probabilities = None
         if answer.probabilities is not None:
-            matrix = np.linalg.inv(self.aligned.matrices[reference])
+            matrix = np.linalg.inv(self.aligned.matrices[reference]).astype(np.float64)
             maps = [answer.labels.with_data(region) for region in answer.probabilities]
             carried = [carry_image(one, labels, matrix) for one in maps]
             probabilities = np.stack([np.rint(one).astype(np.uint8) for one in carried])
@@ -119,7 +121,7 @@ def align_scans(
     study = Study(
         id,
         patient,
-        {MRSequence(name): image for name, image in aligned.images.items()},
+        aligned.images,
         sources=_kept(sources, aligned.images),
         notes=tuple(doubts),
     )
@@ -147,7 +149,7 @@ def align_scans(
     return Ready(study, Scanned(aligned, account, kept), taken)
 
 
-def _kept(sources: Sources, aligned: Mapping[str, Volume]) -> Sources:
+def _kept(sources: Sources, aligned: Mapping[MRSequence, Volume]) -> Sources:
     """The sources without those of images that could not be aligned."""
     used = {s: file for s, file in sources.used.items() if s in aligned}
     lost = {

@@ -46,7 +46,7 @@ def write_study_page(path: Path, result: Result) -> None:
     """
     answer, done = result.answer, result.answer.preprocessing
     sections = [
-        Section("", [tiles(_tiles(result))]),
+        Section("", [tiles([*_tiles(result)])]),
         Section("To be checked", [_list(_doubts(result))]),
         Section("Pictures", [_figure(result)]),
         Section("Preprocessing", [f"{done.form}; {done.done}.", _steps(result)]),
@@ -78,7 +78,7 @@ def _doubts(result: Result) -> list[str]:
 
 
 def _figure(result: Result) -> Html:
-    images = {MRSequence(name): image for name, image in result.scan.aligned.images.items()}
+    images = result.scan.aligned.images
     shown = [sequence for sequence in SHOWN if sequence in images][:2]
     return outlined_figure(
         {str(sequence): images[sequence] for sequence in shown},
