@@ -1,203 +1,223 @@
-"""What can be fitted only on patients not seen in training, for the shipped model:
-threshold, clean-up rules, predicted Dice.
+"""Scores of held-out patients: each by the network of the fold that left it out, with every subset
+of the sequences that it has.
 
-Each held-out patient is segmented by the student of that fold. Threshold and rules are the best of
-``GRID`` on all of them, given four sequences; what choosing is worth is told on patients who did
-not choose: for each fold, by the best of the other folds, with four sequences and with ``FEWER``.
-Predicted Dice is fitted on answers at that threshold, to each of ``SUBSETS``.
+What is found of a study is kept in `FOLDER/ID.json` (Dice, features, flags, clean-up) and
+`FOLDER/ID.npz` (counts for calibration), so that a stopped stage goes on with the next study.
 """
 
-import os
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, replace
-from itertools import product
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.distillation.score import model_of, subset_name
+from gliodistill.evaluation.calibration import calibration_box
 from gliodistill.evaluation.metrics import dice
-from gliodistill.inference.postprocessing import Depth, Known, clean, parse_steps
+from gliodistill.files import make_folder, write_text
+from gliodistill.images.bounds import Box
+from gliodistill.inference.postprocessing import Known, clean, parse_steps
 from gliodistill.inference.predictor import Predictor
+from gliodistill.preparation.prepared import unpack_regions
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort, open_cohort
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study, load_study
-from gliodistill.training.experiment import Experiment
-from gliodistill.trust.expected_quality import QualityRow
+from gliodistill.training.experiment import Experiment, find_run
+from gliodistill.trust.calibration import Calibration, CalibrationRow, calibration_rows
 
-EVERY = tuple(MRSequence)
-SUBSETS = (
-    EVERY,
-    (MRSequence.T1CE, MRSequence.FLAIR),
-    (MRSequence.FLAIR,),
-    (MRSequence.T1CE,),
-    (MRSequence.T1, MRSequence.T2),
-)
-FEWER = SUBSETS[1:3]
-THRESHOLDS = (0.5, 0.4, 0.3, 0.2)
-ET_DICE = (0, 0.5, 0.55, 0.6, 0.65, 0.7)
-SHARES = (0, 0.05, 0.1, 0.2)
+SUBSETS = [subset for size in (4, 3, 2, 1) for subset in combinations(MRSequence, size)]
+"""All 15 subsets of the four sequences."""
 RULES = [
     [f"drop_minor_components={share}", f"drop_doubtful_et={et}"]
-    for share, et in product(SHARES, ET_DICE)
+    for share, et in product((0, 0.05, 0.1, 0.2), (0, 0.5, 0.55, 0.6, 0.65, 0.7))
 ]
-GRID = list(product(THRESHOLDS, RULES))
-"""The first is what a model has unless told otherwise: 0.5 and no rule that does anything."""
-Table = np.ndarray[Any, Any]
-Choice = tuple[float, list[str]]
+"""Clean-up rules to choose from; the first does nothing."""
+LABELS = "brats2021"
+Subset = tuple[MRSequence, ...]
+Array = NDArray[Any]
 
 
-def look(folds: list[Path], data: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What thresholds and clean-up rules do, the chosen ones among it; and rows that predicted Dice
-    is fitted on, patients by number.
+@dataclass(frozen=True)
+class Fold:
+    """A network, and the studies that it is scored on.
+
+    Attributes:
+        name: `fold1`, ….
+        model: folder of the exported network, or the name of a shipped model.
+        ids: studies of patients whom it has not seen.
     """
-    held_out = [Experiment.open(fold).split["validation"] for fold in folds]
-    firsts = [sum(map(len, held_out[:number])) for number in range(len(folds))]
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        chosen = choose(
-            list(
-                track(pool.map(_choices, folds, [data] * len(folds)), "choosing", total=len(folds))
-            )
-        )
-        for subset in FEWER:
-            tables = pool.map(
-                _cleaned,
-                folds,
-                [data] * len(folds),
-                [subset] * len(folds),
-                chosen["choices_of_other_folds"],
-            )
-            chosen["fewer"][subset_name(subset)] = np.concatenate(list(tables)).tolist()
-        rows = pool.map(
-            _answers, folds, [data] * len(folds), firsts, [chosen["threshold"]] * len(folds)
-        )
-        return chosen, [
-            asdict(row)
-            for some in track(rows, "held-out patients", total=len(folds))
-            for row in some
-        ]
+
+    name: str
+    model: str
+    ids: tuple[str, ...]
 
 
-def choose(tables: list[Table]) -> dict[str, Any]:
-    """The best of ``GRID`` by mean Dice, from Dice of choices × patients × regions of every fold."""
-    every = np.concatenate(tables, axis=1)
-    means = every.mean((1, 2))
-    best = []
-    for left_out in range(len(tables)):
-        others = [t for number, t in enumerate(tables) if number != left_out] or tables
-        best.append(int(np.concatenate(others, axis=1).mean((1, 2)).argmax()))
-    threshold, rules = GRID[int(means.argmax())]
-    return {
-        "threshold": threshold,
-        "rules": rules,
-        "grid": [
-            {"threshold": t, "rules": r, "dice": every[number].mean(0).tolist()}
-            for number, (t, r) in enumerate(GRID)
-        ],
-        "raw": every[0].tolist(),
-        "choices_of_other_folds": [GRID[number] for number in best],
-        "chosen_by_other_folds": (
-            np.concatenate(
-                [table[number] for table, number in zip(tables, best, strict=True)]
-            ).tolist()
-        ),
-        "fewer": {},
-        "as_shipped": every[int(means.argmax())].tolist(),
-    }
+@cache
+def whole_studies(manifest: Path) -> Cohort:
+    """The studies with a whole label map: no crops, all regions known.
 
-
-def _choices(fold: Path, data: Path) -> Table:
-    """Dice of every choice for the patients of a fold, four sequences: choices × patients ×
-    regions.
+    They get a manifest of their own beside the other (paths are relative to it), since opening a
+    cohort reads every label map.
     """
-    table, predictors = [], [_predictor(fold, threshold) for threshold in THRESHOLDS]
-    for study, truth in _studies(_held_out(fold, data)):
-        drawn = [_drawn(predictor, study) for predictor in predictors]
-        table.append(
-            [
-                _dice(clean(depth.copy(), parse_steps(rules), known), truth)
-                for (depth, known), rules in product(drawn, RULES)
-            ]
-        )
-    return np.moveaxis(np.asarray(table), 0, 1)
+    rows = json.loads(manifest.read_text())["studies"]
+    whole = [row for row in rows if not {"known", "known_regions"} & set(row)]
+    text, own = json.dumps({"studies": whole}), manifest.with_name("whole.json")
+    if not own.exists() or own.read_text() != text:
+        write_text(own, text)
+    return open_cohort(own, labels=LABELS).labelled()
 
 
-def _cleaned(fold: Path, data: Path, subset: tuple[MRSequence, ...], choice: Choice) -> Table:
-    """Dice of one choice for the patients of a fold with a subset of the sequences: patients ×
-    regions.
+def fold_of(number: int, trained: Path, cohort: Cohort, folds: dict[str, Any], out: Path) -> Fold:
+    """The fold whose network is in `trained` (an experiment, or one of its runs), exported to `out`.
+
+    Raises:
+        SystemExit: the network has seen a patient of the fold.
     """
-    threshold, rules = choice
-    predictor = _predictor(fold, threshold)
-    table = []
-    for study, truth in _studies(_held_out(fold, data)):
-        depth, known = _drawn(predictor, _with(study, subset))
-        table.append(_dice(clean(depth, parse_steps(rules), known), truth))
-    return np.array(table)
+    experiment, run = find_run(trained)
+    patients = {patient for patient, facts in folds.items() if facts["fold"] == number}
+    ids = tuple(sorted(s.id for s in cohort.studies if s.patient in patients))
+    _check_unseen(experiment, patients, ids, trained)
+    scratch = make_folder(out / f"fold{number}")
+    return Fold(f"fold{number}", str(model_of(experiment, run, scratch)), ids)
 
 
-def _answers(fold: Path, data: Path, first: int, threshold: float) -> list[QualityRow]:
-    """An answer a patient, subset and region to learn from; patients are numbered from ``first``."""
-    predictor, rows = _predictor(fold, threshold), []
-    for number, (study, truth) in enumerate(_studies(_held_out(fold, data)), first):
-        for subset in SUBSETS:
-            answer = predictor.segment(_with(study, subset))
-            # Nested: the deeper, the more regions.
-            scores = dict(
-                zip(REGIONS, _dice(answer.regions.sum(axis=0).astype(np.uint8), truth), strict=True)
-            )
-            rows += [
-                QualityRow(str(number), region, row, scores[region])
-                for region, row in answer.quality.features.items()
-            ]
+def _check_unseen(
+    experiment: Experiment, patients: set[str], ids: Sequence[str], trained: Path
+) -> None:
+    index = json.loads((experiment.cache / "cache.json").read_text())["studies"]
+    training = set(experiment.split["training"])
+    facts = {id: experiment.cache / id / "study.json" for id in index if id in training}
+    seen = {id for id, file in facts.items() if json.loads(file.read_text())["patient"] in patients}
+    if leaked := seen | (training & set(ids)):
+        raise SystemExit(f"{trained}: trained on {len(leaked)} studies of patients of its fold")
+
+
+def score(
+    folds: Iterable[Fold],
+    manifest: Path,
+    out: Path,
+    processes: int,
+    subsets: Sequence[Subset] = SUBSETS,
+    calibration: Calibration | None = None,
+    rules: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """Segment every held-out study with each subset that it has, at 0.5 and without clean-up.
+
+    Args:
+        folds: networks and their studies.
+        manifest: of the cohort.
+        out: folder for what is found.
+        processes: folds at once.
+        subsets: to score.
+        calibration: of the probabilities; None = as the package has it.
+        rules: whether to try each of :data:`RULES`.
+
+    Returns:
+        study → subset → `dice`, `features`, `flags`, and with `rules` `cleaned`.
+    """
+    make_folder(out)
+    jobs = [
+        (fold, id, manifest, out, tuple(subsets), calibration, rules)
+        for fold in folds
+        for id in fold.ids
+        if not (out / f"{id}.json").exists()
+    ]
+    if processes == 1:
+        for job in track(jobs, "held-out studies"):
+            _study(*job)
+    else:
+        with ProcessPoolExecutor(processes) as pool:
+            list(track(pool.map(_study, *zip(*jobs, strict=True)) if jobs else [], "scoring"))
+    ids = [id for fold in folds for id in fold.ids]
+    return {id: json.loads((out / f"{id}.json").read_text()) for id in sorted(ids)}
+
+
+def counts(out: Path, ids: Iterable[str]) -> list[CalibrationRow]:
+    """Rows for a calibration, of studies that :func:`score` has scored; patients are their ids."""
+    rows = []
+    for id in ids:
+        with np.load(out / f"{id}.npz") as kept:
+            for name in kept.files:
+                sequences = tuple(MRSequence(part) for part in name.split("+"))
+                for region, (voxels, observed) in zip(REGIONS, kept[name], strict=True):
+                    rows.append(CalibrationRow(id, sequences, region, voxels, observed))
     return rows
 
 
-def _drawn(predictor: Predictor, study: Study) -> tuple[Depth, Known]:
-    """What is drawn before any rule, and what rules may know of it."""
-    answer = predictor.segment(study)
-    known = Known(
-        float(np.prod(study.grid.spacing)),
-        {region: found["expected_dice"] for region, found in answer.quality.features.items()},
+_OPEN: dict[str, Predictor] = {}
+
+
+def _study(
+    fold: Fold,
+    id: str,
+    manifest: Path,
+    out: Path,
+    subsets: tuple[Subset, ...],
+    calibration: Calibration | None,
+    rules: bool,
+) -> None:
+    """Score one study, and keep what is found."""
+    if fold.model not in _OPEN:
+        _OPEN[fold.model] = Predictor(fold.model, threads=1, postprocess=False)
+    predictor, cohort = _OPEN[fold.model], whole_studies(manifest)
+    spec = replace(
+        predictor.package.spec, inference=replace(predictor.package.spec.inference, threshold=0.5)
     )
-    return answer.regions.sum(axis=0).astype(np.uint8), known
+    if calibration is not None:
+        spec = replace(spec, calibration=calibration)
+    predictor.package = replace(predictor.package, spec=spec)
+    (record,) = cohort.select([id]).studies
+    study = load_study(record, cohort.convention)
+    assert study.truth is not None and study.convention is not None  # of a labelled cohort
+    truth = study.convention.to_regions(study.truth.data)
+    found, kept = {}, {}
+    for subset in subsets:
+        if set(subset) <= set(study.images):
+            name = subset_name(subset)
+            found[name], kept[name] = _answer(predictor, _with(study, subset), truth, subset, rules)
+    np.savez_compressed(out / f"{id}.npz", **kept)
+    write_text(out / f"{id}.json", json.dumps(found))
 
 
-def _with(study: Study, subset: tuple[MRSequence, ...]) -> Study:
+def _answer(
+    predictor: Predictor, study: Study, truth: Array, subset: Subset, rules: bool
+) -> tuple[dict[str, Any], Array]:
+    prepared = predictor.prepare(study)
+    assert prepared.truth is not None
+    answer = predictor.segment_prepared(prepared)
+    logits, real = predictor.region_logits(prepared.image), unpack_regions(prepared.truth)
+    box: Box = calibration_box((logits > 0).any(0) | real.any(0), prepared.spacing)
+    rows = calibration_rows(study.id, subset, logits[:, *box], real[:, *box])
+    depth = answer.regions.sum(axis=0).astype(np.uint8)
+    features = answer.quality.features
+    found: dict[str, Any] = {
+        "dice": _dice(depth, truth),
+        "features": features,
+        "flags": sorted({flag.code for flag in answer.quality.flags}),
+    }
+    if rules:
+        expected = {region: values["expected_dice"] for region, values in features.items()}
+        known = Known(float(np.prod(study.grid.spacing)), expected)
+        found["cleaned"] = [
+            _dice(clean(depth.copy(), parse_steps(rule), known), truth) for rule in RULES
+        ]
+    return found, np.array([(row.voxels, row.observed) for row in rows], dtype=np.float32)
+
+
+def _with(study: Study, subset: Subset) -> Study:
     """The study as a site would have it that has these sequences only."""
-    return replace(
-        study,
-        images={sequence: image for sequence, image in study.images.items() if sequence in subset},
-    )
+    return replace(study, images={s: image for s, image in study.images.items() if s in subset})
 
 
-def _predictor(fold: Path, threshold: float) -> Predictor:
-    """The fold's student at a threshold, without clean-up rules."""
-    predictor = Predictor(
-        model_of(Experiment.open(fold), "student", fold), threads=1, postprocess=False
-    )
-    spec = predictor.package.spec
-    inference = replace(spec.inference, threshold=threshold)
-    predictor.package = replace(predictor.package, spec=replace(spec, inference=inference))
-    return predictor
-
-
-def _held_out(fold: Path, data: Path) -> Cohort:
-    return open_cohort(data).labelled().select(sorted(Experiment.open(fold).split["validation"]))
-
-
-def _studies(cohort: Cohort) -> Iterator[tuple[Study, Table]]:
-    """Each study with its true regions."""
-    for record in cohort.studies:
-        study = load_study(record, cohort.convention)
-        assert study.truth is not None and study.convention is not None  # of a labelled cohort
-        yield study, study.convention.to_regions(study.truth.data)
-
-
-def _dice(depth: Depth, truth: Table) -> list[float]:
+def _dice(depth: Array, truth: Array) -> list[float]:
     """WT, TC, ET; 1 where both are empty."""
     scores = (dice(depth >= level, region) for level, region in zip((1, 2, 3), truth, strict=True))
-    return [1.0 if score is None else score for score in scores]
+    return [1.0 if score is None else round(float(score), 4) for score in scores]

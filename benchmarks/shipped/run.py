@@ -1,23 +1,27 @@
-"""The shipped model: training, cross-validation, packaging.
+"""The shipped model: training, cross-validation, what is fitted on held-out patients, packaging.
 
-    python -m benchmarks.shipped.run --work runs/shipped --data PATIENTS --shapes LABEL_MAPS
+    python -m benchmarks.shipped.run --work runs/shipped6 --stages train,score,report
 
-One stage after the other (`--stages`), each goes on where it was stopped:
+wants `WORK/cohort` (cohort.py: manifest and folds). Stages, each of which goes on where it was
+stopped:
 
-* `phantoms`: synthetic studies at 2 and at 1.5 mm, tumours grown or with the shapes of LABEL_MAPS
-(of nobody in PATIENTS);
+* `phantoms`: synthetic studies at 2 and at 1.5 mm, tumours grown or with the shapes of `--shapes`;
 * `pretrain`: `recipes/shipped/phantoms.yaml` on them at 2 mm, then `finer.yaml` at 1.5 mm, then
-  `subsets.yaml` there, and with `--last longer` also `longer.yaml`;
-* `train`: `recipes/shipped/patients.yaml` from there, with everyone (`final`: its student ships)
-and with each of five folds left out;
-* `score`: each patient by the networks of the fold that never saw them, the student with each of
-  the 15 subsets of the sequences, files to files by the program that users run;
-* `held-out`: threshold, clean-up rules, what predicts Dice, and calibration, from the held-out
-patients;
-* `report`: `benchmarks/results/shipped/cross_validation.json` and `.md`. No patient's id or image
-is among them;
-* `ship`: the final student with rules, predicted Dice and card to
-  `src/gliodistill/models/shipped/glioma`.
+  `subsets.yaml` there; a finished pretraining can be given instead (`--pretrained`);
+* `prepare`: the cohort's cache;
+* `train`: the recipe with each of five folds left out (`WORK/fold1` …), or with nobody left out
+  (`final`: its student ships), as `--parts` says;
+* `score`: every held-out study with each subset of the sequences that it has, by its fold's
+  network. `--trained` names folds trained elsewhere, e.g. by pilots.py; a network that has seen a
+  patient of its fold is refused;
+* `old`: `glioma@1` on the same studies (first_version.py);
+* `calibrate`: temperatures from the held-out probabilities;
+* `trust`: with these, clean-up rules, predicted Dice and the limit of its flag;
+* `report`: `cross_validation.json` and `.md`. No patient's id or image is among them;
+* `robustness`, `parity`: benchmarks/robustness.py and parity.py, of the first fold's network on the
+  challenge patients that it has not seen;
+* `ship`: the final student with all of that and its card to `WORK/model`; `--install` puts it into
+  the wheel.
 """
 
 import argparse
@@ -26,272 +30,337 @@ import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from queue import Queue
+from typing import Any
 
-import numpy as np
+import yaml
 
-from benchmarks.distillation.score import score_run
-from benchmarks.shipped.calibration import calibration
-from benchmarks.shipped.held_out import look
-from benchmarks.shipped.report import write_report
-from gliodistill.files import remove_folder, write_text
+from benchmarks.shipped.first_version import first_version
+from benchmarks.shipped.fitting import choose_rules, fit_trust, quality_rows
+from benchmarks.shipped.held_out import (
+    LABELS,
+    SUBSETS,
+    Fold,
+    counts,
+    fold_of,
+    score,
+    whole_studies,
+)
+from benchmarks.shipped.pilots import select
+from benchmarks.shipped.report import ROOT, write_report
+from gliodistill.files import make_folder, remove_folder, write_text
 from gliodistill.models.package import DESCRIPTION
 from gliodistill.preparation.cache import Cache, is_cache
 from gliodistill.preparation.cache_building import build_cache
 from gliodistill.recipes.schema import Recipe
-from gliodistill.studies.cohort import open_cohort
-from gliodistill.training.experiment import Experiment
-from gliodistill.trust.expected_quality import QualityRow, fit_quality
+from gliodistill.studies.cohort import Cohort, open_cohort
+from gliodistill.trust.calibration import Calibration, fit_calibration
 
-ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "src" / "gliodistill" / "recipes" / "shipped"
-MODEL = "glioma"
-SHIPPED = ROOT / "src" / "gliodistill" / "models" / "shipped" / MODEL
-RESULTS = ROOT / "benchmarks" / "results" / "shipped"
-FOLDS = 5
-PHANTOMS = ((300, 11, False), (300, 601, True), (300, 1201, True))
-"""How many, their seed, and whether their tumours are placed (else grown). What ships today saw the
-first two.
-"""
-PRETRAINING = {"phantoms": 2.0, "finer": 1.5, "subsets": 1.5, "longer": 1.5}
+PRETRAINED = ROOT / "benchmarks" / "results" / "shipped" / "pretrained" / "network"
+MODEL, VERSION = "glioma", 2
+SHIPPED = ROOT / "src" / "gliodistill" / "models" / "shipped" / f"{MODEL}@{VERSION}"
+RESULTS = ROOT / "benchmarks" / "results" / "shipped" / "patients"
+PHANTOMS = ((300, 11, False), (300, 601, True))
+"""How many, their seed, and whether their tumours are placed (else grown)."""
+PRETRAINING = {"phantoms": 2.0, "finer": 1.5, "subsets": 1.5}
 """Recipes, each of which goes on from the one before, and the voxel size of their synthetic studies
 in mm.
 """
-LAST = "subsets"
 DIFFICULTY = 1.5
-STAGES = "phantoms,pretrain,train,score,held-out,report,ship"
-PARTS = ("final", *(f"fold{number}" for number in range(1, FOLDS + 1)))
+FINAL = "final"
+FIT_SUBSETS = [s for s in SUBSETS if len(s) in (1, 4) or ("T1CE" in s and "FLAIR" in s)]
+"""Of the second pass, for clean-up and predicted Dice."""
+
+
+class Run:
+    """A working folder and what the command line says of it."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.work: Path = arguments.work
+        self.out: Path = arguments.output
+        self.manifest = self.work / "cohort" / "manifest.json"
+        self.cores = [int(core) for core in arguments.cores.split(",")]
+        self.parts: list[str] = arguments.parts.split(",")
+
+    def phantoms(self) -> None:
+        """Synthetic studies."""
+        for spacing, (count, seed, placed) in product(
+            dict.fromkeys(PRETRAINING.values()), PHANTOMS
+        ):
+            drawn = (
+                f"-n {count} --seed {seed} --spacing {spacing} --difficulty {DIFFICULTY} --jobs"
+                f" {len(self.cores)}".split()
+            )
+            shapes = ["--shapes", str(self.arguments.shapes)] if placed else []
+            folder = self.work / "synthetic" / f"{spacing:g}mm" / "studies"
+            call(["phantom", str(folder), *drawn, *shapes], self.cores)
+
+    def pretrain(self) -> None:
+        """The network that training starts from."""
+        start: list[str] = []
+        for name, spacing in PRETRAINING.items():
+            made = self.work / "synthetic" / f"{spacing:g}mm"
+            build(
+                open_cohort(made / "studies").labelled(), RECIPES / f"{name}.yaml", made / "cache"
+            )
+            data = ["--data", str(made / "cache"), "-o", str(self.work / name), *start]
+            call(["train", str(RECIPES / f"{name}.yaml"), *data, "--resume"], self.cores)
+            start = ["--pretrained", str(self.work / name / "network")]
+
+    def prepare(self) -> None:
+        """The cache of the cohort."""
+        cohort = open_cohort(self.manifest, labels=LABELS).labelled()
+        build(cohort, self.arguments.recipe, self.work / "cache")
+
+    def train(self) -> None:
+        """Each part on a core of its own: two single threads do more than a pair that waits for
+        each other.
+        """
+        cache = self.work / "cache"
+        if groups := self.arguments.groups:
+            name = "cache_" + groups.replace(",", "_")
+            cache = select(Cache.open(cache), tuple(groups.split(",")), self.work / name)
+        free: Queue[int] = Queue()
+        for core in self.cores:
+            free.put(core)
+
+        def one(part: str) -> None:
+            core = free.get()
+            recipe = self._recipe(part)
+            words = ["train", str(recipe), "--data", str(cache), "-o", str(self.work / part)]
+            given = ["--pretrained", str(self.arguments.pretrained), "--resume"]
+            synthetic = ["--pseudo", str(self.arguments.synthetic or self.work / "synthetic/cache")]
+            call([*words, *given, *synthetic], [core])
+            free.put(core)
+
+        with ThreadPoolExecutor(len(self.cores)) as pool:
+            list(pool.map(one, self.parts))
+
+    def _recipe(self, part: str) -> Path:
+        """The recipe of a part, with the ids that it leaves out."""
+        values = Recipe.open(self.arguments.recipe, self.arguments.set).model_dump(mode="json")
+        left_out = [] if part == FINAL else self._ids(int(part.removeprefix("fold")))
+        values["data"]["validation"] = left_out or 0
+        file = make_folder(self.work / "recipes") / f"{part}.yaml"
+        write_text(file, yaml.safe_dump(values, allow_unicode=True))
+        return file
+
+    def _ids(self, fold: int) -> list[str]:
+        facts = self._facts()
+        return sorted(s.id for s in self._whole().studies if facts[s.patient]["fold"] == fold)
+
+    def _facts(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.work / "cohort" / "folds.json").read_text())
+        return found
+
+    def _whole(self) -> Cohort:
+        facts = self._facts()
+        whole = whole_studies(self.manifest)
+        return whole.select([s.id for s in whole.studies if s.patient in facts])
+
+    def folds(self) -> list[Fold]:
+        """The folds that are trained."""
+        found = []
+        for part in self.parts:
+            if part == FINAL:
+                continue
+            number = int(part.removeprefix("fold"))
+            trained = Path(self.arguments.trained.format(fold=number, work=self.work))
+            found.append(
+                fold_of(number, trained, self._whole(), self._facts(), self.work / "scratch")
+            )
+        return found
+
+    def score(self) -> dict[str, dict[str, Any]]:
+        """Held-out scores, before calibration and clean-up."""
+        return score(self.folds(), self.manifest, self.work / "scores", len(self.cores))
+
+    def old(self) -> None:
+        """Scores of the first version."""
+        cohort = self._whole()
+        seen = [s.id for s in cohort.studies if self.arguments.seen in _truth(s).parts]
+        out = self.work / "scores_old"
+        found = first_version(self.manifest, cohort, seen, out, len(self.cores), SUBSETS)
+        write_text(self.work / "old.json", json.dumps(found))
+
+    def calibrate(self) -> None:
+        """Temperatures, from the counts of the scores."""
+        ids = list(self.score())
+        made = fit_calibration(counts(self.work / "scores", ids), _fitted_on(ids))
+        write_text(self.work / "calibration.json", json.dumps(made.to_dict(), indent=1))
+
+    def trust(self) -> None:
+        """Clean-up rules and predicted Dice, from calibrated probabilities."""
+        calibration = Calibration.read(self.work / "calibration.json")
+        folds, out = self.folds(), self.work / "scores_calibrated"
+        found = score(
+            folds, self.manifest, out, len(self.cores), FIT_SUBSETS, calibration, rules=True
+        )
+        rules = choose_rules(found, {id: fold.name for fold in folds for id in fold.ids})
+        model, told = fit_trust(found, _fitted_on(list(found)))
+        write_text(self.work / "quality.json", json.dumps(model.to_dict()))
+        numbers = {id: str(number) for number, id in enumerate(found)}
+        rows = [{**asdict(row), "patient": numbers[row.patient]} for row in quality_rows(found)]
+        write_text(self.work / "quality_rows.json", json.dumps(rows))
+        fitted = {"clean_up": rules, "trust": told}
+        write_text(self.work / "fitted.json", json.dumps(fitted, indent=1))
+
+    def report(self) -> None:
+        """Tables of what there is."""
+        facts = self._facts()
+        strata = {s.id: facts[s.patient]["stratum"] for s in self._whole().studies}
+        new = {
+            id: {subset: part["dice"] for subset, part in subsets.items()}
+            for id, subsets in self.score().items()
+        }
+        old, fitted = (
+            json.loads(file.read_text()) if file.exists() else {}
+            for file in (self.work / "old.json", self.work / "fitted.json")
+        )
+        kept = self.work / "calibration.json"
+        calibration = Calibration.read(kept) if kept.exists() else None
+        write_report(new, old, strata, calibration, fitted, self.out, self._command())
+
+    def _command(self) -> str:
+        words = ["python -m benchmarks.shipped.run --work WORK"]
+        words += [f"--set {change}" for change in self.arguments.set]
+        if self.arguments.groups:
+            words.append(f"--groups {self.arguments.groups}")
+        if self.out.resolve() != RESULTS:
+            words.append(f"-o {os.path.relpath(self.out, ROOT)}")
+        return " ".join(words)
+
+    def robustness(self) -> None:
+        """Of the first fold's network, on challenge patients that it has not seen."""
+        fold = self.folds()[0]
+        rows = json.loads(self.manifest.read_text())["studies"]
+        held_out = [r for r in rows if r["id"] in fold.ids and "group" not in r]
+        data = self.manifest.parent / f"{fold.name}.json"  # paths are relative to the manifest
+        write_text(data, json.dumps({"studies": held_out}))
+        words = ["benchmarks.robustness", fold.model, "--data", str(data)]
+        healthy = ["--no-tumour", str(self.arguments.healthy)] if self.arguments.healthy else []
+        kept = ["--work", str(self.work / "robustness"), "--jobs", str(len(self.cores))]
+        python([*words, *healthy, *kept, "-o", str(self.out / "robustness")], self.cores)
+
+    def parity(self) -> None:
+        """Of the first fold's network."""
+        part = next(part for part in self.parts if part != FINAL)
+        number = int(part.removeprefix("fold"))
+        trained = self.arguments.trained.format(fold=number, work=self.work)
+        kept = ["--work", str(self.work / "parity"), "-o", str(self.out / "parity.json")]
+        python(["benchmarks.parity", trained, *kept], self.cores)
+
+    def ship(self) -> None:
+        """Export the final student with everything that is fitted."""
+        fitted = json.loads((self.work / "fitted.json").read_text())
+        tables = (self.out / "cross_validation.md").read_text()
+        card = (RECIPES / "card.md").read_text() + f"\n## Cross-validation\n\n{tables}"
+        write_text(self.work / "card.md", card)
+        made = self.work / "model"
+        if made.exists():
+            remove_folder(made, DESCRIPTION)
+        words = ["export", str(self.arguments.final or self.work / FINAL), "-o", str(made)]
+        words += [
+            "--name",
+            MODEL,
+            "--format",
+            "openvino,onnx",
+            "--card",
+            str(self.work / "card.md"),
+        ]
+        words += ["--quality", str(self.work / "quality.json")]
+        words += ["--calibration", str(self.work / "calibration.json")]
+        for rule in fitted["clean_up"]["rules"]:
+            words += ["--clean-up", rule]
+        call(words, self.cores)
+        if self.arguments.install:
+            if SHIPPED.exists():
+                remove_folder(SHIPPED, DESCRIPTION)
+            shutil.copytree(made, SHIPPED)
+
+
+STAGES = [
+    "phantoms",
+    "pretrain",
+    "prepare",
+    "train",
+    "score",
+    "old",
+    "calibrate",
+    "trust",
+    "report",
+    "robustness",
+    "parity",
+    "ship",
+]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--work", type=Path, required=True, help="folder of everything; kept")
+    parser.add_argument("--stages", default=",".join(STAGES[2:]))
+    parser.add_argument("--parts", default=",".join([*(f"fold{n}" for n in range(1, 6)), FINAL]))
+    parser.add_argument("--recipe", type=Path, default=RECIPES / "patients.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--groups", help="train on these groups only, e.g. challenge,lgg,masks")
+    parser.add_argument("--pretrained", type=Path, default=PRETRAINED)
+    parser.add_argument("--synthetic", type=Path, help="cache; default: WORK/synthetic/cache")
+    parser.add_argument("--shapes", type=Path, help="label maps of other patients, for phantoms")
     parser.add_argument(
-        "--work", type=Path, required=True, help="folder for everything on the way; kept"
+        "--trained", default="{work}/fold{fold}", help="folder of a fold's training or run"
     )
-    parser.add_argument("--data", type=Path, required=True, help="labelled patients")
-    parser.add_argument("--shapes", type=Path, help="label maps of other patients")
-    parser.add_argument("--stages", default=STAGES)
+    parser.add_argument("--final", type=Path, help="training of what ships; default: WORK/final")
     parser.add_argument(
-        "--last", default=LAST, choices=PRETRAINING, help="recipe that pretraining ends with"
+        "--seen", default="labelled", help="folder of the patients that glioma@1 was trained on"
     )
-    parser.add_argument(
-        "--parts",
-        default=",".join(["final", *(f"fold{n}" for n in range(1, FOLDS + 1))]),
-        help="trained and scored in this order",
-    )
-    parser.add_argument(
-        "--cores",
-        default=",".join(map(str, sorted(os.sched_getaffinity(0)))),
-        help="one part at a time on each",
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="of recipes/shipped/patients.yaml, for an ablation",
-    )
+    parser.add_argument("--healthy", type=Path, help="studies without a tumour, for robustness")
+    parser.add_argument("--install", action="store_true", help="put the model into the wheel")
+    parser.add_argument("--cores", default=",".join(map(str, sorted(os.sched_getaffinity(0)))))
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
-    arguments = parser.parse_args()
-    work, stages, parts = arguments.work, arguments.stages.split(","), arguments.parts.split(",")
-    cores = [int(core) for core in arguments.cores.split(",")]
-    pretraining = list(PRETRAINING.items())[: list(PRETRAINING).index(arguments.last) + 1]
-    if "phantoms" in stages:
-        for spacing, (count, seed, placed) in product(
-            dict.fromkeys(spacing for _, spacing in pretraining), PHANTOMS
-        ):
-            drawn = (
-                f"-n {count} --seed {seed} --spacing {spacing} --difficulty {DIFFICULTY} --jobs"
-                f" {len(cores)}".split()
-            )
-            shapes = ["--shapes", str(arguments.shapes)] if placed else []
-            call(["phantom", str(synthetic(work, spacing) / "studies"), *drawn, *shapes], cores, 1)
-    if "pretrain" in stages:
-        start: list[str] = []
-        for name, spacing in pretraining:
-            made = synthetic(work, spacing)
-            prepare(made / "studies", RECIPES / f"{name}.yaml", made / "cache", len(cores))
-            data = ["--data", str(made / "cache"), "-o", str(work / name), *start]
-            call(["train", str(RECIPES / f"{name}.yaml"), *data, "--resume"], cores, len(cores))
-            start = ["--pretrained", str(work / name / "network")]
-    cache = work / "cache"
-    if "train" in stages:
-        prepare(arguments.data, RECIPES / "patients.yaml", cache, len(cores))
-        train_parts(work, cache, parts, cores, *pretraining[-1], arguments.set)
-    if "score" in stages:
-        with ProcessPoolExecutor(len(cores)) as processes:
-            list(
-                processes.map(
-                    score_part, [work / part for part in parts], [arguments.data] * len(parts)
-                )
-            )
-    scored = [
-        work / part for part in PARTS[1:] if (work / part / "scores" / "student.json").exists()
-    ]
-    if "held-out" in stages:
-        rules, rows = look(scored, arguments.data)
-        write_text(work / "clean_up.json", json.dumps(rules, indent=1))
-        write_text(work / "quality_rows.json", json.dumps(rows))
-        write_text(
-            work / "calibration.json", json.dumps(calibration(scored, arguments.data, len(cores)))
-        )
-    if "report" in stages:
-        rules, calibrated = (
-            json.loads((work / name).read_text()) for name in ("clean_up.json", "calibration.json")
-        )
-        write_report(scored, FOLDS, rules, calibrated, arguments.output, told(arguments))
-    if "ship" in stages:
-        ship(work, arguments.output / "cross_validation.md")
+    run = Run(arguments := parser.parse_args())
+    wanted = arguments.stages.split(",")
+    if unknown := set(wanted) - set(STAGES):
+        parser.error(f"no such stage: {', '.join(sorted(unknown))}; one of {', '.join(STAGES)}")
+    for stage in (stage for stage in STAGES if stage in wanted):
+        print(f"stage {stage}", file=sys.stderr, flush=True)
+        getattr(run, stage)()
 
 
-def told(arguments: argparse.Namespace) -> str:
-    """The command that makes these results, of any patients."""
-    words = ["python -m benchmarks.shipped.run --work WORK --data PATIENTS --shapes LABEL_MAPS"]
-    words += [f"--last {arguments.last}"] if arguments.last != LAST else []
-    words += [f"--set {change}" for change in arguments.set]
-    words += (
-        [f"-o {os.path.relpath(arguments.output, ROOT)}"]
-        if arguments.output.resolve() != RESULTS
-        else []
-    )
-    return " ".join(words)
-
-
-def synthetic(work: Path, spacing: float) -> Path:
-    """Folder of the synthetic studies of one voxel size, and of their cache."""
-    return work / "synthetic" / f"{spacing:g}mm"
-
-
-def prepare(data: Path, recipe: Path, cache: Path, jobs: int) -> None:
+def build(cohort: Cohort, recipe: Path, cache: Path) -> None:
     """Build the cache of a cohort as a recipe wants it, unless it is there."""
     if not is_cache(cache):
-        build_cache(
-            open_cohort(data).labelled(), Recipe.open(recipe).data.preparation(), cache, jobs
-        )
+        build_cache(cohort, Recipe.open(recipe).data.preparation(), cache, None)
 
 
-def ship(work: Path, tables: Path) -> None:
-    """Export the final student; the package that is there is replaced once the new one stands."""
-    rows = [QualityRow(**row) for row in json.loads((work / "quality_rows.json").read_text())]
-    patients = len({row.patient for row in rows})
-    model = fit_quality(
-        rows,
-        f"answers for {patients} patients by networks of a cross-validation that never saw them",
-    )
-    write_text(work / "quality.json", json.dumps(model.to_dict()))
-    card = (RECIPES / "card.md").read_text() + f"\n## Cross-validation\n\n{tables.read_text()}"
-    write_text(work / "card.md", card)
-    chosen = json.loads((work / "clean_up.json").read_text())
-    options = ["--threshold", str(chosen["threshold"])]
-    options += [
-        word for rule in chosen["rules"] if not rule.endswith("=0") for word in ("--clean-up", rule)
-    ]
-    made = work / "model"
-    if made.exists():
-        remove_folder(made, DESCRIPTION)
-    words = [
-        "export",
-        str(work / "final" / "student"),
-        "-o",
-        str(made),
-        "--name",
-        MODEL,
-        "--format",
-        "openvino,onnx",
-        *options,
-    ]
-    call(
-        [*words, "--quality", str(work / "quality.json"), "--card", str(work / "card.md")],
-        sorted(os.sched_getaffinity(0)),
-        2,
-    )
-    if SHIPPED.exists():
-        remove_folder(SHIPPED, DESCRIPTION)
-    shutil.copytree(made, SHIPPED)
-
-
-def call(words: list[str], cores: list[int], threads: int) -> None:
+def call(words: list[str], cores: list[int]) -> None:
     """The program that users run, kept to some cores."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    process = subprocess.Popen([sys.executable, "-m", "gliodistill", *words], env=environment)
+    python(["gliodistill", *words], cores)
+
+
+def python(words: list[str], cores: list[int]) -> None:
+    """A module, kept to some cores."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(len(cores))}
+    process = subprocess.Popen([sys.executable, "-m", *words], env=environment)
     os.sched_setaffinity(process.pid, cores)
     if process.wait():
-        raise SystemExit(f"failed: gliodistill {' '.join(words)}")
+        raise SystemExit(f"failed: {' '.join(words)}")
 
 
-def train_parts(
-    work: Path,
-    cache: Path,
-    parts: list[str],
-    cores: list[int],
-    start: str,
-    spacing: float,
-    changes: list[str],
-) -> None:
-    """Each part on a core of its own: two single threads do more than a pair that waits for each
-    other.
-
-    All go on from the network of the recipe ``start``, with its synthetic studies, of a voxel size
-    of ``spacing`` mm, by the recipe with its ``changes``.
-    """
-    free: Queue[int] = Queue()
-    for core in cores:
-        free.put(core)
-
-    def train(part: str) -> None:
-        core = free.get()
-        fold = part.removeprefix("fold")
-        validation = "0" if part == "final" else f"{fold}/{FOLDS}"
-        words = [
-            "train",
-            str(RECIPES / "patients.yaml"),
-            "--data",
-            str(cache),
-            "-o",
-            str(work / part),
-            "--resume",
-        ]
-        pseudo = synthetic(work, spacing) / "cache"
-        given = ["--pretrained", str(work / start / "network"), "--pseudo", str(pseudo)]
-        settings = [
-            word
-            for change in (f"data.validation={validation}", *changes)
-            for word in ("--set", change)
-        ]
-        call([*words, *given, *settings], [core], 1)
-        free.put(core)
-
-    with ThreadPoolExecutor(len(cores)) as pool:
-        list(pool.map(train, parts))
+def _truth(record: Any) -> Path:
+    """Where the label map of a study lies."""
+    return Path(record.truth.path)
 
 
-def score_part(folder: Path, data: Path) -> None:
-    """The patients left out of a fold: the teacher with everything, the student with every subset."""
-    if not (folder / "recipe.yaml").exists():
-        return
-    experiment = Experiment.open(folder)
-    held_out: list[str] = experiment.split["validation"]
-    if not held_out:
-        return
-    for run in experiment.recipe.runs:
-        if experiment.is_finished(run):
-            score_run(
-                experiment, run, data, held_out, folder, few=held_out if run == "student" else None
-            )
-    cache = Cache.open(experiment.cache)
-    millilitres = float(np.prod(cache.preparation.spacing or (1, 1, 1))) / 1000
-    studies = sorted(
-        cache.select(set(held_out)), key=lambda study: study.id
-    )  # the order of the scores
-    volumes = [
-        (unpack_regions(study.truth()).sum((1, 2, 3)) * millilitres).tolist() for study in studies
-    ]
-    write_text(folder / "scores" / "volumes.json", json.dumps({"volumes_ml": volumes}))
+def _fitted_on(ids: list[str]) -> str:
+    return f"{len(ids)} patients, each by a network of the cross-validation that had not seen it"
 
 
 if __name__ == "__main__":
