@@ -2,49 +2,22 @@
 
 import json
 import shutil
-from pathlib import Path
 
-import numpy as np
 import pytest
 
-import tiny_cohort
 from gliodistill.cli.main import run
 from gliodistill.distil.split import validation_of, with_one_fold
 from gliodistill.errors import GliodistillError
-from gliodistill.images import Volume, write_nifti
 from gliodistill.studies.cohort import open_cohort
-from gliodistill.studies.labels import BRATS2021, MSD
-from gliodistill.studies.sequence import MRSequence
 from gliodistill.teachers import parse_teacher
+from nnunet_folders import write_nnunet
 
-TRAINED = Path(__file__).parents[1] / "teachers" / "nnunet_results"
-NAME, SHAPE, SPACING = "Dataset901_Regions", (30, 26, 28), 5.0
+NAME = "Dataset901_Regions"
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """nnU-Net's three folders, with four studies and the results of a tiny trained network."""
-    root = tmp_path_factory.mktemp("nnunet")
-    shutil.copytree(TRAINED / NAME, root / "nnUNet_results" / NAME)
-    raw = root / "nnUNet_raw" / NAME
-    trained = next((root / "nnUNet_results" / NAME).iterdir())
-    description = json.loads((trained / "dataset.json").read_text())
-    for part in ("imagesTr", "labelsTr"):
-        (raw / part).mkdir(parents=True)
-    (raw / "dataset.json").write_text(json.dumps(description | {"numTraining": 4}))
-    affine = np.diag([SPACING, SPACING, SPACING, 1.0])
-    for number in range(4):
-        images, codes = tiny_cohort.arrays(100 + number, SHAPE)
-        for index, name in description["channel_names"].items():
-            file = raw / "imagesTr" / f"tiny_{number}_{int(index):04d}.nii.gz"
-            write_nifti(Volume(images[MRSequence(name)], affine), file)
-        told = MSD.from_regions(BRATS2021.to_regions(codes))
-        write_nifti(Volume(told, affine), raw / "labelsTr" / f"tiny_{number}.nii.gz")
-    splits = root / "nnUNet_preprocessed" / NAME / "splits_final.json"
-    splits.parent.mkdir(parents=True)
-    sides = {"train": ["tiny_0", "tiny_1"], "val": ["tiny_2", "tiny_3"]}
-    splits.write_text(json.dumps([sides]))
-    return root
+    return write_nnunet(tmp_path_factory.mktemp("nnunet"), NAME)
 
 
 def test_from_an_nnunet_to_a_packaged_student(root, tmp_path, capsys):
