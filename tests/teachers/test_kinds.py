@@ -1,6 +1,7 @@
 """Teachers from graphs, weights, bundles and packages: the same network in each, and what is refused."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -61,7 +62,9 @@ def predict(value, study: Study | None = None):
 
 def test_onnx_and_openvino_give_the_networks_outputs(network, expected, tmp_path):
     openvino = pytest.importorskip("openvino")
-    graph = openvino.convert_model(First(network), example_input=torch.zeros(1, 4, 32, 32, 32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer warns of every shape that Python reads
+        graph = openvino.convert_model(First(network), example_input=torch.zeros(1, 4, 32, 32, 32))
     openvino.save_model(graph, tmp_path / "net.xml", compress_to_fp16=False)
     value = {"openvino": str(tmp_path / "net.xml"), **DECLARED}
     np.testing.assert_allclose(predict(value), expected, atol=1e-3)
@@ -160,6 +163,6 @@ def test_a_bundle_that_would_run_code_or_is_not_understood(changes, problem, tmp
 
 
 def test_a_package_of_our_own(tmp_path):
-    folder = tiny_model.export(tmp_path / "tiny")
-    value = predict({"model": str(folder)}, tiny_cohort.study(1))
+    package = tiny_model.export(tmp_path / "tiny")
+    value = predict({"model": str(package.folder)}, tiny_cohort.study(1))
     assert value.shape == (3, *tiny_cohort.SHAPE) and value.max() <= 1
