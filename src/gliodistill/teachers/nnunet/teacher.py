@@ -67,10 +67,13 @@ class NnUNet(Teacher):
     @cached_property
     def network(self) -> "nn.Module":
         """Its network, with the first fold's weights."""
+        import torch
+
         from gliodistill.teachers.nnunet.network import build
         from gliodistill.teachers.state import load_state
 
-        return load_state(build(self.plans), self.weights[0], self.files[0])
+        with torch.device("cpu"):  # also where costs are counted on the meta device
+            return load_state(build(self.plans), self.weights[0], self.files[0])
 
     def as_network(self) -> "Network":
         """Its network, with the names of its modules as stages."""
