@@ -40,7 +40,7 @@ class Block:
     @property
     def fast(self) -> str:
         """The code with a few steps of training."""
-        train = r"^(gliodistill train .*)$"
+        train = r"^(gliodistill (?:train|distil) .*)$"
         return re.sub(train, rf"\1 {STEPS}", self.code, flags=re.MULTILINE)
 
 

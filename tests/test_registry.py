@@ -113,3 +113,35 @@ def test_entry_points_add_names_and_take_none_of_ours(tmp_path, points, said):
     )
     assert done.returncode == 0, done.stderr
     assert said in done.stdout
+
+
+def test_a_plugin_file_is_run_aloud_and_named(tmp_path, monkeypatch):
+    file = tmp_path / "my_plugin_file.py"
+    file.write_text(
+        "import gliodistill as gd\n"
+        "from gliodistill.studies.labels import LabelConvention, Tissue\n"
+        "codes = {5: Tissue.NCR, 6: Tissue.ED, 7: Tissue.ET}\n"
+        "gd.label_conventions.register('mine_from_a_file')("
+        "LabelConvention('mine_from_a_file', 'mine', codes))\n"
+    )
+    from gliodistill.errors import GliodistillWarning
+    from gliodistill.registry import load_plugin
+    from gliodistill.studies.labels import CONVENTIONS
+
+    monkeypatch.delitem(CONVENTIONS._items, "mine_from_a_file", raising=False)
+    with pytest.warns(GliodistillWarning, match="running the code of"):
+        load_plugin(file)
+    try:
+        assert CONVENTIONS.package("mine_from_a_file") == "module my_plugin_file"
+        with pytest.raises(GliodistillError, match="already"):
+            load_plugin(file)
+    finally:
+        CONVENTIONS._items.pop("mine_from_a_file"), sys.modules.pop("my_plugin_file")
+    (tmp_path / "broken_plugin.py").write_text("1 / 0")
+    with (
+        pytest.warns(GliodistillWarning),
+        pytest.raises(GliodistillError, match="ZeroDivisionError"),
+    ):
+        load_plugin(tmp_path / "broken_plugin.py")
+    with pytest.raises(GliodistillError, match="not a plug-in"):
+        load_plugin(tmp_path / "missing.py")

@@ -201,6 +201,8 @@ def predict(results: Path, raw: Path, cases: list[str], out: Path) -> None:
 
 def freeze(results: dict[str, Path], target: Path) -> None:
     """Keep what inference needs of each results folder, and the logits of one study."""
+    import torch
+
     import tiny_cohort
     from gliodistill.studies.sequence import MRSequence
 
@@ -216,6 +218,9 @@ def freeze(results: dict[str, Path], target: Path) -> None:
             (kept / f"fold_{fold}").mkdir(exist_ok=True)
             file = f"fold_{fold}/checkpoint_final.pth"
             shutil.copy(folder / file, kept / file)
+            if dataset == "Dataset901_Regions":  # half of the file, and read by training only
+                whole = torch.load(kept / file, map_location="cpu", weights_only=False)
+                torch.save(whole | {"optimizer_state": None}, kept / file)
         asked = [(FOLDS[dataset], False), ((0,), len(FOLDS[dataset]) == 1)]
         for folds, mirrored in asked:
             model = predictor(folder, folds)
@@ -225,8 +230,6 @@ def freeze(results: dict[str, Path], target: Path) -> None:
             data, _, properties = preprocessor.run_case_npy(
                 stack, None, {"spacing": [SPACING] * 3}, manager, configuration, model.dataset_json
             )
-            import torch
-
             logits = model.predict_logits_from_preprocessed_data(torch.from_numpy(data))
             key = f"{dataset} {folds}{' mirrored' if mirrored else ''}"
             oracle[f"{key} logits"] = logits.numpy()[:, ::2, ::2, ::2]

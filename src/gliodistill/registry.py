@@ -14,15 +14,18 @@ cost nothing until somebody asks. A recipe holds names only: it never says what 
 """
 
 import difflib
+import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, Generic, TypeVar
 
-from gliodistill.errors import GliodistillError
+from gliodistill.errors import GliodistillError, note
 
 Item = TypeVar("Item")
 Added = TypeVar("Added")
@@ -210,6 +213,41 @@ class Registry(Mapping[str, Item], Generic[Item]):
                 got=f"{type(error).__name__}: {error}",
                 hint=f"repair or uninstall {package}",
             ) from error
+
+
+def load_plugin(file: str | os.PathLike[str]) -> None:
+    """Run a Python file that registers parts by decorators, as an installed package would.
+
+    A note says that it runs. Its module is named after the file, and results name that module.
+
+    Raises:
+        GliodistillError: no Python file, or it fails.
+    """
+    path = Path(file)
+    name = path.stem
+    if not (path.is_file() and path.suffix == ".py" and name.isidentifier()):
+        raise GliodistillError(
+            "not a plug-in", file=path, expected="a Python file named as a module, e.g. mine.py"
+        )
+    if name in sys.modules:
+        raise GliodistillError(
+            "a module of that name is there already", file=path, got=name, hint="rename the file"
+        )
+    note(f"running the code of {path}, as asked by --plugin")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # a .py file has a loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever foreign code does wrong is told as theirs
+        del sys.modules[name]
+        raise GliodistillError(
+            "plug-in cannot be loaded",
+            file=path,
+            got=f"{type(error).__name__}: {error}",
+            hint="repair it, or leave --plugin out",
+        ) from error
 
 
 @cache

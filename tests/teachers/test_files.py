@@ -166,6 +166,20 @@ def test_outputs_of_another_grid_or_study_are_refused(tmp_path):
         parse_teacher({"files": str(other)}, "t").open().predict(tiny_cohort.study(0))
 
 
+def test_an_archive_of_a_reader_that_turns_images(tmp_path):
+    """The study's file runs from right to left; nnU-Net turned it."""
+    write(tmp_path, "npz")
+    turned = np.ascontiguousarray(classes(0)[:, ::-1, ::-1])  # as the affine says
+    save_npz(tmp_path, 0, turned)
+    plans = {"image_reader_writer": "NibabelIOWithReorient"}
+    (tmp_path / "plans.json").write_text(json.dumps(plans))
+    said = parse_teacher(f"files:{tmp_path}", "t").open().predict(tiny_cohort.study(0))
+    np.testing.assert_allclose(said.probability, soft(0), atol=2e-3)
+    (tmp_path / "plans.json").write_text(json.dumps({"image_reader_writer": "Tiff3DIO"}))
+    with pytest.raises(GliodistillError, match="axes of its own"):
+        parse_teacher(f"files:{tmp_path}", "t").open().predict(tiny_cohort.study(0))
+
+
 def test_an_archive_is_never_unpickled(tmp_path):
     np.savez(tmp_path / "case_0.npz", probabilities=np.array([{}], dtype=object))
     with pytest.raises(GliodistillError, match=r"another grid|cannot read the archive"):

@@ -32,6 +32,7 @@ from gliodistill.cli import (
 from gliodistill.cli.output import error_as_dict, issued, json_line, say_error
 from gliodistill.cli.streams import is_closed_pipe, tolerant
 from gliodistill.errors import GliodistillError, GliodistillWarning, OutputError
+from gliodistill.registry import load_plugin
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 128 + signal.SIGINT
 """Exit codes; 0 is success."""
@@ -58,7 +59,21 @@ def _top(
     traceback: Annotated[
         bool, typer.Option("--traceback", help="Show the traceback of an error, for a bug report.")
     ] = False,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--plugin",
+            metavar="FILE",
+            help=(
+                "Run a Python file first that registers networks, teachers, … of your own; may be"
+                " repeated. It is code: only a file that you trust."
+            ),
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
+    for file in plugin or ():
+        load_plugin(file)
     if version:
         from gliodistill import __version__
 

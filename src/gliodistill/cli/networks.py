@@ -1,5 +1,6 @@
 """The command that lists networks and what they cost: networks."""
 
+import copy
 import enum
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gliodistill.cli.output import Json, emit, table
+from gliodistill.errors import GliodistillError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,6 +41,15 @@ def networks(
             show_default=False,
         ),
     ] = None,
+    of: Annotated[
+        str | None,
+        typer.Option(
+            "--of",
+            metavar="KIND:PATH",
+            help="Instead: the stages and costs of a teacher of another tool, e.g. nnunet:FOLDER.",
+            show_default=False,
+        ),
+    ] = None,
     measure: Annotated[
         bool, typer.Option("--measure/--no-measure", help="Time a forward pass on this machine.")
     ] = True,
@@ -61,6 +72,10 @@ def networks(
     from gliodistill import networks as known
     from gliodistill.progress import track
 
+    if of is not None:
+        stages = _stages(of)
+        emit(as_json, stages, lambda screen: _show_stages(screen, stages))
+        return
     chosen = list(dict.fromkeys(names or known.names()))
     with torch.device("meta"):
         ghosts = {name: known.build(name) for name in chosen}
@@ -78,6 +93,52 @@ def networks(
     }
     facts = {"networks": listed, "measured": conditions if measure else None}
     emit(as_json, facts, lambda screen: _show(screen, facts, with_options=bool(names)))
+
+
+def _stages(text: str) -> dict[str, Any]:
+    """Stages of a teacher's network, with their channels and grids, and its costs."""
+    import torch
+
+    from gliodistill.distillation import FeatureTaps
+    from gliodistill.networks import count_parameters, flops
+    from gliodistill.teachers import parse_teacher
+
+    named = parse_teacher(text, "--of")
+    opened = named.open()
+    network = opened.as_network()
+    if network is None:
+        raise GliodistillError(
+            "the teacher has outputs only", field="--of", got=str(named),
+            expected="one with a network of its own, e.g. nnunet or network",
+        )  # fmt: skip
+    side = _fitting(COUNTED, network.divisor)
+    shape = (1, len(opened.sequences), side, side, side)
+    names = list(network.taps)
+    ghost = copy.deepcopy(network).to("meta").eval()
+    with torch.no_grad(), FeatureTaps(ghost, names) as taps:
+        ghost(torch.empty(shape, device="meta"))
+        found = {name: list(taps[name].shape[1:]) for name in names}
+    return {
+        "teacher": named.as_dict(),
+        "sequences": [str(sequence) for sequence in opened.sequences],
+        "parameters": count_parameters(network),
+        "divisor": network.divisor,
+        "flops": flops(network, shape),
+        "flops_side": side,
+        "stages": found,
+    }
+
+
+def _show_stages(screen: "Console", facts: dict[str, Any]) -> None:
+    rows = [
+        [name, str(channels), " × ".join(map(str, grid))]
+        for name, (channels, *grid) in facts["stages"].items()
+    ]
+    table(screen, ["stage", "channels", f"grid at {facts['flops_side']}³"], rows)
+    screen.print(
+        f"{facts['parameters']:,} parameters, {facts['flops'] / 1e9:,.0f} GFLOP at"
+        f" {facts['flops_side']}³, input {', '.join(facts['sequences'])}."
+    )
 
 
 def _fitting(side: int, divisor: int) -> int:

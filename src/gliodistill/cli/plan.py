@@ -24,8 +24,11 @@ def plan(
         str,
         typer.Option(
             "--teacher",
-            metavar="RUN|NETWORK",
-            help="Folder of a training or of one of its runs, or the name of a network.",
+            metavar="RUN|NETWORK|KIND:PATH",
+            help=(
+                "Folder of a training or of one of its runs, the name of a network, or a teacher of"
+                " another tool, e.g. nnunet:FOLDER."
+            ),
             show_default=False,
         ),
     ],

@@ -8,12 +8,13 @@ with which the tests compare it.
 
 from collections.abc import Callable, Iterator
 from itertools import groupby, product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Sides = tuple[int, int, int]
-Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Network = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 SIGMA = 0.125
 """Standard deviation of the window's weight, as a share of its side."""
@@ -45,13 +46,13 @@ def whole(image: NDArray[np.uint8], network: Network, divisor: int) -> NDArray[n
 
 
 def by_windows(
-    image: NDArray[np.uint8], network: Network, patch: Sides, overlap: float, divisor: int = 1
+    image: NDArray[Any], network: Network, patch: Sides, overlap: float, divisor: int = 1
 ) -> Iterator[NDArray[np.float32]]:
-    """Logits of an image (uint8 C X Y Z) from overlapping windows, a slab at a time along X.
+    """Logits of an image (C X Y Z, any type) from overlapping windows, a slab at a time along X.
 
     Args:
-        image: levels; padded with 0 if smaller than a window.
-        network: levels (B C X Y Z) → logits (B K X Y Z).
+        image: levels, or what else the network takes; padded with 0 if smaller than a window.
+        network: patches of it (B C X Y Z) → logits (B K X Y Z).
         patch: the window, voxels; rounded up to multiples of ``divisor``.
         overlap: share of the window that neighbours share, [0, 1).
         divisor: the network's input sides are multiples of it.
@@ -123,7 +124,7 @@ def positions(shape: Sides, window: Sides, overlap: float) -> Iterator[tuple[sli
         yield slice(x, x + window[0]), slice(y, y + window[1]), slice(z, z + window[2])
 
 
-def _pad(image: NDArray[np.uint8], sides: Sides) -> tuple[NDArray[np.uint8], tuple[slice, ...]]:
+def _pad(image: NDArray[Any], sides: Sides) -> tuple[NDArray[Any], tuple[slice, ...]]:
     """The image padded with zeros on all sides, and its position."""
     before = [(side - old) // 2 for side, old in zip(sides, image.shape[1:], strict=True)]
     inner = (
@@ -132,6 +133,6 @@ def _pad(image: NDArray[np.uint8], sides: Sides) -> tuple[NDArray[np.uint8], tup
     )
     if sides == image.shape[1:]:
         return image, inner
-    padded = np.zeros((len(image), *sides), dtype=np.uint8)
+    padded = np.zeros((len(image), *sides), dtype=image.dtype)
     padded[inner] = image
     return padded, inner

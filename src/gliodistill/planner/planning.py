@@ -18,11 +18,13 @@ from gliodistill.planner.alignment import Alignment, alignment, explain, neighbo
 from gliodistill.planner.budgets import Budget, parse_budget, written
 from gliodistill.planner.candidate import RULE, Candidate, pareto_front, ranked
 from gliodistill.planner.counting import Setting, count
+from gliodistill.planner.foreign import of_foreign
 from gliodistill.planner.fragment import extended, student_runs
 from gliodistill.planner.measuring import Bench, open_bench, predict
 from gliodistill.planner.shapes import FAMILIES, NORMS, STRIDES, enumerate_shapes, strides_for
 from gliodistill.planner.teacher import Teacher, find_teacher
 from gliodistill.progress import track
+from gliodistill.teachers import TEACHERS, parse_teacher
 
 BRAIN_MM = (144, 178, 145)
 """A prepared brain: the median box of 25 patients of BraTS, 138 × 172 × 139 mm, and the
@@ -146,7 +148,8 @@ def plan_student(
     """Propose the student with the widest trunk inside the budgets (``RULE``).
 
     Args:
-        teacher: folder of a training or of one of its runs, or the name of a network.
+        teacher: folder of a training or of one of its runs, the name of a network, or a teacher of
+            another tool, e.g. ``nnunet:FOLDER``.
         budgets: e.g. ``params<=11%``, ``latency<=300ms``; all must hold.
         networks: families to search (``FAMILIES``), i.e. types of block.
         strides: stem strides to search; by default those with trunk voxels no larger than 3.7 mm.
@@ -166,7 +169,7 @@ def plan_student(
         raise BudgetError("no budget", field="--budget", expected="at least one")
     _check("--student", networks, FAMILIES)
     _check("--stem-stride", strides, STRIDES)
-    master = teacher if isinstance(teacher, Teacher) else find_teacher(teacher)
+    master = teacher if isinstance(teacher, Teacher) else _found(teacher)
     spacing = master.recipe.data.spacing or (1.0, 1.0, 1.0)
     x, y, z = shape or (
         math.ceil(side / step) for side, step in zip(BRAIN_MM, spacing, strict=True)
@@ -205,6 +208,14 @@ def plan_student(
         replace(bench, folder=Path()),
         block,
     )
+
+
+def _found(text: str) -> Teacher:
+    """The teacher that a text names: of another tool (``nnunet:FOLDER``), a run, or a network."""
+    kind, colon, _ = text.partition(":")
+    if text.lstrip().startswith("{") or (colon and kind in TEACHERS and not Path(text).exists()):
+        return of_foreign(parse_teacher(text, "--teacher"))
+    return find_teacher(text)
 
 
 def _costs(master: Teacher, bench: Bench, wanted: Sequence[Budget]) -> dict[str, float]:

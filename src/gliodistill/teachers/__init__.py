@@ -2,7 +2,10 @@
 
 from gliodistill.teachers.base import Prediction, Teacher
 from gliodistill.teachers.files import FromFiles
+from gliodistill.teachers.graphs import Onnx, OpenVINO
+from gliodistill.teachers.networks import FromStateDict, MonaiBundle
 from gliodistill.teachers.nnunet import NnUNet
+from gliodistill.teachers.package import EnsembleOfTeachers, FromPackage
 from gliodistill.teachers.registry import TEACHERS, ForeignTeacher, parse_teacher, register_teacher
 
 names = TEACHERS.names
@@ -12,9 +15,15 @@ register = register_teacher
 
 __all__ = [
     "TEACHERS",
+    "EnsembleOfTeachers",
     "ForeignTeacher",
     "FromFiles",
+    "FromPackage",
+    "FromStateDict",
+    "MonaiBundle",
     "NnUNet",
+    "Onnx",
+    "OpenVINO",
     "Prediction",
     "Teacher",
     "names",

@@ -105,13 +105,17 @@ class Channels:
         summed: NDArray[np.float32] = np.clip(np.stack(found), 0, 1, dtype=np.float32)
         return summed
 
+    def shares(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits of all channels (K X Y Z, float32) → their probabilities."""
+        if self.kind == "regions":
+            return probabilities(logits)
+        shares: NDArray[np.float32] = np.exp(logits - logits.max(axis=0))
+        shares /= shares.sum(axis=0)
+        return shares
+
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits of all channels (K X Y Z, float32) → probabilities of WT, TC, ET."""
-        if self.kind == "regions":
-            return self.regions(probabilities(logits))
-        shares = np.exp(logits - logits.max(axis=0))
-        shares /= shares.sum(axis=0)
-        return self.regions(shares)
+        return self.regions(self.shares(logits))
 
     def check_count(self, found: int, file: str | PathLike[str]) -> None:
         """Raise LabelError if a file has another number of channels."""

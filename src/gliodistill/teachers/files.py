@@ -19,10 +19,11 @@ from gliodistill.studies.study import Study
 from gliodistill.teachers.base import Prediction, Teacher
 from gliodistill.teachers.channels import Channels, told_by_values
 from gliodistill.teachers.forms import Stored, find_stored, read_archive, read_images
+from gliodistill.teachers.nnunet.plans import PLANS, READERS
 from gliodistill.teachers.registry import register_teacher
 
 DESCRIPTION = "dataset.json"
-_NO_DESCRIPTION = Refusal(StudyError, "not nnU-Net's dataset.json")
+_NO_DESCRIPTION = Refusal(StudyError, "not a description of nnU-Net")
 TOLERANCE = 1e-3
 """Of probabilities beyond 0 and 1 (scaled headers round)."""
 AGREEMENT = 0.8
@@ -86,7 +87,7 @@ class FromFiles(Teacher):
         if stored.form == "labels":
             return Prediction(self._hard(stored, study), hard=True)
         if stored.form == "npz":
-            found = read_archive(stored.files[0], study.grid.shape)
+            found = self._archive(stored.files[0], study)
         else:
             volumes = read_images(stored)
             for volume, file in zip(volumes, stored.files * len(volumes), strict=False):
@@ -112,14 +113,38 @@ class FromFiles(Teacher):
         """Digests of the study's files and of ``dataset.json``, and the options."""
         stored = find_stored(self.folder, id)
         files = [*stored.files, *filter(None, [stored.label_map])]
-        if (self.folder / DESCRIPTION).is_file():
-            files.append(self.folder / DESCRIPTION)
+        files += [file for n in (DESCRIPTION, PLANS) if (file := self.folder / n).is_file()]
         return {
             "files": {file.name: sha256(file) for file in files},
             "values": self.values,
             "channels": None if self.channels is None else [self.channels.kind, self._members()],
             "labels": None if self.convention is None else self.convention.name,
         }
+
+    def _archive(self, file: Path, study: Study) -> NDArray[np.float32]:
+        """nnU-Net's array on the study's grid; its reader may have turned the images to RAS."""
+        if not self._reorients:
+            return read_archive(file, study.grid.shape)
+        turned = read_archive(file, study.grid.canonical().shape)
+        return np.ascontiguousarray(study.grid.from_canonical(turned))
+
+    @cached_property
+    def _reorients(self) -> bool:
+        """Whether nnU-Net's reader turned the images to RAS, told by its ``plans.json``."""
+        file = self.folder / PLANS
+        if not file.is_file():
+            return False
+        reader = str(read_json(file, _NO_DESCRIPTION).get("image_reader_writer"))
+        if reader not in READERS:
+            raise StudyError(
+                "reader of nnU-Net with axes of its own",
+                file=file,
+                field="image_reader_writer",
+                got=reader,
+                expected=", ".join(READERS),
+                hint="give the probabilities as NIfTI",
+            )
+        return READERS[reader]
 
     def _members(self) -> list[list[int]]:
         assert self.channels is not None

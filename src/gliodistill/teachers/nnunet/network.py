@@ -68,23 +68,6 @@ def _named(path: str, plans: Plans) -> Any:
     )
 
 
-def with_weights(network: nn.Module, weights: dict[str, Tensor], file: object) -> None:
-    """Load one fold's weights.
-
-    Raises:
-        CheckpointError: they are of another network.
-    """
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(
-            "weights are not of the plans' network",
-            file=str(file),
-            got=" ".join(str(error).split())[:200],
-            hint="its trainer may build another network: use its predictions: {files: FOLDER}",
-        ) from error
-
-
 @torch.inference_mode()
 def by_windows(
     network: nn.Module, image: Tensor, plans: Plans, mirror_axes: tuple[int, ...] = ()

@@ -69,14 +69,13 @@ def prepare(image: NDArray[np.float32], spacing: Spacing, plans: Plans, id: str)
 
 
 def restore(logits: NDArray[Any], seen: Seen, plans: Plans) -> NDArray[np.float32]:
-    """Logits on the prepared grid (K and nnU-Net's axes) → probabilities of WT, TC, ET on the
-    study's grid (float32 3 X Y Z); 0 outside the non-empty part.
+    """Logits on the prepared grid (K and nnU-Net's axes) → probabilities of all channels on the
+    study's grid (float32 K X Y Z); 0 outside the non-empty part.
     """
     inner = tuple(side.stop - side.start for side in seen.box)
     there = resampled(logits, inner, plans.spacing, seen.spacing, plans, "probabilities")
-    regions = plans.outputs.probabilities(np.asarray(there, dtype=np.float32))
-    whole = np.zeros((len(regions), *seen.shape), dtype=np.float32)
-    whole[(slice(None), *seen.box)] = regions
+    whole = np.zeros((len(there), *seen.shape), dtype=np.float32)
+    whole[(slice(None), *seen.box)] = plans.outputs.shares(np.asarray(there, dtype=np.float32))
     back = np.argsort(plans.transpose)
     return np.ascontiguousarray(
         whole.transpose(0, *(int(axis) + 1 for axis in back)).transpose(0, 3, 2, 1)

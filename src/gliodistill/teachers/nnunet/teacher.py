@@ -67,11 +67,13 @@ class NnUNet(Teacher):
     @cached_property
     def network(self) -> "nn.Module":
         """Its network, with the first fold's weights."""
-        from gliodistill.teachers.nnunet.network import build, with_weights
+        import torch
 
-        network = build(self.plans)
-        with_weights(network, self.weights[0], self.files[0])
-        return network
+        from gliodistill.teachers.nnunet.network import build
+        from gliodistill.teachers.state import load_state
+
+        with torch.device("cpu"):  # also where costs are counted on the meta device
+            return load_state(build(self.plans), self.weights[0], self.files[0])
 
     def as_network(self) -> "Network":
         """Its network, with the names of its modules as stages."""
@@ -86,11 +88,15 @@ class NnUNet(Teacher):
             StudyError: the images are empty.
             CheckpointError: weights of another network, or a preparation that is not supported.
         """
+        return Prediction(self.plans.outputs.regions(self.shares(study)))
+
+    def shares(self, study: Study) -> NDArray[np.float32]:
+        """Probabilities of all its output channels on the study's grid, K X Y Z."""
         seen = self.see(study)
-        regions = restore(self.logits(seen), seen, self.plans)
+        whole = restore(self.logits(seen), seen, self.plans)
         if self.plans.reorients:
-            regions = np.ascontiguousarray(study.grid.from_canonical(regions))
-        return Prediction(regions)
+            whole = np.ascontiguousarray(study.grid.from_canonical(whole))
+        return whole
 
     def see(self, study: Study) -> Seen:
         """What its network is given of the study."""
@@ -104,13 +110,14 @@ class NnUNet(Teacher):
         """Logits of all its output channels on the prepared grid: the mean over folds."""
         import torch
 
-        from gliodistill.teachers.nnunet.network import by_windows, with_weights
+        from gliodistill.teachers.nnunet.network import by_windows
+        from gliodistill.teachers.state import load_state
 
         network, image = self.network, torch.from_numpy(seen.image)
         network.to("cuda" if torch.cuda.is_available() else "cpu")
         total = None
         for weights, file in zip(self.weights, self.files, strict=True):
-            with_weights(network, weights, file)
+            load_state(network, weights, file)
             logits = by_windows(network, image, self.plans, self.mirror_axes)
             total = logits if total is None else total + logits
         assert total is not None  # there is at least one fold

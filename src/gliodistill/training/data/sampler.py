@@ -257,7 +257,8 @@ class PatchSampler:
             images.append(
                 torch.where(keep[:, None, None, None], complete[list(self.channels)], 0.0)
             )
-            completes.append(torch.cat([complete, *self._logits(draw)]))
+            logits = self._logits(draw)
+            completes.append(torch.cat([complete, *logits]) if logits else complete)
             truths.append(
                 torch.from_numpy(unpack_regions(mask)).float()
                 if mask.ndim == 3

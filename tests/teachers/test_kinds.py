@@ -1,0 +1,168 @@
+"""Teachers from graphs, weights, bundles and packages: the same network in each, and what is refused."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import tiny_cohort
+import tiny_model
+from gliodistill.errors import GliodistillError
+from gliodistill.networks import build
+from gliodistill.studies.study import Study
+from gliodistill.teachers import parse_teacher
+from gliodistill.teachers.declared import z_scores
+
+SEQUENCES = ["FLAIR", "T1CE", "T1", "T2"]
+CHANNELS = ["ET", "WT", "TC"]
+DECLARED = {"sequences": SEQUENCES, "channels": CHANNELS}
+OPTIONS = {"widths": [4, 8], "norm": "batch"}
+
+
+class First(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(x)[0]
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return build("unet", in_channels=4, out_channels=3, **OPTIONS).eval()
+
+
+@pytest.fixture(scope="module")
+def expected(network):
+    """WT, TC, ET of the network on the whole study."""
+    study = tiny_cohort.study(1)
+    images = {str(s): i.canonical().data.copy() for s, i in study.images.items()}
+    stack = np.stack([images[name] for name in SEQUENCES])
+    for channel in stack:
+        z_scores(channel)
+    padded = np.pad(stack, [(0, 0), *((0, -n % 16) for n in stack.shape[1:])])
+    with torch.no_grad():
+        logits = network(torch.from_numpy(padded)[None])[0][0].numpy()
+    x, y, z = stack.shape[1:]
+    shares = 1 / (1 + np.exp(-logits[:, :x, :y, :z]))
+    return study.grid.from_canonical(shares[[1, 2, 0]])
+
+
+def predict(value, study: Study | None = None):
+    teacher = parse_teacher(value, "teacher").open()
+    assert json.dumps(teacher.facts("case_1"))
+    return teacher.predict(study or tiny_cohort.study(1)).probability
+
+
+def test_onnx_and_openvino_give_the_networks_outputs(network, expected, tmp_path):
+    openvino = pytest.importorskip("openvino")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer warns of every shape that Python reads
+        graph = openvino.convert_model(First(network), example_input=torch.zeros(1, 4, 32, 32, 32))
+    openvino.save_model(graph, tmp_path / "net.xml", compress_to_fp16=False)
+    value = {"openvino": str(tmp_path / "net.xml"), **DECLARED}
+    np.testing.assert_allclose(predict(value), expected, atol=1e-3)
+    windows = predict(value | {"window": [32, 32, 32], "overlap": 0.25})
+    assert windows.shape == expected.shape and np.abs(windows - expected).mean() < 0.05
+    mirrored = predict(value | {"tta": "x"})
+    assert 1e-6 < np.abs(mirrored - expected).max() < 0.5
+    coarse = predict(value | {"spacing": [2, 2, 2]})
+    assert coarse.shape == expected.shape
+    (tmp_path / "net.onnx").write_bytes(b"nothing")
+    with pytest.raises(GliodistillError, match="cannot read the graph"):
+        predict({"onnx": str(tmp_path / "net.onnx"), **DECLARED})
+    with pytest.raises(GliodistillError, match="another number of channels"):
+        predict(value | {"channels": ["background", "NCR", "ED", "ET"]})
+
+
+def test_a_state_dict_for_a_registered_network(network, tmp_path):
+    weights = network.state_dict()
+    save_file(weights, tmp_path / "a.safetensors")
+    torch.save({"state_dict": {f"module.{k}": v for k, v in weights.items()}}, tmp_path / "a.pt")
+    value = {"name": "unet", "options": OPTIONS, **DECLARED}
+    first, second = (
+        predict({"network": str(tmp_path / f"a.{suffix}"), **value})
+        for suffix in ("safetensors", "pt")
+    )
+    assert np.array_equal(first, second)
+    ensemble = [{"network": str(tmp_path / "a.pt"), **value, "tta": t} for t in ("none", "y")]
+    both = predict({"ensemble": ensemble})
+    mean = (first + predict(ensemble[1])) / 2
+    np.testing.assert_allclose(both, mean, atol=1e-6)
+    with pytest.raises(GliodistillError, match="not of the described network"):
+        predict({"network": str(tmp_path / "a.pt"), **value, "options": {"widths": [4, 6]}})
+    with pytest.raises(GliodistillError, match="must be declared"):
+        predict({"network": str(tmp_path / "a.pt"), "name": "unet"})
+
+
+@pytest.mark.parametrize("value", [{"ensemble": []}, {"ensemble": [{"files": "x"}]}])
+def test_an_ensemble_of_one_is_none(value):
+    with pytest.raises(GliodistillError, match="several teachers"):
+        predict(value)
+
+
+def bundle(folder, network_def=None, **changes):
+    from monai.networks.nets import BasicUNet
+
+    options = {"spatial_dims": 3, "in_channels": 4, "out_channels": 3, "features": [4] * 6}
+    torch.manual_seed(1)
+    (folder / "configs").mkdir(parents=True)
+    (folder / "models").mkdir()
+    torch.save(BasicUNet(**options).state_dict(), folder / "models" / "model.pt")
+    transforms = [
+        {"_target_": "LoadImaged", "keys": "image"},
+        {"_target_": "NormalizeIntensityd", "nonzero": True, "channel_wise": True},
+    ]
+    config = {
+        "network_def": network_def or {"_target_": "BasicUNet", **options},
+        "preprocessing": {"_target_": "Compose", "transforms": transforms},
+        "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [32, 32, 32]},
+    } | changes
+    (folder / "configs" / "inference.json").write_text(json.dumps(config))
+    channels = {
+        "inputs": {"image": {"channel_def": {str(i): s for i, s in enumerate(SEQUENCES)}}},
+        "outputs": {
+            "pred": {"channel_def": {"0": "Tumor core", "1": "Whole tumor", "2": "Enhancing tumor"}}
+        },
+    }
+    (folder / "configs" / "metadata.json").write_text(json.dumps({"network_data_format": channels}))
+    return folder
+
+
+def test_a_monai_bundle_says_what_it_is(tmp_path):
+    folder = bundle(tmp_path / "bundle")
+    teacher = parse_teacher(f"monai:{folder}", "teacher").open()
+    assert [str(s) for s in teacher.sequences] == SEQUENCES and teacher.patch == (32, 32, 32)
+    assert teacher.channels.members == ((1,), (0,), (2,)) and teacher.normalise == "brain"
+    probability = teacher.predict(tiny_cohort.study(1)).probability
+    assert probability.shape == (3, *tiny_cohort.SHAPE) and probability.std() > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"network_def": {"_target_": "os.system", "command": "x"}}, "is not opened"),
+        ({"network_def": {"_target_": "BasicUNet", "features": "$print(1)"}}, "is not opened"),
+        ({"preprocessing": {"transforms": [{"_target_": "RandFlipd"}]}}, "is not understood"),
+        (
+            {"preprocessing": {"transforms": [{"_target_": "Orientationd", "axcodes": "LPS"}]}},
+            "is not understood",
+        ),
+    ],
+)
+def test_a_bundle_that_would_run_code_or_is_not_understood(changes, problem, tmp_path):
+    folder = bundle(tmp_path / "bundle", **changes)
+    with pytest.raises(GliodistillError, match=problem):
+        parse_teacher(f"monai:{folder}", "teacher").open()
+
+
+def test_a_package_of_our_own(tmp_path):
+    package = tiny_model.export(tmp_path / "tiny")
+    value = predict({"model": str(package.folder)}, tiny_cohort.study(1))
+    assert value.shape == (3, *tiny_cohort.SHAPE) and value.max() <= 1
