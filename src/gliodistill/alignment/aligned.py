@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.alignment.carrying import carry_labels
+from gliodistill.alignment.carrying import carry_labels, inverse
 from gliodistill.alignment.writing import write_study
 from gliodistill.errors import ImageError, StudyError
 from gliodistill.images.volume import Volume
@@ -70,7 +70,7 @@ class AlignedStudy:
         scan, matrix = self._scan(sequence)
         if self.untouched:
             return scan.with_data(codes.data)
-        return carry_labels(codes, scan, np.linalg.inv(matrix))
+        return carry_labels(codes, scan, inverse(matrix))
 
     def label_map_from(self, labels: Volume, sequence: str) -> Volume:
         """A label map of a scan's own grid on the common grid.

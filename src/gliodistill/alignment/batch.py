@@ -154,7 +154,8 @@ def align_studies(
         The outcome of each study.
 
     Raises:
-        StudyError: a setting out of range, two studies with one id, or whose folders would have one name.
+        StudyError: a setting out of range, two studies with one id, or whose folders would have
+            one name.
         OutputError: ``out`` cannot be written.
     """
     check_settings(reference, space, spacing)

@@ -11,6 +11,12 @@ from gliodistill.images.volume import Volume
 
 Matrix = NDArray[np.float64]
 
+
+def inverse(matrix: Matrix) -> Matrix:
+    """The matrix of the way back."""
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
+
+
 FADE = 0.5
 """σ of smoothing where voxels become coarser, as a share of √(ratio² − 1)."""
 

@@ -107,7 +107,7 @@ def optimise(
     method.SetMetricFixedMask(as_itk(Volume(mask, fixed.affine)))
     method.SetInterpolator(sitk.sitkLinear)
     # Of random voxels, the engine drops those outside the mask.
-    share = samples / max(1, np.count_nonzero(mask))
+    share = samples / max(1, int(np.count_nonzero(mask)))
     if share < 1:
         method.SetMetricSamplingStrategy(method.RANDOM)
         method.SetMetricSamplingPercentage(share, SEED)

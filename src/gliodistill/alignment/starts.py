@@ -131,7 +131,8 @@ def _binned(
 ) -> NDArray[np.intp]:
     low, high = ends or (float(values.min()), float(values.max()))
     scale = (BINS - 1e-3) / max(high - low, 1e-12)
-    return np.clip((values - low) * scale, 0, BINS - 1).astype(np.intp)
+    bins: NDArray[np.intp] = np.clip((values - low) * scale, 0, BINS - 1).astype(np.intp)
+    return bins
 
 
 def _similarity(one: NDArray[np.intp], other: NDArray[np.intp]) -> float:

@@ -230,7 +230,7 @@ class _Alignment:
                 )
             return {s: m @ found.matrix for s, m in to_scan.items()}, mni_grid(self.spacing)
         points = [
-            moved(outline(self.scans[s], masks[s]), np.linalg.inv(matrix))
+            moved(outline(self.scans[s], masks[s]), carrying.inverse(matrix))
             for s, matrix in to_scan.items()
         ]
         scan = self.scans[reference]
