@@ -29,7 +29,7 @@ def pair(head, sequence, degrees, mm, kept=slice(None)):
     [
         (FLAIR, 0.0, 10.0, slice(None), 1.0),
         (T1, 30.0, 10.0, slice(None), 1.6),  # slices of 6 mm, voxels of 3 mm
-        (T2, 5.0, 10.0, slice(10, None), 2.4),  # and the lower third cut
+        (T1, 5.0, 10.0, slice(10, None), 2.4),  # and the lower third cut
     ],
 )
 def test_moved_scans_are_brought_back(head, sequence, degrees, mm, kept, limit):
