@@ -35,7 +35,8 @@ most, is not considered: mutual information of few voxels is high by chance.
 """
 
 SIMILAR, OVERLAPPING = 0.04, 0.8
-"""Least similarity and overlap of a registration that succeeded."""
+"""Least similarity and overlap of a registration that succeeded. In benchmarks/results/alignment the
+least similar right pair has 0.08, and the lost pairs seen while tuning had 0.02 to 0.04."""
 
 
 @dataclass(frozen=True, eq=False)
