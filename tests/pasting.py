@@ -41,7 +41,8 @@ class Block:
     def fast(self) -> str:
         """The code with a few steps of training."""
         train = r"^(gliodistill (?:train|distil) .*)$"
-        return re.sub(train, rf"\1 {STEPS}", self.code, flags=re.MULTILINE)
+        code = re.sub(r"\\\n\s*", " ", self.code) if self.language == "bash" else self.code
+        return re.sub(train, rf"\1 {STEPS}", code, flags=re.MULTILINE)
 
 
 def blocks(text: str) -> list[Block]:

@@ -41,6 +41,9 @@ def test_from_an_nnunet_to_a_packaged_student(root, tmp_path, capsys):
     assert run([*segment, str(tmp_path / "segmented"), "--json"]) == 0
     assert len(list((tmp_path / "segmented").glob("*.nii.gz"))) == 4
     capsys.readouterr()
+    assert run(words) == 0  # finished: nothing is done again
+    again = json.loads(capsys.readouterr().out)
+    assert again["rows"] == said["rows"]
     other = [word.replace("nnunet:", "files:") for word in words]
     assert run(other) == 1  # the folder is another teacher's
     assert "folder is of another teacher" in capsys.readouterr().err

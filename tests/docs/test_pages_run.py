@@ -5,20 +5,14 @@ import pytest
 from nnunet_folders import write_nnunet
 from pasting import ROOT, blocks, differs, paste_in_one_process
 
-PAGES = [
-    "start/segment.md",
-    "start/distil.md",
-    "how-to/deploy.md",
-    "how-to/extend.md",
-    "how-to/distil-a-monai-bundle.md",
-]
-SLOW = ["how-to/distil-from-predictions.md"]
+PAGES = ["start/segment.md", "start/distil.md", "how-to/deploy.md", "how-to/extend.md"]
+SLOW = ["how-to/distil-a-monai-bundle.md", "how-to/distil-from-predictions.md"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", SLOW)
-def test_a_page_that_plans_a_student_runs_too(page, tmp_path):
-    paste_in_one_process(ROOT / "docs" / page, tmp_path)
+def test_pages_on_other_teachers_run_too(page, tmp_path):
+    assert len(paste_in_one_process(ROOT / "docs" / page, tmp_path)) > 2
 
 
 @pytest.mark.slow

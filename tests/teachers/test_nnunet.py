@@ -21,7 +21,6 @@ from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
 from gliodistill.teachers import parse_teacher
 from gliodistill.teachers.nnunet.preparation import resized
-from gliodistill.training.run import train
 
 RESULTS = Path(__file__).parent / "nnunet_results"
 TRAINER = "nnUNetTrainer__nnUNetPlans__3d_fullres"
@@ -189,14 +188,3 @@ def test_images_are_resampled_as_by_scikit_image():
     for order in (1, 3):
         theirs = skimage.resize(image, (12, 5, 8), order, mode="edge", anti_aliasing=False)
         np.testing.assert_allclose(resized(image, (12, 5, 8), order), theirs, atol=1e-12)
-
-
-def test_a_student_is_distilled_from_an_nnunet(cohort, tmp_path):
-    method = {"name": "compression", "options": {"teacher": {"nnunet": str(REGIONS), "folds": [0]}}}
-    made = tiny_cohort.recipe(
-        {"distilled": {"network": tiny_cohort.STUDENT, "method": method}},
-        training={"steps": 1, "validate_every": 1},
-    )
-    experiment = train(made, cohort, tmp_path / "run", jobs=1, labels="brats2021")
-    facts = experiment.summary("distilled")["teachers"][0]
-    assert facts["nnunet"] == str(REGIONS) and facts["folds"] == [0] and facts["studies"] == 2

@@ -12,9 +12,9 @@ import yaml
 
 from gliodistill.distil.report import write_distil_report
 from gliodistill.distil.split import validation_of, with_one_fold
-from gliodistill.documents import Refusal
+from gliodistill.documents import Refusal, read_json
 from gliodistill.documents.yaml_text import parse_yaml
-from gliodistill.errors import EvaluationError, RecipeError, note
+from gliodistill.errors import EvaluationError, OutputError, RecipeError, note
 from gliodistill.evaluation.comparison import compare
 from gliodistill.evaluation.evaluate import evaluate
 from gliodistill.evaluation.scores import Scores
@@ -40,6 +40,7 @@ from gliodistill.training.run import train
 
 RUNS = ("baseline", "distilled")
 SUMMARY = "distil.json"
+_NOT_FINISHED = Refusal(OutputError, "not the summary of a distillation", "remove it")
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,9 @@ def distil(
     recipe = _recipe(root, named, cohort, Path(data), budgets, networks, settings, splits,
                      threads, seconds)  # fmt: skip
     folder = root / "experiment"
+    if (root / SUMMARY).is_file():  # finished
+        stored = read_json(root / SUMMARY, _NOT_FINISHED)["rows"]
+        return Distilled(root, Experiment.open(folder), root / "models" / "distilled", stored)
     with watcher(recipe) as watch:
         experiment = train(
             recipe, data, folder, resume=folder.exists(), layout=layout, labels=labels, jobs=jobs,
@@ -185,6 +189,7 @@ def _recipe(
             "folder is of another teacher", file=file, field="teacher", got=named.as_dict(),
             expected=teachers, hint="choose another folder",
         )  # fmt: skip
+    note(f"{root} continues with its stored recipe; --set and --budget are not read again")
     return stored
 
 
