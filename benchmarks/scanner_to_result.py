@@ -20,7 +20,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -44,7 +44,7 @@ from gliodistill.studies.study import Study
 
 RESULTS = Path(__file__).parent / "results" / "scanner_to_result"
 FLAIR, THREADS = MRSequence.FLAIR, 2
-DISTURBED = 5
+DISTURBED = 3
 """Raw heads that are disturbed, too: the first of those with BraTS' labels."""
 
 Images = dict[MRSequence, Volume]
@@ -258,44 +258,52 @@ def main() -> None:
     for part, run in PARTS.items():
         if given.only not in (None, part):
             continue
-        result[part] = run(given.data)
-        result |= {
-            "machine": {"processor": processor(), "threads": THREADS, "load": load()},
-            "packages": versions("numpy", "openvino"),
-        }
-        for key in ("command", "versions"):
-            result.pop(key, None)
-        write_results(file, result, page(result))
+        for found in run(given.data):  # more and more of the part: a stopped run leaves the rest
+            result[part] = found
+            result |= {
+                "machine": {"processor": processor(), "threads": THREADS, "load": load()},
+                "packages": versions("numpy", "openvino"),
+            }
+            for key in ("command", "versions"):
+                result.pop(key, None)
+            write_results(file, result, page(result))
 
 
-def all_heads(data: Path) -> list[dict[str, Any]]:
-    """Every raw head, and the same patient as BraTS prepared it."""
-    rows = []
-    for row in heads(data):
-        found = {"raw": ask(data, "head", row["id"])}
+def all_heads(data: Path) -> Iterator[list[dict[str, Any]]]:
+    """Every raw head, and then the same patients as BraTS prepared them."""
+    rows: list[dict[str, Any]] = []
+    wanted = heads(data)
+
+    def ordered() -> list[dict[str, Any]]:
+        return sorted(rows, key=lambda row: -(row["raw"].get("wt_dice") or 0))
+
+    for row in wanted:
+        labels = data / "lgg" / row["id"] / f"{row['id']}_seg.nii.gz"
+        reference = "BraTS" if labels.exists() else "mask"
+        rows.append({"raw": ask(data, "head", row["id"]), "reference": reference})
+        yield ordered()
+    for row, found in zip(wanted, list(rows), strict=True):
         if prepared_folder(data, row["brats2020_id"]):
             found["prepared"] = ask(data, "prepared", row["brats2020_id"])
-        found["reference"] = (
-            "BraTS" if (data / "lgg" / row["id"] / f"{row['id']}_seg.nii.gz").exists() else "mask"
-        )
-        rows.append(found)
-        print(len(rows), found["raw"].get("wt_dice"), file=sys.stderr)
-    return sorted(rows, key=lambda row: -(row["raw"].get("wt_dice") or 0))
+            yield ordered()
 
 
-def disturbed(data: Path) -> dict[str, list[dict[str, Any]]]:
+def disturbed(data: Path) -> Iterator[dict[str, list[dict[str, Any]]]]:
     """Some raw heads, with each disturbance."""
     some = [
         row["id"]
         for row in heads(data)
         if (data / "lgg" / row["id"] / f"{row['id']}_seg.nii.gz").exists()
     ][:DISTURBED]
-    return {name: [ask(data, "head", id, name) for id in some] for name in DISTURBANCES}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name in DISTURBANCES:
+        found[name] = [ask(data, "head", id, name) for id in some]
+        yield found
 
 
-PARTS = {
-    "dicom": lambda data: ask(data, "brainix"),
-    "native": lambda data: ask(data, "native"),
+PARTS: dict[str, Callable[[Path], Iterator[Any]]] = {
+    "dicom": lambda data: iter([ask(data, "brainix")]),
+    "native": lambda data: iter([ask(data, "native")]),
     "heads": all_heads,
     "disturbed": disturbed,
 }

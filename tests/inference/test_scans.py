@@ -32,8 +32,8 @@ from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import load_brain
 
 NUMBERS = {"FLAIR": 201, "T1CE": 401}
-LEFT_OUT = (101, 301)
-"""Series of the head, and those that are taken out of it: T2 and T1."""
+LEFT_OUT = (7, 101, 301)
+"""Series of the head, and those that are taken out of it: diffusion, T2 and T1."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,8 @@ def account(segmented: Segmented, which: int) -> dict:
 def test_every_study_has_its_folder_and_a_damaged_one_stops_no_other(segmented: Segmented) -> None:
     assert segmented.code == 1
     (line,) = [line for line in segmented.errors.splitlines() if line.startswith("error")]
-    assert "files are damaged" in line and "bad/IM0007" in line
+    # The name of the folder is that of the patient.
+    assert "files are damaged" in line and "*/IM0007" in line
     top = {path.name for path in segmented.out.iterdir()}
     ids = segmented.ids
     assert top == {
@@ -159,7 +160,7 @@ def middle(labels: Any) -> NDArray[np.float64]:
     return np.array(labels.TransformContinuousIndexToPhysicalPoint(index))
 
 
-@pytest.mark.parametrize("sequence", map(MRSequence, NUMBERS))
+@pytest.mark.parametrize("sequence", [MRSequence.FLAIR, MRSequence.T1CE])
 def test_labels_lie_on_the_tumour_on_the_grid_of_each_series(
     segmented: Segmented, sequence: MRSequence, tmp_path: Path
 ) -> None:
@@ -217,7 +218,8 @@ def test_every_decision_is_told_with_its_reason(segmented: Segmented) -> None:
     for part in ("aligned to", "it was acquired, the other reformatted", "thick slices", "<svg"):
         assert part in page
     report = pydicom.dcmread(segmented.out / segmented.ids[0] / "T1CE_report.dcm")
-    assert "thick slices" in str(report) and "aligned to" in str(report)
+    words = " ".join(str(one.value) for one in report.iterall() if one.keyword == "TextValue")
+    assert "thick slices" in words and "aligned to" in words
 
 
 def test_volumes_are_those_of_the_label_map_and_of_the_report(segmented: Segmented) -> None:
@@ -277,19 +279,20 @@ def test_a_zip_gives_the_same_and_python_too(
 def test_resume_keeps_what_was_made_so_and_makes_again_what_was_not(
     segmented: Segmented, predictor: gd.Predictor, tmp_path: Path
 ) -> None:
-    def finished(writer: DicomWriter, out: Path = segmented.out) -> set[str]:
-        with find_cases([segmented.scans]) as found:
-            job = SegmentationJob(
-                predictor, out, predictor.package.convention, False, [writer, PageWriter()]
-            )
-            return {case.id for case in found.cases if job.summary(case) is not None}
-
     same = DicomWriter("all", rtstruct=True)
-    assert finished(same) == set(segmented.ids)
-    assert finished(DicomWriter("all", rtstruct=True, deidentify=True)) == set()
+    other = DicomWriter("all", rtstruct=True, deidentify=True)
     shutil.copytree(segmented.out, tmp_path / "out")
     (tmp_path / "out" / segmented.ids[0] / "study.json").unlink()
-    assert finished(same, tmp_path / "out") == {segmented.ids[1]}
+    convention = predictor.package.convention
+    with find_cases([segmented.scans]) as found:
+
+        def finished(writer: DicomWriter, out: Path = segmented.out) -> set[str]:
+            job = SegmentationJob(predictor, out, convention, False, [writer, PageWriter()])
+            return {case.id for case in found.cases if job.summary(case) is not None}
+
+        assert finished(same) == set(segmented.ids)
+        assert finished(other) == set()
+        assert finished(same, tmp_path / "out") == {segmented.ids[1]}
 
 
 def test_prepared_nifti_passes_to_the_same_bits(
