@@ -70,7 +70,7 @@ def extract_brain(volume: Volume, *, threads: int | None = None) -> BrainMask:
     from scipy import ndimage
 
     small = coarse(volume)
-    logits = _network(threads)(small.levels[None, None])[0, 0]
+    logits = _logits(small, threads)
     foreground = _foreground(volume)
     if foreground is not None and _is_brain_only(volume, foreground, small, logits):
         filled = ndimage.binary_fill_holes(foreground)
@@ -92,8 +92,17 @@ def is_stripped(volume: Volume, *, threads: int | None = None) -> bool:
     if foreground is None:  # without the network
         return False
     small = coarse(volume)
-    logits = _network(threads)(small.levels[None, None])[0, 0]
+    logits = _logits(small, threads)
     return _is_brain_only(volume, foreground, small, logits)
+
+
+def _logits(small: CoarseScan, threads: int | None) -> NDArray[np.float32]:
+    """The network's answer, on the network's grid; nothing where the image is all the same."""
+    x, y, z = small.shape
+    data = small.scan.data
+    if data.min() == data.max() or not np.ptp(small.levels[:x, :y, :z]):
+        return np.full(small.levels.shape, -1, np.float32)
+    return _network(threads)(small.levels[None, None])[0, 0]
 
 
 @cache
