@@ -102,7 +102,8 @@ def _logits(small: CoarseScan, threads: int | None) -> NDArray[np.float32]:
     data = small.scan.data
     if data.min() == data.max() or not np.ptp(small.levels[:x, :y, :z]):
         return np.full(small.levels.shape, -1, np.float32)
-    return _network(threads)(small.levels[None, None])[0, 0]
+    logits: NDArray[np.float32] = _network(threads)(small.levels[None, None])[0, 0]
+    return logits
 
 
 @cache
