@@ -346,7 +346,9 @@ def _heads(rows: list[dict[str, Any]]) -> list[str]:
     pairs = [
         (row["raw"]["wt_dice"], row["prepared"]["wt_dice"])
         for row in rows
-        if "wt_dice" in row.get("prepared", {}) and "wt_dice" in row["raw"]
+        if "wt_dice" in row.get("prepared", {})
+        and "wt_dice" in row["raw"]
+        and row["reference"] == "BraTS"
     ]
     lines += [
         "",
@@ -359,8 +361,8 @@ def _heads(rows: list[dict[str, Any]]) -> list[str]:
     if pairs:
         raw, other = (mean(side) for side in zip(*pairs, strict=True))
         lines += [
-            f"The {len(pairs)} patients that BraTS prepared too: {raw:.3f} from the raw head,"
-            f" {other:.3f} as prepared, with the same sequences.",
+            f"The {len(pairs)} patients with BraTS' labels that BraTS prepared too: {raw:.3f} from"
+            f" the raw head, {other:.3f} as prepared, with the same sequences.",
         ]
     stages = sorted({stage for r in good for stage in r["seconds"]})
     took = ", ".join(
