@@ -27,9 +27,8 @@ def pair(head, sequence, degrees, mm, kept=slice(None)):
 @pytest.mark.parametrize(
     ("sequence", "degrees", "mm", "kept", "limit"),
     [
-        (FLAIR, 0.0, 10.0, slice(None), 1.0),
-        (T1, 30.0, 10.0, slice(None), 1.6),  # slices of 6 mm, voxels of 3 mm
-        (T1, 5.0, 10.0, slice(10, None), 2.4),  # and the lower third cut
+        (T1, 30.0, 10.0, slice(None), 0.5),  # slices of 6 mm, voxels of 3 mm
+        (T1, 5.0, 10.0, slice(10, None), 1.0),  # and the lower third cut
     ],
 )
 def test_moved_scans_are_brought_back(head, sequence, degrees, mm, kept, limit):
@@ -42,14 +41,12 @@ def test_moved_scans_are_brought_back(head, sequence, degrees, mm, kept, limit):
     assert found.start
 
 
-def test_scans_that_have_nothing_in_common_are_flagged(head):
+def test_brains_that_do_not_overlap_are_flagged(head):
     (fixed, moving, mask, other), _ = pair(head, FLAIR, 0.0, 0.0)
-    noise = np.random.default_rng(0).normal(100, 20, moving.shape).astype(np.float32)
-    found = register(fixed, moving.with_data(noise), mask, other)
-    assert found.failed and "not similar" in found.flags[0]
     ball = np.zeros(moving.shape, bool)
     ball[20:30, 20:30, 20:30] = True
-    assert register(fixed, moving, mask, ball).failed
+    found = register(fixed, moving, mask, ball)
+    assert found.failed and "overlap" in found.failures[-1]
 
 
 def test_masks_must_fit(head):
