@@ -69,7 +69,9 @@ class Case:
         """
         where = np.argwhere(self.fixed_mask)[::97]
         points = np.c_[where, np.ones(len(where))] @ self.fixed.affine.T
-        return np.linalg.norm(points @ (matrix - (self.true if true is None else true))[:3].T, axis=1)
+        return np.linalg.norm(
+            points @ (matrix - (self.true if true is None else true))[:3].T, axis=1
+        )
 
 
 def cases(data: Path, n: int) -> Iterator[Case]:
@@ -178,9 +180,7 @@ def rigid(
     return matrix
 
 
-def _thick(
-    image: Volume, mask: NDArray[np.bool_], first: int
-) -> tuple[Volume, NDArray[np.bool_]]:
+def _thick(image: Volume, mask: NDArray[np.bool_], first: int) -> tuple[Volume, NDArray[np.bool_]]:
     """Means of slices, from the slice ``first``."""
     step = max(1, round(SLICE_MM / image.spacing[2]))
     n = (image.shape[2] - first) // step

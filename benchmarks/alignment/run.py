@@ -26,10 +26,9 @@ from benchmarks.alignment.notice import noticed
 from benchmarks.alignment.wrong import stuck
 from benchmarks.provenance import load, processor, versions, write_results
 from gliodistill.alignment.registration import Registration, register
+from gliodistill.files import write_text
 
 RESULTS = Path(__file__).parents[1] / "results" / "alignment" / "results"
-AIM_MM = (1.0, 2.0)
-"""Median and 95th percentile."""
 
 
 def main() -> None:
@@ -62,7 +61,7 @@ def main() -> None:
 
 
 def write(facts: dict[str, Any]) -> None:
-    """Both files."""
+    """All files."""
     rows = facts["pairs"]
     facts = facts | {
         "accuracy": summary([row for row in rows if row["kind"] == "found"]),
@@ -71,6 +70,9 @@ def write(facts: dict[str, Any]) -> None:
         "versions": versions("gliodistill", "numpy", "SimpleITK"),
     }
     write_results(RESULTS, facts, page(facts))
+    for name, table in (("accuracy", accuracy), ("check", checked)):
+        text = "\n".join(table(facts)) + "\n"
+        write_text(RESULTS.with_name(f"registration_{name}.md"), text)
 
 
 def processor_seconds() -> float:
@@ -79,9 +81,7 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def measured(
-    cases: Iterable[Case], known: list[dict[str, Any]]
-) -> Iterator[list[dict[str, Any]]]:
+def measured(cases: Iterable[Case], known: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """The rows of each case that is not among the ``known``: found, wrong optimum, wrong patient.
 
     Wrong optima are looked for in every second case; a scan of another patient is compared once a
@@ -215,18 +215,13 @@ def engines(cases: Iterable[Case]) -> list[dict[str, Any]]:
 
 
 def page(facts: dict[str, Any]) -> str:
-    """The tables as Markdown."""
-    return "\n".join([*accuracy(facts), *checked(facts), *compared(facts)]) + "\n"
+    """All tables as Markdown."""
+    lines = ["# Registration", "", *accuracy(facts), "", "## What the check notices", ""]
+    return "\n".join([*lines, *checked(facts), *compared(facts)]) + "\n"
 
 
 def accuracy(facts: dict[str, Any]) -> Iterator[str]:
     """The table of `register`."""
-    yield "# Registration"
-    yield ""
-    yield "Target registration error over the brain, in mm. Median: of the pairs' medians. 95 %:"
-    yield "95th percentile of the pairs' own 95th percentiles. Again: distance (median, 95 %) to the"
-    yield "registration of the same scans before they were moved."
-    yield ""
     yield "| scans | disturbance | pairs | median | 95 % | again | processor s |"
     yield "|---|---|--:|--:|--:|--:|--:|"
     for row in facts["accuracy"]:
@@ -239,33 +234,32 @@ def accuracy(facts: dict[str, Any]) -> Iterator[str]:
             f"| {row['group']} | {row['disturbance']} | {row['pairs']} | {row['median_mm']:.2f} |"
             f" {row['p95_mm']:.2f} | {again} | {row['processor_seconds']:.1f} |"
         )
+    yield ""
+    yield "Target registration error over the brain, in mm. Median: of the pairs' medians. 95 %:"
+    yield "95th percentile of the pairs' own 95th percentiles. Again: distance (median, 95 %) to the"
+    yield "registration of the same scans before they were moved."
     if study := facts.get("study"):
-        yield ""
         yield (
-            f"A study of {study['sequences']} sequences takes {study['wall_seconds']:.0f} s of"
-            f" wall-clock and {study['processor_seconds']:.0f} s of processor time on"
-            f" {study['threads']} threads, brain extraction included (load {study['load']:.0f})."
+            f"A study of {study['sequences']} sequences took {study['wall_seconds']:.0f} s of"
+            f" wall-clock and {study['processor_seconds']:.0f} s of"
+        )
+        yield (
+            f"processor time on {study['threads']} threads, brain extraction included, on a machine"
+            f" with a load of {study['load']:.0f}."
         )
 
 
 def checked(facts: dict[str, Any]) -> Iterator[str]:
     """The table of the check."""
     found = facts["noticed"]
-    yield ""
-    yield "## What the check notices"
-    yield ""
-    yield (
-        f"Left out: similarity below {found['similar']:g} or overlap below {found['overlapping']:g}."
-    )
-    yield (
-        f"Doubtful: disagreement above {found['agreeing_mm']:g} mm or sharpness below"
-        f" {found['sharp']:g}."
-    )
-    yield ""
     yield "| registrations | number | left out | doubtful | pass |"
     yield "|---|--:|--:|--:|--:|"
     for name, row in found["counts"].items():
         yield f"| {name} | {row['n']} | {row['left_out']} | {row['doubtful']} | {row['pass']} |"
+    yield ""
+    yield f"Left out: similarity below {found['similar']:g} or overlap below"
+    yield f"{found['overlapping']:g}. Doubtful: disagreement above {found['agreeing_mm']:g} mm or"
+    yield f"sharpness below {found['sharp']:g}."
 
 
 def compared(facts: dict[str, Any]) -> Iterator[str]:

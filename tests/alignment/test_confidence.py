@@ -38,7 +38,7 @@ def test_a_right_registration_is_trusted(measure):
     assert found.disagreement < AGREEING_MM and found.sharpness > SHARP
 
 
-@pytest.mark.parametrize(("degrees", "mm"), [(5.0, 0.0), (0.0, 6.0), (25.0, 20.0)])
+@pytest.mark.parametrize(("degrees", "mm"), [(5.0, 3.0), (25.0, 20.0)])
 def test_a_wrong_one_is_not(measure, degrees, mm):
     found = measure(degrees, mm)
     assert found.disagreement > AGREEING_MM or found.sharpness < SHARP

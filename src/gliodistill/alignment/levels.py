@@ -13,7 +13,7 @@ MARGIN_MM = 25.0
 """Kept around the brain, so that a neighbour that is turned is still in the field."""
 
 RIM_MM = 6.0
-"""How far beyond the brain, along each axis, voxels are compared: fluid and the inner skull help."""
+"""How far beyond the brain voxels are compared, along each axis: fluid and the skull help."""
 
 PERCENTILES = (1.0, 99.0)
 """Of the brain, between which intensities are kept: vessels and fat say nothing about its place."""
