@@ -15,15 +15,21 @@ from gliodistill.studies.sequence import MRSequence
 
 Matrix = NDArray[np.float64]
 PHANTOM_SEED = 5
-SLICE_MM = 5.0
+SLICE_MM = 6.0
 """Of simulated thick slices."""
 CUT = 0.35
 """Share of the slices taken away, from below."""
+SCANNED = "as scanned"
+MOVED, TURNED = "moved by 5° and 10 mm", "turned by 30°, moved by 10 mm"
+THICK, BOTH, LESS = "6 mm slices", "6 mm slices of both", "lower third cut"
+FEWER = "6 mm slices, lower third cut"
 DISTURBANCES = {
-    "moved by 5° and 10 mm": (5.0, 10.0),
-    "turned by 30°, moved by 10 mm": (30.0, 10.0),
-    "5 mm slices": (5.0, 10.0),
-    "lower third cut": (5.0, 10.0),
+    MOVED: (5.0, 10.0),
+    TURNED: (30.0, 10.0),
+    THICK: (5.0, 10.0),
+    BOTH: (5.0, 10.0),
+    LESS: (5.0, 10.0),
+    FEWER: (5.0, 10.0),
 }
 """Name → rotation in degrees about a random axis, and shift in mm."""
 
@@ -34,14 +40,17 @@ class Case:
 
     Attributes:
         group: of patients.
-        disturbance: key of :data:`DISTURBANCES`, or "as scanned".
+        number: of the patient in the group.
+        disturbance: key of :data:`DISTURBANCES`, or :data:`SCANNED`.
         pair: sequences.
         fixed, moving: the scans.
         fixed_mask, moving_mask: their brains.
         true: 4×4, fixed → moving, mm.
+        move: 4×4, what the moving scan was moved by here; part of ``true``.
     """
 
     group: str
+    number: int
     disturbance: str
     pair: str
     fixed: Volume
@@ -49,99 +58,111 @@ class Case:
     fixed_mask: NDArray[np.bool_]
     moving_mask: NDArray[np.bool_]
     true: Matrix
+    move: Matrix
 
-    def errors(self, matrix: Matrix) -> NDArray[np.float64]:
-        """Target registration error in mm of points all over the fixed brain."""
+    def errors(self, matrix: Matrix, true: Matrix | None = None) -> NDArray[np.float64]:
+        """Target registration error in mm of points all over the fixed brain.
+
+        Args:
+            matrix: 4×4, fixed → moving, mm.
+            true: what to compare it with; None = what is right.
+        """
         where = np.argwhere(self.fixed_mask)[::97]
         points = np.c_[where, np.ones(len(where))] @ self.fixed.affine.T
-        return np.linalg.norm(points @ (matrix - self.true)[:3].T, axis=1)
+        return np.linalg.norm(
+            points @ (matrix - (self.true if true is None else true))[:3].T, axis=1
+        )
 
 
-def phantoms(n: int) -> Iterator[Case]:
-    """Heads with skull, grids and movements of their own, thick and thin slices."""
-    rng = np.random.default_rng([PHANTOM_SEED, 1])
-    for index in range(n):
-        study = make_raw(PHANTOM_SEED, index)
-        scans = {s: (image, study.brains[s].data > 0) for s, image in study.images.items()}
-        fixed = MRSequence.T1CE
-        for moving in scans:
-            if moving == fixed:
-                continue
-            true = np.linalg.inv(study.motion[moving]) @ study.motion[fixed]
-            yield from _disturbed(
-                "synthetic heads", rng, scans, fixed, moving, true, ("as scanned",)
-            )
-            names = ("turned by 30°, moved by 10 mm", "lower third cut")
-            yield from _disturbed("synthetic heads", rng, scans, fixed, moving, true, names)
-
-
-def patients(data: Path, n: int) -> Iterator[Case]:
-    """Co-registered, stripped patients, and raw heads whose sequences share their slices.
-
-    Their own alignment counts as true: it is not known better than to about half a millimetre
-    (stripped) and one millimetre (heads).
-    """
-    rng = np.random.default_rng([PHANTOM_SEED, 2])
-    for folder in sorted((data / "labelled").iterdir())[:n]:
-        scans = {}
-        for sequence in MRSequence:
-            image = read_nifti(folder / f"{folder.name}_{sequence.lower()}.nii.gz")
-            scans[sequence] = image, image.data != 0
-        yield from _all("stripped patients", rng, scans, tuple(DISTURBANCES))
+def cases(data: Path, n: int) -> Iterator[Case]:
+    """``n`` of each group in turn, so that a run that is stopped has some of each."""
+    names = sorted(folder.name for folder in (data / "labelled").iterdir())
     with (data / "lgg" / "lgg.csv").open() as file:
         heads = [row["id"] for row in csv.DictReader(file) if row["form"] == "head"]
-    for name in heads[:n]:
-        brain = read_labels(data / "lgg" / "masks" / f"{name}_brain.nii.gz")
-        scans = {}
-        for sequence in MRSequence:
-            path = data / "lgg" / name / f"{name}_{sequence.lower()}.nii.gz"
-            if path.exists():
-                image = read_nifti(path)
-                if image.same_grid(brain):
-                    scans[sequence] = image, brain.data > 0
-        yield from _all("raw heads", rng, scans, tuple(DISTURBANCES)[:2])
+    for number in range(n):
+        yield from stripped(data / "labelled" / names[number], number)
+        if number < len(heads):
+            yield from raw(data / "lgg", heads[number], number)
+        yield from phantom(number)
+
+
+def phantom(number: int) -> Iterator[Case]:
+    """A head with skull, grids and movements of its own, thick or thin slices."""
+    study = make_raw(PHANTOM_SEED, number)
+    scans = {s: (image, study.brains[s].data > 0) for s, image in study.images.items()}
+    fixed = MRSequence.T1CE
+    moving = [sequence for sequence in scans if sequence != fixed][number % 3]
+    true = np.linalg.inv(study.motion[moving]) @ study.motion[fixed]
+    names = SCANNED, LESS, TURNED
+    yield from _disturbed("synthetic heads", number, scans, (fixed, moving), true, names)
+
+
+def stripped(folder: Path, number: int) -> Iterator[Case]:
+    """A co-registered, stripped patient: one sequence and half of the disturbances, in turn.
+
+    Their own alignment counts as true, which is known to about half a millimetre.
+    """
+    moving = [s for s in MRSequence if s != MRSequence.T1CE][number // 2 % 3]
+    pair, scans = (MRSequence.T1CE, moving), {}
+    for sequence in pair:
+        image = read_nifti(folder / f"{folder.name}_{sequence.lower()}.nii.gz")
+        scans[sequence] = image, image.data != 0
+    names = (TURNED, THICK, LESS) if number % 2 else (MOVED, BOTH, FEWER)
+    yield from _disturbed("stripped patients", number, scans, pair, np.eye(4), names)
+
+
+def raw(folder: Path, id: str, number: int) -> Iterator[Case]:
+    """A raw head; the sequences of one session, which share their slices.
+
+    Their headers count as true, but patients move between sequences.
+    """
+    brain = read_labels(folder / "masks" / f"{id}_brain.nii.gz")
+    scans = {}
+    for sequence in MRSequence:
+        path = folder / id / f"{id}_{sequence.lower()}.nii.gz"
+        if path.exists() and (image := read_nifti(path)).same_grid(brain):
+            scans[sequence] = image, brain.data > 0
+    fixed = MRSequence.T1CE if MRSequence.T1CE in scans else MRSequence.FLAIR
+    others = [sequence for sequence in scans if sequence != fixed]
+    if others:
+        pair = fixed, others[number // 3 % len(others)]
+        names = SCANNED, (MOVED, LESS, TURNED)[number % 3]
+        yield from _disturbed("raw heads", number, scans, pair, np.eye(4), names)
 
 
 Scans = dict[MRSequence, tuple[Volume, NDArray[np.bool_]]]
 
 
-def _all(
-    group: str, rng: np.random.Generator, scans: Scans, names: tuple[str, ...]
-) -> Iterator[Case]:
-    fixed = MRSequence.T1CE if MRSequence.T1CE in scans else MRSequence.FLAIR
-    for moving in scans:
-        if moving != fixed:
-            yield from _disturbed(group, rng, scans, fixed, moving, np.eye(4), names)
-
-
 def _disturbed(
     group: str,
-    rng: np.random.Generator,
+    number: int,
     scans: Scans,
-    fixed: MRSequence,
-    moving: MRSequence,
+    pair: tuple[MRSequence, MRSequence],
     true: Matrix,
     names: tuple[str, ...],
 ) -> Iterator[Case]:
-    image, mask = scans[moving]
+    (fixed, fixed_mask), (image, mask) = scans[pair[0]], scans[pair[1]]
     for name in names:
+        rng = np.random.default_rng([PHANTOM_SEED, len(group), number, len(name)])
         some, there = image, mask
-        if name == "5 mm slices":
-            some, there = _thick(image, mask)
-        if name == "lower third cut":
-            some, there = _cut(image, mask)
-        turn, shift = DISTURBANCES.get(name, (0.0, 0.0))
+        if name in (THICK, BOTH, FEWER):
+            some, there = _thick(some, there, 2)
+        if name in (LESS, FEWER):
+            some, there = _cut(some, there)
+        target, inside = _thick(fixed, fixed_mask, 0) if name == BOTH else (fixed, fixed_mask)
         middle = (image.affine @ [*np.argwhere(mask).mean(axis=0), 1.0])[:3]
-        move = rigid(rng, turn, shift, middle)
+        move = rigid(rng, *DISTURBANCES[name], middle) if name in DISTURBANCES else np.eye(4)
         yield Case(
             group,
+            number,
             name,
-            f"{moving} to {fixed}",
-            scans[fixed][0],
+            f"{pair[1]} to {pair[0]}",
+            target,
             Volume(some.data, move @ some.affine),
-            scans[fixed][1],
+            inside,
             there,
             move @ true,
+            move,
         )
 
 
@@ -159,18 +180,18 @@ def rigid(
     return matrix
 
 
-def _thick(image: Volume, mask: NDArray[np.bool_]) -> tuple[Volume, NDArray[np.bool_]]:
-    """Means of slices, starting between two slices of the original."""
+def _thick(image: Volume, mask: NDArray[np.bool_], first: int) -> tuple[Volume, NDArray[np.bool_]]:
+    """Means of slices, from the slice ``first``."""
     step = max(1, round(SLICE_MM / image.spacing[2]))
-    n = (image.shape[2] - 2) // step
-    used = slice(2, 2 + n * step)
+    n = (image.shape[2] - first) // step
+    used = slice(first, first + n * step)
 
     def means(values: NDArray[np.generic]) -> NDArray[np.float32]:
         parts = values[:, :, used].astype(np.float32)
         return parts.reshape(*parts.shape[:2], n, step).mean(axis=3)
 
     affine = image.affine.copy()
-    affine[:3, 3] += affine[:3, 2] * (2 + (step - 1) / 2)
+    affine[:3, 3] += affine[:3, 2] * (first + (step - 1) / 2)
     affine[:3, 2] *= step
     return Volume(means(image.data), affine), means(mask) > 0.5
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from gliodistill.alignment import read_transform
 from gliodistill.alignment.batch import align_studies
 from gliodistill.alignment.sources import find_sources
 from gliodistill.errors import LabelError, OutputError, StudyError
@@ -27,30 +28,38 @@ def write(folder, images, labels=None):
 
 
 def test_a_cohort_is_aligned_once_and_a_bad_patient_stops_no_other(tmp_path, head, extract):
-    images = {s: head.images[s] for s in (T1CE, FLAIR)}
-    write(tmp_path / "scans" / "good", images, head.truth[FLAIR])
+    images = {T1CE: head.images[T1CE]}
+    write(tmp_path / "scans" / "good", images, head.truth[T1CE])
     write(tmp_path / "scans" / "bad", images)
-    damaged = tmp_path / "scans" / "bad" / "bad_flair.nii.gz"
+    damaged = tmp_path / "scans" / "bad" / "bad_t1ce.nii.gz"
     damaged.write_bytes(damaged.read_bytes()[:1000])
-    out, settings = tmp_path / "out", {"extract": extract, "spacing": 3.0, "labels": True}
+    out = tmp_path / "out"
+    settings = {"extract": extract, "spacing": 3.0, "labels": True, "space": "mni"}
 
     with find_sources([tmp_path / "scans"]) as (sources, unusable, _):
         first = align_studies(sources, out, **settings)
         again = align_studies(sources, out, **settings)
         other = align_studies(sources, out, **settings | {"spacing": 4.0})
     assert list(first.done) == ["good"] and not unusable
-    assert list(first.failed) == ["bad"] and "bad_flair.nii.gz" in str(first.failed["bad"])
+    assert list(first.failed) == ["bad"] and "bad_t1ce.nii.gz" in str(first.failed["bad"])
     assert again.skipped == ["good"] and not again.done
     assert isinstance(other.failed["good"], OutputError)
     assert sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) == ["good"]
 
     study = Study.open(out)
-    assert study.sequences == (T1CE, FLAIR) and study.truth is not None
+    assert study.sequences == (T1CE,) and study.truth is not None
     voxels = (study.truth.data > 0).sum() * study.truth.voxel_ml
-    expected = (head.truth[FLAIR].data > 0).sum() * head.truth[FLAIR].voxel_ml
+    expected = (head.truth[T1CE].data > 0).sum() * head.truth[T1CE].voxel_ml
     assert voxels == pytest.approx(expected, rel=0.1)
     told = json.loads((out / "good" / "study.json").read_text())
-    assert told["labels_from"] == "FLAIR" and told["files"]["T1CE"] == "good_t1ce.nii.gz"
+    assert told["labels_from"] == "T1CE" and told["files"]["T1CE"] == "good_t1ce.nii.gz"
+
+    # Synthetic heads are made from the atlas: upright in their own coordinates, and in its space.
+    assert study.images[T1CE].orientation == "RAS"
+    matrix = read_transform(out / "good" / "t1ce.tfm")
+    rotation = (head.motion[T1CE] @ matrix)[:3, :3]
+    assert np.degrees(np.arccos((np.trace(rotation) - 1) / 2)) < 6
+    assert told["sequences"]["T1CE"]["atlas"]["turned_deg"] >= 0
 
 
 def test_labels_on_no_scan_are_refused(tmp_path):

@@ -13,7 +13,7 @@ MARGIN_MM = 25.0
 """Kept around the brain, so that a neighbour that is turned is still in the field."""
 
 RIM_MM = 6.0
-"""How far beyond the brain voxels are compared: fluid and the inner skull help."""
+"""How far beyond the brain voxels are compared, along each axis: fluid and the skull help."""
 
 PERCENTILES = (1.0, 99.0)
 """Of the brain, between which intensities are kept: vessels and fat say nothing about its place."""
@@ -81,5 +81,6 @@ class Cropped:
         affine = self.image.affine.copy()
         affine[:3, 3] += affine[:3, :3] @ ((factors - 1) / 2)
         affine[:3, :3] *= factors
-        far = ndimage.distance_transform_edt(brain < 0.5, sampling=step)
-        return Level(Volume(image, affine), brain, far <= RIM_MM)
+        inside = (brain >= 0.5).astype(np.uint8)
+        near = ndimage.maximum_filter(inside, 2 * int(RIM_MM / step) + 1)
+        return Level(Volume(image, affine), brain, near > 0)

@@ -8,17 +8,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gliodistill.alignment.confidence import Confidence, confidence
 from gliodistill.alignment.engine import Matrix, engine, optimise
 from gliodistill.alignment.levels import Cropped, Level
 from gliodistill.alignment.starts import Comparison, Fit, pairs_of_middles, starts
 from gliodistill.errors import ImageError
 from gliodistill.images.volume import Volume
 
-SEARCH_MM, COARSE_MM, FINE_MM = 8.0, 4.0, 2.0
-"""Voxels on which starts are compared, the best are improved, and the best of these is finished."""
+SEARCH_MM, COARSE_MM, FINE_MM = 8.0, 4.0, 1.25
+"""Voxels on which starts are compared, the best are improved, and the best of these is finished.
+With 2 mm at the end, errors were up to twice as large.
+"""
+
+FINER = 1.5
+"""The last voxels are at most so much finer than those of the scans."""
 
 COARSE = {"samples": 20_000, "steps": 60, "step_mm": 2.0, "least_mm": 0.05, "shrink": 0.5}
-FINE = {"samples": 40_000, "steps": 120, "step_mm": 1.0, "least_mm": 0.005, "shrink": 0.8}
+FINE = {"samples": 40_000, "steps": 120, "step_mm": 1.0, "least_mm": 0.02, "shrink": 0.8}
 """Descents; see :func:`~gliodistill.alignment.engine.optimise`. A faster end of the fine one (0.5)
 left one pair in eight 1.5 mm off that this one leaves 0.3 mm off.
 """
@@ -35,9 +41,11 @@ most, is not considered: mutual information of few voxels is high by chance.
 """
 
 SIMILAR, OVERLAPPING = 0.04, 0.8
-"""Least similarity and overlap of a registration that succeeded. The least similar right pair of
-benchmarks/results/alignment has 0.08. Of the pairs that were lost while this was tuned, those that
-were 13 mm and more off had 0.02 to 0.04; two that were 6 mm off had 0.08, and pass.
+"""Least similarity and overlap of a registration that succeeded."""
+
+AGREEING_MM, SHARP = 2.0, 0.22
+"""Largest disagreement and least sharpness of a registration that is not doubtful, as derived in
+benchmarks/alignment/notice.py: nearly all right registrations pass.
 """
 
 
@@ -52,8 +60,12 @@ class Registration:
         overlap: Dice of the two brains in the common field, in [0, 1]; without a mask of the moving
             brain, the share of the fixed brain in the moving field.
         covered: share of the fixed brain that lies in the moving field.
+        disagreement: how far apart parts of the brain would place it, in mm; see
+            :class:`~gliodistill.alignment.confidence.Confidence`.
+        sharpness: share of the similarity that a shift of 4 mm takes away.
         start: which start led to it.
-        flags: why it may be wrong, in words; empty if nothing speaks against it.
+        failures: why it must not be used, in words; empty if it can be.
+        doubts: why somebody should look at it, in words.
         seconds: wall-clock.
     """
 
@@ -61,14 +73,22 @@ class Registration:
     similarity: float
     overlap: float
     covered: float
+    disagreement: float
+    sharpness: float
     start: str
-    flags: tuple[str, ...]
+    failures: tuple[str, ...]
+    doubts: tuple[str, ...]
     seconds: float
 
     @property
     def failed(self) -> bool:
-        """Whether it should not be used."""
-        return bool(self.flags)
+        """Whether it must not be used."""
+        return bool(self.failures)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Failures and doubts; empty if nothing speaks against it."""
+        return self.failures + self.doubts
 
 
 def register(
@@ -82,7 +102,8 @@ def register(
     Starts are the headers (the patient lay still), and the centroids of the brains, or of a part of
     one where the other is cut, with 125 rotations of up to 30° about each axis. The most similar
     ones, and the one whose brains overlap most, are improved on voxels of 4 mm, the best of these
-    on 2 mm.
+    on 1.25 mm. Two parts of the brain are then registered alone: where they disagree, the result is
+    doubtful.
 
     Args:
         fixed: scan of a head, any contrast, any grid.
@@ -130,18 +151,23 @@ def register(
         improved += [(compared.fit(matrix), name, matrix), (compared.fit(better), name, better)]
     _, start, matrix = _plausible(improved)[0]
 
-    fine = _levels(pair, FINE_MM)
+    finest = min(*fixed.spacing, *moving.spacing)
+    fine = _levels(pair, max(FINE_MM, finest / FINER))
     better = _optimised(fine, matrix, centre, FINE)
     compared = Comparison(*fine, known)
     finished = [(compared.fit(one), start, one) for one in (better, matrix)]
     fit, _, matrix = _plausible(finished)[0]
+    trust = confidence(coarse, matrix, known, lambda two, one: _optimised(two, one, centre, COARSE))
     return Registration(
         matrix,
         fit.similarity,
         fit.overlap,
         fit.covered,
+        trust.disagreement,
+        trust.sharpness,
         start,
-        _flags(fit),
+        _failures(fit),
+        _doubts(trust),
         time.perf_counter() - began,
     )
 
@@ -225,10 +251,25 @@ def _check(name: str, scan: Volume, mask: NDArray[np.bool_]) -> None:
         raise ImageError("no brain", field=f"{name}_mask", got="an empty mask")
 
 
-def _flags(fit: Fit) -> tuple[str, ...]:
-    flags = []
+def _failures(fit: Fit) -> tuple[str, ...]:
+    found = []
     if fit.similarity < SIMILAR:
-        flags.append(f"the images are not similar: {fit.similarity:.2f}, not {SIMILAR:g} or more")
+        found.append(f"the images are not similar: {fit.similarity:.2f}, not {SIMILAR:g} or more")
     if fit.overlap < OVERLAPPING:
-        flags.append(f"the brains overlap by {fit.overlap:.2f}, not {OVERLAPPING:g} or more")
-    return tuple(flags)
+        found.append(f"the brains overlap by {fit.overlap:.2f}, not {OVERLAPPING:g} or more")
+    return tuple(found)
+
+
+def _doubts(trust: Confidence) -> tuple[str, ...]:
+    found = []
+    if trust.disagreement > AGREEING_MM:
+        found.append(
+            f"parts of the brain disagree by {trust.disagreement:.1f} mm, not {AGREEING_MM:g} or"
+            " less"
+        )
+    if trust.sharpness < SHARP:
+        found.append(
+            f"a shift of 4 mm takes {trust.sharpness:.0%} of the similarity, not {SHARP:.0%} or"
+            " more"
+        )
+    return tuple(found)

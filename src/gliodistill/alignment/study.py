@@ -207,8 +207,10 @@ class _Alignment:
             self.steps[sequence] |= _told(found, str(reference), self.scans[reference])
             if found.failed:
                 self.flags.append(f"{sequence} left out: {'; '.join(found.flags)}")
-            else:
-                matrices[sequence] = found.matrix
+                continue
+            matrices[sequence] = found.matrix
+            if found.doubts:
+                self.flags.append(f"{sequence} may be misaligned: {'; '.join(found.doubts)}")
         return {sequence: matrices[sequence] for sequence in self.scans if sequence in matrices}
 
     def _common(
@@ -228,6 +230,8 @@ class _Alignment:
                     got="; ".join(found.flags),
                     hint="use the space of the reference",
                 )
+            if found.doubts:
+                self.flags.append(f"the atlas may be misaligned: {'; '.join(found.doubts)}")
             return {s: m @ found.matrix for s, m in to_scan.items()}, mni_grid(self.spacing)
         points = [
             moved(outline(self.scans[s], masks[s]), carrying.inverse(matrix))
@@ -306,14 +310,17 @@ def _told(found: Registration, target: str, fixed: Volume | None) -> dict[str, A
     middle[3] = 1
     shift = float(np.linalg.norm((found.matrix @ middle - middle)[:3]))
     verb = "not aligned" if found.failed else "aligned"
+    doubtful = ", doubtful" if found.doubts and not found.failed else ""
     return {
         "text": f"{verb} with {target} from the {found.start}: turned by {angle:.1f}°, moved by"
-        f" {shift:.1f} mm",
+        f" {shift:.1f} mm{doubtful}",
         "start": found.start,
         "turned_deg": round(float(angle), 3),
         "moved_mm": round(shift, 3),
         "similarity": round(found.similarity, 4),
         "overlap": round(found.overlap, 4),
+        "disagreement_mm": round(found.disagreement, 2),
+        "sharpness": round(found.sharpness, 4),
         "seconds": round(found.seconds, 3),
     }
 
