@@ -87,6 +87,8 @@ def measure(
             str(scratch / "model"),
             "-o",
             str(scratch / "out"),
+            "--input",
+            "prepared",  # noise is no brain
             "--threads",
             str(threads),
             "--json",

@@ -201,4 +201,11 @@ def test_there_is_one_door():
             " out))",
         ),
         ("phantom/atlas.py", "with np.load(ATLAS_FILE) as stored:"),
+        (
+            "models/shipped/__init__.py",
+            "described = {name: json.loads((_HERE / name / _DESCRIPTION).read_bytes()) for name in"
+            " names()}",
+        ),
+        # A checkpoint of nnU-Net: numbers only, refused if it asks for more.
+        ("teachers/state.py", 'return torch.load(file, map_location="cpu", weights_only=True)'),
     }

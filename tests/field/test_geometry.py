@@ -230,7 +230,7 @@ def _(b):
 @row("a brain of more than 4 litres", "4248 ml", "10 × 10 × 10 mm", code=0)
 def _(b):
     sized(b, 10)
-    yield segment(b)
+    yield segment(b, "--input", "prepared")
     assert "4248 ml" in flags(b)["not_skull_stripped"]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from gliodistill.errors import GliodistillError, ImageError, LabelError, StudyError
 from gliodistill.studies import Study, inspect, open_cohort
-from gliodistill.studies.study import load_study
+from gliodistill.studies.study import GridError, load_study
 
 
 def check(
@@ -215,10 +215,10 @@ LOADING = {
     "corrupt truth": (corrupt_truth, ImageError, "gzip", "case_seg"),
     "empty image": (empty_file, ImageError, "size", "case_flair"),
     "4-D image": (four_axes, ImageError, "dim", "case_t2"),
-    "other shape": (other_shape, StudyError, "T2", "T1"),
-    "other origin": (other_place, StudyError, "T2", "T1"),
-    "other voxel size": (other_voxels, StudyError, "T2", "T1"),
-    "truth on another grid": (truth_elsewhere, StudyError, "truth", "T1"),
+    "other shape": (other_shape, GridError, "T2", "T1"),
+    "other origin": (other_place, GridError, "T2", "T1"),
+    "other voxel size": (other_voxels, GridError, "T2", "T1"),
+    "truth on another grid": (truth_elsewhere, GridError, "truth", "T1"),
     "truth of probabilities": (soft_truth, LabelError, "labels", "case_seg"),
     "truth of another convention": (foreign_code, LabelError, "labels", "case_seg"),
 }

@@ -88,6 +88,7 @@ def is_stripped(volume: Volume, *, threads: int | None = None) -> bool:
         volume: as for :func:`extract_brain`.
         threads: processor threads; None = all cores.
     """
+    volume = _thinned(volume)
     foreground = _foreground(volume)
     if foreground is None:  # without the network
         return False
@@ -104,6 +105,15 @@ def _logits(small: CoarseScan, threads: int | None) -> NDArray[np.float32]:
         return np.full(small.levels.shape, -1, np.float32)
     logits: NDArray[np.float32] = _network(threads)(small.levels[None, None])[0, 0]
     return logits
+
+
+def _thinned(volume: Volume) -> Volume:
+    """Every so many voxels, where they are smaller than 1 mm: time and memory of a verdict do not
+    grow with them.
+    """
+    steps = [max(1, int(1 / spacing)) for spacing in volume.spacing]
+    some = tuple(slice(None, None, step) for step in steps)
+    return Volume(volume.data[some], volume.affine @ np.diag([*steps, 1]))
 
 
 @cache

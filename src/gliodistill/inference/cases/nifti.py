@@ -66,6 +66,7 @@ class NiftiCase:
         """
         began = time.perf_counter()
         stored = read_images(self.record)
+        study: Study | None = None
         why: GliodistillError | None = None
         if self.form != AS_SCANNED:
             try:
@@ -79,7 +80,7 @@ class NiftiCase:
                     return Ready(study)
         images = {sequence: image.scaled() for sequence, image in stored.items()}
         try:
-            return align_scans(
+            ready = align_scans(
                 self.record.id,
                 self.record.patient,
                 images,
@@ -91,6 +92,9 @@ class NiftiCase:
             if why is None:
                 raise
             raise why from error
+        # A brain may look like a head by its volume alone. What needs nothing is prepared.
+        untouched = ready.scan is not None and ready.scan.aligned.untouched
+        return Ready(study) if study is not None and untouched else ready
 
 
 def _shows_head(study: Study) -> bool:
