@@ -169,7 +169,7 @@ def _again(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def whole_study() -> dict[str, Any]:
-    """Wall-clock of the stages of a study of four sequences; the brains are known."""
+    """Wall-clock of the stages of a synthetic study of four sequences, two of them thin."""
     from gliodistill.alignment.study import THREADS, align_study
     from gliodistill.brain import extract_brain
     from gliodistill.phantom.raw import make_raw
@@ -270,6 +270,7 @@ def compared(facts: dict[str, Any]) -> Iterator[str]:
     yield "## Engines"
     yield ""
     yield "Synthetic heads as scanned; greedy and elastix start 5° and 5 mm from the truth."
+    yield from facts.get("engines_note", ())
     yield ""
     yield "| engine | threads | pairs | median mm | worst 95 % mm | processor s | wheels MB |"
     yield "|---|--:|--:|--:|--:|--:|--:|"
