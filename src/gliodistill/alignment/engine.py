@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.dicom.extra import load
+from gliodistill.extras import load
 from gliodistill.images.volume import Volume
 
 if TYPE_CHECKING:

@@ -85,8 +85,8 @@ def write_phantoms(
         raise GliodistillError("a form of DICOM", field="--enhanced", expected="with --dicom")
     make, write = (make_raw if raw else stripped), write_niftis
     if dicom:
-        from gliodistill.dicom.extra import load
         from gliodistill.dicom.synthetic import write_study
+        from gliodistill.extras import load
 
         load()
         write = partial(write_study, enhanced=enhanced)

@@ -199,7 +199,7 @@ def _refused(header: Any, sop_class: str) -> str | None:
 
 
 def _class_name(uid: str) -> str:
-    from gliodistill.dicom.extra import load
+    from gliodistill.extras import load
 
     try:
         return str(load("pydicom.uid").UID(uid).name)[:60] or "no SOPClassUID"

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gliodistill.dicom.extra import load
 from gliodistill.errors import ImageError
+from gliodistill.extras import load
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.dicom.extra import load
 from gliodistill.dicom.grids import Slice
 from gliodistill.dicom.headers import (
     DEFLATED,
@@ -27,6 +26,7 @@ from gliodistill.dicom.headers import (
     words_of,
 )
 from gliodistill.errors import ImageError
+from gliodistill.extras import load
 
 
 def read_voxels(

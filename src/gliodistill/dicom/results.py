@@ -6,10 +6,10 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gliodistill.dicom.extra import load
 from gliodistill.dicom.provenance import Provenance
 from gliodistill.dicom.series import Series
 from gliodistill.errors import OutputError, StudyError
+from gliodistill.extras import load
 from gliodistill.files import atomic_file, make_folder
 from gliodistill.images.volume import Volume
 from gliodistill.studies.labels import LabelConvention

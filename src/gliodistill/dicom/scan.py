@@ -10,7 +10,6 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import Self
 
-from gliodistill.dicom.extra import load
 from gliodistill.dicom.frames import DIRECTORY, FileFacts, facts_of
 from gliodistill.dicom.geometry import Part, parts_of
 from gliodistill.dicom.grids import Slice
@@ -19,6 +18,7 @@ from gliodistill.dicom.identity import Mask
 from gliodistill.dicom.series import Series
 from gliodistill.dicom.source import opened
 from gliodistill.errors import ImageError, StudyError
+from gliodistill.extras import load
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.dicom.extra import load
 from gliodistill.dicom.frames import ENHANCED, MR
+from gliodistill.extras import load
 from gliodistill.images.volume import Volume
 from gliodistill.phantom.raw import Protocol, RawStudy
 from gliodistill.studies.sequence import MRSequence

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from gliodistill.errors import CheckpointError
-from gliodistill.teachers.extra import load
+from gliodistill.extras import load
 from gliodistill.teachers.nnunet.plans import PLANS, Plans
 
 PACKAGE = "dynamic_network_architectures"
@@ -28,7 +28,7 @@ def build(plans: Plans) -> nn.Module:
         GliodistillError: its package is not installed.
         CheckpointError: plans that name another class, or arguments that do not fit.
     """
-    load(PACKAGE, "nnunet", "a live nnU-Net teacher")
+    load(PACKAGE, "a live nnU-Net teacher", extra="nnunet")
     described = plans.architecture
     options = dict(described["arch_kwargs"])
     for key in described["imported"]:

@@ -1,4 +1,6 @@
-"""Packages of the optional extras of teachers, imported when a teacher is opened."""
+"""Packages of the optional extras, imported when they are needed, with a clear word where they are
+not installed.
+"""
 
 import importlib
 from types import ModuleType
@@ -6,13 +8,13 @@ from types import ModuleType
 from gliodistill.errors import GliodistillError
 
 
-def load(name: str, extra: str, what: str) -> ModuleType:
-    """A module of another package, e.g. ``load("onnxruntime", "onnx", "an ONNX teacher")``.
+def load(name: str = "pydicom", purpose: str = "DICOM", *, extra: str = "clinical") -> ModuleType:
+    """A module of another package, e.g. ``load("highdicom.seg")``.
 
     Args:
         name: of the module.
+        purpose: what needs it, for the error.
         extra: of gliodistill that brings it.
-        what: needs it.
 
     Raises:
         GliodistillError: its package is not installed.
@@ -26,6 +28,6 @@ def load(name: str, extra: str, what: str) -> ModuleType:
         raise GliodistillError(
             "not installed",
             field=package,
-            expected=f"{what} needs it",
+            expected=f"{purpose} needs it",
             hint=f"pip install 'gliodistill[{extra}]'",
         ) from None
