@@ -30,8 +30,9 @@ def write_distil_report(path: str | PathLike[str], facts: Mapping[str, Any]) -> 
         f" {outputs['seconds_a_study']} s a study",
     }
     note = (
-        "Mean Dice of the validation patients, who taught neither the students nor, where its split"
-        " is known, the teacher. Time from files to files on this machine. Size of the weights."
+        "Mean Dice of the validation patients, seen in training by neither the students nor, where"
+        " its split is known, the teacher. Time from files to files on this machine. Size of the"
+        " weights."
     )
     links = tag(
         "p",

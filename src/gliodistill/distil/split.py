@@ -71,8 +71,8 @@ def validation_of(
         )  # fmt: skip
     ids = {record.id for record in cohort.studies}
     chosen = sides[fold].get("val")
-    taught = sides[fold].get("train")
-    if not isinstance(chosen, list) or not isinstance(taught, list) or not set(chosen) & ids:
+    trained = sides[fold].get("train")
+    if not isinstance(chosen, list) or not isinstance(trained, list) or not set(chosen) & ids:
         raise RecipeError(
             "validation patients of the fold are not among the studies",
             file=file,
@@ -80,7 +80,7 @@ def validation_of(
             got=chosen,
             expected="ids of studies",
         )
-    if strangers := sorted(ids - set(chosen) - set(taught)):
+    if strangers := sorted(ids - set(chosen) - set(trained)):
         note(f"{len(strangers)} studies are in neither side of {file.name}: they are trained on")
     return tuple(id for id in map(str, chosen) if id in ids)
 
