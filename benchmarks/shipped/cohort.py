@@ -158,19 +158,22 @@ def split(rows: list[Row]) -> dict[str, Row]:
 
 def shapes(data: Path, folds: dict[str, Row], out: Path) -> None:
     """Label maps for `gliodistill phantom --shapes`; of each fold, links to those of everyone whom
-    it does not leave out.
+    it does not leave out, and in `outside` to those of patients of no fold.
     """
     affine = np.diag([-CUBE_STEP[0], -CUBE_STEP[1], CUBE_STEP[2], 1.0])
     affine[1, 3] = 239
-    for fold in range(FOLDS + 1):
-        (out / (f"fold{fold}" if fold else "all")).mkdir(parents=True, exist_ok=True)
+    names = {fold: f"fold{fold}" for fold in range(1, FOLDS + 1)} | {None: "outside"}
+    for name in ("all", *names.values()):
+        (out / name).mkdir(parents=True, exist_ok=True)
     for source in sorted((data / "tumour_shapes").glob("*.npz")):
         file = out / "all" / f"{source.stem}.nii.gz"
         if not file.exists():
             write_nifti(Volume(np.load(source)["seg"], affine), file)
-        for fold in range(1, FOLDS + 1):
-            link = out / f"fold{fold}" / file.name
-            if folds.get(source.stem, {}).get("fold") != fold and not link.is_symlink():
+        left_out = folds.get(source.stem, {}).get("fold")
+        for fold, name in names.items():
+            link = out / name / file.name
+            serves = left_out != fold if fold else left_out is None
+            if serves and not link.is_symlink():
                 link.symlink_to(Path("..") / "all" / file.name)
 
 
