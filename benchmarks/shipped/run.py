@@ -9,8 +9,8 @@ stopped:
 * `pretrain`: `recipes/shipped/phantoms.yaml` on them at 2 mm, then `finer.yaml` at 1.5 mm, then
   `subsets.yaml` there; a finished pretraining can be given instead (`--pretrained`);
 * `prepare`: the cohort's cache;
-* `train`: the recipe with each of five folds left out (`WORK/fold1` …), or with nobody left out
-  (`final`: its student ships), as `--parts` says;
+* `train`: the recipes, one after the other, with each of five folds left out (`WORK/fold1/patients`
+  and `WORK/fold1/whole` …), or with nobody left out (`final`: its student ships), as `--parts` says;
 * `score`: every held-out study with each subset of the sequences that it has, by its fold's
   network. `--trained` names folds trained elsewhere, e.g. by pilots.py; a network that has seen a
   patient of its fold is refused;
@@ -116,7 +116,7 @@ class Run:
     def prepare(self) -> None:
         """The cache of the cohort."""
         cohort = open_cohort(self.manifest, labels=LABELS).labelled()
-        build(cohort, self.arguments.recipe, self.work / "cache")
+        build(cohort, self.arguments.recipe[0], self.work / "cache")
 
     def train(self) -> None:
         """Each part on a core of its own: two single threads do more than a pair that waits for
@@ -130,24 +130,27 @@ class Run:
         for core in self.cores:
             free.put(core)
 
+        synthetic = self.arguments.synthetic or self.work / "synthetic/cache"
+
         def one(part: str) -> None:
-            core = free.get()
-            recipe = self._recipe(part)
-            words = ["train", str(recipe), "--data", str(cache), "-o", str(self.work / part)]
-            given = ["--pretrained", str(self.arguments.pretrained), "--resume"]
-            synthetic = ["--pseudo", str(self.arguments.synthetic or self.work / "synthetic/cache")]
-            call([*words, *given, *synthetic], [core])
+            core, start = free.get(), self.arguments.pretrained
+            for recipe in self.arguments.recipe:
+                out = self.work / part / recipe.stem
+                words = ["train", str(self._recipe(recipe, part)), "--data", str(cache)]
+                given = ["--pretrained", str(start), "--pseudo", str(synthetic), "--resume"]
+                call([*words, *given, "-o", str(out)], [core])
+                start = out / "student"
             free.put(core)
 
         with ThreadPoolExecutor(len(self.cores)) as pool:
             list(pool.map(one, self.parts))
 
-    def _recipe(self, part: str) -> Path:
-        """The recipe of a part, with the ids that it leaves out."""
-        values = Recipe.open(self.arguments.recipe, self.arguments.set).model_dump(mode="json")
+    def _recipe(self, recipe: Path, part: str) -> Path:
+        """A recipe of a part, with the ids that it leaves out."""
+        values = Recipe.open(recipe, self.arguments.set).model_dump(mode="json")
         left_out = [] if part == FINAL else self._ids(int(part.removeprefix("fold")))
         values["data"]["validation"] = left_out or 0
-        file = make_folder(self.work / "recipes") / f"{part}.yaml"
+        file = make_folder(self.work / "recipes") / f"{part}_{recipe.name}"
         write_text(file, yaml.safe_dump(values, allow_unicode=True))
         return file
 
@@ -265,7 +268,12 @@ class Run:
         made = self.work / "model"
         if made.exists():
             remove_folder(made, DESCRIPTION)
-        words = ["export", str(self.arguments.final or self.work / FINAL), "-o", str(made)]
+        words = [
+            "export",
+            str(self.arguments.final or self.work / FINAL / "whole"),
+            "-o",
+            str(made),
+        ]
         words += [
             "--name",
             MODEL,
@@ -308,16 +316,24 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of everything; kept")
     parser.add_argument("--stages", default=",".join(STAGES[2:]))
     parser.add_argument("--parts", default=",".join([*(f"fold{n}" for n in range(1, 6)), FINAL]))
-    parser.add_argument("--recipe", type=Path, default=RECIPES / "patients.yaml")
+    parser.add_argument(
+        "--recipe",
+        type=Path,
+        nargs="+",
+        default=[RECIPES / "patients.yaml", RECIPES / "whole.yaml"],
+        help="each goes on from the student of the one before",
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--groups", help="train on these groups only, e.g. challenge,lgg,masks")
     parser.add_argument("--pretrained", type=Path, default=PRETRAINED)
     parser.add_argument("--synthetic", type=Path, help="cache; default: WORK/synthetic/cache")
     parser.add_argument("--shapes", type=Path, help="label maps of other patients, for phantoms")
     parser.add_argument(
-        "--trained", default="{work}/fold{fold}", help="folder of a fold's training or run"
+        "--trained", default="{work}/fold{fold}/whole", help="folder of a fold's training or run"
     )
-    parser.add_argument("--final", type=Path, help="training of what ships; default: WORK/final")
+    parser.add_argument(
+        "--final", type=Path, help="training of what ships; default: WORK/final/whole"
+    )
     parser.add_argument(
         "--seen", default="labelled", help="folder of the patients that glioma@1 was trained on"
     )
