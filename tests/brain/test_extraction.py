@@ -10,6 +10,7 @@ from gliodistill import Volume
 from gliodistill.brain import extract_brain, is_stripped
 from gliodistill.brain.extraction import GRAPH
 from gliodistill.images import read_nifti, write_nifti
+from gliodistill.images.bounds import filled_box
 from gliodistill.phantom.raw import make_raw, stripped
 from gliodistill.studies.sequence import MRSequence
 
@@ -72,6 +73,15 @@ def test_a_stripped_image_is_recognised_and_kept(study, head):
         found = extract_brain(each)
         assert found.stripped and found.flags == ()
         assert not (~found.mask & (each.data != each.data[0, 0, 0])).any()
+
+
+def test_a_stripped_image_is_recognised_without_air_around_it():
+    image = stripped(24, 2, spacing=2.0).images[MRSequence.T2]
+    box = filled_box(image.data)
+    cropped = Volume(image.data[box], image.affine)  # only spacing and directions count
+    assert is_stripped(cropped)
+    found = extract_brain(cropped)
+    assert found.stripped and np.array_equal(found.mask, extract_brain(image).mask[box])
 
 
 @pytest.mark.parametrize("sequence", MRSequence)

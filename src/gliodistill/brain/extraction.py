@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gliodistill.brain.grid import GRID_MM, CoarseScan, coarse
 from gliodistill.images.background import find_background
+from gliodistill.images.bounds import filled_box
 from gliodistill.images.volume import Volume
 from gliodistill.models.openvino_runtime import OpenVINORuntime
 
@@ -25,6 +26,10 @@ brainstem, which leave the image at the bottom, have less."""
 
 BIG = 0.05
 """Share of the brain from which another part is worth a flag."""
+
+AIR_MM = 24.0
+"""Background around a brain, without which the network takes its rim for scalp. It is added to
+an image that was cropped to its brain."""
 
 BESIDE_VOXELS, STRIPPED = 2, 0.95
 """An image is stripped if this share of its foreground is brain, or that near to it."""
@@ -69,9 +74,9 @@ def extract_brain(volume: Volume, *, threads: int | None = None) -> BrainMask:
     """
     from scipy import ndimage
 
-    small = coarse(volume)
-    logits = _logits(small, threads)
     foreground = _foreground(volume)
+    small = _coarse(volume, foreground)
+    logits = _logits(small, threads)
     if foreground is not None and _is_brain_only(volume, foreground, small, logits):
         filled = ndimage.binary_fill_holes(foreground)
         return BrainMask(filled, float(filled.sum()) * volume.voxel_ml, (), True)
@@ -92,16 +97,27 @@ def is_stripped(volume: Volume, *, threads: int | None = None) -> bool:
     foreground = _foreground(volume)
     if foreground is None:  # without the network
         return False
-    small = coarse(volume)
+    small = _coarse(volume, foreground)
     logits = _logits(small, threads)
     return _is_brain_only(volume, foreground, small, logits)
 
 
+def _coarse(volume: Volume, foreground: NDArray[np.bool_] | None) -> CoarseScan:
+    """The scan on the network's grid, with air around a foreground that was cropped."""
+    if foreground is None or (box := filled_box(foreground)) is None:
+        return coarse(volume)
+    air = min(
+        step * min(side.start, length - side.stop)
+        for side, length, step in zip(box, foreground.shape, volume.spacing, strict=True)
+    )
+    margin = max(0, int(np.ceil((AIR_MM - air) / GRID_MM)))
+    return coarse(volume, margin, float(volume.data[~foreground][0]))
+
+
 def _logits(small: CoarseScan, threads: int | None) -> NDArray[np.float32]:
     """The network's answer, on the network's grid; nothing where the image is all the same."""
-    x, y, z = small.shape
     data = small.scan.data
-    if data.min() == data.max() or not np.ptp(small.levels[:x, :y, :z]):
+    if data.min() == data.max() or not np.ptp(small.inner(small.levels)):
         return np.full(small.levels.shape, -1, np.float32)
     logits: NDArray[np.float32] = _network(threads)(small.levels[None, None])[0, 0]
     return logits
@@ -183,7 +199,7 @@ def _is_brain_only(
     brain = logits > 0
     if not brain.any():
         return False
-    beside = ndimage.binary_dilation(brain, iterations=BESIDE_VOXELS)
+    beside = small.inner(ndimage.binary_dilation(brain, iterations=BESIDE_VOXELS))
     ras = volume.with_data(foreground).canonical()
     places = [
         np.minimum(((np.arange(side) + 0.5) * spacing / GRID_MM).astype(np.intp), most - 1)

@@ -5,6 +5,7 @@ the affine gives; never the order of the array. What is oblique stays oblique.
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ DIVISOR = 16
 BRIGHT = 4.0
 """What the 99th percentile of the head becomes; air becomes about 0."""
 
+AnyType = TypeVar("AnyType", bound=np.generic)
+
 
 @dataclass(frozen=True, eq=False)
 class CoarseScan:
@@ -30,29 +33,41 @@ class CoarseScan:
     Attributes:
         levels: uint8 on X Y Z (RAS+), sides multiples of ``DIVISOR``; padding is level 0, which the
             network reads as air.
-        shape: voxels along X, Y, Z without the padding, which is at the upper ends.
+        shape: voxels along X, Y, Z without margin and padding, which is at the upper ends.
         scan: the scan.
+        margin: voxels of background added on every side.
     """
 
     levels: NDArray[np.uint8]
     shape: tuple[int, int, int]
     scan: Volume
+    margin: int = 0
+
+    def inner(self, values: NDArray[AnyType]) -> NDArray[AnyType]:
+        """The part of a map on the network's grid (X Y Z as ``levels``) that the scan covers."""
+        x, y, z = (slice(self.margin, self.margin + side) for side in self.shape)
+        return values[x, y, z]
 
     def back(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits (X Y Z as ``levels``) on the scan's own grid, linearly interpolated (a view)."""
-        x, y, z = self.shape
         ras = self.scan.canonical()
         matrices = [
             axis_matrix(side, full, 1 / _factor(spacing))
             for side, full, spacing in zip(self.shape, ras.shape, ras.spacing, strict=True)
         ]
-        there = resample(logits[:x, :y, :z], (matrices[0], matrices[1], matrices[2]))
+        there = resample(self.inner(logits), (matrices[0], matrices[1], matrices[2]))
         result: NDArray[np.float32] = self.scan.from_canonical(there)
         return result
 
 
-def coarse(scan: Volume) -> CoarseScan:
-    """Resample a scan to the network's grid, anti-aliased, and normalise it."""
+def coarse(scan: Volume, margin: int = 0, background: float = 0.0) -> CoarseScan:
+    """Resample a scan to the network's grid, anti-aliased, and normalise it.
+
+    Args:
+        scan: the scan.
+        margin: voxels of ``background`` to add on every side, for a scan without air around it.
+        background: of the scan.
+    """
     ras = scan.canonical()
     data = np.asarray(ras.data, dtype=np.float32)
     if not np.isfinite(data).all():
@@ -61,11 +76,12 @@ def coarse(scan: Volume) -> CoarseScan:
         axis_matrix(side, max(1, round(side / _factor(spacing))), _factor(spacing))
         for side, spacing in zip(ras.shape, ras.spacing, strict=True)
     ]
-    small = resample(data, (matrices[0], matrices[1], matrices[2]))
+    inner = resample(data, (matrices[0], matrices[1], matrices[2]))
+    small = np.pad(inner, margin, constant_values=background) if margin else inner
     levels = quantise(normalised(small), np.ones(small.shape, bool))
     padding = [(0, -side % DIVISOR) for side in small.shape]
-    x, y, z = small.shape
-    return CoarseScan(np.pad(levels, padding), (x, y, z), scan)
+    x, y, z = inner.shape
+    return CoarseScan(np.pad(levels, padding), (x, y, z), scan, margin)
 
 
 def _factor(spacing: float) -> float:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gliodistill.brain import is_stripped
 from gliodistill.errors import GliodistillError, ImageError, StudyError
 from gliodistill.images.background import HEAD_ML, LEAST_HEAD_ML
+from gliodistill.images.volume import Volume
 from gliodistill.inference.cases.base import SCANNED_NIFTI, Ready
 from gliodistill.inference.cases.scanned import align_scans
 from gliodistill.studies.image_checks import BackgroundError, brain_volume, usable
@@ -19,6 +21,9 @@ from gliodistill.studies.study import GridError, Study, brain_of, read_images
 
 AUTO, AS_PREPARED, AS_SCANNED = FORMS = "auto", "prepared", "scanned"
 """What the images are taken for: what they look like, or what the user says."""
+
+ALIKE = 0.01
+"""Share of the foreground within which two masks are the same."""
 
 
 def check_form(form: str) -> str:
@@ -102,6 +107,17 @@ def _shows_head(study: Study) -> bool:
     volume = brain_volume(study)
     if not LEAST_HEAD_ML <= volume <= HEAD_ML:
         return volume > HEAD_ML
-    # Sequences of one brain mask are asked about once.
-    filled = {np.count_nonzero(image.data): image for image in study.images.values()}
-    return not all(is_stripped(image) for image in filled.values())
+    return not all(is_stripped(image) for image in _of_different_masks(study))
+
+
+def _of_different_masks(study: Study) -> list[Volume]:
+    """Images of which no two have the same foreground, but for :data:`ALIKE` of its voxels: what
+    is 0 within a brain differs between sequences, a brain mask does not.
+    """
+    chosen: list[tuple[Volume, NDArray[np.bool_]]] = []
+    for image in study.images.values():
+        mask = image.data != 0
+        size = np.count_nonzero(mask)
+        if all(np.count_nonzero(mask != other) > ALIKE * size for _, other in chosen):
+            chosen.append((image, mask))
+    return [image for image, _ in chosen]
