@@ -98,7 +98,7 @@ def phantom(number: int) -> Iterator[Case]:
 
 
 def stripped(folder: Path, number: int) -> Iterator[Case]:
-    """A co-registered, stripped patient: one sequence and half of the disturbances, in turn.
+    """A co-registered, stripped patient: one sequence, in turn, and every disturbance.
 
     Their own alignment counts as true, which is known to about half a millimetre.
     """
@@ -107,8 +107,7 @@ def stripped(folder: Path, number: int) -> Iterator[Case]:
     for sequence in pair:
         image = read_nifti(folder / f"{folder.name}_{sequence.lower()}.nii.gz")
         scans[sequence] = image, image.data != 0
-    names = (TURNED, THICK, LESS) if number % 2 else (MOVED, BOTH, FEWER)
-    yield from _disturbed("stripped patients", number, scans, pair, np.eye(4), names)
+    yield from _disturbed("stripped patients", number, scans, pair, np.eye(4), tuple(DISTURBANCES))
 
 
 def raw(folder: Path, id: str, number: int) -> Iterator[Case]:
@@ -126,7 +125,7 @@ def raw(folder: Path, id: str, number: int) -> Iterator[Case]:
     others = [sequence for sequence in scans if sequence != fixed]
     if others:
         pair = fixed, others[number // 3 % len(others)]
-        names = SCANNED, (MOVED, LESS, TURNED)[number % 3]
+        names = SCANNED, MOVED, LESS, TURNED
         yield from _disturbed("raw heads", number, scans, pair, np.eye(4), names)
 
 

@@ -1,4 +1,6 @@
-"""Thresholds of the check, derived from right registrations, and what passes them."""
+"""Thresholds of the check: derived from the right registrations of one half of the patients, judged
+on the other half.
+"""
 
 from typing import Any
 
@@ -23,15 +25,20 @@ MARGIN = 1.1
 
 
 def noticed(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Right and wrong registrations that the check leaves out, doubts and passes."""
+    """Right and wrong registrations that the check leaves out, doubts and passes.
+
+    Patients of even numbers derive the thresholds, those of odd numbers are counted.
+    """
+    chosen_on, judged = ([row for row in rows if row["number"] % 2 == half] for half in (0, 1))
+    right = groups(chosen_on)[RIGHT]
     return {
         "similar": SIMILAR,
         "overlapping": OVERLAPPING,
         "agreeing_mm": AGREEING_MM,
         "sharp": SHARP,
-        "derived": derived(right) if (right := groups(rows)[RIGHT]) else {},
+        "derived": derived(right) | {"right": len(right)} if right else {},
         "counts": {
-            name: {"n": len(some)} | _counts(some) for name, some in groups(rows).items() if some
+            name: {"n": len(some)} | _counts(some) for name, some in groups(judged).items() if some
         },
     }
 

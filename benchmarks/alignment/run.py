@@ -1,9 +1,9 @@
 """Accuracy and time of registration: synthetic heads, and patients moved by known transforms.
 
-    python -m benchmarks.alignment.run ../shared/data --patients 6 --resume
+    python -m benchmarks.alignment.run ../shared/data --patients 6
 
-writes benchmarks/results/alignment/results.json and results.md. ``--minutes`` stops in time, and
-``--resume`` goes on. ``--study`` measures the wall-clock of a whole study on two threads.
+writes benchmarks/results/alignment/results.json and results.md. A run that was stopped goes on with
+``--resume``. ``--study`` measures the wall-clock of a whole study on two threads.
 ``--engines`` compares SimpleITK, greedy and elastix on the synthetic heads, with one thread and
 two; it needs ``picsl-greedy`` and ``itk-elastix``. Seconds of a pair are of processor time: others
 compute on the machine.
@@ -24,7 +24,7 @@ from benchmarks.alignment.cases import PHANTOM_SEED, SCANNED, Case, Matrix, case
 from benchmarks.alignment.engines import ENGINES, PACKAGES
 from benchmarks.alignment.notice import noticed
 from benchmarks.alignment.wrong import stuck
-from benchmarks.provenance import load, processor, versions, write_results
+from benchmarks.provenance import command, load, processor, versions, write_results
 from gliodistill.alignment.registration import Registration, register
 from gliodistill.files import write_text
 
@@ -36,7 +36,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="../shared/data")
     parser.add_argument("--patients", type=int, default=6, help="of each group")
-    parser.add_argument("--minutes", type=float, default=1e9, help="stop after so long")
     parser.add_argument("--resume", action="store_true", help="keep the pairs measured before")
     parser.add_argument("--engines", action="store_true")
     parser.add_argument("--study", action="store_true")
@@ -44,19 +43,20 @@ def main() -> None:
     arguments = parser.parse_args()
     kept = RESULTS.with_suffix(".json")
     facts: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    commands = facts.setdefault("commands", {})
     if arguments.engines:
+        commands["engines"] = command()
         facts["engines"] = engines(case for number in range(2) for case in phantom(number))
     elif arguments.study:
+        commands["study"] = command()
         facts["study"] = whole_study()
     elif not arguments.page:
         rows = facts.get("pairs", []) if arguments.resume else []
-        until = time.monotonic() + 60 * arguments.minutes
+        commands["pairs"] = command()
         for some in measured(cases(arguments.data, arguments.patients), rows):
             rows += some
             facts["pairs"] = rows
             write(facts)  # at once: it takes long
-            if time.monotonic() > until:
-                break
     write(facts)
 
 
@@ -64,6 +64,7 @@ def write(facts: dict[str, Any]) -> None:
     """All files."""
     rows = facts["pairs"]
     facts = facts | {
+        "command": facts["commands"].get("pairs", ""),
         "accuracy": summary([row for row in rows if row["kind"] == "found"]),
         "noticed": noticed(rows),
         "machine": processor(),
@@ -259,7 +260,12 @@ def checked(facts: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield f"Left out: similarity below {found['similar']:g} or overlap below"
     yield f"{found['overlapping']:g}. Doubtful: disagreement above {found['agreeing_mm']:g} mm or"
-    yield f"sharpness below {found['sharp']:g}."
+    yield f"sharpness below {found['sharp']:g}. Patients of the table are not those whose"
+    if derived := found["derived"]:
+        yield (
+            f"{derived['right']} right registrations derive the thresholds"
+            f" ({derived['agreeing_mm']:g} mm, {derived['sharp']:g})."
+        )
 
 
 def compared(facts: dict[str, Any]) -> Iterator[str]:
