@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +22,8 @@ BLOCK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 NUMBER = re.compile(r"[-+−–]?\d[\d.,]*|–")
-STEPS = "--set training.steps=2"
-"""What a test adds to every training: the page is checked, not the student."""
+STEPS = {"train": "--set training.steps=2", "distil": "--set training.steps=2 --seconds 0"}
+"""What a test adds to commands that train or measure: the page is checked, not the student."""
 MARK = "-- end of block --"
 
 
@@ -39,10 +39,10 @@ class Block:
 
     @property
     def fast(self) -> str:
-        """The code with a few steps of training."""
-        train = r"^(gliodistill (?:train|distil) .*)$"
+        """The code with a few steps of training, and without repeated measurements."""
         code = re.sub(r"\\\n\s*", " ", self.code) if self.language == "bash" else self.code
-        return re.sub(train, rf"\1 {STEPS}", code, flags=re.MULTILINE)
+        command = re.compile(rf"^gliodistill ({'|'.join(STEPS)}) .*$", re.MULTILINE)
+        return command.sub(lambda found: f"{found[0]} {STEPS[found[1]]}", code)
 
 
 def blocks(text: str) -> list[Block]:
@@ -74,21 +74,39 @@ def paste(page: Path, folder: Path, fast: bool = True) -> Iterator[tuple[Block, 
 
 def paste_in_one_process(page: Path, folder: Path) -> list[tuple[Block, str]]:
     """As :func:`paste`, without starting Python for every command: half of the time."""
-    found = blocks(page.read_text())
-    lines = ["import sys", "from gliodistill.cli.main import run", "sys.path.insert(0, '')"]
-    for block in found:
-        if block.title is not None:
-            (folder / block.title).write_text(block.code)
-        elif block.language == "python":
-            lines.append(f"exec(compile({block.code!r}, 'page', 'exec'), {{'__name__': 'page'}})")
-        else:
-            for line in filter(None, block.fast.splitlines()):
-                program, *words = shlex.split(line, comments=True)
-                assert program == "gliodistill", line
-                lines.append(f"assert run({words!r}) == 0, {line!r}")
-        lines.append(f"print({MARK!r}, flush=True)")
-    printed = _call([sys.executable, "-c", "\n".join(lines)], folder).split(MARK)
-    return list(zip(found, printed, strict=False))
+    return paste_pages({folder: page})[page]
+
+
+def paste_pages(pages: Mapping[Path, Path]) -> dict[Path, list[tuple[Block, str]]]:
+    """As :func:`paste_in_one_process`, of several pages in one process: folder → page."""
+    lines = ["import os, sys", "from gliodistill.cli.main import run", "sys.path.insert(0, '')"]
+    found: list[tuple[Path, Block]] = []
+    for folder, page in pages.items():
+        lines.append(f"os.chdir({str(folder)!r})")
+        for block in blocks(page.read_text()):
+            found.append((page, block))
+            lines += _lines(block, folder)
+    printed = _call([sys.executable, "-c", "\n".join(lines)], next(iter(pages))).split(MARK)
+    done: dict[Path, list[tuple[Block, str]]] = {page: [] for page in pages.values()}
+    for (page, block), text in zip(found, printed, strict=False):
+        done[page].append((block, text))
+    return done
+
+
+def _lines(block: Block, folder: Path) -> list[str]:
+    """The lines of Python that run a block; a file is written at once."""
+    mark = f"print({MARK!r}, flush=True)"
+    if block.title is not None:
+        (folder / block.title).write_text(block.code)
+        return [mark]
+    if block.language == "python":
+        return [f"exec(compile({block.code!r}, 'page', 'exec'), {{'__name__': 'page'}})", mark]
+    lines = []
+    for line in filter(None, block.fast.splitlines()):
+        program, *words = shlex.split(line, comments=True)
+        assert program == "gliodistill", line
+        lines.append(f"assert run({words!r}) == 0, {line!r}")
+    return [*lines, mark]
 
 
 def _call(command: list[str], folder: Path) -> str:

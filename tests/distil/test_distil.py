@@ -1,4 +1,5 @@
-"""From nnU-Net's folders to a packaged student, in one command."""
+"""Who validates a distilled student, and what is refused before anything is trained (the command
+itself: ``tests/docs/test_teacher_pages.py``)."""
 
 import json
 import shutil
@@ -18,35 +19,6 @@ NAME = "Dataset901_Regions"
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     return write_nnunet(tmp_path_factory.mktemp("nnunet"), NAME)
-
-
-def test_from_an_nnunet_to_a_packaged_student(root, tmp_path, capsys):
-    pytest.importorskip("dynamic_network_architectures")
-    out = tmp_path / "out"
-    words = ["distil", "--teacher", f"nnunet:{root / 'nnUNet_results' / NAME}"]
-    words += ["--data", str(root / "nnUNet_raw" / NAME), "-o", str(out), "--json"]
-    words += ["--budget", "size<=0.1MB", "--budget", "params<=100%", "--set", "training.steps=2"]
-    words += ["--seconds", "0", "--threads", "1"]
-    assert run(words) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert list(said["rows"]) == ["teacher", "baseline", "distilled"]
-    assert said["rows"]["teacher"]["megabytes"] > said["rows"]["distilled"]["megabytes"] > 0
-    facts = json.loads((out / "distil.json").read_text())
-    assert facts["validation"] == ["tiny_2", "tiny_3"]  # whom fold 0 has not seen
-    assert facts["outputs"][0]["studies"] == 2
-    assert facts["teacher"]["folds"] == [0]
-    for name in ("report.html", "comparison.html", "plan/plan.html", "recipe.yaml"):
-        assert (out / name).is_file()
-    segment = ["segment", str(root / "nnUNet_raw" / NAME), "-m", said["model"], "-o"]
-    assert run([*segment, str(tmp_path / "segmented"), "--json"]) == 0
-    assert len(list((tmp_path / "segmented").glob("*.nii.gz"))) == 4
-    capsys.readouterr()
-    assert run(words) == 0  # finished: nothing is done again
-    again = json.loads(capsys.readouterr().out)
-    assert again["rows"] == said["rows"]
-    other = [word.replace("nnunet:", "files:") for word in words]
-    assert run(other) == 1  # the folder is another teacher's
-    assert "folder is of another teacher" in capsys.readouterr().err
 
 
 def teacher(root, **options):
