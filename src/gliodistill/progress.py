@@ -5,13 +5,16 @@ work prints a line every so many seconds, and a last line at the end::
 
     segmenting studies: 12 of 40 in 6:02, 14:04 left
     training teacher: 120 of 1200 in 2:30, 22:30 left; loss 0.412, best Dice 0.713
+
+Within one piece of work, :func:`stage` says what begins, to whoever listens (:func:`listening`).
 """
 
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -22,6 +25,28 @@ EVERY = 30.0
 """Seconds between two lines."""
 SOONEST = 0.01
 """Least number of seconds between two lines."""
+
+
+_listener: ContextVar[Callable[[str], None] | None] = ContextVar("listener", default=None)
+
+
+def stage(name: str) -> None:
+    """Say that a stage begins, e.g. ``"align"``; nobody listens unless asked to."""
+    if (listener := _listener.get()) is not None:
+        listener(name)
+
+
+@contextmanager
+def listening(listener: Callable[[str], None]) -> Iterator[None]:
+    """Call ``listener`` with the name of every stage that begins within the block.
+
+    Threads hear it where they run in a copy of the context (``contextvars.copy_context``).
+    """
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 class Update(Protocol):

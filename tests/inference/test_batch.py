@@ -14,6 +14,7 @@ from gliodistill.images import read_labels, read_nifti, write_nifti
 from gliodistill.inference import Predictor, segment_studies
 from gliodistill.inference.tta import parse_tta
 from gliodistill.models import ModelPackage
+from gliodistill.progress import listening
 from gliodistill.studies.labels import BRATS2021
 from gliodistill.studies.records import ImageFile, StudyRecord
 from gliodistill.studies.study import load_study
@@ -55,6 +56,17 @@ def test_writes_labels_and_summary_of_each(
     )
     assert set(summary["seconds"]) == {"read", "prepare", "infer", "restore", "write"}
     assert summary["labels"]["convention"] == "brats2023"
+
+
+def test_stages_are_told_to_who_listens(
+    predictor: Predictor, record: StudyRecord, tmp_path: Path
+) -> None:
+    heard: list[str] = []
+    with listening(heard.append):
+        assert segment_studies([record], predictor, tmp_path / "out", jobs=1).ok
+    assert heard == ["read", "prepare", "infer", "write"]
+    assert segment_studies([record], predictor, tmp_path / "again").ok
+    assert len(heard) == 4
 
 
 def test_bad_study_does_not_stop_the_rest(

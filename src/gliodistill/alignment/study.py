@@ -23,6 +23,7 @@ from gliodistill.alignment.frames import (
 from gliodistill.alignment.registration import Registration, register
 from gliodistill.errors import ImageError, StudyError
 from gliodistill.images.volume import Volume
+from gliodistill.progress import stage
 from gliodistill.studies.naming import parse_sequence
 from gliodistill.studies.sequence import MRSequence
 
@@ -124,6 +125,7 @@ class _Alignment:
 
     def run(self) -> AlignedStudy:
         """All stages."""
+        stage("brain")
         masks, stripped = self._brains()
         self._lap("brain")
         if stripped and self.space != "mni" and on_one_grid(self.scans):
@@ -133,10 +135,12 @@ class _Alignment:
         else:
             reference, why = self.wanted, "as asked"
         self.steps[reference]["text"] = f"reference: {why}"
+        stage("register")
         to_scan = self._register(reference, masks)
         self._lap("register")
         matrices, grid = self._common(reference, masks, to_scan)
         self._lap("space")
+        stage("resample")
         brain, images = self._resample(reference, masks, matrices, grid)
         self._lap("resample")
         return AlignedStudy(

@@ -27,6 +27,7 @@ from gliodistill.cli import (
     recipes,
     registries,
     segment,
+    serve,
     train,
 )
 from gliodistill.cli.output import error_as_dict, issued, json_line, say_error
@@ -98,6 +99,7 @@ for _module in (
     pseudo_label,
     models,
     segment,
+    serve,
     demo,
     evaluate,
     compare,

@@ -18,6 +18,7 @@ class Provenance:
         used: sequences that the model was given.
         absent: sequences that it takes and the study lacks.
         notes: further sentences, e.g. reasons to doubt the result.
+        corrected: whether a person changed what the model made.
     """
 
     model: str
@@ -26,6 +27,12 @@ class Provenance:
     used: Sequence[str] = ()
     absent: Sequence[str] = ()
     notes: Sequence[str] = ()
+    corrected: bool = False
+
+    @property
+    def algorithm(self) -> str:
+        """How the segments were made, in the term of DICOM."""
+        return "SEMIAUTOMATIC" if self.corrected else "AUTOMATIC"
 
     def sentences(self) -> list[str]:
         """For people to read."""
@@ -34,6 +41,8 @@ class Provenance:
             f"{NOTICE}.",
             f"Made by gliodistill {self.version} with the model {self.model}{package}.",
         ]
+        if self.corrected:
+            said.append("Corrected by hand.")
         if self.used:
             said.append(f"Sequences used: {', '.join(self.used)}.")
         if self.used or self.absent:

@@ -51,7 +51,8 @@ def make_rtstruct(
     data = _header(target, provenance)
     data.ReferencedFrameOfReferenceSequence = [_frame_of_reference(target)]
     data.StructureSetROISequence = [
-        _structure(number, segment, target) for number, segment in enumerate(segments, start=1)
+        _structure(number, segment, target, provenance)
+        for number, segment in enumerate(segments, start=1)
     ]
     data.ROIContourSequence = [
         _drawn(number, segment, mask, target)
@@ -109,12 +110,12 @@ def _frame_of_reference(target: Target) -> Dataset:
     return frame
 
 
-def _structure(number: int, segment: Segment, target: Target) -> Dataset:
+def _structure(number: int, segment: Segment, target: Target, provenance: Provenance) -> Dataset:
     item = Dataset()
     item.ROINumber = number
     item.ReferencedFrameOfReferenceUID = target.frame_of_reference
     item.ROIName, item.ROIDescription = segment.label, segment.name
-    item.ROIGenerationAlgorithm = "AUTOMATIC"
+    item.ROIGenerationAlgorithm = provenance.algorithm
     return item
 
 

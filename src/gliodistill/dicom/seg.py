@@ -186,7 +186,7 @@ def _describe(
         segment_label=segment.label,
         segmented_property_category=ABNORMAL,
         segmented_property_type=segment.type,
-        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_type=SegmentAlgorithmTypeValues(provenance.algorithm),
         algorithm_identification=algorithm,
         tracking_uid=tracking_uid,
         tracking_id=tracking_id,

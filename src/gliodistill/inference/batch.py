@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ from gliodistill.inference.reading import check_ids
 from gliodistill.inference.results import check_outputs, read_summary, result_files, write_volumes
 from gliodistill.inference.tta import names
 from gliodistill.locks import Busy, lock_name
-from gliodistill.progress import track
+from gliodistill.progress import stage, track
 from gliodistill.studies.image_checks import usable
 from gliodistill.studies.labels import LabelConvention, find_convention
 from gliodistill.studies.records import StudyRecord
@@ -184,10 +185,13 @@ class SegmentationJob:
         stages = {**(stages or {"read": read - began}), "prepare": done - read, **answer.seconds}
         answer = replace(self.predictor.with_sources(answer, sources, present), seconds=stages)
         restored = time.perf_counter()
+        common = answer.labels
+        if scan is not None:
+            answer = scan.back(answer)
+        stage("write")
         # Remove results of another model.
         summary.unlink(missing_ok=True)
         if scan is not None:
-            common, answer = answer.labels, scan.back(answer)
             write_folder(folder, Result(answer, scan, common), self.writers)
         elif is_finished(folder):
             remove_folder(folder, ACCOUNT, NAMES)
@@ -276,7 +280,9 @@ def _segment_all(
     """Segment, a few at a time; returns the studies that another process is segmenting."""
     elsewhere = []
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        working = {pool.submit(batch.segment, case, resume): case for case in left}
+        working = {
+            pool.submit(copy_context().run, batch.segment, case, resume): case for case in left
+        }
         try:
             for work in track(as_completed(working), "segmenting studies", total=len(working)):
                 try:

@@ -20,6 +20,7 @@ from gliodistill.logits import FLOOR, probabilities
 from gliodistill.models.package import ModelPackage
 from gliodistill.models.shipped import find_model
 from gliodistill.preparation.prepared import Prepared
+from gliodistill.progress import stage
 from gliodistill.studies.image_checks import IGNORED, usable
 from gliodistill.studies.labels import REGIONS, LabelConvention, find_convention
 from gliodistill.studies.records import Sources
@@ -151,6 +152,7 @@ class Predictor:
         Raises:
             StudyError: as :meth:`segment`.
         """
+        stage("prepare")
         study = usable(study)
         self.check(study)
         return self.package.preparation.apply(study)
@@ -166,6 +168,7 @@ class Predictor:
         convention = self.package.convention if labels is None else find_convention(labels)
         grid, began = prepared.native, time.perf_counter()
         inferring = 0.0
+        stage("infer")
 
         def watched() -> Iterator[NDArray[np.float32]]:
             nonlocal inferring

@@ -15,6 +15,7 @@ from gliodistill.inference.cases.base import DICOM, Ready
 from gliodistill.inference.cases.scanned import align_scans
 from gliodistill.models.package import ModelPackage
 from gliodistill.models.shipped import find_model
+from gliodistill.progress import stage
 from gliodistill.studies.image_checks import Note
 from gliodistill.studies.records import Sources
 from gliodistill.studies.sequence import MRSequence
@@ -64,6 +65,7 @@ class DicomCase:
         if (refused := self.scan.refused.get(self.study.key)) is not None:
             raise refused
         began = time.perf_counter()
+        stage("choose")
         choice = choose(self.study, shipped_appearance(), self.overrides)
         series = {sequence: self.study.find(key) for sequence, key in choice.chosen.items()}
         if not series:
@@ -74,6 +76,7 @@ class DicomCase:
                 hint="gliodistill inspect says what each was taken for; --series T1CE=7 decides",
             )
         chosen = time.perf_counter()
+        stage("read")
         images = {sequence: one.volume() for sequence, one in series.items()}
         return align_scans(
             self.id,

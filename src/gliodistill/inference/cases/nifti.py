@@ -15,6 +15,7 @@ from gliodistill.images.background import HEAD_ML, LEAST_HEAD_ML
 from gliodistill.images.volume import Volume
 from gliodistill.inference.cases.base import SCANNED_NIFTI, Ready
 from gliodistill.inference.cases.scanned import align_scans
+from gliodistill.progress import stage
 from gliodistill.studies.image_checks import BackgroundError, brain_volume, usable
 from gliodistill.studies.records import StudyRecord
 from gliodistill.studies.study import GridError, Study, brain_of, read_images
@@ -70,6 +71,7 @@ class NiftiCase:
             BackgroundError, StudyError: it is neither a prepared study nor can it be aligned.
         """
         began = time.perf_counter()
+        stage("read")
         stored = read_images(self.record)
         study: Study | None = None
         why: GliodistillError | None = None

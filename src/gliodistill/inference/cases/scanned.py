@@ -12,6 +12,7 @@ from gliodistill.alignment.carrying import carry_image
 from gliodistill.errors import StudyError
 from gliodistill.images.volume import Volume
 from gliodistill.inference.cases.base import Preprocessing, Ready
+from gliodistill.progress import stage
 from gliodistill.studies.image_checks import Note
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.records import Sources
@@ -57,6 +58,7 @@ class Scanned:
             answer: on the common grid.
         """
         began = time.perf_counter()
+        stage("return")
         reference = self.aligned.reference
         on_series = {
             sequence: self.aligned.label_map_on(answer.labels, sequence)

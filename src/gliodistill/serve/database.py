@@ -1,0 +1,77 @@
+"""One SQLite file that several threads and processes share, and that survives a kill."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gliodistill.errors import OutputError
+
+PATIENCE_S = 30.0
+"""How long a process waits for another that writes."""
+
+
+class Database:
+    """A connection; every change is whole or absent, however a process ends.
+
+    Args:
+        file: of the database; made where it is missing.
+        schema: statements that make its tables where they are missing.
+        durable: whether a change is kept over a loss of power, too; it then waits for the disk.
+
+    Raises:
+        OutputError: the file is no database, or cannot be written.
+    """
+
+    def __init__(self, file: Path, schema: str, durable: bool = False) -> None:
+        self.file = file
+        self._lock = threading.RLock()
+        try:
+            self._connection = sqlite3.connect(
+                file, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False
+            )
+            self._connection.row_factory = sqlite3.Row
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._connection.executescript(schema)
+        except sqlite3.Error as error:
+            raise OutputError(
+                "cannot open the database",
+                file=file,
+                got=str(error),
+                hint="check the folder, its permissions and free space",
+            ) from None
+
+    def rows(self, statement: str, *values: Any) -> list[sqlite3.Row]:
+        """The rows of one statement, which may also change something."""
+        with self._lock:
+            return self._connection.execute(statement, values).fetchall()
+
+    def row(self, statement: str, *values: Any) -> sqlite3.Row | None:
+        """The first row, or None."""
+        found = self.rows(statement, *values)
+        return found[0] if found else None
+
+    def change(self, statement: str, *values: Any) -> int:
+        """Run one statement; how many rows it changed."""
+        with self._lock:
+            return self._connection.execute(statement, values).rowcount
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """All changes within the block are made, or none; no other process writes meanwhile."""
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            self._connection.close()
