@@ -20,7 +20,7 @@ from gliodistill.recipes.schema import NetworkPart, RunPart
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.teachers import ForeignTeacher
-from gliodistill.training.stored_outputs import StoredOutputs
+from gliodistill.training.foreign import StoredOutputs
 
 
 @dataclass(frozen=True)
