@@ -2,8 +2,9 @@
 
     python -m benchmarks.brain_extraction.judge --data ../shared/data --work runs/brain
 
-Real heads: patients whose skull-stripped version is in BraTS; its brain mask, brought onto the raw
-scan by the affine, is the reference. They were not trained on. deepbet's masks came with the data,
+Real heads: patients whose skull-stripped version is in BraTS; its brain mask, registered to the raw
+scan, is the reference. The network that ships was fine-tuned on them; each is judged by the network
+of the fold that left the patient out (:mod:`~benchmarks.brain_extraction.fine_tune`). deepbet's masks came with the data,
 on T1. HD-BET is not judged: one of its five networks in bfloat16, which is what ``teachers`` runs,
 is not what was published. Synthetic heads: of two label maps that were held out, with the mask they
 were made with. Writes benchmarks/results/brain_extraction/brain_extraction.json and .md, without
@@ -11,10 +12,11 @@ names of patients.
 """
 
 import argparse
-import csv
+import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.brain_extraction.pseudo_labels import on_grid
+from benchmarks.brain_extraction.export import export
+from benchmarks.brain_extraction.references import (
+    Placement,
+    brats_references,
+    on_grid,
+    place,
+    scanned,
+)
 from benchmarks.brain_extraction.scans import raw_heads
 from benchmarks.provenance import load, processor, write_results
 from gliodistill.brain import extract_brain
+from gliodistill.brain.extraction import GRAPH
 from gliodistill.images import Volume, read_nifti
 
 RESULTS = Path(__file__).parents[1] / "results" / "brain_extraction"
-MEASURES = ("dice", "hd95_mm", "tumour_lost", "volume_ratio", "seconds")
+MEASURES = ("dice", "dice_by_header", "hd95_mm", "tumour_lost", "volume_ratio", "seconds")
 
 
 def surface_distance(
@@ -46,9 +56,14 @@ def surface_distance(
 
 
 def measured(
-    mask: NDArray[np.bool_], brain: NDArray[np.bool_], tumour: NDArray[np.bool_], volume: Volume
+    mask: NDArray[np.bool_],
+    brain: NDArray[np.bool_],
+    tumour: NDArray[np.bool_],
+    seen: NDArray[np.bool_] | bool,
+    volume: Volume,
 ) -> dict[str, float]:
-    """Measures of a mask against the reference."""
+    """Measures of a mask against the reference, where there is one (``seen``)."""
+    mask, brain, tumour = mask & seen, brain & seen, tumour & seen
     return {
         "dice": float(2 * (mask & brain).sum() / max(mask.sum() + brain.sum(), 1)),
         "hd95_mm": surface_distance(mask, brain, volume.spacing),
@@ -57,53 +72,71 @@ def measured(
     }
 
 
-def brats_brains(data: Path) -> dict[str, tuple[Volume, Volume]]:
-    """BraTS 2020 id → brain mask and tumour of the skull-stripped version."""
-    found = {}
-    with (data / "patients.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            folder = data / "labelled" / row["case"]
-            if not folder.exists():
-                continue
-            flair = read_nifti(folder / f"{row['case']}_flair.nii.gz")
-            brain = np.zeros(flair.shape, bool)
-            for sequence in ("t1", "t1ce", "t2", "flair"):
-                brain |= read_nifti(folder / f"{row['case']}_{sequence}.nii.gz").data != 0
-            tumour = read_nifti(folder / f"{row['case']}_seg.nii.gz").data > 0
-            found[row["brats2020_id"]] = (
-                flair.with_data(ndimage.binary_fill_holes(brain).astype(np.float32)),
-                flair.with_data(tumour.astype(np.float32)),
-            )
-    return found
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A raw head with BraTS' masks.
+
+    Attributes:
+        case: patient; stays on this machine.
+        sequence: as the file names it.
+        volume: the scan.
+        placed: brain, tumour, and what both BraTS and the scan show; bool on the scan's grid.
+        by_header: the same, where the scan's header places them.
+        placement: of BraTS' version on the raw head.
+    """
+
+    case: str
+    sequence: str
+    volume: Volume
+    placed: tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]
+    by_header: tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]
+    placement: Placement
 
 
-def real(data: Path) -> Iterator[dict[str, Any]]:
-    """Measures of every method on every scan of the judging patients."""
-    references = brats_brains(data)
-    for scan in raw_heads(data):
-        if scan.role != "judge":
-            continue
-        volume = scan.read()
-        there, ill = references[scan.brats2020_id]
-        brain, tumour = on_grid(there, volume) > 0.5, on_grid(ill, volume) > 0.5
-        # Slices beyond the field of BraTS say nothing.
-        seen = on_grid(there.with_data(np.ones(there.shape, np.float32)), volume) > 0.99
+def judged(data: Path) -> Iterator[Judged]:
+    """The scans of the judging patients."""
+    scans = [scan for scan in raw_heads(data) if scan.role == "judge"]
+    references = brats_references(data, {scan.brats2020_id for scan in scans})
+    placements = {
+        scan.case: place(references[scan.brats2020_id], scan.read())
+        for scan in scans
+        if scan.sequence == "flair"
+    }
+    for scan in scans:
+        volume, reference = scan.read(), references[scan.brats2020_id]
+        shown = scanned(volume)
+        both = []
+        for each in (reference.placed(placements[scan.case].matrix), reference):
+            brain, tumour, field = each.on(volume)
+            both.append((brain > 0.5, tumour > 0.5, (field > 0.99) & shown))
+        yield Judged(scan.case, scan.sequence, volume, *both, placements[scan.case])
+
+
+def real(data: Path, graphs: Callable[[str], Path]) -> Iterator[dict[str, Any]]:
+    """Measures of every method on every scan of the judging patients.
+
+    Args:
+        data: folder of the patients.
+        graphs: case → network that did not see it.
+    """
+    for scan in judged(data):
         start = time.process_time()
-        found = extract_brain(volume, threads=1)
+        found = extract_brain(scan.volume, threads=1, graph=graphs(scan.case))
         rows = {"ours": (found.mask, time.process_time() - start)}
         if scan.sequence == "t1":
             mask = read_nifti(data / "lgg" / "masks" / f"{scan.case}_brain.nii.gz")
-            rows["deepbet, cleaned"] = (on_grid(mask, volume) > 0.5, float("nan"))
+            rows["deepbet, cleaned"] = (on_grid(mask, scan.volume) > 0.5, float("nan"))
         for method, (mask, spent) in rows.items():
-            row = {
+            by_header = measured(mask, *scan.by_header, scan.volume)
+            yield {
                 "patient": scan.case,
                 "sequence": scan.sequence,
                 "method": method,
                 "seconds": spent,
                 "flags": list(found.flags) if method == "ours" else [],
-                **measured(mask & seen, brain & seen, tumour & seen, volume),
+                **measured(mask, *scan.placed, scan.volume),
+                "dice_by_header": by_header["dice"],
             }
-            yield row
 
 
 def synthetic(work: Path) -> Iterator[dict[str, Any]]:
@@ -123,7 +156,7 @@ def synthetic(work: Path) -> Iterator[dict[str, Any]]:
             "method": "ours",
             "seconds": seconds,
             "flags": list(found.flags),
-            **measured(found.mask, brain, tumour, volume),
+            **measured(found.mask, brain, tumour, True, volume),
         }
 
 
@@ -167,13 +200,26 @@ def anonymous(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def fold_graphs(folder: Path) -> Callable[[str], Path]:
+    """Case → graph of the network that did not see it, exported where it is not yet."""
+    folds = json.loads((folder / "folds.json").read_text())
+    graphs = {fold: folder / f"{fold}.xml" for fold in set(folds.values())}
+    for fold, graph in graphs.items():
+        if not graph.exists():
+            export(folder / f"{fold}.pt", graph)
+    return lambda case: graphs[folds[case]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--folds", help="folder of fold networks (default: the one that ships)")
     parser.add_argument("--dry", action="store_true", help="print, write nothing")
     arguments = parser.parse_args()
-    rows = list(real(arguments.data))
+    folds = arguments.folds
+    graphs = fold_graphs(arguments.work / folds) if folds else lambda _: GRAPH
+    rows = list(real(arguments.data, graphs))
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         if row["sequence"] == "t1":

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from benchmarks.brain_extraction.heads import _smooth
+from benchmarks.brain_extraction.references import on_grid
 from benchmarks.brain_extraction.rendering import Example, finished
 from benchmarks.brain_extraction.scans import Scan, raw_heads
 from gliodistill.brain.grid import GRID_MM
@@ -38,7 +39,8 @@ class PseudoLabelled:
     Attributes:
         name: of the scan; stays on this machine.
         image: float32, any scale.
-        share: float32, the teachers' mean probability of brain.
+        share: float32, the teachers' mean probability of brain, or the share of brain.
+        tumour: float32, the share of tumour, where experts drew it.
         rim: whether the image ends 6 mm beside the brain; else it is a whole head.
     """
 
@@ -46,6 +48,7 @@ class PseudoLabelled:
     image: NDArray[np.float32]
     share: NDArray[np.float32]
     rim: bool = False
+    tumour: NDArray[np.float32] | None = None
 
     @classmethod
     def read_all(cls, work: Path, cases: Sequence[str] | None) -> list["PseudoLabelled"]:
@@ -90,9 +93,10 @@ def perturbed(one: PseudoLabelled, rng: np.random.Generator) -> Example:
     if rng.random() < 0.5:
         matrix[:, 0] *= -1
     offset = centre - matrix @ ((size - 1) / 2)
-    image, share = (
+    ill = np.zeros_like(one.share) if one.tumour is None else one.tumour
+    image, share, ill = (
         ndimage.affine_transform(each, matrix, offset, tuple(size), order=1, output=np.float32)
-        for each in (one.image, one.share)
+        for each in (one.image, one.share, ill)
     )
     image *= np.exp(np.float32(rng.uniform(0, 0.3)) * _smooth(rng, image.shape, 40.0))
     top = max(float(image.max()), 1e-6)
@@ -109,20 +113,8 @@ def perturbed(one: PseudoLabelled, rng: np.random.Generator) -> Example:
             cut = inside[0] + int(rng.uniform(0.05, 0.35) * inside.size)
             part: list[slice] = [slice(None)] * 3
             part[axis] = slice(cut, None) if rng.random() < 0.5 else slice(None, len(image) - cut)
-            image, share = image[tuple(part)], share[tuple(part)]
-    return finished(image, share, np.zeros_like(share))
-
-
-def on_grid(source: Volume, target: Volume, outside: float = 0.0) -> NDArray[np.float32]:
-    """Values of ``source`` at the voxels of ``target``, through both affines."""
-    matrix = np.linalg.inv(source.affine) @ target.affine
-    return ndimage.affine_transform(
-        np.asarray(source.data, np.float32),
-        matrix,
-        output_shape=target.shape,
-        order=1,
-        cval=outside,
-    )
+            image, share, ill = (each[tuple(part)] for each in (image, share, ill))
+    return finished(image, share, ill)
 
 
 def opinions_on(

@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,50 @@ def validate(network: UNet, work: Path) -> dict[str, float]:
     }
 
 
+def learn(
+    network: UNet,
+    average: UNet,
+    optimizer: torch.optim.Optimizer,
+    examples: Callable[[int], Example],
+    steps: range,
+    rate: float,
+    ema: float = EMA,
+) -> Iterator[tuple[int, float]]:
+    """Train by one example a step, with a warm-up and a cosine decay of the rate.
+
+    Args:
+        network: changed in place.
+        average: its exponential moving average, changed in place.
+        optimizer: of the network.
+        examples: the example of a step.
+        steps: to make; the rate has decayed at the last.
+        rate: highest learning rate.
+        ema: of the average.
+
+    Yields:
+        each step and its loss.
+    """
+    precision, cpu = default_precision(), torch.device("cpu")
+    for step in steps:
+        ramp = min(1, (step + 1) / WARM_UP)
+        decay = 0.5 * (1 + math.cos(math.pi * step / steps.stop))
+        for group in optimizer.param_groups:
+            group["lr"] = rate * ramp * max(decay, 0.01)
+        image, share, tumour = tensors(examples(step))
+        with mixed_precision(cpu, precision):
+            logits = network(image)[0]
+        loss = loss_of(logits.float(), share, tumour)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        keep = min(ema, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
+                mean.lerp_(weight, 1 - keep)
+        yield step, loss.item()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
@@ -122,33 +167,19 @@ def main() -> None:
         network.load_state_dict(torch.load(arguments.init, weights_only=True))
         average.load_state_dict(network.state_dict())
     average.eval()
-    precision, cpu = default_precision(), torch.device("cpu")
     real: list[PseudoLabelled] = []
     total, started = 0.0, time.process_time()
-    for step in range(first, arguments.steps):
-        if arguments.real and (
-            step == first or step % 200 == 0
-        ):  # the teachers may still be at work
+
+    def examples(step: int) -> Example:
+        nonlocal real
+        if arguments.real and (step == first or step % 200 == 0):
+            # The teachers may still be at work.
             real = PseudoLabelled.read_all(arguments.work, arguments.cases)
-        ramp = min(1, (step + 1) / WARM_UP)
-        decay = 0.5 * (1 + math.cos(math.pi * step / arguments.steps))
-        for group in optimizer.param_groups:
-            group["lr"] = arguments.rate * ramp * max(decay, 0.01)
-        image, share, tumour = tensors(
-            example(step, arguments.seed, arguments.work, real, arguments.real)
-        )
-        with mixed_precision(cpu, precision):
-            logits = network(image)[0]
-        loss = loss_of(logits.float(), share, tumour)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        keep = min(EMA, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
-                mean.lerp_(weight, 1 - keep)
-        total += loss.item()
+        return example(step, arguments.seed, arguments.work, real, arguments.real)
+
+    steps = range(first, arguments.steps)
+    for step, loss in learn(network, average, optimizer, examples, steps, arguments.rate):
+        total += loss
         if (step + 1) % 100 == 0 or step + 1 == arguments.steps:
             line = {"step": step + 1, "loss": round(total / 100, 4)}
             total = 0.0

@@ -52,13 +52,14 @@ class BrainMask:
     stripped: bool = False
 
 
-def extract_brain(volume: Volume, *, threads: int | None = None) -> BrainMask:
+def extract_brain(volume: Volume, *, threads: int | None = None, graph: Path = GRAPH) -> BrainMask:
     """Find the brain in a scan.
 
     Args:
         volume: an MR scan of a head, any contrast, orientation and slice thickness; what is not
             finite counts as 0. The affine must be right: it tells which axis points where.
         threads: processor threads; None = all cores.
+        graph: OpenVINO graph of another network for this grid.
 
     Returns:
         the mask on the scan's grid. A brain that the field of view cuts, of an unusual volume, or
@@ -76,7 +77,7 @@ def extract_brain(volume: Volume, *, threads: int | None = None) -> BrainMask:
 
     foreground = _foreground(volume)
     small = _coarse(volume, foreground)
-    logits = _logits(small, threads)
+    logits = _logits(small, threads, graph)
     if foreground is not None and _is_brain_only(volume, foreground, small, logits):
         filled = ndimage.binary_fill_holes(foreground)
         return BrainMask(filled, float(filled.sum()) * volume.voxel_ml, (), True)
@@ -114,12 +115,12 @@ def _coarse(volume: Volume, foreground: NDArray[np.bool_] | None) -> CoarseScan:
     return coarse(volume, margin, float(volume.data[~foreground][0]))
 
 
-def _logits(small: CoarseScan, threads: int | None) -> NDArray[np.float32]:
+def _logits(small: CoarseScan, threads: int | None, graph: Path = GRAPH) -> NDArray[np.float32]:
     """The network's answer, on the network's grid; nothing where the image is all the same."""
     data = small.scan.data
     if data.min() == data.max() or not np.ptp(small.inner(small.levels)):
         return np.full(small.levels.shape, -1, np.float32)
-    logits: NDArray[np.float32] = _network(threads)(small.levels[None, None])[0, 0]
+    logits: NDArray[np.float32] = _network(graph, threads)(small.levels[None, None])[0, 0]
     return logits
 
 
@@ -133,8 +134,8 @@ def _thinned(volume: Volume) -> Volume:
 
 
 @cache
-def _network(threads: int | None) -> OpenVINORuntime:
-    return OpenVINORuntime(GRAPH, threads=threads)
+def _network(graph: Path, threads: int | None) -> OpenVINORuntime:
+    return OpenVINORuntime(graph, threads=threads)
 
 
 def _one_part(logits: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[str]]:
