@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gliodistill.alignment.carrying import carry_image, carry_labels
+from gliodistill.alignment.carrying import carry_image, carry_labels, carry_share
 from gliodistill.images.volume import Volume
 
 
@@ -12,6 +12,18 @@ def test_the_same_grid_gives_the_same_voxels():
     np.testing.assert_allclose(carry_image(image, image, np.eye(4)), image.data, atol=1e-6)
     codes = image.with_data(rng.integers(0, 5, image.shape).astype(np.uint8))
     np.testing.assert_array_equal(carry_labels(codes, image, np.eye(4)).data, codes.data)
+
+
+def test_between_thick_slices_the_image_is_not_blurred():
+    place = np.arange(0, 60.0)
+    wave = np.cos(place[:, None, None] / 60 * 4 * np.pi) * np.ones((1, 4, 4))
+    grid = Volume(np.zeros((60, 4, 4), np.uint8), np.eye(4))
+    thick = Volume(wave[::5].astype(np.float32), np.diag([5.0, 1, 1, 1]))
+    inner = slice(8, 48)
+    error = np.abs(carry_image(thick, grid, np.eye(4)) - wave)[inner].max()
+    linear = np.abs(carry_share(thick, grid, np.eye(4)) - wave)[inner].max()
+    assert error < linear / 5
+    assert carry_image(thick, grid, np.eye(4)).max() <= thick.data.max()
 
 
 def test_the_matrix_takes_points_of_the_grid_to_points_of_the_image():
