@@ -36,6 +36,15 @@ def test_the_matrix_takes_points_of_the_grid_to_points_of_the_image():
     assert np.argwhere(found).tolist() == [[1, 2, 3]]
 
 
+def test_only_what_is_wanted_is_computed_to_the_same_values():
+    rng = np.random.default_rng(2)
+    thick = Volume(rng.normal(size=(9, 9, 4)).astype(np.float32), np.diag([1.0, 1, 4, 1]))
+    grid = Volume(np.zeros((9, 9, 14), np.uint8), np.eye(4))
+    wanted = rng.random(grid.shape) > 0.5
+    whole, part = carry_image(thick, grid, np.eye(4)), carry_image(thick, grid, np.eye(4), wanted)
+    np.testing.assert_allclose(part, np.where(wanted, whole, 0), atol=1e-5)
+
+
 def test_labels_are_classes_not_numbers():
     codes = np.zeros((8, 4, 4), np.uint8)
     codes[2:5], codes[5:] = 1, 4

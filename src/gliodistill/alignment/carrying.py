@@ -28,7 +28,9 @@ was 0.011 lower (8 patients, none better).
 """
 
 
-def carry_image(image: Volume, grid: Volume, matrix: Matrix) -> NDArray[np.float32]:
+def carry_image(
+    image: Volume, grid: Volume, matrix: Matrix, wanted: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
     """Interpolation of ``image`` on ``grid``, linear or, of thick slices, cubic; 0 outside its
     field.
 
@@ -36,6 +38,7 @@ def carry_image(image: Volume, grid: Volume, matrix: Matrix) -> NDArray[np.float
         image: any real dtype.
         grid: shape and affine of the result.
         matrix: 4×4, points of ``grid`` → points of ``image``, mm.
+        wanted: bool on the grid; others are 0, and take no time. None = all.
 
     Returns:
         float32 on the grid, within the range of the image. Axes of ``image`` with finer voxels
@@ -43,8 +46,8 @@ def carry_image(image: Volume, grid: Volume, matrix: Matrix) -> NDArray[np.float
     """
     voxels = _faded(image, grid)
     if max(image.spacing) <= THICK * max(grid.spacing):
-        return _sampled(voxels, image, grid, matrix)
-    found = _sampled(voxels, image, grid, matrix, cubic=True)
+        return _sampled(voxels, image, grid, matrix, wanted)
+    found = _sampled(voxels, image, grid, matrix, wanted, cubic=True)
     return np.clip(found, min(0, voxels.min()), voxels.max(), out=found)
 
 
@@ -129,6 +132,7 @@ def _sampled(
     image: Volume,
     grid: Volume,
     matrix: Matrix,
+    wanted: NDArray[np.bool_] | None = None,
     cubic: bool = False,
 ) -> NDArray[np.float32]:
     from scipy import ndimage
@@ -138,15 +142,16 @@ def _sampled(
     padded = np.pad(voxels, 1, mode="edge")
     if cubic:
         padded = ndimage.spline_filter(padded, 3, output=np.float32)
-    found: NDArray[np.float32] = ndimage.affine_transform(
-        padded,
-        to_voxels[:3, :3],
-        to_voxels[:3, 3] + 1,
-        output_shape=grid.shape,
-        output=np.float32,
-        order=3 if cubic else 1,
-        mode="constant",
-        prefilter=False,
-    )
-    found[~field(image, grid, matrix)] = 0
+    how: dict[str, Any] = {"order": 3 if cubic else 1, "output": np.float32, "prefilter": False}
+    turn, shift = to_voxels[:3, :3], to_voxels[:3, 3] + 1
+    seen = field(image, grid, matrix)
+    if wanted is None:
+        found: NDArray[np.float32]
+        found = ndimage.affine_transform(padded, turn, shift, output_shape=grid.shape, **how)
+        found[~seen] = 0
+        return found
+    seen &= wanted
+    places = turn @ np.argwhere(seen).T + shift[:, None]
+    found = np.zeros(grid.shape, np.float32)
+    found[seen] = ndimage.map_coordinates(padded, places, **how)
     return found

@@ -275,32 +275,31 @@ class _Alignment:
     ) -> tuple[NDArray[np.bool_], dict[MRSequence, Volume]]:
         """The brain that most scans agree on, and the images in it."""
 
-        def one(
-            sequence: MRSequence,
-        ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+        def share(sequence: MRSequence) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
             scan, matrix = self.scans[sequence], matrices[sequence]
             mask = scan.with_data(masks[sequence].astype(np.float32))
             return (
-                carrying.carry_image(scan, grid, matrix),
                 carrying.carry_share(mask, grid, matrix),
                 carrying.field(scan, grid, matrix),
             )
 
-        found = dict(zip(matrices, self.pool.map(one, matrices), strict=True))
+        found = dict(zip(matrices, self.pool.map(share, matrices), strict=True))
         # Where scans disagree evenly, the reference decides.
         weights = {s: np.float32(1.5 if s == reference else 1.0) for s in found}
-        votes = sum(weights[s] * share for s, (_, share, _) in found.items())
-        seen = sum(weights[s] * inside for s, (_, _, inside) in found.items())
+        votes = sum(weights[s] * part for s, (part, _) in found.items())
+        seen = sum(weights[s] * inside for s, (_, inside) in found.items())
         brain = np.asarray(votes > 0.5 * seen) & np.asarray(seen > 0)
-        images = {}
-        for sequence, (image, _, inside) in found.items():
+        for sequence, (_, inside) in found.items():
             covered = float((inside & brain).sum() / max(1, brain.sum()))
             self.steps[sequence]["covered"] = round(covered, 4)
             if covered < SEEN:
                 self.flags.append(f"{sequence} covers {covered:.0%} of the brain")
-            image[~brain] = 0
-            images[sequence] = grid.with_data(image)
-        return brain, images
+
+        def image(sequence: MRSequence) -> Volume:
+            scan, matrix = self.scans[sequence], matrices[sequence]
+            return grid.with_data(carrying.carry_image(scan, grid, matrix, brain))
+
+        return brain, dict(zip(matrices, self.pool.map(image, matrices), strict=True))
 
 
 def check_settings(reference: str | None, space: str, spacing: float) -> MRSequence | None:
