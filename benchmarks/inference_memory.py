@@ -5,6 +5,9 @@ The study is a ball of brain as large as a head in a cube of ``side``³ voxels, 
 own voxel size, so that nothing is resampled and every voxel of the brain goes through the network:
 by windows where a pass over the whole would take more than ``--memory``. The network is ``fast``
 with random weights, unless ``--widths`` says otherwise.
+
+With ``--scanned``, the study is four synthetic heads with skull, each moved and enlarged to ``side``³
+voxels: they are aligned, and the brain is extracted. The network is the one that ships.
 """
 
 import argparse
@@ -28,6 +31,7 @@ from gliodistill.models import (
 )
 from gliodistill.models.export import export_package
 from gliodistill.networks import build
+from gliodistill.phantom.raw import make_raw
 from gliodistill.preparation import Preparation
 from gliodistill.studies.labels import BRATS2021
 
@@ -48,6 +52,18 @@ def make_study(folder: Path, shape: tuple[int, int, int]) -> None:
     write_nifti(Volume(image, np.diag([*[240 / side for side in shape], 1.0])), first)
     for name in ("t1ce", "t2", "flair"):
         shutil.copyfile(first, folder / f"case_{name}.nii.gz")
+
+
+def make_scans(folder: Path, shape: tuple[int, int, int]) -> None:
+    """Four heads with skull, int16, each on a grid of its own of ``shape``."""
+    for sequence, image in make_raw(seed=5, index=2, spacing=3.0).images.items():
+        places = [
+            np.arange(side) * there // side for side, there in zip(shape, image.shape, strict=True)
+        ]
+        steps = [there / side for side, there in zip(shape, image.shape, strict=True)]
+        affine = image.affine @ np.diag([*steps, 1.0])
+        data = image.data.astype(np.int16)[np.ix_(*places)]
+        write_nifti(Volume(data, affine), folder / f"case_{sequence.lower()}.nii.gz")
 
 
 def make_model(folder: Path, widths: list[int], patch: int) -> None:
@@ -74,32 +90,27 @@ def measure(
     threads: int,
     memory: float,
     probabilities: bool,
+    scanned: bool,
 ) -> dict[str, Any]:
     """One run in a process of its own."""
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         (scratch / "case").mkdir()
-        make_study(scratch / "case", shape)
-        make_model(scratch / "model", widths, patch)
-        words = [
-            str(scratch / "case"),
-            "-m",
-            str(scratch / "model"),
-            "-o",
-            str(scratch / "out"),
-            "--input",
-            "prepared",  # noise is no brain
-            "--threads",
-            str(threads),
-            "--json",
-        ]
+        words = [str(scratch / "case"), "-o", str(scratch / "out"), "--threads", str(threads)]
+        if scanned:
+            make_scans(scratch / "case", shape)
+        else:
+            make_study(scratch / "case", shape)
+            make_model(scratch / "model", widths, patch)
+            words += ["-m", str(scratch / "model"), "--input", "prepared"]  # noise is no brain
+        words.append("--json")
         words += ["--memory", str(memory), *(["--probabilities"] if probabilities else [])]
         seconds, peak, text = process([sys.executable, "-m", "gliodistill", "segment", *words])
         stages = json.loads(text)["done"]["case"]["seconds"]
     return {
         "shape": shape,
-        "widths": widths,
-        "patch": patch,
+        "study": "as scanned" if scanned else "prepared",
+        "model": "shipped" if scanned else {"widths": widths, "patch": patch},
         "probabilities": probabilities,
         "peak_gb": peak,
         "seconds": seconds,
@@ -119,6 +130,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory", type=float, default=3.0)
     parser.add_argument("--probabilities", action="store_true")
+    parser.add_argument("--scanned", action="store_true", help="heads with skull, to be aligned")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     shapes = options.shape or [[240, 240, 155], [512, 512, 512]]
@@ -130,6 +142,7 @@ def main() -> None:
             options.threads,
             options.memory,
             options.probabilities,
+            options.scanned,
         )
         for x, y, z in shapes
     ]

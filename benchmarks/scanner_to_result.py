@@ -192,7 +192,12 @@ def run_head(data: Path, id: str, disturbance: str, predictor: Predictor) -> dic
     """A raw head."""
     images, truth = DISTURBANCES[disturbance](*head(data, id))
     ready = align_scans(
-        "head", "head", images, SCANNED_NIFTI, sources=Sources(dict.fromkeys(images))
+        "head",
+        "head",
+        images,
+        SCANNED_NIFTI,
+        sources=Sources(dict.fromkeys(images)),
+        threads=THREADS,
     )
     return facts(predictor.segment_ready(ready), truth)
 
@@ -221,7 +226,7 @@ def run_brainix(data: Path, id: str, disturbance: str, predictor: Predictor) -> 
 def run_native(data: Path, id: str, disturbance: str, predictor: Predictor) -> dict[str, Any]:
     """Multiple sclerosis as scanned: the right answer is hardly any tumour."""
     with one_case(data / "native" / "ms_patient01") as case:
-        return facts(predictor.segment_ready(case.ready()), None)
+        return facts(predictor.segment_ready(case.ready(THREADS)), None)
 
 
 # All

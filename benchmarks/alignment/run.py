@@ -28,6 +28,9 @@ from benchmarks.provenance import command, load, processor, versions, write_resu
 from gliodistill.alignment.registration import Registration, register
 from gliodistill.files import write_text
 
+THREADS = 2
+"""Of a whole study."""
+
 RESULTS = Path(__file__).parents[1] / "results" / "alignment" / "results"
 
 
@@ -171,7 +174,7 @@ def _again(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 def whole_study() -> dict[str, Any]:
     """Wall-clock of the stages of a synthetic study of four sequences, two of them thin."""
-    from gliodistill.alignment.study import THREADS, align_study
+    from gliodistill.alignment.study import align_study
     from gliodistill.brain import extract_brain
     from gliodistill.phantom.raw import make_raw
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gliodistill.alignment.carrying import carry_image, carry_labels
+from gliodistill.alignment.carrying import carry_image, carry_labels, carry_share
 from gliodistill.images.volume import Volume
 
 
@@ -14,6 +14,18 @@ def test_the_same_grid_gives_the_same_voxels():
     np.testing.assert_array_equal(carry_labels(codes, image, np.eye(4)).data, codes.data)
 
 
+def test_between_thick_slices_the_image_is_not_blurred():
+    place = np.arange(0, 60.0)
+    wave = np.cos(place[:, None, None] / 60 * 4 * np.pi) * np.ones((1, 4, 4))
+    grid = Volume(np.zeros((60, 4, 4), np.uint8), np.eye(4))
+    thick = Volume(wave[::5].astype(np.float32), np.diag([5.0, 1, 1, 1]))
+    inner = slice(8, 48)
+    error = np.abs(carry_image(thick, grid, np.eye(4)) - wave)[inner].max()
+    linear = np.abs(carry_share(thick, grid, np.eye(4)) - wave)[inner].max()
+    assert error < linear / 5
+    assert carry_image(thick, grid, np.eye(4)).max() <= thick.data.max()
+
+
 def test_the_matrix_takes_points_of_the_grid_to_points_of_the_image():
     image = Volume(np.zeros((9, 9, 9), np.float32), np.diag([2.0, 2, 2, 1]))
     image.data[4, 4, 4] = 1  # at 8, 8, 8 mm
@@ -22,6 +34,15 @@ def test_the_matrix_takes_points_of_the_grid_to_points_of_the_image():
     matrix[:3, 3] = [6, 4, 2]
     found = carry_image(image, grid, matrix)
     assert np.argwhere(found).tolist() == [[1, 2, 3]]
+
+
+def test_only_what_is_wanted_is_computed_to_the_same_values():
+    rng = np.random.default_rng(2)
+    thick = Volume(rng.normal(size=(9, 9, 4)).astype(np.float32), np.diag([1.0, 1, 4, 1]))
+    grid = Volume(np.zeros((9, 9, 14), np.uint8), np.eye(4))
+    wanted = rng.random(grid.shape) > 0.5
+    whole, part = carry_image(thick, grid, np.eye(4)), carry_image(thick, grid, np.eye(4), wanted)
+    np.testing.assert_allclose(part, np.where(wanted, whole, 0), atol=1e-5)
 
 
 def test_labels_are_classes_not_numbers():

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from alignment.conftest import SPACING, target_errors
 from gliodistill.alignment import align_study, read_transform
+from gliodistill.alignment.working import averaged
 from gliodistill.errors import StudyError
 from gliodistill.images import read_nifti
 from gliodistill.images.volume import Volume
@@ -108,6 +109,27 @@ def test_an_aligned_study_passes_untouched():
     np.testing.assert_array_equal(found.label_map_on(codes, "T2").data, codes.data)
 
 
+def test_fine_voxels_are_averaged_in_place():
+    rng = np.random.default_rng(0)
+    scan = Volume(rng.normal(size=(9, 8, 5)).astype(np.float32), np.diag([-0.3, 0.5, 3.0, 1]))
+    found = averaged(scan, 1.0)
+    assert found.shape == (3, 4, 5) and found.spacing == pytest.approx((0.9, 1.0, 3.0))
+    np.testing.assert_allclose(found.data[1, 2, 4], scan.data[3:6, 4:6, 4].mean(), rtol=1e-5)
+    middle = (scan.affine @ [4, 4.5, 4, 1])[:3]
+    np.testing.assert_allclose((found.affine @ [1, 2, 4, 1])[:3], middle)
+    assert averaged(scan, 0.4) is scan
+
+
+def test_a_fine_study_passes_untouched_with_a_mask_of_its_own_grid():
+    data = np.zeros((12, 12, 12), np.float32)
+    data[3:9, 3:9, 3:9] = 7
+    fine = Volume(data, np.diag([0.4, 0.4, 0.4, 1]))
+    found = align_study({"T1": fine, "FLAIR": fine}, extract=_bare)
+    assert found.untouched and found.images[T1] is fine
+    np.testing.assert_array_equal(found.brain.data, data > 0)
+    assert found.scans[T1].same_grid(fine)
+
+
 def test_what_is_written_is_a_study(tmp_path, aligned):
     aligned.write(tmp_path / "case1")
     study = Study.open(tmp_path)
@@ -148,7 +170,7 @@ def test_the_thinnest_whole_scan_is_the_reference():
 
     def chosen(**scans):
         named = {MRSequence[name]: scan(*sides) for name, sides in scans.items()}
-        return choose_reference(named, {s: v.data > 0 for s, v in named.items()})[0]
+        return choose_reference(named, {s: v.data.sum() * v.voxel_ml for s, v in named.items()})[0]
 
     assert chosen(T1=(1, 60), T1CE=(6, 10), FLAIR=(1.2, 50)) == FLAIR
     assert chosen(T1=(5, 12), T1CE=(6, 10), T2=(6, 10)) == T1CE

@@ -26,7 +26,8 @@ class AlignedStudy:
         images: sequence → float32 on one isotropic grid, 0 outside the brain; the very arrays given
             where the study is ``untouched``.
         brain: uint8 on that grid, 1 in the brain.
-        scans: sequence → the scan as it was given, also those left out.
+        scans: sequence → the grid of the scan as it was given, without its voxels; also of those
+            left out.
         reference: the scan that the others are aligned with.
         space: ``reference``, ``t1ce`` or ``mni``.
         matrices: sequence → 4×4 float64, points of the common grid → points of the scan, mm, RAS+.

@@ -21,25 +21,49 @@ FADE = 0.5
 """σ of smoothing where voxels become coarser, as a share of √(ratio² − 1)."""
 
 
-def carry_image(image: Volume, grid: Volume, matrix: Matrix) -> NDArray[np.float32]:
-    """Linear interpolation of ``image`` on ``grid``; 0 outside its field.
+THICK = 2.5
+"""Voxels this many times as large as the grid's are interpolated by cubic splines. Linear
+interpolation blurs halfway between thick slices: with slices of 6 mm, the Dice of the whole tumour
+was 0.011 lower (8 patients, none better).
+"""
+
+
+def carry_image(
+    image: Volume, grid: Volume, matrix: Matrix, wanted: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Interpolation of ``image`` on ``grid``, linear or, of thick slices, cubic; 0 outside its
+    field.
 
     Args:
         image: any real dtype.
         grid: shape and affine of the result.
         matrix: 4×4, points of ``grid`` → points of ``image``, mm.
+        wanted: bool on the grid; others are 0, and take no time. None = all.
 
     Returns:
-        float32 on the grid. Axes of ``image`` with finer voxels than the grid are smoothed first.
+        float32 on the grid, within the range of the image. Axes of ``image`` with finer voxels
+        than the grid are smoothed first.
     """
+    voxels = _faded(image, grid)
+    if max(image.spacing) <= THICK * max(grid.spacing):
+        return _sampled(voxels, image, grid, matrix, wanted)
+    found = _sampled(voxels, image, grid, matrix, wanted, cubic=True)
+    return np.clip(found, min(0, voxels.min()), voxels.max(), out=found)
+
+
+def carry_share(mask: Volume, grid: Volume, matrix: Matrix) -> NDArray[np.float32]:
+    """Linear interpolation of a mask (float32 in [0, 1]); otherwise as :func:`carry_image`."""
+    return _sampled(_faded(mask, grid), mask, grid, matrix)
+
+
+def _faded(image: Volume, grid: Volume) -> NDArray[np.float32]:
+    """The voxels, smoothed along axes on which they are finer than the grid's."""
     from scipy import ndimage
 
     voxels = np.asarray(image.data, dtype=np.float32)
     ratio = max(grid.spacing) / np.array(image.spacing)
     blur = np.where(ratio > 1.2, FADE * np.sqrt(np.maximum(ratio**2 - 1, 0)), 0)
-    if blur.any():
-        voxels = ndimage.gaussian_filter(voxels, blur, truncate=3)
-    return _sampled(voxels, image, grid, matrix)
+    return ndimage.gaussian_filter(voxels, blur, truncate=3) if blur.any() else voxels
 
 
 def carry_labels(labels: Volume, grid: Volume, matrix: Matrix) -> Volume:
@@ -104,21 +128,30 @@ def field(image: Volume, grid: Volume, matrix: Matrix) -> NDArray[np.bool_]:
 
 
 def _sampled(
-    voxels: NDArray[Any], image: Volume, grid: Volume, matrix: Matrix
+    voxels: NDArray[Any],
+    image: Volume,
+    grid: Volume,
+    matrix: Matrix,
+    wanted: NDArray[np.bool_] | None = None,
+    cubic: bool = False,
 ) -> NDArray[np.float32]:
     from scipy import ndimage
 
     to_voxels = np.linalg.inv(image.affine) @ matrix @ grid.affine
     # Half a voxel beyond the centres of the outer voxels belongs to the field.
     padded = np.pad(voxels, 1, mode="edge")
-    found: NDArray[np.float32] = ndimage.affine_transform(
-        padded,
-        to_voxels[:3, :3],
-        to_voxels[:3, 3] + 1,
-        output_shape=grid.shape,
-        output=np.float32,
-        order=1,
-        mode="constant",
-    )
-    found[~field(image, grid, matrix)] = 0
+    if cubic:
+        padded = ndimage.spline_filter(padded, 3, output=np.float32)
+    how: dict[str, Any] = {"order": 3 if cubic else 1, "output": np.float32, "prefilter": False}
+    turn, shift = to_voxels[:3, :3], to_voxels[:3, 3] + 1
+    seen = field(image, grid, matrix)
+    if wanted is None:
+        found: NDArray[np.float32]
+        found = ndimage.affine_transform(padded, turn, shift, output_shape=grid.shape, **how)
+        found[~seen] = 0
+        return found
+    seen &= wanted
+    places = turn @ np.argwhere(seen).T + shift[:, None]
+    found = np.zeros(grid.shape, np.float32)
+    found[seen] = ndimage.map_coordinates(padded, places, **how)
     return found

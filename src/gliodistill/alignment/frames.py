@@ -25,18 +25,21 @@ MNI_CORNER_MM, MNI_SIZE_MM = (-90.0, -126.0, -72.0), (180.0, 216.0, 180.0)
 
 
 def choose_reference(
-    scans: Mapping[MRSequence, Volume], brains: Mapping[MRSequence, NDArray[np.bool_]]
+    scans: Mapping[MRSequence, Volume], brain_ml: Mapping[MRSequence, float]
 ) -> tuple[MRSequence, str]:
     """The scan that the others are aligned with, and why.
 
     Thin slices first, because the others are placed more exactly in them; a cut field last.
+
+    Args:
+        scans: their grids.
+        brain_ml: volume of the brain in each.
     """
     if len(scans) == 1:
         (only,) = scans
         return only, "the only scan"
     thickest = {s: max(scan.spacing) for s, scan in scans.items()}
-    volumes = {s: float(brains[s].sum()) * scans[s].voxel_ml for s in scans}
-    whole = [s for s in scans if volumes[s] >= CUT * max(volumes.values())]
+    whole = [s for s in scans if brain_ml[s] >= CUT * max(brain_ml.values())]
     finest = min(thickest[s] for s in whole)
     fine = [s for s in PREFERRED if s in whole and thickest[s] <= COARSER * finest]
     left = [s for s in PREFERRED if s in scans and s not in fine]

@@ -21,6 +21,7 @@ from gliodistill.alignment.frames import (
     outline,
 )
 from gliodistill.alignment.registration import Registration, register
+from gliodistill.alignment.working import averaged, without_voxels
 from gliodistill.errors import ImageError, StudyError
 from gliodistill.images.volume import Volume
 from gliodistill.progress import stage
@@ -32,8 +33,8 @@ Matrix = NDArray[np.float64]
 SPACES = ("reference", "t1ce", "mni")
 SPACING_MM = (0.3, 6.0)
 
-THREADS = 2
-"""Scans worked on at once."""
+AT_ONCE = 2
+"""Scans worked on at once, at most: memory grows with them."""
 
 SEEN = 0.95
 """Least share of the brain that a scan should cover."""
@@ -57,6 +58,7 @@ class Brain(Protocol):
 
 Extract = Callable[[Volume], Brain]
 Masks = Mapping[MRSequence, NDArray[np.bool_]]
+Scans = Mapping[MRSequence, Volume]
 
 
 def align_study(
@@ -66,7 +68,7 @@ def align_study(
     space: str = "reference",
     spacing: float = 1.0,
     extract: Extract | None = None,
-    threads: int = THREADS,
+    threads: int | None = None,
 ) -> AlignedStudy:
     """Bring the scans of a study onto one isotropic grid, brains only.
 
@@ -80,7 +82,7 @@ def align_study(
             ``reference="T1CE"``; or ``mni``, rigidly aligned with the ICBM 152 atlas.
         spacing: of the grid, mm.
         extract: brain extraction; by default :func:`gliodistill.brain.extract_brain`.
-        threads: scans worked on at once.
+        threads: processor threads; None = all cores.
 
     Returns:
         The aligned study. A scan that cannot be aligned is left out, with a flag.
@@ -99,12 +101,19 @@ def align_study(
         raise StudyError(
             "reference is absent", field="reference", got=str(wanted), expected=", ".join(given)
         )
-    with ThreadPoolExecutor(max_workers=threads) as pool:
+    threads = threads or cpu_count() or 1
+    workers = min(AT_ONCE, threads)
+    if extract is None:
+        extract = _default_extract(threads // workers)
+    with ThreadPoolExecutor(max_workers=workers) as pool:
         return _Alignment(given, wanted, space, spacing, extract, pool).run()
 
 
 class _Alignment:
-    """One run: the scans and what is found out about them, stage by stage."""
+    """One run: the scans and what is found out about them, stage by stage.
+
+    ``given`` are the scans as they came, later only their grids; ``scans`` are what is worked on.
+    """
 
     def __init__(
         self,
@@ -112,28 +121,29 @@ class _Alignment:
         wanted: MRSequence | None,
         space: str,
         spacing: float,
-        extract: Extract | None,
+        extract: Extract,
         pool: ThreadPoolExecutor,
     ) -> None:
-        self.scans, self.wanted = scans, wanted
+        self.clock = time.perf_counter()
+        self.given, self.wanted = scans, wanted
+        self.scans: Scans = dict(
+            zip(scans, pool.map(partial(averaged, finest=spacing), scans.values()), strict=True)
+        )
         self.space, self.spacing, self.pool = space, spacing, pool
-        self.extract = extract or _default_extract()
+        self.extract = extract
         self.steps: dict[MRSequence, dict[str, Any]] = {s: {} for s in scans}
         self.flags: list[str] = []
         self.seconds: dict[str, float] = {}
-        self.clock = time.perf_counter()
 
     def run(self) -> AlignedStudy:
         """All stages."""
         stage("brain")
         masks, stripped = self._brains()
         self._lap("brain")
-        if stripped and self.space != "mni" and on_one_grid(self.scans):
+        if stripped and self.space != "mni" and on_one_grid(self.given):
             return self._untouched(masks)
-        if self.wanted is None:
-            reference, why = choose_reference(self.scans, masks)
-        else:
-            reference, why = self.wanted, "as asked"
+        self.given = {s: without_voxels(scan) for s, scan in self.given.items()}
+        reference, why = self._reference()
         self.steps[reference]["text"] = f"reference: {why}"
         stage("register")
         to_scan = self._register(reference, masks)
@@ -146,7 +156,7 @@ class _Alignment:
         return AlignedStudy(
             images,
             grid.with_data(brain.astype(np.uint8)),
-            self.scans,
+            self.given,
             reference,
             self.space,
             matrices,
@@ -178,19 +188,31 @@ class _Alignment:
             self.flags += [f"{sequence}: {flag}" for flag in brain.flags]
         return masks, all(stripped)
 
+    def _reference(self) -> tuple[MRSequence, str]:
+        """The scan that the others are aligned with, and why."""
+        if self.wanted is not None:
+            return self.wanted, "as asked"
+        return choose_reference(self.given, {s: step["brain_ml"] for s, step in self.steps.items()})
+
     def _untouched(self, masks: Masks) -> AlignedStudy:
         """The study as it is."""
-        reference = self.wanted or choose_reference(self.scans, masks)[0]
+
+        def whole(sequence: MRSequence) -> NDArray[np.bool_]:
+            """The mask on the study's own grid: found again where fine voxels were averaged."""
+            given = self.given[sequence]
+            return masks[sequence] if given is self.scans[sequence] else self.extract(given).mask
+
+        reference, _ = self._reference()
         for step in self.steps.values():
             step["text"] = "untouched: skull-stripped, and on one grid with the other sequences"
-        brain = np.any(list(masks.values()), axis=0).astype(np.uint8)
+        brain = np.any(list(self.pool.map(whole, self.given)), axis=0).astype(np.uint8)
         return AlignedStudy(
-            self.scans,
-            self.scans[reference].with_data(brain),
-            self.scans,
+            self.given,
+            self.given[reference].with_data(brain),
+            {s: without_voxels(scan) for s, scan in self.given.items()},
             reference,
             self.space,
-            {sequence: np.eye(4) for sequence in self.scans},
+            {sequence: np.eye(4) for sequence in self.given},
             self.steps,
             tuple(self.flags),
             self._rounded(),
@@ -253,32 +275,31 @@ class _Alignment:
     ) -> tuple[NDArray[np.bool_], dict[MRSequence, Volume]]:
         """The brain that most scans agree on, and the images in it."""
 
-        def one(
-            sequence: MRSequence,
-        ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+        def share(sequence: MRSequence) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
             scan, matrix = self.scans[sequence], matrices[sequence]
             mask = scan.with_data(masks[sequence].astype(np.float32))
             return (
-                carrying.carry_image(scan, grid, matrix),
-                carrying.carry_image(mask, grid, matrix),
+                carrying.carry_share(mask, grid, matrix),
                 carrying.field(scan, grid, matrix),
             )
 
-        found = dict(zip(matrices, self.pool.map(one, matrices), strict=True))
+        found = dict(zip(matrices, self.pool.map(share, matrices), strict=True))
         # Where scans disagree evenly, the reference decides.
         weights = {s: np.float32(1.5 if s == reference else 1.0) for s in found}
-        votes = sum(weights[s] * share for s, (_, share, _) in found.items())
-        seen = sum(weights[s] * inside for s, (_, _, inside) in found.items())
+        votes = sum(weights[s] * part for s, (part, _) in found.items())
+        seen = sum(weights[s] * inside for s, (_, inside) in found.items())
         brain = np.asarray(votes > 0.5 * seen) & np.asarray(seen > 0)
-        images = {}
-        for sequence, (image, _, inside) in found.items():
+        for sequence, (_, inside) in found.items():
             covered = float((inside & brain).sum() / max(1, brain.sum()))
             self.steps[sequence]["covered"] = round(covered, 4)
             if covered < SEEN:
                 self.flags.append(f"{sequence} covers {covered:.0%} of the brain")
-            image[~brain] = 0
-            images[sequence] = grid.with_data(image)
-        return brain, images
+
+        def image(sequence: MRSequence) -> Volume:
+            scan, matrix = self.scans[sequence], matrices[sequence]
+            return grid.with_data(carrying.carry_image(scan, grid, matrix, brain))
+
+        return brain, dict(zip(matrices, self.pool.map(image, matrices), strict=True))
 
 
 def check_settings(reference: str | None, space: str, spacing: float) -> MRSequence | None:
@@ -335,7 +356,7 @@ def on_one_grid(scans: Mapping[MRSequence, Volume]) -> bool:
     return all(other.same_grid(first) for other in others)
 
 
-def _default_extract() -> Extract:
+def _default_extract(threads: int) -> Extract:
     from gliodistill.brain import extract_brain
 
-    return partial(extract_brain, threads=max(1, (cpu_count() or 1) // THREADS))
+    return partial(extract_brain, threads=threads)

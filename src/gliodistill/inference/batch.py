@@ -164,7 +164,7 @@ class SegmentationJob:
         image, summary, probabilities = self.files(case.id)
         folder = folder_of(self.folder, case.id)
         began = time.perf_counter()
-        ready = case.ready()
+        ready = case.ready(self.predictor.threads)
         study, scan = ready.study, ready.scan
         if scan is not None:
             scan = scan.with_settings(self.settings(case))

@@ -75,7 +75,7 @@ class Predictor:
         self.steps = self.package.spec.inference.postprocessing if postprocess else ()
         check_steps(self.steps)
         self.runtime = open_runtime(runtime, self.package, threads, precision, device)
-        self.runtime_name, self.precision = runtime, precision
+        self.runtime_name, self.precision, self.threads = runtime, precision, threads
         self.device = str(getattr(self.runtime, "device", "cpu"))
         self.memory_gb = memory_gb
         self.tta = tta
@@ -106,7 +106,9 @@ class Predictor:
         if isinstance(study, Study):
             return self.segment_ready(Ready(study), labels=labels, probability=probability)
         with one_case(study) as case:
-            return self.segment_ready(case.ready(), labels=labels, probability=probability)
+            return self.segment_ready(
+                case.ready(self.threads), labels=labels, probability=probability
+            )
 
     def segment_ready(
         self,

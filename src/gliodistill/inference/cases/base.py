@@ -86,8 +86,11 @@ class Case(Protocol):
     def settings(self) -> Mapping[str, Any]:
         """What the user chose for it (JSON); a result of other settings is made again."""
 
-    def ready(self) -> Ready:
+    def ready(self, threads: int | None = None) -> Ready:
         """Read it and make it ready.
+
+        Args:
+            threads: processor threads; None = all cores.
 
         Raises:
             GliodistillError: it cannot be read, or not be made ready.

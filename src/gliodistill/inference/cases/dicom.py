@@ -60,7 +60,7 @@ class DicomCase:
         chosen = {str(sequence): said for sequence, said in self.overrides.items()}
         return {"series": chosen, "identity": self.identity is not None}
 
-    def ready(self) -> Ready:
+    def ready(self, threads: int | None = None) -> Ready:
         """Choose the series, read and align them."""
         if (refused := self.scan.refused.get(self.study.key)) is not None:
             raise refused
@@ -89,6 +89,7 @@ class DicomCase:
             series=series,
             identity=self.identity,
             seconds={"choose": chosen - began, "read": time.perf_counter() - chosen},
+            threads=threads,
         )
 
 

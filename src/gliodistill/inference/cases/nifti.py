@@ -64,16 +64,19 @@ class NiftiCase:
         """The form."""
         return {"input": self.form}
 
-    def ready(self) -> Ready:
+    def ready(self, threads: int | None = None) -> Ready:
         """A prepared study as it is, to the same bits; else aligned, and the brain extracted.
+
+        Args:
+            threads: processor threads; None = all cores.
 
         Raises:
             BackgroundError, StudyError: it is neither a prepared study nor can it be aligned.
         """
         began = time.perf_counter()
         stage("read")
-        stored = read_images(self.record)
-        study: Study | None = None
+        stored = dict(read_images(self.record))
+        prepared = False
         why: GliodistillError | None = None
         if self.form != AS_SCANNED:
             try:
@@ -81,11 +84,13 @@ class NiftiCase:
             except (BackgroundError, GridError) as error:
                 if self.form == AS_PREPARED:
                     raise
-                why = error
+                why = error.with_traceback(None)  # which holds the images
             else:
                 if self.form == AS_PREPARED or study.normalised or not _shows_head(study):
                     return Ready(study)
-        images = {sequence: image.scaled() for sequence, image in stored.items()}
+                prepared = True
+                del study  # all of its images in memory once more
+        images = {sequence: stored.pop(sequence).scaled() for sequence in tuple(stored)}
         try:
             ready = align_scans(
                 self.record.id,
@@ -94,14 +99,16 @@ class NiftiCase:
                 SCANNED_NIFTI,
                 sources=self.record.sources,
                 seconds={"read": time.perf_counter() - began},
+                threads=threads,
             )
         except (ImageError, StudyError) as error:
             if why is None:
                 raise
             raise why from error
         # A brain may look like a head by its volume alone. What needs nothing is prepared.
-        untouched = ready.scan is not None and ready.scan.aligned.untouched
-        return Ready(study) if study is not None and untouched else ready
+        if prepared and ready.scan is not None and ready.scan.aligned.untouched:
+            return Ready(usable(brain_of(self.record, read_images(self.record))))
+        return ready
 
 
 def _shows_head(study: Study) -> bool:

@@ -99,6 +99,7 @@ def align_scans(
     series: Mapping[MRSequence, "Series"] | None = None,
     identity: str | None = None,
     seconds: Mapping[str, float] | None = None,
+    threads: int | None = None,
 ) -> Ready:
     """Align images as scanned, and extract the brain.
 
@@ -113,11 +114,13 @@ def align_scans(
         series: the DICOM series of each.
         identity: of the patient, to be told.
         seconds: that the stages before took.
+        threads: processor threads; None = all cores.
 
     Raises:
         GliodistillError: they cannot be aligned, or no brain is found.
     """
-    aligned = align_study({str(sequence): image for sequence, image in images.items()})
+    scans = {str(sequence): image for sequence, image in images.items()}
+    aligned = align_study(scans, threads=threads)
     doubts = [*notes, *(Note("alignment_doubtful", text) for text in aligned.flags)]
     doubts += _thick(images)
     study = Study(
