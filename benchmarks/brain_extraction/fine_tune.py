@@ -21,7 +21,7 @@ from benchmarks.brain_extraction.pseudo_labels import PseudoLabelled, perturbed,
 from benchmarks.brain_extraction.references import brats_references, on_grid, place, scanned
 from benchmarks.brain_extraction.rendering import Example
 from benchmarks.brain_extraction.scans import Scan, raw_heads
-from benchmarks.brain_extraction.train import build, example, learn
+from benchmarks.brain_extraction.train import TUMOUR, build, example, learn
 from gliodistill.images import read_nifti
 
 RATE, EMA = 6e-4, 0.98
@@ -80,14 +80,18 @@ def _prepare(scans: Sequence[Scan], data: Path, folder: Path, labels: str) -> No
 
 
 def examples_of(
-    some: Sequence[PseudoLabelled], others: list[PseudoLabelled], work: Path, seed: int
+    some: Sequence[PseudoLabelled],
+    others: list[PseudoLabelled],
+    work: Path,
+    seed: int,
+    lump: float,
 ) -> Callable[[int], Example]:
     """What a step sees."""
 
     def of(step: int) -> Example:
         rng = np.random.default_rng([seed, 1, step])
         if rng.random() < SHARE:
-            return perturbed(some[rng.integers(len(some))], rng)
+            return perturbed(some[rng.integers(len(some))], rng, lump)
         return example(step, seed, work, others, 0.4)
 
     return of
@@ -100,9 +104,11 @@ def main() -> None:
     parser.add_argument("--init", type=Path, required=True, help="weights.pt or state.pt")
     parser.add_argument("--name", required=True, help="of the folder below WORK to write")
     parser.add_argument("--labels", choices=LABELS, default="brats")
-    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--lumps", type=float, default=0.0, help="share of heads with a lump")
+    parser.add_argument("--tumour", type=float, default=TUMOUR, help="weight of tumour voxels")
     parser.add_argument("--only", nargs="*", help="folds, or `all`")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -122,10 +128,13 @@ def main() -> None:
             each.load_state_dict(start.get("average", start))
         optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=1e-3)
         some = [one for case in scans if str(folds[case]) != fold for one in scans[case]]
-        examples = examples_of(some, others, work, arguments.seed)
+        examples = examples_of(some, others, work, arguments.seed, arguments.lumps)
         began, total = time.process_time(), 0.0
         steps = range(arguments.steps)
-        for step, loss in learn(network, average.eval(), optimizer, examples, steps, RATE, EMA):
+        losses = learn(
+            network, average.eval(), optimizer, examples, steps, RATE, EMA, arguments.tumour
+        )
+        for step, loss in losses:
             total += loss
             if (step + 1) % 50 == 0:
                 spent = time.process_time() - began

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from benchmarks.brain_extraction.heads import _smooth
+from benchmarks.brain_extraction.lumps import add_lump
 from benchmarks.brain_extraction.references import on_grid
 from benchmarks.brain_extraction.rendering import Example, finished
 from benchmarks.brain_extraction.scans import Scan, raw_heads
@@ -84,8 +85,8 @@ def consensus(opinions: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     return mean
 
 
-def perturbed(one: PseudoLabelled, rng: np.random.Generator) -> Example:
-    """A real head turned, scaled, cut and with other intensities."""
+def perturbed(one: PseudoLabelled, rng: np.random.Generator, lump: float = 0.0) -> Example:
+    """A real head turned, scaled, cut and with other intensities; a lump in it by chance."""
     matrix = rotation(tuple(rng.normal(0, [15, 8, 12]))) / rng.uniform(0.88, 1.12)
     shape = np.array(one.image.shape)
     size = np.minimum(np.rint(shape * rng.uniform(0.9, 1.15)), [112, 128, 112]).astype(int)
@@ -98,6 +99,8 @@ def perturbed(one: PseudoLabelled, rng: np.random.Generator) -> Example:
         ndimage.affine_transform(each, matrix, offset, tuple(size), order=1, output=np.float32)
         for each in (one.image, one.share, ill)
     )
+    if lump and rng.random() < lump:
+        add_lump(image, share, ill, rng)
     image *= np.exp(np.float32(rng.uniform(0, 0.3)) * _smooth(rng, image.shape, 40.0))
     top = max(float(image.max()), 1e-6)
     image = top * (np.maximum(image, 0) / top) ** np.float32(np.exp(rng.normal(0, 0.3)))

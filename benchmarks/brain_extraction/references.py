@@ -20,6 +20,9 @@ from gliodistill.phantom.anatomy import rotation
 INSIDE_MM, SAMPLES = 4.0, 15_000
 """Voxels compared: this far inside the brain, about so many."""
 
+BLUR_MM = (0.5, 0.5, 1.5)
+"""Of BraTS' images, towards the slices of the raw head."""
+
 UNITS = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.01, 0.01])
 """Of the parameters: three shifts in mm, three turns in degrees, two factors of voxel size."""
 
@@ -122,7 +125,8 @@ def place(reference: Reference, flair: Volume) -> Placement:
     placed = points @ flair.affine.T
     middle = placed.mean(axis=0)[:3]
     to_brats = np.linalg.inv(reference.flair.affine)
-    smooth = ndimage.gaussian_filter(reference.flair.data, (0.5, 0.5, 1.5))
+    blur = np.divide(BLUR_MM, reference.flair.spacing)
+    smooth = ndimage.gaussian_filter(reference.flair.data, blur)
     axes = flair.affine[:3, :3] / flair.spacing
 
     def matrix_of(parameters: NDArray[np.float64]) -> NDArray[np.float64]:

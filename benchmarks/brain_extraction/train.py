@@ -46,9 +46,16 @@ def build(seed: int = 0) -> UNet:
     return UNet(**OPTIONS)
 
 
-def loss_of(logits: Tensor, share: Tensor, tumour: Tensor) -> Tensor:
-    """Cross-entropy against the share of brain in each voxel, and Dice."""
-    weight = 1 + (TUMOUR - 1) * tumour
+def loss_of(logits: Tensor, share: Tensor, tumour: Tensor, emphasis: float = TUMOUR) -> Tensor:
+    """Cross-entropy against the share of brain in each voxel, and Dice.
+
+    Args:
+        logits: of brain.
+        share: of brain in each voxel.
+        tumour: share of tumour in each voxel.
+        emphasis: weight of tumour voxels in the cross-entropy, relative to others.
+    """
+    weight = 1 + (emphasis - 1) * tumour
     cross = (F.binary_cross_entropy_with_logits(logits, share, reduction="none") * weight).mean()
     p = logits.sigmoid()
     dice = 1 - (2 * (p * share).sum() + 1) / (p.sum() + share.sum() + 1)
@@ -102,6 +109,7 @@ def learn(
     steps: range,
     rate: float,
     ema: float = EMA,
+    emphasis: float = TUMOUR,
 ) -> Iterator[tuple[int, float]]:
     """Train by one example a step, with a warm-up and a cosine decay of the rate.
 
@@ -113,6 +121,7 @@ def learn(
         steps: to make; the rate has decayed at the last.
         rate: highest learning rate.
         ema: of the average.
+        emphasis: weight of tumour voxels.
 
     Yields:
         each step and its loss.
@@ -126,7 +135,7 @@ def learn(
         image, share, tumour = tensors(examples(step))
         with mixed_precision(cpu, precision):
             logits = network(image)[0]
-        loss = loss_of(logits.float(), share, tumour)
+        loss = loss_of(logits.float(), share, tumour, emphasis)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -52,14 +52,16 @@ class BrainMask:
     stripped: bool = False
 
 
-def extract_brain(volume: Volume, *, threads: int | None = None, graph: Path = GRAPH) -> BrainMask:
+def extract_brain(
+    volume: Volume, *, threads: int | None = None, graph: Path | None = None
+) -> BrainMask:
     """Find the brain in a scan.
 
     Args:
         volume: an MR scan of a head, any contrast, orientation and slice thickness; what is not
             finite counts as 0. The affine must be right: it tells which axis points where.
         threads: processor threads; None = all cores.
-        graph: OpenVINO graph of another network for this grid.
+        graph: OpenVINO graph of another network for this grid; None = the one that ships.
 
     Returns:
         the mask on the scan's grid. A brain that the field of view cuts, of an unusual volume, or
@@ -115,12 +117,14 @@ def _coarse(volume: Volume, foreground: NDArray[np.bool_] | None) -> CoarseScan:
     return coarse(volume, margin, float(volume.data[~foreground][0]))
 
 
-def _logits(small: CoarseScan, threads: int | None, graph: Path = GRAPH) -> NDArray[np.float32]:
+def _logits(
+    small: CoarseScan, threads: int | None, graph: Path | None = None
+) -> NDArray[np.float32]:
     """The network's answer, on the network's grid; nothing where the image is all the same."""
     data = small.scan.data
     if data.min() == data.max() or not np.ptp(small.inner(small.levels)):
         return np.full(small.levels.shape, -1, np.float32)
-    logits: NDArray[np.float32] = _network(graph, threads)(small.levels[None, None])[0, 0]
+    logits: NDArray[np.float32] = _network(graph or GRAPH, threads)(small.levels[None, None])[0, 0]
     return logits
 
 
