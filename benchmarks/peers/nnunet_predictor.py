@@ -1,4 +1,4 @@
-"""nnU-Net v2's own predictor on one study, files to file: run in an environment of its own (``pip install nnunetv2``).
+"""nnU-Net v2's own predictor on one study, files to file: run in an environment of its own (``pip install nnunetv2 -e .``).
 
 ``python -m benchmarks.peers.nnunet_predictor STUDY_FOLDER OUT_FOLDER [--all-tiles]`` prints seconds per stage as JSON. The
 network is nnU-Net's plan for BraTS (PlainConvUNet, 32 … 320 channels, patch 128³) with random weights, which take as long
@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.peers.stopwatch import Stopwatch, images
+from gliodistill.teachers.nnunet.plans import unet_in_plans  # before the clock starts
 
 watch = Stopwatch()
 import torch
@@ -38,26 +39,12 @@ CONFIGURATION = {
     "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
     "resampling_fn_probabilities_kwargs": RESAMPLING | {"order": 1},
     "batch_dice": False,
-    "architecture": {
-        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-        "arch_kwargs": {
-            "n_stages": LEVELS,
-            "features_per_stage": [32, 64, 128, 256, 320, 320],
-            "conv_op": "torch.nn.modules.conv.Conv3d",
-            "kernel_sizes": [[3, 3, 3]] * LEVELS,
-            "strides": [[1, 1, 1]] + [[2, 2, 2]] * (LEVELS - 1),
-            "n_conv_per_stage": [2] * LEVELS,
-            "n_conv_per_stage_decoder": [2] * (LEVELS - 1),
-            "conv_bias": True,
-            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
-            "norm_op_kwargs": {"eps": 1e-05, "affine": True},
-            "dropout_op": None,
-            "dropout_op_kwargs": None,
-            "nonlin": "torch.nn.LeakyReLU",
-            "nonlin_kwargs": {"inplace": True},
-        },
-        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-    },
+    "architecture": unet_in_plans(
+        [32, 64, 128, 256, 320, 320],
+        [[1, 1, 1]] + [[2, 2, 2]] * (LEVELS - 1),
+        [2] * LEVELS,
+        [2] * (LEVELS - 1),
+    ),
 }
 PLANS = {
     "dataset_name": "Dataset999_Benchmark",

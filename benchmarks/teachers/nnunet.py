@@ -1,7 +1,7 @@
 """A really trained, tiny nnU-Net on synthetic studies (``tests/tiny_cohort.py``), and the numbers of its own predictor.
 
-Runs in an environment of its own (``pip install nnunetv2``), with this repository's ``src`` and
-``tests`` on ``PYTHONPATH``:
+Runs in an environment of its own (``pip install nnunetv2 -e .``), with ``tests`` on
+``PYTHONPATH``:
 
 ``python -m benchmarks.teachers.nnunet OUT`` trains with nnU-Net's trainer and predicts with its
 predictor; ``--freeze tests/teachers/nnunet_results`` keeps the results folders and the logits of
@@ -53,18 +53,36 @@ RESAMPLING = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": Non
 
 def plans(dataset: str) -> dict[str, Any]:
     """Plans of a data set, as nnU-Net's planner would write them for a tiny network."""
-    labels = dataset == "Dataset902_Labels"
-    widths = [2, 4, 6] if labels else [8, 12, 18]
-    levels = len(widths)
+    if dataset == "Dataset902_Labels":
+        return tiny_plans(
+            dataset, [2, 4, 6], (12, 16, 20), (6.0, 5.0, 4.0), masked=False, transpose=(2, 0, 1)
+        )
+    return tiny_plans(dataset, [8, 12, 18], (16, 16, 16), (SPACING,) * 3)
+
+
+def tiny_plans(
+    dataset: str,
+    features: list[int],
+    patch: tuple[int, int, int],
+    spacing: tuple[float, float, float],
+    *,
+    convolutions: int = 1,
+    masked: bool = True,
+    transpose: tuple[int, int, int] = (0, 1, 2),
+) -> dict[str, Any]:
+    """Plans written by hand: everything but the sizes is the default of nnU-Net's planner."""
+    from gliodistill.teachers.nnunet.plans import unet_in_plans
+
+    levels = len(features)
     configuration = {
         "data_identifier": "nnUNetPlans_3d_fullres",
         "preprocessor_name": "DefaultPreprocessor",
         "batch_size": 2,
-        "patch_size": [12, 16, 20] if labels else [16, 16, 16],
-        "median_image_size_in_voxels": [24.0, 22.0, 26.0],
-        "spacing": [6.0, 5.0, 4.0] if labels else [SPACING] * 3,
+        "patch_size": list(patch),
+        "median_image_size_in_voxels": [float(side) for side in patch],
+        "spacing": list(spacing),
         "normalization_schemes": ["ZScoreNormalization"] * 4,
-        "use_mask_for_norm": [not labels] * 4,
+        "use_mask_for_norm": [masked] * 4,
         "resampling_fn_data": "resample_data_or_seg_to_shape",
         "resampling_fn_data_kwargs": RESAMPLING,
         "resampling_fn_seg": "resample_data_or_seg_to_shape",
@@ -72,35 +90,21 @@ def plans(dataset: str) -> dict[str, Any]:
         "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
         "resampling_fn_probabilities_kwargs": RESAMPLING | {"order": 1},
         "batch_dice": False,
-        "architecture": {
-            "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-            "arch_kwargs": {
-                "n_stages": levels,
-                "features_per_stage": widths,
-                "conv_op": "torch.nn.modules.conv.Conv3d",
-                "kernel_sizes": [[3, 3, 3]] * levels,
-                "strides": [[1, 1, 1], *[[2, 2, 2]] * (levels - 1)],
-                "n_conv_per_stage": [1] * levels,
-                "n_conv_per_stage_decoder": [1] * (levels - 1),
-                "conv_bias": True,
-                "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
-                "norm_op_kwargs": {"eps": 1e-05, "affine": True},
-                "dropout_op": None,
-                "dropout_op_kwargs": None,
-                "nonlin": "torch.nn.LeakyReLU",
-                "nonlin_kwargs": {"inplace": True},
-            },
-            "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-        },
+        "architecture": unet_in_plans(
+            features,
+            [[1, 1, 1], *[[2, 2, 2]] * (levels - 1)],
+            [convolutions] * levels,
+            [convolutions] * (levels - 1),
+        ),
     }
     return {
         "dataset_name": dataset,
         "plans_name": "nnUNetPlans",
-        "original_median_spacing_after_transp": [SPACING] * 3,
-        "original_median_shape_after_transp": [24, 22, 26],
+        "original_median_spacing_after_transp": list(spacing),
+        "original_median_shape_after_transp": list(patch),
         "image_reader_writer": "SimpleITKIO",
-        "transpose_forward": [2, 0, 1] if labels else [0, 1, 2],
-        "transpose_backward": [1, 2, 0] if labels else [0, 1, 2],
+        "transpose_forward": list(transpose),
+        "transpose_backward": [transpose.index(axis) for axis in range(3)],
         "configurations": {"3d_fullres": configuration},
         "experiment_planner_used": "written by hand",
         "label_manager": "LabelManager",
@@ -133,18 +137,22 @@ def write_raw(root: Path, dataset: str, studies: int) -> Path:
     return raw
 
 
-def preprocess(root: Path, raw: Path, dataset: str) -> None:
-    """nnU-Net's own preprocessing, in this process, and a split into two folds."""
+def preprocess(root: Path, raw: Path, made: dict[str, Any], described: dict[str, Any]) -> None:
+    """nnU-Net's own preprocessing, in this process, and a split into two folds; what is there is
+    kept.
+    """
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    folder = root / "nnUNet_preprocessed" / dataset
-    (folder / "nnUNetPlans_3d_fullres").mkdir(parents=True)
+    folder = root / "nnUNet_preprocessed" / made["dataset_name"]
+    (folder / "nnUNetPlans_3d_fullres").mkdir(parents=True, exist_ok=True)
     (folder / "dataset_fingerprint.json").write_text("{}")
     (folder / "dataset.json").write_text((raw / "dataset.json").read_text())
-    manager = PlansManager(plans(dataset))
+    manager = PlansManager(made)
     configuration = manager.get_configuration("3d_fullres")
     cases = sorted(file.name[: -len(".nii.gz")] for file in (raw / "labelsTr").glob("*.nii.gz"))
     for case in cases:
+        if (folder / "nnUNetPlans_3d_fullres" / f"{case}.pkl").is_file():
+            continue
         images = [str(raw / "imagesTr" / f"{case}_{index:04d}.nii.gz") for index in range(4)]
         configuration.preprocessor_class(verbose=False).run_case_save(
             str(folder / "nnUNetPlans_3d_fullres" / case),
@@ -152,7 +160,7 @@ def preprocess(root: Path, raw: Path, dataset: str) -> None:
             str(raw / "labelsTr" / f"{case}.nii.gz"),
             manager,
             configuration,
-            DATASETS[dataset],
+            described,
         )
     half = len(cases) // 2
     sides = (cases[:half], cases[half:])
@@ -160,22 +168,33 @@ def preprocess(root: Path, raw: Path, dataset: str) -> None:
     (folder / "splits_final.json").write_text(json.dumps(splits, indent=1))
 
 
-def train(dataset: str, fold: int, epochs: int, iterations: int) -> Path:
-    """One fold by nnU-Net's own trainer, shortened."""
+def train(
+    made: dict[str, Any], described: dict[str, Any], fold: int, epochs: int, iterations: int
+) -> Path:
+    """One fold by nnU-Net's own trainer, shortened; a stopped one goes on from its last epoch."""
     import torch
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     trainer = nnUNetTrainer(
-        plans(dataset) | {"continue_training": False},
-        "3d_fullres",
-        fold,
-        DATASETS[dataset],
-        torch.device("cpu"),
+        made | {"continue_training": False}, "3d_fullres", fold, described, torch.device("cpu")
     )
-    trainer.num_epochs = epochs
+    trainer.num_epochs, trainer.save_every = epochs, 1
     trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = iterations, 1
-    trainer.run_training()
+    there = Path(trainer.output_folder)
+    if not (there / "checkpoint_final.pth").is_file():
+        if (there / "checkpoint_latest.pth").is_file():
+            trainer.initialize()
+            trainer.load_checkpoint(str(there / "checkpoint_latest.pth"))
+        trainer.run_training()
     return Path(trainer.output_folder_base)
+
+
+def environment(root: Path) -> None:
+    """Where nnU-Net looks for its folders, and one process."""
+    for name in ("raw", "preprocessed", "results"):
+        os.environ[f"nnUNet_{name}"] = str(root / f"nnUNet_{name}")
+        (root / f"nnUNet_{name}").mkdir(parents=True, exist_ok=True)
+    os.environ |= {"nnUNet_n_proc_DA": "0", "nnUNet_compile": "f"}
 
 
 def predictor(results: Path, folds: tuple[int, ...]) -> Any:
@@ -252,17 +271,16 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=15)
     parser.add_argument("--freeze", type=Path)
     options = parser.parse_args()
-    for name in ("raw", "preprocessed", "results"):
-        os.environ[f"nnUNet_{name}"] = str(options.out / f"nnUNet_{name}")
-        (options.out / f"nnUNet_{name}").mkdir(parents=True, exist_ok=True)
-    os.environ |= {"nnUNet_n_proc_DA": "0", "nnUNet_compile": "f"}
+    environment(options.out)
     results = {}
     for dataset in reversed(DATASETS):
         raw = write_raw(options.out, dataset, options.studies)
-        preprocess(options.out, raw, dataset)
+        preprocess(options.out, raw, plans(dataset), DATASETS[dataset])
         for fold in FOLDS[dataset]:
             epochs = options.epochs if dataset == "Dataset901_Regions" else 2
-            results[dataset] = train(dataset, fold, epochs, options.iterations)
+            results[dataset] = train(
+                plans(dataset), DATASETS[dataset], fold, epochs, options.iterations
+            )
     folder = options.out / "nnUNet_preprocessed" / "Dataset901_Regions" / "splits_final.json"
     cases = json.loads(folder.read_text())[0]["val"]
     predict(results["Dataset901_Regions"], raw, cases, options.out / "predictions")

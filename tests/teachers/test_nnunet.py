@@ -65,7 +65,7 @@ def test_logits_and_labels_are_those_of_nnunets_own_predictor(case, oracle):
     """Regions and labels, in its axes and voxel size, one fold, several, and mirrored."""
     folder = RESULTS / case.partition(" ")[0]
     teacher = parse_teacher({"nnunet": str(folder), **CASES[case]}, "teacher").open()
-    seen = teacher.see(study())
+    seen = teacher.prepare(study())
     expected = oracle[f"{case} logits"].astype(np.float32)
     found = teacher.logits(seen)[:, ::2, ::2, ::2].astype(np.float32)  # every other is kept
     np.testing.assert_allclose(found, expected, atol=1e-3, rtol=0)

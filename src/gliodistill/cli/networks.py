@@ -13,6 +13,7 @@ from gliodistill.errors import GliodistillError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from gliodistill.distillation import FeatureTaps
     from gliodistill.networks import Network
     from gliodistill.networks.measure import Timing
 
@@ -117,7 +118,7 @@ def _stages(text: str) -> dict[str, Any]:
     ghost = copy.deepcopy(network).to("meta").eval()
     with torch.no_grad(), FeatureTaps(ghost, names) as taps:
         ghost(torch.empty(shape, device="meta"))
-        found = {name: list(taps[name].shape[1:]) for name in names}
+        found = {name: sides for name in names if (sides := _sides(taps, name)) is not None}
     return {
         "teacher": named.as_dict(),
         "sequences": [str(sequence) for sequence in opened.sequences],
@@ -127,6 +128,15 @@ def _stages(text: str) -> dict[str, Any]:
         "flops_side": side,
         "stages": found,
     }
+
+
+def _sides(taps: "FeatureTaps", name: str) -> list[int] | None:
+    """Channels and grid of a stage; None for a part that is not called, or gives no features."""
+    try:
+        features = taps[name]
+    except GliodistillError:
+        return None
+    return list(features.shape[1:]) if getattr(features, "ndim", 0) == 5 else None
 
 
 def _show_stages(screen: "Console", facts: dict[str, Any]) -> None:

@@ -204,6 +204,8 @@ def _show(screen: "Console", facts: dict[str, Any]) -> None:
     )
     screen.print(facts["rule"])
     screen.print(facts["alignment"]["explanation"])
+    if facts["teaching"] is not None:
+        screen.print(facts["teaching"]["explanation"])
     costs = {"params": facts["proposed"]["parameters"], "flops": facts["proposed"]["flops"]}
     of_teacher = ", ".join(
         f"{written(name, value)} {name}"

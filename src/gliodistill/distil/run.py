@@ -29,7 +29,7 @@ from gliodistill.progress import track
 from gliodistill.recipes.reading import apply_settings
 from gliodistill.recipes.schema import Recipe
 from gliodistill.reports.pages.comparison import write_comparison_report
-from gliodistill.studies.cohort import Cohort, open_cohort
+from gliodistill.studies.cohort import Cohort, open_cohort, split_patients
 from gliodistill.studies.labels import REGIONS, LabelConvention
 from gliodistill.studies.study import load_study
 from gliodistill.teachers import ForeignTeacher
@@ -171,7 +171,16 @@ def _recipe(
         if not any(setting.startswith("data.validation=") for setting in settings):
             given = None if splits is None else Path(splits)
             validation = validation_of(named, cohort, data, given)
-        plan = plan_student(master, budgets, networks=networks, threads=threads, seconds=seconds)
+        told = master.recipe.data
+        left_out = told.validation if validation is None else validation
+        patients = {record.id: record.patient for record in cohort.studies}
+        training, _ = split_patients(patients, left_out, told.split_seed)
+        plan = plan_student(
+            master, budgets, networks=networks, threads=threads, seconds=seconds,
+            training=cohort.select(training),
+        )  # fmt: skip
+        if plan.teaching is not None:
+            note(plan.teaching.explain())
         make_folder(root)
         if not (root / "plan").exists():
             write_plan(plan, root / "plan")
@@ -183,7 +192,9 @@ def _recipe(
         write_text(file, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
         return made
     stored = Recipe.open(file)
-    teachers = stored.runs["distilled"].method.options.get("teacher")
+    teachers = dict(stored.runs["distilled"].method.options.get("teacher", {}))
+    if named.live is None:
+        teachers.pop("live", None)  # as it was planned
     if teachers != named.as_dict():
         raise RecipeError(
             "folder is of another teacher", file=file, field="teacher", got=named.as_dict(),

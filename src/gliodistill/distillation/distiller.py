@@ -86,6 +86,11 @@ class Distiller:
         return bool(self._terms)
 
     @property
+    def teacher(self) -> Network:
+        """The network to distil from."""
+        return self._networks[1]
+
+    @property
     def reads_features(self) -> bool:
         """Whether features are read, by forward hooks."""
         return bool(self._taps)
@@ -99,15 +104,13 @@ class Distiller:
             yield
 
     @torch.no_grad()
-    def check(
-        self, student: Float[Tensor, "B C X Y Z"], teacher: Float[Tensor, "B D X Y Z"]
-    ) -> None:
+    def check(self, student: Float[Tensor, "B C X Y Z"], teacher: Any) -> None:
         """Check feature shapes by one pass of both networks, if a loss needs it; milliseconds on
         the meta device.
 
         Args:
             student: input of the student.
-            teacher: input of the teacher.
+            teacher: input of the teacher, as its ``input_of`` gives it.
 
         Raises:
             RecipeError: a loss that compares channels has stages of unequal widths.
@@ -200,8 +203,14 @@ def _term(name: str, settings: Mapping[str, Any], student: Network, teacher: Net
         shared = [(tap, tap) for tap in student.taps if tap in teacher.taps]
         taps = options.pop("taps", shared)
         if not taps:
-            expected = f"pairs, the student's from {', '.join(student.taps)}"
-            raise RecipeError("no stages to compare", field=f"{field}.taps", expected=expected)
+            raise RecipeError(
+                "no stages to compare",
+                field=f"{field}.taps",
+                expected=f"pairs, the student's from {', '.join(student.taps)}",
+                hint="gliodistill networks --of KIND:PATH lists a teacher's"
+                if teacher.unopened
+                else None,
+            )
         for network, names in zip((student, teacher), zip(*taps, strict=True), strict=True):
             try:  # also with weight 0, so that errors of a recipe are found at once
                 FeatureTaps(network, names)

@@ -37,6 +37,8 @@ class FeatureTaps:
         taps: dict[str, nn.Module] = dict(getattr(plain, "taps", {}))
         inner = {path: module for path, module in plain.named_modules() if path}
         valid = {**inner, **taps}
+        if getattr(plain, "unopened", False):
+            valid = dict.fromkeys(names, plain)  # checked when it is opened
         if not names:
             raise RecipeError(
                 "no feature taps named", field="taps", expected=_listed(taps or inner)
@@ -52,6 +54,7 @@ class FeatureTaps:
                     hint=hint,
                 )
         self._modules = {name: valid[name] for name in names}
+        self._oriented: Callable[[Tensor], Tensor] = getattr(plain, "oriented", lambda x: x)
         self._hooks: list[RemovableHandle] = []
         self._features: dict[str, Tensor] = {}
 
@@ -84,7 +87,7 @@ class FeatureTaps:
 
     def _keeper(self, name: str) -> Callable[[nn.Module, object, Tensor], None]:
         def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
-            self._features[name] = output
+            self._features[name] = self._oriented(output)
 
         return keep
 

@@ -69,8 +69,7 @@ class AssistantChain(Method):
             owed: dict[str, list[Tensor]] = {}
             for teacher, distiller in zip(self.teachers, self.distillers, strict=True):
                 if distiller:
-                    with torch.no_grad():
-                        targets = teacher(batch.complete)[0]
+                    targets = self.ask(teacher, batch)
                     each = distiller.terms(heads[0], targets, batch.regions, batch.known)
                     for name, term in each.items():
                         owed.setdefault(name, []).append(term)

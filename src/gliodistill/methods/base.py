@@ -25,6 +25,8 @@ class Batch:
         regions: reference WT, TC, ET in {0, 1}; soft pseudo-labels in [0, 1].
         present: which sequences ``image`` has.
         pseudo: which patches have a pseudo-label.
+        given: for each teacher that is no run, its part of the patches: its outputs, or the images
+            as it sees them.
         known: voxels at which a region is known, B 3 X Y Z; B 3 1 1 1 if that is the same for all
             voxels; None if everything is known. ``regions`` is 0 at unknown voxels.
     """
@@ -35,6 +37,7 @@ class Batch:
     present: Bool[Tensor, "B C"]
     pseudo: Bool[Tensor, " B"]
     known: Bool[Tensor, "B 3 _ _ _"] | None = None
+    given: tuple[Float[Tensor, "B _ _ _ _"], ...] = ()
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on ``device``, images channels-last, which makes 3-D convolutions fast."""
@@ -46,12 +49,15 @@ class Batch:
         )
         others = {name: getattr(self, name).to(device) for name in ("regions", "present", "pseudo")}
         known = None if self.known is None else self.known.to(device)
-        return replace(self, image=image, complete=complete, known=known, **others)
+        given = tuple(each.to(device, memory_format=torch.channels_last_3d) for each in self.given)
+        return replace(self, image=image, complete=complete, known=known, given=given, **others)
 
     def __getitem__(self, chosen: Bool[Tensor, " B"] | slice) -> "Batch":
         """A subset of the patches."""
         parts = {each.name: getattr(self, each.name) for each in fields(self)}
-        return replace(self, **{k: part[chosen] for k, part in parts.items() if part is not None})
+        given = tuple(each[chosen] for each in parts.pop("given"))
+        chosen_parts = {k: part[chosen] for k, part in parts.items() if part is not None}
+        return replace(self, given=given, **chosen_parts)
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,14 @@ class Method(ABC):
         """Freeze ``teacher``: evaluation mode, no gradient."""
         self.frozen.append(teacher.eval().requires_grad_(False))
         return teacher
+
+    @torch.no_grad()
+    def ask(self, teacher: Network, batch: Batch) -> Float[Tensor, "B K X Y Z"]:
+        """Logits of a frozen teacher on the grid of a batch, whatever it is: a run, or the outputs
+        or the network of another tool.
+        """
+        logits: Tensor = teacher(teacher.input_of(batch))[0]
+        return logits
 
     def train_jointly(self, role: str, network: Network) -> Network:
         """Add ``network``, which is trained together with the student, under the name ``role``."""

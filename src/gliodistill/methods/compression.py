@@ -10,7 +10,6 @@ instead.
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from gliodistill.methods.base import Batch, Method, Needs
@@ -54,7 +53,6 @@ class Compression(Method):
             heads = self.student(batch.image)
             terms = {"segmentation": self.segmentation(heads, batch)}
             if self.distiller:
-                with torch.no_grad():
-                    targets = self.teacher(batch.complete)[0]
+                targets = self.ask(self.teacher, batch)
                 terms |= self.distiller.terms(heads[0], targets, batch.regions, batch.known)
         return terms

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -24,10 +25,13 @@ class Network(nn.Module):
             forward pass in training mode; None in evaluation mode and for most networks.
         outputs_only: for a teacher without stages to read, what it is, for errors; None for
             networks.
+        unopened: whether it stands in for a network whose stages are known only once its files are
+            opened.
     """
 
     divisor: int = 1
     outputs_only: str | None = None
+    unopened: bool = False
     penalty: Float[Tensor, ""] | None = None
 
     @property
@@ -40,6 +44,14 @@ class Network(nn.Module):
     def forward(self, x: Float[Tensor, "B C X Y Z"]) -> tuple[Float[Tensor, "B K _ _ _"], ...]:
         """Logits for a batch of patches, finest first."""
         raise NotImplementedError
+
+    def input_of(self, batch: Any) -> Any:
+        """What a batch has for this network as a teacher: the complete patches."""
+        return batch.complete
+
+    def oriented(self, features: Tensor) -> Tensor:
+        """Features of a stage (B C and three axes) with the axes of the student's patch."""
+        return features
 
     def strip(self) -> None:
         """Remove what only training needs (a reconstruction branch, heads of deep supervision), for

@@ -23,7 +23,10 @@ from gliodistill.planner.fragment import extended, student_runs
 from gliodistill.planner.measuring import Bench, open_bench, predict
 from gliodistill.planner.shapes import FAMILIES, NORMS, STRIDES, enumerate_shapes, strides_for
 from gliodistill.planner.teacher import Teacher, find_teacher
+from gliodistill.planner.teaching import Teaching, measure_teaching, typical_study
 from gliodistill.progress import track
+from gliodistill.studies.cohort import Cohort
+from gliodistill.studies.study import load_study
 from gliodistill.teachers import TEACHERS, parse_teacher
 
 BRAIN_MM = (144, 178, 145)
@@ -54,6 +57,7 @@ class Plan:
         costs: the teacher's ``params``, ``flops``, ``size``, and ``latency`` (seconds) if measured.
         bench: conditions of the timings.
         block: block of channels of this processor.
+        teaching: what a teacher of another tool costs, asked once or live, if measured.
     """
 
     teacher: Teacher
@@ -64,6 +68,7 @@ class Plan:
     costs: dict[str, float]
     bench: Bench
     block: Alignment
+    teaching: Teaching | None = None
 
     @property
     def runs(self) -> dict[str, Any]:
@@ -110,6 +115,7 @@ class Plan:
                 quantity: value / self.costs[quantity] for quantity, value in self._shared().items()
             },
             "runs": self.runs,
+            "teaching": None if self.teaching is None else self.teaching.as_dict(),
             "alignment": {
                 "channels": self.block.channels,
                 "unit": self.block.unit,
@@ -144,6 +150,7 @@ def plan_student(
     threads: int | None = None,
     shape: tuple[int, int, int] | None = None,
     seconds: float = SECONDS,
+    training: Cohort | None = None,
 ) -> Plan:
     """Propose the student with the widest trunk inside the budgets (``RULE``).
 
@@ -157,7 +164,8 @@ def plan_student(
         precision: of its arithmetic; None = the fastest this processor has.
         threads: processor threads; None = all cores.
         shape: of a prepared brain, voxels; None = a typical one at the recipe's spacing.
-        seconds: time for repeated measurements.
+        seconds: time for repeated measurements; with 0, a teacher of another tool is not measured.
+        training: the studies that such a teacher is asked about; it is measured on the first.
 
     Raises:
         BudgetError: an invalid budget, or one that no candidate meets (names the nearest one); an
@@ -198,6 +206,9 @@ def plan_student(
         block = alignment(bench.precision, processor_flags())
         smaller = [Budget(name, costs[name]) for name in ("params", "flops") if name in costs]
         chosen = _choose(bench, candidates, [*limits, *smaller], norms, block, seconds)
+    teaching = _teaching(master, training) if seconds else None
+    if teaching is not None and master.named is not None:
+        master = replace(master, named=replace(master.named, live=teaching.live))
     return Plan(
         master,
         limits,
@@ -207,7 +218,24 @@ def plan_student(
         costs,
         replace(bench, folder=Path()),
         block,
+        teaching,
     )
+
+
+def _teaching(master: Teacher, training: Cohort | None) -> Teaching | None:
+    """What a teacher of another tool costs; None for others, for stored predictions, and where the
+    user said when to ask it.
+    """
+    opened, named = master.opened, master.named
+    if opened is None or named is None or named.live is not None or not opened.sequences:
+        return None
+    if training is None:
+        study = typical_study(opened, BRAIN_MM)
+    else:
+        study = load_study(replace(training.studies[0], truth=None, known=None))
+    steps = master.recipe.runs[master.run].training.steps
+    count = None if training is None else len(training)
+    return measure_teaching(opened, master.recipe, steps, study, count)
 
 
 def _found(text: str) -> Teacher:

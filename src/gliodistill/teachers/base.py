@@ -2,18 +2,19 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.errors import StudyError
+from gliodistill.errors import RecipeError, StudyError
 from gliodistill.studies.records import StudyRecord
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
 
 if TYPE_CHECKING:
     from gliodistill.networks import Network
+    from gliodistill.teachers.channels import Channels
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,34 @@ class Prediction:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class View:
+    """A study as a teacher's network sees it.
+
+    Attributes:
+        image: float32 C and three axes of its own, normalised, at its voxel size; 0 beyond it.
+        affine: voxel → RAS+ mm.
+    """
+
+    image: NDArray[np.float32]
+    affine: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Live:
+    """What of a teacher runs on patches.
+
+    Attributes:
+        network: in evaluation mode; takes patches of a :class:`View` in its axes.
+        outputs: meaning of its output channels.
+        shares: whether these are probabilities and not logits.
+    """
+
+    network: "Network"
+    outputs: "Channels"
+    shares: bool = False
+
+
 class Teacher(ABC):
     """A trained model of any origin, or what it predicted.
 
@@ -46,6 +75,9 @@ class Teacher(ABC):
     prepares it by itself: the student's preparation does not change what the teacher sees.
 
     Attributes:
+        runs: whether it can run on patches during training (:meth:`see`, :meth:`live`); else it
+            predicts each study once.
+        has_stages: whether the features of its network can be read.
         sequences: those it needs; empty if it does not read images.
         spacing: voxel size it was trained at, mm along X, Y, Z, or None; the planner starts from
             it.
@@ -66,6 +98,8 @@ class Teacher(ABC):
         ...         return {"certainty": self.certainty}
     """
 
+    runs: ClassVar[bool] = False
+    has_stages: ClassVar[bool] = False
     sequences: tuple[MRSequence, ...] = ()
     spacing: tuple[float, float, float] | None = None
     patch: tuple[int, int, int] | None = None
@@ -75,6 +109,24 @@ class Teacher(ABC):
         known.
         """
         return None
+
+    def live(self) -> Live:
+        """Its network, to run on patches.
+
+        Raises:
+            RecipeError: it cannot, with these options.
+        """
+        raise RecipeError(
+            "the teacher predicts whole studies only", field="live", got=True, expected="false"
+        )
+
+    def see(self, study: Study) -> View:
+        """A study as its network sees it.
+
+        Raises:
+            StudyError: the images are empty.
+        """
+        raise NotImplementedError  # where it ``runs``
 
     @abstractmethod
     def predict(self, study: Study) -> Prediction:

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from gliodistill.errors import RecipeError
 from gliodistill.files import sha256
 from gliodistill.images.resampling import axis_matrix, resample
+from gliodistill.images.volume import Volume
 from gliodistill.inference.tiling import by_windows, padded_sides
 from gliodistill.inference.tta import parse_tta
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
-from gliodistill.teachers.base import Prediction, Teacher
+from gliodistill.teachers.base import Live, Prediction, Teacher, View
 from gliodistill.teachers.channels import Channels
 from gliodistill.teachers.images import stacked
 
@@ -44,6 +45,10 @@ class Declared(Teacher):
     Raises:
         RecipeError: sequences or channels that are not declared or not understood.
     """
+
+    runs = True
+    reorients = True
+    """Whether it sees images in RAS; else in the axes of the file."""
 
     def __init__(
         self,
@@ -103,28 +108,63 @@ class Declared(Teacher):
         """Digests of its files, and what is declared."""
         return {"files": {f.name: sha256(f) for f in self.files}, "declared": self.declared}
 
-    def predict(self, study: Study) -> Prediction:
-        """Its probabilities on the study's grid."""
-        grid = study.grid.canonical()
-        image = np.stack(
-            [study.grid.with_data(each).canonical().data for each in stacked(study, self.sequences)]
-        )
+    def live(self) -> Live:
+        """Its network, or its graph, which has no stages.
+
+        Raises:
+            RecipeError: mirrorings are asked for, which cost several passes a step.
+        """
+        from gliodistill.teachers.wrapped import Graph
+
+        if len(self.mirrorings) > 1:
+            raise RecipeError(
+                "a live teacher sees each patch once", field="tta", got=self.declared["tta"],
+                expected="none", hint="or ask it once, before training: live: false",
+            )  # fmt: skip
+        network = self.as_network() or Graph(self.run, self.divisor, str(self.path))
+        return Live(network, self.channels, self.outputs == "probabilities")
+
+    def see(self, study: Study) -> View:
+        """The study in RAS, or as its file has it, normalised, at its voxel size."""
+        grid, image = self._grid(study), stacked(study, self.sequences)
+        if self.reorients:
+            turned = [study.grid.with_data(each).canonical().data for each in image]
+            image = np.stack(turned)
         if self.normalise == "brain":
             for channel in image:
                 z_scores(channel)
-        target = self.spacing or grid.spacing
-        steps = [new / old for new, old in zip(target, grid.spacing, strict=True)]
+        steps = self._steps(grid)
         sides = [max(1, round(n / f)) for n, f in zip(grid.shape, steps, strict=True)]
+        affine = np.diag([*steps, 1.0])
+        affine[:3, 3] = (np.array(steps) - 1) / 2
         if sides != list(grid.shape):
             image = _resampled(image, sides, steps)
+        return View(image, grid.affine @ affine)
+
+    def _grid(self, study: Study) -> Volume:
+        """The study's grid with the axes that it sees."""
+        return study.grid.canonical() if self.reorients else study.grid
+
+    def _steps(self, grid: Volume) -> list[float]:
+        """Its voxel size in those of the grid it sees."""
+        target = self.spacing or grid.spacing
+        return [new / old for new, old in zip(target, grid.spacing, strict=True)]
+
+    def predict(self, study: Study) -> Prediction:
+        """Its probabilities on the study's grid."""
+        image, grid = self.see(study).image, self._grid(study)
+        sides = list(image.shape[1:])
         total = np.zeros((3, *sides), dtype=np.float32)
         for mirroring in self.mirrorings:
             axes = tuple(axis + 1 for axis in mirroring)
             total += np.flip(self._regions(np.ascontiguousarray(np.flip(image, axes))), axes)
         total /= len(self.mirrorings)
         if sides != list(grid.shape):
-            total = _resampled(total, list(grid.shape), [1 / step for step in steps])
-        return Prediction(np.ascontiguousarray(study.grid.from_canonical(total)))
+            back = [1 / step for step in self._steps(grid)]
+            total = _resampled(total, list(grid.shape), back)
+        if self.reorients:
+            total = study.grid.from_canonical(total)
+        return Prediction(np.ascontiguousarray(total))
 
     def _regions(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities of WT, TC, ET for an image at its voxel size."""

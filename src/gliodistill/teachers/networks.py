@@ -18,6 +18,8 @@ from gliodistill.teachers.registry import register_teacher
 if TYPE_CHECKING:
     from torch import nn
 
+    from gliodistill.networks import Network
+
 _NO_BUNDLE = Refusal(CheckpointError, "not a MONAI bundle", "give the folder with configs/")
 METADATA, INFERENCE = "configs/metadata.json", "configs/inference.json"
 WEIGHTS = "models/model.pt"
@@ -33,7 +35,16 @@ REGION_NAMES = {
 class _InTorch(Declared):
     """A network in torch, frozen."""
 
+    has_stages = True
     network: "nn.Module"
+
+    def as_network(self) -> "Network":
+        """Its network, with the names of its modules as stages where it is none of ours."""
+        from gliodistill.networks import Network
+        from gliodistill.teachers.wrapped import Wrapped
+
+        own = self.network
+        return own if isinstance(own, Network) else Wrapped(own, self.divisor)
 
     def run(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """The network's first output."""
@@ -95,10 +106,6 @@ class FromStateDict(_InTorch):
         self.divisor = built.divisor
         self.network = load_state(built, read_weights(self.path), self.path)
 
-    def as_network(self) -> Any:
-        """Its network."""
-        return self.network
-
 
 @register_teacher("monai")
 class MonaiBundle(_InTorch):
@@ -131,13 +138,15 @@ class MonaiBundle(_InTorch):
         folder = Path(source)
         data = read_json(folder / METADATA, _NO_BUNDLE).get("network_data_format", {})
         config = read_json(folder / INFERENCE, _NO_BUNDLE)
-        spacing, normalise = _preparation(config, folder / INFERENCE)
+        spacing, normalise, self.reorients = _preparation(config, folder / INFERENCE)
+        window, overlap = _window(config)
         super().__init__(
             source,
             sequences=sequences or _sequences(data, folder / METADATA),
             channels=channels or _regions(data),
             spacing=spacing,
-            window=_window(config),
+            window=window,
+            overlap=overlap,
             normalise=normalise,
             tta=tta,
         )
@@ -207,18 +216,20 @@ def _expression(value: Any) -> str | None:
     return next(filter(None, map(_expression, items)), None)
 
 
-def _window(config: Mapping[str, Any]) -> Sides | None:
+def _window(config: Mapping[str, Any]) -> tuple[Sides | None, float]:
+    """Sides and overlap of the sliding window; MONAI's default overlap is a quarter."""
     inferer = config.get("inferer", {})
     sides = inferer.get("roi_size") if isinstance(inferer, Mapping) else None
     if isinstance(sides, list) and len(sides) == 3 and all(type(s) is int for s in sides):
-        return sides[0], sides[1], sides[2]
-    return None
+        overlap = inferer.get("overlap", 0.25)
+        return (sides[0], sides[1], sides[2]), overlap if type(overlap) is float else 0.25
+    return None, 0.25
 
 
 def _preparation(
     config: Mapping[str, Any], file: Path
-) -> tuple[tuple[float, float, float] | None, Literal["brain", "none"]]:
-    """Voxel size and normalisation of the bundle's transforms.
+) -> tuple[tuple[float, float, float] | None, Literal["brain", "none"], bool]:
+    """Voxel size and normalisation of the bundle's transforms, and whether they turn images to RAS.
 
     Raises:
         CheckpointError: a transform that is not understood.
@@ -241,7 +252,8 @@ def _preparation(
             raise _not_understood(file, f"{name} to {transform.get('axcodes')}")
         elif plain not in RECOGNISED:
             raise _not_understood(file, name or str(transform))
-    return spacing, normalise
+    names = {str(each.get("_target_")).rpartition(".")[2] for each in transforms}
+    return spacing, normalise, "Orientationd" in names
 
 
 def _not_understood(file: Path, got: str) -> CheckpointError:

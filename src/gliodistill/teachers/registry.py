@@ -47,11 +47,14 @@ class ForeignTeacher:
         kind: of the registry.
         source: where it is: a folder, a file, or what the kind takes.
         options: of the kind, checked.
+        live: whether it runs on the patches of each step; else it predicts each study once, before
+            training. None = only where a loss reads its features.
     """
 
     kind: str
     source: Any
     options: Mapping[str, Any] = field(default_factory=dict)
+    live: bool | None = None
 
     def open(self) -> Teacher:
         """The teacher itself.
@@ -63,7 +66,8 @@ class ForeignTeacher:
 
     def as_dict(self) -> dict[str, Any]:
         """As a recipe has it."""
-        return {self.kind: self.source, **self.options}
+        live = {} if self.live is None else {"live": self.live}
+        return {self.kind: self.source, **self.options, **live}
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.source}"
@@ -105,6 +109,14 @@ def parse_teacher(value: object, field: str) -> ForeignTeacher:
             hint=next(filter(None, (nearest(str(key), known) for key in given)), None),
         )
     (kind,), source = kinds, given.pop(kinds[0])
+    live = fitting({"live": given.pop("live", None)}, {"live": bool | None}, field)["live"]
+    if live and not TEACHERS[kind].runs:
+        raise RecipeError(
+            "the teacher predicts whole studies only",
+            field=f"{field}.live",
+            got=live,
+            expected="false",
+        )
     parameters = signature(TEACHERS[kind]).parameters.values()
     accepted = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
-    return ForeignTeacher(kind, source, fitting(given, accepted, field))
+    return ForeignTeacher(kind, source, fitting(given, accepted, field), live)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from gliodistill.distillation.registry import LOSSES
 from gliodistill.errors import RecipeError, brief
-from gliodistill.methods import METHODS
+from gliodistill.methods import METHODS, Method
 from gliodistill.methods.segmentation import SEGMENTATION_LOSSES, SegmentationLoss
 from gliodistill.networks.registry import NETWORKS
 from gliodistill.networks.widening import check_widening
@@ -25,6 +25,7 @@ from gliodistill.recipes.schema import PRETRAINED, NetworkPart, Recipe, RunPart,
 from gliodistill.registry import Registry, nearest
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.teachers import TEACHERS, ForeignTeacher, parse_teacher
+from gliodistill.training.foreign import ForeignNetwork
 from gliodistill.training.resolved import ResolvedRun, at_key, on_meta
 from gliodistill.training.transforms import TRANSFORMS, Intensities
 
@@ -70,7 +71,8 @@ def _resolve(text: str) -> tuple[ResolvedRun, ...]:
         run = _name(recipe, name, part, runs)
         _check_method(recipe, run, runs)
         _check_averaging(recipe, run)
-        runs[name] = replace(run, divisor=_check_shapes(recipe.sampling, run, runs))
+        divisor, live = _check_shapes(recipe.sampling, run, runs)
+        runs[name] = replace(run, divisor=divisor, live=live)
     return tuple(runs.values())
 
 
@@ -283,11 +285,11 @@ def _check_averaging(recipe: Recipe, run: ResolvedRun) -> None:
 
 def _check_shapes(
     sampling: SamplingPart, run: ResolvedRun, earlier: Mapping[str, ResolvedRun]
-) -> int:
+) -> tuple[int, tuple[bool, ...]]:
     """Checks that need the built networks, on the meta device, which costs no memory.
 
     Returns:
-        the divisor of the network.
+        the divisor of the network, and which of its foreign teachers are live.
     """
     place, part = f"runs.{run.name}", run.part
     with at_key(f"{place}.segmentation_loss"):
@@ -322,10 +324,11 @@ def _check_shapes(
         with at_key(f"{place}.method"):
             image, complete = (
                 torch.empty(1, count, *sampling.patch)
-                for count in (len(run.channels), run.complete_channels)
+                for count in (len(run.channels), len(run.data_sequences))
             )
             for distiller in method.distillers:
-                distiller.check(image, complete)
+                if not isinstance(distiller.teacher, ForeignNetwork):
+                    distiller.check(image, complete)
     if part.training.compile and method.reads_features:
         raise RecipeError(
             "features are read by forward hooks",
@@ -333,7 +336,22 @@ def _check_shapes(
             got=True,
             expected="false for this run",
         )
-    return student.divisor
+    return student.divisor, _live(run, method)
+
+
+def _live(run: ResolvedRun, method: Method) -> tuple[bool, ...]:
+    """Which foreign teachers run on the patches of each step: as the recipe says, else those whose
+    features are read.
+    """
+    reading = {
+        distiller.teacher.place
+        for distiller in method.distillers
+        if isinstance(distiller.teacher, ForeignNetwork) and distiller.reads_features
+    }
+    return tuple(
+        place in reading if teacher.live is None else teacher.live
+        for place, teacher in enumerate(run.foreign)
+    )
 
 
 @lru_cache(maxsize=256)

@@ -17,10 +17,9 @@ from gliodistill.methods.segmentation import SegmentationLoss
 from gliodistill.networks import Network, build
 from gliodistill.networks.subset import Selecting
 from gliodistill.recipes.schema import NetworkPart, RunPart
-from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.teachers import ForeignTeacher
-from gliodistill.training.foreign import StoredOutputs
+from gliodistill.training.foreign import Unopened
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ class ResolvedRun:
         averaging: runs (or ``pretrained``) of the weight averaging → share.
         needs: the earlier runs it needs, each once: initial weights, averaging, teachers.
         divisor: the sides of the network's input are multiples of it.
+        live: for each foreign teacher, whether it runs on the patches of each step.
     """
 
     name: str
@@ -61,34 +61,33 @@ class ResolvedRun:
     averaging: Mapping[str, float]
     needs: tuple[str, ...]
     divisor: int = 1
+    live: tuple[bool, ...] = ()
 
     @property
     def foreign(self) -> tuple[ForeignTeacher, ...]:
-        """Its teachers that are no runs, in the order of their outputs in ``Batch.complete``."""
+        """Its teachers that are no runs, in the order of their patches in ``Batch.given``."""
         every = (teacher for named in self.teachers.values() for teacher in named)
         return tuple(teacher for teacher in every if isinstance(teacher, ForeignTeacher))
-
-    @property
-    def complete_channels(self) -> int:
-        """Channels of ``Batch.complete``: the data's sequences, then the foreign teachers'
-        outputs.
-        """
-        return len(self.data_sequences) + len(REGIONS) * len(self.foreign)
 
     def build_network(self) -> Network:
         """A network initialised from torch's generator."""
         return _build(self.part.network, len(self.channels), self.part.channels)
 
-    def build_method(self, trained: Callable[[str], Network]) -> Method:
+    def build_method(
+        self,
+        trained: Callable[[str], Network],
+        foreign: Callable[[int, ForeignTeacher], Network] | None = None,
+    ) -> Method:
         """The method with a new student.
 
         Args:
             trained: name of an earlier run → its trained network.
+            foreign: place and foreign teacher → its network; None = one whose files are not opened.
         """
         # First, so that initial weights are the same with and without a teacher.
         student = self.build_network()
         networks: dict[str, Any] = {}
-        first = len(self.data_sequences)
+        place = 0
         for option, teachers in self.teachers.items():
             loaded: list[Network] = []
             for teacher in teachers:
@@ -96,8 +95,12 @@ class ResolvedRun:
                     network = trained(teacher.name)
                     loaded.append(self._seeing(network, teacher.channels, "complete"))
                 else:
-                    loaded.append(StoredOutputs(first, self.part.outputs, str(teacher)))
-                    first += len(REGIONS)
+                    loaded.append(
+                        Unopened(place, self.part.outputs, teacher)
+                        if foreign is None
+                        else foreign(place, teacher)
+                    )
+                    place += 1
             networks[option] = loaded if self._several(option) else loaded[0]
         for option, part in self.jointly_trained.items():
             kind, width = self.method.needs.jointly_trained[option], self._width(option)
@@ -110,7 +113,7 @@ class ResolvedRun:
 
     def _seeing(self, network: Network, channels: Sequence[int], image: str) -> Network:
         """A network whose input is the ``image`` of a batch, of which it takes ``channels``."""
-        given = self.complete_channels if image == "complete" else len(self.channels)
+        given = len(self.data_sequences if image == "complete" else self.channels)
         every = tuple(channels) == tuple(range(given))
         return network if every else Selecting(network, list(channels))
 

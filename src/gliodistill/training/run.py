@@ -19,24 +19,20 @@ from gliodistill.preparation.cache import Cache
 from gliodistill.preparation.cache_building import build_cache
 from gliodistill.recipes.reading import new_run_name
 from gliodistill.recipes.schema import Recipe
-from gliodistill.studies.records import StudyRecord
 from gliodistill.training.batch_norm import UNCHANGED, studies_to_recalibrate_on
 from gliodistill.training.checks import check_machine, check_patch, check_tumours, notes_on
 from gliodistill.training.data.order import group_shares
 from gliodistill.training.data.pool import Pool, build_pool, check_same, open_labels
 from gliodistill.training.data.sampler import PatchSampler
 from gliodistill.training.data.source import Source, check_sequences, open_source, split_of
-from gliodistill.training.data.teacher_outputs import (
-    TeacherOutputs,
-    build_outputs,
-    records_for,
-)
+from gliodistill.training.data.teacher_outputs import Asked
 from gliodistill.training.experiment import DATA, SUMMARY, Experiment
 from gliodistill.training.loop import Progress, Setup, train_run
 from gliodistill.training.pretrained import find_pretrained
 from gliodistill.training.resolve import resolve
 from gliodistill.training.resolved import ResolvedRun
 from gliodistill.training.resuming import claim
+from gliodistill.training.teachers import Answers, Key, Teachers, answers_for, records_of
 
 Watch = Callable[[str, int, Progress], None]
 
@@ -108,7 +104,9 @@ def train(
     group_shares(training, recipe.sampling.groups)
     if not all(run.part.pseudo.share for run in wanted):
         check_tumours(source, split["training"], Path(data))
-    _check_teachers(wanted, source, split)
+    resolved = {run.name: run for run in runs}
+    teachers = Teachers(recipe, wanted, lambda name: resolved[name].build_network())
+    teachers.check(source, split["training"])
     patient_of = {study.id: study.patient for study in source.studies}
     patients = {side: {id: patient_of[id] for id in ids} for side, ids in split.items()}
     pseudo_labels = open_labels(recipe, [run.name for run in wanted], pseudo, patients)
@@ -145,62 +143,31 @@ def train(
         if wanted:
             for text in (*_first(cache.notes), *notes_on(recipe, cache, split)):
                 note(text)
-        teachers = _outputs(wanted, experiment, source, cache, pseudo_labels, pool)
+        answers = teachers.ask(_asked(experiment, source, cache, pseudo_labels, pool))
         for run in wanted:
-            _train(experiment, run, cache, pool, teachers, watch)
+            _train(experiment, run, cache, pool, teachers, answers, watch)
     return experiment
 
 
-def _outputs(
-    wanted: Sequence[ResolvedRun],
+def _asked(
     experiment: Experiment,
     source: Source,
     cache: Cache,
     pseudo_labels: PseudoLabels | Cache | None,
     pool: Pool | None,
-) -> dict[str, TeacherOutputs]:
-    """Outputs of the foreign teachers of the ``wanted`` runs for the training studies, by the
-    teacher as it is written in the recipe; validation patients are not needed.
-    """
-    made: dict[str, TeacherOutputs] = {}
-    labelled = cache.select(set(experiment.split["training"]))
-    for teacher in (teacher for run in wanted for teacher in run.foreign):
-        if (name := str(teacher.as_dict())) in made:
-            continue
-        parts = {"labelled": (labelled, _records(source))}
-        using = [run for run in wanted if teacher in run.foreign]
-        if pool is not None and any(run.part.pseudo.share for run in using):
+) -> Callable[[tuple[ResolvedRun, ...], str], Asked]:
+    """The studies that foreign teachers are asked about: validation patients are not needed."""
+
+    def of(runs: tuple[ResolvedRun, ...], field: str) -> Asked:
+        labelled = cache.select(set(experiment.split["training"]))
+        parts = {"labelled": (labelled, records_of(source))}
+        if pool is not None and any(run.part.pseudo.share for run in runs):
             there = pseudo_labels
-            parts["pseudo"] = (
-                pool.cache,
-                _records(there.cohort) if isinstance(there, PseudoLabels) else None,
-            )
-        made[name] = build_outputs(teacher, parts, experiment.folder, _place(using[0]))
-    return made
+            files = records_of(there.cohort) if isinstance(there, PseudoLabels) else None
+            parts["pseudo"] = (pool.cache, files)
+        return Asked(parts, experiment.folder, field)
 
-
-def _place(run: ResolvedRun) -> str:
-    """Key of a run's teachers in the recipe."""
-    return f"runs.{run.name}.method.options"
-
-
-def _check_teachers(
-    wanted: Sequence[ResolvedRun], source: Source, split: dict[str, list[str]]
-) -> None:
-    """Open each foreign teacher, and check that it can predict the training studies."""
-    for run in wanted:
-        for teacher in run.foreign:
-            records = records_for(_records(source), source, _place(run))
-            opened = teacher.open()
-            for id in split["training"]:
-                opened.check(records[id])
-
-
-def _records(source: Source) -> dict[str, StudyRecord] | None:
-    """The files of the studies by id; None for a cache."""
-    if isinstance(source, Cache):
-        return None
-    return {record.id: record for record in source.studies}
+    return of
 
 
 def _first(notes: Sequence[str], most: int = 6) -> list[str]:
@@ -277,14 +244,17 @@ def _train(
     run: ResolvedRun,
     cache: Cache,
     pool: Pool | None,
-    teachers: Mapping[str, TeacherOutputs],
+    teachers: Teachers,
+    answers: Mapping[Key, Answers],
     watch: Watch,
 ) -> None:
     """Train one run and write its summary, which marks it as finished."""
     recipe, part = experiment.recipe, run.part
     watch(run.name, part.training.steps, Progress())
     torch.manual_seed(part.seed)
-    method = run.build_method(experiment.load_network)
+    method = run.build_method(
+        experiment.load_network, lambda place, named: teachers.network(run, place, named, answers)
+    )
     if run.init_from is not None:
         sides = [2 * method.student.divisor] * 3
         image = torch.randn(
@@ -297,7 +267,7 @@ def _train(
     learnt = (pool.cache, part.pseudo) if pool is not None and part.pseudo.share else None
     around = recipe.sampling.model_copy(update={"foreground": 1.0, "groups": {}})
     folder = make_folder(experiment.folder / run.name)
-    outputs = [teachers[str(teacher.as_dict())] for teacher in run.foreign]
+    given = answers_for(run, answers)
     setup = Setup(
         method,
         PatchSampler(
@@ -307,7 +277,7 @@ def _train(
             part.seed,
             run.channels,
             learnt,
-            outputs,
+            given,
         ),
         list(validation),
         part.training,
@@ -332,8 +302,8 @@ def _train(
         summary = train_run(setup) | _costs(method.student, run, recipe)
     if run.plugins:
         summary["plugins"] = dict(run.plugins)
-    if outputs:
-        pairs = zip(run.foreign, outputs, strict=True)
+    if given:
+        pairs = zip(run.foreign, given, strict=True)
         summary["teachers"] = [teacher.as_dict() | made.facts() for teacher, made in pairs]
     if learnt is not None and pool is not None:
         counts = {kind: len(pool.facts[kind]) for kind in ("studies", "transductive")}

@@ -34,7 +34,7 @@ def write_plan_report(path: str | PathLike[str], facts: Mapping[str, Any], fragm
     )
     sections = [
         Section("", [tiles(_tiles(facts))]),
-        Section("Why this student", [facts["rule"], facts["alignment"]["explanation"]]),
+        Section("Why this student", _reasons(facts)),
         Section(
             "Time against operations and parameters",
             [operations_chart(measured), parameters_chart(measured)],
@@ -66,6 +66,12 @@ def write_plan_report(path: str | PathLike[str], facts: Mapping[str, Any], fragm
         subtitle=f"{len(facts['candidates'])} candidates counted, {len(measured)} measured",
         footer=footer,
     )
+
+
+def _reasons(facts: Mapping[str, Any]) -> list[str]:
+    teaching = facts.get("teaching")
+    told = [] if teaching is None else [teaching["explanation"]]
+    return [facts["rule"], facts["alignment"]["explanation"], *told]
 
 
 def operations_chart(measured: Rows) -> Html:

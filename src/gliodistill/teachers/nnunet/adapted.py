@@ -1,7 +1,9 @@
 """An nnU-Net's network in our interface, for its costs and the names of its stages."""
 
 import math
+from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -38,3 +40,17 @@ class Adapted(Network):
     def forward(self, x: Float[Tensor, "B C X Y Z"]) -> tuple[Float[Tensor, "B K _ _ _"], ...]:
         """Logits of its own output channels, in its own axes."""
         return (self.network(x),)
+
+
+class MeanOfFolds(Network):
+    """The mean of several networks' logits."""
+
+    outputs_only = "the mean of several folds, which have no stages in common"
+
+    def __init__(self, folds: Sequence[Adapted]) -> None:
+        super().__init__()
+        self.folds, self.divisor = nn.ModuleList(folds), folds[0].divisor
+
+    def forward(self, x: Float[Tensor, "B C X Y Z"]) -> tuple[Float[Tensor, "B K _ _ _"], ...]:
+        """Logits of their output channels, in their own axes."""
+        return (torch.stack([fold(x)[0] for fold in self.folds]).mean(0),)

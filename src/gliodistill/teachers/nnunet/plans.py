@@ -1,6 +1,6 @@
 """nnU-Net's ``plans.json`` and ``dataset.json``: what its network was trained on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,20 +163,49 @@ def _architecture(found: Fields) -> dict[str, Any]:
             "arch_kwargs": dict(part.part("arch_kwargs").values),
             "imported": part.texts("_kw_requires_import"),
         }
-    kind = found.text("UNet_class_name", ("PlainConvUNet", "ResidualEncoderUNet"))
     convolutions = found.listed("n_conv_per_stage_encoder", int, "whole numbers")
     base, most = found.whole("UNet_base_num_features"), found.whole("unet_max_num_features")
+    described = unet_in_plans(
+        [min(base * 2**i, most) for i in range(len(convolutions))],
+        found.values["pool_op_kernel_sizes"],
+        convolutions,
+        found.values["n_conv_per_stage_decoder"],
+        kernels=found.values["conv_kernel_sizes"],
+        kind=found.text("UNet_class_name", ("PlainConvUNet", "ResidualEncoderUNet")),
+    )
+    return {**described, "imported": described.pop("_kw_requires_import")}
+
+
+def unet_in_plans(
+    features: Sequence[int],
+    strides: Sequence[Any],
+    convolutions: Sequence[int],
+    decoder: Sequence[int],
+    *,
+    kernels: Sequence[Any] | None = None,
+    kind: str = "PlainConvUNet",
+) -> dict[str, Any]:
+    """``architecture`` of a 3-D U-Net as nnU-Net's planner writes it.
+
+    Args:
+        features: of each stage.
+        strides: of each stage, along its axes.
+        convolutions: or residual blocks, of each stage of the encoder.
+        decoder: the same of the decoder.
+        kernels: sides of each stage's; None = 3.
+        kind: of ``dynamic_network_architectures.architectures.unet``.
+    """
     blocks = "n_conv_per_stage" if kind == "PlainConvUNet" else "n_blocks_per_stage"
     return {
         "network_class_name": f"dynamic_network_architectures.architectures.unet.{kind}",
         "arch_kwargs": {
-            "n_stages": len(convolutions),
-            "features_per_stage": [min(base * 2**i, most) for i in range(len(convolutions))],
+            "n_stages": len(features),
+            "features_per_stage": list(features),
             "conv_op": "torch.nn.modules.conv.Conv3d",
-            "kernel_sizes": found.values["conv_kernel_sizes"],
-            "strides": found.values["pool_op_kernel_sizes"],
+            "kernel_sizes": kernels or [[3, 3, 3]] * len(features),
+            "strides": strides,
             blocks: convolutions,
-            "n_conv_per_stage_decoder": found.values["n_conv_per_stage_decoder"],
+            "n_conv_per_stage_decoder": decoder,
             "conv_bias": True,
             "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
             "norm_op_kwargs": {"eps": 1e-05, "affine": True},
@@ -185,5 +214,5 @@ def _architecture(found: Fields) -> dict[str, Any]:
             "nonlin": "torch.nn.LeakyReLU",
             "nonlin_kwargs": {"inplace": True},
         },
-        "imported": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
     }

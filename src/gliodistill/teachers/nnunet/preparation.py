@@ -37,6 +37,20 @@ class Seen:
     box: Box
     spacing: tuple[float, ...]
 
+    def to_file(self, transpose: Sequence[int]) -> NDArray[np.float64]:
+        """Affine of 4×4: voxel of the image → voxel of the file along X, Y, Z.
+
+        Args:
+            transpose: order of Z, Y, X in nnU-Net's axes.
+        """
+        affine = np.zeros((4, 4))
+        affine[3, 3] = 1
+        for axis, (part, count) in enumerate(zip(self.box, self.image.shape[1:], strict=True)):
+            along, step = 2 - transpose[axis], (part.stop - part.start) / count
+            affine[along, axis] = step
+            affine[along, 3] = part.start + (step - 1) / 2
+        return affine
+
 
 def prepare(image: NDArray[np.float32], spacing: Spacing, plans: Plans, id: str) -> Seen:
     """What the network is given.

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.errors import CheckpointError
+from gliodistill.errors import CheckpointError, RecipeError
 from gliodistill.files import sha256
 from gliodistill.studies.study import Study
-from gliodistill.teachers.base import Prediction, Teacher
+from gliodistill.teachers.base import Live, Prediction, Teacher, View
 from gliodistill.teachers.images import stacked
 from gliodistill.teachers.nnunet.plans import DATASET, PLANS, Plans
 from gliodistill.teachers.nnunet.preparation import Seen, prepare, restore
@@ -40,6 +40,8 @@ class NnUNet(Teacher):
         GliodistillError: ``dynamic-network-architectures`` is not installed.
     """
 
+    runs = has_stages = True
+
     def __init__(
         self,
         source: str,
@@ -67,19 +69,46 @@ class NnUNet(Teacher):
     @cached_property
     def network(self) -> "nn.Module":
         """Its network, with the first fold's weights."""
+        return self._built(0)
+
+    def _built(self, fold: int) -> "nn.Module":
+        """A network with the weights of a fold, by its place."""
         import torch
 
         from gliodistill.teachers.nnunet.network import build
         from gliodistill.teachers.state import load_state
 
         with torch.device("cpu"):  # also where costs are counted on the meta device
-            return load_state(build(self.plans), self.weights[0], self.files[0])
+            return load_state(build(self.plans), self.weights[fold], self.files[fold])
 
     def as_network(self) -> "Network":
         """Its network, with the names of its modules as stages."""
         from gliodistill.teachers.nnunet.adapted import Adapted
 
         return Adapted(self.network, self.plans)
+
+    def live(self) -> Live:
+        """Its network, or the mean of its folds' logits, which have no stages in common.
+
+        Raises:
+            RecipeError: mirrorings are asked for, which cost eight passes a step.
+        """
+        from gliodistill.teachers.nnunet.adapted import Adapted, MeanOfFolds
+
+        if self.tta:
+            raise RecipeError(
+                "a live teacher sees each patch once", field="tta", got=True, expected="false",
+                hint="or ask it once, before training: live: false",
+            )  # fmt: skip
+        folds = [Adapted(self._built(place), self.plans) for place in range(len(self.weights))]
+        return Live(folds[0] if len(folds) == 1 else MeanOfFolds(folds), self.plans.outputs)
+
+    def see(self, study: Study) -> View:
+        """The study in its preparation."""
+        seen, grid = self.prepare(study), study.grid
+        if self.plans.reorients:
+            grid = grid.canonical()
+        return View(seen.image, grid.affine @ seen.to_file(self.plans.transpose))
 
     def predict(self, study: Study) -> Prediction:
         """Its probabilities on the study's grid.
@@ -92,13 +121,13 @@ class NnUNet(Teacher):
 
     def shares(self, study: Study) -> NDArray[np.float32]:
         """Probabilities of all its output channels on the study's grid, K X Y Z."""
-        seen = self.see(study)
+        seen = self.prepare(study)
         whole = restore(self.logits(seen), seen, self.plans)
         if self.plans.reorients:
             whole = np.ascontiguousarray(study.grid.from_canonical(whole))
         return whole
 
-    def see(self, study: Study) -> Seen:
+    def prepare(self, study: Study) -> Seen:
         """What its network is given of the study."""
         image, grid = stacked(study, self.sequences), study.grid
         if self.plans.reorients:

@@ -20,10 +20,10 @@ from gliodistill.preparation.quantise import dequantise
 from gliodistill.progress import track
 from gliodistill.recipes.schema import AugmentationPart, PseudoPart, SamplingPart
 from gliodistill.studies.labels import REGIONS
-from gliodistill.teachers.levels import to_logits
 from gliodistill.training.data.order import StudyOrder, group_shares
 from gliodistill.training.data.places import draw_centre, foreground_voxels, sampled_voxels
 from gliodistill.training.data.teacher_outputs import TeacherOutputs
+from gliodistill.training.data.teacher_views import TeacherViews
 from gliodistill.training.transforms import (
     Intensities,
     ModalityDropout,
@@ -74,8 +74,8 @@ class PatchSampler:
         pseudo: pseudo-labelled studies of the same preparation, and their share of a batch. They
             are last in a batch; the labelled patches are the first of those that a run without
             pseudo-labels gets at that step.
-        teachers: outputs of foreign teachers; their logits follow the sequences in
-            ``Batch.complete``.
+        teachers: of another tool: their outputs, or the studies as they see them; what belongs to
+            the patches is ``Batch.given``.
 
     Raises:
         StudyError: the cache has no labelled study, one of them has none of the student's
@@ -90,7 +90,7 @@ class PatchSampler:
         seed: int,
         channels: Sequence[int] | None = None,
         pseudo: tuple[Cache, PseudoPart] | None = None,
-        teachers: Sequence[TeacherOutputs] = (),
+        teachers: Sequence[TeacherOutputs | TeacherViews] = (),
     ) -> None:
         self.studies = [study for study in cache if study.labelled]
         if not self.studies:
@@ -127,7 +127,7 @@ class PatchSampler:
         self._dropout = ModalityDropout(dropout.p, dropout.keep_all)
         self._images = [study.image() for study in self.studies]
         self._truths = [study.truth() for study in self.studies]
-        self._outputs = [[teacher.levels(study) for teacher in teachers] for study in self.studies]
+        self._readers = [[teacher.reader(study) for teacher in teachers] for study in self.studies]
         self._foreground = [
             foreground_voxels(study, truth)
             for study, truth in track(
@@ -215,7 +215,7 @@ class PatchSampler:
         Raises:
             CacheError: a study's file is damaged.
         """
-        images, completes, truths, keeps = [], [], [], []
+        images, completes, truths, keeps, given = [], [], [], [], []
         studies: list[int] = []
         voxels: list[Tensor | None] = []
         for draw in self.draw(step):
@@ -257,8 +257,9 @@ class PatchSampler:
             images.append(
                 torch.where(keep[:, None, None, None], complete[list(self.channels)], 0.0)
             )
-            logits = self._logits(draw)
-            completes.append(torch.cat([complete, *logits]) if logits else complete)
+            completes.append(complete)
+            readers = self._readers[draw.study]
+            given.append([read(centre, self.sampling.patch, draw.spatial) for read in readers])
             truths.append(
                 torch.from_numpy(unpack_regions(mask)).float()
                 if mask.ndim == 3
@@ -272,14 +273,21 @@ class PatchSampler:
         complete = torch.stack(completes)
         whole = (
             self.augmentation.modality_dropout.p == 0
-            and not any(self._outputs)
             and not self.augmentation.modality_dropout.per_batch
             and self.channels == tuple(range(complete.shape[1]))
         )
         image = complete if whole else torch.stack(images)
         pseudo = torch.arange(self.sampling.batch) >= self.sampling.batch - self._pseudo
         known = _known(self._tells[studies], voxels, self.sampling.patch)
-        return Batch(image, complete, torch.stack(truths), torch.stack(keeps), pseudo, known)
+        return Batch(
+            image,
+            complete,
+            torch.stack(truths),
+            torch.stack(keeps),
+            pseudo,
+            known,
+            tuple(torch.stack(each) for each in zip(*given, strict=True)),
+        )
 
     def batches(self, first: int, last: int, prefetch: int) -> Iterator[Batch]:
         """Batches ``first`` … ``last`` − 1, cut by ``prefetch`` threads ahead of the loop (NumPy
@@ -298,20 +306,6 @@ class PatchSampler:
                 if step + prefetch + 1 < last:
                     waiting.append(pool.submit(self.batch, step + prefetch + 1))
                 yield done.result()
-
-    def _logits(self, draw: PatchDraw) -> list[Tensor]:
-        """Logits of the foreign teachers on a patch, each 3 X Y Z; −12.7 beyond the study."""
-        patches = [
-            read_patch(
-                self._images[draw.study][:1],
-                outputs,
-                np.asarray(draw.centre),
-                self.sampling.patch,
-                draw.spatial,
-            )[1]
-            for outputs in self._outputs[draw.study]
-        ]
-        return [torch.from_numpy(to_logits(levels)) for levels in patches if levels is not None]
 
     def _donors(self, host: int) -> list[int]:
         """Labelled studies with a tumour, all sequences and all known regions of the host; none for

@@ -100,6 +100,42 @@ def read_patch(
     return np.ascontiguousarray(levels), None if mask is None else np.ascontiguousarray(mask)
 
 
+def lattice(
+    patch: tuple[int, int, int],
+    draw: SpatialDraw,
+    sides: tuple[int, int, int],
+    ratio: tuple[float, float, float],
+) -> torch.Tensor:
+    """Where another lattice about the middle of a patch is read, moved as the patch is.
+
+    Args:
+        patch: sides in voxels.
+        draw: of :meth:`Spatial.draw`.
+        sides: of the other lattice.
+        ratio: its points a voxel, along each axis.
+
+    Returns:
+        offsets from the patch's ``centre`` in voxels, 3 and ``sides``. With the patch's own sides
+        and a ratio of 1, the voxels that :func:`read_patch` reads.
+    """
+    along = [
+        (torch.arange(n, dtype=torch.float32) - (n - 1) / 2) / r * (-1 if flipped else 1)
+        for n, r, flipped in zip(sides, ratio, draw.flips, strict=True)
+    ]
+    offsets = torch.stack(torch.meshgrid(*along, indexing="ij"))
+    if draw.elastic is not None:
+        field = torch.from_numpy(draw.elastic.astype(np.float32))[None]
+        half = torch.tensor([max(p - 1, 1) / 2 for p in patch])[:, None, None, None]
+        grid = (offsets / half).permute(1, 2, 3, 0).flip(-1)[None]
+        moved = F.grid_sample(field, grid, padding_mode="border", align_corners=True)
+        offsets = offsets + moved[0]
+    if draw.matrix is not None:
+        offsets = torch.einsum(
+            "ij,jxyz->ixyz", torch.from_numpy(draw.matrix.astype(np.float32)), offsets
+        )
+    return offsets - torch.tensor([0.0 if p % 2 else 0.5 for p in patch])[:, None, None, None]
+
+
 def _cut(
     array: NDArray[np.uint8], start: NDArray[np.int64], patch: tuple[int, ...], beyond: int = 0
 ) -> NDArray[np.uint8]:

@@ -1,6 +1,5 @@
 """Learning from the teacher alone where it is sure."""
 
-import torch
 from torch import Tensor
 
 import gliodistill as gd
@@ -19,8 +18,7 @@ class PlugMethod(gd.methods.Method):
     def losses(self, batch: gd.methods.Batch) -> dict[str, Tensor]:
         """Terms ``segmentation`` and ``plug_loss``."""
         heads = self.student(batch.image)
-        with torch.no_grad():
-            told = self.teacher(batch.complete)[0]
+        told = self.ask(self.teacher, batch)
         return {
             "segmentation": (1 - self.share) * self.segmentation(heads, batch),
             **self.distiller.terms(heads[0], told, batch.regions, batch.known),
