@@ -2,10 +2,10 @@
 
 import secrets
 import socket
-import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -149,7 +149,7 @@ def serve(address: Address, options: Options, say: Callable[[str], None]) -> Non
         find_model(model)
     token, listening = address.token(), _listen(address)
     port = listening.getsockname()[1]
-    with lock_folder(make_folder(options.folder)):
+    with listening, lock_folder(make_folder(options.folder)):
         _run(address, options, token, listening, port, say)
 
 
@@ -226,11 +226,11 @@ def _run(
 
     threading.Thread(target=announce, daemon=True).start()
     try:
-        runner.run(sockets=[listening])
+        with suppress(KeyboardInterrupt):  # the way to end it
+            runner.run(sockets=[listening])
     finally:
         jobs.close()
         server.uploads.close()
-        sys.stdout.flush()
 
 
 def _shown(address: Address, port: int) -> str:

@@ -156,7 +156,7 @@ class Uploads:
 
     def _reserve(self, id: str, name: str) -> tuple[str, str, str]:
         parts = [part for part in re.split(r"[/\\]", name) if part.strip(" .")]
-        label = "".join(c for c in (parts or ["file"])[-1] if c.isprintable())[:120]
+        label = "".join(c for c in (parts or ["file"])[-1] if c.isprintable())[-120:]
         ending = next((e for e in ENDINGS if label.lower().endswith(e)), "")
         kind = ENDINGS.get(ending, DICOM)
         with self._data.together():
