@@ -6,7 +6,6 @@ from torch import Tensor
 
 from gliodistill.methods.segmentation import Outputs, regions_to_classes
 from gliodistill.networks import Network
-from gliodistill.studies.labels import REGIONS
 
 LEAST = 1e-6
 """Least share of a class, whose logarithm is its logit."""
@@ -16,19 +15,20 @@ class StoredOutputs(Network):
     """Returns the outputs that the sampler put behind the sequences of ``Batch.complete``.
 
     Args:
-        first: channel of the logit of WT; TC and ET follow.
+        first: channel of the logit of the first region; the others follow.
+        count: how many regions there are.
         outputs: of the student: what is returned.
         teacher: its name, for errors.
     """
 
-    def __init__(self, first: int, outputs: Outputs, teacher: str) -> None:
+    def __init__(self, first: int, count: int, outputs: Outputs, teacher: str) -> None:
         super().__init__()
-        self.first, self.outputs = first, outputs
+        self.first, self.count, self.outputs = first, count, outputs
         self.outputs_only = f"{teacher}, which gives outputs only"
 
     def forward(self, x: Float[Tensor, "B C X Y Z"]) -> tuple[Float[Tensor, "B K X Y Z"], ...]:
-        """Logits of WT, TC, ET, or of the classes with the same probabilities."""
-        logits = x[:, self.first : self.first + len(REGIONS)]
+        """Logits of the regions, or of the classes with the same probabilities."""
+        logits = x[:, self.first : self.first + self.count]
         if self.outputs == "regions":
             return (logits,)
         nested = torch.cummin(logits.float().sigmoid(), dim=1).values

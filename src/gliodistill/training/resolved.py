@@ -17,8 +17,8 @@ from gliodistill.methods.segmentation import SegmentationLoss
 from gliodistill.networks import Network, build
 from gliodistill.networks.subset import Selecting
 from gliodistill.recipes.schema import NetworkPart, RunPart
-from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.sequence import MRSequence
+from gliodistill.tasks.task import Task
 from gliodistill.teachers import ForeignTeacher
 from gliodistill.training.foreign import StoredOutputs
 
@@ -30,6 +30,7 @@ class ResolvedRun:
     Attributes:
         name: in the recipe.
         part: the run's part of the recipe, with shared keys.
+        task: of the recipe: the regions that it learns.
         data_sequences: the sequences of the data, in channel order.
         channels: indices of the network's sequences among them, ascending.
         sequences: the sequences the network takes, in channel order.
@@ -48,6 +49,7 @@ class ResolvedRun:
 
     name: str
     part: RunPart
+    task: Task
     data_sequences: tuple[MRSequence, ...]
     channels: tuple[int, ...]
     sequences: tuple[MRSequence, ...]
@@ -63,6 +65,11 @@ class ResolvedRun:
     divisor: int = 1
 
     @property
+    def out_channels(self) -> int:
+        """Output channels: the task's regions, or background and as many classes."""
+        return len(self.task.regions) + (self.part.outputs == "classes")
+
+    @property
     def foreign(self) -> tuple[ForeignTeacher, ...]:
         """Its teachers that are no runs, in the order of their outputs in ``Batch.complete``."""
         every = (teacher for named in self.teachers.values() for teacher in named)
@@ -73,11 +80,11 @@ class ResolvedRun:
         """Channels of ``Batch.complete``: the data's sequences, then the foreign teachers'
         outputs.
         """
-        return len(self.data_sequences) + len(REGIONS) * len(self.foreign)
+        return len(self.data_sequences) + len(self.task.regions) * len(self.foreign)
 
     def build_network(self) -> Network:
         """A network initialised from torch's generator."""
-        return _build(self.part.network, len(self.channels), self.part.channels)
+        return _build(self.part.network, len(self.channels), self.out_channels)
 
     def build_method(self, trained: Callable[[str], Network]) -> Method:
         """The method with a new student.
@@ -96,13 +103,14 @@ class ResolvedRun:
                     network = trained(teacher.name)
                     loaded.append(self._seeing(network, teacher.channels, "complete"))
                 else:
-                    loaded.append(StoredOutputs(first, self.part.outputs, str(teacher)))
-                    first += len(REGIONS)
+                    count = len(self.task.regions)
+                    loaded.append(StoredOutputs(first, count, self.part.outputs, str(teacher)))
+                    first += count
             networks[option] = loaded if self._several(option) else loaded[0]
         for option, part in self.jointly_trained.items():
             kind, width = self.method.needs.jointly_trained[option], self._width(option)
             with at_key(f"options.{option}"):
-                built = _build(part, width, self.part.channels)
+                built = _build(part, width, self.out_channels)
             networks[option] = self._seeing(built, range(width), kind)
         method = self.method(student, self.part.outputs, **networks, **self.options)
         method.segment_by(self.segmentation_loss)

@@ -107,7 +107,7 @@ def train(
     training = [study for study in source.studies if study.id in set(split["training"])]
     group_shares(training, recipe.sampling.groups)
     if not all(run.part.pseudo.share for run in wanted):
-        check_tumours(source, split["training"], Path(data))
+        check_tumours(source, split["training"], Path(data), recipe.described_task)
     _check_teachers(wanted, source, split)
     patient_of = {study.id: study.patient for study in source.studies}
     patients = {side: {id: patient_of[id] for id in ids} for side, ids in split.items()}
@@ -132,7 +132,13 @@ def train(
         cache = (
             source
             if isinstance(source, Cache)
-            else build_cache(source, recipe.data.preparation(), experiment.cache, jobs)
+            else build_cache(
+                source,
+                recipe.data.preparation(),
+                experiment.cache,
+                jobs,
+                task=recipe.described_task,
+            )
         )
         pool = None
         if pseudo_labels is not None:
@@ -308,6 +314,7 @@ def _train(
             run.channels,
             learnt,
             outputs,
+            run.task,
         ),
         list(validation),
         part.training,
@@ -322,6 +329,7 @@ def _train(
                 UNCHANGED,
                 part.seed,
                 run.channels,
+                task=run.task,
             )
             if part.training.batch_norm_recalibration
             else None
