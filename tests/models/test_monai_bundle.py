@@ -158,7 +158,7 @@ def test_the_readme_says_what_the_bundle_does(bundle: Path) -> None:
     readme = (bundle / "docs" / "README.md").read_text()
     for name in ("BundleNetwork", "PrepareStudy", "DrawRegions"):
         assert f"monai_bundle.{name}`" in readme and hasattr(monai_bundle, name)
-    assert "above 0.5, and nested (ET in TC in WT)" in readme
+    assert "above 0.5, and nested (WT > TC > ET)" in readme
 
 
 def test_a_model_that_cleans_up_is_no_bundle(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import tiny_model
 from gliodistill.errors import EvaluationError, PackageError
 from gliodistill.evaluation.calibration import Reliability
 from gliodistill.studies.sequence import MRSequence
@@ -94,7 +95,6 @@ def test_a_file_holds_all_of_it_and_strays_are_refused(tmp_path):
     assert Calibration.read(file) == made
     for change, field in (
         ({"regions": {"WT": {**vars(part), "below": 0.0}}}, "regions.WT"),
-        ({"regions": {"XY": vars(part)}}, "regions"),
         ({"subsets": {"FLAIR+T1CE": {"WT": vars(part)}}}, "subsets"),
     ):
         file.write_text(json.dumps({**made.to_dict(), **change}))
@@ -103,3 +103,5 @@ def test_a_file_holds_all_of_it_and_strays_are_refused(tmp_path):
         assert field in caught.value.field
     with pytest.raises(PackageError):
         replace(made, regions={})
+    with pytest.raises(PackageError, match=r"calibration.regions, got XY, expected WT, TC, ET"):
+        tiny_model.spec(calibration=replace(made, regions={"XY": part}))

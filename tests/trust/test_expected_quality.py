@@ -115,7 +115,6 @@ def test_damaged_descriptions_name_what_is_wrong(tmp_path: Path) -> None:
     for change, words in (
         ({"low": 2}, "quality.low"),
         ({"regions": {}}, "quality.regions"),
-        ({"regions": {"XX": good["regions"]["WT"]}}, "quality.regions"),
         (
             {"regions": {"WT": good["regions"]["WT"] | {"intercept": float("nan")}}},
             "quality.regions.WT",
@@ -126,6 +125,9 @@ def test_damaged_descriptions_name_what_is_wrong(tmp_path: Path) -> None:
             QualityModel.from_dict(good | change)
     with pytest.raises(PackageError, match="cannot read the quality model"):
         QualityModel.read(tmp_path / "nowhere.json")
+    strange = QualityModel.from_dict(good | {"regions": {"XX": good["regions"]["WT"]}})
+    with pytest.raises(PackageError, match=r"quality.regions, got XX, expected WT, TC, ET"):
+        tiny_model.spec(quality=strange)
     with pytest.raises(PackageError, match=r"quality.regions.WT.*expected_dice"):
         tiny_model.spec(
             quality=fit_quality([replace(row, features={"size": 1.0}) for row in rows()], "made up")

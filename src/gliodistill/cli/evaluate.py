@@ -54,14 +54,19 @@ def evaluate(
     ] = None,
     rules: Annotated[
         str,
-        typer.Option("--rules", metavar="NAME", help="Rule set: plain, brats2023 or brats2026."),
+        typer.Option(
+            "--rules", metavar="NAME", help="Rule set: plain, or brats2023, 2024, 2025 or 2026."
+        ),
     ] = "plain",
     task: Annotated[
         str,
         typer.Option(
             "--task",
             metavar="NAME",
-            help="What was segmented: gli, ssa, men, met, ped or gli-post (after treatment).",
+            help=(
+                "What was segmented: gli, ssa, gli-post (after treatment), men, men-rt, met, ped,"
+                " goat, a task of `gliodistill tasks`, or the YAML file of your own."
+            ),
         ),
     ] = "gli",
     tolerance: Annotated[
@@ -79,7 +84,7 @@ def evaluate(
         typer.Option(
             "--probabilities",
             metavar="FOLDER",
-            help="Folder of <id>_prob.nii.gz (4-D: WT, TC, ET), to evaluate calibration.",
+            help="Folder of <id>_prob.nii.gz (4-D: the task's regions), to evaluate calibration.",
             show_default=False,
         ),
     ] = None,
@@ -143,6 +148,7 @@ def evaluate(
             probabilities=probabilities,
             subset=subset,
             jobs=jobs,
+            task=rule_set.described,
         )
         if out is not None:  # a study "scores" has its summary where the scores shall be
             summaries = [pair.prediction.path.with_name(f"{pair.id}.json") for pair in pairs.pairs]

@@ -172,7 +172,7 @@ def export(
     size = sum(file.stat().st_size for file in model.iterdir())
 
     def show(screen: "Console") -> None:
-        rows = []
+        rows, regions = [], package.spec.task.names
         for export in package.exports:
             dice = (export.studies or export.random).dice
             megabytes = sum((model / file).stat().st_size for file in export.files) / 1e6
@@ -183,12 +183,18 @@ def export(
                     export.weights,
                     f"{megabytes:.1f}",
                     worst,
-                    *(f"{dice[region]:.4f}" for region in ("WT", "TC", "ET")),
+                    *(f"{value:.4f}" for value in dice.values()),
                 ]
             )
         table(
             screen,
-            ["runtime", "weights", "MB", "logits within", "WT Dice", "TC Dice", "ET Dice"],
+            [
+                "runtime",
+                "weights",
+                "MB",
+                "logits within",
+                *(f"{region} Dice" for region in regions),
+            ],
             rows,
         )
         screen.print(

@@ -108,6 +108,12 @@ def _show_inspection(screen: "Console", facts: dict[str, Any]) -> None:
             f"labels     {truths} studies; convention {facts['convention'] or 'unknown'}"
             + "".join(f"\n           {e}" for e in facts["evidence"])
         )
+        if facts["tasks"]:
+            many = len(facts["tasks"]) > 1
+            screen.print(
+                f"task       {', '.join(facts['tasks'])}"
+                + (": all are coded so; name one in the recipe" if many else "")
+            )
     else:
         screen.print("labels     none")
     if any(_is_partial(study) for study in studies):
@@ -151,7 +157,7 @@ def _show_inspection(screen: "Console", facts: dict[str, Any]) -> None:
 
 def _is_partial(study: dict[str, Any]) -> bool:
     """Whether the label map leaves a region or a voxel open."""
-    return bool(study["truth"]) and (len(study["known_regions"]) < 3 or study["known"] is not None)
+    return bool(study["partial"])
 
 
 def _row(study: dict[str, Any]) -> list[str]:

@@ -28,6 +28,7 @@ from gliodistill.cli import (
     registries,
     segment,
     serve,
+    tasks,
     train,
 )
 from gliodistill.cli.output import error_as_dict, issued, json_line, say_error
@@ -89,6 +90,7 @@ for _module in (
     align,
     brain,
     prepare,
+    tasks,
     recipes,
     train,
     distil,

@@ -59,6 +59,12 @@ def phantom(
             show_default=False,
         ),
     ] = None,
+    task: Annotated[
+        str,
+        typer.Option(
+            "--task", metavar="TASK", help="Whose tumours they have: a name of `gliodistill tasks`."
+        ),
+    ] = "glioma",
     unlabelled: Annotated[
         bool,
         typer.Option("--unlabelled", help="Write no reference segmentations."),
@@ -86,14 +92,16 @@ def phantom(
     Example: [cyan]gliodistill phantom synthetic -n 20 --seed 1 --spacing 2[/cyan]
     """
     from gliodistill.phantom.cohort import write_cohort
+    from gliodistill.tasks.catalogue import find_task
 
     if raw or dicom or enhanced:
         from gliodistill.cli.scans import write_phantoms
 
-        if shapes is not None or unlabelled:
+        if shapes is not None or unlabelled or task != "glioma":
+            given = {"--shapes": shapes is not None, "--unlabelled": unlabelled, "--task": True}
             raise GliodistillError(
                 "not for scans",
-                field="--shapes" if shapes is not None else "--unlabelled",
+                field=next(option for option, is_given in given.items() if is_given),
                 expected="without --raw and --dicom",
             )
         with nothing_left(out):
@@ -115,10 +123,13 @@ def phantom(
             difficulty=difficulty,
             shapes=shapes,
             labelled=not unlabelled,
+            task=task,
         )
         ids = [folder.name for folder in made]
+    coded = find_task(task).conventions[0].name
+    use = "" if task == "glioma" else f"; recipes: task: {task}, label maps: --labels {coded}"
     emit(
         as_json,
-        {"folder": str(out), "studies": ids},
-        lambda screen: screen.print(f"{len(ids)} synthetic studies in {out}"),
+        {"folder": str(out), "studies": ids, "task": task, "labels": coded},
+        lambda screen: screen.print(f"{len(ids)} synthetic studies in {out}{use}"),
     )

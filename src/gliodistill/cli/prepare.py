@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gliodistill.preparation.preparation import Preparation
+    from gliodistill.tasks.task import Task
 
 SEQUENCES = "T1,T1CE,T2,FLAIR"
 
@@ -74,6 +75,15 @@ def prepare(
             show_default=False,
         ),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            metavar="TASK",
+            help="Whose regions the references become (default: the recipe's, or glioma).",
+            show_default=False,
+        ),
+    ] = None,
     layout: Layout = None,
     labels: Labels = None,
     jobs: Jobs = None,
@@ -89,12 +99,13 @@ def prepare(
     from gliodistill.studies.cohort import find_cohort, open_cohort
 
     preparation = _preparation(recipe, spacing, sequences)
+    chosen = _task(recipe, task)
     cohort = open_cohort(path, layout=layout, labels=labels)
     _, found = find_cohort(path, layout)
     notes = [*unusable_of(found).values(), *notes_of(found)]
     cohort.note_unlabelled()
     with nothing_left(cache):
-        built = build_cache(cohort, preparation, cache, jobs)
+        built = build_cache(cohort, preparation, cache, jobs, task=chosen)
         notes += built.notes
     size = sum(file.stat().st_size for study in built for file in study.folder.iterdir())
     issue(notes)
@@ -110,6 +121,18 @@ def prepare(
         screen.print(f"{len(built)} studies prepared in {cache} ({size / 1e6:.1f} MB)")
 
     emit(as_json, facts, show)
+
+
+def _task(recipe: str | None, task: str | None) -> "Task | None":
+    from gliodistill.tasks.catalogue import find_task
+
+    if task is not None:
+        return find_task(task)
+    if recipe is None:
+        return None
+    from gliodistill.recipes.schema import Recipe
+
+    return Recipe.open(recipe).described_task
 
 
 def _preparation(recipe: str | None, spacing: float | None, sequences: str | None) -> "Preparation":

@@ -86,7 +86,7 @@ def segment(
         bool,
         typer.Option(
             "--probabilities",
-            help="Also write <study>_prob.nii.gz: WT, TC, ET from 0 to 1 (4-D).",
+            help="Also write <study>_prob.nii.gz: the regions from 0 to 1 (4-D).",
         ),
     ] = False,
     raw: Annotated[
@@ -243,6 +243,8 @@ def segment(
         from gliodistill.inference.cases.base import PREPARED_STUDY
 
         rows, flags, files, untouched = [], [], [], 0
+        every = [region for values in report.done.values() for region in values["volumes_ml"]]
+        regions = list(dict.fromkeys(every))
         for id, summary in report.done.items():
             values: dict[str, Any] = summary
             volumes, seconds, quality = values["volumes_ml"], values["seconds"], values["quality"]
@@ -257,14 +259,15 @@ def segment(
                 [
                     id,
                     " ".join(values["sequences"]["used"]),
-                    *(f"{volumes[region]:.1f}" for region in ("WT", "TC", "ET")),
+                    *(f"{volumes[each]:.1f}" if each in volumes else "–" for each in regions),
                     said,
                     f"{sum(seconds.values()):.2f}",
                 ]
             )
             flags += [f"{id}: {flag['text']}" for flag in quality["flags"]]
         if rows:
-            columns = ["study", "sequences", "WT ml", "TC ml", "ET ml", "predicted Dice", "seconds"]
+            volumes = [f"{region} ml" for region in regions]
+            columns = ["study", "sequences", *volumes, "predicted Dice", "seconds"]
             table(screen, columns, rows)
         for line in files:
             screen.print(line)

@@ -163,7 +163,7 @@ def train(
                 f"{s['flops'] / 1e9:.3g}",
                 str(s["steps"]),
                 f"{s['seconds']:.0f}",
-                *_dice(s),
+                *_dice(s, parsed.described_task.names),
             ]
             for name, s in finished.items()
         ]
@@ -175,9 +175,7 @@ def train(
                 "GFLOP a patch",
                 "steps",
                 "seconds",
-                "WT Dice",
-                "TC Dice",
-                "ET Dice",
+                *(f"{region} Dice" for region in parsed.described_task.names),
             ],
             rows,
         )
@@ -204,8 +202,6 @@ def _unused(data: Path, layout: str | None) -> list[str]:
     return [*unusable_of(found).values(), *notes_of(found)]
 
 
-def _dice(summary: dict[str, Any]) -> list[str]:
+def _dice(summary: dict[str, Any], regions: tuple[str, ...]) -> list[str]:
     dice = summary.get("dice") or {}
-    return [
-        "–" if dice.get(region) is None else f"{dice[region]:.3f}" for region in ("WT", "TC", "ET")
-    ]
+    return ["–" if dice.get(region) is None else f"{dice[region]:.3f}" for region in regions]

@@ -16,6 +16,7 @@ from gliodistill.studies.labels import LabelConvention
 
 if TYPE_CHECKING:
     from gliodistill.dicom.codes import Segment
+    from gliodistill.tasks.task import Task
 
 PREFERRED = ("T1CE", "FLAIR", "T2", "T1")
 """The sequence that radiologists read a result on, the first of these that is there."""
@@ -51,11 +52,12 @@ def write_results(
     empty_frames: bool = False,
     rtstruct: bool = False,
     deidentify: bool = False,
+    task: "Task | None" = None,
 ) -> dict[str, Path]:
     """Write a label map as DICOM: a segmentation, a report, and contours where asked for.
 
-    The report measures what the segmentation shows, and WT, TC and ET in any case. Each file is
-    whole or absent, and none is written before all are made.
+    The report measures what the segmentation shows, and the task's regions in any case. Each file
+    is whole or absent, and none is written before all are made.
 
     Args:
         series: of the images that the label map was made for.
@@ -65,10 +67,11 @@ def write_results(
         provenance: what the result was made by and from.
         name: what file names begin with: the sequence. Nothing of the patient is in them.
         form: ``BINARY``, which every viewer reads, or ``LABELMAP``.
-        segments: regions or tissues; by default WT, TC, ET, and in a LABELMAP the tissues.
+        segments: regions or tissues; by default the task's regions, and in a LABELMAP the tissues.
         empty_frames: write planes and segments without a voxel too.
         rtstruct: write contours too.
         deidentify: leave out who the patient is.
+        task: what was segmented; None = glioma.
 
     Returns:
         ``"seg"``, ``"report"`` and ``"rtstruct"`` → the file.
@@ -85,7 +88,7 @@ def write_results(
         raise OutputError("unusable file name", field="name", got=name, expected="e.g. T1CE")
     if form not in FORMS:
         raise OutputError("unknown form", field="form", got=form, expected=", ".join(FORMS))
-    from gliodistill.dicom.codes import REGION_SEGMENTS
+    from gliodistill.dicom.codes import REGION_SEGMENTS, region_segments
     from gliodistill.dicom.measure import size
     from gliodistill.dicom.report import make_report
     from gliodistill.dicom.rtstruct import make_rtstruct
@@ -93,7 +96,7 @@ def write_results(
     from gliodistill.dicom.target import Target
 
     target = Target.of(series, deidentify)
-    chosen = tuple(segments or default_segments(Form(form), convention))
+    chosen = tuple(segments or default_segments(Form(form), convention, task))
     seg = make_seg(
         target,
         labels,
@@ -104,7 +107,8 @@ def write_results(
         empty_frames=empty_frames,
     )
     drawn = {segment.label for segment in chosen}
-    measured = [*chosen, *(region for region in REGION_SEGMENTS if region.label not in drawn)]
+    regions = REGION_SEGMENTS if task is None else region_segments(task)
+    measured = [*chosen, *(region for region in regions if region.label not in drawn)]
     masks = masks_of(labels.data, convention, measured)
     sizes = [
         (segment, size(labels.with_data(mask)))

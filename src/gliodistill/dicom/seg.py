@@ -20,6 +20,7 @@ from gliodistill.dicom.codes import (
     BRAIN,
     REGION_SEGMENTS,
     Segment,
+    region_segments,
     tissue_segments,
 )
 from gliodistill.dicom.provenance import MANUFACTURER, NOTICE, Provenance
@@ -27,6 +28,7 @@ from gliodistill.dicom.target import UTF_8, Target
 from gliodistill.errors import LabelError
 from gliodistill.images.volume import Volume
 from gliodistill.studies.labels import LabelConvention
+from gliodistill.tasks.task import Task
 
 SERIES_NUMBER = 9001
 
@@ -42,9 +44,13 @@ class Form(StrEnum):
     LABELMAP = "LABELMAP"
 
 
-def default_segments(form: Form, convention: LabelConvention) -> tuple[Segment, ...]:
+def default_segments(
+    form: Form, convention: LabelConvention, task: Task | None = None
+) -> tuple[Segment, ...]:
     """Regions (nested) of a BINARY SEG, tissues of a LABELMAP, which cannot overlap."""
-    return REGION_SEGMENTS if form is Form.BINARY else tissue_segments(convention)
+    if form is Form.BINARY:
+        return REGION_SEGMENTS if task is None else region_segments(task)
+    return tissue_segments(convention, task)
 
 
 def tracking(target: Target, segment: Segment) -> tuple[str, str]:

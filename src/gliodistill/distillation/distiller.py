@@ -132,8 +132,8 @@ class Distiller:
         self,
         student: Float[Tensor, "B K X Y Z"],
         teacher: Float[Tensor, "B K X Y Z"],
-        regions: Float[Tensor, "B 3 X Y Z"],
-        known: Bool[Tensor, "B 3 _ _ _"] | None = None,
+        regions: Float[Tensor, "B R X Y Z"],
+        known: Bool[Tensor, "B R _ _ _"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """The weighted losses by name.
 

@@ -16,8 +16,8 @@ def region_affinity(
     student: Sequence[Float[Tensor, "B _ _ _ _"]],
     teacher: Sequence[Float[Tensor, "B _ _ _ _"]],
     *,
-    regions: Float[Tensor, "B 3 X Y Z"],
-    known: Bool[Tensor, "B 3 _ _ _"] | None = None,
+    regions: Float[Tensor, "B R X Y Z"],
+    known: Bool[Tensor, "B R _ _ _"] | None = None,
 ) -> Float[Tensor, ""]:
     r"""Squared difference of the cosines between tissues' mean features, mean over pairs of
     tissues, summed over stages.

@@ -16,7 +16,6 @@ from gliodistill.evaluation.scores import Scores, StudyScores, score_study
 from gliodistill.evaluation.tasks import region_masks
 from gliodistill.images.bounds import filled_box
 from gliodistill.images.volume import Volume
-from gliodistill.studies.labels import REGIONS
 
 __all__ = ["ComparisonError", "Pair", "Pairs", "evaluate", "match_pairs", "score_pairs"]
 
@@ -53,7 +52,8 @@ def evaluate(
         prediction_labels: that of the predictions; see :func:`match_pairs`.
         jobs: studies scored at once; default: one per processor.
         rules: name of the rule set.
-        task: what was segmented; it decides the regions.
+        task: what was segmented; it decides the regions: a challenge (``gli``, ``met``, …), a
+            shipped task, or the path of one's own.
         tolerance_mm: of the surface Dice; default: the rule set's own.
         probabilities: folder of ``<id>_prob….nii.gz``, for calibration.
         subset: score only the studies that have a prediction, instead of reporting the others as
@@ -104,6 +104,7 @@ def evaluate(
         probabilities=probabilities,
         subset=subset,
         jobs=jobs,
+        task=rule_set.described,
     )
     return score_pairs(pairs, rule_set, jobs=jobs)
 
@@ -156,20 +157,20 @@ def _score(pair: Pair, rules: Rules) -> tuple[StudyScores, dict[str, Reliability
     counts: dict[str, Reliability] = {}
     if pair.probabilities is not None:
         judged = calibration_box(any_label, truth.spacing)
-        real = pair.truth_labels.to_regions(truth.data[judged])
-        for region, probability, mask in zip(
-            REGIONS, _read_probabilities(pair.probabilities), real, strict=True
-        ):
+        task = rules.described
+        real = task.regions_of(truth.data[judged], pair.truth_labels)
+        maps = _read_probabilities(pair.probabilities, len(task.regions))
+        for region, probability, mask in zip(task.names, maps, real, strict=True):
             counts[region] = Reliability.of(probability.data[judged], mask)
             scores[region] |= {"ece": counts[region].ece, "brier": counts[region].brier}
     return scores, counts
 
 
-def _read_probabilities(path: Path) -> list[Volume]:
-    """The probability of WT, TC and ET."""
+def _read_probabilities(path: Path, count: int) -> list[Volume]:
+    """The probability of each region."""
     from gliodistill.images.nifti import read_channels
 
-    maps = [volume.canonical() for volume in read_channels(path, list(range(len(REGIONS))))]
+    maps = [volume.canonical() for volume in read_channels(path, list(range(count)))]
     for volume in maps:
         low, high = float(volume.data.min()), float(volume.data.max())
         if not (low >= 0.0 and high <= 1.0):

@@ -27,6 +27,8 @@ from gliodistill.studies.cohort import Cohort, resolve_convention
 from gliodistill.studies.label_names import by_names
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention, find_convention
 from gliodistill.studies.references import find_references
+from gliodistill.tasks.catalogue import glioma
+from gliodistill.tasks.task import Task
 
 AS_TRUTH = "as the reference"
 
@@ -41,6 +43,7 @@ def match_pairs(
     probabilities: str | os.PathLike[str] | None = None,
     subset: bool = False,
     jobs: int | None = None,
+    task: Task | None = None,
 ) -> Pairs:
     """Find the prediction of every study and check that it can be compared; nothing is scored.
 
@@ -56,6 +59,7 @@ def match_pairs(
         probabilities: folder of ``<id>_prob….nii.gz``, for calibration.
         subset: leave out studies without a prediction, instead of reporting them as missing.
         jobs: studies checked at once; default: one per processor.
+        task: whose regions probabilities are of; None = glioma.
 
     Raises:
         ComparisonError: predictions and references do not match (``.problems`` lists all).
@@ -74,7 +78,7 @@ def match_pairs(
             file=truth,
             field="known_regions" if partial[0].known is None else "known",
             got=f"{partial[0].id}: {partial[0].teaches} ({len(partial)} of {len(truths)} studies)",
-            expected="label maps of WT, TC and ET everywhere",
+            expected="label maps of every region everywhere",
             hint="leave these studies out of the manifest",
         )
     found = find_predictions(folder, {record.id for record in cohort.studies})
@@ -108,7 +112,8 @@ def match_pairs(
         )
         for id in ids
     )
-    checked = each(pairs, check_pair, jobs, "checking studies")
+    regions = (task or glioma()).names
+    checked = each(pairs, lambda pair: check_pair(pair, regions), jobs, "checking studies")
     for id in sorted(checked):
         outcome = checked[id]
         problems += (
@@ -167,7 +172,7 @@ def _prediction_labels(
     noted = noted_convention(found.files[id] for id in ids)
     general: LabelConvention | None = None
     if declared is not None:
-        general, source = CONVENTIONS[declared], "declared"
+        general, source = find_convention(declared), "declared"
     elif any(id in found.conventions for id in ids):
         source = "declared in their manifest"
     elif noted is not None:

@@ -46,6 +46,8 @@ FACTS: dict[str, Fact] = {
     "lesion_dice": Fact("lesion Dice", "", "higher", ".4f"),
     "lesion_hd95_mm": Fact("lesion HD95", "mm", "lower", ".2f"),
     "lesion_nsd": Fact("lesion NSD", "", "higher", ".4f"),
+    "lesion_nsd_05": Fact("lesion NSD at 0.5 mm", "", "higher", ".4f"),
+    "lesion_nsd_10": Fact("lesion NSD at 1 mm", "", "higher", ".4f"),
     "large_f1": Fact("F1 of large lesions", "", "higher", ".3f"),
     "large_tp": Fact("large lesions found", "", "", ".4g"),
     "large_fn": Fact("large lesions missed", "", "lower", ".4g"),

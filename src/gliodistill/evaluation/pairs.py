@@ -51,7 +51,7 @@ class Pair:
         truth: label map on the same grid.
         prediction_labels: label convention of the prediction.
         truth_labels: label convention of the reference.
-        probabilities: 4-D image with the predicted probability of WT, TC and ET, if there is one.
+        probabilities: 4-D image with the predicted probability of each region, if there is one.
         images: sequence → image of the reference's study (not used for scoring; shown in reports).
     """
 
@@ -129,7 +129,7 @@ def _grid(volume: Volume) -> str:
     return f"{'×'.join(map(str, volume.shape))} of {spacing} mm from ({origin})"
 
 
-def check_pair(pair: Pair) -> list[str]:
+def check_pair(pair: Pair, regions: Sequence[str] = REGIONS) -> list[str]:
     """The problems of one pair, a line each."""
     problems, volumes = [], []
     for name, file, convention in (
@@ -160,11 +160,11 @@ def check_pair(pair: Pair) -> list[str]:
             f" ({volumes[0].difference(volumes[1])})"
         )
     if pair.probabilities is not None and len(volumes) == 2:
-        problems += _check_probabilities(pair.probabilities, volumes[1])
+        problems += _check_probabilities(pair.probabilities, volumes[1], regions)
     return problems
 
 
-def _check_probabilities(path: Path, truth: Volume) -> list[str]:
+def _check_probabilities(path: Path, truth: Volume, regions: Sequence[str]) -> list[str]:
     from gliodistill.images.nifti import read_header
 
     try:
@@ -174,10 +174,10 @@ def _check_probabilities(path: Path, truth: Volume) -> list[str]:
     # Only a grid, without voxels.
     grid = Volume(np.broadcast_to(np.uint8(0), header.shape), header.affine).canonical()
     problems = []
-    if header.channels != len(REGIONS):
+    if (header.channels or 1) != len(regions):
         problems.append(
-            f"probabilities {path}: {header.channels or 1} channels instead of {len(REGIONS)}"
-            f" ({', '.join(REGIONS)})"
+            f"probabilities {path}: {header.channels or 1} channels instead of {len(regions)}"
+            f" ({', '.join(regions)})"
         )
     if not grid.same_grid(truth):
         problems.append(

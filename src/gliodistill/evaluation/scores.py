@@ -17,8 +17,11 @@ from gliodistill.documents import Fields, Refusal, parse_json, read_document
 from gliodistill.errors import EvaluationError
 from gliodistill.evaluation.calibration import BINS, Bin
 from gliodistill.evaluation.rules import RULES, Region, Rules, get_rules
+from gliodistill.evaluation.tasks import bring
 from gliodistill.files import write_text
 from gliodistill.tables import csv_text
+from gliodistill.tasks.catalogue import is_shipped
+from gliodistill.tasks.description import description_of, task_of
 
 SCHEMA = 2
 """Version of the JSON written by :meth:`Scores.to_json`."""
@@ -70,14 +73,16 @@ def score_study(
             expected="three positive numbers in mm",
         )
     size = math.prod(spacing) / 1000.0 if voxel_ml is None else voxel_ml
-    scores = {}
-    for name, predicted, true in zip(rules.regions, prediction, truth, strict=True):
-        region = Region(
+    regions = {
+        name: Region(
             predicted.astype(bool, copy=False), true.astype(bool, copy=False), spacing, size, beyond
         )
-        values = rules.score_region(region)
-        scores[name] = {metric: values.get(metric) for metric in rules.metrics}
-    return scores
+        for name, predicted, true in zip(rules.regions, prediction, truth, strict=True)
+    }
+    return {
+        name: {metric: values.get(metric) for metric in rules.metrics}
+        for name, values in rules.score_regions(regions).items()
+    }
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ class Scores:
 
     def to_json(self) -> str:
         """JSON text, equal for equal scores; all numbers are finite (undefined is ``null``)."""
-        rules = self.rules
+        rules, task = self.rules, self.rules.described
         curves = {
             region: [asdict(part) for part in bins]
             for region, bins in (self.calibration or {}).items()
@@ -149,6 +154,7 @@ class Scores:
             "rules": {
                 "name": rules.name,
                 "task": rules.task,
+                **({} if is_shipped(task) else {"described": description_of(task)}),
                 "tolerance_mm": rules.tolerance_mm,
                 "text": rules.text,
             },
@@ -234,6 +240,8 @@ class Scores:
 def _rules(told: Fields, file: str | PathLike[str] | None) -> Rules:
     """The rule set of the scores, if it is still the one of that name."""
     name, task = told.text("name"), told.text("task")
+    if "described" in told:
+        bring(task_of(dict(told.part("described").values), told.refusal))
     tolerance = told.get("tolerance_mm", (int, float, NoneType), "a number or null")
     try:
         rules = get_rules(name, task, tolerance)

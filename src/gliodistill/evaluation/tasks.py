@@ -1,61 +1,86 @@
-"""The regions of each segmentation task, as unions of tissues."""
+"""The regions that are scored of each task, as unions of tissues.
+
+A task is named as the challenge names it (``gli``, ``met``, …), as it ships (``glioma-post``), or
+by the path of a user's own file (:mod:`gliodistill.tasks`).
+"""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.errors import EvaluationError
-from gliodistill.studies.labels import REGION_TISSUES, LabelConvention, Tissue
+from gliodistill.errors import EvaluationError, LabelError
+from gliodistill.studies.labels import LabelConvention
+from gliodistill.tasks.catalogue import find_task, is_shipped, shipped_tasks
+from gliodistill.tasks.task import Task
 
-Regions = Mapping[str, frozenset[Tissue]]
+Regions = Mapping[str, frozenset[str]]
 """Region → the tissues whose union it is."""
 
-_COMMON: dict[str, frozenset[Tissue]] = dict(REGION_TISSUES)
-_CAVITY = {"RC": frozenset({Tissue.RC})}
 
-TASKS: dict[str, Regions] = {
-    "gli": _COMMON,
-    "ssa": _COMMON,
-    "men": _COMMON,
-    "met": _COMMON,
-    "ped": (
-        _COMMON
-        | {
-            "NETC": frozenset({Tissue.NET}),
-            "CC": frozenset({Tissue.CC}),
-            "ED": frozenset({Tissue.ED}),
-        }
-    ),
-    "gli-post": (
-        _COMMON | {"NETC": frozenset({Tissue.NCR}), "SNFH": frozenset({Tissue.ED})} | _CAVITY
-    ),
-}
-"""Task → its regions: glioma before treatment, in sub-Saharan Africa, meningioma, metastases,
-children, glioma after treatment.
-
-WT, TC and ET are the same in all tasks; the others are single tissues with the challenge's names:
-NETC (non-enhancing core), SNFH (surrounding non-enhancing FLAIR hyperintensity), RC (resection
-cavity), CC (cyst), ED (oedema).
-"""
+@cache
+def challenges() -> dict[str, Task]:
+    """Name of a challenge → its task; ``gli`` and ``ssa`` (sub-Saharan Africa) are one task."""
+    tasks = [find_task(name) for name in shipped_tasks()]
+    return {name: task for task in tasks for name in task.evaluation.challenges}
 
 
-def task_regions(task: str) -> Regions:
-    """The regions of a task.
+def scored_task(name: str) -> tuple[Task, str]:
+    """A task, and the challenge whose rules apply; for one without a challenge, its own name.
 
     Raises:
         EvaluationError: an unknown task; the valid names are listed.
+        LabelError: a user's own file that does not fit.
     """
-    if task not in TASKS:
+    if name in challenges():
+        return challenges()[name], name
+    if name in _OWN:
+        return _OWN[name], name
+    try:
+        task = find_task(name)
+    except LabelError as error:
+        if error.problem != "no such task":
+            raise
+        expected = (*challenges(), *shipped_tasks(), "the path of a YAML file")
         raise EvaluationError(
-            "unknown task", field="task", got=repr(task), expected=", ".join(TASKS)
+            "unknown task", field="task", got=repr(name), expected=", ".join(expected)
+        ) from None
+    own = task.evaluation.challenges
+    return task, own[0] if own else task.name
+
+
+_OWN: dict[str, Task] = {}
+"""Tasks of users' own files, by name."""
+
+
+def bring(task: Task) -> str:
+    """The name of a task, by which :func:`scored_task` finds it from now on.
+
+    Raises:
+        EvaluationError: another task has that name.
+    """
+    taken = task.name in challenges() or task.name in shipped_tasks()
+    if taken and not is_shipped(task):
+        raise EvaluationError(
+            "a task with the name of another",
+            field="task",
+            got=task.name,
+            expected="a name of its own",
         )
-    return TASKS[task]
+    if not taken:
+        _OWN[task.name] = task
+    return task.name
+
+
+def task_regions(task: str) -> Regions:
+    """The regions of a task, in the order of output; errors as of :func:`scored_task`."""
+    return scored_task(task)[0].evaluation.regions
 
 
 def region_masks(
-    labels: NDArray[Any], convention: LabelConvention, regions: Sequence[frozenset[Tissue]]
+    labels: NDArray[Any], convention: LabelConvention, regions: Sequence[frozenset[str]]
 ) -> NDArray[np.bool_]:
     """Codes on X Y Z → one mask per region, bool on R X Y Z.
 

@@ -24,7 +24,6 @@ from gliodistill.logits import FLOOR, probabilities
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.preparation.prepared import Prepared
 from gliodistill.studies.image_checks import usable
-from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.study import Study
 from gliodistill.trust.calibration import calibrated
 
@@ -117,6 +116,16 @@ class Ensemble:
                 expected="each once, since all are weighted equally",
             )
         self.models, self.tta = tuple(models), tta
+        self.task = models[0].package.spec.task
+        for model in models:
+            if model.package.spec.task.parts != self.task.parts:
+                raise PackageError(
+                    "models of different tasks",
+                    file=model.package.folder,
+                    field="task",
+                    got=model.package.spec.task,
+                    expected=self.task,
+                )
 
     def __len__(self) -> int:
         """Members: models × mirrorings."""
@@ -154,7 +163,8 @@ class Ensemble:
         began = time.perf_counter()
         prepared = self._prepare(study)
         canonical = study.grid.canonical()
-        total = np.zeros((len(REGIONS), *canonical.shape), dtype=np.float32)
+        task = self.task
+        total = np.zeros((len(task.regions), *canonical.shape), dtype=np.float32)
         squares = np.zeros_like(total)
         drawn = []
         for model, view, logits in self._members(prepared):
@@ -166,18 +176,18 @@ class Ensemble:
             squares[place] += probability**2
             if len(self) > 1:
                 whole = np.zeros(total.shape, dtype=bool)
-                whole[place] = np.logical_and.accumulate(probability > 0.5, axis=0)
-                drawn.append(np.packbits(whole.reshape(len(REGIONS), -1), axis=1))
+                whole[place] = task.nest(probability > 0.5)
+                drawn.append(np.packbits(whole.reshape(len(whole), -1), axis=1))
         mean = total / len(self)
         deviation = np.sqrt(np.maximum(squares / len(self) - mean**2, 0))
         agreement = (
-            {region: _agreement([m[i] for m in drawn]) for i, region in enumerate(REGIONS)}
+            {region: _agreement([m[i] for m in drawn]) for i, region in enumerate(task.names)}
             if drawn
             else None
         )
         probability, deviation = (
             np.ascontiguousarray(study.grid.from_canonical(values))
-            for values in (np.minimum.accumulate(mean, axis=0), deviation)
+            for values in (task.nest(mean), deviation)
         )
         return Consensus(probability, deviation, agreement, study.grid, time.perf_counter() - began)
 
@@ -195,7 +205,7 @@ class Ensemble:
     def _members(
         self, prepared: dict[Preparation, Prepared]
     ) -> Iterator[tuple[Predictor, Prepared, NDArray[np.float32]]]:
-        """Yield each member's model, prepared study and logits of WT, TC, ET, mirrored back."""
+        """Yield each member's model, prepared study and logits of the regions, mirrored back."""
         for model in self.models:
             view = prepared[model.package.preparation]
             for mirroring in self.tta:

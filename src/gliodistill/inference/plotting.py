@@ -7,7 +7,6 @@ import numpy as np
 from gliodistill.errors import GliodistillError, StudyError
 from gliodistill.images.planes import PLANES, largest_section
 from gliodistill.images.volume import Volume
-from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.naming import parse_sequence
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
     from gliodistill.inference.segmentation import Segmentation
 
-COLOURS = {"WT": "#2ca25f", "TC": "#e6a700", "ET": "#d7301f"}
 PREFERRED = (MRSequence.FLAIR, MRSequence.T1CE, MRSequence.T2, MRSequence.T1)
 """The sequence behind the outlines, where none is named: the first of these that is there."""
 
@@ -27,7 +25,7 @@ def plot_segmentation(
     image: Study | Volume | None = None,
     sequence: MRSequence | str | None = None,
 ) -> "Figure":
-    """Outlines of WT, TC and ET in three planes, through the largest section of the whole tumour.
+    """Outlines of the regions in three planes, through the largest section of the whole tumour.
 
     Args:
         segmentation: what is outlined.
@@ -49,20 +47,23 @@ def plot_segmentation(
     regions = [
         segmentation.labels.with_data(region).canonical().data for region in segmentation.regions
     ]
+    task = segmentation.task
+    roots = [regions[root] for root in task.roots]
+    outermost = next((mask for mask in roots if mask.any()), roots[0])
     values = None if behind is None else behind.canonical().data
     figure = Figure(figsize=(10.5, 3.8), layout="constrained")
     axes: Any = figure.subplots(1, len(PLANES))
     for plane, each in zip(PLANES, axes, strict=True):
-        index = largest_section(regions[0], plane.axis)
+        index = largest_section(outermost, plane.axis)
         across, up = (step for axis, step in enumerate(grid.spacing) if axis != plane.axis)
         under = np.zeros(grid.shape) if values is None else values
         cut = plane.cut(under, index)
         low, high = np.percentile(under, (0.5, 99.7)) if values is not None else (0, 1)
         each.imshow(cut, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=up / across)
-        for region, mask in zip(REGIONS, regions, strict=True):
+        for region, mask in zip(task.regions, regions, strict=True):
             outline = plane.cut(mask, index)
             if outline.any() and not outline.all():
-                each.contour(outline, levels=[0.5], colors=COLOURS[region], linewidths=1.2)
+                each.contour(outline, levels=[0.5], colors=region.look.colour, linewidths=1.2)
         each.set_title(f"{plane.name}, slice {index}", fontsize=9)
         each.set_xlabel(f"{plane.left} – {plane.right}", fontsize=8)
         each.set_xticks([])

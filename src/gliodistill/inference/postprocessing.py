@@ -4,12 +4,13 @@ A model package names its steps and their options (:class:`~gliodistill.models.s
 applied in order, before the labels are written. Sizes are in mm³, which mean the same on every
 grid; the papers count voxels of 1 mm³.
 
-Rules work on *depth*: 0 outside, 1 in WT only, 2 in TC, 3 in ET. Therefore the regions stay nested,
-TC within WT and ET within TC. Rules may also use the network's confidence.
+Rules work on the *painting* of a task (:meth:`~gliodistill.tasks.task.Task.paint`), which for
+gliomas is a depth: 0 outside, 1 in WT only, 2 in TC, 3 in ET. Therefore the regions stay nested, TC
+within WT and ET within TC. Rules may also use the network's confidence.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,9 +19,12 @@ from numpy.typing import NDArray
 from gliodistill.errors import PackageError
 from gliodistill.models.spec import Step
 from gliodistill.registry import Registry, first_line
+from gliodistill.tasks.catalogue import glioma
+from gliodistill.tasks.task import Task
 
 Depth = NDArray[np.uint8]
 ET, TC, WT = 3, 2, 1
+"""Values of a painting of gliomas."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,18 @@ class Known:
             probabilities were calibrated
             (:meth:`~gliodistill.trust.assessment.Evidence.expected_dice`); empty regions are
             omitted.
+        task: whose painting it is.
     """
 
     voxel_mm3: float
     expected_dice: Mapping[str, float]
+    task: Task = field(default_factory=glioma)
+
+    def painted(self, region: str) -> tuple[int, int]:
+        """Value of a region in the painting, and of the region that it lies within (0: none)."""
+        index = self.task.names.index(region)
+        parent = self.task.parents[index]
+        return index + 1, 0 if parent is None else parent + 1
 
 
 @dataclass(frozen=True)
@@ -48,12 +60,14 @@ class Rule:
         option: name of its one option.
         limits: least and greatest value of the option.
         apply: depth (X Y Z), value of the option, context → depth; may change the array in place.
+        region: the region that it needs; None = any task will do.
     """
 
     text: str
     option: str
     limits: tuple[float, float]
     apply: Callable[[Depth, float, Known], Depth]
+    region: str | None = None
 
 
 Apply = TypeVar("Apply", bound=Callable[[Depth, float, Known], Depth])
@@ -102,40 +116,48 @@ def register(name: str, *, option: str, limits: tuple[float, float]) -> Callable
 
 
 def _drop_small_et(depth: Depth, mm3: float, known: Known) -> Depth:
-    enhancing = depth == ET
+    own, around = known.painted("ET")
+    enhancing = depth == own
     if np.count_nonzero(enhancing) * known.voxel_mm3 < mm3:
-        depth[enhancing] = TC
+        depth[enhancing] = around
     return depth
 
 
 def _drop_doubtful_et(depth: Depth, least: float, known: Known) -> Depth:
     if known.expected_dice.get("ET", 1) < least:
-        depth[depth == ET] = TC
+        own, around = known.painted("ET")
+        depth[depth == own] = around
     return depth
 
 
 def _drop_small_components(depth: Depth, mm3: float, known: Known) -> Depth:
-    return _keep(depth, lambda sizes: sizes * known.voxel_mm3 >= mm3)
+    return _keep(depth, known, lambda sizes: sizes * known.voxel_mm3 >= mm3)
 
 
 def _drop_minor_components(depth: Depth, share: float, known: Known) -> Depth:
-    return _keep(depth, lambda sizes: sizes >= share * sizes.sum())
+    return _keep(depth, known, lambda sizes: sizes >= share * sizes.sum())
 
 
 def _keep_largest(depth: Depth, count: float, known: Known) -> Depth:
-    return _keep(depth, lambda sizes: np.argsort(np.argsort(-sizes, kind="stable")) < count)
+    return _keep(depth, known, lambda sizes: np.argsort(np.argsort(-sizes, kind="stable")) < count)
 
 
-def _keep(depth: Depth, chosen: Callable[[NDArray[np.int64]], NDArray[np.bool_]]) -> Depth:
-    """Remove the 26-connected parts of the whole tumour that are not ``chosen`` by their size in
-    voxels.
+def _keep(
+    depth: Depth, known: Known, chosen: Callable[[NDArray[np.int64]], NDArray[np.bool_]]
+) -> Depth:
+    """Remove the 26-connected parts that are not ``chosen`` by their size in voxels: of the whole
+    tumour, and of any other region that lies within none, each by itself.
     """
     import cc3d  # here, so that packages without such a rule need only a runtime and NumPy
 
-    parts, count = cc3d.connected_components(depth > 0, connectivity=26, return_N=True)
-    if count:
-        sizes = np.bincount(parts.ravel(order="K"))[1:]
-        depth[~np.concatenate([[True], chosen(sizes)])[parts]] = 0
+    task = known.task
+    for root in task.roots:
+        alone = len(task.roots) == 1
+        mask = depth > 0 if alone else np.isin(depth, [i + 1 for i in task.inside(root)])
+        parts, count = cc3d.connected_components(mask, connectivity=26, return_N=True)
+        if count:
+            sizes = np.bincount(parts.ravel(order="K"))[1:]
+            depth[~np.concatenate([[True], chosen(sizes)])[parts]] = 0
     return depth
 
 
@@ -146,6 +168,7 @@ _OURS = {
         "mm3",
         (0, np.inf),
         _drop_small_et,
+        "ET",
     ),
     "drop_doubtful_et": Rule(
         "ET becomes NCR if its expected Dice, by the network's own probabilities, is below this:"
@@ -153,6 +176,7 @@ _OURS = {
         "expected_dice",
         (0, 1),
         _drop_doubtful_et,
+        "ET",
     ),
     "drop_small_components": Rule(
         "26-connected parts of the whole tumour below this many mm³ are removed",
@@ -180,11 +204,16 @@ names = RULES.names
 """The names of all clean-up rules, sorted."""
 
 
-def check_steps(steps: Iterable[Step]) -> None:
+def check_steps(steps: Iterable[Step], task: Task | None = None) -> None:
     """Check that all steps are known rules.
 
+    Args:
+        steps: of a model.
+        task: of the model; None = not known.
+
     Raises:
-        PackageError: no such rule, not exactly its option, or a value out of range.
+        PackageError: no such rule, not exactly its option, a value out of range, or a rule for a
+            region that the task does not have.
     """
     for step in steps:
         rule = RULES.find(
@@ -192,19 +221,27 @@ def check_steps(steps: Iterable[Step]) -> None:
             "inference.postprocessing",
             hint="update gliodistill, or install the package that adds this rule",
         )
-        field = f"inference.postprocessing.{step.name}"
+        place = f"inference.postprocessing.{step.name}"
         if set(step.options) != {rule.option}:
             raise PackageError(
                 "options do not fit",
-                field=field,
+                field=place,
                 got=", ".join(step.options) or "none",
                 expected=rule.option,
+            )
+        if task is not None and rule.region not in (None, *task.names):
+            raise PackageError(
+                "clean-up rule for a region that the model does not have",
+                field=place,
+                got=rule.region,
+                expected=f"{', '.join(task.names)} (task {task.name})",
+                hint=f"rules for it: {', '.join(task.clean_up) or 'none'}",
             )
         value, (low, high) = step.options[rule.option], rule.limits
         if not low <= value <= high:
             raise PackageError(
                 "option out of range",
-                field=f"{field}.{rule.option}",
+                field=f"{place}.{rule.option}",
                 got=value,
                 expected=f"{low:g} to {high:g}",
             )

@@ -22,7 +22,7 @@ from gliodistill.models.shipped import find_model
 from gliodistill.preparation.prepared import Prepared
 from gliodistill.progress import stage
 from gliodistill.studies.image_checks import IGNORED, usable
-from gliodistill.studies.labels import REGIONS, LabelConvention, find_convention
+from gliodistill.studies.labels import LabelConvention, find_convention
 from gliodistill.studies.records import Sources
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
@@ -73,7 +73,7 @@ class Predictor:
             package if isinstance(package, ModelPackage) else ModelPackage.open(find_model(package))
         )
         self.steps = self.package.spec.inference.postprocessing if postprocess else ()
-        check_steps(self.steps)
+        check_steps(self.steps, self.package.spec.task)
         self.runtime = open_runtime(runtime, self.package, threads, precision, device)
         self.runtime_name, self.precision, self.threads = runtime, precision, threads
         self.device = str(getattr(self.runtime, "device", "cpu"))
@@ -168,6 +168,8 @@ class Predictor:
     ) -> Segmentation:
         """As :meth:`segment`; the study's images need not be in memory."""
         convention = self.package.convention if labels is None else find_convention(labels)
+        task = self.package.spec.task
+        codes, members = task.codes(convention), task.members(convention)
         grid, began = prepared.native, time.perf_counter()
         inferring = 0.0
         stage("infer")
@@ -183,36 +185,35 @@ class Predictor:
 
         scales = self.temperatures(prepared)
         threshold = self.package.spec.inference.logit_threshold
-        evidence = Evidence(threshold)
+        evidence = Evidence(threshold, task)
         # Voxels are compared before calibration, so that interpolation between them is the same
         # with and without it.
         limits = [threshold if scale is None else scale.before(threshold) for scale in scales]
         depth = np.zeros([side.stop - side.start for side in prepared.box], dtype=np.uint8)
-        kept = np.zeros((len(REGIONS), *depth.shape), dtype=np.uint8) if probability else None
-        for place, values in prepared.slabs_in_box(watched(), None if probability else limits[0]):
-            # TC only inside WT and ET only inside TC, as in label maps.
-            drawn = values[0] > limits[0]
-            depth[place] = drawn
-            for channel, limit in zip(values[1:], limits[1:], strict=True):
-                drawn &= channel > limit
-                depth[place] += drawn
+        kept = np.zeros((len(limits), *depth.shape), dtype=np.uint8) if probability else None
+        outermost = None if probability else {root: limits[root] for root in task.roots}
+        for place, values in prepared.slabs_in_box(watched(), outermost):
+            # A region only inside the one around it, as in label maps.
+            pairs = zip(values, limits, strict=True)
+            depth[place] = task.paint(np.stack([channel > limit for channel, limit in pairs]))
             if kept is not None:
                 kept[:, *place] = np.rint(
-                    np.minimum.accumulate(probabilities(calibrated(values, scales)), axis=0) * 255
+                    task.nest(probabilities(calibrated(values, scales))) * 255
                 )
         part = prepared.on_grid[1]
         depth = clean(
-            depth[part], self.steps, Known(grid.voxel_ml * 1000, evidence.expected_dice())
+            depth[part], self.steps, Known(grid.voxel_ml * 1000, evidence.expected_dice(), task)
         )
-        counts = np.bincount(depth.ravel(), minlength=len(REGIONS) + 1)[::-1].cumsum()[::-1]
+        counts = np.bincount(depth.ravel(), minlength=len(codes))
         volumes = {
-            region: float(voxels) * grid.voxel_ml
-            for region, voxels in zip(REGIONS, counts[1:], strict=True)
+            region: float(counts[inside].sum()) * grid.voxel_ml
+            for region, inside in zip(task.names, members, strict=True)
         }
         return Segmentation(
             id=prepared.id,
-            labels=grid.with_data(prepared.to_own_grid(_codes(convention)[depth])),
+            labels=grid.with_data(prepared.to_own_grid(codes[depth])),
             convention=convention,
+            task=task,
             volumes_ml=volumes,
             quality=assess(prepared, self.package.spec, evidence, depth, volumes),
             model=self.package.identity,
@@ -249,17 +250,18 @@ class Predictor:
         return {what: package for what, package in used.items() if package is not None}
 
     def temperatures(self, prepared: Prepared) -> tuple[RegionCalibration | None, ...]:
-        """The package's calibration of WT, TC and ET for a study with these sequences; None where
+        """The package's calibration of each region for a study with these sequences; None where
         there is none.
         """
         calibration = self.package.spec.calibration
         if calibration is None:
-            return (None,) * len(REGIONS)
+            return (None,) * len(self.package.spec.task.regions)
         there = zip(self.package.sequences, prepared.present, strict=True)
-        return calibration.of(sequence for sequence, present in there if present)
+        given = (sequence for sequence, present in there if present)
+        return calibration.of(given, self.package.spec.task.names)
 
     def region_logits(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Logits of WT, TC, ET (3 X Y Z, float32) of a prepared image (levels, uint8 C X Y Z),
+        """Logits of the regions (R X Y Z, float32) of a prepared image (levels, uint8 C X Y Z),
         for any kind of outputs; not calibrated.
         """
         return self.package.spec.outputs.region_logits(self.logits(image))
@@ -272,7 +274,7 @@ class Predictor:
         return slabs[0] if len(slabs) == 1 else np.concatenate(slabs, axis=1)
 
     def _region_slabs(self, image: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
-        """Logits of WT, TC, ET, averaged over mirrorings, slab by slab along X."""
+        """Logits of the regions, averaged over mirrorings, slab by slab along X."""
         outputs = self.package.spec.outputs
         if self.tta == NO_TTA:
             slabs = (outputs.region_logits(slab) for slab in self._slabs(image, self._ask))
@@ -396,9 +398,3 @@ def segment(
         GliodistillError: the study or the model cannot be read, or do not fit.
     """
     return load_model(model, runtime, threads, device).segment(study)
-
-
-def _codes(convention: LabelConvention) -> NDArray[np.uint8]:
-    """Depth (0 outside, 1 WT only, 2 TC, 3 ET) → code of the convention."""
-    regions = np.arange(len(REGIONS) + 1)[None] > np.arange(len(REGIONS))[:, None]
-    return convention.from_regions(regions[:, :, None, None])[:, 0, 0]

@@ -1,6 +1,7 @@
 """Results of segmentation in a folder: labels and a summary of each study, and a table."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from gliodistill.studies.sequence import MRSequence
 from gliodistill.tables import csv_text
 
 VOLUMES = "volumes.csv"
-_FIRST = ["id", *(f"{region}_ml" for region in REGIONS), "model", "sha256"]
-_HEADER = [*_FIRST, *map(str, MRSequence), "unused"]
+_TABLE = re.compile(rb"id(,\w+_ml)+,model,sha256(,T1,T1CE,T2,FLAIR,unused)?")
+"""The first line of the table, also of the one that earlier versions wrote."""
 _SUMMARY = Refusal(OutputError, "not a summary of segment")
 
 
@@ -47,11 +48,11 @@ def check_outputs(folder: Path, cases: Sequence[Case]) -> None:
         first = table.read_bytes().partition(b"\n")[0] if table.exists() else None
     except OSError:
         first = b""
-    if first not in (None, *(",".join(header).encode() for header in (_HEADER, _FIRST))):
+    if first is not None and not _TABLE.fullmatch(first.strip()):
         raise OutputError(
             "another file has the table's name",
             file=table,
-            expected=f"none, or a table of {', '.join(_HEADER)}",
+            expected=f"none, or a table of {', '.join(_header(REGIONS))}",
             hint="choose another folder, or rename it",
         )
 
@@ -95,9 +96,17 @@ def read_summary(file: Path) -> Fields:
     """
     told = Fields(read_json(file, _SUMMARY), _SUMMARY.of(file))
     told.text("id"), told.part("model").text("name"), told.part("model").text("sha256")
-    for region in REGIONS:
-        told.part("volumes_ml").number(region)
+    volumes = told.part("volumes_ml")
+    for region in volumes:
+        volumes.number(region)
+    if not volumes.values:
+        raise volumes.refusal("volumes_ml", "nothing", "a volume for each region")
     return told
+
+
+def _header(regions: Iterable[str]) -> list[str]:
+    volumes = (f"{region}_ml" for region in regions)
+    return ["id", *volumes, "model", "sha256", *map(str, MRSequence), "unused"]
 
 
 def write_volumes(folder: Path) -> None:
@@ -108,17 +117,20 @@ def write_volumes(folder: Path) -> None:
     with lock_name(folder / VOLUMES, wait=True):
         finished = finished_in(folder)
         if finished or (folder / VOLUMES).exists():
+            # Models of different tasks may have filled the folder.
+            each = [region for values in finished.values() for region in values["volumes_ml"]]
+            regions = tuple(dict.fromkeys(each)) or REGIONS
             rows = [
                 [
                     id,
-                    *(values["volumes_ml"][region] for region in REGIONS),
+                    *(values["volumes_ml"].get(region, "") for region in regions),
                     values["model"]["name"],
                     values["model"]["sha256"],
                     *_files_used(values),
                 ]
                 for id, values in finished.items()
             ]
-            write_text(folder / VOLUMES, csv_text([_HEADER, *rows]))
+            write_text(folder / VOLUMES, csv_text([_header(regions), *rows]))
 
 
 def _files_used(summary: dict[str, Any]) -> list[str]:

@@ -14,6 +14,8 @@ from gliodistill.models.spec import Step
 from gliodistill.studies.labels import LabelConvention
 from gliodistill.studies.records import Sources
 from gliodistill.studies.sequence import MRSequence
+from gliodistill.tasks.catalogue import glioma
+from gliodistill.tasks.task import Task
 from gliodistill.trust.assessment import Quality
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class Segmentation:
         tta: mirrorings that were averaged, by axes (``""`` is the image as it is).
         postprocessing: clean-up steps that were applied.
         seconds: stage → seconds taken.
-        probabilities: · 255 of WT, TC, ET (uint8, 3 X Y Z) on the study's own grid, nested, before
+        probabilities: · 255 of the regions (uint8, R X Y Z) on the study's own grid, nested, before
             any clean-up; None unless asked for.
         sources: the file of each sequence that was used, and unused files.
         absent: sequences that the model takes and the study lacks.
@@ -48,6 +50,7 @@ class Segmentation:
         plugins: what other packages added to it → the package and its version.
         preprocessing: what was done to the images before.
         on_series: sequence → labels on the grid of that series; empty of a prepared study.
+        task: what was segmented.
     """
 
     id: str
@@ -69,6 +72,7 @@ class Segmentation:
     plugins: Mapping[str, str] = field(default_factory=dict)
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     on_series: Mapping[MRSequence, Volume] = field(default_factory=dict)
+    task: Task = field(default_factory=glioma)
 
     def __repr__(self) -> str:
         volumes = ", ".join(f"{region} {ml:.1f}" for region, ml in self.volumes_ml.items())
@@ -80,8 +84,8 @@ class Segmentation:
 
     @property
     def regions(self) -> NDArray[np.bool_]:
-        """WT, TC, ET (bool, 3 X Y Z), nested."""
-        return self.convention.to_regions(self.labels.data)
+        """The regions of the task (bool, R X Y Z), nested."""
+        return self.task.regions_of(self.labels.data, self.convention)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the labels as NIfTI, atomically. The header holds only geometry, no patient data.
@@ -96,7 +100,7 @@ class Segmentation:
     def plot(
         self, image: "Study | Volume | None" = None, sequence: MRSequence | str | None = None
     ) -> "Figure":
-        """Draw WT, TC and ET in three planes, a matplotlib figure; shown by a notebook, or saved by
+        """Draw the regions in three planes, a matplotlib figure; shown by a notebook, or saved by
         its ``savefig``.
 
         Args:
@@ -112,7 +116,7 @@ class Segmentation:
         return plot_segmentation(self, image, sequence)
 
     def save_probabilities(self, path: str | os.PathLike[str]) -> None:
-        """Write the probabilities as one 4-D NIfTI of WT, TC, ET (stored · 255, scaled back by the
+        """Write the probabilities as one 4-D NIfTI of the regions (stored · 255, scaled back by the
         header), as :meth:`save`.
         """
         from gliodistill.images.nifti import write_channels
@@ -142,6 +146,7 @@ class Segmentation:
                 "codes": {str(c): str(t) for c, t in self.convention.codes.items()},
             },
             "model": {"name": self.model, "sha256": self.fingerprint},
+            **({} if self.task == glioma() else {"task": self.task.name}),
             "runtime": self.runtime,
             "device": self.device,
             "precision": self.precision,

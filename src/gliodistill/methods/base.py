@@ -33,10 +33,10 @@ class Batch:
 
     image: Float[Tensor, "B C X Y Z"]
     complete: Float[Tensor, "B D X Y Z"]
-    regions: Float[Tensor, "B 3 X Y Z"]
+    regions: Float[Tensor, "B R X Y Z"]
     present: Bool[Tensor, "B C"]
     pseudo: Bool[Tensor, " B"]
-    known: Bool[Tensor, "B 3 _ _ _"] | None = None
+    known: Bool[Tensor, "B R _ _ _"] | None = None
     given: tuple[Float[Tensor, "B _ _ _ _"], ...] = ()
 
     def to(self, device: torch.device) -> "Batch":

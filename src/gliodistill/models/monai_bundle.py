@@ -30,8 +30,9 @@ from gliodistill.models.spec import ModelSpec
 from gliodistill.networks import Network, build
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.preparation.quantise import CLIP
-from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.study import Study
+from gliodistill.tasks.catalogue import DEFAULT, find_task, glioma
+from gliodistill.tasks.description import description_of
 
 _ROOM = __name__
 
@@ -84,30 +85,41 @@ class PrepareStudy:
 class DrawRegions:
     """From logits to the regions that gliodistill predicts, as a MONAI transform.
 
-    A voxel belongs to a region if its probability is above the threshold; TC is limited to WT and
-    ET to TC. The probability of a region of a ``classes`` network is the sum of its tissues'.
+    A voxel belongs to a region if its probability is above the threshold, and if it belongs to the
+    region around: TC is limited to WT and ET to TC. The probability of a region of a ``classes``
+    network is the sum of its tissues'.
 
     Args:
         kind: ``regions`` or ``classes``.
         names: names of the logit channels.
         threshold: on the probability, between 0 and 1.
+        task: description of what is segmented; None = glioma.
     """
 
-    def __init__(self, kind: str, names: Iterable[str], threshold: float) -> None:
-        self.outputs = OutputChannels(kind, tuple(names))
+    def __init__(
+        self,
+        kind: str,
+        names: Iterable[str],
+        threshold: float,
+        task: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.outputs = OutputChannels(kind, tuple(names), find_task(task or DEFAULT))
         self.threshold = math.log(threshold / (1 - threshold))
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Logits (float32, K X Y Z) → WT, TC, ET (0 or 1, float32, 3 X Y Z), nested."""
-        drawn = self._scores(logits) > self.threshold
-        return torch.cumprod(drawn.to(torch.uint8), dim=0).to(logits.dtype)
+        """Logits (float32, K X Y Z) → the regions (0 or 1, float32, R X Y Z), nested."""
+        drawn = list(self._scores(logits) > self.threshold)
+        for index, parent in enumerate(self.outputs.task.parents):
+            if parent is not None:
+                drawn[index] = drawn[index] & drawn[parent]
+        return torch.stack(drawn).to(logits.dtype)
 
     def _scores(self, logits: Tensor) -> Tensor:
-        """Logits of WT, TC, ET (3 X Y Z), as :meth:`OutputChannels.region_logits` has them."""
+        """Logits of the regions (R X Y Z), as :meth:`OutputChannels.region_logits` has them."""
         if self.outputs.kind == "regions":
             return logits
         scores = []
-        for region in REGIONS:
+        for region in self.outputs.task.names:
             members = self.outputs.members(region)
             others = [channel for channel in range(len(logits)) if channel not in members]
             inside = logits[members].logsumexp(0) if members else logits[0] - torch.inf
@@ -242,6 +254,7 @@ def _inference(spec: ModelSpec) -> dict[str, Any]:
             "kind": spec.outputs.kind,
             "names": list(spec.outputs.names),
             "threshold": settings.threshold,
+            **({} if spec.task == glioma() else {"task": description_of(spec.task)}),
         },
     }
 
@@ -266,6 +279,6 @@ A brain-tumour network of gliodistill as a MONAI bundle. gliodistill must be ins
         regions = to_regions(infer(image[None], network)[0])
 
 * In: {", ".join(spec.sequences)} as z-scores of the brain, 0 outside it; sides are multiples of {divisor}.
-* Out: logits of {spec.outputs.kind} {", ".join(spec.outputs.names)} on the prepared grid, not on the study's own. `postprocessing` makes the regions WT, TC and ET as gliodistill does: probability above {spec.inference.threshold:g}, and nested (ET in TC in WT).
+* Out: logits of {spec.outputs.kind} {", ".join(spec.outputs.names)} on the prepared grid, not on the study's own. `postprocessing` makes the regions {", ".join(spec.task.names)} as gliodistill does: probability above {spec.inference.threshold:g}, and nested ({spec.task.nesting}).
 * `models/model.pt` is a plain state dict, read with `weights_only=True`. MONAI executes code named in a configuration: use only bundles you trust.
 """

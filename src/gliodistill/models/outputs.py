@@ -1,12 +1,13 @@
-"""What the channels of a model's logits are, and how they become those of WT, TC and ET."""
+"""What the channels of a model's logits are, and how they become those of its task's regions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.checks import check_keys, checked, require
-from gliodistill.studies.labels import REGION_TISSUES, REGIONS, Tissue
+from gliodistill.tasks.catalogue import glioma
+from gliodistill.tasks.task import Task
 
 BACKGROUND = "background"
 """Name of the first class of a ``classes`` model."""
@@ -17,25 +18,28 @@ class OutputChannels:
     """The meaning of the logit channels.
 
     Attributes:
-        kind: ``"regions"`` (independent sigmoids, exactly WT, TC, ET) or ``"classes"`` (softmax
-            over tissues).
+        kind: ``"regions"`` (independent sigmoids, exactly the task's regions) or ``"classes"``
+            (softmax over tissues).
         names: the regions; or ``"background"`` followed by tissues (ED, NCR, ET, …).
+        task: what the model segments.
 
     Raises:
         PackageError: another kind or other names.
     """
 
     kind: str = "regions"
-    names: tuple[str, ...] = REGIONS
+    names: tuple[str, ...] = ("WT", "TC", "ET")
+    task: Task = field(default_factory=glioma)
 
     def __post_init__(self) -> None:
         require(
             self.kind in ("regions", "classes"), "outputs.kind", self.kind, "regions or classes"
         )
         if self.kind == "regions":
-            require(self.names == REGIONS, "outputs.names", self.names, str(REGIONS))
+            regions = self.task.names
+            require(self.names == regions, "outputs.names", self.names, str(regions))
         else:
-            tissues = {str(tissue) for tissue in Tissue}
+            tissues = {str(t) for region in self.task.regions for t in region.tissues}
             proper = (
                 self.names[:1] == (BACKGROUND,)
                 and set(self.names[1:]) <= tissues
@@ -51,11 +55,11 @@ class OutputChannels:
     def members(self, region: str) -> list[int]:
         """Channels of a ``classes`` model whose tissue belongs to ``region``."""
         return [
-            i for i, name in enumerate(self.names) if i and Tissue(name) in REGION_TISSUES[region]
+            i for i, name in enumerate(self.names) if i and name in self.task.region(region).tissues
         ]
 
     def region_logits(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits (K X Y Z) → logits of WT, TC, ET (3 X Y Z, float32): log(p / (1 − p)) of each
+        """Logits (K X Y Z) → logits of the regions (R X Y Z, float32): log(p / (1 − p)) of each
         region's probability p.
 
         For ``classes``, p is the sum of the softmax over the region's tissues. Thus one threshold
@@ -64,8 +68,9 @@ class OutputChannels:
         """
         if self.kind == "regions":
             return logits
-        scores = np.full((len(REGIONS), *logits.shape[1:]), -np.inf, dtype=np.float32)
-        for score, region in zip(scores, REGIONS, strict=True):
+        regions = self.task.names
+        scores = np.full((len(regions), *logits.shape[1:]), -np.inf, dtype=np.float32)
+        for score, region in zip(scores, regions, strict=True):
             if members := self.members(region):
                 others = [i for i in range(len(logits)) if i not in members]
                 np.subtract(
@@ -76,9 +81,9 @@ class OutputChannels:
         return scores
 
     @classmethod
-    def from_dict(cls, values: object) -> "OutputChannels":
+    def from_dict(cls, values: object, task: Task) -> "OutputChannels":
         """From JSON, strictly."""
         values = check_keys(values, ("kind", "names"), "outputs")
         return checked(
-            "outputs", lambda: cls(values["kind"], tuple(str(n) for n in values["names"]))
+            "outputs", lambda: cls(values["kind"], tuple(str(n) for n in values["names"]), task)
         )

@@ -266,6 +266,8 @@ def _parse(folder: Path, values: object) -> tuple[ModelPackage, dict[str, str]]:
         for f in fields(ModelSpec)
         if f.name not in OPTIONAL or (isinstance(values, Mapping) and f.name in values)
     ]
+    if isinstance(values, Mapping) and "task" in values:
+        described.append("task")
     v = check_keys(values, (*_OWN_KEYS, *described), DESCRIPTION)
     spec = ModelSpec.from_dict({name: v[name] for name in described})
     needs = check_keys(v["runtime"], [f.name for f in fields(RuntimeNeeds)], "runtime")

@@ -11,7 +11,6 @@ from gliodistill.models.exports import Agreement
 from gliodistill.models.levels_input import LevelsInput
 from gliodistill.models.spec import ModelSpec
 from gliodistill.preparation.quantise import quantise
-from gliodistill.studies.labels import REGIONS
 
 MAX_RELATIVE_DIFFERENCE = 0.02
 """Largest logit difference allowed to a float export, relative to the largest logit (at least 1).
@@ -72,7 +71,8 @@ class Proof:
         self, run: Run, pairs: list[tuple[NDArray[np.uint8], NDArray[np.float32]]]
     ) -> Agreement:
         difference = largest = 0.0
-        common, total = np.zeros(len(REGIONS)), np.zeros(len(REGIONS))
+        regions = self._spec.task.names
+        common, total = np.zeros(len(regions)), np.zeros(len(regions))
         for image, expected in pairs:
             got = run(image[None])[0]
             difference = float(np.maximum(difference, np.abs(got - expected).max()))  # keeps NaN
@@ -85,7 +85,7 @@ class Proof:
             total += ours.sum(axis=(1, 2, 3)) + theirs.sum(axis=(1, 2, 3))
         dice = {
             region: float(2 * c / t) if t else 1.0
-            for region, c, t in zip(REGIONS, common, total, strict=True)
+            for region, c, t in zip(regions, common, total, strict=True)
         }
         return Agreement(len(pairs), difference, largest, dice)
 

@@ -9,17 +9,24 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from gliodistill.checks import check_keys, checked, require
+from gliodistill.documents import Refusal
+from gliodistill.errors import PackageError
 from gliodistill.models.outputs import OutputChannels
 from gliodistill.preparation.preparation import OPTIONAL as PREPARATION_OPTIONAL
 from gliodistill.preparation.preparation import Preparation
-from gliodistill.studies.labels import LabelConvention, Tissue
+from gliodistill.studies.labels import LabelConvention
 from gliodistill.studies.sequence import MRSequence
+from gliodistill.tasks.catalogue import glioma
+from gliodistill.tasks.description import description_of, task_of, tissue_of
+from gliodistill.tasks.task import Task
+from gliodistill.tasks.tissues import TISSUES
 from gliodistill.trust.appearance_model import AppearanceModel
 from gliodistill.trust.calibration import Calibration
 from gliodistill.trust.expected_quality import QualityModel, feature_names
 
-OPTIONAL = ("calibration", "quality", "reference")
+OPTIONAL = ("calibration", "quality", "reference", "task")
 """Parts of a description that a package may lack."""
+_NO_TASK = Refusal(PackageError, "damaged model description: its task")
 
 
 @dataclass(frozen=True)
@@ -213,6 +220,13 @@ class ModelSpec:
         require(
             not strangers, "may_lack", ", ".join(strangers), f"some of {', '.join(self.sequences)}"
         )
+        fitted = {
+            "quality": self.quality.regions if self.quality else {},
+            "calibration": self.calibration.regions if self.calibration else {},
+        }
+        for name, regions in fitted.items():
+            strange = [region for region in regions if region not in self.task.names]
+            require(not strange, f"{name}.regions", ", ".join(strange), ", ".join(self.task.names))
         for region, part in (self.quality.regions if self.quality else {}).items():
             names = feature_names(self.sequences)
             require(
@@ -231,6 +245,11 @@ class ModelSpec:
             )
 
     @property
+    def task(self) -> Task:
+        """What it segments."""
+        return self.outputs.task
+
+    @property
     def sequences(self) -> tuple[MRSequence, ...]:
         """The channels of the input, in order."""
         return self.preparation.sequences
@@ -239,8 +258,12 @@ class ModelSpec:
         """As JSON."""
         settings, training = self.inference, self.training
         optional = {
-            name: part.to_dict() for name in OPTIONAL if (part := getattr(self, name)) is not None
+            name: part.to_dict()
+            for name in ("calibration", "quality", "reference")
+            if (part := getattr(self, name)) is not None
         }
+        if self.task != glioma():  # packages of gliomas name no task, as before there were others
+            optional["task"] = description_of(self.task)
         return {
             "name": self.name,
             "preparation": self.preparation.to_dict(),
@@ -275,6 +298,7 @@ class ModelSpec:
             values, [f.name for f in fields(cls) if f.name not in OPTIONAL], "model.json", OPTIONAL
         )
         require(isinstance(v["name"], str) and bool(v["name"]), "name", v["name"], "a name")
+        task = task_of(v["task"], _NO_TASK) if "task" in v else glioma()
         preparation = check_keys(
             v["preparation"], Preparation().to_dict(), "preparation", PREPARATION_OPTIONAL
         )
@@ -282,8 +306,8 @@ class ModelSpec:
             name=v["name"],
             preparation=Preparation.from_dict(dict(preparation)),
             network=NetworkSpec.from_dict(v["network"]),
-            outputs=OutputChannels.from_dict(v["outputs"]),
-            convention=convention_from_dict(v["convention"]),
+            outputs=OutputChannels.from_dict(v["outputs"], task),
+            convention=convention_from_dict(v["convention"], task),
             inference=InferenceSettings.from_dict(v["inference"]),
             training=TrainingSummary.from_dict(v["training"]),
             may_lack=checked("may_lack", lambda: tuple(MRSequence(s) for s in v["may_lack"])),
@@ -299,12 +323,14 @@ def convention_to_dict(convention: LabelConvention) -> dict[str, Any]:
     return {"name": convention.name, "source": convention.source, "codes": codes}
 
 
-def convention_from_dict(values: object) -> LabelConvention:
-    """A label convention from JSON, strictly."""
+def convention_from_dict(values: object, task: Task) -> LabelConvention:
+    """A label convention from JSON, strictly; its tissues are ours, or the task's own."""
     v = check_keys(values, ("name", "source", "codes"), "convention")
 
     def make() -> LabelConvention:
-        codes = {int(code): Tissue(tissue) for code, tissue in v["codes"].items()}
+        codes = {int(code): tissue_of(str(tissue)) for code, tissue in v["codes"].items()}
+        if strangers := set(codes.values()) - set(TISSUES) - set(task.looks):
+            raise ValueError(f"tissues {sorted(strangers)}, expected some of {sorted(TISSUES)}")
         if not codes or not all(0 < code < 256 for code in codes):
             raise ValueError(f"codes {sorted(codes)}, expected 1 to 255")
         return LabelConvention(str(v["name"]), str(v["source"]), codes)

@@ -31,13 +31,15 @@ from gliodistill.phantom.contrast import CHANNELS, paint
 from gliodistill.phantom.drawing import draw_parameters
 from gliodistill.phantom.fields import FIELD_MM, Grid
 from gliodistill.phantom.growth import GROWTH_MM
+from gliodistill.phantom.other_tumours import build
 from gliodistill.phantom.parameters import PhantomParameters, ShapeParameters
 from gliodistill.phantom.shapes import find_shapes, outline, place, read_shape
-from gliodistill.phantom.tumour import Tumour, delineate, grow_in, grown_core, push
+from gliodistill.phantom.tumour import Tumour, push
 from gliodistill.progress import track
-from gliodistill.studies.labels import BRATS2021
 from gliodistill.studies.origin import PHANTOM_RECORD
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
+from gliodistill.tasks.catalogue import find_task
 
 SPACING_MM = (0.5, 6.0)
 _NO_PHANTOM = Refusal(
@@ -57,6 +59,7 @@ def make_phantom(
     spacing: float = 1.0,
     difficulty: float = 1.0,
     shapes: str | os.PathLike[str] | None = None,
+    task: str = "glioma",
 ) -> Study:
     """One synthetic study with its reference.
 
@@ -67,9 +70,11 @@ def make_phantom(
         difficulty: 0 (clean) to 2 (noisy, faint).
         shapes: folder of label maps whose tumour shapes are used (:mod:`.shapes`); None simulates
             growth.
+        task: a shipped task, whose tumour it has (:mod:`.other_tumours`).
 
     Returns:
-        Four sequences, float32 with integer values, exactly 0 outside the brain; reference uint8 in
+        Four sequences (of ``meningioma-rt`` T1CE alone), float32 with integer values, exactly 0
+        outside the brain; reference uint8 in the first convention of the task, that of gliomas in
         BraTS ≤ 2021 codes.
 
     Raises:
@@ -77,7 +82,7 @@ def make_phantom(
     """
     folder = None if shapes is None else Path(shapes)
     return render(
-        draw_parameters(seed, index, difficulty, find_shapes(folder) if folder else ()),
+        draw_parameters(seed, index, difficulty, find_shapes(folder) if folder else (), task),
         spacing,
         folder,
     )
@@ -101,12 +106,16 @@ def render(
     grid = field.crop(box)
     anatomy, tumour = with_tumour(parameters, grid, shapes)
     truth = np.zeros(field.shape, np.uint8)
-    truth[box][tumour.box] = BRATS2021.from_regions(
-        np.stack([tumour.whole, tumour.core, tumour.enhancing])
+    task = find_task(parameters.task)
+    convention = task.conventions[0]
+    truth[box][tumour.box] = task.labels_of(
+        np.stack([tumour.region(name) for name in task.names]), convention
     )
     affine = _affine(spacing)
     images = {}
     for sequence, clean in paint(parameters.contrast, anatomy, tumour).items():
+        if parameters.task == "meningioma-rt" and sequence is not MRSequence.T1CE:
+            continue
         channel = CHANNELS[sequence]
         seen = degrade(parameters.artefacts, clean, anatomy.brain, grid, channel)
         # Brain voxels stay positive when rounded: 0 is background in BraTS.
@@ -117,7 +126,7 @@ def render(
         whole[box] = scaled
         images[sequence] = Volume(_to_lps(whole), affine)
     name = case_name(parameters.seed, parameters.index)
-    return Study(name, name, images, Volume(_to_lps(truth), affine), BRATS2021)
+    return Study(name, name, images, Volume(_to_lps(truth), affine), convention)
 
 
 def with_tumour(
@@ -138,10 +147,7 @@ def with_tumour(
         pushed = push(wanted, rough[1], coarse.crop(part), grid)
         anatomy = make_anatomy(parameters.anatomy, grid, pushed.displacement, pushed.effacement)
         return anatomy, outline(*place(wanted, shape, grid), anatomy)
-    growth = grow_in(wanted, parameters.anatomy)
-    pushed = push(wanted, grown_core(wanted, growth), growth.grid, grid)
-    anatomy = make_anatomy(parameters.anatomy, grid, pushed.displacement, pushed.effacement)
-    return anatomy, delineate(wanted, growth, anatomy, pushed.displacement)
+    return build(parameters.task, parameters, wanted, grid)
 
 
 def _to_lps(values: NDArray[Any]) -> NDArray[Any]:
@@ -171,12 +177,15 @@ def write_cohort(
     difficulty: float = 1.0,
     shapes: str | os.PathLike[str] | None = None,
     labelled: bool = True,
+    task: str = "glioma",
 ) -> list[Path]:
     """Write studies 0 to ``n − 1`` of cohort ``seed``; existing ones are kept, so an interrupted
     run continues.
 
     Each study is a folder ``<case>/`` with ``<case>_{t1,t1ce,t2,flair,seg}.nii.gz`` (int16; labels
-    uint8 0/1/2/4) and ``<case>_phantom.json``, its parameters; it is written atomically.
+    uint8 0/1/2/4) and ``<case>_phantom.json``, its parameters; it is written atomically. Files of
+    other tasks than gliomas are named as in BraTS from 2023 on, ``<case>-{t1n,t1c,t2w,t2f,seg}``,
+    and labelled in the task's first convention.
 
     Args:
         out: folder of the cohort; made if missing.
@@ -187,6 +196,7 @@ def write_cohort(
         difficulty: 0 to 2, see :func:`make_phantom`.
         shapes: folder of label maps, see :func:`make_phantom`.
         labelled: whether the reference segmentation is written.
+        task: see :func:`make_phantom`.
 
     Returns:
         The study folders, in order.
@@ -209,20 +219,21 @@ def write_cohort(
     missing = [
         index
         for index, folder in enumerate(folders)
-        if not _is_done(folder, spacing, difficulty, names, labelled)
+        if not _is_done(folder, spacing, difficulty, names, labelled, task)
     ]
     work = [
-        (folders[index], seed, index, spacing, difficulty, given, labelled) for index in missing
+        (folders[index], seed, index, spacing, difficulty, given, labelled, task)
+        for index in missing
     ]
     workers = min(len(work), jobs if jobs is not None else os.cpu_count() or 1)
     if workers <= 1:
-        for task in track(work, "making phantoms"):
-            _write_one(*task)
+        for one in track(work, "making phantoms"):
+            _write_one(*one)
         return folders
     # Spawned, not forked: the caller may run threads (torch, BLAS), which do not survive a fork.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         with _ignoring_interrupts():
-            running = [pool.submit(_write_one_in_process, *task) for task in work]
+            running = [pool.submit(_write_one_in_process, *one) for one in work]
         try:
             for finished in track(as_completed(running), "making phantoms", total=len(running)):
                 finished.result()
@@ -247,6 +258,14 @@ def _ignoring_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def _names(task: str) -> dict[str, str]:
+    """Sequence, or ``seg`` → what follows the id in the name of its file."""
+    if task == "glioma":
+        return {str(s): f"_{s.lower()}" for s in MRSequence} | {"seg": "_seg"}
+    official = dict(zip(map(str, MRSequence), ("-t1n", "-t1c", "-t2w", "-t2f"), strict=True))
+    return official | {"seg": "-seg"}
+
+
 def _write_one_in_process(
     folder: Path,
     seed: int,
@@ -255,17 +274,23 @@ def _write_one_in_process(
     difficulty: float,
     shapes: Path | None,
     labelled: bool,
+    task: str,
 ) -> None:
     """Ctrl-C interrupts the study being made (and removes half-written files)."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        _write_one(folder, seed, index, spacing, difficulty, shapes, labelled)
+        _write_one(folder, seed, index, spacing, difficulty, shapes, labelled, task)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _is_done(
-    folder: Path, spacing: float, difficulty: float, shapes: frozenset[str], labelled: bool
+    folder: Path,
+    spacing: float,
+    difficulty: float,
+    shapes: frozenset[str],
+    labelled: bool,
+    task: str,
 ) -> bool:
     if not folder.exists():
         return False
@@ -288,7 +313,17 @@ def _is_done(
             expected=(spacing, difficulty, f"one of {len(shapes)}" if shapes else None),
             hint="choose another folder",
         )
-    if (folder / f"{folder.name}_seg.nii.gz").exists() != labelled:
+    parameters = made.part("parameters")
+    if (there := parameters.text("task") if "task" in parameters else "glioma") != task:
+        raise GliodistillError(
+            "phantom of other settings",
+            file=folder,
+            field="task",
+            got=there,
+            expected=task,
+            hint="choose another folder",
+        )
+    if (folder / f"{folder.name}{_names(task)['seg']}.nii.gz").exists() != labelled:
         raise GliodistillError(
             "phantom of other settings",
             file=folder,
@@ -308,11 +343,12 @@ def _write_one(
     difficulty: float,
     shapes: Path | None,
     labelled: bool,
+    task: str,
 ) -> None:
     """Make one study, unless another process has just made it."""
     with lock_name(folder, wait=True):
         if not folder.exists():
-            _make_one(folder, seed, index, spacing, difficulty, shapes, labelled)
+            _make_one(folder, seed, index, spacing, difficulty, shapes, labelled, task)
 
 
 def _make_one(
@@ -323,19 +359,22 @@ def _make_one(
     difficulty: float,
     shapes: Path | None,
     labelled: bool,
+    task: str,
 ) -> None:
     from gliodistill.images import write_nifti
 
-    parameters = draw_parameters(seed, index, difficulty, find_shapes(shapes) if shapes else ())
+    found = find_shapes(shapes) if shapes else ()
+    parameters = draw_parameters(seed, index, difficulty, found, task)
+    names = _names(task)
     study = render(parameters, spacing, shapes)
     with atomic_folder(folder) as temporary:
         for sequence, image in study.images.items():
             write_nifti(
                 image.with_data(image.data.astype(np.int16)),
-                temporary / f"{study.id}_{sequence.lower()}.nii.gz",
+                temporary / f"{study.id}{names[sequence]}.nii.gz",
             )
         if labelled:
             assert study.truth is not None
-            write_nifti(study.truth, temporary / f"{study.id}_seg.nii.gz")
+            write_nifti(study.truth, temporary / f"{study.id}{names['seg']}.nii.gz")
         record = {"spacing": spacing, "parameters": parameters.as_dict()}
         write_text(temporary / f"{study.id}{PHANTOM_RECORD}", json.dumps(record, indent=1) + "\n")

@@ -167,4 +167,8 @@ def _with_tumour(
         rim = before + (means["ET"] - before) * gain
     result = np.where(tumour.whole, swollen, image)
     result = np.where(tumour.core, core, result)
-    return np.where(tumour.enhancing, rim, result).astype(np.float32)
+    result = np.where(tumour.enhancing, rim, result)
+    for overlay in tumour.overlays:
+        over = np.float32(overlay.means[channel]) * (1 + np.float32(0.05) * inside["uptake"])
+        result = result + overlay.share * (over - result)
+    return result.astype(np.float32)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gliodistill.errors import GliodistillError
 from gliodistill.phantom.atlas import load_atlas
+from gliodistill.phantom.other_tumours import BUILDS, smaller_head
 from gliodistill.phantom.parameters import (
     AnatomyParameters,
     ArtefactParameters,
@@ -21,12 +22,17 @@ from gliodistill.phantom.parameters import (
     Triple,
     TumourParameters,
 )
+from gliodistill.registry import nearest
 
 Rng = np.random.Generator
 
 
 def draw_parameters(
-    seed: int, index: int, difficulty: float = 1.0, shapes: Sequence[Path] = ()
+    seed: int,
+    index: int,
+    difficulty: float = 1.0,
+    shapes: Sequence[Path] = (),
+    task: str = "glioma",
 ) -> PhantomParameters:
     """The parameters of study ``index`` of cohort ``seed``; studies are independent.
 
@@ -35,6 +41,7 @@ def draw_parameters(
         index: which study, from 0.
         difficulty: 0 (clean, strong contrast) to 2 (noisy, faint); 1 resembles real cohorts.
         shapes: label maps whose tumour shapes are used in turn; by default growth is simulated.
+        task: a shipped task, whose tumour it has.
 
     Raises:
         GliodistillError: a value out of range, or a label map that cannot be used.
@@ -44,6 +51,18 @@ def draw_parameters(
             raise GliodistillError(
                 "phantoms are numbered from 0", field=name, got=value, expected="an integer ≥ 0"
             )
+    if task not in ("goat", *BUILDS):
+        raise GliodistillError(
+            "no phantoms of this task",
+            field="task",
+            got=task,
+            expected=", ".join((*BUILDS, "goat")),
+            hint=nearest(task, BUILDS),
+        )
+    if shapes and task != "glioma":
+        raise GliodistillError(
+            "shapes are of gliomas", field="shapes", got=f"task {task}", expected="task glioma"
+        )
     if not 0 <= difficulty <= 2:
         raise GliodistillError(
             "no such difficulty", field="difficulty", got=difficulty, expected="0 to 2"
@@ -57,7 +76,7 @@ def draw_parameters(
         if shapes
         else draw_tumour(tumour)
     )
-    return PhantomParameters(
+    parameters = PhantomParameters(
         seed,
         index,
         float(difficulty),
@@ -65,7 +84,9 @@ def draw_parameters(
         drawn,
         draw_contrast(contrast, difficulty),
         draw_artefacts(artefacts, difficulty),
+        task,
     )
+    return smaller_head(task, parameters)
 
 
 def _uniform(rng: Rng, low: float, high: float) -> float:

@@ -182,6 +182,8 @@ class PhantomParameters:
         seed, index: of the random draw.
         difficulty: 1 is similar to real cohorts; less is cleaner, more is noisier and fainter.
         anatomy, tumour, contrast, artefacts: the four parts.
+        task: whose tumour it has (:mod:`.other_tumours`); that of other tasks than ``glioma``
+            is made from the four parts.
     """
 
     seed: int
@@ -191,10 +193,14 @@ class PhantomParameters:
     tumour: TumourParameters | ShapeParameters
     contrast: ContrastParameters
     artefacts: ArtefactParameters
+    task: str = "glioma"
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings, lists and mappings, for JSON."""
-        return asdict(self)
+        """Plain numbers, strings, lists and mappings, for JSON; gliomas name no task."""
+        plain = asdict(self)
+        if self.task == "glioma":
+            del plain["task"]
+        return plain
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
@@ -209,7 +215,8 @@ class PhantomParameters:
             name: part(**{key: _tuples(value) for key, value in plain[name].items()})
             for name, part in parts.items()
         }
-        return cls(plain["seed"], plain["index"], plain["difficulty"], **built)
+        task = plain.get("task", "glioma")
+        return cls(plain["seed"], plain["index"], plain["difficulty"], **built, task=task)
 
 
 def _tuples(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """Tumour compartments from growth: mass effect, borders and enhancement."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,12 @@ from gliodistill.images.bounds import Box, extent
 from gliodistill.phantom.anatomy import Anatomy, affine_to_atlas, make_anatomy
 from gliodistill.phantom.fields import Grid, resample, smooth_noise
 from gliodistill.phantom.growth import GROWTH_MM, Growth, grow
-from gliodistill.phantom.parameters import AnatomyParameters, ShapeParameters, TumourParameters
+from gliodistill.phantom.parameters import (
+    AnatomyParameters,
+    Four,
+    ShapeParameters,
+    TumourParameters,
+)
 
 Array = NDArray[np.float32]
 MM_PER_STEP = 0.65
@@ -26,6 +32,8 @@ class Tumour:
         whole, core, enhancing: bool, nested.
         distance: float32 in [0, 1]: 0 at the core, 1 at the border of the oedema.
         box: the part of the grid with the tumour.
+        others: further regions of a task, bool on the box, by name: RC, CC, GTV.
+        overlays: what is painted over it, in order.
     """
 
     whole: NDArray[np.bool_]
@@ -33,6 +41,26 @@ class Tumour:
     enhancing: NDArray[np.bool_]
     distance: Array
     box: Box
+    others: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    overlays: tuple["Overlay", ...] = ()
+
+    def region(self, name: str) -> NDArray[np.bool_]:
+        """A region by name, bool on the box."""
+        nested = {"WT": self.whole, "TC": self.core, "ET": self.enhancing}
+        return nested[name] if name in nested else self.others[name]
+
+
+@dataclass(frozen=True, eq=False)
+class Overlay:
+    """A tissue of a mean of its own over the tumour.
+
+    Attributes:
+        share: of each voxel, float32 on the box.
+        means: its intensity in each sequence, relative to white matter.
+    """
+
+    share: Array
+    means: Four
 
 
 def grow_in(tumour: TumourParameters, brain: AnatomyParameters) -> Growth:

@@ -63,7 +63,7 @@ class Teacher:
     def channels(self) -> tuple[int, int]:
         """Input and output channels, which are also the student's."""
         run = resolve_run(self.recipe, self.run)
-        return len(run.channels), run.part.channels
+        return len(run.channels), run.out_channels
 
     def build(self) -> Network | None:
         """Its network, since costs do not depend on the weights; None where only the outputs of a

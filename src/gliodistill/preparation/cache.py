@@ -4,8 +4,8 @@ settings (:mod:`~gliodistill.preparation.cache_building` fills it).
 
 import ast
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal
@@ -21,6 +21,9 @@ from gliodistill.studies.duplicates import Signature, signature
 from gliodistill.studies.ids import check_id, check_patient
 from gliodistill.studies.labels import CONVENTIONS, REGIONS, LabelConvention
 from gliodistill.studies.sequence import MRSequence
+from gliodistill.tasks.catalogue import glioma
+from gliodistill.tasks.conventions import bring
+from gliodistill.tasks.task import MOST_REGIONS, Task
 
 FORMAT = 1
 INDEX, STUDY = "cache.json", "study.json"
@@ -37,15 +40,16 @@ class CachedStudy:
     Attributes:
         id, patient: as in the cohort.
         folder: holds ``image.npy`` (uint8 C X Y Z) and, with a reference, ``truth.npy`` (uint8 X Y
-            Z bit mask: WT 1, TC 2, ET 4, voxel not known 8); with soft labels ``soft.npy`` (uint8
-            3 X Y Z).
+            Z, bits of :mod:`~gliodistill.preparation.prepared`); with soft labels ``soft.npy``
+            (uint8 R X Y Z).
         present: which channels the study has.
         labelled: whether it has a reference.
         shape: voxels along X, Y, Z.
-        known_regions: those of WT, TC, ET that the reference defines.
+        known_regions: the regions that the reference defines.
         partial: whether some voxels are not known, and all beyond the study.
         group: its group for sampling, if any.
         notes: what was corrected, e.g. its background.
+        regions: of the task, in order.
     """
 
     id: str
@@ -58,6 +62,7 @@ class CachedStudy:
     partial: bool = False
     group: str | None = None
     notes: tuple[str, ...] = ()
+    regions: tuple[str, ...] = REGIONS
 
     def image(self) -> NDArray[np.uint8]:
         """Levels, uint8 C X Y Z, memory-mapped.
@@ -68,7 +73,7 @@ class CachedStudy:
         return self._array("image.npy", (len(self.present), *self.shape))
 
     def truth(self) -> NDArray[np.uint8]:
-        """Bit mask (WT 1, TC 2, ET 4, not known 8), uint8 X Y Z, memory-mapped.
+        """Bit mask of the regions and of what is not known, uint8 X Y Z, memory-mapped.
 
         Raises:
             CacheError: the file is missing or damaged.
@@ -76,12 +81,12 @@ class CachedStudy:
         return self._array("truth.npy", self.shape)
 
     def soft(self) -> NDArray[np.uint8]:
-        """Probabilities · 255 of WT, TC, ET, uint8 3 X Y Z, memory-mapped.
+        """Probabilities · 255 of the regions, uint8 R X Y Z, memory-mapped.
 
         Raises:
             CacheError: there are none, or the file is damaged.
         """
-        return self._array("soft.npy", (3, *self.shape))
+        return self._array("soft.npy", (len(self.regions), *self.shape))
 
     def signature(self, sequences: Iterable[MRSequence]) -> Signature:
         """Its signature for the detection of duplicates (:mod:`gliodistill.studies.duplicates`).
@@ -110,6 +115,7 @@ class Cache:
         studies: in order of id.
         labels_by: the command that made their label maps, if not an expert
             (:class:`~gliodistill.studies.cohort.Cohort`).
+        parts: region of the task → its tissues.
     """
 
     folder: Path
@@ -117,10 +123,21 @@ class Cache:
     convention: LabelConvention | None
     studies: tuple[CachedStudy, ...]
     labels_by: str | None = None
+    parts: Mapping[str, list[str]] = field(default_factory=lambda: glioma().parts)
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str], wanted: Preparation | None = None) -> "Cache":
+    def open(
+        cls,
+        folder: str | os.PathLike[str],
+        wanted: Preparation | None = None,
+        task: Task | None = None,
+    ) -> "Cache":
         """Open a folder written by :func:`build_cache`.
+
+        Args:
+            folder: of the cache.
+            wanted: the preparation that it must have; None = any.
+            task: whose regions it must have; None = any.
 
         Raises:
             CacheError: no cache there, of another format or other settings than those ``wanted``,
@@ -142,12 +159,13 @@ class Cache:
             raise index.refusal(error.field, error.got, error.expected) from error
         convention = None
         if index.get("convention", (str, NoneType), "a name or null") is not None:
-            convention = CONVENTIONS[index.text("convention", CONVENTIONS)]
+            convention = _convention(index)
         channels = len(preparation.sequences)
         ids = [check_id(id, root / INDEX, "prepare again") for id in index.texts("studies")]
-        studies = tuple(_read_study(root / id, channels) for id in ids)
+        parts = _parts(index)
+        studies = tuple(_read_study(root / id, channels, tuple(parts)) for id in ids)
         labels_by = index.text("labels_by") if index.values.get("labels_by") is not None else None
-        cache = cls(root, preparation, convention, studies, labels_by)
+        cache = cls(root, preparation, convention, studies, labels_by, parts)
         if wanted is not None and wanted != cache.preparation:
             raise CacheError(
                 "cache was prepared with other settings",
@@ -156,6 +174,15 @@ class Cache:
                 got=cache.preparation.to_dict(),
                 expected=wanted.to_dict(),
                 hint="prepare again, or give the cohort itself",
+            )
+        if task is not None and task.parts != cache.parts:
+            raise CacheError(
+                "cache was prepared for other regions",
+                file=root,
+                field="regions",
+                got=cache.parts,
+                expected=f"{task.parts} (task {task.name})",
+                hint=f"prepare again with --task {task.name}, or give the cohort itself",
             )
         return cache
 
@@ -237,7 +264,28 @@ def _npy_header(file: Path) -> tuple[Any, Any, Literal["C", "F"], int]:
     return header["descr"], header["shape"], order, len(start) + length
 
 
-def _read_study(folder: Path, channels: int) -> CachedStudy:
+def _convention(index: Fields) -> LabelConvention:
+    """The convention that the index names; a user's own comes with its codes."""
+    if "codes" not in index:
+        return CONVENTIONS[index.text("convention", CONVENTIONS)]
+    codes = index.part("codes")
+    if not all(code.isdecimal() and 0 < int(code) < 256 for code in codes):
+        raise index.refusal("codes", list(codes), "codes from 1 to 255")
+    given = {int(code): codes.text(code) for code in codes}
+    return bring(index.text("convention"), "a user's own", given)
+
+
+def _parts(index: Fields) -> dict[str, list[str]]:
+    """Regions and their tissues; those of gliomas where the index names none."""
+    if "regions" not in index:
+        return glioma().parts
+    regions = index.part("regions")
+    if not 0 < len(regions.values) <= MOST_REGIONS:
+        raise index.refusal("regions", len(regions.values), f"1 to {MOST_REGIONS}")
+    return {name: regions.texts(name) for name in regions}
+
+
+def _read_study(folder: Path, channels: int, regions: tuple[str, ...]) -> CachedStudy:
     file = folder / STUDY
     if not file.is_file():
         raise CacheError(
@@ -253,9 +301,9 @@ def _read_study(folder: Path, channels: int) -> CachedStudy:
         raise meta.refusal("shape", shape, "voxels along X, Y, Z")
     x, y, z = shape
     patient, labelled = check_patient(meta.text("patient"), file), meta.flag("labelled")
-    known = tuple(meta.texts("known_regions")) if "known_regions" in meta else REGIONS
-    if not set(known) <= set(REGIONS):
-        raise meta.refusal("known_regions", known, ", ".join(REGIONS))
+    known = tuple(meta.texts("known_regions")) if "known_regions" in meta else regions
+    if not set(known) <= set(regions):
+        raise meta.refusal("known_regions", known, ", ".join(regions))
     study = CachedStudy(
         folder.name,
         patient,
@@ -267,6 +315,7 @@ def _read_study(folder: Path, channels: int) -> CachedStudy:
         meta.flag("partial") if "partial" in meta else False,
         meta.text("group") if meta.values.get("group") is not None else None,
         tuple(meta.texts("notes")) if "notes" in meta else (),
+        regions,
     )
     study.image()  # its header: damage is reported before training
     if labelled:

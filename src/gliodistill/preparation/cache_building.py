@@ -36,13 +36,15 @@ from gliodistill.preparation.prepared import Prepared
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort
 from gliodistill.studies.ids import check_names
-from gliodistill.studies.labels import REGIONS, LabelConvention
+from gliodistill.studies.labels import CONVENTIONS, LabelConvention
 from gliodistill.studies.records import StudyRecord
 from gliodistill.studies.study import load_study
+from gliodistill.tasks.catalogue import glioma
+from gliodistill.tasks.task import Task
 
 SoftFiles = Callable[[str], tuple[Path, ...]]
-"""Id of a study → files of its soft labels: probabilities · 255 of WT, TC, ET, on the grid of its
-images.
+"""Id of a study → files of its soft labels: probabilities · 255 of the task's regions, on the grid
+of its images.
 """
 
 
@@ -52,6 +54,7 @@ def build_cache(
     folder: str | os.PathLike[str],
     jobs: int | None = None,
     soft: SoftFiles | None = None,
+    task: Task | None = None,
 ) -> Cache:
     """Prepare every study of ``cohort`` into ``folder``, in parallel; unchanged studies already
     there are kept.
@@ -63,6 +66,7 @@ def build_cache(
             process is filling it, this one waits.
         jobs: studies prepared at once; None = one per core.
         soft: files of soft labels to prepare as well.
+        task: whose regions the references become; None = glioma.
 
     Raises:
         GliodistillError: the first study that cannot be read (those prepared before are kept).
@@ -70,8 +74,10 @@ def build_cache(
         CacheError: ``folder`` holds something else.
         OutputError: ``folder`` cannot be written.
     """
-    for record in cohort.studies:
-        record.check()  # before the work
+    task = task or glioma()
+    for record in cohort.studies:  # before the work
+        record.check()
+        task.known(record.known_regions, _coded(record, cohort), record.id)
     root = Path(folder)
     facts = {
         "format": FORMAT,
@@ -79,27 +85,36 @@ def build_cache(
         "convention": None if cohort.convention is None else cohort.convention.name,
         "studies": sorted(record.id for record in cohort.studies),
     }
+    if cohort.convention is not None and cohort.convention.name not in CONVENTIONS:
+        facts["codes"] = {str(code): str(t) for code, t in cohort.convention.codes.items()}
     if cohort.labels_by is not None:
         facts["labels_by"] = cohort.labels_by
+    if task.parts != glioma().parts:
+        facts["regions"] = task.parts
     index = json.dumps(facts, indent=1)
     check_names({record.id: [record.id] for record in cohort.studies}, [INDEX], root)
     make_folder(root)
     check_writable(root)
     with lock_folder(root, wait=True):
         _claim(root, index)
-        _prepare_all(cohort, preparation, root, jobs, soft)
+        _prepare_all(cohort, preparation, root, jobs, soft, task)
         write_text(root / INDEX, index)
     return Cache.open(root)
 
 
 def _prepare_all(
-    cohort: Cohort, preparation: Preparation, root: Path, jobs: int | None, soft: SoftFiles | None
+    cohort: Cohort,
+    preparation: Preparation,
+    root: Path,
+    jobs: int | None,
+    soft: SoftFiles | None,
+    task: Task,
 ) -> None:
     # Threads: gunzip, hashing and NumPy release the GIL, nothing is copied between processes, and a
     # kill leaves no process behind.
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
         pending = [
-            pool.submit(_prepare_one, record, cohort.convention_of(record), preparation, root, soft)
+            pool.submit(_prepare_one, record, _coded(record, cohort), preparation, root, soft, task)
             for record in cohort.studies
         ]
         try:
@@ -134,8 +149,12 @@ def cache_key(
     convention: LabelConvention | None,
     preparation: Preparation,
     soft: tuple[Path, ...] = (),
+    task: Task | None = None,
 ) -> str:
-    """Digest of content and settings: files' bytes, channels, convention, preparation, format."""
+    """Digest of content and settings: files' bytes, channels, convention, preparation, format, and
+    regions other than those of gliomas.
+    """
+    task = task or glioma()
     files = {str(s): (sha256(f.path), f.channel) for s, f in record.images.items()}
     files |= {f"soft {path.name}": (sha256(path), None) for path in soft}
     if record.truth is not None:
@@ -144,18 +163,26 @@ def cache_key(
         files["known"] = (sha256(record.known.path), record.known.channel)
     name = None if convention is None else convention.name
     facts = [FORMAT, record.id, record.patient, files, name, preparation.to_dict()]
-    if partial := _told(record):
+    if partial := _told(record, convention, task):
         facts.append(partial)
+    if task.parts != glioma().parts:
+        facts.append({"regions": task.parts})
     text = json.dumps(facts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _told(record: StudyRecord) -> dict[str, Any]:
+def _coded(record: StudyRecord, cohort: Cohort) -> LabelConvention | None:
+    """The convention of a study's reference, if it has one."""
+    return None if record.truth is None else cohort.convention_of(record)
+
+
+def _told(record: StudyRecord, convention: LabelConvention | None, task: Task) -> dict[str, Any]:
     """Partial labels and group of the record; empty for most studies, so that their digest does not
     change.
     """
+    known = task.known(record.known_regions, convention, record.id)
     told = {
-        "known_regions": None if record.known_regions == REGIONS else list(record.known_regions),
+        "known_regions": None if known == task.names else list(known),
         "partial": record.known is not None or None,
         "group": record.group,
         "normalised": record.normalised or None,
@@ -169,12 +196,13 @@ def _prepare_one(
     preparation: Preparation,
     root: Path,
     soft: SoftFiles | None,
+    task: Task,
 ) -> None:
     maps = () if soft is None else soft(record.id)
-    folder, key = root / record.id, cache_key(record, convention, preparation, maps)
+    folder, key = root / record.id, cache_key(record, convention, preparation, maps, task)
     if _meta(folder).get("key") == key:
         return
-    prepared = preparation.apply(load_study(record, convention))
+    prepared = preparation.apply(load_study(record, convention), task)
     with atomic_folder(folder, replaces=FILES) as temporary:
         np.save(temporary / "image.npy", prepared.image)
         if prepared.truth is not None:
@@ -188,14 +216,14 @@ def _prepare_one(
             "labelled": prepared.truth is not None,
             "shape": list(prepared.shape),
             "affine": prepared.affine.tolist(),
-        } | _told(record)
+        } | _told(record, convention, task)
         if prepared.notes:
             meta["notes"] = [note.text for note in prepared.notes]
         (temporary / STUDY).write_text(json.dumps(meta, indent=1))
 
 
 def _soft(files: tuple[Path, ...], prepared: Prepared) -> NDArray[np.uint8]:
-    """Soft labels (uint8 3 X Y Z) resampled as the images are."""
+    """Soft labels (uint8 R X Y Z) resampled as the images are."""
     maps = [read_labels(file) for file in files]
     for file, volume in zip(files, maps, strict=True):
         if not volume.same_grid(prepared.native):

@@ -15,12 +15,14 @@ from gliodistill.errors import PackageError, StudyError
 from gliodistill.images.bounds import Box, cut_out, filled_box, union
 from gliodistill.images.resampling import Taps, axis_matrix, resample_by
 from gliodistill.preparation.bias import take_off_bias
-from gliodistill.preparation.prepared import UNKNOWN, Prepared
+from gliodistill.preparation.prepared import REGION_BITS, UNKNOWN, Prepared
 from gliodistill.preparation.quantise import quantise
 from gliodistill.studies.image_checks import usable
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
+from gliodistill.tasks.catalogue import glioma
+from gliodistill.tasks.task import Task
 
 MOST_VOXELS = 2**28
 """Largest prepared study: a cube of 64 cm at 1 mm."""
@@ -85,8 +87,12 @@ class Preparation:
                     expected=expected,
                 )
 
-    def apply(self, study: Study) -> Prepared:
+    def apply(self, study: Study, task: Task | None = None) -> Prepared:
         """Prepare a study.
+
+        Args:
+            study: as read.
+            task: whose regions the reference becomes; None = glioma.
 
         Raises:
             StudyError: none of :attr:`sequences` is there, the images are empty or too large at the
@@ -158,6 +164,7 @@ class Preparation:
             for channel, filled in zip(there, found, strict=True):
                 levels[channel] = filled
         truth = None
+        names = known_regions = REGIONS if task is None else task.names
         if study.truth is not None:
             if study.convention is None:
                 raise StudyError(
@@ -165,13 +172,15 @@ class Preparation:
                     file=study.id,
                     hint="declare it with --labels",
                 )
-            regions = study.convention.to_regions(
-                cut_out(study.truth.canonical().data, box).astype(np.uint8)
+            task = task or glioma()
+            known_regions = task.known(study.known_regions, study.convention, study.id)
+            masks = task.regions_of(
+                cut_out(study.truth.canonical().data, box).astype(np.uint8), study.convention
             )
             truth = np.zeros(shape, dtype=np.uint8)
-            for bit, region in enumerate(regions):
-                if REGIONS[bit] in study.known_regions:
-                    truth |= (resample_by(region, taps) > 0.5).astype(np.uint8) << bit
+            for name, bit, mask in zip(names, REGION_BITS, masks, strict=False):
+                if name in known_regions:
+                    truth |= (resample_by(mask, taps) > 0.5).astype(np.uint8) << bit
             if study.known is not None:
                 # A prepared voxel is known if it is made only of known voxels inside the images.
                 known = cut_out(study.known.canonical().data, box) != 0
@@ -181,7 +190,17 @@ class Preparation:
         affine[:3, 3] = grid.affine[:3, :3] @ start + grid.affine[:3, 3]
         affine[:3, :3] = grid.affine[:3, :3] * np.asarray(factors)
         return Prepared(
-            study.id, study.patient, levels, present, truth, affine, study.grid, box, study.notes
+            study.id,
+            study.patient,
+            levels,
+            present,
+            truth,
+            affine,
+            study.grid,
+            box,
+            study.notes,
+            names,
+            known_regions,
         )
 
     def _levels(

@@ -1,6 +1,6 @@
 """A prepared study: the network's input, and the way back to the study's grid."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,14 @@ from gliodistill.images.resampling import Taps, axis_matrix, resample, resample_
 from gliodistill.images.volume import Volume
 from gliodistill.preparation.quantise import dequantise
 from gliodistill.studies.image_checks import Note
+from gliodistill.studies.labels import REGIONS
 
 UNKNOWN = 8
 """Bit of a prepared reference for voxels whose label is not known."""
+TUMOUR = 255 ^ UNKNOWN
+"""Its other bits, of the regions."""
+REGION_BITS = (0, 1, 2, 4, 5, 6, 7)
+"""Place of the bit of each region of a task, in order; three regions were all there once were."""
 SLAB = 16
 """Planes interpolated at once on the way back: few enough to stay in the processor's cache."""
 
@@ -28,13 +33,16 @@ class Prepared:
         id, patient: of the study.
         image: uint8 C X Y Z, levels of :mod:`quantise`; a missing sequence is all 0.
         present: which channels the study has.
-        truth: uint8 X Y Z, bit 0 = WT, 1 = TC, 2 = ET, 3 = not known (then the others are 0); or
-            None. The bit of a region that the label map does not define is 0.
+        truth: uint8 X Y Z: the bits of its regions (:data:`REGION_BITS`), and bit 3 = not known
+            (then the others are 0); or None. The bit of a region that the label map does not
+            define is 0.
         affine: of the prepared grid, voxel → RAS+ mm.
         native: any volume on the study's own grid (only shape and affine are used on the way back).
         box: the brain's box on the study's canonical grid. The margin may reach beyond that grid,
             so that a brain at the border of its image is prepared as on a larger grid.
         notes: what was corrected when the images were checked.
+        regions: of the task, in order.
+        known_regions: those of them that the reference defines.
     """
 
     id: str
@@ -46,6 +54,8 @@ class Prepared:
     native: Volume
     box: Box
     notes: tuple[Note, ...] = ()
+    regions: tuple[str, ...] = REGIONS
+    known_regions: tuple[str, ...] = REGIONS
 
     def __repr__(self) -> str:
         present = sum(self.present)
@@ -71,14 +81,14 @@ class Prepared:
         return dequantise(self.image)
 
     def truth_regions(self) -> NDArray[np.bool_]:
-        """The reference as WT, TC, ET, bool 3 X Y Z.
+        """The reference as its regions, bool R X Y Z.
 
         Raises:
             StudyError: the study has no reference.
         """
         if self.truth is None:
             raise StudyError("study has no reference segmentation", file=self.id)
-        return unpack_regions(self.truth)
+        return unpack_regions(self.truth, len(self.regions))
 
     @property
     def on_grid(self) -> tuple[Box, Box]:
@@ -103,15 +113,17 @@ class Prepared:
         return np.ascontiguousarray(resample_by(scores, self._way_back()))
 
     def slabs_in_box(
-        self, slabs: Iterable[NDArray[np.float32]], above: float | None = None
+        self,
+        slabs: Iterable[NDArray[np.float32]],
+        above: Mapping[int, float] | None = None,
     ) -> Iterator[tuple[Box, NDArray[np.float32]]]:
         """:meth:`in_box` a few planes at a time, so that no map of the whole box is in memory.
 
         Args:
             slabs: scores K x Y Z on the prepared grid: parts that follow one another along X and
                 make up the grid.
-            above: where given, only the voxels that the first channel may exceed this in are
-                interpolated.
+            above: channel → limit; where given, only the voxels in which one of these channels may
+                exceed its limit are interpolated.
 
         Yields:
             a part of the box (voxels from its corner) and the scores there (K x y z, float32).
@@ -132,7 +144,9 @@ class Prepared:
                 columns, lines = slice(0, len(along_y.first)), slice(0, len(along_z.first))
                 if above is not None:
                     # What lies between values that do not exceed it does not exceed it.
-                    shadow = (values[0] > above).any(axis=0)
+                    shadow = np.logical_or.reduce(
+                        [(values[channel] > limit).any(axis=0) for channel, limit in above.items()]
+                    )
                     if not shadow.any():
                         continue
                     columns = along_y.touched(extent(shadow, 0))
@@ -173,6 +187,7 @@ class Prepared:
         ]
 
 
-def unpack_regions(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Bit mask (WT 1, TC 2, ET 4), uint8 X Y Z → WT, TC, ET, bool 3 X Y Z."""
-    return (mask[None] >> np.arange(3, dtype=np.uint8)[:, None, None, None] & 1).astype(bool)
+def unpack_regions(mask: NDArray[np.uint8], count: int = 3) -> NDArray[np.bool_]:
+    """Bit mask, uint8 X Y Z → its first ``count`` regions, bool on count X Y Z."""
+    bits = np.array(REGION_BITS[:count], dtype=np.uint8)
+    return (mask[None] >> bits[:, None, None, None] & 1).astype(bool)

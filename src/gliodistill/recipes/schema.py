@@ -9,6 +9,7 @@ nothing in a recipe is ever imported or executed.
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -38,6 +39,9 @@ from gliodistill.recipes.transforms import (
     WindowingPart,
 )
 from gliodistill.studies.sequence import MRSequence
+from gliodistill.tasks.catalogue import DEFAULT, find_task, shipped_tasks
+from gliodistill.tasks.description import description_of
+from gliodistill.tasks.task import Task
 
 Side = Annotated[int, Field(gt=0, le=1024)]
 Sides = tuple[Side, Side, Side]
@@ -298,7 +302,8 @@ class SegmentationLossPart(_Part):
 
 
 Outputs = Literal["regions", "classes"]
-"""What the channels of logits are: sigmoids of WT, TC and ET, or a soft-max over four classes."""
+"""What the channels of logits are: sigmoids of the task's regions, or a soft-max over background
+and tissues."""
 PRETRAINED = "pretrained"
 """Stands for the run of another training that ``gliodistill train --pretrained`` names.
 """
@@ -324,7 +329,9 @@ class RunPart(_Part):
     sequences: Annotated[tuple[MRSequence, ...], Field(min_length=1)] | None = None
     """Input sequences of the network, a subset of the data's; null for all."""
     outputs: Outputs = "regions"
-    """``regions``: sigmoids WT, TC, ET. ``classes``: soft-max over background, NCR, ED, ET."""
+    """``regions``: a sigmoid for each region of the task. ``classes``: a soft-max over background
+    and tissues, for tasks of three regions that nest as WT, TC and ET do.
+    """
     seed: Seed = 0
     """Seed of the initial weights and of the patches; runs with the same seed see the same patches
     in the same order.
@@ -339,11 +346,6 @@ class RunPart(_Part):
         if sum(shares.values()) >= 1:
             raise ValueError("shares that sum to less than 1: the rest is the run's own")
         return shares
-
-    @property
-    def channels(self) -> int:
-        """Output channels: 3 regions or 4 classes."""
-        return 3 if self.outputs == "regions" else 4
 
 
 class Recipe(_Part):
@@ -368,6 +370,10 @@ class Recipe(_Part):
     """Expected result, or where measured results are documented."""
     cost: str = ""
     """Data, time and machine needed."""
+    task: str | dict[str, Any] = DEFAULT
+    """What is segmented: a shipped task (``gliodistill tasks``), or the path of a YAML file of your
+    own, relative to the recipe. The recipe of a training holds the description itself.
+    """
     data: DataPart = DataPart()
     sampling: SamplingPart = SamplingPart()
     runs: Annotated[dict[Name, RunPart], Field(min_length=1)]
@@ -425,7 +431,19 @@ class Recipe(_Part):
         Raises:
             RecipeError: names ``file`` and the key.
         """
+        task = values.get("task")
+        if isinstance(task, str) and task not in shipped_tasks():
+            own = file.parent / task
+            found = find_task(own if own.is_file() else task)
+            values = {**values, "task": description_of(found)}
+        elif isinstance(task, dict):
+            find_task(task)
         return validated(cls, values, file)
+
+    @cached_property
+    def described_task(self) -> Task:
+        """The task whose regions its runs learn."""
+        return find_task(self.task)
 
     def __repr__(self) -> str:
         return f"<Recipe {self.name}: {', '.join(self.runs)}>"

@@ -16,13 +16,15 @@ from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort, find_cohort, resolve_convention
 from gliodistill.studies.image_checks import FORMS, brain_volume, forms_text, size_note, usable
 from gliodistill.studies.label_evidence import detect_convention
-from gliodistill.studies.labels import LabelConvention, find_convention
+from gliodistill.studies.label_origin import Origin
+from gliodistill.studies.labels import REGIONS, LabelConvention, find_convention
 from gliodistill.studies.layouts import Found
 from gliodistill.studies.layouts.base import named
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.records import ImageFile, StudyRecord
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
+from gliodistill.tasks.catalogue import find_task, fitting
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class InspectedStudy:
         codes: of the reference, without 0; read only if ``deep``, else None.
         known_regions: those that the reference defines; empty without one.
         known: mask of the voxels with known label, if not all are known.
+        partial: whether its label map leaves a region or a voxel open.
         teaches: its known labels, in words.
         group: for a recipe's sampling shares, if any.
         normalised: whether the images are z-scores already.
@@ -73,6 +76,7 @@ class InspectedStudy:
     group: str | None = None
     normalised: bool = False
     convention: str | None = None
+    partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class Inspection:
     Attributes:
         convention: its name; None without references or if it cannot be determined (``problems``
             says why).
+        tasks: the shipped tasks whose references are coded so; a recipe names one of them.
         evidence: for the convention, a line each.
         problems: each with the study and file it belongs to; ``blocking`` ones prevent loading.
     """
@@ -92,6 +97,7 @@ class Inspection:
     convention: str | None
     evidence: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = field(default=())
+    tasks: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types, for JSON."""
@@ -131,8 +137,9 @@ def inspect(
     cohort, found = find_cohort(root, layout)
     problems = list(found.problems)
     convention, evidence = _convention(cohort, found, labels, problems)
+    tasks = () if convention is None else _tasks(cohort, convention)
     studies = tuple(
-        _study(record, root, convention, deep, problems)
+        _study(record, root, convention, deep, problems, tasks)
         for record in track(cohort.studies, "inspecting studies")
     )
     return Inspection(
@@ -142,7 +149,13 @@ def inspect(
         convention.name if convention else None,
         evidence,
         tuple(problems),
+        tasks,
     )
+
+
+def _tasks(cohort: Cohort, convention: LabelConvention) -> tuple[str, ...]:
+    kinds = {Origin.of(record).task for record in cohort.labelled().studies}
+    return tuple(fitting(convention, {kind for kind in kinds if kind is not None}))
 
 
 def _convention(
@@ -170,6 +183,7 @@ def _study(
     convention: LabelConvention | None,
     deep: bool,
     problems: list[Problem],
+    tasks: tuple[str, ...],
 ) -> InspectedStudy:
     sequences: dict[str, InspectedImage] = {}
     grids: dict[str, Volume] = {}
@@ -215,18 +229,21 @@ def _study(
     if deep and len(read) == len(record.images) and one_grid:
         study = Study(record.id, record.patient, read, normalised=record.normalised)
         _check_images(record, study, problems)
+    every = find_task(tasks[0]).names if tasks else REGIONS
+    told = replace(record, known_regions=record.known_regions or every)
     return InspectedStudy(
         record.id,
         record.patient,
         sequences,
         truth,
         codes,
-        () if truth is None else record.known_regions,
+        () if truth is None else told.known_regions or (),
         known,
-        record.teaches,
+        told.teaches,
         record.group,
         record.normalised,
         convention=record.convention.name if record.convention else None,
+        partial=record.partial,
     )
 
 

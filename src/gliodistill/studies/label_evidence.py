@@ -17,7 +17,7 @@ from gliodistill.images.nifti import read_labels
 from gliodistill.progress import track
 from gliodistill.studies.label_anatomy import MARGIN, POOL, STRONG, Boundaries
 from gliodistill.studies.label_names import by_names
-from gliodistill.studies.label_origin import Origin
+from gliodistill.studies.label_origin import RADIOTHERAPY, Origin
 from gliodistill.studies.label_refusals import (
     STRAYS,
     LabelMap,
@@ -33,6 +33,7 @@ from gliodistill.studies.labels import (
     BRATS2023,
     BRATS_PED,
     CONVENTIONS,
+    GTV,
     MSD,
     LabelConvention,
     Tissue,
@@ -82,6 +83,8 @@ def detect_convention(
     if declared is not None:
         _check_declared(declared, maps, place)
         return Detection(declared, ("the labels named in dataset.json", *evidence))
+    if codes == {1} and all(one.origin.task == RADIOTHERAPY for one in maps):
+        return Detection(GTV, (*evidence, f"names as of BraTS-{RADIOTHERAPY}"))
     refuse_masks(maps, place)
     pools: dict[Origin, list[LabelMap]] = defaultdict(list)
     for one in maps:
@@ -143,7 +146,7 @@ def _conventions_of(
 ) -> list[LabelConvention]:
     """The conventions that maps of one origin may follow."""
     codes = frozenset().union(*(one.codes for one in pool))
-    fitting = [c for c in CONVENTIONS.values() if codes <= set(c.codes)]
+    fitting = [c for c in _detectable() if codes <= set(c.codes)]
     if not fitting:
         refuse_codes(pool, place)
     if str(origin):
@@ -235,7 +238,7 @@ def _by_anatomy(
     evidence.append(
         f"code {outermost} lies outermost, as oedema does (boundary on background {shares})"
     )
-    return [c for c in candidates if c.codes.get(outermost) is Tissue.ED] or candidates
+    return [c for c in candidates if c.codes.get(outermost) == Tissue.ED] or candidates
 
 
 def _outermost(fitting: Iterable[LabelConvention], pool: Maps) -> dict[int, list[LabelMap]]:
@@ -273,7 +276,7 @@ def _common(
 ) -> list[LabelConvention]:
     """The conventions that explain every pool: a candidate there, or the same in the codes seen."""
     left = []
-    for convention in CONVENTIONS.values():
+    for convention in _detectable():
         explains = True
         for pool, candidates in judged:
             codes = frozenset().union(*(one.codes for one in pool))
@@ -302,10 +305,10 @@ def _check_declared(declared: LabelConvention, maps: Maps, place: str) -> None:
             expected=f"{declared.name} {sorted(declared.codes)}",
             hint="correct dataset.json, or declare the convention with --labels NAME",
         )
-    if declared is BRATS_PED:  # children's tumours have little oedema
+    if declared in (BRATS_PED, GTV):  # children's tumours have little oedema, a target none
         return
     codes = frozenset().union(*(one.codes for one in maps))
-    fitting = [c for c in CONVENTIONS.values() if codes <= set(c.codes)]
+    fitting = [c for c in _detectable() if codes <= set(c.codes)]
     outside = _outermost(fitting, maps)
     against = [
         one for code, there in outside.items() for one in there if declared.codes[code] != Tissue.ED
@@ -323,6 +326,10 @@ def _check_declared(declared: LabelConvention, maps: Maps, place: str) -> None:
             expected=f"oedema, code {declared.code_of(Tissue.ED)}, outermost ({declared.name})",
             hint="correct dataset.json, or declare the convention with --labels NAME",
         )
+
+
+def _detectable() -> list[LabelConvention]:
+    return [convention for convention in CONVENTIONS.values() if convention.detectable]
 
 
 def _place(records: Sequence[StudyRecord]) -> str:

@@ -15,6 +15,7 @@ Meaning = TypeVar("Meaning")
 
 _TISSUES: tuple[tuple[str, Tissue], ...] = (
     # Order matters: "non-enhancing" holds "enhancing", "edema" may be "non-enhancing edema".
+    (r"\bgtv|gross tumou?r", Tissue.GTV),
     (r"o?edema|snfh|\bed\b|flair hyperintens", Tissue.ED),
     (r"resection|cavity|\brc\b", Tissue.RC),
     (r"cystic|\bcc\b", Tissue.CC),
@@ -90,5 +91,7 @@ def _match(name: str, table: tuple[tuple[str, Meaning], ...]) -> Meaning:
     raise KeyError(name)
 
 
-def _regions_with(tissue: Tissue) -> frozenset[str]:
+def _regions_with(tissue: str) -> frozenset[str]:
+    if tissue == Tissue.GTV:  # no region of a glioma, but not a cavity either
+        return frozenset({"GTV"})
     return frozenset(region for region, tissues in REGION_TISSUES.items() if tissue in tissues)

@@ -16,6 +16,8 @@ from gliodistill.studies.records import StudyRecord
 
 _OLDEST = re.compile(r"vsd\.brain|brats_(?:[hl]g|2013_pat|tcia_pat)\d+", re.IGNORECASE)
 """Ids of 2012 to 2016: BRATS_HG0001, brats_2013_pat0001_1, brats_tcia_pat101_1, VSD.Brain.XX.O.…"""
+RADIOTHERAPY = "MEN-RT"
+"""Kind of the case ids BraTS-MEN-RT-0001-1: label maps are targets, whose only code is 1."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Origin:
         """Of one study."""
         parts = record.id.split("-")
         task = parts[1].upper() if parts[0].lower() == "brats" and len(parts) > 2 else None
+        if task is not None and parts[2].upper() == "RT":
+            task = f"{task}-RT"
         return cls(naming_of([record]), task, bool(_OLDEST.match(record.id)))
 
     def __str__(self) -> str:

@@ -49,15 +49,16 @@ def refuse_masks(maps: Maps, place: str) -> None:
         got=f"only code 1 in {some_maps(masks)} of {len(drawn)}",
         expected="codes that distinguish oedema, core and enhancing tumour",
         hint=(
-            "a mask (whole tumour, GTV) does not distinguish tissues: leave it out, or set"
-            f" known_regions to WT in a manifest; if 1 is a tissue here, {how_to_declare()}"
+            "a mask does not distinguish tissues: of a radiotherapy target, declare --labels gtv;"
+            " of the whole tumour, leave it out, or set known_regions to WT in a manifest; if 1 is"
+            f" a tissue here, {how_to_declare()}"
         ),
     )
 
 
 def refuse_codes(pool: Maps, place: str) -> NoReturn:
     """Raise LabelError for codes of no convention, with what they may be."""
-    known = {code for c in CONVENTIONS.values() for code in c.codes}
+    known = {code for c in CONVENTIONS.values() if c.detectable for code in c.codes}
     strangers = [one for one in pool if not one.codes <= known] or list(pool)
     seen = sorted(frozenset().union(*(one.codes for one in pool)))
     hint = how_to_declare()
@@ -76,7 +77,9 @@ def refuse_codes(pool: Maps, place: str) -> NoReturn:
         file=place,
         field="labels",
         got=f"{seen[:8]} in {len(pool)} label map(s), e.g. {strangers[0].id}",
-        expected="; ".join(f"{c.name} {sorted(c.codes)}" for c in CONVENTIONS.values()),
+        expected="; ".join(
+            f"{c.name} {sorted(c.codes)}" for c in CONVENTIONS.values() if c.detectable
+        ),
         hint=hint,
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from gliodistill.errors import StudyError
 from gliodistill.files import shown_name
 from gliodistill.studies.ids import check_id, check_patient
-from gliodistill.studies.labels import REGIONS, LabelConvention
+from gliodistill.studies.labels import LabelConvention
 from gliodistill.studies.sequence import MRSequence
 
 
@@ -59,7 +59,7 @@ class StudyRecord:
         truth: the label map, if any.
         spellings: spelling of each sequence on disk (shown by ``inspect``).
         problems: what prevents loading (e.g. two files for one sequence), a line each.
-        known_regions: those of WT, TC, ET that the label map defines.
+        known_regions: the regions that the label map defines; None = all that its codes tell.
         known: mask of the voxels with known label (1; elsewhere 0), if not all are known.
         group: for a recipe's sampling shares, if the cohort has groups.
         normalised: whether the images already are z-scores over the whole brain (e.g. of a crop
@@ -77,7 +77,7 @@ class StudyRecord:
     truth: ImageFile | None = None
     spellings: Mapping[MRSequence, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
-    known_regions: tuple[str, ...] = REGIONS
+    known_regions: tuple[str, ...] | None = None
     known: ImageFile | None = None
     group: str | None = None
     normalised: bool = False
@@ -87,7 +87,8 @@ class StudyRecord:
     @property
     def partial(self) -> bool:
         """Whether the label map leaves a region or a voxel open."""
-        return self.truth is not None and (self.known_regions != REGIONS or self.known is not None)
+        told = self.known_regions is not None or self.known is not None
+        return self.truth is not None and told
 
     @property
     def teaches(self) -> str:
@@ -95,7 +96,8 @@ class StudyRecord:
         if self.truth is None:
             return "images only"
         inside = "" if self.known is None else f" inside {self.known.path.name}"
-        return " ".join(self.known_regions) + inside
+        regions = "all regions" if self.known_regions is None else " ".join(self.known_regions)
+        return regions + inside
 
     def __repr__(self) -> str:
         labelled = ", labelled" if self.truth is not None else ""

@@ -19,7 +19,7 @@ from gliodistill.images.stored import StoredImage, read_stored
 from gliodistill.images.volume import Volume
 from gliodistill.studies.cohort import find_cohort, resolve_convention
 from gliodistill.studies.image_checks import Note, forms_notes
-from gliodistill.studies.labels import REGIONS, LabelConvention
+from gliodistill.studies.labels import LabelConvention
 from gliodistill.studies.records import Sources, StudyRecord
 from gliodistill.studies.sequence import MRSequence
 
@@ -66,7 +66,7 @@ class Study:
     truth: Volume | None = None
     convention: LabelConvention | None = None
     whole: Volume | None = None
-    known_regions: tuple[str, ...] = REGIONS
+    known_regions: tuple[str, ...] | None = None
     known: Volume | None = None
     normalised: bool = False
     sources: Sources = field(default_factory=Sources)

@@ -62,7 +62,7 @@ WORDS: dict[Kind, str] = {
         " fmri qsm mrs"
         " ct ct1 ct1w ct1wi cta pet spect t2star t2starw t2s unit1"
     ),
-    Kind.LABEL: "seg segm segmentation label labels truth gt groundtruth",
+    Kind.LABEL: "seg segm segmentation label labels truth gt groundtruth gtv",
     Kind.DERIVED: (
         "mask masks brainmask betmask prob probability pve pveseg map t1map t2map mapping mixeltype"
         " aseg aparc warpfield field biasfield jacobian deformation subtraction difference diff"

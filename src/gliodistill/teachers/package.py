@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gliodistill.errors import RecipeError
+from gliodistill.errors import PackageError, RecipeError
 from gliodistill.inference.tta import parse_tta
+from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.records import StudyRecord
 from gliodistill.studies.study import Study
 from gliodistill.teachers.base import Prediction, Teacher
@@ -36,6 +37,15 @@ class FromPackage(Teacher):
         spec = self.package.spec
         self.sequences = tuple(s for s in spec.sequences if s not in spec.may_lack)
         self.mirrorings = parse_tta(tta)
+        if missing := [region for region in REGIONS if region not in spec.task.names]:
+            raise PackageError(
+                "teacher segments other regions",
+                file=self.package.folder,
+                field="task",
+                got=spec.task,
+                expected=f"a model of {', '.join(REGIONS)}: {', '.join(missing)} missing",
+            )
+        self.channels = [spec.task.names.index(region) for region in REGIONS]
 
     @cached_property
     def _ensemble(self) -> "Ensemble":
@@ -46,7 +56,7 @@ class FromPackage(Teacher):
 
     def predict(self, study: Study) -> Prediction:
         """Its probabilities on the study's grid."""
-        return Prediction(self._ensemble.ask(study).probability)
+        return Prediction(self._ensemble.ask(study).probability[self.channels])
 
     def facts(self, id: str) -> dict[str, Any]:
         """Its fingerprint and mirrorings."""

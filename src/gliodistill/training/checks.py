@@ -10,18 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from gliodistill.errors import LabelError, RecipeError, StudyError
 from gliodistill.images.nifti import read_header, read_labels
 from gliodistill.images.volume import Volume
 from gliodistill.preparation.cache import Cache, CachedStudy
 from gliodistill.preparation.preparation import Preparation
+from gliodistill.preparation.prepared import REGION_BITS, TUMOUR
 from gliodistill.progress import track
 from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.cohort import Cohort
-from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.records import StudyRecord
+from gliodistill.tasks.task import Task
 from gliodistill.training.resolved import ResolvedRun
 
 NAMED = 3
@@ -64,8 +64,8 @@ def check_machine(runs: Iterable[ResolvedRun]) -> None:
             )
 
 
-def check_tumours(source: Cohort | Cache, training: Iterable[str], place: Path) -> None:
-    """Refuse a cohort without tumours.
+def check_tumours(source: Cohort | Cache, training: Iterable[str], place: Path, task: Task) -> None:
+    """Refuse a cohort without anything to learn of a task.
 
     Reads label maps until one has a tumour; usually one is enough.
 
@@ -75,26 +75,27 @@ def check_tumours(source: Cohort | Cache, training: Iterable[str], place: Path) 
     """
     ids = set(training)
     studies = [study for study in source.studies if study.id in ids]
-    if not any(_has_tumour(study, source) for study in studies):
+    if not any(_has_tumour(study, source, task) for study in studies):
+        outermost = [task.names[root] for root in task.roots]
         raise StudyError(
             "no training study has a tumour",
             file=place,
             field="labels",
-            got=f"{len(studies)} label maps without WT",
+            got=f"{len(studies)} label maps without {' or '.join(outermost)}",
             expected="at least one with a tumour",
             hint="inspect them with gliodistill inspect --deep, and declare codes with --labels",
         )
 
 
-def _has_tumour(study: StudyRecord | CachedStudy, source: Cohort | Cache) -> bool:
+def _has_tumour(study: StudyRecord | CachedStudy, source: Cohort | Cache, task: Task) -> bool:
     if isinstance(study, CachedStudy):
-        return bool((study.truth() & 7).any())
+        return bool((study.truth() & TUMOUR).any())
     assert study.truth is not None and isinstance(source, Cohort)
     convention = source.convention_of(study)
     assert convention is not None
     volume = read_labels(study.truth.path, study.truth.channel)
     try:
-        return bool(convention.to_regions(volume.data).any())
+        return bool(task.regions_of(volume.data, convention).any())
     except LabelError as error:
         raise LabelError(
             error.problem,
@@ -159,7 +160,7 @@ def notes_on(recipe: Recipe, cache: Cache, split: Mapping[str, list[str]]) -> It
     """
     sides = {side: cache.select(set(ids)).studies for side, ids in split.items()}
     held = {
-        study.id: _regions(study.truth())
+        study.id: _regions(study)
         for study in track([s for studies in sides.values() for s in studies], "reading labels")
     }
     for side, studies in sides.items():
@@ -168,7 +169,8 @@ def notes_on(recipe: Recipe, cache: Cache, split: Mapping[str, list[str]]) -> It
             yield (
                 f"{len(without)} of {len(studies)} {side} studies have no tumour ({_some(without)})"
             )
-        missing = [r for r in REGIONS if not any(r in held[study.id] for study in studies)]
+        every = studies[0].regions if studies else ()
+        missing = [r for r in every if not any(r in held[study.id] for study in studies)]
         if studies and missing and len(without) < len(studies):
             told = {
                 "training": "networks trained on them will not predict it",
@@ -178,9 +180,10 @@ def notes_on(recipe: Recipe, cache: Cache, split: Mapping[str, list[str]]) -> It
     yield from _small(recipe.sampling.patch, sides["training"])
 
 
-def _regions(truth: NDArray[np.uint8]) -> set[str]:
-    bits = int(np.bitwise_or.reduce(truth, axis=None))
-    return {region for bit, region in enumerate(REGIONS) if bits >> bit & 1}
+def _regions(study: CachedStudy) -> set[str]:
+    bits = int(np.bitwise_or.reduce(study.truth(), axis=None))
+    named = zip(study.regions, REGION_BITS, strict=False)
+    return {region for region, bit in named if bits >> bit & 1}
 
 
 def _small(patch: Shape, studies: Iterable[CachedStudy]) -> Iterator[str]:

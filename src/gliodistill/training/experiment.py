@@ -16,7 +16,7 @@ from gliodistill.files import write_text
 from gliodistill.networks import Network
 from gliodistill.recipes.reading import read_values
 from gliodistill.recipes.schema import PRETRAINED, Recipe
-from gliodistill.studies.labels import CONVENTIONS, LabelConvention
+from gliodistill.studies.labels import LabelConvention, find_convention
 from gliodistill.training.checkpoint import load_weights, read_tensors
 from gliodistill.training.loop import BEST, LAST
 from gliodistill.training.resolve import resolve_run
@@ -68,13 +68,15 @@ class Experiment:
                 hint=_NO_RUN.hint,
             )
         data = Fields(read_json(root / DATA, _NO_RUN), _NO_RUN.of(root / DATA))
+        recipe = _stored_recipe(root / RECIPE, data)  # first: its task may bring the convention
+        _ = recipe.described_task
         convention = None
         if data.get("convention", (str, NoneType), "a name or null") is not None:
-            convention = CONVENTIONS[data.text("convention", CONVENTIONS)]
+            convention = find_convention(data.text("convention"), file=root / DATA)
         split = {side: data.part("split").texts(side) for side in ("training", "validation")}
         return cls(
             root,
-            _stored_recipe(root / RECIPE, data),
+            recipe,
             split,
             convention,
             root / data.text("cache"),

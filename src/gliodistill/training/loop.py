@@ -175,7 +175,7 @@ def train_run(setup: Setup) -> dict[str, Any]:
                     scores = validate(
                         student, setup.validation, setup.outputs, dtype, setup.channels
                     )
-                line["dice"] = mean_dice(scores)
+                line["dice"] = mean_dice(scores, setup.validation[0].regions)
             before, clock = clock, time.perf_counter()
             progress.seconds += clock - before
             line["seconds"] = round(progress.seconds, 3)

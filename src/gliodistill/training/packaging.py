@@ -15,12 +15,14 @@ from gliodistill.errors import EvaluationError, PackageError
 from gliodistill.files import check_free
 from gliodistill.models.export import DEFAULT_FORMATS, Int8, check_formats, export_package
 from gliodistill.models.monai_bundle import write_bundle
-from gliodistill.models.outputs import OutputChannels
+from gliodistill.models.outputs import BACKGROUND, OutputChannels
 from gliodistill.models.package import ModelPackage
 from gliodistill.models.spec import InferenceSettings, ModelSpec, NetworkSpec, Step, TrainingSummary
 from gliodistill.networks import Network
 from gliodistill.preparation.cache import Cache, CachedStudy, is_cache
-from gliodistill.studies.labels import BRATS2021, REGIONS
+from gliodistill.preparation.prepared import TUMOUR
+from gliodistill.studies.labels import LabelConvention
+from gliodistill.tasks.task import Task
 from gliodistill.training.checkpoint import read_tensors
 from gliodistill.training.experiment import Experiment, find_run
 from gliodistill.training.loop import BEST, NO_STATE
@@ -28,7 +30,6 @@ from gliodistill.trust.appearance_model import AppearanceModel, fit_appearance
 from gliodistill.trust.calibration import Calibration
 from gliodistill.trust.expected_quality import QualityModel
 
-CLASSES = ("background", "NCR", "ED", "ET")
 COMPARED = 4
 """Most training studies on which exports are compared; at most half of them are used."""
 CALIBRATING = 8
@@ -125,6 +126,23 @@ def bundle_run(
     return write_bundle(finished.network, finished.spec, out)
 
 
+def _classes(task: Task) -> tuple[str, ...]:
+    """The classes of a task of three nested regions, in the order that the losses take."""
+    whole, core, enhancing = (str(region.paint[0]) for region in task.regions)
+    return BACKGROUND, core, whole, enhancing
+
+
+def _writable(convention: LabelConvention | None, task: Task) -> LabelConvention:
+    """The convention of the references, if label maps of the task can be written in it; else the
+    task's own.
+    """
+    if convention is not None and all(
+        set(region.paint) & set(convention.codes.values()) for region in task.regions
+    ):
+        return convention
+    return task.conventions[0]
+
+
 @dataclass(frozen=True, eq=False)
 class _Finished:
     """A finished run, its network and the specification of its model."""
@@ -146,11 +164,12 @@ class _Finished:
         if told.get("dice", (dict, NoneType), "an object or null") is not None:
             dice = {region: told.part("dice").number(region) for region in told.part("dice")}
         resolved = experiment.run(run)
+        task = resolved.task
         channels, sequences = list(resolved.channels), resolved.sequences
         options = {
             **part.network.options,
             "in_channels": len(sequences),
-            "out_channels": part.channels,
+            "out_channels": resolved.out_channels,
         }
         counts = {side: len(ids) for side, ids in experiment.split.items()}
         data = (
@@ -176,11 +195,11 @@ class _Finished:
             preparation=replace(recipe.data.preparation_in_use(), sequences=sequences),
             network=NetworkSpec(part.network.name, options),
             outputs=(
-                OutputChannels("regions", REGIONS)
+                OutputChannels("regions", task.names, task)
                 if part.outputs == "regions"
-                else OutputChannels("classes", CLASSES)
+                else OutputChannels("classes", _classes(task), task)
             ),
-            convention=experiment.convention or BRATS2021,
+            convention=_writable(experiment.convention, task),
             inference=InferenceSettings(recipe.sampling.patch),
             training=TrainingSummary(
                 recipe=recipe.name,
@@ -188,7 +207,7 @@ class _Finished:
                 seed=part.seed,
                 steps=int(summary["steps"]),
                 validation_dice={
-                    region: float(dice[region]) for region in REGIONS if region in dice
+                    region: float(dice[region]) for region in task.names if region in dice
                 },
                 data=data,
             ),
@@ -232,7 +251,7 @@ class _Finished:
         """Patches of a study, uint8 C and ``sides``: alternately around tumour voxels and anywhere;
         deterministic.
         """
-        image, tumour = self.image(study), np.argwhere(study.truth() & 7)
+        image, tumour = self.image(study), np.argwhere(study.truth() & TUMOUR)
         rng = np.random.default_rng(0)
         padded = np.pad(
             image,

@@ -23,11 +23,15 @@ from gliodistill.networks.widening import check_widening
 from gliodistill.recipes.options import fitting
 from gliodistill.recipes.schema import PRETRAINED, NetworkPart, Recipe, RunPart, SamplingPart
 from gliodistill.registry import Registry, nearest
+from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.teachers import TEACHERS, ForeignTeacher, parse_teacher
 from gliodistill.training.foreign import ForeignNetwork
 from gliodistill.training.resolved import ResolvedRun, at_key, on_meta
 from gliodistill.training.transforms import TRANSFORMS, Intensities
+
+CHAIN = (None, 0, 1)
+"""Parents of regions that nest as WT, TC and ET do."""
 
 
 def resolve(recipe: Recipe, file: Path | str | None = None) -> tuple[ResolvedRun, ...]:
@@ -117,6 +121,7 @@ def _name(
     return ResolvedRun(
         name,
         part,
+        recipe.described_task,
         recipe.data.sequences,
         channels,
         tuple(recipe.data.sequences[channel] for channel in channels),
@@ -215,6 +220,7 @@ def _network_part(field: str, value: Any) -> NetworkPart:
 def _check_method(recipe: Recipe, run: ResolvedRun, earlier: Mapping[str, ResolvedRun]) -> None:
     """Check what the method needs of the run and of earlier runs."""
     place, part, needs = f"runs.{run.name}", run.part, run.method.needs
+    _check_task(run, place)
     for needed in (earlier[name] for name in run.needs):
         if needed.part.outputs != part.outputs:
             raise RecipeError(
@@ -264,6 +270,28 @@ def _check_method(recipe: Recipe, run: ResolvedRun, earlier: Mapping[str, Resolv
         )
 
 
+def _check_task(run: ResolvedRun, place: str) -> None:
+    """Check that what a run uses is there for the regions of its task."""
+    task = run.task
+    losses = run.part.method.options.get("losses")
+    affinity = isinstance(losses, Mapping) and "region_affinity" in losses
+    if task.parents != CHAIN and (run.part.outputs == "classes" or affinity):
+        raise RecipeError(
+            "needs three regions, each within the one before",
+            field=f"{place}.outputs" if run.part.outputs == "classes" else f"{place}.method",
+            got=f"{'classes' if run.part.outputs == 'classes' else 'region_affinity'}, with the"
+            f" task {task.name}: {task.nesting}",
+            expected="outputs: regions, and other losses",
+        )
+    if task.names != REGIONS and (run.foreign or run.part.pseudo.share):
+        raise RecipeError(
+            f"teachers that are no run, and pseudo-labels, give {', '.join(REGIONS)}",
+            field=f"{place}.{'method.options' if run.foreign else 'pseudo.share'}",
+            got=f"the task {task.name}: {', '.join(task.names)}",
+            expected="a teacher that is an earlier run of the recipe",
+        )
+
+
 def _check_averaging(recipe: Recipe, run: ResolvedRun) -> None:
     """Check that averaged weights have the same initialisation."""
     for other in run.averaging:
@@ -293,7 +321,8 @@ def _check_shapes(
     """
     place, part = f"runs.{run.name}", run.part
     with at_key(f"{place}.segmentation_loss"):
-        logits, regions = (torch.zeros(1, count, 2, 2, 2) for count in (part.channels, 3))
+        counts = run.out_channels, len(run.task.regions)
+        logits, regions = (torch.zeros(1, count, 2, 2, 2) for count in counts)
         run.segmentation_loss(logits, regions, part.outputs)
     with torch.device("meta"):
         with at_key(f"{place}.network"):
@@ -310,7 +339,7 @@ def _check_shapes(
                 )
         with at_key(f"{place}.network"):
             batch = (sampling.batch, len(run.channels), *sampling.patch)
-            _rehearse(part.network.model_dump_json(), part.channels, batch)
+            _rehearse(part.network.model_dump_json(), run.out_channels, batch)
         if run.init_from not in (None, PRETRAINED):
             start = earlier[str(run.init_from)]
             if start.channels != run.channels:

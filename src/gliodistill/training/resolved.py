@@ -18,6 +18,7 @@ from gliodistill.networks import Network, build
 from gliodistill.networks.subset import Selecting
 from gliodistill.recipes.schema import NetworkPart, RunPart
 from gliodistill.studies.sequence import MRSequence
+from gliodistill.tasks.task import Task
 from gliodistill.teachers import ForeignTeacher
 from gliodistill.training.foreign import Unopened
 
@@ -29,6 +30,7 @@ class ResolvedRun:
     Attributes:
         name: in the recipe.
         part: the run's part of the recipe, with shared keys.
+        task: of the recipe: the regions that it learns.
         data_sequences: the sequences of the data, in channel order.
         channels: indices of the network's sequences among them, ascending.
         sequences: the sequences the network takes, in channel order.
@@ -48,6 +50,7 @@ class ResolvedRun:
 
     name: str
     part: RunPart
+    task: Task
     data_sequences: tuple[MRSequence, ...]
     channels: tuple[int, ...]
     sequences: tuple[MRSequence, ...]
@@ -64,6 +67,11 @@ class ResolvedRun:
     live: tuple[bool, ...] = ()
 
     @property
+    def out_channels(self) -> int:
+        """Output channels: the task's regions, or background and as many classes."""
+        return len(self.task.regions) + (self.part.outputs == "classes")
+
+    @property
     def foreign(self) -> tuple[ForeignTeacher, ...]:
         """Its teachers that are no runs, in the order of their patches in ``Batch.given``."""
         every = (teacher for named in self.teachers.values() for teacher in named)
@@ -71,7 +79,7 @@ class ResolvedRun:
 
     def build_network(self) -> Network:
         """A network initialised from torch's generator."""
-        return _build(self.part.network, len(self.channels), self.part.channels)
+        return _build(self.part.network, len(self.channels), self.out_channels)
 
     def build_method(
         self,
@@ -105,7 +113,7 @@ class ResolvedRun:
         for option, part in self.jointly_trained.items():
             kind, width = self.method.needs.jointly_trained[option], self._width(option)
             with at_key(f"options.{option}"):
-                built = _build(part, width, self.part.channels)
+                built = _build(part, width, self.out_channels)
             networks[option] = self._seeing(built, range(width), kind)
         method = self.method(student, self.part.outputs, **networks, **self.options)
         method.segment_by(self.segmentation_loss)

@@ -103,7 +103,7 @@ def train(
     training = [study for study in source.studies if study.id in set(split["training"])]
     group_shares(training, recipe.sampling.groups)
     if not all(run.part.pseudo.share for run in wanted):
-        check_tumours(source, split["training"], Path(data))
+        check_tumours(source, split["training"], Path(data), recipe.described_task)
     resolved = {run.name: run for run in runs}
     teachers = Teachers(recipe, wanted, lambda name: resolved[name].build_network())
     teachers.check(source, split["training"])
@@ -130,7 +130,13 @@ def train(
         cache = (
             source
             if isinstance(source, Cache)
-            else build_cache(source, recipe.data.preparation(), experiment.cache, jobs)
+            else build_cache(
+                source,
+                recipe.data.preparation(),
+                experiment.cache,
+                jobs,
+                task=recipe.described_task,
+            )
         )
         pool = None
         if pseudo_labels is not None:
@@ -278,6 +284,7 @@ def _train(
             run.channels,
             learnt,
             given,
+            run.task,
         ),
         list(validation),
         part.training,
@@ -292,6 +299,7 @@ def _train(
                 UNCHANGED,
                 part.seed,
                 run.channels,
+                task=run.task,
             )
             if part.training.batch_norm_recalibration
             else None

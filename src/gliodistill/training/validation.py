@@ -23,8 +23,9 @@ def whole_volume_logits(
     image: Float[Tensor, "C X Y Z"],
     outputs: Outputs,
     dtype: torch.dtype = torch.float32,
-) -> Float[Tensor, "3 X Y Z"]:
-    """Logits of WT, TC, ET for a whole prepared study in one pass, padded to the network's divisor.
+) -> Float[Tensor, "R X Y Z"]:
+    """Logits of the regions for a whole prepared study in one pass, padded to the network's
+    divisor.
 
     The network must be in evaluation mode. Memory grows with the volume; a brain at 1 mm needs
     about 4 GB.
@@ -46,7 +47,7 @@ def validate(
     dtype: torch.dtype = torch.float32,
     channels: Sequence[int] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Dice of WT, TC, ET per labelled study on the prepared grid (both empty: 1); the network's
+    """Dice of each region per labelled study on the prepared grid (both empty: 1); the network's
     mode is unchanged. Only known regions are scored, on known voxels.
 
     ``channels`` are those of the studies' sequences that the network takes; None = all.
@@ -60,7 +61,7 @@ def validate(
         predicted, truth = (logits > 0).numpy(), np.asarray(study.truth())
         if study.partial:
             predicted &= truth & UNKNOWN == 0
-        masks = zip(REGIONS, predicted, unpack_regions(truth), strict=True)
+        masks = zip(study.regions, predicted, unpack_regions(truth, len(predicted)), strict=True)
         # The rule set "plain": a region absent from both scores 1.
         scores[study.id] = {
             region: 1.0 if (d := dice(p, t)) is None else d
@@ -71,8 +72,10 @@ def validate(
     return scores
 
 
-def mean_dice(scores: dict[str, dict[str, float]]) -> dict[str, float]:
+def mean_dice(
+    scores: dict[str, dict[str, float]], regions: Sequence[str] = REGIONS
+) -> dict[str, float]:
     """Mean over the studies in which a region is known, and ``mean`` over regions."""
-    told = {region: [s[region] for s in scores.values() if region in s] for region in REGIONS}
+    told = {region: [s[region] for s in scores.values() if region in s] for region in regions}
     means = {region: float(np.mean(values)) for region, values in told.items() if values}
     return {**means, "mean": float(np.mean(list(means.values())))}

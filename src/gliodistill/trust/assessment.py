@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from gliodistill.logits import probabilities
 from gliodistill.preparation.prepared import Prepared
-from gliodistill.studies.labels import REGIONS
+from gliodistill.tasks.catalogue import glioma
+from gliodistill.tasks.task import Task
 from gliodistill.trust.expected_quality import FEATURES, feature_names
 from gliodistill.trust.facts import ModelFacts
 from gliodistill.trust.flags import Flag, answer_flags, study_flags
@@ -58,20 +59,22 @@ class Evidence:
 
     Args:
         threshold: logit above which a voxel belongs to a region.
+        task: of the model; None = glioma.
     """
 
-    def __init__(self, threshold: float) -> None:
-        self._threshold = threshold
-        self._sums = np.zeros((len(REGIONS), 5))
+    def __init__(self, threshold: float, task: Task | None = None) -> None:
+        self._threshold, self._task = threshold, task or glioma()
+        self._sums = np.zeros((len(self._task.regions), 5))
 
     def add(self, logits: NDArray[np.float32]) -> None:
-        """Add a slab: logits of WT, TC, ET (3 x Y Z, float32)."""
+        """Add a slab: logits of the regions (R x Y Z, float32)."""
         faint = np.float32(np.log(FAINT / (1 - FAINT)))
         low, high = DOUBT
         for first in range(0, logits.shape[1], SLAB):
             part = logits[:, first : first + SLAB]
-            # All regions lie within WT, which has a few per cent of the voxels.
-            values = np.minimum.accumulate(part[:, part[0] > faint], axis=0)
+            # All regions lie within the outermost, which have a few per cent of the voxels.
+            likely = np.logical_or.reduce([part[root] > faint for root in self._task.roots])
+            values = self._task.nest(part[:, likely])
             for sums, region in zip(self._sums, values, strict=True):
                 region = region[region > faint]
                 p, drawn = probabilities(region).astype(np.float64), region > self._threshold
@@ -92,7 +95,7 @@ class Evidence:
         """
         found = {}
         for region, dice in self.expected_dice().items():
-            _, _, drawn, likely, doubtful = self._sums[REGIONS.index(region)]
+            _, _, drawn, likely, doubtful = self._sums[self._task.names.index(region)]
             values = dice, doubtful / max(likely, 1), np.log(drawn * voxel_ml)
             found[region] = dict(zip(FEATURES, map(float, values), strict=True))
         return found
@@ -101,7 +104,7 @@ class Evidence:
         """2 Σ_m p / (Σp + |m|): the expected Dice if the probabilities were calibrated; of
         non-empty regions.
         """
-        sums = zip(REGIONS, self._sums, strict=True)
+        sums = zip(self._task.names, self._sums, strict=True)
         return {
             region: float(2 * inside / (total + drawn))
             for region, (total, inside, drawn, *_) in sums
@@ -122,8 +125,8 @@ def assess(
         prepared: the study.
         spec: of the model.
         evidence: of the network's output.
-        depth: the final segmentation (uint8 X Y Z), in the part of the brain's box that is on the
-            grid.
+        depth: the final segmentation, a painting of the task (uint8 X Y Z), in the part of the
+            brain's box that is on the grid.
         volumes_ml: region → ml of the final segmentation.
     """
     names = feature_names(spec.sequences)[len(FEATURES) :]
@@ -139,10 +142,10 @@ def assess(
         if volumes_ml[region] == 0
     }
     flags = study_flags(prepared, spec) + answer_flags(
-        depth, prepared, volumes_ml["WT"], dropped, predicted, spec.quality
+        depth, prepared, volumes_ml[spec.task.names[0]], dropped, predicted, spec.quality, spec.task
     )
     return Quality(
         features,
-        {region: predicted.get(region) for region in REGIONS} if spec.quality else None,
+        {region: predicted.get(region) for region in spec.task.names} if spec.quality else None,
         tuple(flags),
     )

@@ -7,7 +7,7 @@ keep the sign: label maps at a threshold of 0.5 do not change by a voxel. Anothe
 of calibrated probabilities.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -58,20 +58,22 @@ def calibration_rows(
     sequences: Iterable[MRSequence],
     logits: NDArray[np.float32],
     truth: NDArray[np.bool_],
+    regions: Sequence[str] = REGIONS,
 ) -> list[CalibrationRow]:
     """Count the voxels of one segmentation, for each region.
 
     Args:
         patient: its patient.
         sequences: that the model was given.
-        logits: of WT, TC, ET as the model gives them, not calibrated; float32 3 X Y Z. Usually
+        logits: of the regions as the model gives them, not calibrated; float32 R X Y Z. Usually
             of the box around prediction and reference
             (:func:`~gliodistill.evaluation.calibration.calibration_box`).
-        truth: reference, bool 3 X Y Z.
+        truth: reference, bool R X Y Z.
+        regions: their names.
     """
     there = tuple(sequence for sequence in MRSequence if sequence in set(sequences))
     rows = []
-    for region, values, real in zip(REGIONS, logits, truth, strict=True):
+    for region, values, real in zip(regions, logits, truth, strict=True):
         places = np.floor((values.ravel() + REACH) / STEP).clip(0, len(LOGITS) - 1).astype(np.intp)
         voxels, observed = (
             np.bincount(places, weights=weights, minlength=len(LOGITS)).astype(np.float64)
@@ -149,16 +151,18 @@ class Calibration:
             "calibration.regions": self.regions,
             **{f"calibration.subsets.{name}": part for name, part in self.subsets.items()},
         }.items():
-            require(bool(part) and set(part) <= set(REGIONS), where, [*part], f"some of {REGIONS}")
+            require(bool(part), where, [*part], "regions")
         for name in self.subsets:
             parts = name.split("+")
             known = [str(sequence) for sequence in MRSequence if sequence in parts]
             require(parts == known, "calibration.subsets", name, "sequences in order, joined by +")
 
-    def of(self, sequences: Iterable[MRSequence]) -> tuple[RegionCalibration | None, ...]:
-        """The temperatures of WT, TC and ET for a study with ``sequences``; None = no change."""
+    def of(
+        self, sequences: Iterable[MRSequence], regions: Sequence[str] = REGIONS
+    ) -> tuple[RegionCalibration | None, ...]:
+        """The temperatures of ``regions`` for a study with ``sequences``; None = no change."""
         own = self.subsets.get(_joined(sequences), {})
-        return tuple(own.get(region, self.regions.get(region)) for region in REGIONS)
+        return tuple(own.get(region, self.regions.get(region)) for region in regions)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -209,7 +213,7 @@ class Calibration:
 def calibrated(
     logits: NDArray[np.float32], scales: Iterable[RegionCalibration | None]
 ) -> NDArray[np.float32]:
-    """Calibrated logits of WT, TC and ET (3 X Y Z); the given array itself where there is no
+    """Calibrated logits of the regions (R X Y Z); the given array itself where there is no
     calibration.
     """
     found = tuple(scales)
@@ -240,7 +244,7 @@ def fit_calibration(
     for row in rows:
         if not row.voxels.sum():
             raise EvaluationError("no voxels to fit on", field="rows", got=row.region)
-        by_region[row.region].append(row)
+        by_region.setdefault(row.region, []).append(row)
     regions: dict[str, RegionCalibration] = {}
     subsets: dict[str, dict[str, RegionCalibration]] = {}
     for region, part in by_region.items():

@@ -126,10 +126,10 @@ class QualityModel:
     def __post_init__(self) -> None:
         require(0 <= self.low <= 1, "quality.low", self.low, "0 to 1")
         require(
-            bool(self.regions) and set(self.regions) <= set(REGIONS),
+            bool(self.regions),
             "quality.regions",
             list(self.regions),
-            f"some of {REGIONS}",
+            "regions of the model's task",
         )
 
     def predict(self, features: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -190,7 +190,7 @@ def fit_quality(rows: Iterable[QualityRow], fitted_on: str, low: float = LOW) ->
     """
     by_region: dict[str, list[QualityRow]] = {region: [] for region in REGIONS}
     for row in rows:
-        by_region[row.region].append(row)
+        by_region.setdefault(row.region, []).append(row)
     regions = {
         region: _fit(part)
         for region, part in by_region.items()

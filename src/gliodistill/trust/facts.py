@@ -4,6 +4,7 @@ from typing import Protocol
 
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.studies.sequence import MRSequence
+from gliodistill.tasks.task import Task
 from gliodistill.trust.appearance_model import AppearanceModel
 from gliodistill.trust.expected_quality import QualityModel
 
@@ -17,6 +18,10 @@ class ModelFacts(Protocol):
     @property
     def sequences(self) -> tuple[MRSequence, ...]:
         """The sequences it takes, in channel order."""
+
+    @property
+    def task(self) -> Task:
+        """What it segments."""
 
     @property
     def preparation(self) -> Preparation:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gliodistill.preparation.prepared import Prepared
 from gliodistill.studies.image_checks import size_note
+from gliodistill.tasks.task import Task
 from gliodistill.trust.appearance import appearance_of, thinned
 from gliodistill.trust.appearance_model import AppearanceModel
 from gliodistill.trust.expected_quality import QualityModel
@@ -26,9 +27,6 @@ COVERED = 0.95
 
 COARSE = 2.5
 """Voxels this many times larger than the model's are flagged as thick slices."""
-
-LEAST_ML = 1.0
-"""A smaller whole tumour counts as none."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +69,24 @@ def answer_flags(
     dropped: Mapping[str, float],
     predicted: Mapping[str, float],
     quality: QualityModel | None,
+    task: Task,
 ) -> list[Flag]:
     """Flags of a segmentation.
 
     Args:
-        depth: 0 outside, 1 in WT only, 2 in TC, 3 in ET (uint8 X Y Z), the part of the brain's box
-            that is on the grid.
+        depth: a painting of the task (uint8 X Y Z), the part of the brain's box that is on the
+            grid; for gliomas 0 outside, 1 in WT only, 2 in TC, 3 in ET.
         prepared: the study.
-        whole_ml: volume of WT, ml.
+        whole_ml: volume of the task's first region, the whole tumour, ml.
         dropped: region → ml before clean-up, of regions that clean-up removed completely.
         predicted: region → predicted Dice.
         quality: the model that predicted it.
+        task: of the model.
     """
-    if whole_ml < LEAST_ML:
+    if whole_ml < task.least_ml:
         text = (
-            f"no tumour found: the segmented whole tumour is {whole_ml:.2f} ml; expected at least"
-            f" {LEAST_ML:g} ml in a patient with glioma"
+            f"no tumour found: the segmented {task.regions[0].look.words} is {whole_ml:.2f} ml;"
+            f" expected at least {task.least_ml:g} ml in {task.patient}"
         )
         return [Flag("no_tumour_found", text)]
     flags = []

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -12,7 +12,8 @@ import numpy as np
 from gliodistill.errors import EvaluationError
 from gliodistill.evaluation import calibration
 from gliodistill.evaluation.metrics import Mask
-from gliodistill.evaluation.tasks import Regions, task_regions
+from gliodistill.evaluation.tasks import Regions, scored_task
+from gliodistill.tasks.task import Task
 
 METRICS: tuple[str, ...] = (
     "dice",
@@ -106,7 +107,8 @@ class Rules(ABC):
     """A named way to score the regions of a task.
 
     Attributes:
-        task: what is segmented; one of :data:`gliodistill.evaluation.tasks.TASKS`.
+        task: what is segmented: a challenge, a shipped task, or the path of one
+            (:func:`gliodistill.evaluation.tasks.scored_task`).
         tolerance_mm: of the surface Dice; None: the rule set's own, as its text says.
 
     Raises:
@@ -120,7 +122,7 @@ class Rules(ABC):
     """Its name on the command line."""
 
     def __post_init__(self) -> None:
-        task_regions(self.task)
+        scored_task(self.task)
         if self.tolerance_mm is not None and not (
             math.isfinite(self.tolerance_mm) and self.tolerance_mm >= 0
         ):
@@ -132,9 +134,19 @@ class Rules(ABC):
             )
 
     @property
+    def described(self) -> Task:
+        """The task."""
+        return scored_task(self.task)[0]
+
+    @property
+    def challenge(self) -> str:
+        """The challenge whose rules apply, e.g. ``met`` for the task ``metastases``."""
+        return scored_task(self.task)[1]
+
+    @property
     def tissues(self) -> Regions:
         """Region → the tissues whose union it is."""
-        return task_regions(self.task)
+        return self.described.evaluation.regions
 
     @property
     def regions(self) -> tuple[str, ...]:
@@ -155,6 +167,10 @@ class Rules(ABC):
     @abstractmethod
     def own_text(self) -> str:
         """The text specific to these rules."""
+
+    def score_regions(self, regions: Mapping[str, Region]) -> dict[str, Values]:
+        """The values of every region of a study; by default each by itself."""
+        return {name: self.score_region(region) for name, region in regions.items()}
 
     @abstractmethod
     def score_region(self, region: Region) -> Values:

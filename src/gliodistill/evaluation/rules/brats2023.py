@@ -32,12 +32,12 @@ class Brats2023(Rules):
         """Number of dilations of the reference, for merging lesions and finding predictions near
         them.
         """
-        return _DILATIONS.get(self.task, 3)
+        return _DILATIONS.get(self.challenge, 3)
 
     @property
     def small_mm3(self) -> float:
         """Lesions of the reference up to this size are ignored."""
-        return _SMALL_MM3.get(self.task, 50.0)
+        return _SMALL_MM3.get(self.challenge, 50.0)
 
     @property
     def metrics(self) -> tuple[str, ...]:

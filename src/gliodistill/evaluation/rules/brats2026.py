@@ -44,14 +44,17 @@ class Brats2026(Rules):
     @property
     def tissues(self) -> Regions:
         """Those of the task; metastases also have a resection cavity."""
-        return {**super().tissues, **({"RC": frozenset({Tissue.RC})} if self.task == "met" else {})}
+        return {
+            **super().tissues,
+            **({"RC": frozenset({Tissue.RC})} if self.challenge == "met" else {}),
+        }
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Values of the whole region, and means over lesions."""
         sized = (
             ("large_f1", "large_tp", "large_fn", "small_f1", "small_tp", "small_fn")
-            if self.task == "met"
+            if self.challenge == "met"
             else ()
         )
         return (*METRICS, "lesion_dice", "lesion_hd95_mm", "lesion_nsd", *sized)
@@ -68,7 +71,7 @@ class Brats2026(Rules):
             " package: infinite), 0 where there are lesions but no pair; undefined where there are"
             " none."
         )
-        if self.task == "met":
+        if self.challenge == "met":
             means = (
                 "lesion_dice, lesion_hd95_mm, lesion_nsd: means over the reference's lesions of at"
                 f" least {LARGE_MM3:g} mm³ (unmatched: 0, {penalty}, 0) and the unmatched ones of"
@@ -110,7 +113,7 @@ class Brats2026(Rules):
             "lesion_fp": false,
             "lesion_fn": missed,
         }
-        if self.task != "met":
+        if self.challenge != "met":
             return values | _means(
                 pairs.values() if pairs else [NOTHING_SHARED] if missed or false else []
             )

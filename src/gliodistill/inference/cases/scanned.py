@@ -14,7 +14,6 @@ from gliodistill.images.volume import Volume
 from gliodistill.inference.cases.base import Preprocessing, Ready
 from gliodistill.progress import stage
 from gliodistill.studies.image_checks import Note
-from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.records import Sources
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
@@ -65,10 +64,10 @@ class Scanned:
             for sequence in self.aligned.images
         }
         labels = on_series[reference]
-        regions = answer.convention.to_regions(labels.data)
+        regions = answer.task.regions_of(labels.data, answer.convention)
         volumes = {
             region: float(np.count_nonzero(mask)) * labels.voxel_ml
-            for region, mask in zip(REGIONS, regions, strict=True)
+            for region, mask in zip(answer.task.names, regions, strict=True)
         }
         probabilities = None
         if answer.probabilities is not None:

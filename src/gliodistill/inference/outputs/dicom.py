@@ -96,4 +96,5 @@ class DicomWriter:
                 name=name,
                 rtstruct=self.rtstruct,
                 deidentify=self.deidentify,
+                task=answer.task,
             )

@@ -19,11 +19,11 @@ def deep_supervision_weights(heads: int) -> list[float]:
 
 def deeply_supervised(
     heads: Sequence[Float[Tensor, "B K _ _ _"]],
-    regions: Float[Tensor, "B 3 X Y Z"],
+    regions: Float[Tensor, "B R X Y Z"],
     outputs: Outputs,
     *,
     loss: SegmentationLoss = SegmentationLoss(),  # noqa: B008 (it cannot change)
-    known: Bool[Tensor, "B 3 _ _ _"] | None = None,
+    known: Bool[Tensor, "B R _ _ _"] | None = None,
 ) -> Float[Tensor, ""]:
     """Σ wᵢ · segmentation loss of head i; coarse references are area averages, so that small parts
     become shares instead of vanishing.

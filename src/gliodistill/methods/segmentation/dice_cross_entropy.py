@@ -38,11 +38,11 @@ def soft_dice(
 @register("dice_cross_entropy")
 def segmentation_loss(
     logits: Float[Tensor, "B K X Y Z"],
-    regions: Float[Tensor, "B 3 X Y Z"],
+    regions: Float[Tensor, "B R X Y Z"],
     outputs: Outputs,
     *,
     dice: bool = True,
-    known: Float[Tensor, "B 3 X Y Z"] | None = None,
+    known: Float[Tensor, "B R X Y Z"] | None = None,
 ) -> Float[Tensor, ""]:
     """Soft Dice + cross-entropy (binary per region, or over classes), in float32 or better.
 
@@ -71,9 +71,9 @@ def segmentation_loss(
 
 
 def _partial_loss(
-    logits: Float[Tensor, "B 3 X Y Z"],
-    regions: Float[Tensor, "B 3 X Y Z"],
-    known: Float[Tensor, "B 3 X Y Z"],
+    logits: Float[Tensor, "B R X Y Z"],
+    regions: Float[Tensor, "B R X Y Z"],
+    known: Float[Tensor, "B R X Y Z"],
     dice: bool,
 ) -> Float[Tensor, ""]:
     axes = (0, 2, 3, 4)

@@ -20,10 +20,10 @@ from gliodistill.methods.segmentation.registry import register
 @register("dice_focal")
 def dice_focal(
     logits: Float[Tensor, "B K X Y Z"],
-    regions: Float[Tensor, "B 3 X Y Z"],
+    regions: Float[Tensor, "B R X Y Z"],
     outputs: Outputs,
     *,
-    known: Float[Tensor, "B 3 X Y Z"] | None = None,
+    known: Float[Tensor, "B R X Y Z"] | None = None,
     gamma: float = 2.0,
 ) -> Float[Tensor, ""]:
     """Soft Dice + focal loss (binary per region, or over classes), in float32 or better.

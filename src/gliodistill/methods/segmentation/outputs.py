@@ -1,4 +1,7 @@
-"""Kinds of outputs, nested regions WT, TC, ET or classes, and their conversion."""
+"""Kinds of outputs, regions or classes, and their conversion.
+
+Classes are of tasks of three regions that nest as WT, TC and ET do.
+"""
 
 import torch
 from jaxtyping import Float
@@ -29,6 +32,6 @@ def _log_odds(inside: list[Tensor], outside: list[Tensor]) -> Tensor:
 
 def region_logits(
     logits: Float[Tensor, "B K X Y Z"], outputs: Outputs
-) -> Float[Tensor, "B 3 X Y Z"]:
-    """Logits of WT, TC, ET whatever the network's outputs are."""
+) -> Float[Tensor, "B R X Y Z"]:
+    """Logits of the regions whatever the network's outputs are."""
     return logits if outputs == "regions" else class_logits_to_region_logits(logits)

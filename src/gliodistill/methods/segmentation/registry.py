@@ -99,9 +99,9 @@ class SegmentationLoss:
     def __call__(
         self,
         logits: Float[Tensor, "B K X Y Z"],
-        regions: Float[Tensor, "B 3 X Y Z"],
+        regions: Float[Tensor, "B R X Y Z"],
         outputs: Outputs,
-        known: Float[Tensor, "B 3 X Y Z"] | None = None,
+        known: Float[Tensor, "B R X Y Z"] | None = None,
     ) -> Float[Tensor, ""]:
         """Its value, not weighted.
 

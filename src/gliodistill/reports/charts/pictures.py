@@ -15,9 +15,10 @@ from gliodistill.images.volume import Volume
 from gliodistill.reports.charts.outlines import outline_path
 from gliodistill.reports.page.markup import Html, tag
 from gliodistill.reports.page.png import grey, png_data_uri
-from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
+from gliodistill.tasks.catalogue import glioma
+from gliodistill.tasks.task import Task, TaskRegion
 
 Regions = NDArray[np.bool_]
 MARGIN = 4
@@ -33,17 +34,19 @@ def study_figure(
     title: str,
     *,
     note: str = "",
+    task: Task | None = None,
 ) -> Html:
     """One study with all its sequences, as :func:`outlined_figure`; below: volume and Dice of each
     layer and region.
 
     Args:
         study: its images; any orientation.
-        prediction_regions: WT, TC, ET as bool on 3 X Y Z of the study's grid; or several by name;
+        prediction_regions: the regions as bool on R X Y Z of the study's grid; or several by name;
             or None.
         truth_regions: those of the reference, or None.
         title: heading.
         note: a line below it.
+        task: whose regions they are; None = glioma.
 
     Raises:
         EvaluationError: regions that are not on the study's grid, or more than five predictions.
@@ -60,13 +63,14 @@ def study_figure(
         layers,
         title,
         note=note,
+        task=task,
         below=[
             (
                 tag("p", f"Not acquired: {', '.join(missing)}.", class_="muted")
                 if missing
                 else Html("")
             ),
-            _measures(study, layers, truth_regions),
+            _measures(study, layers, truth_regions, (task or glioma()).names),
         ],
     )
 
@@ -79,6 +83,7 @@ def outlined_figure(
     note: str = "",
     below: Iterable[Html] = (),
     id: str = "",
+    task: Task | None = None,
 ) -> Html:
     """Images × planes through the largest tumour cross-section of the first layer, with outlines.
 
@@ -87,16 +92,18 @@ def outlined_figure(
 
     Args:
         images: by name, at least one, all on one grid of any orientation.
-        layers: WT, TC, ET as bool on 3 X Y Z of that grid, by name; the reference is called
+        layers: the regions as bool on R X Y Z of that grid, by name; the reference is called
             :data:`TRUTH`, and is first.
         title: heading.
         note: a line below it.
         below: content after the pictures.
         id: of the figure, for links to it.
+        task: whose regions they are; None = glioma.
 
     Raises:
         EvaluationError: regions that are not on the images' grid, or more than six layers.
     """
+    task = task or glioma()
     grid = next(iter(images.values()))
     if len(layers) > MAX_LAYERS:
         raise EvaluationError(
@@ -106,12 +113,12 @@ def outlined_figure(
             expected=f"at most {MAX_LAYERS}",
         )
     for name, regions in layers.items():
-        if regions.shape != (len(REGIONS), *grid.shape):
+        if regions.shape != (len(task.regions), *grid.shape):
             raise EvaluationError(
                 "regions do not fit the images",
                 field=f"{title}, {name}",
                 got=regions.shape,
-                expected=(len(REGIONS), *grid.shape),
+                expected=(len(task.regions), *grid.shape),
             )
     upright = {
         name: np.stack(
@@ -120,12 +127,12 @@ def outlined_figure(
         for name, regions in layers.items()
     }
     canonical = {name: image.canonical() for name, image in images.items()}
-    rows = [_row(plane, canonical, upright) for plane in PLANES]
+    rows = [_row(plane, canonical, upright, task) for plane in PLANES]
     shown = [name for name in layers if name == TRUTH or name == list(layers)[-1]]
     return tag(
         "figure",
         tag("figcaption", tag("b", title), tag("span", note, class_="muted") if note else ""),
-        tag("div", _switches(list(layers), shown), _region_key(), class_="keys"),
+        tag("div", _switches(list(layers), shown), _region_key(task), class_="keys"),
         tag("div", *rows, class_="planes", style=f"--columns:{len(images)}"),
         *below,
         class_="study",
@@ -133,17 +140,18 @@ def outlined_figure(
     )
 
 
-def _row(plane: Plane, images: Mapping[str, Volume], layers: Mapping[str, Regions]) -> Html:
+def _row(
+    plane: Plane, images: Mapping[str, Volume], layers: Mapping[str, Regions], task: Task
+) -> Html:
     first = next(iter(images.values()))
     head = np.zeros(first.shape, dtype=bool)
     for image in images.values():
         head |= image.data > image.data.min()
     # The reference is the first layer, so it determines the slice if it is not empty.
-    index = largest_section(
-        next((regions[0] for regions in layers.values() if regions[0].any()), head), plane.axis
-    )
+    outermost = [regions[root] for root in task.roots for regions in layers.values()]
+    index = largest_section(next((mask for mask in outermost if mask.any()), head), plane.axis)
     window = _window(
-        head | np.any([regions[0] for regions in layers.values()], axis=0) if layers else head,
+        head | np.any(outermost, axis=0) if layers else head,
         plane,
         index,
     )
@@ -151,12 +159,11 @@ def _row(plane: Plane, images: Mapping[str, Volume], layers: Mapping[str, Region
     paths = [
         tag(
             "g",
-            *(tag("path", d=path, class_=region) for channel, region in enumerate(REGIONS)
-              if (path := outline_path(plane.cut(regions[channel], index)[window]))),
+            *_outlines([plane.cut(mask, index)[window] for mask in regions], task),
             class_=f"layer l{order}" + (" truth" if name == TRUTH else ""),
         )
         for order, (name, regions) in enumerate(layers.items())
-    ]  # fmt: skip
+    ]
     cells = []
     for sequence, image in images.items():
         values = image.data[head]
@@ -173,6 +180,16 @@ def _row(plane: Plane, images: Mapping[str, Volume], layers: Mapping[str, Region
         cells.append(_cell(picture, (steps[0], steps[1]), paths, name, plane, sequence))
     where = tag("span", tag("b", plane.name), f" slice {index}", class_="where")
     return tag("div", where, *cells, class_="plane")
+
+
+def _outlines(cuts: list[NDArray[np.bool_]], task: Task) -> list[Html]:
+    """A path for each region that the slice has."""
+    drawn = ((region, outline_path(cut)) for region, cut in zip(task.regions, cuts, strict=True))
+    return [
+        tag("path", d=path, class_=region.name, style=_paint("stroke", region))
+        for region, path in drawn
+        if path
+    ]
 
 
 def _cell(
@@ -246,25 +263,40 @@ def _switches(names: list[str], shown: list[str]) -> Html:
     return tag("div", *boxes, class_="switches") if boxes else Html("")
 
 
-def _region_key() -> Html:
-    words = {"WT": "whole tumour", "TC": "tumour core", "ET": "enhancing tumour"}
+def _region_key(task: Task) -> Html:
     entries = [
-        tag("li", tag("i", class_=f"swatch {region}"), tag("b", region), f" {words[region]}")
-        for region in REGIONS
+        tag(
+            "li",
+            tag("i", class_=f"swatch {region.name}", style=_paint("background", region)),
+            tag("b", region.name),
+            f" {region.look.words}",
+        )
+        for region in task.regions
     ]
     return tag("ul", *entries, class_="regions")
 
 
-def _measures(study: Study, layers: Mapping[str, Regions], truth: Regions | None) -> Html:
+def _paint(what: str, region: TaskRegion) -> str | None:
+    """A style with the region's colour; None where the page's style sheet has it, of gliomas."""
+    known = any(region == ours for ours in glioma().regions)
+    return None if known else f"{what}:{region.look.colour}"
+
+
+def _measures(
+    study: Study,
+    layers: Mapping[str, Regions],
+    truth: Regions | None,
+    names: tuple[str, ...],
+) -> Html:
     head = tag(
         "tr",
         tag("th", "Outline", scope="col"),
-        *(tag("th", f"{region}", scope="col") for region in REGIONS),
+        *(tag("th", f"{region}", scope="col") for region in names),
     )
     rows = []
     for name, regions in layers.items():
         cells = []
-        for channel, region in enumerate(REGIONS):
+        for channel, region in enumerate(names):
             volume = f"{metrics.volume_ml(regions[channel], study.grid.voxel_ml):.1f} ml"
             overlap = (
                 metrics.dice(regions[channel], truth[channel])

@@ -81,13 +81,13 @@ def case_figures(scores: Scores, pairs: Pairs) -> list[Case]:
 
 
 def _figure(pair: Pair, scores: Scores, title: str, note: str, anchor: str) -> Html:
-    table = _measures(scores, pair.id)
+    table, task = _measures(scores, pair.id), scores.rules.described
     try:
         truth = read_labels(pair.truth.path, pair.truth.channel).canonical()
         prediction = read_labels(pair.prediction.path, pair.prediction.channel).canonical()
         layers = {
-            TRUTH: pair.truth_labels.to_regions(truth.data),
-            "Prediction": pair.prediction_labels.to_regions(prediction.data),
+            TRUTH: task.regions_of(truth.data, pair.truth_labels),
+            "Prediction": task.regions_of(prediction.data, pair.prediction_labels),
         }
         images, lacking = _images(pair, truth)
         figure = outlined_figure(
@@ -97,6 +97,7 @@ def _figure(pair: Pair, scores: Scores, title: str, note: str, anchor: str) -> H
             note=note,
             below=[lacking, table],
             id=anchor,
+            task=task,
         )
     except GliodistillError:
         # The reason would name a folder; the scores remain valid.

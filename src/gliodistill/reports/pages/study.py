@@ -11,7 +11,6 @@ from gliodistill.reports.charts.pictures import outlined_figure
 from gliodistill.reports.page.html import Section, write_report
 from gliodistill.reports.page.markup import Html, tag
 from gliodistill.reports.page.tables import duration, settings_table, tiles
-from gliodistill.reports.pages.summary import WORDS
 from gliodistill.studies.sequence import MRSequence
 
 SHOWN = (MRSequence.T1CE, MRSequence.FLAIR, MRSequence.T2, MRSequence.T1)
@@ -69,7 +68,7 @@ def _tiles(result: Result) -> Iterable[tuple[str, str, str]]:
     for region, volume in answer.volumes_ml.items():
         expected = dice.get(region)
         known = "" if expected is None else f"; predicted Dice {expected:.2f}"
-        yield region, f"{volume:.1f} ml", f"{WORDS[region]}{known}"
+        yield region, f"{volume:.1f} ml", f"{answer.task.look(region).words}{known}"
 
 
 def _doubts(result: Result) -> list[str]:
@@ -78,13 +77,14 @@ def _doubts(result: Result) -> list[str]:
 
 
 def _figure(result: Result) -> Html:
-    images = result.scan.aligned.images
+    images, task = result.scan.aligned.images, result.answer.task
     shown = [sequence for sequence in SHOWN if sequence in images][:2]
     return outlined_figure(
         {str(sequence): images[sequence] for sequence in shown},
-        {"Prediction": result.answer.convention.to_regions(result.common.data)},
+        {"Prediction": task.regions_of(result.common.data, result.answer.convention)},
         "Largest section of the whole tumour",
         note="aligned images; label maps lie on the grid of each series",
+        task=task,
     )
 
 

@@ -13,15 +13,19 @@ from gliodistill.reports.page.markup import Html, join, tag
 from gliodistill.reports.page.tables import tiles
 
 WORDS = {
-    "WT": "whole tumour",
-    "TC": "tumour core",
-    "ET": "enhancing tumour",
     "NETC": "non-enhancing core",
-    "CC": "cyst",
-    "ED": "oedema",
     "SNFH": "surrounding FLAIR hyperintensity",
     "RC": "resection cavity",
 }
+"""What challenges score besides a task's regions, in their words."""
+
+
+def words(scores: Scores, region: str) -> str:
+    """A region in words."""
+    task = scores.rules.described
+    if region in WORDS and region not in task.names:
+        return WORDS[region]
+    return task.look(region).words
 
 
 def heading(metric: str) -> str:
@@ -79,8 +83,7 @@ def region_words(scores: Scores) -> Html:
     """Meaning of the regions' abbreviations."""
     return tag(
         "p",
-        "; ".join(f"{region} {WORDS[region]}" for region in scores.rules.regions if region in WORDS)
-        + ".",
+        "; ".join(f"{region} {words(scores, region)}" for region in scores.rules.regions) + ".",
         class_="muted",
     )
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from gliodistill import documents
 from gliodistill.errors import StudyError
 from gliodistill.files import shown_name
-from gliodistill.studies.labels import REGIONS, LabelConvention
+from gliodistill.studies.labels import LabelConvention
 from gliodistill.studies.naming import Reading, parse_sequence
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.records import ImageFile, StudyRecord
@@ -62,7 +62,7 @@ class Draft:
     spellings: dict[MRSequence, str] = field(default_factory=dict)
     truth: ImageFile | None = None
     problems: list[Problem] = field(default_factory=list)
-    known_regions: tuple[str, ...] = REGIONS
+    known_regions: tuple[str, ...] | None = None
     known: ImageFile | None = None
     group: str | None = None
     normalised: bool = False

@@ -27,7 +27,7 @@ from gliodistill.studies.records import StudyRecord
 NAME = "brats"
 
 # BraTS ≥ 2023: BraTS-GLI-00001-000 and -001 are two time points of one patient.
-_TIME_POINT = re.compile(r"(BraTS-[A-Za-z]+-\d+)-\d+", re.IGNORECASE)
+_TIME_POINT = re.compile(r"(BraTS-[A-Za-z]+(?:-RT)?-\d+)-\d+", re.IGNORECASE)
 
 
 def matches(root: Path) -> bool:

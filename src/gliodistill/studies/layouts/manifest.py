@@ -3,11 +3,11 @@
 Columns: ``id``; ``patient`` (default: the id); any spelling of T1, T1CE, T2, FLAIR; ``truth`` (or
 ``seg``, ``label``); ``labels``, the label convention of the row's reference (column ``truth``).
 Paths are relative to the manifest; ``images.nii.gz#2`` is channel 2 of a 4-D file. Partial labels
-are declared: ``known_regions`` (``WT``, or several of WT, TC, ET) and ``known`` (a mask, 1 where
-the label of a voxel is known). ``group`` is a name for a recipe's sampling shares; ``normalised``
-(``yes``) means that the images are z-scores over the whole brain. JSON is a list of such rows, or
-an object with that list under ``studies`` and optionally, as in a ``dataset.json``, the meaning of
-codes under ``labels``. A folder with a ``manifest.json`` may be given instead.
+are declared: ``known_regions`` (``WT``, or several regions of the task) and ``known`` (a mask, 1
+where the label of a voxel is known). ``group`` is a name for a recipe's sampling shares;
+``normalised`` (``yes``) means that the images are z-scores over the whole brain. JSON is a list of
+such rows, or an object with that list under ``studies`` and optionally, as in a ``dataset.json``,
+the meaning of codes under ``labels``. A folder with a ``manifest.json`` may be given instead.
 """
 
 import re
@@ -17,7 +17,7 @@ from typing import Any
 from gliodistill.documents import Refusal, read_table
 from gliodistill.errors import StudyError
 from gliodistill.studies.ids import check_id, check_patient
-from gliodistill.studies.labels import CONVENTIONS, REGIONS, find_convention
+from gliodistill.studies.labels import CONVENTIONS, find_convention
 from gliodistill.studies.layouts.base import (
     TRUTH_SPELLINGS,
     Draft,
@@ -212,16 +212,17 @@ def _say_what_is_known(
             )
     if "known_regions" in cells:
         text = cells.pop("known_regions")[0]
+        # Which regions there are is the task's to say, which is not known yet.
         named = re.findall(r"[^\W_]+", text.upper())
-        if not named or not set(named) <= set(REGIONS):
+        if not named:
             raise StudyError(
-                "unknown region",
+                "no region",
                 file=file,
                 field=f"known_regions of {draft.id}",
                 got=text,
-                expected=f"one or more of {', '.join(REGIONS)}, e.g. WT or WT+TC",
+                expected="one or more, e.g. WT or WT+TC",
             )
-        draft.known_regions = tuple(region for region in REGIONS if region in named)
+        draft.known_regions = tuple(dict.fromkeys(named))
     if "group" in cells:
         draft.group = cells.pop("group")[0]
     if "normalised" in cells:

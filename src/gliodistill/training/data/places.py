@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.preparation.cache import CachedStudy
+from gliodistill.preparation.prepared import REGION_BITS
 from gliodistill.recipes.schema import SamplingPart
 
 _KEPT = 4096
@@ -24,7 +25,7 @@ def draw_centre(
     Args:
         sampling: of the recipe.
         shape: of the study, X Y Z.
-        foreground: voxels of WT, TC and ET (N × 3 each), from :func:`foreground_voxels`.
+        foreground: voxels of each region (N × 3), from :func:`foreground_voxels`.
         inside: voxels with a known label, if not all are known.
         random: the generator to draw from.
     """
@@ -49,7 +50,7 @@ def draw_centre(
 def foreground_voxels(study: CachedStudy, truth: NDArray[np.uint8]) -> list[NDArray[np.int16]]:
     """Per region up to ``_KEPT`` voxel indices (N × 3), drawn with a seed of the study's id."""
     random = np.random.Generator(np.random.PCG64(list(study.id.encode())))
-    return [_some(truth >> bit & 1, random) for bit in range(3)]
+    return [_some(truth >> bit & 1, random) for bit in REGION_BITS[: len(study.regions)]]
 
 
 def sampled_voxels(study: CachedStudy, mask: NDArray[np.bool_]) -> NDArray[np.int16]:

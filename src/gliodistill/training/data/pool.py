@@ -77,7 +77,7 @@ def open_labels(
 
 def _prepared(folder: str | os.PathLike[str], recipe: Recipe, soft: bool) -> Cache:
     """The labelled studies of a cache, which must fit the recipe."""
-    cache = Cache.open(folder, recipe.data.preparation()).labelled()
+    cache = Cache.open(folder, recipe.data.preparation(), recipe.described_task).labelled()
     if not len(cache):
         raise StudyError(
             "no labelled study",
@@ -138,7 +138,14 @@ def build_pool(
         pool, truths = labels, {study.id: study.folder / "truth.npy" for study in labels}
     else:
         soft = labels.soft_files if labels.soft else None
-        pool = build_cache(labels.cohort, recipe.data.preparation(), root / FOLDER, jobs, soft)
+        pool = build_cache(
+            labels.cohort,
+            recipe.data.preparation(),
+            root / FOLDER,
+            jobs,
+            soft,
+            recipe.described_task,
+        )
         truths = {
             record.id: record.truth.path
             for record in labels.cohort.studies

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 from jaxtyping import Bool
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gliodistill.errors import StudyError
@@ -19,7 +20,8 @@ from gliodistill.preparation.prepared import UNKNOWN, unpack_regions
 from gliodistill.preparation.quantise import dequantise
 from gliodistill.progress import track
 from gliodistill.recipes.schema import AugmentationPart, PseudoPart, SamplingPart
-from gliodistill.studies.labels import REGIONS
+from gliodistill.tasks.catalogue import glioma
+from gliodistill.tasks.task import Task
 from gliodistill.training.data.order import StudyOrder, group_shares
 from gliodistill.training.data.places import draw_centre, foreground_voxels, sampled_voxels
 from gliodistill.training.data.teacher_outputs import TeacherOutputs
@@ -76,6 +78,7 @@ class PatchSampler:
             pseudo-labels gets at that step.
         teachers: of another tool: their outputs, or the studies as they see them; what belongs to
             the patches is ``Batch.given``.
+        task: whose regions the studies were prepared for; None = glioma.
 
     Raises:
         StudyError: the cache has no labelled study, one of them has none of the student's
@@ -91,7 +94,9 @@ class PatchSampler:
         channels: Sequence[int] | None = None,
         pseudo: tuple[Cache, PseudoPart] | None = None,
         teachers: Sequence[TeacherOutputs | TeacherViews] = (),
+        task: Task | None = None,
     ) -> None:
+        self.task = task or glioma()
         self.studies = [study for study in cache if study.labelled]
         if not self.studies:
             raise StudyError(
@@ -139,7 +144,10 @@ class PatchSampler:
             for study, truth in zip(self.studies, self._truths, strict=True)
         ]
         self._tells = torch.tensor(
-            [[region in study.known_regions for region in REGIONS] for study in self.studies]
+            [
+                [region in study.known_regions for region in self.task.names]
+                for study in self.studies
+            ]
         )
         if soft:
             self._truths[self._labelled :] = [
@@ -246,6 +254,7 @@ class PatchSampler:
                     mask,
                     self._sequences,
                     tuple(kept.get(channel, False) for channel in range(len(levels))),
+                    self.task,
                 ),
                 draw.intensities,
             )
@@ -261,7 +270,7 @@ class PatchSampler:
             readers = self._readers[draw.study]
             given.append([read(centre, self.sampling.patch, draw.spatial) for read in readers])
             truths.append(
-                torch.from_numpy(unpack_regions(mask)).float()
+                torch.from_numpy(unpack_regions(mask, len(self.task.regions))).float()
                 if mask.ndim == 3
                 else torch.from_numpy(mask) / 255
             )
@@ -318,7 +327,7 @@ class PatchSampler:
             study
             for study in range(self._labelled)
             if study != host
-            and len(self._foreground[study][0])
+            and len(self._tumour(study))
             and not self.studies[study].partial
             and bool((self._tells[study] | ~self._tells[host]).all())
         )
@@ -327,17 +336,22 @@ class PatchSampler:
         ]
 
     def _donor(self, study: int, random: np.random.Generator) -> Donor:
-        voxels = self._foreground[study][0]
+        voxels = self._tumour(study)
         x, y, z = (int(v) for v in voxels[int(random.integers(len(voxels)))])
         return Donor(study, (x, y, z), self._spatial.draw(random), self._transplanting.draw(random))
+
+    def _tumour(self, study: int) -> NDArray[np.int16]:
+        """Voxels of the first of its outermost regions that it has."""
+        roots = [self._foreground[study][root] for root in self.task.roots]
+        return next((voxels for voxels in roots if len(voxels)), roots[0])
 
     def _present(self, study: int) -> tuple[bool, ...]:
         return tuple(self.studies[study].present[channel] for channel in self.channels)
 
 
 def _known(
-    tells: Bool[Tensor, "B 3"], voxels: list[Tensor | None], patch: tuple[int, int, int]
-) -> Bool[Tensor, "B 3 _ _ _"] | None:
+    tells: Bool[Tensor, "B R"], voxels: list[Tensor | None], patch: tuple[int, int, int]
+) -> Bool[Tensor, "B R _ _ _"] | None:
     """:attr:`Batch.known` of patches: the known regions of each, and its known voxels if not all
     are.
     """

@@ -24,7 +24,7 @@ def open_source(recipe: Recipe, data: Path, layout: str | None, labels: str | No
     """
     source: Source
     if is_cache(data):
-        source = Cache.open(data, recipe.data.preparation()).labelled()
+        source = Cache.open(data, recipe.data.preparation(), recipe.described_task).labelled()
     else:
         cohort = open_cohort(data, layout=layout, labels=labels)
         source = cohort.labelled()
@@ -32,6 +32,9 @@ def open_source(recipe: Recipe, data: Path, layout: str | None, labels: str | No
             _refuse_unlabelled(data, cohort.problems)
         cohort.note_unlabelled()
         for record in source.studies:
+            recipe.described_task.known(
+                record.known_regions, cohort.convention_of(record), record.id
+            )
             if record.problems or not set(record.images) & set(recipe.data.sequences):
                 problem = (
                     record.problems[0] if record.problems else "no sequence that the recipe takes"

@@ -222,7 +222,8 @@ def records_for(
 
 def _dice(levels: NDArray[np.uint8], study: CachedStudy) -> dict[str, float]:
     """Dice of the teacher's regions on the prepared grid, as in validation."""
-    regions = zip(REGIONS, levels > 127, unpack_regions(study.truth()), strict=True)
+    truth = unpack_regions(study.truth(), len(study.regions))
+    regions = zip(study.regions, levels > 127, truth, strict=True)
     return {
         region: 1.0 if (score := dice(drawn, truth)) is None else round(score, 4)
         for region, drawn, truth in regions

@@ -11,7 +11,10 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gliodistill.preparation.prepared import REGION_BITS
 from gliodistill.studies.sequence import MRSequence
+from gliodistill.tasks.catalogue import glioma
+from gliodistill.tasks.task import Task
 
 Drawn = TypeVar("Drawn")
 
@@ -79,28 +82,39 @@ class Patch:
 
     Attributes:
         levels: quantised intensities, uint8 C X Y Z; 0 where there is no brain or no such sequence.
-        truth: its reference: bits as in a prepared study, uint8 X Y Z; or shares of 255 of WT, TC
-            and ET, uint8 3 X Y Z.
+        truth: its reference: bits as in a prepared study, uint8 X Y Z; or shares of 255 of the
+            regions, uint8 R X Y Z.
         sequences: of the channels.
         kept: of the channels, those that the student is given.
+        task: whose regions the reference has; None = glioma.
     """
 
     levels: NDArray[np.uint8]
     truth: NDArray[np.uint8]
     sequences: tuple[MRSequence, ...]
     kept: tuple[bool, ...]
+    task: Task | None = None
 
-    def clear(self, region: int, voxels: NDArray[np.bool_]) -> None:
-        """Take ``voxels`` out of the reference of a region (0 WT, 1 TC, 2 ET) and of those in it.
+    def clear(self, region: str | None, voxels: NDArray[np.bool_]) -> None:
+        """Take ``voxels`` out of the reference of a region and of those in it.
 
         Args:
-            region: index of the region.
+            region: its name; None = every region. Nothing happens if the task has no such region.
             voxels: bool X Y Z.
         """
-        if self.truth.ndim == 4:
-            self.truth[region:, voxels] = 0
+        task = self.task or glioma()
+        if region is None:
+            taken = tuple(range(len(task.regions)))
+        elif region in task.names:
+            taken = task.inside(task.names.index(region))
         else:
-            self.truth[voxels] &= np.uint8(255 ^ (0b111 >> region << region))
+            return
+        if self.truth.ndim == 4:
+            for index in taken:
+                self.truth[index, voxels] = 0
+        else:
+            bits = sum(1 << REGION_BITS[index] for index in taken)
+            self.truth[voxels] &= np.uint8(255 ^ bits)
 
 
 class PatchTransform(Drawing[Drawn]):

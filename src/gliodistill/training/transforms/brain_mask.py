@@ -15,7 +15,6 @@ from gliodistill.training.transforms.registry import register
 
 TEXTURE = 0.7
 """Standard deviation of the intensity within left-on tissue, in those of the brain."""
-WT = 0
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class BrainMask(PatchTransform[BrainMaskDraw]):
         moved = _moved(brain, smooth_field(drawn.shift, brain.shape))
         lost, added = (brain & ~moved).numpy(), (moved & ~brain).numpy()
         patch.levels[:, lost] = 0
-        patch.clear(WT, lost)
+        patch.clear(None, lost)
         texture = smooth_field(drawn.texture, brain.shape).numpy()[added]
         for levels, mean in zip(patch.levels, drawn.brightness, strict=True):
             if levels.any():

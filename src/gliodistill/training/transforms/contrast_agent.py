@@ -11,7 +11,7 @@ from gliodistill.training.transforms.registry import register
 
 GONE = 0.5
 """Share of T1 from which on the reference has no ET: less than half of the enhancement is left."""
-ET = 2
+ET = "ET"
 
 
 @dataclass(frozen=True)

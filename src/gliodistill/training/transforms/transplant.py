@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from gliodistill.preparation.prepared import TUMOUR
 from gliodistill.training.transforms.spatial import SpatialDraw
 
 
@@ -73,7 +74,7 @@ class Transplant:
             tumour: its reference.
             rim: as drawn.
         """
-        whole = torch.from_numpy(tumour & 1).float()[None, None]
+        whole = torch.from_numpy((tumour & TUMOUR) != 0).float()[None, None]
         near = F.max_pool3d(whole, 2 * rim + 1, 1, rim)[0, 0].bool().numpy()
         # Only where both have brain.
         taken = near & (levels > 0).any(axis=0) & (theirs > 0).any(axis=0)
