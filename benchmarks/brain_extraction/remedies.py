@@ -5,7 +5,7 @@ the patient. ::
 
     python -m benchmarks.brain_extraction.remedies --data PATIENTS --work runs/brain \
         --before runs/brain/network_2400/state.pt --longer runs/brain/network/weights.pt \
-        --brats brats --deepbet deepbet
+        --brats brats --lumps lumps
 
 Writes benchmarks/results/brain_extraction/remedies.json and .md. Networks run in torch; what is
 done to their logits is the package's own code.
@@ -133,8 +133,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--before", type=Path, required=True, help="weights of 2,400 steps")
     parser.add_argument("--longer", type=Path, required=True, help="weights of 6,000 steps")
-    parser.add_argument("--brats", required=True, help="folder of the fold networks")
-    parser.add_argument("--deepbet", help="the same with deepbet's masks")
+    parser.add_argument("--brats", required=True, help="folder of fine-tuned fold networks")
+    parser.add_argument("--lumps", required=True, help="the same, with lumps put in")
     parser.add_argument("--dry", action="store_true", help="print, write nothing")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -154,19 +154,20 @@ def main() -> None:
     add("reference registered", before)
     longer = run(lambda _: arguments.longer, "longer")
     add("longer training: 6,000 steps", longer)
-    for offset in (-1.0, -2.0):
+    for offset in (1.0, 2.0):
         add(f"6,000 steps, threshold {-offset:+g} logits", longer, shifted(offset))
-    brats = of_folds(work / arguments.brats)
-    tuned = run(brats, "brats")
-    if arguments.deepbet:
-        taught = run(of_folds(work / arguments.deepbet), "deepbet")
-        add("6,000 steps, fine-tuned on deepbet's masks", taught)
+    folds = of_folds(work / arguments.brats)
+    tuned = run(folds, "brats")
     add("6,000 steps, fine-tuned on BraTS' masks", tuned)
-    for offset in (-1.0, 1.0, 2.0):
-        add(f"fine-tuned on BraTS', threshold {-offset:+g} logits", tuned, shifted(offset))
-    for radius in (2, 4, 7):
-        add(f"fine-tuned on BraTS', closing by {2 * radius} mm", tuned, closed(radius))
-    add("fine-tuned on BraTS', mirroring", run(brats, "mirrored", True))
+    for offset in (0.5, 1.0):
+        add(f"fine-tuned, threshold {-offset:+g} logits", tuned, shifted(offset))
+    for radius in (4, 10):
+        add(f"fine-tuned, closing by {2 * radius} mm", tuned, closed(radius))
+    add("fine-tuned, mirroring", run(folds, "mirrored", True))
+    lumps = run(of_folds(work / arguments.lumps), "lumps")
+    add("fine-tuned with lumps put in", lumps)
+    for offset in (0.5, 1.0):
+        add(f"fine-tuned with lumps, threshold {-offset:+g} logits", lumps, shifted(offset))
     facts = {name: summary(rows) for name, rows in made.items()}
     lines = [HEADER, *(line(name, each) for name, each in facts.items())]
     if not arguments.dry:
