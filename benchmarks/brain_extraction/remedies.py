@@ -5,7 +5,7 @@ the patient. ::
 
     python -m benchmarks.brain_extraction.remedies --data PATIENTS --work runs/brain \
         --before runs/brain/network_2400/state.pt --longer runs/brain/network/weights.pt \
-        --brats brats --lumps lumps
+        --brats brats --surface runs/brain/surface/weights.pt
 
 Writes benchmarks/results/brain_extraction/remedies.json and .md. Networks run in torch; what is
 done to their logits is the package's own code.
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--before", type=Path, required=True, help="weights of 2,400 steps")
     parser.add_argument("--longer", type=Path, required=True, help="weights of 6,000 steps")
     parser.add_argument("--brats", required=True, help="folder of fine-tuned fold networks")
-    parser.add_argument("--lumps", required=True, help="the same, with lumps put in")
+    parser.add_argument("--surface", type=Path, required=True, help="weights trained with lumps")
     parser.add_argument("--dry", action="store_true", help="print, write nothing")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -164,10 +164,10 @@ def main() -> None:
     for radius in (4, 10):
         add(f"fine-tuned, closing by {2 * radius} mm", tuned, closed(radius))
     add("fine-tuned, mirroring", run(folds, "mirrored", True))
-    lumps = run(of_folds(work / arguments.lumps), "lumps")
-    add("fine-tuned with lumps put in", lumps)
+    surface = run(lambda _: arguments.surface, "surface")
+    add(SURFACE, surface)
     for offset in (0.5, 1.0):
-        add(f"fine-tuned with lumps, threshold {-offset:+g} logits", lumps, shifted(offset))
+        add(f"{SURFACE}, threshold {-offset:+g} logits", surface, shifted(offset))
     facts = {name: summary(rows) for name, rows in made.items()}
     lines = [HEADER, *(line(name, each) for name, each in facts.items())]
     if not arguments.dry:
@@ -178,6 +178,7 @@ def main() -> None:
         )
 
 
+SURFACE = "6,000 steps, then 300 with lumps in real heads"
 HEADER = (
     "| remedy | Dice to BraTS, mean (least) | volume to BraTS' | tumour lost, mean (most) |"
     " patients without loss (below 1 %) |\n|---|---|---|---|---|"

@@ -62,13 +62,24 @@ def loss_of(logits: Tensor, share: Tensor, tumour: Tensor, emphasis: float = TUM
     return 5 * cross + dice
 
 
-def example(step: int, seed: int, work: Path, real: list[PseudoLabelled], share: float) -> Example:
-    """The scan of a step."""
+def example(
+    step: int, seed: int, work: Path, real: list[PseudoLabelled], share: float, lump: float = 0.0
+) -> Example:
+    """The scan of a step.
+
+    Args:
+        step: its number.
+        seed: of the training.
+        work: folder of the synthetic heads.
+        real: pseudo-labelled scans.
+        share: of the steps that see one of them.
+        lump: share of those with a lump put in.
+    """
     rng = np.random.default_rng([seed, step])
     if real and rng.random() < share:
         heads, rims = ([one for one in real if one.rim == rim] for rim in (False, True))
         some = heads if heads and (rng.random() < 0.5 or not rims) else rims
-        return perturbed(some[rng.integers(len(some))], rng)
+        return perturbed(some[rng.integers(len(some))], rng, lump)
     if rng.random() < 0.02:
         return nothing(rng)
     pool = sorted((work / "heads" / "train").glob("[0-9]*[0-9].npz"))
@@ -156,6 +167,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=RATE)
     parser.add_argument("--init", type=Path, help="weights to start from")
     parser.add_argument("--real", type=float, default=0.2, help="share of steps on real heads")
+    parser.add_argument("--lumps", type=float, default=0.0, help="share of real heads with a lump")
+    parser.add_argument("--tumour", type=float, default=TUMOUR, help="weight of tumour voxels")
     parser.add_argument("--cases", nargs="*", help="pseudo-labelled cases to use (default: all)")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -184,10 +197,13 @@ def main() -> None:
         if arguments.real and (step == first or step % 200 == 0):
             # The teachers may still be at work.
             real = PseudoLabelled.read_all(arguments.work, arguments.cases)
-        return example(step, arguments.seed, arguments.work, real, arguments.real)
+        return example(step, arguments.seed, arguments.work, real, arguments.real, arguments.lumps)
 
     steps = range(first, arguments.steps)
-    for step, loss in learn(network, average, optimizer, examples, steps, arguments.rate):
+    losses = learn(
+        network, average, optimizer, examples, steps, arguments.rate, emphasis=arguments.tumour
+    )
+    for step, loss in losses:
         total += loss
         if (step + 1) % 100 == 0 or step + 1 == arguments.steps:
             line = {"step": step + 1, "loss": round(total / 100, 4)}
