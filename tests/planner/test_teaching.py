@@ -21,9 +21,9 @@ def teacher(tmp_path_factory):
     """Declared for a network of our own, at 1 mm."""
     file = tmp_path_factory.mktemp("weights") / "net.safetensors"
     torch.manual_seed(0)
-    save_file(build("unet", in_channels=4, out_channels=3, widths=[4, 8]).state_dict(), file)
+    save_file(build("unet", in_channels=4, out_channels=3, widths=[8, 16]).state_dict(), file)
     return (
-        f"{{network: {file}, options: {{widths: [4, 8]}}, sequences: [T1, T1CE, T2, FLAIR],"
+        f"{{network: {file}, options: {{widths: [8, 16]}}, sequences: [T1, T1CE, T2, FLAIR],"
         " channels: [WT, TC, ET], spacing: [1, 1, 1], window: [16, 16, 16]}"
     )
 

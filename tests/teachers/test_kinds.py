@@ -12,6 +12,7 @@ from torch import nn
 import tiny_cohort
 import tiny_model
 from gliodistill.errors import GliodistillError
+from gliodistill.images import write_nifti
 from gliodistill.networks import build
 from gliodistill.studies.study import Study
 from gliodistill.teachers import parse_teacher
@@ -84,6 +85,7 @@ def test_onnx_and_openvino_give_the_networks_outputs(network, expected, tmp_path
 def test_a_state_dict_for_a_registered_network(network, tmp_path):
     weights = network.state_dict()
     save_file(weights, tmp_path / "a.safetensors")
+    (tmp_path / "maps").mkdir()
     torch.save({"state_dict": {f"module.{k}": v for k, v in weights.items()}}, tmp_path / "a.pt")
     value = {"name": "unet", "options": OPTIONS, **DECLARED}
     first, second = (
@@ -95,6 +97,11 @@ def test_a_state_dict_for_a_registered_network(network, tmp_path):
     both = predict({"ensemble": ensemble})
     mean = (first + predict(ensemble[1])) / 2
     np.testing.assert_allclose(both, mean, atol=1e-6)
+    study = tiny_cohort.study(1)
+    for name, values in zip(("WT", "TC", "ET"), second, strict=True):
+        write_nifti(study.grid.with_data(values), tmp_path / "maps" / f"case_1_{name}.nii.gz")
+    kinds = [ensemble[1], {"files": str(tmp_path / "maps")}]
+    np.testing.assert_allclose(predict({"ensemble": kinds}), both, atol=1e-6)
     with pytest.raises(GliodistillError, match="not of the described network"):
         predict({"network": str(tmp_path / "a.pt"), **value, "options": {"widths": [4, 6]}})
     with pytest.raises(GliodistillError, match="must be declared"):

@@ -120,3 +120,20 @@ def parse_teacher(value: object, field: str) -> ForeignTeacher:
     parameters = signature(TEACHERS[kind]).parameters.values()
     accepted = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
     return ForeignTeacher(kind, source, fitting(given, accepted, field), live)
+
+
+def stored_teacher(value: Mapping[str, Any], field: str) -> ForeignTeacher:
+    """A teacher of a recipe that was trained: one of a kind that is not known here too, unchecked.
+
+    Args:
+        value: as the recipe has it, its kind first.
+        field: where, for errors.
+
+    Raises:
+        RecipeError: as of :func:`parse_teacher`, for kinds that are known.
+    """
+    if not value or any(key in TEACHERS for key in value):
+        return parse_teacher(value, field)
+    (kind, source), *options = value.items()
+    plain = {key: option for key, option in options if key != "live"}
+    return ForeignTeacher(kind, source, plain, value.get("live"))

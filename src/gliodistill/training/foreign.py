@@ -74,7 +74,7 @@ class Unopened(ForeignNetwork):
         super().__init__(place, outputs)
         if teacher.live is False:
             self.outputs_only = f"{teacher} with live: false"
-        elif not TEACHERS[teacher.kind].has_stages:
+        elif teacher.kind in TEACHERS and not TEACHERS[teacher.kind].has_stages:
             self.outputs_only = f"{teacher}, which gives outputs only"
         self.unopened = self.outputs_only is None
 

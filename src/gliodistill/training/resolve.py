@@ -26,6 +26,7 @@ from gliodistill.registry import Registry, nearest
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.teachers import TEACHERS, ForeignTeacher, parse_teacher
+from gliodistill.teachers.registry import stored_teacher
 from gliodistill.training.foreign import ForeignNetwork
 from gliodistill.training.resolved import ResolvedRun, at_key, on_meta
 from gliodistill.training.transforms import TRANSFORMS, Intensities
@@ -62,17 +63,22 @@ def resolve(recipe: Recipe, file: Path | str | None = None) -> tuple[ResolvedRun
 
 
 def resolve_run(recipe: Recipe, name: str) -> ResolvedRun:
-    """One run of ``recipe``, which must have it; errors as of :func:`resolve`."""
-    return next(run for run in resolve(recipe) if run.name == name)
+    """One run of a stored recipe, which must have it; errors as of :func:`resolve`.
+
+    A foreign teacher of a kind that is not known here is left as it is: a student that was trained
+    is loaded and exported without the code of its teacher.
+    """
+    runs = _resolve(recipe.model_dump_json(), stored=True)
+    return next(run for run in runs if run.name == name)
 
 
 @lru_cache(maxsize=32)
-def _resolve(text: str) -> tuple[ResolvedRun, ...]:
-    """Resolve a recipe given as JSON; cached for the process."""
+def _resolve(text: str, stored: bool = False) -> tuple[ResolvedRun, ...]:
+    """Resolve a recipe given as JSON, or one that was trained; cached for the process."""
     recipe = Recipe.model_validate_json(text)
     runs: dict[str, ResolvedRun] = {}
     for name, part in recipe.runs.items():
-        run = _name(recipe, name, part, runs)
+        run = _name(recipe, name, part, runs, stored)
         _check_method(recipe, run, runs)
         _check_averaging(recipe, run)
         divisor, live = _check_shapes(recipe.sampling, run, runs)
@@ -81,7 +87,11 @@ def _resolve(text: str) -> tuple[ResolvedRun, ...]:
 
 
 def _name(
-    recipe: Recipe, name: str, part: RunPart, earlier: Mapping[str, ResolvedRun]
+    recipe: Recipe,
+    name: str,
+    part: RunPart,
+    earlier: Mapping[str, ResolvedRun],
+    stored: bool,
 ) -> ResolvedRun:
     """Look up all names of a run."""
     place = f"runs.{name}"
@@ -94,7 +104,7 @@ def _name(
             _earlier(f"{place}.weight_averaging", other, earlier)
     teachers = {
         option: _teachers(
-            f"{place}.method.options.{option}", given.pop(option, None), kind, earlier
+            f"{place}.method.options.{option}", given.pop(option, None), kind, earlier, stored
         )
         for option, kind in method.needs.trained.items()
     }
@@ -179,15 +189,16 @@ def _channels(recipe: Recipe, name: str) -> tuple[int, ...]:
 
 
 def _teachers(
-    field: str, value: Any, kind: str, earlier: Mapping[str, ResolvedRun]
+    field: str, value: Any, kind: str, earlier: Mapping[str, ResolvedRun], stored: bool
 ) -> tuple[ResolvedRun | ForeignTeacher, ...]:
     """The teachers of an option: names of earlier runs, or foreign teachers."""
+    parse = stored_teacher if stored else parse_teacher
     if value is not None and isinstance(value, list) != (kind == "several"):
         expected = "a list of runs" if kind == "several" else "one run"
         raise RecipeError("option does not fit", field=field, got=value, expected=expected)
     named = value if isinstance(value, list) and value else [value]
     return tuple(
-        parse_teacher(each, field) if isinstance(each, Mapping) else _earlier(field, each, earlier)
+        parse(each, field) if isinstance(each, Mapping) else _earlier(field, each, earlier)
         for each in named
     )
 
