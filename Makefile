@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs environment dicom-tools clean
+.PHONY: demo test lint docs environment dicom-tools pacs-tools clean
 .DEFAULT_GOAL := demo
 
 environment: $(VENV)/.ready
@@ -33,6 +33,10 @@ docs: environment
 # dciodvfy, which checks what is written as DICOM; its tests are skipped where it is missing.
 dicom-tools:
 	command -v dciodvfy || { apt-get update && apt-get install -y --no-install-recommends dicom3tools; }
+
+# Orthanc, which the PACS node is tested against; those tests are skipped where it is missing.
+pacs-tools:
+	command -v Orthanc || test -x /usr/sbin/Orthanc || { apt-get update && apt-get install -y --no-install-recommends orthanc; }
 
 clean:
 	rm -rf $(VENV) demo build dist site

@@ -12,12 +12,15 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--remote-debugging-pipe")  # fmt: skip
+WITH_WEBGL = (*(flag for flag in FLAGS if flag != "--disable-gpu"),
+              "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")  # fmt: skip
 LAUNCH = (
     "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4);"
     " os.execv(sys.argv[3], sys.argv[3:])"
@@ -33,7 +36,7 @@ def find_browser() -> str | None:
 class Browser:
     """One window."""
 
-    def __init__(self, program: str, profile: Path) -> None:
+    def __init__(self, program: str, profile: Path, *, webgl: bool = False) -> None:
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
         # The protocol wants the descriptors 3 and 4: moved there in between, from numbers that
@@ -45,7 +48,7 @@ class Browser:
             LAUNCH,
             *map(str, ends),
             program,
-            *FLAGS,
+            *(WITH_WEBGL if webgl else FLAGS),
             f"--user-data-dir={profile}",
             "about:blank",
         ]
@@ -91,8 +94,10 @@ class Browser:
         message, _, self._buffer = self._buffer.partition(b"\0")
         return json.loads(message)
 
-    def open(self, file: Path, width: int = 1280, height: int = 900, *, dark: bool = False) -> None:
-        """Show a file in a window of this size."""
+    def open(
+        self, page: Path | str, width: int = 1280, height: int = 900, *, dark: bool = False
+    ) -> None:
+        """Show a file or an address in a window of this size."""
         self.events.clear()
         self.call(
             "Emulation.setDeviceMetricsOverride",
@@ -107,7 +112,7 @@ class Browser:
             media="",
             features=[{"name": "prefers-color-scheme", "value": scheme}],
         )
-        self.call("Page.navigate", url=file.as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._receive())
 
@@ -118,6 +123,42 @@ class Browser:
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def until(self, expression: str, patience: float = PATIENCE) -> Any:
+        """The value of an expression, once it is true."""
+        end = time.monotonic() + patience
+        while not (value := self.run(expression)):
+            assert time.monotonic() < end, (expression, self.complaints())
+            time.sleep(0.1)
+        return value
+
+    def choose_files(self, selector: str, files: Sequence[Path]) -> None:
+        """As a person who chooses files in a dialogue."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
+
+    def drag(self, selector: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """The mouse pressed, moved and released; places are shares of an element's sides."""
+        left, top, width, height = self.run(
+            f"(r => [r.x, r.y, r.width, r.height])"
+            f"(document.querySelector({json.dumps(selector)}).getBoundingClientRect())"
+        )
+        for kind, (across, down) in (
+            ("mouseMoved", start),
+            ("mousePressed", start),
+            ("mouseMoved", end),
+            ("mouseReleased", end),
+        ):
+            self.call(
+                "Input.dispatchMouseEvent",
+                type=kind,
+                x=left + across * width,
+                y=top + down * height,
+                button="left",
+                buttons=int(kind in ("mousePressed", "mouseMoved")),
+                clickCount=1,
+            )
 
     def click(self, selector: str) -> None:
         """A click of the mouse in the middle of the first element that matches."""

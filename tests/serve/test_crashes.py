@@ -26,7 +26,7 @@ def workers(server: Served, role: str) -> list[int]:
     """Process ids of the workers of a role."""
     assert server.process is not None
     listed = subprocess.run(
-        ["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
+        ["ps", "-eww", "-o", "pid,ppid,args"], capture_output=True, text=True, check=True
     )
     return [
         int(line.split()[0])

@@ -109,7 +109,7 @@ class Scan:
                     "no DICOM in it", file=path, got=f"{len(files)} other files", expected="DICOM"
                 )
             self.refused = {
-                _short("study", uid): fault.error
+                study_key(uid): fault.error
                 for fault in reversed(faults)
                 for uid in _struck(fault.files, facts)
             }
@@ -252,6 +252,11 @@ def _same_file(one: Path, other: Path) -> bool:
         )
 
 
+def study_key(uid: str) -> str:
+    """A short hash of a StudyInstanceUID, which stands for the study in names and logs."""
+    return _short("study", uid)
+
+
 def _short(*texts: str) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:8]
 
@@ -274,7 +279,7 @@ def _patients(facts: list[FileFacts], mask: Mask, keep_identity: bool) -> tuple[
         key = _short("patient", *uids)
         studies = [
             DicomStudy(
-                _short("study", uid),
+                study_key(uid),
                 uid,
                 key,
                 tuple(_series(key, [one for one in group if one.study == uid], mask)),

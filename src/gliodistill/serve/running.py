@@ -1,5 +1,6 @@
 """Start the web app: folder, token, address, browser."""
 
+import os
 import secrets
 import socket
 import threading
@@ -142,6 +143,7 @@ def serve(address: Address, options: Options, say: Callable[[str], None]) -> Non
         GliodistillError: a package or model is missing, the port is taken, another server uses the
             folder, or the address would be unguarded.
     """
+    os.environ["OTEL_SDK_DISABLED"] = "true"  # FastAPI brings OpenTelemetry; nothing is told
     for module in ("fastapi", "uvicorn"):
         load(module, "the web app", extra="serve")
     address.check()

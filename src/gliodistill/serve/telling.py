@@ -11,7 +11,7 @@ _PATHS = re.compile(r"(?<![\w.])(?:/[^\s/:;,()'\"]+){2,}/?")
 
 
 def told(error: BaseException, root: Path | None = None) -> dict[str, Any]:
-    """``message`` and its parts; a file is told by its name, without folders.
+    """``message``, ``kind`` and parts; a file is told by its name, without folders.
 
     Args:
         error: any; of one that is not ours only the kind is told.
@@ -29,7 +29,7 @@ def told(error: BaseException, root: Path | None = None) -> dict[str, Any]:
         hint=_hidden(error.hint, root),
         **parts,
     )
-    return {"message": str(clean), **clean.as_dict()}
+    return {"message": str(clean), "kind": type(error).__name__, **clean.as_dict()}
 
 
 def _hidden(value: object, root: Path | None) -> str | None:

@@ -1,0 +1,92 @@
+"""The other side of a PACS node: a real Orthanc, and a program that stores images."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PLACES = ("Orthanc", "orthanc", "/usr/sbin/Orthanc")
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+class Orthanc:
+    """An Orthanc of its own, on this machine alone."""
+
+    def __init__(self, root: Path, node_port: int) -> None:
+        program = next((found for place in PLACES if (found := shutil.which(place))), None)
+        if program is None:
+            pytest.skip("Orthanc is not installed (Debian: apt install orthanc)")
+        self.dicom, self.http = free_port(), free_port()
+        settings = {
+            "StorageDirectory": str(root / "storage"),
+            "IndexDirectory": str(root / "storage"),
+            "DicomAet": "ORTHANC",
+            "DicomPort": self.dicom,
+            "HttpPort": self.http,
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False,
+            "DicomAlwaysAllowStore": True,
+            "DicomModalities": {
+                "glio": ["GLIO", "127.0.0.1", node_port],
+                "stranger": ["OTHER", "127.0.0.1", node_port],
+            },
+            "Plugins": [],
+        }
+        self._file, self._command, self._root = root / "orthanc.json", program, root
+        self._file.write_text(json.dumps(settings))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        log = (self._root / "orthanc.log").open("ab")
+        self._process = subprocess.Popen(
+            [self._command, str(self._file)], stdout=log, stderr=log, env=dict(os.environ)
+        )
+        log.close()
+        for _ in range(300):
+            try:
+                self.ask("/system")
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise AssertionError((self._root / "orthanc.log").read_text()[-2000:])
+
+    def stop(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(20)
+            self._process = None
+
+    def ask(self, path: str, body: bytes | None = None) -> Any:
+        """An answer of its REST API: JSON where it is."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", body)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            content = answer.read()
+            kind = answer.headers.get("content-type", "")
+        return json.loads(content) if "json" in kind else content
+
+    def modalities(self, study: str) -> list[str]:
+        """Modality of each series of a study."""
+        series = [self.ask(f"/series/{one}") for one in self.ask(f"/studies/{study}")["Series"]]
+        return sorted(one["MainDicomTags"]["Modality"] for one in series)
+
+    def send(self, study: str, to: str = "glio") -> None:
+        """Have it send the MR series of a study by C-STORE."""
+        series = [self.ask(f"/series/{one}") for one in self.ask(f"/studies/{study}")["Series"]]
+        wanted = [one["ID"] for one in series if one["MainDicomTags"]["Modality"] == "MR"]
+        self.ask(f"/modalities/{to}/store", json.dumps({"Resources": wanted}).encode())

@@ -1,0 +1,204 @@
+"""A node against a real Orthanc: a phantom goes in, SEG and SR come back, over kills on both sides."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gliodistill.cli.main import run
+from gliodistill.errors import GliodistillError
+from gliodistill.images.nifti import read_labels
+from gliodistill.serve.pacs.ledger import RECEIVING, Conflict, Ledger
+from gliodistill.serve.pacs.settings import NodeSettings, Peer, Rule
+from pacs_peers import Orthanc, free_port
+
+RULES = ("--only", "modality=MR")
+
+
+class Node:
+    """``gliodistill pacs`` as a process."""
+
+    def __init__(self, root: Path, port: int, peer: int, *options: str) -> None:
+        self.root, self.port = root, port
+        self.words = [
+            *("--aet", "GLIO", "--port", str(port), "--send-to", f"ORTHANC@127.0.0.1:{peer}"),
+            *("--quiet", "1.5", "--folder", str(root / "node"), "--threads", "1", *options),
+        ]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "OMP_NUM_THREADS": "1",
+        }
+        with (self.root / "node.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gliodistill", "pacs", *self.words],
+                stderr=log,
+                stdout=log,
+                env=environment,
+            )
+
+    def end(self, with_signal: int = signal.SIGKILL) -> int:
+        assert self.process is not None
+        self.process.send_signal(with_signal)
+        code = self.process.wait(30)
+        self.process = None
+        return code
+
+    def log(self) -> str:
+        return (self.root / "node.log").read_text()
+
+    def until(self, told: str | Callable[[], bool], patience: float = 240.0) -> None:
+        end = time.monotonic() + patience
+        while not (told() if callable(told) else told in self.log()):
+            assert time.monotonic() < end, self.log()
+            assert self.process is not None and self.process.poll() is None, self.log()
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path) -> Iterator[tuple[Orthanc, Node]]:
+    pytest.importorskip("pynetdicom", reason="pip install 'gliodistill[serve]'")
+    port = free_port()
+    archive = Orthanc(tmp_path, port)
+    node = Node(tmp_path, port, archive.dicom, *RULES)
+    archive.start()
+    node.start()
+    yield archive, node
+    archive.stop()
+    if node.process is not None:
+        node.end()
+
+
+@pytest.mark.slow
+def test_a_study_goes_round_over_kills_of_node_and_archive(
+    orthanc: tuple[Orthanc, Node], tmp_path: Path
+) -> None:
+    archive, node = orthanc
+    assert (
+        run(
+            [
+                "phantom",
+                str(tmp_path / "heads"),
+                "-n",
+                "1",
+                "--dicom",
+                "--spacing",
+                "4",
+                "--jobs",
+                "1",
+            ]
+        )
+        == 0
+    )
+    for file in sorted((tmp_path / "heads" / "scans").rglob("*")):
+        if file.is_file() and file.read_bytes()[128:132] == b"DICM":
+            archive.ask("/instances", file.read_bytes())
+    (study,) = archive.ask("/studies")
+    before = archive.modalities(study)
+    node.until("accepts ORTHANC")
+
+    with pytest.raises(urllib.error.HTTPError):  # an AE title that is not accepted
+        archive.send(study, to="stranger")
+    assert archive.ask("/modalities/glio/echo", b"{}") is not None
+
+    archive.send(study)
+    node.until("complete,")
+    node.end()  # while the network runs
+    node.start()
+    archive.stop()  # and the archive is down when the results are there
+    node.until("not sent")
+    node.end()
+    archive.start()
+    node.start()
+    node.until("results sent")
+    assert archive.modalities(study) == sorted([*before, "SEG", "SR"])
+
+    (tmp_path / "out").mkdir()
+    series = [archive.ask(f"/series/{one}") for one in archive.ask(f"/studies/{study}")["Series"]]
+    (seg,) = [one for one in series if one["MainDicomTags"]["Modality"] == "SEG"]
+    (instance,) = seg["Instances"]
+    (tmp_path / "seg.dcm").write_bytes(archive.ask(f"/instances/{instance}/file"))
+    scans = tmp_path / "heads" / "scans"
+    assert run(["segment", str(scans), "-o", str(tmp_path / "out"), "--threads", "1"]) == 0
+    (expected,) = tmp_path.glob("out/*/*_seg.dcm")
+    import pydicom
+
+    sent, wanted = pydicom.dcmread(tmp_path / "seg.dcm"), pydicom.dcmread(expected)
+    assert sent.PixelData == wanted.PixelData
+    assert sent.StudyInstanceUID == wanted.StudyInstanceUID
+    labels = read_labels(next(tmp_path.glob("out/*.nii.gz")))
+    assert np.any(labels.data)
+
+    # The same images again: nothing is done twice.
+    archive.send(study)
+    time.sleep(3)
+    assert archive.modalities(study) == sorted([*before, "SEG", "SR"])
+    assert node.log().count("segmented in") == 1
+    assert node.end(signal.SIGTERM) == 0
+
+
+def test_addresses_and_rules_are_checked(capfd: pytest.CaptureFixture, tmp_path: Path) -> None:
+    assert Peer.of("ORTHANC@127.0.0.1:4242") == Peer("ORTHANC", "127.0.0.1", 4242)
+    for text in ("ORTHANC", "A@b", "A@b:0", "A@b:99999", "LONGER THAN SIXTEEN@b:1", "@b:1"):
+        with pytest.raises(GliodistillError, match=r"DICOM node|AE title"):
+            Peer.of(text)
+    assert Rule.of("body_part=*brain*").fits(["HEAD", "BRAIN"])
+    assert not Rule.of("modality=CT").fits(["MR"])
+    for text in ("modality", "age=3", "modality="):
+        with pytest.raises(GliodistillError, match="no rule"):
+            Rule.of(text)
+    with pytest.raises(GliodistillError, match="nowhere to send"):
+        NodeSettings(tmp_path).check()
+
+
+def test_the_ledger_keeps_every_image_once_and_every_parcel_until_it_arrived(
+    tmp_path: Path,
+) -> None:
+    ledger = Ledger(tmp_path)
+    assert not ledger.knows("1.1", "a")
+    ledger.add("1", "key", "1.1", tmp_path / "a", "a", quiet_s=60)
+    assert ledger.knows("1.1", "a") and ledger.complete() == []
+    with pytest.raises(Conflict):
+        ledger.knows("1.1", "b")
+    ledger.add("1", "key", "1.2", tmp_path / "b", "b", quiet_s=0)
+    (study,) = ledger.complete()
+    assert study.state == RECEIVING
+    content = ledger.content("1")
+    ledger.take(study, content, "job")
+    assert ledger.complete() == []
+    ledger.close()
+
+    ledger = Ledger(tmp_path)  # after a crash
+    (study,) = ledger.in_state("segmenting")
+    for _ in range(2):
+        ledger.post(study, [tmp_path / "s", tmp_path / "r"], ["A@h:1"])
+    first, second = ledger.parcels()
+    assert ledger.returned(first, "down") == 5
+    assert [parcel.file for parcel in ledger.parcels()] == [second.file]
+    assert not ledger.sent(second)
+    assert ledger.sent(first)
+    ledger.end(study, "done")
+
+    # A late image begins the study again; the same images would not.
+    ledger.add("1", "key", "1.3", tmp_path / "c", "c", quiet_s=0)
+    (study,) = ledger.complete()
+    assert study.content == content != ledger.content("1")
+    ledger.close()
+
+
+def test_a_node_without_pynetdicom_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynetdicom", None)
+    assert run(["pacs", "--send-to", "A@127.0.0.1:1", "--folder", str(tmp_path / "node")]) == 1
+    assert "gliodistill[serve]" in capfd.readouterr().err
+    assert not (tmp_path / "node").exists()
