@@ -107,6 +107,7 @@ class BraTS2026:
         "ped": "ped",
         "men": "MenPre",
         "met": "mets",
+        "men-rt": "MenRT",
     }
     tasks = tuple(configurations)
     mask_tasks = ("gli", "met")
@@ -226,7 +227,11 @@ def main() -> None:
     parser.add_argument(
         "--limit", type=int, default=12, metavar="N", help="real patients to ask about [12]"
     )
-    parser.add_argument("--again", metavar="TASK", help="ask about this task again, in every case")
+    parser.add_argument(
+        "--again",
+        metavar="TASK",
+        help="ask about this task again, or for the first time, in every case",
+    )
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     oracle: Oracle = (
@@ -246,11 +251,12 @@ def main() -> None:
                 content["real"][case.digest] = answer(oracle, case, ["gli"])
                 write(file, content)
     elif arguments.again:
+        every = {case.name for case in maps()} if arguments.again in oracle.tasks else set()
         for case in (*masks(), *maps()):
             there = content["cases"].get(case.name, {})
-            if arguments.again in there:
+            if arguments.again in there or case.name in every:
                 found = answer(oracle, case, [arguments.again])[arguments.again]
-                kept = there[arguments.again].keys()
+                kept = there.get(arguments.again, found).keys()
                 there[arguments.again] = {region: found[region] for region in kept}
         write(file, content)
     else:
