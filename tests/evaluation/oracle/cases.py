@@ -22,6 +22,7 @@ REGIONS: dict[str, dict[str, tuple[int, ...]]] = {
     "gli-post": {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,), "NETC": (1,), "SNFH": (2,), "RC": (4,)},
     "met": {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,), "RC": (4,)},
     "ped": {"WT": (1, 2, 3, 4), "TC": (1, 2, 3), "ET": (1,), "NETC": (2,), "CC": (3,), "ED": (4,)},
+    "men-rt": {"GTV": (1,)},
 }
 """Task → region → codes, as in the challenges' own code; the tasks not named here share those of
 ``gli``.
@@ -67,7 +68,9 @@ def region(labels: Labels, codes: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def known_to(task: str, labels: Labels) -> Labels:
-    """Without the resection cavity where a task has none (the official package refuses its code)."""
+    """Without the codes that a task does not have: the official package refuses them."""
+    if task == "men-rt":
+        return (labels == 1).astype(np.uint8)
     return (
         labels
         if task in ("gli-post", "ped", "met")

@@ -107,6 +107,7 @@ class BraTS2026:
         "ped": "ped",
         "men": "MenPre",
         "met": "mets",
+        "men-rt": "MenRT",
     }
     tasks = tuple(configurations)
     mask_tasks = ("gli", "met")
@@ -134,7 +135,7 @@ class BraTS2026:
             summary, table = Path(folder) / "summary.json", Path(folder) / "table.csv"
             summary.write_text(json.dumps({"metrics": [result], "missings": []}))
             if task == "met":
-                parse_mets_results(summary, 20.0, 0.1, table)
+                parse_mets_results(summary, *METASTASES, table)
             else:
                 parse_seg_results(summary, table)
             with table.open() as lines:
@@ -172,6 +173,12 @@ class SurfaceDistance:
             }
         }
 
+
+METASTASES = (27.0, 0.2)
+"""Least volume of a large lesion and least overlap of a found one: what the challenge calls the
+package with (Sage-Bionetworks-Challenges/brats-infra, evaluation/segmentation/score.py); its own
+defaults are 20 and 0.1.
+"""
 
 ORACLES = {"brats2023": BraTS2023, "brats2026": BraTS2026, "surface_distance": SurfaceDistance}
 
@@ -220,6 +227,11 @@ def main() -> None:
     parser.add_argument(
         "--limit", type=int, default=12, metavar="N", help="real patients to ask about [12]"
     )
+    parser.add_argument(
+        "--again",
+        metavar="TASK",
+        help="ask about this task again, or for the first time, in every case",
+    )
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     oracle: Oracle = (
@@ -238,6 +250,15 @@ def main() -> None:
             if case.digest not in content["real"]:
                 content["real"][case.digest] = answer(oracle, case, ["gli"])
                 write(file, content)
+    elif arguments.again:
+        every = {case.name for case in maps()} if arguments.again in oracle.tasks else set()
+        for case in (*masks(), *maps()):
+            there = content["cases"].get(case.name, {})
+            if arguments.again in there or case.name in every:
+                found = answer(oracle, case, [arguments.again])[arguments.again]
+                kept = there.get(arguments.again, found).keys()
+                there[arguments.again] = {region: found[region] for region in kept}
+        write(file, content)
     else:
         known = content.pop("cases")
         content["cases"] = {}

@@ -175,7 +175,7 @@ def test_masks(rules: str, tasks: tuple[str, ...], name: str) -> None:
 @pytest.mark.parametrize("name", MAPS)
 @pytest.mark.parametrize(
     ("rules", "tasks"),
-    [("brats2023", ("gli",)), ("brats2026", ("gli", "gli-post", "ped", "men", "met"))],
+    [("brats2023", ("gli",)), ("brats2026", ("gli", "gli-post", "ped", "men", "met", "men-rt"))],
 )
 def test_regions_of_every_task(rules: str, tasks: tuple[str, ...], name: str) -> None:
     assert {task: lines for task in tasks if (lines := told(name, rules, task))} == {}

@@ -20,8 +20,10 @@ from gliodistill.studies.labels import Tissue
 
 PENALTY_MM = 373.0
 MATCHED_DICE = 1e-6
-LARGE_MM3, FOUND_DICE = 20.0, 0.1
-"""Metastases: least volume of a large lesion, and least Dice of a found one."""
+LARGE_MM3, FOUND_DICE = 27.0, 0.2
+"""Metastases: least volume of a large lesion, and least Dice of a found one, as the challenge calls
+the package (brats-infra, evaluation/segmentation/score.py); the package's defaults are 20 and 0.1.
+"""
 
 
 class LesionScores(NamedTuple):
