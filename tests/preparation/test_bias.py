@@ -13,7 +13,7 @@ from gliodistill.images import Volume
 from gliodistill.phantom.cohort import render
 from gliodistill.phantom.drawing import draw_parameters
 from gliodistill.preparation import Preparation, bias
-from gliodistill.preparation.bias import log_fields, take_off_bias
+from gliodistill.preparation.bias import corrections, log_fields
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study, load_study
@@ -39,6 +39,13 @@ def logs(study: Study) -> NDArray[np.float64]:
         np.stack([image.data[brain] for image in study.images.values()]).astype(np.float64)
     )
     return values - values.mean(axis=1, keepdims=True)
+
+
+def take_off_bias(images, inside, spacing, width) -> None:
+    """Multiply images by their corrections, in place."""
+    for image, found in zip(images, corrections(images, inside, spacing, width), strict=True):
+        if found is not None:
+            image *= found.at(image.shape, spacing)
 
 
 def corrected(study: Study) -> Study:

@@ -195,16 +195,28 @@ def _foreground(volume: Volume) -> NDArray[np.bool_] | None:
     return foreground if foreground.sum() * volume.voxel_ml <= VOLUME_ML[1] else None
 
 
+def _grown(mask: NDArray[np.bool_], voxels: int) -> NDArray[np.bool_]:
+    """A mask and what is within so many steps along the axes of it; without SciPy, whose import
+    takes as long as the network.
+    """
+    for _ in range(voxels):
+        grown = mask.copy()
+        for axis in range(3):
+            old, new = np.moveaxis(mask, axis, 0), np.moveaxis(grown, axis, 0)
+            new[1:] |= old[:-1]
+            new[:-1] |= old[1:]
+        mask = grown
+    return mask
+
+
 def _is_brain_only(
     volume: Volume, foreground: NDArray[np.bool_], small: CoarseScan, logits: NDArray[np.float32]
 ) -> bool:
     """Whether the foreground is the brain and nothing else, judged by the network."""
-    from scipy import ndimage
-
     brain = logits > 0
     if not brain.any():
         return False
-    beside = small.inner(ndimage.binary_dilation(brain, iterations=BESIDE_VOXELS))
+    beside = small.inner(_grown(brain, BESIDE_VOXELS))
     ras = volume.with_data(foreground).canonical()
     places = [
         np.minimum(((np.arange(side) + 0.5) * spacing / GRID_MM).astype(np.intp), most - 1)

@@ -1,5 +1,6 @@
 """The command that segments studies with a model: segment."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gliodistill.inference.outputs.base import Writer
+    from gliodistill.studies.sequence import MRSequence
 
 
 def add_to(app: typer.Typer) -> None:
@@ -190,7 +192,6 @@ def segment(
 
     Example: [cyan]gliodistill segment patients/ -o segmentations[/cyan]
     """
-    from gliodistill.dicom.inspection import read_overrides
     from gliodistill.inference.batch import segment_studies
     from gliodistill.inference.cases.finding import find_cases
     from gliodistill.inference.outputs.dicom import DicomWriter
@@ -213,7 +214,7 @@ def segment(
             studies,
             layout=layout,
             form=form,
-            series=read_overrides(series or []),
+            series=_overrides(series or []),
             keep_identity=keep_identity,
         ) as found,
     ):
@@ -293,6 +294,15 @@ def segment(
     }
     emit(as_json, facts, show)
     report_failures({id: failure["message"] for id, failure in failures.items()})
+
+
+def _overrides(series: list[str]) -> "Mapping[MRSequence, str]":
+    """The DICOM series that were named; without any, what reads DICOM is not imported."""
+    if not series:
+        return {}
+    from gliodistill.dicom.inspection import read_overrides
+
+    return read_overrides(series)
 
 
 def _files(id: str, sequences: dict[str, Any]) -> str:

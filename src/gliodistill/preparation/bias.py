@@ -12,12 +12,13 @@ outliers takes tumour. The field is smooth, so it is estimated on blocks of :dat
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.images.resampling import Taps, axis_matrix, resample_by
+from gliodistill.images.resampling import Taps, axis_matrix, resample, resample_by
 
 BLOCK_MM = 6.0
 """Side of the blocks that the field is estimated on."""
@@ -53,30 +54,64 @@ LEAST = 50
 Floats = NDArray[np.float64]
 
 
-def take_off_bias(
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """What one image is multiplied by to correct its bias field.
+
+    Attributes:
+        factors: of each block (float32 X Y Z).
+        block_mm: side of a block along each axis.
+    """
+
+    factors: NDArray[np.float32]
+    block_mm: tuple[float, ...]
+
+    def at(
+        self,
+        shape: tuple[int, ...],
+        spacing: tuple[float, ...],
+        edge_mm: tuple[float, ...] = (0.0, 0.0, 0.0),
+    ) -> NDArray[np.float32]:
+        """Factors at the voxels of a grid (float32 X Y Z), interpolated linearly.
+
+        Args:
+            shape: of the grid.
+            spacing: its voxel size in mm.
+            edge_mm: where its first voxel begins, from the edge of the image.
+        """
+        axes = zip(self.factors.shape, shape, spacing, self.block_mm, edge_mm, strict=True)
+        return resample(
+            self.factors,
+            tuple(
+                axis_matrix(blocks, count, step / block, edge / block)
+                for blocks, count, step, block, edge in axes
+            ),
+        )
+
+
+def corrections(
     images: list[NDArray[np.float32]],
     inside: list[NDArray[np.bool_]],
     spacing: tuple[float, ...],
     width_mm: float,
-) -> None:
-    """Divide images by their bias fields, in place.
+) -> list[Correction | None]:
+    """Corrections of the bias fields of a study's images.
 
     Args:
         images: one of each sequence, scanner units (float32 X Y Z, all of one shape), 0 outside the
-            brain. An image that is not positive in its brain is not in scanner units and is not
-            corrected; none is if the brain has fewer than :data:`LEAST` blocks.
+            brain.
         inside: brain mask of each image; images that share an array save work.
         spacing: voxel size in mm.
         width_mm: standard deviation of the Gaussian that smooths the fields.
+
+    Returns:
+        one for each image. None for an image that is not positive in its brain, which is not in
+        scanner units; for all if the brain has fewer than :data:`LEAST` blocks.
     """
     factors = [max(1.0, BLOCK_MM / step) for step in spacing]
-    sides = [
-        (side, int(np.ceil(side / factor)), factor)
+    down = tuple(
+        Taps.of(axis_matrix(side, int(np.ceil(side / factor)), factor))
         for side, factor in zip(images[0].shape, factors, strict=True)
-    ]
-    down, up = (
-        tuple(Taps.of(axis_matrix(*way)) for way in ways)
-        for ways in (sides, [(blocks, side, 1 / factor) for side, blocks, factor in sides])
     )
     with ThreadPoolExecutor(len(images)) as pool:  # NumPy releases the GIL
         # Sequences that were skull-stripped together share their mask. One memory order, so that
@@ -86,36 +121,20 @@ def take_off_bias(
             np.ascontiguousarray(means)
             for means in pool.map(resample_by, (*images, *masks), repeat(down))
         ]
-        sums, share = (
-            np.stack(blocks[: len(images)]),
-            dict(zip(map(id, masks), blocks[len(images) :], strict=True)),
-        )
-        shares = np.stack([share[id(mask)] for mask in inside])
         usable = np.array(list(pool.map(_is_positive, images, inside)))
-        known = (shares > FILLED) & usable[:, None, None, None]
-        if np.count_nonzero(known.any(axis=0)) < LEAST:
-            return
-        reach = [width_mm / (step * factor) for step, factor in zip(spacing, factors, strict=True)]
-        fields = _in_passes(sums.astype(np.float64) / np.maximum(shares, 1e-6), known, reach)
-
-        def divide(image: NDArray[np.float32], field: Floats) -> None:
-            order = sorted(
-                range(3), key=lambda axis: -abs(image.strides[axis])
-            )  # in the image's memory order, for speed
-            factor = np.ascontiguousarray(np.exp(-field).transpose(order)).transpose(
-                np.argsort(order)
-            )
-            image *= resample_by(factor, up)
-
-        list(
-            pool.map(
-                divide,
-                *zip(
-                    *((i, f) for i, f, use in zip(images, fields, usable, strict=True) if use),
-                    strict=True,
-                ),
-            )
-        )
+    sums = np.stack(blocks[: len(images)])
+    share = dict(zip(map(id, masks), blocks[len(images) :], strict=True))
+    shares = np.stack([share[id(mask)] for mask in inside])
+    known = (shares > FILLED) & usable[:, None, None, None]
+    if np.count_nonzero(known.any(axis=0)) < LEAST:
+        return [None] * len(images)
+    block_mm = tuple(step * factor for step, factor in zip(spacing, factors, strict=True))
+    means = sums.astype(np.float64) / np.maximum(shares, 1e-6)
+    fields = _in_passes(means, known, [width_mm / side for side in block_mm])
+    return [
+        Correction(np.exp(-field).astype(np.float32), block_mm) if use else None
+        for field, use in zip(fields, usable, strict=True)
+    ]
 
 
 def _in_passes(mean: Floats, known: NDArray[np.bool_], reach: list[float]) -> Floats:
@@ -158,10 +177,11 @@ def log_fields(mean: Floats, known: NDArray[np.bool_], reach: list[float]) -> Fl
     field = np.zeros(mean.shape)
     for _ in range(ROUNDS):
         left = (logs - field[:, somewhere]) * seen
-        posterior = _posterior(left, seen, centres, variances, shares, anything)  # K N
+        squares = left**2
+        posterior = _posterior(left, squares, seen, centres, variances, shares, anything)  # K N
         count = posterior @ seen.T + 1e-6  # K C
         centres = posterior @ left.T / count
-        variances = np.maximum(posterior @ (left**2).T / count - centres**2, 0) + DEVIATION**2
+        variances = np.maximum(posterior @ squares.T / count - centres**2, 0) + DEVIATION**2
         shares = posterior.sum(axis=1) / posterior.sum()
         precision = (
             (1 / variances).T @ posterior * seen
@@ -194,19 +214,29 @@ def _begin(logs: Floats, seen: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _posterior(
-    left: Floats, seen: Floats, centres: Floats, variances: Floats, shares: Floats, anything: Floats
+    left: Floats,
+    squares: Floats,
+    seen: Floats,
+    centres: Floats,
+    variances: Floats,
+    shares: Floats,
+    anything: Floats,
 ) -> Floats:
     """Probability of each tissue in each block (K N); the rest to 1 is the outlier class. Missing
-    sequences are ignored.
+    sequences are ignored: their ``left`` and ``seen`` are 0.
     """
-    distance = (left[None] - centres[:, :, None]) ** 2 / variances[:, :, None] + np.log(
-        2 * np.pi * variances
-    )[:, :, None]
-    score = np.log(np.maximum(shares, 1e-12))[:, None] - (distance * seen).sum(axis=1) / 2
+    # Σ over the sequences of (left − centre)² / variance + log 2π·variance, as products.
+    distance = (
+        (1 / variances) @ squares
+        - (2 * centres / variances) @ left
+        + (centres**2 / variances + np.log(2 * np.pi * variances)) @ seen
+    )
+    score = np.log(np.maximum(shares, 1e-12))[:, None] - distance / 2
     top = np.maximum(score.max(axis=0), anything)
-    tissue = np.exp(score - top)
-    result: Floats = tissue / (tissue.sum(axis=0) + np.exp(anything - top))
-    return result
+    score -= top
+    tissue = np.exp(score, out=score)
+    tissue /= tissue.sum(axis=0) + np.exp(anything - top)
+    return tissue
 
 
 def _gaussian(side: int, sigma: float) -> Floats:

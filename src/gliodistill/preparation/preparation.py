@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from gliodistill.errors import PackageError, StudyError
 from gliodistill.images.bounds import Box, cut_out, filled_box, union
 from gliodistill.images.resampling import Taps, axis_matrix, resample_by
-from gliodistill.preparation.bias import take_off_bias
+from gliodistill.preparation.bias import Correction, corrections
 from gliodistill.preparation.prepared import REGION_BITS, UNKNOWN, Prepared
 from gliodistill.preparation.quantise import quantise
+from gliodistill.preparation.statistics import brain_statistics
 from gliodistill.studies.image_checks import usable
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.sequence import MRSequence
@@ -137,32 +138,24 @@ class Preparation:
         levels = np.zeros((len(self.sequences), *shape), dtype=np.uint8)
         with ThreadPoolExecutor(max_workers=len(there)) as pool:  # NumPy releases the GIL
             boxed = list(pool.map(lambda image: cut_out(image, box, cut.tolist()), images))
-            inside = list(pool.map(lambda image: image != 0, boxed))
-            # Sequences with a common brain mask share its resampled weights, which are computed
-            # once.
-            alike = [
-                next(other for other in range(len(inside)) if np.array_equal(inside[other], mask))
-                for mask in inside
-            ]
+            inside = _masks(list(pool.map(lambda image: image != 0, boxed)))
+            # Correction and normalisation follow resampling, which is linear: fewer voxels.
+            own = {id(mask): mask for mask in inside}
+            share_of = dict(
+                zip(own, pool.map(resample_by, own.values(), repeat(taps)), strict=True)
+            )
+            shares = [share_of[id(mask)] for mask in inside]
+            means = list(pool.map(resample_by, boxed, repeat(taps)))
+            found: list[Correction | None] = [None] * len(there)
             if self.bias_mm is not None and not study.normalised:
-                take_off_bias(boxed, [inside[one] for one in alike], grid.spacing, self.bias_mm)
-            shares = dict(
-                zip(
-                    sorted(set(alike)),
-                    pool.map(lambda one: resample_by(inside[one], taps), sorted(set(alike))),
-                    strict=True,
-                )
-            )
-            found = pool.map(
+                found = corrections(boxed, inside, grid.spacing, self.bias_mm)
+            filled = pool.map(
                 self._levels,
-                boxed,
-                inside,
-                (shares[one] for one in alike),
-                repeat(taps),
-                repeat(study.normalised),
+                *(boxed, means, shares, found),
+                *map(repeat, (grid.spacing, spacing, study.normalised)),
             )
-            for channel, filled in zip(there, found, strict=True):
-                levels[channel] = filled
+            for channel, values in zip(there, filled, strict=True):
+                levels[channel] = values
         truth = None
         names = known_regions = REGIONS if task is None else task.names
         if study.truth is not None:
@@ -206,47 +199,37 @@ class Preparation:
     def _levels(
         self,
         image: NDArray[np.float32],
-        inside: NDArray[np.bool_],
+        mean: NDArray[np.float32],
         share: NDArray[np.float32],
-        taps: tuple[Taps, ...],
-        normalised: bool = False,
+        correction: Correction | None,
+        native: tuple[float, float, float],
+        spacing: tuple[float, float, float],
+        normalised: bool,
     ) -> NDArray[np.uint8]:
-        """One sequence in the brain's box (X Y Z, scanner units, or z-scores where ``normalised``;
-        overwritten) → levels on the prepared grid.
+        """Levels of one sequence on the prepared grid (uint8 X Y Z).
 
-        ``inside``: where it is not 0; ``share``: of each prepared voxel that is inside.
+        Args:
+            image: in the brain's box (float32 X Y Z), scanner units, or z-scores where
+                ``normalised``; 0 outside the brain.
+            mean: on the prepared grid, what is not brain counted as 0.
+            share: of each prepared voxel that is brain.
+            correction: of the bias field.
+            native: voxel size of ``image`` in mm.
+            spacing: of the prepared grid.
+            normalised: whether it is in z-scores.
         """
-        if not inside.any():
+        if not image.any():
             return np.zeros(share.shape, dtype=np.uint8)
-        if not normalised:
-            self._normalise(image, inside)
-        if all(along.identity for along in taps):
-            return quantise(image, inside)
         # Averaging over the brain's part of each coarse voxel keeps its rim as bright as its
         # middle.
-        return quantise(resample_by(image, taps) / np.maximum(share, 1e-6), share > 0.5)
-
-    def _normalise(self, image: NDArray[np.float32], inside: NDArray[np.bool_]) -> None:
-        """Z-scores of the voxels ``inside``, by the mean and deviation of those that are no
-        extremes; in place.
-        """
-        brain = image.ravel(order="K")[inside.ravel(order="K")]
-        places = [_place(len(brain), percent) for percent in self.percentiles]
-        ordered = np.partition(
-            brain, sorted({side for below, above, _ in places for side in (below, above)})
-        )
-        low, high = (
-            _between(ordered[below], ordered[above], step) for below, above, step in places
-        )
-        kept = brain[(brain >= low) & (brain <= high)]
-        # In float32 in the end, so that the order of float64 sums, which is that of the file's
-        # axes, does not show.
-        mean, deviation = (
-            np.float32(value) for value in (kept.mean(dtype=np.float64), kept.std(dtype=np.float64))
-        )
-        image -= mean
-        image /= deviation or np.float32(1)
-        image *= inside
+        values = mean / np.maximum(share, 1e-6)
+        if correction is not None:
+            values *= correction.at(values.shape, spacing)
+        if not normalised:
+            middle, deviation = brain_statistics(image, native, correction, self.percentiles)
+            values -= middle
+            values /= deviation
+        return quantise(values, share > 0.5)
 
     def _brain_box(
         self,
@@ -309,16 +292,6 @@ class Preparation:
             ) from error
 
 
-def _place(count: int, percent: float) -> tuple[int, int, float]:
-    """Where a percentile lies among ``count`` values in order: between which two, and how far from
-    the lower one (0 to 1).
-    """
-    position = (count - 1) * (percent / 100)
-    below = int(position)
-    return below, min(below + 1, count - 1), position - below
-
-
-def _between(below: np.float32, above: np.float32, share: float) -> float:
-    """Linear interpolation, as ``np.percentile`` does it."""
-    step = float(above - below)
-    return float(below) + step * share if share < 0.5 else float(above) - step * (1 - share)
+def _masks(masks: list[NDArray[np.bool_]]) -> list[NDArray[np.bool_]]:
+    """The masks, equal ones as one array: work on them is done once."""
+    return [next(other for other in masks if np.array_equal(other, mask)) for mask in masks]
