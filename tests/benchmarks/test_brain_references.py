@@ -7,6 +7,7 @@ pytest.importorskip("torch")
 
 from benchmarks.brain_extraction.fine_tune import fold_of
 from benchmarks.brain_extraction.references import Reference, place, scanned
+
 from gliodistill import Volume
 from gliodistill.phantom.anatomy import rotation
 from gliodistill.phantom.raw import make_raw

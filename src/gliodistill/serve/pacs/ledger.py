@@ -32,7 +32,8 @@ CREATE TABLE IF NOT EXISTS images (
 CREATE INDEX IF NOT EXISTS images_by_study ON images (study);
 CREATE TABLE IF NOT EXISTS outbox (
     file TEXT NOT NULL, peer TEXT NOT NULL, study TEXT NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL DEFAULT 0, sent REAL, reason TEXT, PRIMARY KEY (file, peer)
+    attempts INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL DEFAULT 0, sent REAL, reason TEXT,
+    PRIMARY KEY (file, peer)
 );
 """
 
