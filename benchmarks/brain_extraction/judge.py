@@ -3,12 +3,12 @@
     python -m benchmarks.brain_extraction.judge --data ../shared/data --work runs/brain
 
 Real heads: patients whose skull-stripped version is in BraTS; its brain mask, registered to the raw
-scan, is the reference. The network that ships was fine-tuned on them; each is judged by the network
-of the fold that left the patient out (:mod:`~benchmarks.brain_extraction.fine_tune`). deepbet's masks came with the data,
-on T1. HD-BET is not judged: one of its five networks in bfloat16, which is what ``teachers`` runs,
-is not what was published. Synthetic heads: of two label maps that were held out, with the mask they
-were made with. Writes benchmarks/results/brain_extraction/brain_extraction.json and .md, without
-names of patients.
+scan, is the reference. The network that ships was not trained on them; ``--folds`` judges networks
+fine-tuned on some (:mod:`~benchmarks.brain_extraction.fine_tune`) by the others. deepbet's masks
+came with the data, on T1. HD-BET is not judged: one of its five networks in bfloat16, which is what
+``teachers`` runs, is not what was published. Synthetic heads: of two label maps that were held out,
+with the mask they were made with. Writes benchmarks/results/brain_extraction/brain_extraction.json
+and .md, without names of patients.
 """
 
 import argparse
@@ -39,7 +39,16 @@ from gliodistill.brain.extraction import GRAPH
 from gliodistill.images import Volume, read_nifti
 
 RESULTS = Path(__file__).parents[1] / "results" / "brain_extraction"
-MEASURES = ("dice", "dice_by_header", "hd95_mm", "tumour_lost", "volume_ratio", "seconds")
+MEASURES = (
+    "dice",
+    "dice_by_header",
+    "dice_to_ours",
+    "reference_moved_mm",
+    "hd95_mm",
+    "tumour_lost",
+    "volume_ratio",
+    "seconds",
+)
 
 
 def surface_distance(
@@ -124,8 +133,8 @@ def real(data: Path, graphs: Callable[[str], Path]) -> Iterator[dict[str, Any]]:
         if scan.sequence == "t1":
             mask = read_nifti(data / "lgg" / "masks" / f"{scan.case}_brain.nii.gz")
             rows["deepbet, cleaned"] = (on_grid(mask, scan.volume) > 0.5, float("nan"))
+        brain, _, seen = scan.placed
         for method, (mask, spent) in rows.items():
-            brain, _, seen = scan.placed
             yield {
                 "patient": scan.case,
                 "sequence": scan.sequence,
@@ -135,6 +144,8 @@ def real(data: Path, graphs: Callable[[str], Path]) -> Iterator[dict[str, Any]]:
                 **overlap(mask, *scan.placed),
                 "hd95_mm": surface_distance(mask & seen, brain & seen, scan.volume.spacing),
                 "dice_by_header": overlap(mask, *scan.by_header)["dice"],
+                "dice_to_ours": overlap(mask & seen, found.mask & seen, brain)["dice"],
+                "reference_moved_mm": scan.placement.moved_mm,
             }
 
 
@@ -172,6 +183,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "dice_mean": round(float(np.mean(dice)), 4),
         "dice_least": round(min(dice), 4),
         "hd95_mm_mean": known(np.mean, [row.get("hd95_mm", np.nan) for row in rows]),
+        "dice_to_ours_mean": known(np.mean, [row.get("dice_to_ours", np.nan) for row in rows]),
         "dice_by_header_mean": known(np.mean, [row.get("dice_by_header", np.nan) for row in rows]),
         "volume_ratio_mean": round(float(np.mean([row["volume_ratio"] for row in rows])), 3),
         "tumour_lost_mean": round(float(np.mean([row["tumour_lost"] for row in rows])), 5),

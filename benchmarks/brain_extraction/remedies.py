@@ -7,7 +7,7 @@ the patient. ::
         --before runs/brain/network_2400/state.pt --longer runs/brain/network/weights.pt \
         --brats brats --surface runs/brain/surface/weights.pt
 
-Writes benchmarks/results/brain_extraction/remedies.json and .md. Networks run in torch; what is
+Writes benchmarks/results/brain_extraction/brain_remedies.json and .md. Networks run in torch; what is
 done to their logits is the package's own code.
 """
 
@@ -172,7 +172,7 @@ def main() -> None:
     lines = [HEADER, *(line(name, each) for name, each in facts.items())]
     if not arguments.dry:
         write_results(
-            RESULTS / "remedies.json",
+            RESULTS / "brain_remedies.json",
             {"machine": processor(), "load": load(), "summary": facts},
             "\n".join(lines) + "\n",
         )
