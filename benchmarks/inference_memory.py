@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.inference import process
+from benchmarks.provenance import command, versions
 from gliodistill.images import Volume, write_nifti
 from gliodistill.models import (
     InferenceSettings,
@@ -149,7 +150,8 @@ def main() -> None:
     text = json.dumps(runs, indent=1) + "\n"
     sys.stdout.write(text)
     if options.output:
-        options.output.write_text(text)
+        facts = {"command": command(), "versions": versions("gliodistill", "numpy", "openvino")}
+        options.output.write_text(json.dumps(facts | {"runs": runs}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.provenance import load, processor, versions, write_results
+from benchmarks.provenance import command, load, processor, versions, write_results
 from gliodistill.dicom.scan import Scan
 from gliodistill.errors import GliodistillError
 from gliodistill.images.nifti import read_labels, read_nifti
@@ -269,6 +269,7 @@ def main() -> None:
                 "machine": {"processor": processor(), "threads": THREADS, "load": load()},
                 "packages": versions("numpy", "openvino"),
             }
+            result.setdefault("commands", {})[part] = command()
             for key in ("command", "versions"):
                 result.pop(key, None)
             write_results(file, result, page(result))

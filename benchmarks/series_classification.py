@@ -10,7 +10,6 @@ their row optimistic. Wrong answers are counted by whether a doubt was told besi
 
 import argparse
 import csv
-import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from benchmarks.provenance import write_results
 from gliodistill.dicom.candidate import Candidate, of_series
 from gliodistill.dicom.classify import classify
 from gliodistill.dicom.grids import Grid
@@ -109,9 +109,7 @@ def main() -> None:
         "median_seconds": sorted(taken for _, taken in seconds)[len(seconds) // 2],
         "brainix": brainix(data, reference),
     }
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "results.json").write_text(json.dumps(result, indent=1) + "\n")
-    (RESULTS / "results.md").write_text(page(result))
+    write_results(RESULTS / "results", result, page(result))
 
 
 def brainix(data: Path, reference: AppearanceModel) -> list[dict[str, str]]:

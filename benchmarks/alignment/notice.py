@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.alignment.wrong import WRONG_MM
-from gliodistill.alignment.registration import AGREEING_MM, OVERLAPPING, SHARP, SIMILAR
+from gliodistill.alignment.registration import AGREEING_MM, OVERLAPPING, PEAKED, SHARP, SIMILAR
 
 RIGHT, RAW = "right", "raw heads"
 RIGHT_MM = 2.0
@@ -34,6 +34,7 @@ def noticed(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "similar": SIMILAR,
         "overlapping": OVERLAPPING,
+        "peaked": PEAKED,
         "agreeing_mm": AGREEING_MM,
         "sharp": SHARP,
         "derived": derived(right) | {"right": len(right)} if right else {},
@@ -73,7 +74,10 @@ def groups(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _counts(rows: list[dict[str, Any]]) -> dict[str, int]:
-    left_out = [row["similarity"] < SIMILAR or row["overlap"] < OVERLAPPING for row in rows]
+    left_out = [
+        row["similarity"] < SIMILAR or row["overlap"] < OVERLAPPING or row["sharpness"] < PEAKED
+        for row in rows
+    ]
     doubtful = [row["disagreement"] > AGREEING_MM or row["sharpness"] < SHARP for row in rows]
     return {
         "left_out": sum(left_out),

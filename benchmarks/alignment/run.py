@@ -261,13 +261,13 @@ def checked(facts: dict[str, Any]) -> Iterator[str]:
     for name, row in found["counts"].items():
         yield f"| {name} | {row['n']} | {row['left_out']} | {row['doubtful']} | {row['pass']} |"
     yield ""
-    yield f"Left out: similarity below {found['similar']:g} or overlap below"
-    yield f"{found['overlapping']:g}. Doubtful: disagreement above {found['agreeing_mm']:g} mm or"
-    yield f"sharpness below {found['sharp']:g}. Patients of the table are not those whose"
+    yield f"Left out: similarity below {found['similar']:g}, overlap below"
+    yield f"{found['overlapping']:g} or sharpness below {found['peaked']:g}. Doubtful: disagreement"
+    yield f"above {found['agreeing_mm']:g} mm or sharpness below {found['sharp']:g}."
     if derived := found["derived"]:
         yield (
-            f"{derived['right']} right registrations derive the thresholds"
-            f" ({derived['agreeing_mm']:g} mm, {derived['sharp']:g})."
+            f"The thresholds of doubt are derived from {derived['right']} right registrations of"
+            f" other patients ({derived['agreeing_mm']:g} mm, {derived['sharp']:g})."
         )
 
 

@@ -79,7 +79,7 @@ def _bare(volume):
 def test_what_does_not_fit_is_left_out_and_what_may_not_is_named(head, extract):
     noise = np.random.default_rng(0).normal(100, 20, head.images[T2].shape).astype(np.float32)
     flair = head.images[FLAIR]
-    blurred = ndimage.gaussian_filter(flair.data, 20 / np.array(flair.spacing))
+    blurred = ndimage.gaussian_filter(flair.data, 6 / np.array(flair.spacing))
     lost = head.images[T2].with_data(noise)
     scans = {"T1CE": head.images[T1CE], "T2": lost, "FLAIR": flair.with_data(blurred)}
     ball = np.zeros(lost.shape, bool)

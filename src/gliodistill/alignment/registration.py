@@ -40,10 +40,10 @@ OVERLAP_SLACK, COVER_SLACK = 0.1, 0.7
 most, is not considered: mutual information of few voxels is high by chance.
 """
 
-SIMILAR, OVERLAPPING = 0.04, 0.8
-"""Least similarity and overlap of a registration that succeeded."""
+SIMILAR, OVERLAPPING, PEAKED = 0.04, 0.8, 0.1
+"""Least similarity, overlap and sharpness of a registration that succeeded."""
 
-AGREEING_MM, SHARP = 2.0, 0.22
+AGREEING_MM, SHARP = 2.0, 0.2
 """Largest disagreement and least sharpness of a registration that is not doubtful, as derived in
 benchmarks/alignment/notice.py: nearly all right registrations pass.
 """
@@ -166,7 +166,7 @@ def register(
         trust.disagreement,
         trust.sharpness,
         start,
-        _failures(fit),
+        _failures(fit, trust),
         _doubts(trust),
         time.perf_counter() - began,
     )
@@ -251,12 +251,14 @@ def _check(name: str, scan: Volume, mask: NDArray[np.bool_]) -> None:
         raise ImageError("no brain", field=f"{name}_mask", got="an empty mask")
 
 
-def _failures(fit: Fit) -> tuple[str, ...]:
+def _failures(fit: Fit, trust: Confidence) -> tuple[str, ...]:
     found = []
     if fit.similarity < SIMILAR:
         found.append(f"the images are not similar: {fit.similarity:.2f}, not {SIMILAR:g} or more")
     if fit.overlap < OVERLAPPING:
         found.append(f"the brains overlap by {fit.overlap:.2f}, not {OVERLAPPING:g} or more")
+    if trust.sharpness < PEAKED:
+        found.append(_flat(trust, PEAKED))
     return tuple(found)
 
 
@@ -267,9 +269,10 @@ def _doubts(trust: Confidence) -> tuple[str, ...]:
             f"parts of the brain disagree by {trust.disagreement:.1f} mm, not {AGREEING_MM:g} or"
             " less"
         )
-    if trust.sharpness < SHARP:
-        found.append(
-            f"a shift of 4 mm takes {trust.sharpness:.0%} of the similarity, not {SHARP:.0%} or"
-            " more"
-        )
+    if PEAKED <= trust.sharpness < SHARP:
+        found.append(_flat(trust, SHARP))
     return tuple(found)
+
+
+def _flat(trust: Confidence, least: float) -> str:
+    return f"a shift of 4 mm takes {trust.sharpness:.0%} of the similarity, not {least:.0%} or more"

@@ -134,7 +134,7 @@ def _others(study: RawStudy) -> Iterator[Acquisition]:
                 "AcquisitionNumber": place + 1,
             },
         )
-    t2 = study.images[MRSequence.T2]
+    t2 = study.images.get(MRSequence.T2, first)
     small = Volume(t2.data[::2, ::2], t2.affine @ np.diag([2, 2, 1, 1]))
     echo = {"RepetitionTime": 5200, "EchoTime": 89, "ScanningSequence": "EP"}
     for b, share in ((0.0, 1.0), (1000.0, 0.4)):

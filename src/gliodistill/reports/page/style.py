@@ -36,7 +36,7 @@ thead th,thead td{font-size:.84rem;color:var(--muted);border-bottom:1.5px solid 
 tbody th{font-weight:600}
 .number{text-align:right;white-space:nowrap}
 .scores{margin-bottom:10px}
-.scores th,.scores td{padding:9px 0 9px 14px}.scores th:first-child{padding-left:0}
+.scores th,.scores td{padding:9px 0 9px 14px}.scores :is(th,td):first-child{padding-left:0}
 .scores tbody tr:last-child>*{border-bottom:1.5px solid var(--ink)}
 .summary .number,.summary small{white-space:normal}.summary span.muted{white-space:nowrap}
 .settings{width:100%}
