@@ -36,7 +36,7 @@ dicom-tools:
 
 # Orthanc, which the PACS node is tested against; those tests are skipped where it is missing.
 pacs-tools:
-	command -v Orthanc || test -x /usr/sbin/Orthanc || { apt-get update && apt-get install -y --no-install-recommends orthanc; }
+	command -v Orthanc || test -x /usr/sbin/Orthanc || { apt-get update && apt-get install -y --no-install-recommends orthanc orthanc-dicomweb; }
 
 clean:
 	rm -rf $(VENV) demo build dist site

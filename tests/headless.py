@@ -98,6 +98,9 @@ class Browser:
         self, page: Path | str, width: int = 1280, height: int = 900, *, dark: bool = False
     ) -> None:
         """Show a file or an address in a window of this size."""
+        if isinstance(page, str):  # another fragment of one address would load nothing
+            self.call("Page.navigate", url="about:blank")
+            self.until("location.href === 'about:blank'")
         self.events.clear()
         self.call(
             "Emulation.setDeviceMetricsOverride",
@@ -127,7 +130,9 @@ class Browser:
     def until(self, expression: str, patience: float = PATIENCE) -> Any:
         """The value of an expression, once it is true."""
         end = time.monotonic() + patience
-        while not (value := self.run(expression)):
+        # An element has no value.
+        asked = f"(found => found instanceof Node ? true : found)({expression})"
+        while not (value := self.run(asked)):
             assert time.monotonic() < end, (expression, self.complaints())
             time.sleep(0.1)
         return value

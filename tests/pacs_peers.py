@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+WEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+"""The plugin for DICOMweb."""
 PLACES = ("Orthanc", "orthanc", "/usr/sbin/Orthanc")
 
 
@@ -44,7 +46,7 @@ class Orthanc:
                 "glio": ["GLIO", "127.0.0.1", node_port],
                 "stranger": ["OTHER", "127.0.0.1", node_port],
             },
-            "Plugins": [],
+            "Plugins": [str(WEB)] if WEB.is_file() else [],
         }
         self._file, self._command, self._root = root / "orthanc.json", program, root
         self._file.write_text(json.dumps(settings))

@@ -107,6 +107,8 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
         ("evaluate",),
         ("compare",),
         ("demo",),
+        ("serve",),
+        ("pacs",),
     ],
 )
 def test_help_loads_nothing_heavy(command: tuple[str, ...]) -> None:

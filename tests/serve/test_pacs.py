@@ -17,7 +17,7 @@ from gliodistill.errors import GliodistillError
 from gliodistill.images.nifti import read_labels
 from gliodistill.serve.pacs.ledger import RECEIVING, Conflict, Ledger
 from gliodistill.serve.pacs.settings import NodeSettings, Peer, Rule
-from pacs_peers import Orthanc, free_port
+from pacs_peers import WEB, Orthanc, free_port
 
 RULES = ("--only", "modality=MR")
 
@@ -64,6 +64,24 @@ class Node:
             time.sleep(0.1)
 
 
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The DICOM of one synthetic head."""
+    out = tmp_path_factory.mktemp("phantom") / "heads"
+    words = ["phantom", str(out), "-n", "1", "--raw", "--dicom", "--spacing", "4", "--jobs", "1"]
+    assert run(words) == 0
+    return out / "scans"
+
+
+def push(archive: Orthanc, scans: Path) -> str:
+    """Give an archive the images of a folder; its name of the one study."""
+    for file in sorted(scans.rglob("*")):
+        if file.is_file() and file.read_bytes()[128:132] == b"DICM":
+            archive.ask("/instances", file.read_bytes())
+    (study,) = archive.ask("/studies")
+    return study
+
+
 @pytest.fixture
 def orthanc(tmp_path: Path) -> Iterator[tuple[Orthanc, Node]]:
     pytest.importorskip("pynetdicom", reason="pip install 'gliodistill[serve]'")
@@ -80,29 +98,10 @@ def orthanc(tmp_path: Path) -> Iterator[tuple[Orthanc, Node]]:
 
 @pytest.mark.slow
 def test_a_study_goes_round_over_kills_of_node_and_archive(
-    orthanc: tuple[Orthanc, Node], tmp_path: Path
+    orthanc: tuple[Orthanc, Node], heads: Path, tmp_path: Path
 ) -> None:
     archive, node = orthanc
-    assert (
-        run(
-            [
-                "phantom",
-                str(tmp_path / "heads"),
-                "-n",
-                "1",
-                "--dicom",
-                "--spacing",
-                "4",
-                "--jobs",
-                "1",
-            ]
-        )
-        == 0
-    )
-    for file in sorted((tmp_path / "heads" / "scans").rglob("*")):
-        if file.is_file() and file.read_bytes()[128:132] == b"DICM":
-            archive.ask("/instances", file.read_bytes())
-    (study,) = archive.ask("/studies")
+    study = push(archive, heads)
     before = archive.modalities(study)
     node.until("accepts ORTHANC")
 
@@ -127,8 +126,7 @@ def test_a_study_goes_round_over_kills_of_node_and_archive(
     (seg,) = [one for one in series if one["MainDicomTags"]["Modality"] == "SEG"]
     (instance,) = seg["Instances"]
     (tmp_path / "seg.dcm").write_bytes(archive.ask(f"/instances/{instance}/file"))
-    scans = tmp_path / "heads" / "scans"
-    assert run(["segment", str(scans), "-o", str(tmp_path / "out"), "--threads", "1"]) == 0
+    assert run(["segment", str(heads), "-o", str(tmp_path / "out"), "--threads", "1"]) == 0
     (expected,) = tmp_path.glob("out/*/*_seg.dcm")
     import pydicom
 
@@ -144,6 +142,29 @@ def test_a_study_goes_round_over_kills_of_node_and_archive(
     assert archive.modalities(study) == sorted([*before, "SEG", "SR"])
     assert node.log().count("segmented in") == 1
     assert node.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.slow
+def test_a_study_is_fetched_and_its_results_are_stored_by_dicomweb(
+    heads: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("dicomweb_client", reason="pip install 'gliodistill[serve]'")
+    if not WEB.is_file():
+        pytest.skip("no DICOMweb plugin (Debian: apt install orthanc-dicomweb)")
+    archive = Orthanc(tmp_path, free_port())
+    node = Node(tmp_path, free_port(), archive.dicom)
+    peer = node.words.index("--send-to")
+    node.words[peer : peer + 2] = ["--dicomweb", f"http://127.0.0.1:{archive.http}/dicom-web"]
+    archive.start()
+    try:
+        study = push(archive, heads)
+        before = archive.modalities(study)
+        node.start()
+        node.until("results sent")
+        assert archive.modalities(study) == sorted([*before, "SEG", "SR"])
+        node.end()
+    finally:
+        archive.stop()
 
 
 def test_addresses_and_rules_are_checked(capfd: pytest.CaptureFixture, tmp_path: Path) -> None:

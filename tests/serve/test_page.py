@@ -130,7 +130,9 @@ def test_from_the_drop_to_a_corrected_version(
         job for job in server.api("GET", "/jobs")["jobs"]
         if job["kind"] == "correct" and job["asked"]["of"] == row
     ]  # fmt: skip
-    assert version["result"]["summary"]["voxels_changed"] == after - before
+    summary = version["result"]["summary"]
+    assert summary["voxels_changed"] >= after - before  # some had another tissue
+    assert summary["volumes_ml"]["WT"] == pytest.approx(after / 1000)
 
     assert browser.complaints() == []
     assert [url for url in browser.requests() if not url.startswith((server.url, "blob:"))] == []
@@ -145,8 +147,9 @@ def test_many_studies_reload_and_cancel(
 ) -> None:
     upload = server.upload(files)
     (found,) = server.look_into(upload)["studies"]
-    jobs = [server.segment(upload, found["study"]) for _ in range(50)]
     browser.open(f"{server.url}/#token={TOKEN}")
+    browser.until("!document.getElementById('home').hidden")
+    jobs = [server.segment(upload, found["study"]) for _ in range(50)]
     browser.until(f"document.querySelector('[data-id=\"{jobs[-1]['id']}\"]')")
     browser.open(server.url)  # in the middle
     last = f'[data-id="{jobs[-1]["id"]}"]'

@@ -187,6 +187,11 @@ class Jobs:
         rows = self._data.rows("SELECT * FROM jobs ORDER BY created DESC, rowid DESC LIMIT ?", most)
         return [_job(row) for row in rows]
 
+    def running(self) -> list[Job]:
+        """Jobs that a worker has begun."""
+        rows = self._data.rows("SELECT * FROM jobs WHERE state = ?", RUNNING)
+        return [_job(row) for row in rows]
+
     def of_upload(self, upload: str) -> list[Job]:
         """Jobs that work on an upload, the oldest first."""
         rows = self._data.rows("SELECT * FROM jobs WHERE upload = ? ORDER BY rowid", upload)

@@ -12,19 +12,29 @@ MARKER = "made_by_gliodistill"
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
+def private_folder(path: Path) -> Path:
+    """Make a folder that its owner alone can read; one that is there stays as it is.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    if not path.exists():
+        make_folder(path).chmod(0o700)
+    return path
+
+
 class Places:
     """Where things are in the folder of the store.
 
     Args:
-        root: of the store; made where it is missing, readable by its owner only.
+        root: of the store; made where it is missing, then readable by its owner only.
 
     Raises:
         OutputError: it cannot be made.
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = make_folder(root)
-        root.chmod(0o700)
+        self.root = private_folder(root)
         self.temporary = make_folder(root / "tmp")
 
     def upload(self, id: str) -> Path:

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from gliodistill.errors import GliodistillError
 from gliodistill.extras import load
-from gliodistill.files import make_folder
 from gliodistill.locks import lock_folder
 from gliodistill.models.shipped import find_model
+from gliodistill.serve.places import private_folder
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 LEAST_TOKEN = 24
@@ -151,7 +151,7 @@ def serve(address: Address, options: Options, say: Callable[[str], None]) -> Non
         find_model(model)
     token, listening = address.token(), _listen(address)
     port = listening.getsockname()[1]
-    with listening, lock_folder(make_folder(options.folder)):
+    with listening, lock_folder(private_folder(options.folder)):
         _run(address, options, token, listening, port, say)
 
 

@@ -144,8 +144,8 @@ class Supervisor:
             self._start(worker)
 
     def _end_long_ones(self) -> None:
-        for job in self._jobs.listed():
-            if job.state == RUNNING and time.time() - (job.began or 0) > self._limit_s:
+        for job in self._jobs.running():
+            if time.time() - (job.began or 0) > self._limit_s:
                 error = {"message": f"took more than {self._limit_s:.0f} s and was ended"}
                 if self._jobs.fail(job.id, error):
                     self._end_job(job)

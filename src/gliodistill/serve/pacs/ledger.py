@@ -130,9 +130,9 @@ class Ledger:
         """Studies in a state."""
         return self._studies("state = ?", state)
 
-    def listed(self) -> list[Study]:
-        """All studies."""
-        return self._studies("1")
+    def study(self, uid: str) -> Study:
+        """The study of that UID, which is there."""
+        return self._studies("uid = ?", uid)[0]
 
     def files(self, study: str) -> list[Path]:
         """Files of a study's images."""

@@ -26,7 +26,7 @@ from gliodistill.serve.pacs.ledger import (
 from gliodistill.serve.pacs.receiver import Receiver
 from gliodistill.serve.pacs.sender import NotSent, send
 from gliodistill.serve.pacs.settings import FIELDS, NodeSettings, Peer
-from gliodistill.serve.places import Places
+from gliodistill.serve.places import Places, private_folder
 from gliodistill.serve.roles import NETWORK, ROLES
 from gliodistill.serve.settings import WorkSettings
 from gliodistill.serve.supervisor import Supervisor
@@ -54,7 +54,7 @@ def run_node(settings: NodeSettings, say: Callable[[str], None], ended: threadin
     load("pynetdicom", "the PACS node", extra="serve")
     settings.check()
     find_model(settings.model)
-    with lock_folder(make_folder(settings.folder)):
+    with lock_folder(private_folder(settings.folder)):
         node = Node(settings, say)
         try:
             node.run(ended)
@@ -204,7 +204,7 @@ class Node:
                 self._send(parcel)
 
     def _send(self, parcel: Parcel) -> None:
-        study = next(s for s in self._ledger.listed() if s.uid == parcel.study)
+        study = self._ledger.study(parcel.study)
         try:
             if not parcel.file.is_file():
                 raise NotSent("the file was removed", file=parcel.file.name)

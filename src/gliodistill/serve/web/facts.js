@@ -35,8 +35,9 @@ export function facts(job, result, jobs, actions) {
     make("h2", {}, "Compare"),
     compare(job, result, jobs, actions),
     make("h2", {}, "Made by"),
-    make("p", { class: "quiet" }, `${main.model.name}, SHA-256 ${main.model.sha256.slice(0, 12)}…; `
-      + `${seconds(Object.values(main.seconds).reduce((sum, one) => sum + one, 0))}. ${main.notice}`));
+    make("p", { class: "quiet" },
+      `${main.model.name}, SHA-256 ${main.model.sha256.slice(0, 12)}…; `,
+      `${seconds(Object.values(main.seconds).reduce((sum, one) => sum + one, 0))}. `, main.notice));
 }
 
 function swatch(tissue) {
@@ -52,7 +53,8 @@ function versions(job, result, jobs, actions) {
     one === result ? make("strong", {}, versionName(index))
       : one.state === "done" ? make("button", { type: "button",
         onclick: () => actions.version(one) }, versionName(index)) : versionName(index),
-    one.state !== "done" && ` ${one.state === "failed" ? one.error.message : "is being written"}`)));
+    one.state !== "done"
+      && ` ${one.state === "failed" ? one.error.message : "is being written"}`)));
 }
 
 const versionName = (index) => (index ? `corrected ${index}` : "as segmented");

@@ -45,7 +45,8 @@ function row(job) {
     }));
   }
   return make("li", { class: `job ${job.state}`, "data-id": job.id },
-    make("div", {}, make("strong", {}, name), make("span", { class: "quiet" }, ` ${job.asked.model}`)),
+    make("div", {}, make("strong", {}, name),
+      make("span", { class: "quiet" }, ` ${job.asked.model}`)),
     make("div", { class: "told" }, told(job)),
     make("div", { class: "row" }, buttons));
 }

@@ -30,10 +30,12 @@ export class Picture {
     this.canvas = canvas;
     this.view = new Niivue({
       backColor: [0, 0, 0, 1], show3Dcrosshair: true, isRadiologicalConvention: true,
-      isOrientationTextVisible: true, showAllOrientationMarkers: true, multiplanarShowRender: SHOW_RENDER.ALWAYS, logLevel: "error",
+      isOrientationTextVisible: true, showAllOrientationMarkers: true, logLevel: "error",
+      multiplanarShowRender: SHOW_RENDER.ALWAYS,
       dragAndDropEnabled: false, crosshairColor: [0.3, 0.75, 1, 0.9], viewModeHotKey: "",
       clipPlaneHotKey: "", cycleClipPlaneHotKey: "", loadingText: "", scrollRequiresFocus: true,
-      crosshairWidth: 1, crosshairWidthUnit: "mm", fontMinPx: 14, isResizeCanvas: true, tileMargin: 2,
+      crosshairWidth: 1, crosshairWidthUnit: "mm", fontMinPx: 14, isResizeCanvas: true,
+      tileMargin: 2,
     });
     this.view.onLocationChange = where;
     this.drawn = false;

@@ -3,22 +3,28 @@ import { call } from "./api.js";
 import { byId, make, say, select } from "./dom.js";
 import { SEQUENCES, seriesWords } from "./words.js";
 
-// Shows the looked-into uploads that nobody has answered yet.
+// Shows the looked-into uploads that nobody has answered yet, or whose studies all failed or were
+// cancelled.
 export function showRecognised(jobs, models) {
   const place = byId("recognised");
   const open = jobs.filter((job) => job.kind === "inspect" && job.state !== "cancelled"
-    && !jobs.some((one) => one.kind === "segment" && one.upload === job.upload));
+    && !earlier(job, jobs).some((one) => !["failed", "cancelled"].includes(one.state)));
   const wanted = new Set(open.map((job) => `${job.id} ${job.state}`));
   for (const child of [...place.children]) {
     if (!wanted.has(child.dataset.key)) child.remove();
     wanted.delete(child.dataset.key);
   }
   for (const job of open) {
-    if (wanted.has(`${job.id} ${job.state}`)) place.prepend(panel(job, models));
+    if (wanted.has(`${job.id} ${job.state}`)) {
+      place.prepend(panel(job, models, earlier(job, jobs).length));
+    }
   }
 }
 
-function panel(job, models) {
+const earlier = (job, jobs) => jobs.filter((one) => one.kind === "segment"
+  && one.upload === job.upload);
+
+function panel(job, models, tries) {
   const box = make("section", { class: "card", "data-key": `${job.id} ${job.state}`,
     "aria-label": "Recognised" });
   const drop = make("button", { type: "button", onclick: () => discard(job) }, "Discard");
@@ -34,7 +40,7 @@ function panel(job, models) {
   const forms = studies.map((study) => studyForm(study));
   let model = models[0];
   const start = make("button", { type: "button", class: "primary",
-    onclick: () => submit(job, forms, model, start) },
+    onclick: () => submit(job, forms, model, tries, start) },
   studies.length === 1 ? "Segment" : `Segment ${studies.length} studies`);
   box.append(
     make("h2", {}, "Recognised"),
@@ -70,11 +76,13 @@ function studyForm(study) {
         check();
       }, { "aria-label": `${one.key} is`, "data-series": one.key })),
     make("td", { "data-label": "Why" }, [one.other, ...one.evidence].filter(Boolean).join("; "),
-      one.doubts.length > 0 && make("span", { class: "bad" }, ` Doubt: ${one.doubts.join("; ")}`))));
+      one.doubts.length > 0
+        && make("span", { class: "bad" }, ` Doubt: ${one.doubts.join("; ")}`))));
   const element = make("div", {},
     make("h3", {}, study.study),
     ...study.problems.map((problem) => make("p", { class: "bad" }, problem)),
-    make("div", { class: "wide", tabindex: 0, role: "region", "aria-label": `Series of ${study.study}` },
+    make("div", { class: "wide", tabindex: 0, role: "region",
+      "aria-label": `Series of ${study.study}` },
       make("table", {}, make("thead", {}, make("tr", {},
         ...["Series", "Taken for", "Why"].map((name) => make("th", { scope: "col" }, name)))),
       make("tbody", {}, rows))),
@@ -89,7 +97,7 @@ function studyForm(study) {
   return { study, element, check, series };
 }
 
-async function submit(job, forms, model, button) {
+async function submit(job, forms, model, tries, button) {
   if (!forms.every((form) => form.check())) {
     say("Give each sequence to one series of a study, and at least one to each study.");
     return;
@@ -102,8 +110,8 @@ async function submit(job, forms, model, button) {
         series: form.series(), model };
       // The same click twice is the same job.
       await call("POST", "/jobs", { json,
-        headers: { "idempotency-key": `page ${job.upload} ${form.study.study}`.slice(0, 200)
-          .replace(/[^\x20-\x7e]/g, "_") } });
+        headers: { "idempotency-key": `page ${tries} ${job.upload} ${form.study.study}`
+          .slice(0, 200).replace(/[^\x20-\x7e]/g, "_") } });
     }
   } catch (error) {
     say(error.message);
