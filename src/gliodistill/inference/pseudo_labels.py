@@ -38,7 +38,7 @@ from gliodistill.studies.cohort import Cohort
 from gliodistill.studies.duplicates import Signature, most_similar, signature_of
 from gliodistill.studies.ids import check_names
 from gliodistill.studies.image_checks import BackgroundError, usable
-from gliodistill.studies.labels import LabelConvention
+from gliodistill.studies.labels import REGIONS, LabelConvention
 from gliodistill.studies.layouts.manifest import FILE as MANIFEST
 from gliodistill.studies.records import StudyRecord
 
@@ -79,6 +79,14 @@ def write_pseudo_labels(
     check_ids(pool)
     check_names({record.id: [record.id] for record in pool}, [INDEX, MANIFEST], folder)
     _check_agreement(agreement, ensemble)
+    task = getattr(ensemble, "task", None)
+    if task is not None and task.names != REGIONS:
+        raise GliodistillError(
+            "models of another task cannot make pseudo-labels",
+            field="models",
+            got=task,
+            expected=f"models of {', '.join(REGIONS)}",
+        )
     make_folder(folder)
     check_writable(folder)
     with lock_folder(folder):

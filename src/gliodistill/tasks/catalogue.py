@@ -33,7 +33,7 @@ def find_task(task: "Task | str | os.PathLike[str] | Mapping[str, Any]") -> Task
     if isinstance(task, Task):
         return task
     if isinstance(task, Mapping):
-        return task_of(dict(task))
+        return _seen(task_of(dict(task)))
     if str(task) in shipped_tasks():
         return shipped_task(str(task))
     path = Path(task)
@@ -60,7 +60,22 @@ def read_task(path: Path) -> Task:
     Raises:
         LabelError: it cannot be read or does not fit; file and key are named.
     """
-    return task_of(read_yaml(path, NOT_A_TASK), NOT_A_TASK.of(path))
+    return _seen(task_of(read_yaml(path, NOT_A_TASK), NOT_A_TASK.of(path)))
+
+
+_OWN: dict[str, Task] = {}
+"""Tasks that are read so far, by name: a user's own among them."""
+
+
+def _seen(task: Task) -> Task:
+    _OWN[task.name] = task
+    return task
+
+
+def known_regions() -> tuple[str, ...]:
+    """The regions of all shipped tasks, and of a user's own that a recipe has named so far."""
+    every = [*(shipped_task(name) for name in shipped_tasks()), *_OWN.values()]
+    return tuple(dict.fromkeys(name for task in every for name in task.names))
 
 
 def glioma() -> Task:
@@ -86,4 +101,13 @@ def fitting(convention: LabelConvention, kinds: set[str] | frozenset[str]) -> li
     return [task.name for task in named or coded]
 
 
-__all__ = ["DEFAULT", "find_task", "fitting", "glioma", "is_shipped", "read_task", "shipped_tasks"]
+__all__ = [
+    "DEFAULT",
+    "find_task",
+    "fitting",
+    "glioma",
+    "is_shipped",
+    "known_regions",
+    "read_task",
+    "shipped_tasks",
+]

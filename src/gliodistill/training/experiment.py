@@ -16,7 +16,7 @@ from gliodistill.files import write_text
 from gliodistill.networks import Network
 from gliodistill.recipes.reading import read_values
 from gliodistill.recipes.schema import PRETRAINED, Recipe
-from gliodistill.studies.labels import LabelConvention, find_convention
+from gliodistill.studies.labels import CONVENTIONS, LabelConvention, find_convention
 from gliodistill.training.checkpoint import load_weights, read_tensors
 from gliodistill.training.loop import BEST, LAST
 from gliodistill.training.resolve import resolve_run
@@ -69,10 +69,11 @@ class Experiment:
             )
         data = Fields(read_json(root / DATA, _NO_RUN), _NO_RUN.of(root / DATA))
         recipe = _stored_recipe(root / RECIPE, data)  # first: its task may bring the convention
-        _ = recipe.described_task
         convention = None
         if data.get("convention", (str, NoneType), "a name or null") is not None:
-            convention = find_convention(data.text("convention"), file=root / DATA)
+            brought = {each.name for each in recipe.described_task.conventions}
+            name = data.text("convention", (*CONVENTIONS, *sorted(brought - set(CONVENTIONS))))
+            convention = find_convention(name)
         split = {side: data.part("split").texts(side) for side in ("training", "validation")}
         return cls(
             root,

@@ -31,6 +31,7 @@ from gliodistill.studies.naming import read_declared
 from gliodistill.studies.problem import Problem
 from gliodistill.studies.records import ImageFile
 from gliodistill.studies.sequence import MRSequence
+from gliodistill.tasks.catalogue import known_regions
 
 NAME = "manifest"
 _LONGEST = 4096
@@ -212,15 +213,14 @@ def _say_what_is_known(
             )
     if "known_regions" in cells:
         text = cells.pop("known_regions")[0]
-        # Which regions there are is the task's to say, which is not known yet.
-        named = re.findall(r"[^\W_]+", text.upper())
-        if not named:
+        named, known = re.findall(r"\w+", text.upper()), known_regions()
+        if not named or not set(named) <= {region.upper() for region in known}:
             raise StudyError(
-                "no region",
+                "unknown region",
                 file=file,
                 field=f"known_regions of {draft.id}",
                 got=text,
-                expected="one or more, e.g. WT or WT+TC",
+                expected=f"one or more of {', '.join(known)}, e.g. WT or WT+TC",
             )
         draft.known_regions = tuple(dict.fromkeys(named))
     if "group" in cells:
