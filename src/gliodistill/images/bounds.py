@@ -17,7 +17,7 @@ def filled_box(voxels: NDArray[Any]) -> Box | None:
     """The smallest box (X Y Z, any real dtype, any memory order) with all non-zero voxels; None if
     there are none.
     """
-    if all(voxels.take(place, axis).any() for axis in range(3) for place in (0, -1)):
+    if all(np.moveaxis(voxels, axis, 0)[end].any() for axis in range(3) for end in (0, -1)):
         return whole((voxels.shape[0], voxels.shape[1], voxels.shape[2]))  # cropped before
     order = sorted(range(3), key=lambda axis: -abs(voxels.strides[axis]))
     outer, middle, inner = order

@@ -189,8 +189,8 @@ def log_fields(mean: Floats, known: NDArray[np.bool_], reach: list[float]) -> Fl
         expected = (centres / variances).T @ posterior * seen
         sums = np.zeros((2, *mean.shape))
         sums[:, :, somewhere] = precision * logs - expected, precision
-        for kernel in kernels:  # each moves the next axis to the front
-            sums = np.tensordot(sums, kernel, axes=(2, 0))
+        for axis, kernel in zip((-1, -2, -3), reversed(kernels), strict=True):
+            sums = _smoothed(sums, kernel, axis)
         field = sums[0] / np.maximum(sums[1], 1e-12)
         for one, place in zip(field, known, strict=True):
             one -= one[place].mean() if place.any() else 0.0
@@ -237,6 +237,14 @@ def _posterior(
     tissue = np.exp(score, out=score)
     tissue /= tissue.sum(axis=0) + np.exp(anything - top)
     return tissue
+
+
+def _smoothed(values: Floats, kernel: Floats, axis: int) -> Floats:
+    """Σ kernel · values along an axis. Plane by plane: products of large matrices would use all
+    threads of the matrix library, which cost more than they save.
+    """
+    lying = np.ascontiguousarray(np.moveaxis(values, axis, -1))
+    return np.moveaxis(lying @ kernel, -1, axis)
 
 
 def _gaussian(side: int, sigma: float) -> Floats:
