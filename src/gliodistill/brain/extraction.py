@@ -31,7 +31,7 @@ AIR_MM = 24.0
 """Background around a brain, without which the network takes its rim for scalp. It is added to
 an image that was cropped to its brain."""
 
-BESIDE_VOXELS, STRIPPED = 2, 0.95
+BESIDE_VOXELS, STRIPPED = 2, 0.93
 """An image is stripped if this share of its foreground is brain, or that near to it."""
 
 
