@@ -14,7 +14,7 @@ import pytest
 
 from gliodistill.cli.main import run
 from gliodistill.errors import GliodistillError
-from gliodistill.images.nifti import read_labels
+from gliodistill.images.nifti import read_labels, read_nifti
 from gliodistill.serve.pacs.ledger import RECEIVING, Conflict, Ledger
 from gliodistill.serve.pacs.settings import NodeSettings, Peer, Rule
 from pacs_peers import WEB, Orthanc, free_port
@@ -135,6 +135,9 @@ def test_a_study_goes_round_over_kills_of_node_and_archive(
     assert sent.StudyInstanceUID == wanted.StudyInstanceUID
     labels = read_labels(next(tmp_path.glob("out/*.nii.gz")))
     assert np.any(labels.data)
+
+    views = list((node.root / "node").glob("jobs/*/view/*.nii.gz"))
+    assert views and all(read_nifti(file).data.std() > 10 for file in views)
 
     # The same images again: nothing is done twice.
     archive.send(study)

@@ -16,6 +16,7 @@ from gliodistill.inference.cases.nifti import NiftiCase
 from gliodistill.inference.cases.scanned import Scanned
 from gliodistill.inference.outputs.base import Result
 from gliodistill.studies.records import ImageFile
+from gliodistill.studies.sequence import MRSequence
 
 VIEW = "view"
 """Folder of the images, in that of the job."""
@@ -30,9 +31,11 @@ class ViewWriter:
 
     Attributes:
         folder: for them; not that of the results.
+        files: sequence → its file, of a study of NIfTI.
     """
 
     folder: Path
+    files: Mapping[MRSequence, ImageFile]
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -48,11 +51,20 @@ class ViewWriter:
         back = inverse(aligned.matrices[aligned.reference])
         make_folder(self.folder)
         for sequence in aligned.images:
-            scan = aligned.scans[sequence]
+            scan = self._read(result.scan, sequence)
             values: NDArray[Any] = scan.data
             if not aligned.untouched and sequence != aligned.reference:
                 values = carry_image(scan, grid, aligned.matrices[sequence] @ back)
             write_nifti(grid.with_data(_compact(values)), self.folder / f"{sequence}.nii.gz")
+
+    def _read(self, scan: Scanned, sequence: MRSequence) -> Volume:
+        """The scan as it came: an aligned study keeps only its grid."""
+        if scan.aligned.untouched:
+            return scan.aligned.images[sequence]
+        if sequence in scan.series:
+            return scan.series[sequence].volume()
+        file = self.files[sequence]
+        return read_nifti(file.path, file.channel)
 
 
 def keep_prepared(case: NiftiCase, folder: Path) -> None:

@@ -76,12 +76,13 @@ class Work:
         asked, folder = job.asked, self._places.make(self._places.job(job.id))
         stage("load")
         predictor = self.predictor(asked["model"])
-        writers: list[Writer] = [
-            DicomWriter(deidentify=self._settings.deidentify),
-            PageWriter(),
-            ViewWriter(folder / VIEW),
-        ]
         with open_case(self._upload_of(job), asked["study"], asked["series"]) as case:
+            files = case.record.images if isinstance(case, NiftiCase) else {}
+            writers: list[Writer] = [
+                DicomWriter(deidentify=self._settings.deidentify),
+                PageWriter(),
+                ViewWriter(folder / VIEW, files),
+            ]
             report = segment_studies(
                 [case],
                 predictor,

@@ -25,6 +25,12 @@ function colours(codes) {
   return table;
 }
 
+function isSoftware(gl) {
+  const told = gl.getExtension("WEBGL_debug_renderer_info");
+  const name = told ? gl.getParameter(told.UNMASKED_RENDERER_WEBGL) : "";
+  return /swiftshader|llvmpipe|software|basic render/i.test(name);
+}
+
 export class Picture {
   constructor(canvas, where) {
     this.canvas = canvas;
@@ -44,6 +50,9 @@ export class Picture {
   // Sequences first, in one grid; then the label map; then other maps.
   async open(job, result, labels = "labels") {
     await this.view.attachToCanvas(this.canvas);
+    // Without a graphics card the 3-D view takes seconds a frame: it is shown where asked for.
+    this.slow = isSoftware(this.view.gl);
+    if (this.slow) this.view.opts.multiplanarShowRender = SHOW_RENDER.NEVER;
     this.sequences = Object.keys(job.result.images);
     this.codes = result.result.summary.labels.codes;
     await this.view.loadVolumes([

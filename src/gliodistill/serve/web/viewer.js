@@ -115,7 +115,9 @@ function drawTools(state, jobs) {
       }, { id: "layout" }),
       select("Beside it", [["", "nothing"], ...main.sequences.map((one) => [one, one])], "",
         (name) => beside(state, name), { id: "beside" }),
-      make("label", { class: "field" }, turn, "radiological view"), side),
+      make("label", { class: "field" }, turn, "radiological view"), side,
+      main.slow && make("span", { class: "quiet" },
+        "This browser draws without a graphics card: choose 3-D to see it.")),
     make("fieldset", {}, make("legend", {}, "Segmentation"),
       slider("Fill", state.opacity, (value) => {
         state.opacity = value;
