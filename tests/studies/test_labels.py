@@ -31,7 +31,7 @@ def test_to_regions(name, code, regions, dtype):
     )
 
 
-@pytest.mark.parametrize("name", CONVENTIONS)
+@pytest.mark.parametrize("name", [n for n, c in CONVENTIONS.items() if c.detectable])
 @given(bits=st.lists(st.integers(0, 7), min_size=8, max_size=8))
 def test_regions_come_back_nested(name, bits):
     regions = np.array(
