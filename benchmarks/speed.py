@@ -329,7 +329,7 @@ def main() -> int:
             "studies": count,
             "sides": sides(options, studies, Path(name)),
             "multiples": multiples(studies, Path(name)),
-            "peers": [] if options.without_peers else peers(options, studies, Path(name)),
+            "peers": [],
             "machine": {
                 "processor": processor(),
                 "instructions": instructions(("avx2", "avx512f", "avx512_bf16", "amx_bf16")),
@@ -340,10 +340,18 @@ def main() -> int:
             },
             "versions": versions("gliodistill", "numpy", "openvino", "isal"),
         }
-    sys.stdout.write(table(result))
-    if options.out:
-        write_results(options.out / "speed.json", result, table(result))
+        _write(result, options.out)
+        if not options.without_peers:  # they take longest, and need more to be installed
+            result["peers"] = peers(options, studies, Path(name))
+            _write(result, options.out)
     return 0
+
+
+def _write(result: dict[str, Any], out: Path | None) -> None:
+    sys.stdout.write(table(result))
+    sys.stdout.flush()
+    if out:
+        write_results(out / "speed.json", result, table(result))
 
 
 if __name__ == "__main__":
