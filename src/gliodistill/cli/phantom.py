@@ -127,9 +127,10 @@ def phantom(
         )
         ids = [folder.name for folder in made]
     coded = find_task(task).conventions[0].name
+    told = {} if task == "glioma" else {"task": task, "labels": coded}
     use = "" if task == "glioma" else f"; recipes: task: {task}, label maps: --labels {coded}"
     emit(
         as_json,
-        {"folder": str(out), "studies": ids, "task": task, "labels": coded},
+        {"folder": str(out), "studies": ids} | told,
         lambda screen: screen.print(f"{len(ids)} synthetic studies in {out}{use}"),
     )
