@@ -10,9 +10,13 @@ import numpy as np
 from gliodistill.errors import ImageError
 
 try:  # the same interface and checks, about twice as fast
-    from isal import isal_zlib as codec
+    from isal import isal_zlib
+
+    codec: Any = isal_zlib
 except ImportError:
-    import zlib as codec
+    import zlib
+
+    codec = zlib
 
 BLOCK = 1 << 18
 """Compressed bytes read at once; small compared with an image.
