@@ -105,7 +105,17 @@ def test_a_study_goes_round_over_kills_of_node_and_archive(
     before = archive.modalities(study)
     node.until("accepts ORTHANC")
 
-    with pytest.raises(urllib.error.HTTPError):  # an AE title that is not accepted
+    from pynetdicom import AE
+
+    for caller, welcome in (("ORTHANC", True), ("STRANGER", False)):
+        entity = AE(ae_title=caller)
+        entity.add_requested_context("1.2.840.10008.1.1")
+        association = entity.associate("127.0.0.1", node.port, ae_title="GLIO")
+        assert association.is_established is welcome
+        if welcome:
+            assert association.send_c_echo().Status == 0
+            association.release()
+    with pytest.raises(urllib.error.HTTPError):  # the node goes by another AE title
         archive.send(study, to="stranger")
     assert archive.ask("/modalities/glio/echo", b"{}") is not None
 
