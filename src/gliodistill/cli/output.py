@@ -41,7 +41,7 @@ Labels = Annotated[
         metavar="NAME",
         help=(
             "Label convention, if it cannot be determined: brats2013, brats2021, brats2023,"
-            " brats2024, brats-ped or msd."
+            " brats2024, brats-ped, msd or gtv."
         ),
         show_default=False,
     ),
