@@ -179,7 +179,7 @@ def test_a_graph_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_a_study_is_segmented_where_only_onnx_runtime_is_installed(
     shared: ModelPackage, tmp_path: Path
 ) -> None:
-    """Neither torch nor OpenVINO, nor what the command line needs; the weights come out of
+    """Neither torch nor OpenVINO, nor what the command line needs but YAML; the weights come out of
     OpenVINO's file all the same.
     """
     (tmp_path / "case").mkdir()
@@ -203,7 +203,6 @@ def test_a_study_is_segmented_where_only_onnx_runtime_is_installed(
             "typer",
             "rich",
             "pydantic",
-            "yaml",
         ),
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -223,24 +223,26 @@ def is_cache(folder: str | os.PathLike[str]) -> bool:
     return (Path(folder) / INDEX).is_file()
 
 
-def mapped(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """An array of a prepared study, uint8 of this shape, memory-mapped.
+def mapped(
+    file: Path, shape: tuple[int, ...], kind: type[np.generic] = np.uint8
+) -> np.memmap[Any, Any]:
+    """An array of a prepared study, of this shape and type, memory-mapped.
 
     Raises:
         CacheError: the file is missing or damaged.
     """
-    hint = "remove the study's folder and prepare again"
+    hint, wanted = "remove the study's folder and prepare again", np.dtype(kind).str
     try:
-        kind, found, order, offset = _npy_header(file)
-        if (kind, found) == ("|u1", shape):
-            return np.memmap(file, np.uint8, "r", offset, shape, order)
+        stored, found, order, offset = _npy_header(file)
+        if (stored, found) == (wanted, shape):
+            return np.memmap(file, kind, "r", offset, shape, order)
     except Exception as error:  # a header is Python, whose parser has errors of many kinds
         raise CacheError("damaged cache", file=file, got=error, hint=hint) from error
     raise CacheError(
         "damaged cache",
         file=file,
-        got=f"{kind} {found}",
-        expected=f"|u1 {shape}",
+        got=f"{stored} {found}",
+        expected=f"{wanted} {shape}",
         hint=hint,
     )
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gliodistill.errors import GliodistillError
+from gliodistill.documents.json_text import parse_json
+from gliodistill.documents.reading import Refusal
+from gliodistill.errors import GliodistillError, OutputError
 from gliodistill.serve.database import Database
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = STATES = (
@@ -296,9 +298,12 @@ class Jobs:
         return changed > 0
 
 
+_NO_JOB = Refusal(OutputError, "damaged list of jobs", field="jobs")
+
+
 def _job(row: sqlite3.Row) -> Job:
     def parsed(text: str | None) -> Any:
-        return None if text is None else json.loads(text)
+        return None if text is None else parse_json(text, _NO_JOB, (dict, list))
 
     return Job(
         row["id"],

@@ -1,5 +1,6 @@
 """Start the web app: folder, token, address, browser."""
 
+import logging
 import os
 import secrets
 import socket
@@ -198,6 +199,8 @@ def _run(
         Supervisor(settings, jobs, ROLES),
         keep,
     )
+    # Else a browser that leaves while results are sent to it is a line of the log.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     config = uvicorn.Config(
         make_app(server),
         log_level="warning",

@@ -4,6 +4,12 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gliodistill.documents.json_text import parse_json
+from gliodistill.documents.reading import Refusal
+from gliodistill.errors import OutputError
+
+_NO_SETTINGS = Refusal(OutputError, "not the settings of a worker", field="settings")
+
 
 @dataclass(frozen=True)
 class WorkSettings:
@@ -33,5 +39,5 @@ class WorkSettings:
     @classmethod
     def of_json(cls, text: str) -> "WorkSettings":
         """Read from :meth:`as_json`."""
-        values = json.loads(text)
+        values = parse_json(text, _NO_SETTINGS)
         return cls(**{**values, "models": tuple(values["models"])})

@@ -1,11 +1,12 @@
 """What the worker does for each kind of job."""
 
-import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from gliodistill.errors import GliodistillError
+from gliodistill.documents.json_text import read_json
+from gliodistill.documents.reading import Refusal
+from gliodistill.errors import GliodistillError, OutputError
 from gliodistill.files import contents
 from gliodistill.inference.batch import segment_studies
 from gliodistill.inference.cases.nifti import NiftiCase
@@ -134,10 +135,13 @@ class Work:
         return self._places.upload(job.upload)
 
 
+_NO_ACCOUNT = Refusal(OutputError, "not an account of a study")
+
+
 def _chosen(scans: Path) -> dict[str, str]:
     """Sequence → the DICOM series that was taken; empty of NIfTI."""
     account = scans / ACCOUNT
-    told = json.loads(account.read_text()) if account.is_file() else {}
+    told = read_json(account, _NO_ACCOUNT) if account.is_file() else {}
     return dict(told.get("choice", {}).get("chosen", {}))
 
 

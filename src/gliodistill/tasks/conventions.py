@@ -17,11 +17,13 @@ REGIONS: tuple[str, str, str] = ("WT", "TC", "ET")
 channel order."""
 
 CORE = frozenset({Tissue.NCR, Tissue.ET, Tissue.NET, Tissue.CC})
+"""Tissues of the tumour core."""
 REGION_TISSUES: dict[str, frozenset[Tissue]] = {
     "WT": CORE | {Tissue.ED},
     "TC": CORE,
     "ET": frozenset({Tissue.ET}),
 }
+"""Region of a glioma → its tissues."""
 
 
 @dataclass(frozen=True)
@@ -109,27 +111,34 @@ BRATS2013 = LabelConvention(
     "BraTS 2012–2016",
     {1: Tissue.NCR, 2: Tissue.ED, 3: Tissue.NET, 4: Tissue.ET},
 )
+"""Necrosis and solid non-enhancing core apart."""
+"""Gross tumour volume only."""
 BRATS2021 = LabelConvention(
     "brats2021", "BraTS 2017–2021, FeTS", {1: Tissue.NCR, 2: Tissue.ED, 4: Tissue.ET}
 )
+"""No code 3."""
 BRATS2023 = LabelConvention(
     "brats2023",
     "BraTS 2023 (GLI, MEN, MET, SSA, PED)",
     {1: Tissue.NCR, 2: Tissue.ED, 3: Tissue.ET},
 )
+"""Consecutive codes."""
 BRATS2024 = LabelConvention(
     "brats2024",
     "BraTS 2024+ after treatment",
     {1: Tissue.NCR, 2: Tissue.ED, 3: Tissue.ET, 4: Tissue.RC},
 )
+"""With the resection cavity."""
 BRATS_PED = LabelConvention(
     "brats-ped", "BraTS-PED 2024+", {1: Tissue.ET, 2: Tissue.NET, 3: Tissue.CC, 4: Tissue.ED}
 )
+"""Of children, with cystic parts."""
 MSD = LabelConvention(
     "msd",
     "MSD Task01, nnU-Net Task082 and Dataset137",
     {1: Tissue.ED, 2: Tissue.NCR, 3: Tissue.ET},
 )
+"""Oedema first."""
 
 
 def _check_convention(name: str, convention: Any) -> None:

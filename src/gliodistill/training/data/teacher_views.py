@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from gliodistill.errors import CacheError, RecipeError
-from gliodistill.preparation.cache import CachedStudy
+from gliodistill.errors import RecipeError
+from gliodistill.preparation.cache import CachedStudy, mapped
 from gliodistill.preparation.prepared import Prepared
 from gliodistill.studies.study import Study
 from gliodistill.teachers import ForeignTeacher, Teacher
@@ -48,7 +48,7 @@ class TeacherViews:
     def reader(self, study: CachedStudy) -> Reader:
         """What cuts the teacher's patch where the student's is, float32 C X Y Z."""
         folder, facts = self.studies[study.folder]
-        image = _mapped(folder / VIEW, tuple(facts["shape"]))
+        image = mapped(folder / VIEW, tuple(facts["shape"]), np.float16)
         to_view = torch.tensor(facts["to_view"], dtype=torch.float32)
 
         def read(
@@ -149,19 +149,3 @@ def sampled(image: NDArray[np.float16], points: Tensor) -> Tensor:
         part = functional.pad(part, [p for axis in (2, 1, 0) for p in (0, int(axis in single))])
     grid = unit.permute(1, 2, 3, 0).flip(-1)[None]  # grid_sample wants the last axis first
     return functional.grid_sample(part[None], grid, mode="bilinear", align_corners=True)[0]
-
-
-def _mapped(file: Path, shape: tuple[int, ...]) -> NDArray[np.float16]:
-    try:
-        image = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise CacheError(
-            "damaged cache", file=file, got=error, hint="remove the study's folder"
-        ) from error
-    if image.dtype != np.float16 or image.shape != shape:
-        raise CacheError(
-            "damaged cache", file=file, got=f"{image.dtype} {image.shape}",
-            expected=f"float16 {shape}", hint="remove the study's folder",
-        )  # fmt: skip
-    found: NDArray[np.float16] = image
-    return found
