@@ -106,13 +106,13 @@ class LabelConvention:
 
 
 GTV = LabelConvention("gtv", "BraTS-MEN-RT 2024+, radiotherapy targets", {1: Tissue.GTV})
+"""Gross tumour volume only."""
 BRATS2013 = LabelConvention(
     "brats2013",
     "BraTS 2012–2016",
     {1: Tissue.NCR, 2: Tissue.ED, 3: Tissue.NET, 4: Tissue.ET},
 )
 """Necrosis and solid non-enhancing core apart."""
-"""Gross tumour volume only."""
 BRATS2021 = LabelConvention(
     "brats2021", "BraTS 2017–2021, FeTS", {1: Tissue.NCR, 2: Tissue.ED, 4: Tissue.ET}
 )
