@@ -175,3 +175,16 @@ def test_the_thinnest_whole_scan_is_the_reference():
     assert chosen(T1=(1, 60), T1CE=(6, 10), FLAIR=(1.2, 50)) == FLAIR
     assert chosen(T1=(5, 12), T1CE=(6, 10), T2=(6, 10)) == T1CE
     assert chosen(T1=(1, 60), T1CE=(1, 20), T2=(6, 10)) == T1  # T1CE is cut
+
+
+def test_a_field_in_which_no_brain_fits_is_no_reference_whatever_its_mask_holds():
+    from gliodistill.alignment.frames import choose_reference
+
+    whole, cut = (
+        Volume(np.zeros((30, 30, n), np.uint8), np.diag([8.0, 8, 7, 1])) for n in (20, 10)
+    )
+    scans = {MRSequence.T1: whole, MRSequence.T1CE: cut, FLAIR: whole}
+    reference, why = choose_reference(
+        scans, {**dict.fromkeys(scans, 1357.0), MRSequence.T1CE: 1535}
+    )
+    assert reference == FLAIR and "cut" in why

@@ -17,6 +17,9 @@ COARSER = 1.5
 CUT = 0.9
 """Nor one whose brain has less than this share of the largest."""
 
+LEAST_FIELD_MM = 100.0
+"""Nor one with a shorter side, in which no whole brain fits, whatever was taken for its brain."""
+
 MARGIN_MM = 5.0
 """Around the brain."""
 
@@ -39,7 +42,8 @@ def choose_reference(
         (only,) = scans
         return only, "the only scan"
     thickest = {s: max(scan.spacing) for s, scan in scans.items()}
-    whole = [s for s in scans if brain_ml[s] >= CUT * max(brain_ml.values())]
+    fits = [s for s, scan in scans.items() if _shortest_side(scan) >= LEAST_FIELD_MM] or [*scans]
+    whole = [s for s in fits if brain_ml[s] >= CUT * max(brain_ml[fit] for fit in fits)]
     finest = min(thickest[s] for s in whole)
     fine = [s for s in PREFERRED if s in whole and thickest[s] <= COARSER * finest]
     left = [s for s in PREFERRED if s in scans and s not in fine]
@@ -53,6 +57,11 @@ def choose_reference(
         order = ", ".join(map(str, PREFERRED))
         reason += f"; among scans alike the order is {order}"
     return fine[0], reason
+
+
+def _shortest_side(scan: Volume) -> float:
+    """Of the field, in mm."""
+    return float(min(n * mm for n, mm in zip(scan.shape, scan.spacing, strict=True)))
 
 
 def grid_around(
