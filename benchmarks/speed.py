@@ -1,6 +1,6 @@
 """Seconds of `gliodistill segment`, stage by stage, before and after: one run, one machine.
 
-``python -m benchmarks.speed --work /tmp/speed -o benchmarks/results/speed --nnunet-python
+``python -m benchmarks.speed --work FOLDER -o benchmarks/results/speed --nnunet-python
 VENV/bin/python``
 
 *Before* is the source of ``--before`` (a commit), with zlib as it was installed then; *after* is
