@@ -1,13 +1,16 @@
-"""The other side of a PACS node: a real Orthanc, and a program that stores images."""
+"""A PACS node as a process, and the other side of it: a real Orthanc."""
 
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +95,45 @@ class Orthanc:
         series = [self.ask(f"/series/{one}") for one in self.ask(f"/studies/{study}")["Series"]]
         wanted = [one["ID"] for one in series if one["MainDicomTags"]["Modality"] == "MR"]
         self.ask(f"/modalities/{to}/store", json.dumps({"Resources": wanted}).encode())
+
+
+class Node:
+    """``gliodistill pacs`` as a process."""
+
+    def __init__(self, root: Path, port: int, peer: int, *options: str) -> None:
+        self.root, self.port = root, port
+        self.words = [
+            *("--aet", "GLIO", "--port", str(port), "--send-to", f"ORTHANC@127.0.0.1:{peer}"),
+            *("--quiet", "1.5", "--folder", str(root / "node"), "--threads", "1", *options),
+        ]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "OMP_NUM_THREADS": "1",
+        }
+        with (self.root / "node.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gliodistill", "pacs", *self.words],
+                stderr=log,
+                stdout=log,
+                env=environment,
+            )
+
+    def end(self, with_signal: int = signal.SIGKILL) -> int:
+        assert self.process is not None
+        self.process.send_signal(with_signal)
+        code = self.process.wait(30)
+        self.process = None
+        return code
+
+    def log(self) -> str:
+        return (self.root / "node.log").read_text()
+
+    def until(self, told: str | Callable[[], bool], patience: float = 240.0) -> None:
+        end = time.monotonic() + patience
+        while not (told() if callable(told) else told in self.log()):
+            assert time.monotonic() < end, self.log()
+            assert self.process is not None and self.process.poll() is None, self.log()
+            time.sleep(0.1)

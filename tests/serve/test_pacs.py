@@ -1,12 +1,10 @@
 """A node against a real Orthanc: a phantom goes in, SEG and SR come back, over kills on both sides."""
 
-import os
 import signal
-import subprocess
 import sys
 import time
 import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,51 +15,9 @@ from gliodistill.errors import GliodistillError
 from gliodistill.images.nifti import read_labels, read_nifti
 from gliodistill.serve.pacs.ledger import RECEIVING, Conflict, Ledger
 from gliodistill.serve.pacs.settings import NodeSettings, Peer, Rule
-from pacs_peers import WEB, Orthanc, free_port
+from pacs_peers import WEB, Node, Orthanc, free_port
 
 RULES = ("--only", "modality=MR")
-
-
-class Node:
-    """``gliodistill pacs`` as a process."""
-
-    def __init__(self, root: Path, port: int, peer: int, *options: str) -> None:
-        self.root, self.port = root, port
-        self.words = [
-            *("--aet", "GLIO", "--port", str(port), "--send-to", f"ORTHANC@127.0.0.1:{peer}"),
-            *("--quiet", "1.5", "--folder", str(root / "node"), "--threads", "1", *options),
-        ]
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-            "OMP_NUM_THREADS": "1",
-        }
-        with (self.root / "node.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "gliodistill", "pacs", *self.words],
-                stderr=log,
-                stdout=log,
-                env=environment,
-            )
-
-    def end(self, with_signal: int = signal.SIGKILL) -> int:
-        assert self.process is not None
-        self.process.send_signal(with_signal)
-        code = self.process.wait(30)
-        self.process = None
-        return code
-
-    def log(self) -> str:
-        return (self.root / "node.log").read_text()
-
-    def until(self, told: str | Callable[[], bool], patience: float = 240.0) -> None:
-        end = time.monotonic() + patience
-        while not (told() if callable(told) else told in self.log()):
-            assert time.monotonic() < end, self.log()
-            assert self.process is not None and self.process.poll() is None, self.log()
-            time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")

@@ -45,8 +45,12 @@ class Database:
             ) from None
 
     def rows(self, statement: str, *values: Any) -> list[sqlite3.Row]:
-        """The rows of one statement, which may also change something."""
-        with self._lock:
+        """The rows of one statement, which may also change something.
+
+        Raises:
+            OutputError: no room on the disk, or it cannot be read; so do the others below.
+        """
+        with self._lock, self._explained():
             return self._connection.execute(statement, values).fetchall()
 
     def row(self, statement: str, *values: Any) -> sqlite3.Row | None:
@@ -56,20 +60,33 @@ class Database:
 
     def change(self, statement: str, *values: Any) -> int:
         """Run one statement; how many rows it changed."""
-        with self._lock:
+        with self._lock, self._explained():
             return self._connection.execute(statement, values).rowcount
 
     @contextmanager
     def together(self) -> Iterator[None]:
         """All changes within the block are made, or none; no other process writes meanwhile."""
-        with self._lock:
+        with self._lock, self._explained():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # a full disk may have ended it
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise OutputError(
+                "cannot use the database",
+                file=self.file,
+                got=str(error),
+                hint="make room on the disk",
+            ) from None
 
     def close(self) -> None:
         """Close the connection."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from gliodistill.serve.jobs import RUNNING, Job, Jobs
 from gliodistill.serve.settings import WorkSettings
+from gliodistill.serve.steady import steadily
 
 LOOK_S = 0.2
 BACK_OFF_S = (0.0, 1.0, 5.0, 30.0)
@@ -126,11 +127,13 @@ class Supervisor:
             worker.process = None
 
     def _watch(self) -> None:
-        while not self._ended.wait(LOOK_S):
+        def once() -> None:
             for worker in self._workers:
                 with worker.lock:
                     self._look_after(worker)
             self._end_long_ones()
+
+        steadily(once, LOOK_S, self._ended)
 
     def _look_after(self, worker: _Worker) -> None:
         now = time.monotonic()
@@ -139,8 +142,8 @@ class Supervisor:
             worker.deaths = 1 if steady else worker.deaths + 1
             worker.due = now + BACK_OFF_S[min(worker.deaths, len(BACK_OFF_S)) - 1]
             self._kill(worker)
-            self._jobs.recover(worker.kinds)
         if worker.process is None and now >= worker.due:
+            self._jobs.recover(worker.kinds)
             self._start(worker)
 
     def _end_long_ones(self) -> None:

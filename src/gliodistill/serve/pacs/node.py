@@ -29,6 +29,7 @@ from gliodistill.serve.pacs.settings import FIELDS, NodeSettings, Peer
 from gliodistill.serve.places import Places, private_folder
 from gliodistill.serve.roles import NETWORK, ROLES
 from gliodistill.serve.settings import WorkSettings
+from gliodistill.serve.steady import steadily
 from gliodistill.serve.supervisor import Supervisor
 from gliodistill.serve.uploads import DICOM
 
@@ -76,6 +77,7 @@ class Node:
         self._intake = Intake(settings, self._ledger)
         self._receiver = Receiver(settings, self._intake, say)
         self._peers = {str(peer): peer for peer in settings.peers}
+        self._tidy_at = 0.0
 
     def close(self) -> None:
         """Close the databases."""
@@ -101,13 +103,8 @@ class Node:
             thread.start()
         where = f"{self._settings.aet} at {self._settings.bind}:{self._settings.port}"
         self._say(f"{where}, accepts {', '.join(self._settings.callers) or 'nobody'}")
-        tidied = 0.0
         try:
-            while not ended.wait(LOOK_S):
-                self.look()
-                if time.monotonic() - tidied > TIDY_S:
-                    tidied = time.monotonic()
-                    self._tidy()
+            steadily(self.look, LOOK_S, ended, self._say)
         finally:
             ended.set()
             self._receiver.stop()
@@ -121,6 +118,9 @@ class Node:
             self._begin(study)
         for study in self._ledger.in_state(SEGMENTING):
             self._follow(study)
+        if time.monotonic() > self._tidy_at:
+            self._tidy_at = time.monotonic() + TIDY_S
+            self._tidy()
 
     def _begin(self, study: Study) -> None:
         """Have a complete study segmented; once for the same images."""
@@ -165,7 +165,10 @@ class Node:
         for file in files:
             target = inside / file.name
             if not target.exists():
-                target.hardlink_to(file)
+                try:
+                    target.hardlink_to(file)
+                except OSError as error:
+                    raise OutputError("cannot keep the images", got=error.strerror) from None
         return id
 
     def _follow(self, study: Study) -> None:
@@ -197,11 +200,14 @@ class Node:
 
     def _send_all(self, ended: threading.Event) -> None:
         """Send what is due; a peer that does not answer holds up no other."""
-        while not ended.wait(LOOK_S):
+
+        def once() -> None:
             for parcel in self._ledger.parcels():
                 if ended.is_set():
                     return
                 self._send(parcel)
+
+        steadily(once, LOOK_S, ended)
 
     def _send(self, parcel: Parcel) -> None:
         study = self._ledger.study(parcel.study)
