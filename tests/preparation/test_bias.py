@@ -88,7 +88,7 @@ def test_strong_fields_are_looked_at_again_and_weak_ones_are_not(monkeypatch):
 def test_no_patient_is_looked_at_again(real_data, monkeypatch):
     """What was measured on them is of one look, and a large tumour is not taken for a strong field."""
     subsets = [tuple(MRSequence), (MRSequence.T1CE, MRSequence.FLAIR), (MRSequence.FLAIR,)]
-    for record in open_cohort(real_data / "labelled").studies:
+    for record in open_cohort(real_data / "labelled").studies[::5]:
         study = load_study(replace(record, truth=None))
         answers = []
         for looks in (5, 1):
