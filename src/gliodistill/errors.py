@@ -93,6 +93,10 @@ class GliodistillError(Exception):
         self.got, self.expected, self.hint = got, expected, hint
         super().__init__(self._line())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors of workers in other processes arrive as they were raised."""
+        return _rebuilt, (type(self), str(self), self.__dict__)
+
     def _line(self) -> str:
         line = _shown("problem", self.problem)
         if self.file is not None:
@@ -121,6 +125,12 @@ class GliodistillError(Exception):
         return {
             name: None if value is None else _shown(name, value) for name, value in parts.items()
         }
+
+
+def _rebuilt(kind: type[GliodistillError], line: str, parts: dict[str, Any]) -> GliodistillError:
+    error = kind.__new__(kind, line)
+    error.__dict__.update(parts)
+    return error
 
 
 class GliodistillWarning(UserWarning):

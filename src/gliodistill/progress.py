@@ -12,7 +12,7 @@ Within one piece of work, :func:`stage` says what begins, to whoever listens (:f
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
@@ -59,7 +59,7 @@ class Update(Protocol):
 
 def track(
     items: Iterable[Item], what: str, total: int | None = None, every: float = EVERY
-) -> Iterator[Item]:
+) -> Generator[Item, None, None]:
     """Yield ``items`` and show how many are done.
 
     Args:

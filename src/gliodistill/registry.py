@@ -215,6 +215,14 @@ class Registry(Mapping[str, Item], Generic[Item]):
             ) from error
 
 
+_loaded: list[Path] = []
+
+
+def loaded_plugins() -> tuple[Path, ...]:
+    """The files that :func:`load_plugin` has run, absolute, for other processes to run too."""
+    return tuple(_loaded)
+
+
 def load_plugin(file: str | os.PathLike[str]) -> None:
     """Run a Python file that registers parts by decorators, as an installed package would.
 
@@ -248,6 +256,7 @@ def load_plugin(file: str | os.PathLike[str]) -> None:
             got=f"{type(error).__name__}: {error}",
             hint="repair it, or leave --plugin out",
         ) from error
+    _loaded.append(path.resolve())
 
 
 @cache

@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from gliodistill.errors import GliodistillError, LabelError, OutputError
 from gliodistill.files import check_writable, make_folder, remove_leftovers
 from gliodistill.images.volume import Volume
 from gliodistill.locks import lock_name
-from gliodistill.progress import track
+from gliodistill.pool import Executor, Threads, tracked
 from gliodistill.studies.ids import check_names
 
 _NO_RECORD = Refusal(
@@ -134,6 +133,7 @@ def align_studies(
     labels: bool = False,
     extract: Extract | None = None,
     jobs: int | None = None,
+    executor: Executor | None = None,
 ) -> AlignReport:
     """Write an aligned study ``OUT/<id>/`` for every source.
 
@@ -149,6 +149,7 @@ def align_studies(
         extract: likewise.
         labels: carry label maps along, each from the grid of its scan.
         jobs: studies aligned at once; None = one per core.
+        executor: where they are aligned, a thread for each, instead of ``jobs`` threads here.
 
     Returns:
         The outcome of each study.
@@ -166,27 +167,18 @@ def align_studies(
     remove_leftovers(root)
     cores = os.cpu_count() or 1
     workers = min(jobs or cores, max(1, len(todo)))
-    threads = max(1, round(cores / workers))
+    threads = max(1, round(cores / workers)) if executor is None else 1
     job = AlignJob(root, reference, space, spacing, labels, extract, threads)
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        working = {pool.submit(job.align, source): source.id for source in todo}
-        try:
-            for work in track(as_completed(working), "aligning studies", total=len(working)):
-                id = working[work]
-                try:
-                    found = work.result()
-                except GliodistillError as error:
-                    report.failed[id] = error
-                except Exception as error:  # of one study; the others go on
-                    text = f"{type(error).__name__}: {error}"
-                    report.failed[id] = GliodistillError("unforeseen failure", file=id, got=text)
-                else:
-                    if found is None:
-                        report.skipped.append(id)
-                    else:
-                        report.done[id] = found
-        finally:
-            pool.shutdown(cancel_futures=True)
+    done = (executor or Threads(workers)).outcomes(job.align, todo)
+    with tracked(done, "aligning studies", len(todo)) as outcomes:
+        for outcome in outcomes:
+            id = outcome.item.id
+            if (error := outcome.problem(id)) is not None:
+                report.failed[id] = error
+            elif outcome.value is None:
+                report.skipped.append(id)
+            else:
+                report.done[id] = outcome.value
     order = [source.id for source in todo]
     report.done = {id: report.done[id] for id in order if id in report.done}
     report.skipped.sort(key=order.index)

@@ -10,8 +10,10 @@ from gliodistill.cli.output import (
     Labels,
     Layout,
     emit,
+    error_as_dict,
     issue,
     notes_of,
+    report_failures,
     table,
     unusable_of,
 )
@@ -19,6 +21,8 @@ from gliodistill.errors import GliodistillError, RecipeError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from gliodistill.cross_validation.plan import CrossValidation
 
 
 def add_to(app: typer.Typer) -> None:
@@ -99,6 +103,36 @@ def train(
             show_default=False,
         ),
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds",
+            min=2,
+            metavar="N",
+            help="Cross-validate: train every run once for each of N folds, which it leaves out.",
+            show_default=False,
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            "--seeds",
+            metavar="LIST",
+            help="With --folds: repeat all with these numbers added to the recipe's seeds"
+            " (default: 0).",
+            show_default=False,
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            min=1,
+            metavar="N",
+            help="With --folds: runs trained at once, which share the cores (default: 1).",
+            show_default=False,
+        ),
+    ] = None,
     layout: Layout = None,
     labels: Labels = None,
     as_json: Json = False,
@@ -109,9 +143,13 @@ def train(
     uses the recipe stored there and names the keys in which RECIPE differs; --set may change only
     training.device, compile, prefetch, save_every and tensorboard.
 
+    With --folds, RUN gets a training for every fold and seed. A run whose process dies goes on from
+    its last checkpoint; gliodistill cross-validate scores the patients.
+
     Example: [cyan]gliodistill train compression --data patients/ -o runs/first --set
     training.steps=500[/cyan]
     """
+    from gliodistill.cross_validation.plan import CrossValidation
     from gliodistill.recipes.catalogue import find_recipe
     from gliodistill.recipes.reading import new_run_name
     from gliodistill.recipes.schema import Recipe
@@ -123,6 +161,20 @@ def train(
     file = find_recipe(recipe)
     parsed = Recipe.open(file, settings or [])
     resolve(parsed, file)
+    if folds is not None:
+        if only:
+            raise RecipeError(
+                "options that exclude each other", field="--only", expected="without --folds"
+            )
+        plan = CrossValidation(
+            out, parsed, folds, _numbers(seeds or "0"), data.resolve(), layout, labels
+        )
+        _train_folds(plan, resume, jobs, pseudo, pretrained, as_json)
+        return
+    if seeds is not None or jobs is not None:
+        raise RecipeError(
+            "option of cross-validation", field="--seeds, --jobs", expected="with --folds"
+        )
     if resume:
         parsed, differing = recipe_to_resume(out, parsed, settings or [])
         issue(differing)
@@ -186,6 +238,48 @@ def train(
 
     facts = {"folder": str(out), "runs": finished, "split": experiment.split, "notes": unused}
     emit(as_json, facts, show)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise RecipeError(
+            "unusable seeds", field="--seeds", got=text, expected="integers ≥ 0, e.g. 0,1,2"
+        )
+    return tuple(map(int, parts))
+
+
+def _train_folds(
+    plan: "CrossValidation",
+    resume: bool,
+    jobs: int | None,
+    pseudo: Path | None,
+    pretrained: Path | None,
+    as_json: bool,
+) -> None:
+    """Train all runs of a cross-validation and say how they ended."""
+    from gliodistill.cross_validation.training import train_folds
+
+    report = train_folds(plan, resume=resume, jobs=jobs, pseudo=pseudo, pretrained=pretrained)
+
+    def show(screen: "Console") -> None:
+        if report.skipped:
+            screen.print(f"{len(report.skipped)} runs were finished already")
+        screen.print(
+            f"{len(report.done)} runs trained in {plan.folder}. Next: gliodistill cross-validate"
+            f" {plan.folder} -o scores"
+        )
+
+    failed = {str(unit): error for unit, error in report.failed.items()}
+    facts = {
+        "folder": str(plan.folder),
+        "done": list(map(str, report.done)),
+        "skipped": list(map(str, report.skipped)),
+        "failed": {unit: error_as_dict(error) for unit, error in failed.items()},
+        "notes": [],
+    }
+    emit(as_json, facts, show)
+    report_failures({unit: str(error) for unit, error in failed.items()})
 
 
 def _unused(data: Path, layout: str | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from gliodistill.evaluation.scores import Scores, StudyScores, score_study
 from gliodistill.evaluation.tasks import region_masks
 from gliodistill.images.bounds import filled_box
 from gliodistill.images.volume import Volume
+from gliodistill.pool import Executor
 
 __all__ = ["ComparisonError", "Pair", "Pairs", "evaluate", "match_pairs", "score_pairs"]
 
@@ -34,6 +36,7 @@ def evaluate(
     tolerance_mm: float | None = None,
     probabilities: str | os.PathLike[str] | None = None,
     subset: bool = False,
+    executor: Executor | None = None,
 ) -> Scores:
     """Score a folder of predicted label maps (:func:`match_pairs`, then :func:`score_pairs`), or
     one prediction in memory (:func:`~gliodistill.evaluation.arrays.score_arrays`).
@@ -58,6 +61,7 @@ def evaluate(
         probabilities: folder of ``<id>_prob….nii.gz``, for calibration.
         subset: score only the studies that have a prediction, instead of reporting the others as
             missing.
+        executor: where folders are scored, instead of ``jobs`` threads here.
 
     Raises:
         ComparisonError: predictions and references do not match (``.problems`` lists all).
@@ -105,19 +109,24 @@ def evaluate(
         subset=subset,
         jobs=jobs,
         task=rule_set.described,
+        executor=executor,
     )
-    return score_pairs(pairs, rule_set, jobs=jobs)
+    return score_pairs(pairs, rule_set, jobs=jobs, executor=executor)
 
 
-def score_pairs(pairs: Pairs, rules: Rules, *, jobs: int | None = None) -> Scores:
+def score_pairs(
+    pairs: Pairs, rules: Rules, *, jobs: int | None = None, executor: Executor | None = None
+) -> Scores:
     """Score every pair; one that fails is recorded in ``failed``, and the others are still scored.
 
     Args:
         pairs: as :func:`match_pairs` found them.
         rules: the rule set.
         jobs: studies scored at once; default: one per processor.
+        executor: where they are scored, instead of ``jobs`` threads here.
     """
-    outcomes = each(pairs.pairs, lambda pair: _score(pair, rules), jobs, "scoring studies")
+    work = partial(_score, rules=rules)
+    outcomes = each(pairs.pairs, work, jobs, "scoring studies", executor)
     done = {
         id: outcome
         for id, outcome in sorted(outcomes.items())

@@ -1,5 +1,6 @@
 """Finding the prediction of every study, and what its codes and those of the truth mean."""
 
+import functools
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from gliodistill.evaluation.predictions import (
     noted_sequences,
 )
 from gliodistill.evaluation.strata import describe_sequences
+from gliodistill.pool import Executor
 from gliodistill.studies.cohort import Cohort, resolve_convention
 from gliodistill.studies.label_names import by_names
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention, find_convention
@@ -44,6 +46,7 @@ def match_pairs(
     subset: bool = False,
     jobs: int | None = None,
     task: Task | None = None,
+    executor: Executor | None = None,
 ) -> Pairs:
     """Find the prediction of every study and check that it can be compared; nothing is scored.
 
@@ -60,6 +63,7 @@ def match_pairs(
         subset: leave out studies without a prediction, instead of reporting them as missing.
         jobs: studies checked at once; default: one per processor.
         task: whose regions probabilities are of; None = glioma.
+        executor: where studies are checked, instead of ``jobs`` threads here.
 
     Raises:
         ComparisonError: predictions and references do not match (``.problems`` lists all).
@@ -113,7 +117,8 @@ def match_pairs(
         for id in ids
     )
     regions = (task or glioma()).names
-    checked = each(pairs, lambda pair: check_pair(pair, regions), jobs, "checking studies")
+    work = functools.partial(check_pair, regions=regions)
+    checked = each(pairs, work, jobs, "checking studies", executor)
     for id in sorted(checked):
         outcome = checked[id]
         problems += (

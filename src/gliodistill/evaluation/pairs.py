@@ -2,9 +2,7 @@
 pairs at once.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +12,7 @@ import numpy as np
 from gliodistill.errors import EvaluationError, GliodistillError, LabelError
 from gliodistill.images.bounds import filled_box
 from gliodistill.images.volume import Volume
-from gliodistill.progress import track
+from gliodistill.pool import Executor, Threads, tracked
 from gliodistill.studies.labels import REGIONS, LabelConvention
 from gliodistill.studies.records import ImageFile, StudyRecord
 
@@ -80,7 +78,11 @@ class Pairs:
 
 
 def each(
-    pairs: Sequence[Pair], work: Callable[[Pair], Result], jobs: int | None, what: str
+    pairs: Sequence[Pair],
+    work: Callable[[Pair], Result],
+    jobs: int | None,
+    what: str,
+    executor: Executor | None = None,
 ) -> dict[str, Result | Exception]:
     """What ``work`` gives for each pair, or the exception it raised, by id.
 
@@ -89,30 +91,19 @@ def each(
         work: called once per pair.
         jobs: pairs at once; default: one per processor.
         what: a verb and noun for the progress bar.
+        executor: where the work is done, instead of ``jobs`` threads here.
     """
     if jobs is not None and jobs < 1:
         raise EvaluationError(
             "unusable number of jobs", field="jobs", got=jobs, expected="1 or more"
         )
-    # Threads: reading, counting and the k-d tree release the GIL, and nothing has to be pickled.
-    results: dict[str, Result | Exception] = {}
-    with ThreadPoolExecutor(
-        max_workers=min(jobs or os.cpu_count() or 1, max(len(pairs), 1))
-    ) as pool:
-        futures = {pool.submit(work, pair): pair.id for pair in pairs}
-        try:
-            for future in track(as_completed(futures), what, total=len(futures)):
-                error = future.exception()
-                if error is None:
-                    results[futures[future]] = future.result()
-                elif isinstance(error, Exception):
-                    results[futures[future]] = error
-                else:
-                    raise error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return results
+    # Threads: reading, counting and the k-d tree release the GIL.
+    done = (executor or Threads(jobs)).outcomes(work, pairs)
+    with tracked(done, what, len(pairs)) as outcomes:
+        return {
+            outcome.item.id: outcome.get() if outcome.error is None else outcome.error
+            for outcome in outcomes
+        }
 
 
 def read_map(file: ImageFile) -> Volume:

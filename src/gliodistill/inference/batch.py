@@ -4,9 +4,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextvars import copy_context
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -37,7 +35,8 @@ from gliodistill.inference.reading import check_ids
 from gliodistill.inference.results import check_outputs, read_summary, result_files, write_volumes
 from gliodistill.inference.tta import names
 from gliodistill.locks import Busy, lock_name
-from gliodistill.progress import stage, track
+from gliodistill.pool import Executor, Outcome, Threads, tracked
+from gliodistill.progress import stage
 from gliodistill.studies.image_checks import usable
 from gliodistill.studies.labels import LabelConvention, find_convention
 from gliodistill.studies.records import StudyRecord
@@ -86,6 +85,13 @@ class SegmentationJob:
     probability: bool
     writers: Sequence[Writer] = ()
     _network: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the lock, which each process has its own of."""
+        return {name: value for name, value in self.__dict__.items() if name != "_network"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _network=threading.Lock())
 
     def files(self, id: str) -> tuple[Path, Path, Path]:
         """Paths of a study's labels, summary and probabilities."""
@@ -220,6 +226,7 @@ def segment_studies(
     resume: bool = False,
     jobs: int = JOBS,
     writers: Sequence[Writer] = (),
+    executor: Executor | None = None,
 ) -> BatchReport:
     """Write ``<id>.nii.gz`` and ``<id>.json`` (volumes, seconds, model) into ``out`` for every
     study, and ``volumes.csv`` of all that the folder holds; for studies as scanned also a folder
@@ -240,6 +247,7 @@ def segment_studies(
             an error.
         jobs: studies processed at once; memory grows with it.
         writers: what to write into the folders of studies as scanned.
+        executor: where they are segmented, instead of ``jobs`` threads here.
 
     Returns:
         The outcome of each study; callers exit non-zero unless ``ok``.
@@ -265,48 +273,30 @@ def segment_studies(
         batch.check_absent(todo)
     left = [case for case in todo if case.id not in set(report.skipped)]
     try:
-        elsewhere = _segment_all(batch, left, resume, jobs, report)
-        for case in elsewhere:  # studies of another process, once it has ended
-            _note(report, case.id, partial(batch.segment, case, resume, wait=True))
+        there = executor or Threads(jobs)
+        elsewhere = []  # studies of another process
+        work = partial(batch.segment, resume=resume)
+        done = there.outcomes(work, left)
+        with tracked(done, "segmenting studies", len(left)) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome.error, Busy):
+                    elsewhere.append(outcome.item)
+                else:
+                    _note(report, outcome)
+        work = partial(batch.segment, resume=resume, wait=True)
+        for outcome in there.outcomes(work, elsewhere) if elsewhere else ():
+            _note(report, outcome)
     finally:
         write_volumes(batch.folder)
     report.done = {case.id: report.done[case.id] for case in left if case.id in report.done}
     return report
 
 
-def _segment_all(
-    batch: SegmentationJob, left: list[Case], resume: bool, jobs: int, report: BatchReport
-) -> list[Case]:
-    """Segment, a few at a time; returns the studies that another process is segmenting."""
-    elsewhere = []
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        working = {
-            pool.submit(copy_context().run, batch.segment, case, resume): case for case in left
-        }
-        try:
-            for work in track(as_completed(working), "segmenting studies", total=len(working)):
-                try:
-                    _note(report, working[work].id, work.result)
-                except Busy:
-                    elsewhere.append(working[work])
-        finally:
-            pool.shutdown(cancel_futures=True)
-    return elsewhere
-
-
-def _note(report: BatchReport, id: str, work: Callable[[], dict[str, Any] | None]) -> None:
-    """Run ``work`` and record its outcome."""
-    try:
-        values = work()
-    except Busy:
-        raise
-    except GliodistillError as error:
+def _note(report: BatchReport, outcome: Outcome[Case, dict[str, Any] | None]) -> None:
+    id = outcome.item.id
+    if (error := outcome.problem(id)) is not None:
         report.failed[id] = error
-    except Exception as error:  # an unexpected error of one study must not stop the others
-        text = f"{type(error).__name__}: {error}"
-        report.failed[id] = GliodistillError("unforeseen failure", file=id, got=text)
+    elif outcome.value is None:
+        report.skipped.append(id)
     else:
-        if values is None:
-            report.skipped.append(id)
-        else:
-            report.done[id] = values
+        report.done[id] = outcome.value

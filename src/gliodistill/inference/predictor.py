@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +80,16 @@ class Predictor:
         self.device = str(getattr(self.runtime, "device", "cpu"))
         self.memory_gb = memory_gb
         self.tta = tta
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the runtime, which each process opens anew."""
+        return {name: value for name, value in self.__dict__.items() if name != "runtime"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.runtime = open_runtime(
+            self.runtime_name, self.package, self.threads, self.precision, self.device
+        )
 
     def segment(
         self,

@@ -16,7 +16,9 @@ the other, and removed first: a folder that has them is complete.
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,9 @@ from gliodistill.files import (
 from gliodistill.inference.ensemble import Labeller
 from gliodistill.inference.pseudo_cohort import FILES, FORMAT, INDEX, STUDY
 from gliodistill.inference.pseudo_files import PseudoReport, read_facts, write_study, write_tables
-from gliodistill.inference.reading import check_ids, read_ahead
+from gliodistill.inference.reading import check_ids, read, read_ahead
 from gliodistill.locks import lock_folder
+from gliodistill.pool import Executor, Threads, tracked
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort
 from gliodistill.studies.duplicates import Signature, most_similar, signature_of
@@ -41,6 +44,9 @@ from gliodistill.studies.image_checks import BackgroundError, usable
 from gliodistill.studies.labels import REGIONS, LabelConvention
 from gliodistill.studies.layouts.manifest import FILE as MANIFEST
 from gliodistill.studies.records import StudyRecord
+
+AHEAD = 2
+"""Studies in memory: one before the models, another being read or written."""
 
 
 def write_pseudo_labels(
@@ -53,6 +59,7 @@ def write_pseudo_labels(
     agreement: float | None = None,
     exclude: Mapping[str, Cohort] | None = None,
     resume: bool = False,
+    executor: Executor | None = None,
 ) -> PseudoReport:
     """Label studies with an ensemble.
 
@@ -67,6 +74,7 @@ def write_pseudo_labels(
         exclude: name → cohort whose patients must not be among the studies: the labelled,
             validation and test ones. Patients are compared by id and by image.
         resume: keep studies finished with the same settings.
+        executor: where the studies are labelled; None = here, one read ahead of the models.
 
     Raises:
         GliodistillError: an agreement for a single member, or out of range.
@@ -91,7 +99,8 @@ def write_pseudo_labels(
     check_writable(folder)
     with lock_folder(folder):
         _claim(folder, resume)
-        return _label(pool, ensemble, folder, labels, soft, agreement, cohorts)
+        there = executor or Threads(AHEAD)
+        return _label(pool, ensemble, folder, labels, soft, agreement, cohorts, there)
 
 
 def _label(
@@ -102,6 +111,7 @@ def _label(
     soft: bool,
     agreement: float | None,
     cohorts: Mapping[str, Cohort],
+    executor: Executor,
 ) -> PseudoReport:
     report = PseudoReport()
     settings = _settings(ensemble, labels, soft, cohorts)
@@ -130,27 +140,56 @@ def _label(
     strangers = _signatures(cohorts) if todo else {}
     for name in (MANIFEST, INDEX):
         (folder / name).unlink(missing_ok=True)
-    for record, reading in track(read_ahead(todo), "labelling studies", total=len(todo)):
-        try:
-            study = usable(reading.result()[0])
-            if match := most_similar(signature_of(study), strangers):
-                report.left_out[record.id] = (
-                    f"the same images as {match[0]} (correlation {match[1]:.3f})"
-                )
+    work = _Labelling(ensemble, folder, labels, soft, strangers).label
+    done = executor.outcomes(work, [(record, key(record.id)) for record in todo])
+    with tracked(done, "labelling studies", len(todo)) as outcomes:
+        for outcome in outcomes:
+            id = outcome.item[0].id
+            if (error := outcome.problem(id)) is not None:
+                report.failed[id] = error
+            elif isinstance(said := outcome.get(), str):
+                report.left_out[id] = said
             else:
-                report.done[record.id] = write_study(
-                    study, ensemble.ask(study), folder, labels, soft, key(record.id)
-                )
-        except BackgroundError as error:  # members may agree there although the result is wrong
-            report.left_out[record.id] = f"{error.problem}: {error.field}: {error.got}"
-        except GliodistillError as error:
-            report.failed[record.id] = error
-        except Exception as error:  # an unexpected error of one study must not stop the others
-            report.failed[record.id] = GliodistillError(
-                "unforeseen failure", file=record.id, got=f"{type(error).__name__}: {error}"
-            )
+                report.done[id] = said
+    order = [record.id for record in todo]
+    report.done = {id: report.done[id] for id in order if id in report.done}
     write_tables(folder, pool, settings, labels, agreement, report)
     return report
+
+
+@dataclass(frozen=True)
+class _Labelling:
+    """The models, and the settings for every study."""
+
+    ensemble: Labeller
+    folder: Path
+    labels: LabelConvention
+    soft: bool
+    strangers: Mapping[str, Signature]
+    _models: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the lock, which each process has its own of."""
+        return {name: value for name, value in self.__dict__.items() if name != "_models"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _models=threading.Lock())
+
+    def label(self, keyed: tuple[StudyRecord, str]) -> dict[str, Any] | str:
+        """Label one study, given with its key: its facts, or why it is left out."""
+        record, key = keyed
+        try:
+            study = usable(read(record)[0])
+        except BackgroundError as error:  # members may agree there although the result is wrong
+            return f"{error.problem}: {error.field}: {error.got}"
+        if match := most_similar(signature_of(study), self.strangers):
+            return f"the same images as {match[0]} (correlation {match[1]:.3f})"
+        with self._models:  # one study at a time: most of the memory
+            try:
+                said = self.ensemble.ask(study)
+            except BackgroundError as error:
+                return f"{error.problem}: {error.field}: {error.got}"
+        return write_study(study, said, self.folder, self.labels, self.soft, key)
 
 
 def _check_agreement(agreement: float | None, ensemble: Labeller) -> None:

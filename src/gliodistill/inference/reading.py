@@ -36,16 +36,17 @@ def read_ahead(
     releases the GIL.
     """
     with ThreadPoolExecutor(1) as pool:
-        reading = [pool.submit(_read, records[0])] if records else []
+        reading = [pool.submit(read, records[0])] if records else []
         for index, record in enumerate(records):
             current = reading.pop()
             if index + 1 < len(records):
                 current.exception()  # wait: at most one study beside the current one is in memory
-                reading.append(pool.submit(_read, records[index + 1]))
+                reading.append(pool.submit(read, records[index + 1]))
             yield record, current
 
 
-def _read(record: StudyRecord) -> tuple[Study, float]:
+def read(record: StudyRecord) -> tuple[Study, float]:
+    """A study without its reference, and the seconds of reading."""
     began = time.perf_counter()
     study = load_study(replace(record, truth=None))  # the reference is not used
     return study, time.perf_counter() - began

@@ -2,12 +2,7 @@
 
 import json
 import os
-import signal
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
-from multiprocessing import get_context
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +30,7 @@ from gliodistill.phantom.other_tumours import build
 from gliodistill.phantom.parameters import PhantomParameters, ShapeParameters
 from gliodistill.phantom.shapes import find_shapes, outline, place, read_shape
 from gliodistill.phantom.tumour import Tumour, push
-from gliodistill.progress import track
+from gliodistill.pool import Executor, Processes, Threads, tracked
 from gliodistill.studies.origin import PHANTOM_RECORD
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
@@ -178,6 +173,7 @@ def write_cohort(
     shapes: str | os.PathLike[str] | None = None,
     labelled: bool = True,
     task: str = "glioma",
+    executor: Executor | None = None,
 ) -> list[Path]:
     """Write studies 0 to ``n − 1`` of cohort ``seed``; existing ones are kept, so an interrupted
     run continues.
@@ -197,6 +193,7 @@ def write_cohort(
         shapes: folder of label maps, see :func:`make_phantom`.
         labelled: whether the reference segmentation is written.
         task: see :func:`make_phantom`.
+        executor: where the studies are made, instead of ``jobs`` processes here.
 
     Returns:
         The study folders, in order.
@@ -213,49 +210,23 @@ def write_cohort(
     root = make_folder(out)
     check_writable(root)
     remove_leftovers(root)
-    folders = [root / case_name(seed, index) for index in range(n)]
     given = None if shapes is None else Path(shapes)
+    writing = _Writing(root, seed, spacing, difficulty, given, labelled, task)
+    folders = [writing.folder(index) for index in range(n)]
     names = frozenset(file.name for file in find_shapes(given)) if given else frozenset[str]()
     missing = [
         index
         for index, folder in enumerate(folders)
         if not _is_done(folder, spacing, difficulty, names, labelled, task)
     ]
-    work = [
-        (folders[index], seed, index, spacing, difficulty, given, labelled, task)
-        for index in missing
-    ]
-    workers = min(len(work), jobs if jobs is not None else os.cpu_count() or 1)
-    if workers <= 1:
-        for one in track(work, "making phantoms"):
-            _write_one(*one)
-        return folders
-    # Spawned, not forked: the caller may run threads (torch, BLAS), which do not survive a fork.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        with _ignoring_interrupts():
-            running = [pool.submit(_write_one_in_process, *one) for one in work]
-        try:
-            for finished in track(as_completed(running), "making phantoms", total=len(running)):
-                finished.result()
-        except BaseException:
-            pool.shutdown(
-                cancel_futures=True
-            )  # otherwise Ctrl-C would wait for all remaining studies
-            raise
+    if executor is None:
+        count = min(len(missing), os.cpu_count() or 1 if jobs is None else jobs)
+        executor = Processes(count) if count > 1 else Threads(1)
+    done = executor.outcomes(writing.write, missing)
+    with tracked(done, "making phantoms", len(missing)) as outcomes:
+        for outcome in outcomes:
+            outcome.get()
     return folders
-
-
-@contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """Processes started here ignore Ctrl-C, so that idle ones print no traceback."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are handled by the main thread
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _names(task: str) -> dict[str, str]:
@@ -264,24 +235,6 @@ def _names(task: str) -> dict[str, str]:
         return {str(s): f"_{s.lower()}" for s in MRSequence} | {"seg": "_seg"}
     official = dict(zip(map(str, MRSequence), ("-t1n", "-t1c", "-t2w", "-t2f"), strict=True))
     return official | {"seg": "-seg"}
-
-
-def _write_one_in_process(
-    folder: Path,
-    seed: int,
-    index: int,
-    spacing: float,
-    difficulty: float,
-    shapes: Path | None,
-    labelled: bool,
-    task: str,
-) -> None:
-    """Ctrl-C interrupts the study being made (and removes half-written files)."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        _write_one(folder, seed, index, spacing, difficulty, shapes, labelled, task)
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _is_done(
@@ -335,46 +288,45 @@ def _is_done(
     return True
 
 
-def _write_one(
-    folder: Path,
-    seed: int,
-    index: int,
-    spacing: float,
-    difficulty: float,
-    shapes: Path | None,
-    labelled: bool,
-    task: str,
-) -> None:
-    """Make one study, unless another process has just made it."""
-    with lock_name(folder, wait=True):
-        if not folder.exists():
-            _make_one(folder, seed, index, spacing, difficulty, shapes, labelled, task)
+@dataclass(frozen=True)
+class _Writing:
+    """The settings of every study of a cohort, and its folder."""
 
+    root: Path
+    seed: int
+    spacing: float
+    difficulty: float
+    shapes: Path | None
+    labelled: bool
+    task: str
 
-def _make_one(
-    folder: Path,
-    seed: int,
-    index: int,
-    spacing: float,
-    difficulty: float,
-    shapes: Path | None,
-    labelled: bool,
-    task: str,
-) -> None:
-    from gliodistill.images import write_nifti
+    def folder(self, index: int) -> Path:
+        """Of a study."""
+        return self.root / case_name(self.seed, index)
 
-    found = find_shapes(shapes) if shapes else ()
-    parameters = draw_parameters(seed, index, difficulty, found, task)
-    names = _names(task)
-    study = render(parameters, spacing, shapes)
-    with atomic_folder(folder) as temporary:
-        for sequence, image in study.images.items():
-            write_nifti(
-                image.with_data(image.data.astype(np.int16)),
-                temporary / f"{study.id}{names[sequence]}.nii.gz",
+    def write(self, index: int) -> None:
+        """Make one study, unless another process has just made it."""
+        with lock_name(self.folder(index), wait=True):
+            if not self.folder(index).exists():
+                self._make(index)
+
+    def _make(self, index: int) -> None:
+        from gliodistill.images import write_nifti
+
+        found = find_shapes(self.shapes) if self.shapes else ()
+        parameters = draw_parameters(self.seed, index, self.difficulty, found, self.task)
+        names = _names(self.task)
+        study = render(parameters, self.spacing, self.shapes)
+        with atomic_folder(self.folder(index)) as temporary:
+            for sequence, image in study.images.items():
+                write_nifti(
+                    image.with_data(image.data.astype(np.int16)),
+                    temporary / f"{study.id}{names[sequence]}.nii.gz",
+                )
+            if self.labelled:
+                assert study.truth is not None
+                write_nifti(study.truth, temporary / f"{study.id}{names['seg']}.nii.gz")
+            record = {"spacing": self.spacing, "parameters": parameters.as_dict()}
+            write_text(
+                temporary / f"{study.id}{PHANTOM_RECORD}", json.dumps(record, indent=1) + "\n"
             )
-        if labelled:
-            assert study.truth is not None
-            write_nifti(study.truth, temporary / f"{study.id}{names['seg']}.nii.gz")
-        record = {"spacing": spacing, "parameters": parameters.as_dict()}
-        write_text(temporary / f"{study.id}{PHANTOM_RECORD}", json.dumps(record, indent=1) + "\n")

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,10 @@ from gliodistill.files import (
 )
 from gliodistill.images.nifti import read_labels
 from gliodistill.locks import lock_folder
+from gliodistill.pool import Executor, Threads, tracked
 from gliodistill.preparation.cache import DAMAGED, FILES, FORMAT, INDEX, STUDY, Cache, is_cache
 from gliodistill.preparation.preparation import Preparation
 from gliodistill.preparation.prepared import Prepared
-from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort
 from gliodistill.studies.ids import check_names
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention
@@ -55,6 +55,7 @@ def build_cache(
     jobs: int | None = None,
     soft: SoftFiles | None = None,
     task: Task | None = None,
+    executor: Executor | None = None,
 ) -> Cache:
     """Prepare every study of ``cohort`` into ``folder``, in parallel; unchanged studies already
     there are kept.
@@ -67,6 +68,7 @@ def build_cache(
         jobs: studies prepared at once; None = one per core.
         soft: files of soft labels to prepare as well.
         task: whose regions the references become; None = glioma.
+        executor: where the studies are prepared, instead of ``jobs`` threads here.
 
     Raises:
         GliodistillError: the first study that cannot be read (those prepared before are kept).
@@ -97,32 +99,15 @@ def build_cache(
     check_writable(root)
     with lock_folder(root, wait=True):
         _claim(root, index)
-        _prepare_all(cohort, preparation, root, jobs, soft, task)
+        # Threads: gunzip, hashing and NumPy release the GIL.
+        work = _Preparing(preparation, root, soft, task).prepare
+        coded = [(record, _coded(record, cohort)) for record in cohort.studies]
+        done = (executor or Threads(jobs)).outcomes(work, coded)
+        with tracked(done, "preparing studies", len(coded)) as outcomes:
+            for outcome in outcomes:
+                outcome.get()
         write_text(root / INDEX, index)
     return Cache.open(root)
-
-
-def _prepare_all(
-    cohort: Cohort,
-    preparation: Preparation,
-    root: Path,
-    jobs: int | None,
-    soft: SoftFiles | None,
-    task: Task,
-) -> None:
-    # Threads: gunzip, hashing and NumPy release the GIL, nothing is copied between processes, and a
-    # kill leaves no process behind.
-    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        pending = [
-            pool.submit(_prepare_one, record, _coded(record, cohort), preparation, root, soft, task)
-            for record in cohort.studies
-        ]
-        try:
-            for done in track(as_completed(pending), "preparing studies", total=len(pending)):
-                done.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _claim(root: Path, index: str) -> None:
@@ -190,36 +175,41 @@ def _told(record: StudyRecord, convention: LabelConvention | None, task: Task) -
     return {key: value for key, value in told.items() if value is not None}
 
 
-def _prepare_one(
-    record: StudyRecord,
-    convention: LabelConvention | None,
-    preparation: Preparation,
-    root: Path,
-    soft: SoftFiles | None,
-    task: Task,
-) -> None:
-    maps = () if soft is None else soft(record.id)
-    folder, key = root / record.id, cache_key(record, convention, preparation, maps, task)
-    if _meta(folder).get("key") == key:
-        return
-    prepared = preparation.apply(load_study(record, convention), task)
-    with atomic_folder(folder, replaces=FILES) as temporary:
-        np.save(temporary / "image.npy", prepared.image)
-        if prepared.truth is not None:
-            np.save(temporary / "truth.npy", prepared.truth)
-        if maps:
-            np.save(temporary / "soft.npy", _soft(maps, prepared))
-        meta = {
-            "key": key,
-            "patient": prepared.patient,
-            "present": list(prepared.present),
-            "labelled": prepared.truth is not None,
-            "shape": list(prepared.shape),
-            "affine": prepared.affine.tolist(),
-        } | _told(record, convention, task)
-        if prepared.notes:
-            meta["notes"] = [note.text for note in prepared.notes]
-        (temporary / STUDY).write_text(json.dumps(meta, indent=1))
+@dataclass(frozen=True)
+class _Preparing:
+    """The settings of every study of a cache, and its folder."""
+
+    preparation: Preparation
+    root: Path
+    soft: SoftFiles | None
+    task: Task
+
+    def prepare(self, coded: tuple[StudyRecord, LabelConvention | None]) -> None:
+        """Prepare a study, given with the convention of its reference."""
+        record, convention = coded
+        maps = () if self.soft is None else self.soft(record.id)
+        folder = self.root / record.id
+        key = cache_key(record, convention, self.preparation, maps, self.task)
+        if _meta(folder).get("key") == key:
+            return
+        prepared = self.preparation.apply(load_study(record, convention), self.task)
+        with atomic_folder(folder, replaces=FILES) as temporary:
+            np.save(temporary / "image.npy", prepared.image)
+            if prepared.truth is not None:
+                np.save(temporary / "truth.npy", prepared.truth)
+            if maps:
+                np.save(temporary / "soft.npy", _soft(maps, prepared))
+            meta = {
+                "key": key,
+                "patient": prepared.patient,
+                "present": list(prepared.present),
+                "labelled": prepared.truth is not None,
+                "shape": list(prepared.shape),
+                "affine": prepared.affine.tolist(),
+            } | _told(record, convention, self.task)
+            if prepared.notes:
+                meta["notes"] = [note.text for note in prepared.notes]
+            (temporary / STUDY).write_text(json.dumps(meta, indent=1))
 
 
 def _soft(files: tuple[Path, ...], prepared: Prepared) -> NDArray[np.uint8]:
