@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliodistill.errors import PackageError
+from gliodistill.images.bounds import filled_box
 from gliodistill.models.spec import Step
 from gliodistill.registry import Registry, first_line
 from gliodistill.tasks.catalogue import glioma
@@ -104,8 +105,8 @@ def register(name: str, *, option: str, limits: tuple[float, float]) -> Callable
         ... def no_et(depth, on, known):
         ...     "ET becomes NCR."
         ...     return np.minimum(depth, TC) if on else depth
-        >>> clean(np.array([3, 2, 0], np.uint8), parse_steps(["no_et_example=1"]), Known(1, {}))
-        array([2, 2, 0], dtype=uint8)
+        >>> clean(np.array([[[3, 2, 0]]], np.uint8), parse_steps(["no_et_example=1"]), Known(1, {}))
+        array([[[2, 2, 0]]], dtype=uint8)
     """
 
     def keep(function: Apply) -> Apply:
@@ -271,9 +272,14 @@ def parse_steps(texts: Iterable[str]) -> tuple[Step, ...]:
 
 def clean(depth: Depth, steps: Iterable[Step], known: Known) -> Depth:
     """Apply steps in order to a depth map (uint8, X Y Z, any part of the grid that holds the whole
-    tumour; changed).
+    tumour; changed). Rules see the box around the tumour; without a tumour none is applied.
     """
+    box = filled_box(depth)
+    if box is None:
+        return depth
+    tumour = depth[box]  # a few per cent of the brain
     for step in steps:
         rule = RULES[step.name]
-        depth = rule.apply(depth, step.options[rule.option], known)
+        tumour = rule.apply(tumour, step.options[rule.option], known)
+    depth[box] = tumour
     return depth

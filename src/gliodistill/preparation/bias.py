@@ -162,38 +162,43 @@ def log_fields(mean: Floats, known: NDArray[np.bool_], reach: list[float]) -> Fl
         known: blocks to estimate from (bool C X Y Z); others get the field of their neighbours.
         reach: standard deviation of the Gaussian, in blocks along X, Y, Z.
     """
-    somewhere = known.any(axis=0)
-    seen = known[:, somewhere].astype(np.float64)  # C N
+    places = np.flatnonzero(known.any(axis=0))
+    seen = known.reshape(len(known), -1)[:, places].astype(np.float64)  # C N
     logs = np.zeros_like(seen)
-    for log, values, weight in zip(logs, mean[:, somewhere], seen, strict=True):
+    for log, values, weight in zip(
+        logs, mean.reshape(len(mean), -1)[:, places], seen, strict=True
+    ):
         if weight.any():  # relative to its mean: independent of the scanner's units
             values = values / values[weight > 0].mean()
             log[:] = np.log(np.maximum(values, DARKEST)) * weight
             log -= np.median(log[weight > 0]) * weight
-    kernels = [_gaussian(side, sigma) for side, sigma in zip(somewhere.shape, reach, strict=True)]
+    kernels = [_gaussian(side, sigma) for side, sigma in zip(mean.shape[1:], reach, strict=True)]
     spread = np.maximum(np.ptp(logs, axis=1), DEVIATION)
     anything = np.log(OUTLIERS) - seen.T @ np.log(spread)  # density of the outlier class
     centres, variances, shares = _begin(logs, seen)
-    field = np.zeros(mean.shape)
+    # The precision-weighted residual of each block, and its precision; 0 where there is no brain.
+    sums = np.zeros((2, *mean.shape))
+    filled = sums.reshape(2, len(mean), -1)
+    own = seen / np.maximum(seen.sum(axis=1, keepdims=True), 1)
+    field, there = np.zeros(mean.shape), np.zeros_like(logs)  # there: the field at the blocks
     for _ in range(ROUNDS):
-        left = (logs - field[:, somewhere]) * seen
+        left = (logs - there) * seen
         squares = left**2
         posterior = _posterior(left, squares, seen, centres, variances, shares, anything)  # K N
         count = posterior @ seen.T + 1e-6  # K C
         centres = posterior @ left.T / count
         variances = np.maximum(posterior @ squares.T / count - centres**2, 0) + DEVIATION**2
         shares = posterior.sum(axis=1) / posterior.sum()
-        precision = (
-            (1 / variances).T @ posterior * seen
-        )  # C N: precision of each block's expected intensity
+        precision = (1 / variances).T @ posterior * seen  # C N: of each block's expected intensity
         expected = (centres / variances).T @ posterior * seen
-        sums = np.zeros((2, *mean.shape))
-        sums[:, :, somewhere] = precision * logs - expected, precision
-        for axis, kernel in zip((-1, -2, -3), reversed(kernels), strict=True):
-            sums = _smoothed(sums, kernel, axis)
-        field = sums[0] / np.maximum(sums[1], 1e-12)
-        for one, place in zip(field, known, strict=True):
-            one -= one[place].mean() if place.any() else 0.0
+        filled[0][:, places] = precision * logs - expected
+        filled[1][:, places] = precision
+        total, weight = _smoothed(sums, kernels)
+        np.divide(total, np.maximum(weight, 1e-12, out=weight), out=field)
+        there = field.reshape(logs.shape[0], -1)[:, places]
+        middle = (there * own).sum(axis=1)
+        field -= middle[:, None, None, None]
+        there -= middle[:, None]
     return field
 
 
@@ -239,12 +244,12 @@ def _posterior(
     return tissue
 
 
-def _smoothed(values: Floats, kernel: Floats, axis: int) -> Floats:
-    """Σ kernel · values along an axis. Plane by plane: products of large matrices would use all
-    threads of the matrix library, which cost more than they save.
+def _smoothed(values: Floats, kernels: list[Floats]) -> Floats:
+    """Gaussian sums along X, Y and Z (… X Y Z). Plane by plane: products of large matrices would
+    use all threads of the matrix library, which cost more than they save.
     """
-    lying = np.ascontiguousarray(np.moveaxis(values, axis, -1))
-    return np.moveaxis(lying @ kernel, -1, axis)
+    x, y, z = kernels  # symmetric, so that each axis is multiplied where it lies
+    return (x @ (y @ (values @ z)).swapaxes(-3, -2)).swapaxes(-3, -2)
 
 
 def _gaussian(side: int, sigma: float) -> Floats:

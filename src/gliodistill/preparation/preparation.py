@@ -145,7 +145,7 @@ class Preparation:
                 zip(own, pool.map(resample_by, own.values(), repeat(taps)), strict=True)
             )
             shares = [share_of[id(mask)] for mask in inside]
-            means = list(pool.map(resample_by, boxed, repeat(taps)))
+            means = pool.map(resample_by, boxed, repeat(taps))  # meanwhile, fields are estimated
             found: list[Correction | None] = [None] * len(there)
             if self.bias_mm is not None and not study.normalised:
                 found = corrections(boxed, inside, grid.spacing, self.bias_mm)

@@ -86,11 +86,14 @@ def facts_of(
             is skipped.
     """
     filled = [levels > 0 for levels in channels]
+    filled = [next(other for other in filled if np.array_equal(other, one)) for one in filled]
     scores = [dequantise(levels) for levels in channels]
     seen = [n for n, inside in enumerate(filled) if np.count_nonzero(inside) >= LEAST]
     shared = {(a, b): filled[a] & filled[b] for a, b in combinations(seen, 2)}
+    # Sequences that were skull-stripped together share their mask, and so the order of its voxels.
+    outwards = {id(mask): _outwards(mask) for mask in {id(m): m for m in filled}.values()}
     return (
-        {n: _image(scores[n], filled[n]) for n in seen},
+        {n: _image(scores[n][filled[n]], outwards[id(filled[n])]) for n in seen},
         {
             (a, b): _pair(scores[a][both], scores[b][both])
             for (a, b), both in shared.items()
@@ -99,13 +102,21 @@ def facts_of(
     )
 
 
-def _image(scores: NDArray[np.float32], filled: NDArray[np.bool_]) -> NDArray[np.float64]:
-    values = scores[filled].astype(np.float64)
+def _outwards(filled: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Order of the voxels of a mask from its centre outwards."""
     places = np.argwhere(filled)
+    if not len(places):
+        return np.zeros(0, np.intp)
     away = (((places - places.mean(axis=0)) / np.maximum(places.std(axis=0), 1e-6)) ** 2).sum(
         axis=1
     )
-    shells = np.array_split(values[np.argsort(away, kind="stable")], SHELLS)
+    return np.argsort(away, kind="stable")
+
+
+def _image(scores: NDArray[np.float32], outwards: NDArray[np.intp]) -> NDArray[np.float64]:
+    """The numbers of an image, from the z-scores of its brain (N) and their order outwards."""
+    values = scores.astype(np.float64)
+    shells = np.array_split(values[outwards], SHELLS)
     return np.concatenate(
         [np.percentile(values, PERCENTILES), [np.median(shell) for shell in shells]]
     )
