@@ -1,7 +1,9 @@
 """Teachers from graphs, weights, bundles and packages: the same network in each, and what is refused."""
 
 import json
+import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -217,6 +219,60 @@ def test_a_bundle_that_would_run_code_or_is_not_understood(changes, problem, tmp
     folder = bundle(tmp_path / "bundle", **changes)
     with pytest.raises(GliodistillError, match=problem):
         parse_teacher(f"monai:{folder}", "teacher").open()
+
+
+class Evil:
+    """Unpickled, it would make a folder."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.mark.parametrize("kind", ["network", "monai"])
+@pytest.mark.parametrize("form", ["zip", "legacy"])
+def test_no_loader_of_weights_runs_what_a_pickle_asks_for(kind, form, network, tmp_path):
+    """nnU-Net's: ``test_nnunet.py``; predictions: ``test_files.py``."""
+    value = {"network": str(tmp_path / "net.pt"), "name": "unet", "options": OPTIONS, **DECLARED}
+    file = tmp_path / "net.pt"
+    if kind == "monai":
+        value = {"monai": str(bundle(tmp_path / "bundle"))}
+        file = tmp_path / "bundle" / "models" / "model.pt"
+    evil = {"state_dict": network.state_dict(), "epoch": Evil(tmp_path / "owned")}
+    torch.save(evil, file, _use_new_zipfile_serialization=form == "zip")
+    with pytest.raises(GliodistillError, match="could run code") as caught:
+        parse_teacher(value, "teacher").open()
+    assert "mkdir" in str(caught.value) and not (tmp_path / "owned").exists()
+
+
+def test_a_program_of_torchscript_is_not_opened(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated; colleagues have such files still
+        program = torch.jit.trace(nn.Conv3d(4, 3, 1), torch.zeros(1, 4, 2, 2, 2))
+    program.save(tmp_path / "net.pt")
+    value = {"network": str(tmp_path / "net.pt"), "name": "unet", "options": OPTIONS, **DECLARED}
+    with pytest.raises(GliodistillError, match=r"is a program.*export it to ONNX"):
+        parse_teacher(value, "teacher").open()
+
+
+def test_a_path_tells_its_kind_only_where_it_is_sure(tmp_path):
+    results = Path(__file__).parent / "nnunet_results" / "Dataset901_Regions"
+    (tmp_path / "net.onnx").write_bytes(b"")
+    for path, kind in (
+        (results, "nnunet"),
+        (next(results.iterdir()), "nnunet"),
+        (bundle(tmp_path / "bundle"), "monai"),
+        (tmp_path / "net.onnx", "onnx"),
+        (tiny_model.export(tmp_path / "tiny").folder, "model"),
+    ):
+        named = parse_teacher(str(path), "--teacher")
+        assert (named.kind, named.source) == (kind, str(path))
+    (tmp_path / "bundle" / "plans.json").write_text("{}")
+    for path in (tmp_path, tmp_path / "bundle"):  # nothing known; two kinds
+        with pytest.raises(GliodistillError, match="kind of the teacher cannot be told"):
+            parse_teacher(str(path), "--teacher")
 
 
 def test_a_package_of_our_own(tmp_path):

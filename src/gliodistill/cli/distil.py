@@ -21,10 +21,11 @@ def distil(
         str,
         typer.Option(
             "--teacher",
-            metavar="KIND:PATH",
+            metavar="[KIND:]PATH",
             help=(
                 "nnunet:RESULTS_FOLDER, files:PREDICTIONS, … (gliodistill list teachers), or with"
-                " options as '{nnunet: RESULTS_FOLDER, folds: [0]}'."
+                " options as '{nnunet: RESULTS_FOLDER, folds: [0]}'. The path alone suffices for an"
+                " nnU-Net, a MONAI bundle, an ONNX file and a model package."
             ),
             show_default=False,
         ),

@@ -46,8 +46,11 @@ def networks(
         str | None,
         typer.Option(
             "--of",
-            metavar="KIND:PATH",
-            help="Instead: the stages and costs of a teacher of another tool, e.g. nnunet:FOLDER.",
+            metavar="[KIND:]PATH",
+            help=(
+                "Instead: the stages and costs of a teacher of another tool, e.g. the results"
+                " folder of an nnU-Net; as distil --teacher."
+            ),
             show_default=False,
         ),
     ] = None,

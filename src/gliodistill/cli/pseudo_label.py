@@ -60,7 +60,7 @@ def pseudo_label(
         str | None,
         typer.Option(
             "--teacher",
-            metavar="KIND:PATH",
+            metavar="[KIND:]PATH",
             help="Instead of models, a teacher of another tool, e.g. files:predictions.",
             show_default=False,
         ),

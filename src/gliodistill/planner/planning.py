@@ -27,7 +27,7 @@ from gliodistill.planner.teaching import Teaching, measure_teaching, typical_stu
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort
 from gliodistill.studies.study import load_study
-from gliodistill.teachers import TEACHERS, parse_teacher
+from gliodistill.teachers import TEACHERS, kind_at, parse_teacher
 
 BRAIN_MM = (144, 178, 145)
 """A prepared brain: the median box of 25 patients of BraTS, 138 × 172 × 139 mm, and the
@@ -241,7 +241,8 @@ def _teaching(master: Teacher, training: Cohort | None) -> Teaching | None:
 def _found(text: str) -> Teacher:
     """The teacher that a text names: of another tool (``nnunet:FOLDER``), a run, or a network."""
     kind, colon, _ = text.partition(":")
-    if text.lstrip().startswith("{") or (colon and kind in TEACHERS and not Path(text).exists()):
+    named = colon and kind in TEACHERS and not Path(text).exists()
+    if named or text.lstrip().startswith("{") or kind_at(Path(text)) is not None:
         return of_foreign(parse_teacher(text, "--teacher"))
     return find_teacher(text)
 

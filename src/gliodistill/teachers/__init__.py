@@ -6,7 +6,13 @@ from gliodistill.teachers.graphs import Onnx, OpenVINO
 from gliodistill.teachers.networks import FromStateDict, MonaiBundle
 from gliodistill.teachers.nnunet import NnUNet
 from gliodistill.teachers.package import EnsembleOfTeachers, FromPackage
-from gliodistill.teachers.registry import TEACHERS, ForeignTeacher, parse_teacher, register_teacher
+from gliodistill.teachers.registry import (
+    TEACHERS,
+    ForeignTeacher,
+    kind_at,
+    parse_teacher,
+    register_teacher,
+)
 
 names = TEACHERS.names
 """Names of all kinds of teachers, sorted: what a method's ``teacher`` may name."""
@@ -26,6 +32,7 @@ __all__ = [
     "OpenVINO",
     "Prediction",
     "Teacher",
+    "kind_at",
     "names",
     "parse_teacher",
     "register",

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -103,6 +104,13 @@ class Teacher(ABC):
     sequences: tuple[MRSequence, ...] = ()
     spacing: tuple[float, float, float] | None = None
     patch: tuple[int, int, int] | None = None
+
+    @classmethod
+    def is_at(cls, path: Path) -> bool:
+        """Whether a file or folder is one of this kind beyond doubt, so that the path alone names
+        the teacher on the command line. Nothing is opened.
+        """
+        return False
 
     def as_network(self) -> "Network | None":
         """Its network in our interface, for its costs and its stages; None if it has none that is

@@ -18,6 +18,11 @@ from gliodistill.teachers.registry import register_teacher
 class Onnx(Declared):
     """An ONNX graph, whose input and output are declared."""
 
+    @classmethod
+    def is_at(cls, path: Path) -> bool:
+        """Whether it is a file of ONNX."""
+        return path.suffix == ".onnx" and path.is_file()
+
     @cached_property
     def _session(self) -> Any:
         onnxruntime = import_onnxruntime()

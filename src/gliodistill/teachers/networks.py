@@ -154,6 +154,11 @@ class MonaiBundle(_InTorch):
             _network(config, folder / INFERENCE), read_weights(folder / WEIGHTS), folder / WEIGHTS
         )
 
+    @classmethod
+    def is_at(cls, path: Path) -> bool:
+        """Whether it is a bundle."""
+        return (path / METADATA).is_file() and (path / INFERENCE).is_file()
+
     @property
     def files(self) -> Sequence[Path]:
         """Weights and configuration."""

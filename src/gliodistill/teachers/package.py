@@ -1,6 +1,7 @@
 """A model package of gliodistill as a teacher, and ensembles of teachers of any kind."""
 
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +47,11 @@ class FromPackage(Teacher):
                 expected=f"a model of {', '.join(REGIONS)}: {', '.join(missing)} missing",
             )
         self.channels = [spec.task.names.index(region) for region in REGIONS]
+
+    @classmethod
+    def is_at(cls, path: Path) -> bool:
+        """Whether it is a package."""
+        return (path / "model.json").is_file()
 
     @cached_property
     def _ensemble(self) -> "Ensemble":

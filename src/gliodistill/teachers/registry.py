@@ -1,12 +1,13 @@
 """Registry of the kinds of teachers, and a teacher as a recipe or an option names it.
 
 In a recipe: ``teacher: {files: predictions/, channels: [WT, TC, ET]}``, a mapping with the name of
-one kind. On the command line: ``files:predictions/``.
+one kind. On the command line: ``files:predictions/``, or the path alone where it tells its kind.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import signature
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gliodistill.documents import Refusal
@@ -74,8 +75,8 @@ class ForeignTeacher:
 
 
 def parse_teacher(value: object, field: str) -> ForeignTeacher:
-    """A teacher of a recipe (a mapping) or of the command line (``kind:source``, or the mapping as
-    text: ``{files: out, channels: [WT, TC, ET]}``); nothing is read.
+    """A teacher of a recipe (a mapping) or of the command line (``kind:source``, the mapping as
+    text: ``{files: out, channels: [WT, TC, ET]}``, or a path that tells its kind); nothing is read.
 
     Args:
         value: as given.
@@ -87,16 +88,7 @@ def parse_teacher(value: object, field: str) -> ForeignTeacher:
     if isinstance(value, str) and value.lstrip().startswith("{"):
         value = parse_yaml(value, Refusal(RecipeError, "not a teacher", field=field))
     if isinstance(value, str):
-        kind, colon, source = value.partition(":")
-        if not colon or not source:
-            raise RecipeError(
-                "not a teacher",
-                field=field,
-                got=value,
-                expected=f"KIND:PATH, with one of {', '.join(TEACHERS.names())}",
-            )
-        TEACHERS.find(kind, field)
-        value = {kind: source}
+        value = _named(value, field)
     given = dict(value) if isinstance(value, Mapping) else {}
     kinds = [key for key in given if key in TEACHERS]
     if len(kinds) != 1:
@@ -120,6 +112,31 @@ def parse_teacher(value: object, field: str) -> ForeignTeacher:
     parameters = signature(TEACHERS[kind]).parameters.values()
     accepted = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
     return ForeignTeacher(kind, source, fitting(given, accepted, field), live)
+
+
+def kind_at(path: Path) -> str | None:
+    """The one kind of teacher that a file or folder certainly is; None for none or several."""
+    if not path.exists():
+        return None
+    kinds = [kind for kind in TEACHERS.names() if TEACHERS[kind].is_at(path)]
+    return kinds[0] if len(kinds) == 1 else None
+
+
+def _named(text: str, field: str) -> dict[str, str]:
+    """Kind and source of ``kind:source``, or of a path of which one kind is sure."""
+    path = Path(text)
+    if found := kind_at(path):
+        return {found: text}
+    kind, colon, source = text.partition(":")
+    if not colon or not source:
+        raise RecipeError(
+            "the kind of the teacher cannot be told" if path.exists() else "not a teacher",
+            field=field,
+            got=text,
+            expected=f"KIND:PATH, with one of {', '.join(TEACHERS.names())}",
+        )
+    TEACHERS.find(kind, field)
+    return {kind: source}
 
 
 def stored_teacher(value: Mapping[str, Any], field: str) -> ForeignTeacher:

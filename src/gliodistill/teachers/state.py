@@ -1,6 +1,8 @@
 """Pickled checkpoints read without running code: numbers only, with no fallback."""
 
 import pickle
+import re
+import zipfile
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -32,10 +34,17 @@ def read_numbers(file: Path) -> Any:
     """What ``torch.save`` wrote, if it is numbers, tensors, texts and containers of these.
 
     Raises:
-        CheckpointError: missing or damaged, or a pickle that asks for more.
+        CheckpointError: missing or damaged, a TorchScript program, or a pickle that asks for more.
     """
     if not file.is_file():
         raise CheckpointError("no checkpoint", file=file)
+    if _is_program(file):
+        raise CheckpointError(
+            "a TorchScript archive is a program and is not opened",
+            file=file,
+            expected="weights",
+            hint="export it to ONNX where you trust it, and take {onnx: FILE}",
+        )
     try:
         with torch.serialization.safe_globals(_allowed()):
             return torch.load(file, map_location="cpu", weights_only=True)
@@ -101,8 +110,17 @@ def plain_name(name: str) -> str:
 
 def _asked_for(words: str) -> str:
     """What the pickle wanted to import."""
-    lines = [line.strip() for line in words.splitlines() if "GLOBAL" in line or "global" in line]
-    return (lines or [words.splitlines()[0]])[0]
+    found = re.search(r"GLOBAL (\S+)", words)
+    return found[1] if found else "a pickle that torch.save did not write"
+
+
+def _is_program(file: Path) -> bool:
+    """Whether it is an archive of TorchScript, which has constants beside the weights."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except zipfile.BadZipFile:  # the older format of torch.save, or damaged
+        return False
 
 
 def _first(error: Exception) -> str:

@@ -66,6 +66,11 @@ class NnUNet(Teacher):
             for file in (*self.files, self.folder / PLANS, self.folder / DATASET)
         }
 
+    @classmethod
+    def is_at(cls, path: Path) -> bool:
+        """Whether it is a results folder."""
+        return any((folder / PLANS).is_file() for folder in (path, *path.glob("*__*__*")))
+
     @cached_property
     def network(self) -> "nn.Module":
         """Its network, with the first fold's weights."""
