@@ -165,9 +165,7 @@ def log_fields(mean: Floats, known: NDArray[np.bool_], reach: list[float]) -> Fl
     places = np.flatnonzero(known.any(axis=0))
     seen = known.reshape(len(known), -1)[:, places].astype(np.float64)  # C N
     logs = np.zeros_like(seen)
-    for log, values, weight in zip(
-        logs, mean.reshape(len(mean), -1)[:, places], seen, strict=True
-    ):
+    for log, values, weight in zip(logs, mean.reshape(len(mean), -1)[:, places], seen, strict=True):
         if weight.any():  # relative to its mean: independent of the scanner's units
             values = values / values[weight > 0].mean()
             log[:] = np.log(np.maximum(values, DARKEST)) * weight
