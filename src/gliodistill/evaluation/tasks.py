@@ -74,11 +74,6 @@ def bring(task: Task) -> str:
     return task.name
 
 
-def task_regions(task: str) -> Regions:
-    """The regions of a task, in the order of output; errors as of :func:`scored_task`."""
-    return scored_task(task)[0].evaluation.regions
-
-
 def region_masks(
     labels: NDArray[Any], convention: LabelConvention, regions: Sequence[frozenset[str]]
 ) -> NDArray[np.bool_]:
