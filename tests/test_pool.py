@@ -1,12 +1,12 @@
 """Work on many items: outcomes, order, and workers that die."""
 
 import os
-import signal
 from collections import deque
 from pathlib import Path
 
 import pytest
 
+from deadly import Deadly
 from gliodistill.errors import GliodistillError, GliodistillWarning, note
 from gliodistill.evaluation.pairs import ComparisonError
 from gliodistill.pool import Executor, Processes, Threads, in_order
@@ -19,20 +19,6 @@ def work(item: int) -> int:
     if item == 4:
         note("four")
     return item * item
-
-
-class Deadly:
-    """Kills its process at every number below 0, and once for each file that is missing."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __call__(self, item: int) -> int:
-        mark = self.folder / str(item)
-        if item < 0 or not mark.exists():
-            mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return os.getpid()
 
 
 @pytest.mark.parametrize("executor", [Threads(1), Threads(3), Processes(2)], ids=repr)
@@ -51,12 +37,11 @@ def test_every_item_has_one_outcome_and_errors_arrive_as_they_were_raised(
 def test_a_worker_that_dies_is_replaced_and_an_item_that_kills_two_has_failed(
     tmp_path: Path,
 ) -> None:
-    outcomes = {
-        o.item: o for o in Processes(2, threads=1).outcomes(Deadly(tmp_path), [1, -1, 2, 3])
-    }
+    done = Processes(2, threads=1).outcomes(Deadly(tmp_path), [0, -1, 2, 4])
+    outcomes = {outcome.item: outcome for outcome in done}
     assert len(outcomes) == 4
-    assert all(outcomes[item].error is None for item in (1, 2, 3))
-    assert outcomes[1].value != os.getpid()
+    assert all(outcomes[item].error is None for item in (0, 2, 4))
+    assert outcomes[0].value != os.getpid()
     assert "died twice" in str(outcomes[-1].error)
 
 

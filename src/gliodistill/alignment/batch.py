@@ -169,12 +169,23 @@ def align_studies(
     workers = min(jobs or cores, max(1, len(todo)))
     threads = max(1, round(cores / workers)) if executor is None else 1
     job = AlignJob(root, reference, space, spacing, labels, extract, threads)
-    done = (executor or Threads(workers)).outcomes(job.align, todo)
-    with tracked(done, "aligning studies", len(todo)) as outcomes:
+    left = []
+    for source in todo:  # before other machines, which need not see the folder
+        try:
+            finished = job.finished(source.id)
+        except GliodistillError as error:
+            report.failed[source.id] = error
+        else:
+            if finished:
+                report.skipped.append(source.id)
+            else:
+                left.append(source)
+    done = (executor or Threads(workers)).outcomes(job.align, left)
+    with tracked(done, "aligning studies", len(left)) as outcomes:
         for outcome in outcomes:
             id = outcome.item.id
-            if (error := outcome.problem(id)) is not None:
-                report.failed[id] = error
+            if (problem := outcome.problem(id)) is not None:
+                report.failed[id] = problem
             elif outcome.value is None:
                 report.skipped.append(id)
             else:

@@ -9,11 +9,14 @@ from gliodistill.cli.output import (
     Jobs,
     Json,
     Layout,
+    OnCluster,
+    cluster_of,
     emit,
     error_as_dict,
     issue,
     nothing_left,
     report_failures,
+    show_machines,
     table,
 )
 
@@ -83,6 +86,7 @@ def align(
         ),
     ] = None,
     jobs: Jobs = None,
+    cluster: OnCluster = None,
     layout: Layout = None,
     as_json: Json = False,
 ) -> None:
@@ -100,6 +104,7 @@ def align(
 
     with find_sources(scans, layout, series) as (sources, unusable, notes), nothing_left(out):
         issue(notes)
+        executor = cluster_of(cluster, out)
         report = align_studies(
             sources,
             out,
@@ -108,6 +113,7 @@ def align(
             spacing=spacing,
             labels=labels,
             jobs=jobs,
+            executor=executor,
         )
 
     def show(screen: "Console") -> None:
@@ -123,6 +129,7 @@ def align(
             screen.print(f"{len(report.skipped)} already finished")
         if report.done or report.skipped:
             screen.print(f"aligned studies in {out}")
+        show_machines(screen, executor)
 
     failures: dict[str, Any] = {id: error_as_dict(error) for id, error in report.failed.items()}
     failures |= {id: {"message": line} for id, line in unusable.items()}

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gliodistill.cli.output import Json, emit, nothing_left, table
+from gliodistill.cli.output import (
+    Json,
+    OnCluster,
+    cluster_of,
+    emit,
+    nothing_left,
+    show_machines,
+    table,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,6 +66,7 @@ def cross_validate(
             show_default=False,
         ),
     ] = None,
+    cluster: OnCluster = None,
     as_json: Json = False,
 ) -> None:
     """Score every patient by the networks of the fold that left the patient out.
@@ -72,7 +81,8 @@ def cross_validate(
     from gliodistill.cross_validation.scoring import cross_validate as run_all
 
     with nothing_left(out):
-        facts = run_all(runs, out, data=data, rules=rules, jobs=jobs)
+        executor = cluster_of(cluster, out, cpus=None, shared=True)
+        facts = run_all(runs, out, data=data, rules=rules, jobs=jobs, executor=executor)
 
     def show(screen: "Console") -> None:
         rows = []
@@ -86,6 +96,7 @@ def cross_validate(
             f"{facts['studies']} studies; comparison in {out / PAGE}; research use, not a medical"
             " device"
         )
+        show_machines(screen, executor)
 
     emit(as_json, {"folder": str(out), **facts, "notes": []}, show)
 

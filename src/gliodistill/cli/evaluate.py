@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gliodistill.cli.output import Json, Labels, Layout, emit, nothing_left, report_failures, table
+from gliodistill.cli.output import (
+    Json,
+    Labels,
+    Layout,
+    OnCluster,
+    cluster_of,
+    emit,
+    nothing_left,
+    report_failures,
+    show_machines,
+    table,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -116,6 +127,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    cluster: OnCluster = None,
     as_json: Json = False,
 ) -> None:
     """Score label maps against reference segmentations.
@@ -139,6 +151,7 @@ def evaluate(
             make_folder(out)  # before the work, which may be long
             for name in (SCORES, TABLE, REPORT):
                 check_file(out / name, [predictions, truth])
+        executor = cluster_of(cluster)
         pairs = match_pairs(
             predictions,
             truth,
@@ -149,6 +162,7 @@ def evaluate(
             subset=subset,
             jobs=jobs,
             task=rule_set.described,
+            executor=executor,
         )
         if out is not None:  # a study "scores" has its summary where the scores shall be
             summaries = [pair.prediction.path.with_name(f"{pair.id}.json") for pair in pairs.pairs]
@@ -156,14 +170,19 @@ def evaluate(
         if pairs.left_out:
             some = ", ".join(pairs.left_out[:6]) + (", …" if len(pairs.left_out) > 6 else "")
             note(f"{len(pairs.left_out)} studies left out, no prediction: {some}")
-        scores = score_pairs(pairs, rule_set, jobs=jobs)
+        scores = score_pairs(pairs, rule_set, jobs=jobs, executor=executor)
         if out is not None:
             scores.write(out / SCORES)
             write_text(out / TABLE, scores.to_csv())
             write_evaluation_report(
                 out / REPORT, scores, pairs, title=f"Evaluation of {predictions.resolve().name}"
             )
-    emit(as_json, json.loads(scores.to_json()), lambda screen: _show(screen, scores, out))
+
+    def show(screen: "Console") -> None:
+        _show(screen, scores, out)
+        show_machines(screen, executor)
+
+    emit(as_json, json.loads(scores.to_json()), show)
     report_failures(dict(scores.failed))
 
 

@@ -14,6 +14,7 @@ from gliodistill.errors import GliodistillError, note, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from gliodistill.cluster import Cluster
     from gliodistill.studies.layouts import Found
 
 NOTES = 20
@@ -81,6 +82,40 @@ Threads = Annotated[
         show_default=False,
     ),
 ]
+
+
+OnCluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Work on a Ray cluster: auto (the one this machine belongs to), or ray://HOST:PORT.",
+        show_default=False,
+    ),
+]
+
+
+def cluster_of(
+    address: str | None,
+    output: Path | None = None,
+    *,
+    cpus: int | None = 1,
+    gpus: int = 0,
+    at_once: int = 1,
+    shared: bool = False,
+) -> "Cluster | None":
+    """The cluster that ``--cluster`` names; see :class:`~gliodistill.cluster.executor.Cluster`."""
+    if address is None:
+        return None
+    from gliodistill.cluster import Cluster
+
+    return Cluster(address, output, cpus=cpus, gpus=gpus, at_once=at_once, shared=shared)
+
+
+def show_machines(screen: "Console", cluster: "Cluster | None") -> None:
+    """A line for each machine of the cluster: what it has done."""
+    for line in () if cluster is None else cluster.summary():
+        screen.print(line)
 
 
 def console() -> "Console":

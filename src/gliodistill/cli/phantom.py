@@ -1,17 +1,23 @@
 """The command that makes synthetic studies: phantom."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gliodistill.cli.output import (
     Jobs,
     Json,
+    OnCluster,
+    cluster_of,
     emit,
     nothing_left,
+    show_machines,
 )
 from gliodistill.errors import GliodistillError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def add_to(app: typer.Typer) -> None:
@@ -85,6 +91,7 @@ def phantom(
         bool, typer.Option("--enhanced", help="With --dicom: as Enhanced multi-frame images.")
     ] = False,
     jobs: Jobs = None,
+    cluster: OnCluster = None,
     as_json: Json = False,
 ) -> None:
     """Make synthetic brain-tumour studies with reference segmentations, in BraTS layout.
@@ -97,8 +104,13 @@ def phantom(
     if raw or dicom or enhanced:
         from gliodistill.cli.scans import write_phantoms
 
-        if shapes is not None or unlabelled or task != "glioma":
-            given = {"--shapes": shapes is not None, "--unlabelled": unlabelled, "--task": True}
+        if shapes is not None or unlabelled or cluster is not None or task != "glioma":
+            given = {
+                "--shapes": shapes is not None,
+                "--unlabelled": unlabelled,
+                "--cluster": cluster is not None,
+                "--task": True,
+            }
             raise GliodistillError(
                 "not for scans",
                 field=next(option for option, is_given in given.items() if is_given),
@@ -114,6 +126,7 @@ def phantom(
         )
         return
     with nothing_left(out):
+        executor = cluster_of(cluster, out)
         made = write_cohort(
             out,
             n,
@@ -124,13 +137,15 @@ def phantom(
             shapes=shapes,
             labelled=not unlabelled,
             task=task,
+            executor=executor,
         )
         ids = [folder.name for folder in made]
     coded = find_task(task).conventions[0].name
     told = {} if task == "glioma" else {"task": task, "labels": coded}
     use = "" if task == "glioma" else f"; recipes: task: {task}, label maps: --labels {coded}"
-    emit(
-        as_json,
-        {"folder": str(out), "studies": ids} | told,
-        lambda screen: screen.print(f"{len(ids)} synthetic studies in {out}{use}"),
-    )
+
+    def show(screen: "Console") -> None:
+        screen.print(f"{len(ids)} synthetic studies in {out}{use}")
+        show_machines(screen, executor)
+
+    emit(as_json, {"folder": str(out), "studies": ids} | told, show)

@@ -10,10 +10,13 @@ from gliodistill.cli.output import (
     Json,
     Labels,
     Layout,
+    OnCluster,
+    cluster_of,
     emit,
     issue,
     notes_of,
     nothing_left,
+    show_machines,
     unusable_of,
 )
 from gliodistill.errors import GliodistillError
@@ -87,6 +90,7 @@ def prepare(
     layout: Layout = None,
     labels: Labels = None,
     jobs: Jobs = None,
+    cluster: OnCluster = None,
     as_json: Json = False,
 ) -> None:
     """Prepare studies for training, once.
@@ -105,7 +109,8 @@ def prepare(
     notes = [*unusable_of(found).values(), *notes_of(found)]
     cohort.note_unlabelled()
     with nothing_left(cache):
-        built = build_cache(cohort, preparation, cache, jobs, task=chosen)
+        executor = cluster_of(cluster, cache)
+        built = build_cache(cohort, preparation, cache, jobs, task=chosen, executor=executor)
         notes += built.notes
     size = sum(file.stat().st_size for study in built for file in study.folder.iterdir())
     issue(notes)
@@ -119,6 +124,7 @@ def prepare(
 
     def show(screen: "Console") -> None:
         screen.print(f"{len(built)} studies prepared in {cache} ({size / 1e6:.1f} MB)")
+        show_machines(screen, executor)
 
     emit(as_json, facts, show)
 

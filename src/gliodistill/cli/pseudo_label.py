@@ -9,14 +9,17 @@ from gliodistill.cli.output import (
     Device,
     Json,
     Layout,
+    OnCluster,
     Runtime,
     Threads,
+    cluster_of,
     emit,
     error_as_dict,
     issue,
     notes_of,
     nothing_left,
     report_failures,
+    show_machines,
     table,
     unusable_of,
 )
@@ -127,6 +130,7 @@ def pseudo_label(
     runtime: Runtime = "openvino",
     device: Device = "cpu",
     threads: Threads = None,
+    cluster: OnCluster = None,
     layout: Layout = None,
     as_json: Json = False,
 ) -> None:
@@ -167,6 +171,7 @@ def pseudo_label(
     if labels is not None:
         convention = find_convention(labels)
     with nothing_left(out):
+        executor = cluster_of(cluster, out, cpus=threads, gpus=int(device == "cuda"), at_once=2)
         report = write_pseudo_labels(
             cohort.studies,
             ensemble,
@@ -176,6 +181,7 @@ def pseudo_label(
             agreement=agreement,
             exclude=excluded,
             resume=resume,
+            executor=executor,
         )
 
     def show(screen: "Console") -> None:
@@ -205,6 +211,7 @@ def pseudo_label(
         screen.print(
             f"pseudo-labels of {len(ensemble)} members in {out}; research use, not a medical device"
         )
+        show_machines(screen, executor)
 
     issue(notes)
     failures: dict[str, Any] = {id: error_as_dict(error) for id, error in report.failed.items()}

@@ -10,14 +10,17 @@ from gliodistill.cli.output import (
     Device,
     Json,
     Layout,
+    OnCluster,
     Runtime,
     Threads,
+    cluster_of,
     emit,
     error_as_dict,
     issue,
     notes_of,
     nothing_left,
     report_failures,
+    show_machines,
     table,
     unusable_of,
 )
@@ -110,6 +113,7 @@ def segment(
             help="Studies processed at once: one in the network, others read, prepared or written.",
         ),
     ] = 2,
+    cluster: OnCluster = None,
     memory: Annotated[
         float,
         typer.Option(
@@ -228,6 +232,9 @@ def segment(
             tta=parse_tta(tta),
             postprocess=not raw,
         )
+        executor = cluster_of(
+            cluster, out, cpus=threads, gpus=int(predictor.device == "cuda"), at_once=jobs
+        )
         report = segment_studies(
             found.cases,
             predictor,
@@ -237,6 +244,7 @@ def segment(
             resume=resume,
             jobs=jobs,
             writers=writers,
+            executor=executor,
         )
     unusable, notes = unusable_of(*found.found), [*notes_of(*found.found), *found.notes]
 
@@ -280,6 +288,7 @@ def segment(
             screen.print(f"{len(report.skipped)} already finished")
         if rows or report.skipped:
             screen.print(f"segmentations in {out}; research use, not a medical device")
+        show_machines(screen, executor)
 
     issue(notes)
     failures: dict[str, Any] = {id: error_as_dict(error) for id, error in report.failed.items()}

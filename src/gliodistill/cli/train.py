@@ -9,11 +9,14 @@ from gliodistill.cli.output import (
     Json,
     Labels,
     Layout,
+    OnCluster,
+    cluster_of,
     emit,
     error_as_dict,
     issue,
     notes_of,
     report_failures,
+    show_machines,
     table,
     unusable_of,
 )
@@ -22,6 +25,7 @@ from gliodistill.errors import GliodistillError, RecipeError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from gliodistill.cluster import Cluster
     from gliodistill.cross_validation.plan import CrossValidation
 
 
@@ -133,6 +137,16 @@ def train(
             show_default=False,
         ),
     ] = None,
+    cluster: OnCluster = None,
+    cpus: Annotated[
+        int,
+        typer.Option(
+            "--cpus",
+            min=1,
+            metavar="N",
+            help="With --cluster: cores of each run (a run on a GPU takes one GPU too).",
+        ),
+    ] = 1,
     layout: Layout = None,
     labels: Labels = None,
     as_json: Json = False,
@@ -169,11 +183,15 @@ def train(
         plan = CrossValidation(
             out, parsed, folds, _numbers(seeds or "0"), data.resolve(), layout, labels
         )
-        _train_folds(plan, resume, jobs, pseudo, pretrained, as_json)
+        gpus = any(run.training.device == "cuda" for run in parsed.runs.values())
+        executor = cluster_of(cluster, out, cpus=cpus, gpus=int(gpus), shared=True)
+        _train_folds(plan, resume, jobs, pseudo, pretrained, executor, as_json)
         return
-    if seeds is not None or jobs is not None:
+    if seeds is not None or jobs is not None or cluster is not None:
         raise RecipeError(
-            "option of cross-validation", field="--seeds, --jobs", expected="with --folds"
+            "option of cross-validation",
+            field="--seeds, --jobs, --cluster",
+            expected="with --folds",
         )
     if resume:
         parsed, differing = recipe_to_resume(out, parsed, settings or [])
@@ -255,12 +273,15 @@ def _train_folds(
     jobs: int | None,
     pseudo: Path | None,
     pretrained: Path | None,
+    executor: "Cluster | None",
     as_json: bool,
 ) -> None:
     """Train all runs of a cross-validation and say how they ended."""
     from gliodistill.cross_validation.training import train_folds
 
-    report = train_folds(plan, resume=resume, jobs=jobs, pseudo=pseudo, pretrained=pretrained)
+    report = train_folds(
+        plan, resume=resume, jobs=jobs, pseudo=pseudo, pretrained=pretrained, executor=executor
+    )
 
     def show(screen: "Console") -> None:
         if report.skipped:
@@ -269,6 +290,7 @@ def _train_folds(
             f"{len(report.done)} runs trained in {plan.folder}. Next: gliodistill cross-validate"
             f" {plan.folder} -o scores"
         )
+        show_machines(screen, executor)
 
     failed = {str(unit): error for unit, error in report.failed.items()}
     facts = {

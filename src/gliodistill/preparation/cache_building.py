@@ -101,7 +101,11 @@ def build_cache(
         _claim(root, index)
         # Threads: gunzip, hashing and NumPy release the GIL.
         work = _Preparing(preparation, root, soft, task).prepare
-        coded = [(record, _coded(record, cohort)) for record in cohort.studies]
+        # What is there is read here: other machines need not see the folder.
+        coded = [
+            (record, _coded(record, cohort), _meta(root / record.id).get("key"))
+            for record in cohort.studies
+        ]
         done = (executor or Threads(jobs)).outcomes(work, coded)
         with tracked(done, "preparing studies", len(coded)) as outcomes:
             for outcome in outcomes:
@@ -184,13 +188,15 @@ class _Preparing:
     soft: SoftFiles | None
     task: Task
 
-    def prepare(self, coded: tuple[StudyRecord, LabelConvention | None]) -> None:
-        """Prepare a study, given with the convention of its reference."""
-        record, convention = coded
+    def prepare(self, coded: tuple[StudyRecord, LabelConvention | None, str | None]) -> None:
+        """Prepare a study, given with the convention of its reference and the key of what is
+        there.
+        """
+        record, convention, there = coded
         maps = () if self.soft is None else self.soft(record.id)
         folder = self.root / record.id
         key = cache_key(record, convention, self.preparation, maps, self.task)
-        if _meta(folder).get("key") == key:
+        if there == key:
             return
         prepared = self.preparation.apply(load_study(record, convention), self.task)
         with atomic_folder(folder, replaces=FILES) as temporary:
