@@ -39,7 +39,7 @@ class Elsewhere:
         self.output, self.hidden, self.away = output, hidden, away
 
     def outcomes(self, work: Any, items: Any) -> Iterator[Any]:
-        from gliodistill.pool import outcome_of
+        from gliodistill.pool.worker import outcome_of
 
         packed, worker = pack(work, self.output, folders=True), Remote()
         order = Order(packed, packed.files(), (), self.output, (self.output / "no", "probe"))

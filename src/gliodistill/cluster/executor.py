@@ -23,17 +23,8 @@ from gliodistill.errors import GliodistillError, note
 from gliodistill.extras import load
 from gliodistill.files import make_folder
 from gliodistill.locks import lock
-from gliodistill.pool import (
-    DEATHS,
-    Item,
-    Outcome,
-    Outcomes,
-    Reply,
-    Result,
-    killed,
-    outcome_of,
-    queue_of,
-)
+from gliodistill.pool.executor import Item, Outcome, Outcomes, Result, queue_of
+from gliodistill.pool.worker import DEATHS, Reply, killed, outcome_of
 from gliodistill.registry import loaded_plugins
 
 POLL_S = 1.0

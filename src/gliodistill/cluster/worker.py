@@ -11,7 +11,7 @@ from pathlib import Path
 from gliodistill import __version__
 from gliodistill.cluster.packing import Files, Packed, below, results_in
 from gliodistill.errors import GliodistillError
-from gliodistill.pool import Reply, Worker
+from gliodistill.pool.worker import Reply, Worker
 
 VERSIONS = f"gliodistill {__version__}, Python {sys.version_info.major}.{sys.version_info.minor}"
 
