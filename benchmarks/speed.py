@@ -4,7 +4,8 @@
 VENV/bin/python``
 
 *Before* is the source of ``--before`` (a commit), with zlib as it was installed then; *after* is
-this checkout. Both run in turn, so that the machine's load falls on both. *Warm*: one process with
+this checkout. Both run in turn, so that the machine's load falls on both, and with bytecode, as
+installed packages have it. *Warm*: one process with
 the model open, studies one after another, wall and processor seconds of every stage. *Cold*: a new
 process for each study. *Batch*: one process for all studies. The label maps of both batches are
 compared. ``--check RESULT`` measures only warm processor seconds on one thread, as multiples of a
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.inference import MODELS, make_model, make_studies, peer, with_tta
+from benchmarks.inference import make_studies, peer, with_tta
 from benchmarks.provenance import instructions, load, processor, versions, write_results
 
 BEFORE = "a286d8e"
@@ -35,6 +36,7 @@ SLOWER = 1.5
 """Times the committed multiple at which a stage counts as slower: the least of several runs varies
 by a fifth between machines and loads.
 """
+NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 TARGETS = {"warm_s": 0.5, "cold_s": 1.4, "batch_s": 6.5, "peak_gb": 0.6}
 
 WORKER = """
@@ -43,6 +45,11 @@ from pathlib import Path
 from gliodistill.inference.cases.nifti import NiftiCase
 from gliodistill.inference.predictor import Predictor
 from gliodistill.studies.cohort import find_cohort
+try:  # as the command does
+    from gliodistill.allocator import reuse_memory
+    reuse_memory()
+except ImportError:
+    pass
 studies, out, threads, repeats = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 clocks = (time.perf_counter, time.process_time)
 def now():
@@ -88,6 +95,13 @@ def source_of(commit: str, folder: Path) -> Path:
     return folder
 
 
+def environment(path: str) -> dict[str, str]:
+    """This process's, with another import path and a place for bytecode."""
+    changed = {name: value for name, value in os.environ.items() if name != NO_BYTECODE}
+    bytecode = Path(tempfile.gettempdir()) / "gliodistill-bytecode"
+    return changed | {"PYTHONPATH": path, "PYTHONPYCACHEPREFIX": str(bytecode)}
+
+
 def run(path: str, *arguments: str) -> dict[str, Any]:
     """Wall and processor seconds, peak memory and output of a process with another import path."""
     began = time.perf_counter()
@@ -96,7 +110,7 @@ def run(path: str, *arguments: str) -> dict[str, Any]:
             [sys.executable, *arguments],
             stdout=output,
             stderr=errors,
-            env=os.environ | {"PYTHONPATH": path},
+            env=environment(path),
         )
         _, status, usage = os.wait4(child.pid, 0)
         wall = time.perf_counter() - began
@@ -141,7 +155,7 @@ def sides(options: argparse.Namespace, studies: Path, scratch: Path) -> dict[str
             out = scratch / f"batch-{side}-{turn}"
             words = ["-m", "gliodistill", "segment", str(studies), "-o", str(out), "--json"]
             batches[side].append(run(path, *words))
-    for turn in range(options.repeats):
+    for turn in range(options.repeats):  # bytecode is written by now
         for side, path in paths.items():
             out = scratch / f"cold-{side}-{turn}"
             words = ["-m", "gliodistill", "segment", str(first), "-o", str(out), "--json"]
@@ -218,13 +232,14 @@ def multiples(studies: Path, scratch: Path) -> dict[str, float]:
 
 
 def peers(options: argparse.Namespace, studies: Path, scratch: Path) -> list[dict[str, Any]]:
-    """MONAI's sliding window on random weights of our 11 % student, and nnU-Net's predictor."""
+    """MONAI's sliding window on the shipped weights, and nnU-Net's predictor."""
+    from gliodistill.models.shipped import find_model
+
     first = str(sorted(path for path in studies.iterdir() if path.is_dir())[0])
-    title = "11 % student at 1 mm"
-    student = make_model(options.work / "student", *MODELS[title])
-    command = [sys.executable, "-m", "benchmarks.peers.monai_window", str(student), first]
+    command = [sys.executable, "-m", "benchmarks.peers.monai_window", str(find_model(None)), first]
     os.environ["PYTHONPATH"] = f"{ROOT / 'src'}{os.pathsep}{ROOT}"
-    found = [peer(title, "MONAI", [*command, str(scratch)], "sliding window, overlap 0.5")]
+    words = [*command, str(scratch), "--all-windows"]
+    found = [peer("the shipped model", "MONAI", words, "sliding window, overlap 0.5")]
     if options.nnunet_python:
         words = [options.nnunet_python, "-m", "benchmarks.peers.nnunet_predictor", first]
         name = "its own network, 31 M weights"

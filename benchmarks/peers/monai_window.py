@@ -1,7 +1,8 @@
 """MONAI's sliding window on the same weights as a model package, files to file.
 
 ``python -m benchmarks.peers.monai_window MODEL STUDY_FOLDER OUT_FOLDER`` prints seconds per stage as JSON: patches
-of 128³, overlap 0.5, Gaussian weights, float32, one patch at a time, as MONAI's BraTS bundles run.
+of 128³, overlap 0.5, Gaussian weights, float32, one patch at a time, as MONAI's BraTS bundles run;
+at the model's voxel size, without its correction of bias fields.
 One window is timed and multiplied by their number, unless ``--all-windows``.
 """
 
@@ -43,7 +44,9 @@ def main() -> None:
     watch.lap("read")
     image = mt.Orientation("RAS")(image)
     brain = mt.CropForeground()(image)
-    data = mt.NormalizeIntensity(nonzero=True, channel_wise=True)(brain)[None].as_tensor()
+    spacing = package.preparation.spacing
+    small = brain if spacing is None else mt.Spacing(spacing, mode="bilinear")(brain)
+    data = mt.NormalizeIntensity(nonzero=True, channel_wise=True)(small)[None].as_tensor()
     watch.lap("prepare")
     padded = tuple(max(side, SIDE) for side in data.shape[2:])
     windows = len(dense_patch_slices(padded, (SIDE,) * 3, (int(SIDE * (1 - OVERLAP)),) * 3))
@@ -62,6 +65,11 @@ def main() -> None:
             watch.seconds["network"] *= windows
             logits = torch.randn(3, *data.shape[2:])
             watch.restart()
+    if small is not brain:
+        logits = torch.nn.functional.interpolate(
+            logits[None, :, : small.shape[1], : small.shape[2], : small.shape[3]],
+            brain.shape[1:], mode="trilinear",
+        )[0]  # fmt: skip
     drawn = (logits > 0).to(torch.uint8)
     labels = torch.where(drawn[2] > 0, 4, torch.where(drawn[1] > 0, 1, drawn[0] * 2))
     whole = torch.zeros(image.shape[1:], dtype=torch.uint8)

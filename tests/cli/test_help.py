@@ -64,3 +64,18 @@ def test_a_renamed_run_names_the_new_one(program, tmp_path, words):
     said = program("train", "compression", "--data", tmp_path, "-o", tmp_path / "run", *words)
     assert said.code == 1
     assert "alone is called baseline" in said.err
+
+
+def test_a_command_alone_is_the_command_among_all(program):
+    """The one that is named first is built without the others; a wrong name gets them all."""
+    from typer.main import get_command
+
+    from gliodistill.cli.main import _named, app
+
+    among = get_command(app).commands
+    for name in among:
+        alone = get_command(_named([name]))
+        assert list(alone.commands) == [name]
+        assert [p.opts for p in alone.commands[name].params] == [p.opts for p in among[name].params]
+    assert _named(["--version"]) is app
+    assert "segment" in program("segmnt", "x").err

@@ -391,7 +391,7 @@ noise = np.random.default_rng(0).normal(100, 10, (12, 14, 10)).astype(np.float32
 noise[np.ix_(*[(0, -1)] * 3)] = 0
 study = Study("a", "a", {s: Volume(noise + i, np.eye(4)) for i, s in enumerate(MRSequence)})
 load_model(sys.argv[1]).segment(study).save(sys.argv[2])
-print(*calls, *[name for name in ("torch", "monai", "safetensors", "jaxtyping") if name in sys.modules])
+print(*calls, *[name for name in ("torch", "monai", "safetensors", "jaxtyping", "openvino.tools.ovc") if name in sys.modules])
 """
 
 

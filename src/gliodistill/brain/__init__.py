@@ -4,6 +4,6 @@ A small network of our own, trained on synthetic heads and on the consensus of t
 teachers. Tumours and cavities belong to the brain, also at its surface.
 """
 
-from gliodistill.brain.extraction import BrainMask, extract_brain, is_stripped
+from gliodistill.brain.extraction import BrainMask, extract_brain, is_stripped, load_network
 
-__all__ = ["BrainMask", "extract_brain", "is_stripped"]
+__all__ = ["BrainMask", "extract_brain", "is_stripped", "load_network"]

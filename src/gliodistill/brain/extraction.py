@@ -137,6 +137,11 @@ def _thinned(volume: Volume) -> Volume:
     return Volume(volume.data[some], volume.affine @ np.diag([*steps, 1]))
 
 
+def load_network() -> None:
+    """Begin to load the network that ships; what needs it waits for it."""
+    _network(GRAPH, None)
+
+
 @cache
 def _network(graph: Path, threads: int | None) -> OpenVINORuntime:
     return OpenVINORuntime(graph, threads=threads)

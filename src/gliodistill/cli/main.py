@@ -9,6 +9,7 @@ from typing import Annotated, TextIO
 
 import typer
 
+from gliodistill.allocator import reuse_memory
 from gliodistill.cli import (
     align,
     brain,
@@ -44,19 +45,23 @@ FAILED, MISUSED, INTERRUPTED = 1, 2, 128 + signal.SIGINT
 RENAMED_OPTIONS = {"--flips": "--tta", "--start": "--pretrained"}
 """Options of versions up to 0.1 → their present names."""
 
-app = typer.Typer(
-    name="gliodistill",
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    help=(
-        "Small, fast brain-tumour segmentation by knowledge distillation. [dim]Research use, not a"
-        " medical device.[/dim]"
-    ),
-)
+
+def _program() -> typer.Typer:
+    """The program without commands."""
+    made = typer.Typer(
+        name="gliodistill",
+        add_completion=False,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        help=(
+            "Small, fast brain-tumour segmentation by knowledge distillation. [dim]Research use,"
+            " not a medical device.[/dim]"
+        ),
+    )
+    made.callback(invoke_without_command=True)(_top)
+    return made
 
 
-@app.callback(invoke_without_command=True)
 def _top(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
@@ -86,6 +91,7 @@ def _top(
         typer.echo(text)
 
 
+app = _program()
 for _module in (
     phantom,
     inspect,
@@ -129,6 +135,8 @@ def run(arguments: list[str] | None = None) -> int:
     Returns:
         the exit code: 0 success, 1 failure, 2 wrong command line, 130 interrupted.
     """
+    if arguments is None:  # the process is ours
+        reuse_memory()
     given = sys.argv[1:] if arguments is None else arguments
     with tolerant() as out:
         code = _run(given)
@@ -143,7 +151,7 @@ def run(arguments: list[str] | None = None) -> int:
 def _run(given: list[str]) -> int:
     try:
         with _notes():
-            code = app(args=given, prog_name="gliodistill", standalone_mode=False)
+            code = _named(given)(args=given, prog_name="gliodistill", standalone_mode=False)
         if code == INTERRUPTED:  # Ctrl-C in newer versions of Typer; older ones abort
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
@@ -157,6 +165,18 @@ def _run(given: list[str]) -> int:
         return _say(
             error if isinstance(error, GliodistillError) else _explain(error), given, FAILED
         )
+
+
+def _named(given: list[str]) -> typer.Typer:
+    """The program with only the command that is named first, or else with all: Typer builds a
+    validator for every option of every command, which takes longer than to parse one.
+    """
+    for command in app.registered_commands:
+        if given and given[0] == (command.name or getattr(command.callback, "__name__", None)):
+            one = _program()
+            one.registered_commands = [command]
+            return one
+    return app
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """OpenVINO: the default runtime, on CPUs."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -16,7 +17,8 @@ class OpenVINORuntime:
     """An OpenVINO IR compiled for this processor.
 
     Compiled once, with dynamic sides: every brain has its own shape, and on whole-brain passes a
-    graph compiled for the shape was no faster (within 3 %) than the dynamic one.
+    graph compiled for the shape was no faster (within 3 %) than the dynamic one. A thread compiles
+    it while the first study is read.
 
     Args:
         graph: the ``.xml`` file, its ``.bin`` beside it.
@@ -48,12 +50,14 @@ class OpenVINORuntime:
             # missing.
             weights = Path(graph).with_suffix(".bin")
             model = core.read_model(os.fspath(graph), os.fspath(weights))
-            self._model = core.compile_model(model, "CPU", settings)
         except Exception as error:  # its errors have no base class of their own
             raise PackageError(
                 "OpenVINO cannot read the graph", file=graph, got=reason(error)
             ) from error
         self._graph, self._turn = graph, Lock()
+        with_a_thread = ThreadPoolExecutor(1)
+        self._model = with_a_thread.submit(core.compile_model, model, "CPU", settings)
+        with_a_thread.shutdown(wait=False)
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Levels (uint8, B C X Y Z) → logits (float32, B K X Y Z)."""
@@ -61,7 +65,7 @@ class OpenVINORuntime:
         # request, which is busy while another thread uses it.
         try:
             with self._turn:
-                logits: NDArray[np.float32] = self._model(
+                logits: NDArray[np.float32] = self._model.result()(
                     np.ascontiguousarray(image), share_inputs=True, share_outputs=False
                 )[0]
         except Exception as error:

@@ -3,6 +3,9 @@
 import logging
 import sys
 from types import ModuleType
+from typing import Any
+
+CONVERTER = "openvino.tools.ovc"
 
 
 def import_openvino() -> ModuleType:
@@ -16,10 +19,25 @@ def import_openvino() -> ModuleType:
     # None in sys.modules makes an import fail as if nothing were installed (Python reference,
     # 5.3.1).
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    if "openvino" not in sys.modules:
+        # Half of the import is the converter of other frameworks' models, which few ever call.
+        sys.modules[CONVERTER] = None  # type: ignore[assignment]
+        try:
+            import openvino
+        finally:
+            del sys.modules[CONVERTER]
+        openvino.convert_model = _convert_model
     import openvino
 
     module: ModuleType = openvino
     return module
+
+
+def _convert_model(*arguments: Any, **options: Any) -> Any:
+    """``openvino.convert_model``, imported when it is called."""
+    from openvino.tools.ovc import convert_model
+
+    return convert_model(*arguments, **options)
 
 
 def import_nncf() -> ModuleType:

@@ -9,6 +9,7 @@ import sys
 import threading
 import traceback
 
+from gliodistill.allocator import reuse_memory
 from gliodistill.errors import GliodistillError
 from gliodistill.locks import lock
 from gliodistill.progress import listening
@@ -23,6 +24,7 @@ LOOK_S = 2.0
 
 def main() -> None:
     """``python -m gliodistill.serve.worker ROLE SETTINGS``."""
+    reuse_memory()
     role, settings = sys.argv[1], WorkSettings.of_json(sys.argv[2])
     waking = threading.Event()
     threading.Thread(target=_listen, args=(waking,), daemon=True).start()

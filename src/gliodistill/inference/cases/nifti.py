@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gliodistill.brain import is_stripped
+from gliodistill.brain import is_stripped, load_network
 from gliodistill.errors import GliodistillError, ImageError, StudyError
 from gliodistill.images.background import HEAD_ML, LEAST_HEAD_ML
 from gliodistill.images.volume import Volume
@@ -75,6 +75,8 @@ class NiftiCase:
         """
         began = time.perf_counter()
         stage("read")
+        if self.form == AUTO:
+            load_network()
         stored = dict(read_images(self.record))
         prepared = False
         why: GliodistillError | None = None
