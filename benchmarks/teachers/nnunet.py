@@ -68,6 +68,7 @@ def tiny_plans(
     *,
     convolutions: int = 1,
     masked: bool = True,
+    batch_dice: bool = False,
     transpose: tuple[int, int, int] = (0, 1, 2),
 ) -> dict[str, Any]:
     """Plans written by hand: everything but the sizes is the default of nnU-Net's planner."""
@@ -89,7 +90,7 @@ def tiny_plans(
         "resampling_fn_seg_kwargs": RESAMPLING | {"is_seg": True, "order": 1},
         "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
         "resampling_fn_probabilities_kwargs": RESAMPLING | {"order": 1},
-        "batch_dice": False,
+        "batch_dice": batch_dice,
         "architecture": unet_in_plans(
             features,
             [[1, 1, 1], *[[2, 2, 2]] * (levels - 1)],
@@ -137,9 +138,15 @@ def write_raw(root: Path, dataset: str, studies: int) -> Path:
     return raw
 
 
-def preprocess(root: Path, raw: Path, made: dict[str, Any], described: dict[str, Any]) -> None:
-    """nnU-Net's own preprocessing, in this process, and a split into two folds; what is there is
-    kept.
+def preprocess(
+    root: Path,
+    raw: Path,
+    made: dict[str, Any],
+    described: dict[str, Any],
+    validation: int | None = None,
+) -> None:
+    """nnU-Net's own preprocessing, in this process, and a split: into two folds, or one whose
+    validation studies are the last ones. What is there is kept.
     """
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -162,9 +169,11 @@ def preprocess(root: Path, raw: Path, made: dict[str, Any], described: dict[str,
             configuration,
             described,
         )
-    half = len(cases) // 2
-    sides = (cases[:half], cases[half:])
-    splits = [{"train": sides[1 - fold], "val": sides[fold]} for fold in (0, 1)]
+    cut = len(cases) // 2 if validation is None else len(cases) - validation
+    sides = (cases[:cut], cases[cut:])
+    splits = [{"train": sides[0], "val": sides[1]}]
+    if validation is None:
+        splits = [{"train": sides[1], "val": sides[0]}, *splits]
     (folder / "splits_final.json").write_text(json.dumps(splits, indent=1))
 
 

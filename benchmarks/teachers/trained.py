@@ -1,4 +1,5 @@
-"""A really trained nnU-Net on any labelled studies: two folds by its own package, shortened.
+"""A really trained nnU-Net on any labelled studies, by its own package, with a shortened schedule:
+two folds, or one with ``--validation N``.
 
 Runs in an environment of its own (``pip install nnunetv2 -e .``):
 
@@ -74,6 +75,10 @@ def main() -> None:
     parser.add_argument("--convolutions", type=int, default=2)
     parser.add_argument("--patch", type=int, nargs=3, default=[24, 24, 24], help="Z Y X")
     parser.add_argument("--spacing", type=float, nargs=3, default=[6.0, 6.0, 6.0], help="Z Y X")
+    parser.add_argument("--batch-dice", action="store_true", help="Dice loss over the batch")
+    parser.add_argument(
+        "--validation", type=int, help="one fold that leaves out this many; without it two halves"
+    )
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
@@ -86,16 +91,18 @@ def main() -> None:
     described = json.loads((raw / "dataset.json").read_text())
     z, y, x = options.patch
     made = tiny_plans(
-        NAME, options.features, (z, y, x), tuple(options.spacing), convolutions=options.convolutions
-    )
-    preprocess(options.out, raw, made, described)
+        NAME, options.features, (z, y, x), tuple(options.spacing),
+        convolutions=options.convolutions, batch_dice=options.batch_dice,
+    )  # fmt: skip
+    preprocess(options.out, raw, made, described, options.validation)
     began = time.time()
-    for fold in (0, 1):
+    folds = (0, 1) if options.validation is None else (0,)
+    for fold in folds:
         train(made, described, fold, options.epochs, options.iterations)
     settings = {
         key: value for key, value in vars(options).items() if key not in ("out", "data")
     } | {
-        "folds": 2,
+        "folds": len(folds),
         "minutes": round((time.time() - began) / 60, 1),
         "machine": processor(),
         "versions": versions("nnunetv2", "torch", "dynamic-network-architectures"),

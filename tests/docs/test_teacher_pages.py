@@ -57,6 +57,8 @@ def test_one_command_goes_from_an_nnunet_to_a_packaged_student(folders, monkeypa
     assert facts["outputs"][0]["studies"] == 2 and facts["teacher"]["folds"] == [0]
     for name in ("report.html", "comparison.html", "plan/plan.html", "recipe.yaml"):
         assert (out / name).is_file()
+    assert "Only 2 studies" in facts["conclusion"]
+    assert facts["conclusion"] in (out / "report.html").read_text()
     assert len(list((folders[NNUNET] / "segmented").glob("*.nii.gz"))) == 4
     words = ["distil", "--teacher", f"nnunet:nnUNet_results/{NAME}", "--budget", "size<=8MB"]
     words += ["--data", f"nnUNet_raw/{NAME}", "-o", "distilled", "--json"]

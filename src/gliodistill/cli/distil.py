@@ -120,6 +120,13 @@ def distil(
         seconds=seconds,
     )
 
+    facts = {
+        "folder": str(out),
+        "model": str(done.model),
+        "rows": dict(done.rows),
+        "conclusion": done.conclusion,
+    }
+
     def show(screen: "Console") -> None:
         rows = [
             [
@@ -132,7 +139,9 @@ def distil(
         ]
         names = ["model", "WT Dice", "TC Dice", "ET Dice", "seconds a study", "size"]
         table(screen, names, rows)
+        if done.conclusion:
+            screen.print(done.conclusion)
         screen.print(f"model: {done.model}; report: {done.folder / 'report.html'}")
         screen.print(f"Next: gliodistill segment STUDIES -m {done.model} -o OUT")
 
-    emit(as_json, {"folder": str(out), "model": str(done.model), "rows": dict(done.rows)}, show)
+    emit(as_json, facts, show)

@@ -16,6 +16,7 @@ from gliodistill.documents import Refusal, read_json
 from gliodistill.documents.yaml_text import parse_yaml
 from gliodistill.errors import EvaluationError, OutputError, RecipeError, note
 from gliodistill.evaluation.comparison import compare
+from gliodistill.evaluation.conclusions import cautions, conclusion
 from gliodistill.evaluation.evaluate import evaluate
 from gliodistill.evaluation.scores import Scores
 from gliodistill.files import make_folder, write_text
@@ -53,12 +54,15 @@ class Distilled:
         model: folder of the student's package.
         rows: ``teacher``, ``baseline``, ``distilled`` → ``dice`` by region, ``seconds`` a study,
             and ``megabytes`` (None where it is not known).
+        conclusion: whether the distilled student is better than the baseline; None with too few
+            studies.
     """
 
     folder: Path
     experiment: Experiment
     model: Path
     rows: Mapping[str, Mapping[str, Any]]
+    conclusion: str | None
 
 
 def distil(
@@ -104,8 +108,8 @@ def distil(
                      threads, seconds)  # fmt: skip
     folder = root / "experiment"
     if (root / SUMMARY).is_file():  # finished
-        stored = read_json(root / SUMMARY, _NOT_FINISHED)["rows"]
-        return Distilled(root, Experiment.open(folder), root / "models" / "distilled", stored)
+        facts = read_json(root / SUMMARY, _NOT_FINISHED)
+        return _made(root, Experiment.open(folder), facts)
     with watcher(recipe) as watch:
         experiment = train(
             recipe, data, folder, resume=folder.exists(), layout=layout, labels=labels, jobs=jobs,
@@ -138,17 +142,22 @@ def distil(
         )  # fmt: skip
         scores[name].write(root / "scores" / f"{name}.json")
         rows[name]["dice"] = {region: scores[name].mean(region) for region in REGIONS}
-    _compare(root, scores)
     facts = {
         "teacher": named.as_dict(),
         "outputs": experiment.summary("distilled")["teachers"],
         "budgets": list(budgets),
         "validation": experiment.split["validation"],
         "rows": rows,
+        "conclusion": _compare(root, scores),
     }
     write_text(root / SUMMARY, json.dumps(facts, indent=1) + "\n")
     write_distil_report(root / "report.html", facts)
-    return Distilled(root, experiment, root / "models" / "distilled", rows)
+    return _made(root, experiment, facts)
+
+
+def _made(root: Path, experiment: Experiment, facts: Mapping[str, Any]) -> Distilled:
+    model = root / "models" / "distilled"
+    return Distilled(root, experiment, model, facts["rows"], facts.get("conclusion"))
 
 
 def _recipe(
@@ -236,12 +245,16 @@ def _segment(model: Path, validation: Cohort, out: Path, threads: int | None) ->
     return {"seconds": (time.perf_counter() - began) / done, "megabytes": size}
 
 
-def _compare(root: Path, scores: Mapping[str, Scores]) -> None:
-    """The page of paired differences, where there are enough studies."""
+def _compare(root: Path, scores: Mapping[str, Scores]) -> str | None:
+    """The page of paired differences, and whether the student gained, where there are enough
+    studies.
+    """
     try:
         comparison = compare(scores)
     except EvaluationError as error:
         note(f"no comparison.html: {error.problem}")
-        return
+        return None
     sources = {name: str(root / "scores" / f"{name}.json") for name in scores}
     write_comparison_report(root / "comparison.html", comparison, sources)
+    found = conclusion(comparison, RUNS)
+    return " ".join(filter(None, [found.sentence, found.details, *cautions(comparison)]))
