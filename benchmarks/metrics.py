@@ -88,7 +88,7 @@ class Ours(Contestant):
             region_masks(labels[box], BRATS2023, list(self.rules.tissues.values()))
             for labels in (prediction, truth)
         ]
-        scores = score_study(*masks, SPACING, self.rules, beyond=truth.size - masks[0][0].size)
+        scores = score_study(*masks, SPACING, self.rules, image=truth.shape)
         return {
             region: {metric: values[metric] for metric in ("dice", "hd95_mm")}
             for region, values in scores.items()

@@ -57,9 +57,7 @@ def test_score_study_by_set_arithmetic() -> None:
 def test_cropping_what_is_outside_changes_nothing() -> None:
     prediction, truth = regions(1), regions(2)
     padded = [np.pad(m, ((0, 0), (4, 1), (0, 6), (3, 3))) for m in (prediction, truth)]
-    cropped = score_study(
-        prediction, truth, (1, 1.5, 2), beyond=padded[0][0].size - prediction[0].size
-    )
+    cropped = score_study(prediction, truth, (1, 1.5, 2), image=padded[0][0].shape)
     whole = score_study(*padded, (1, 1.5, 2))
     for region in REGIONS:
         assert cropped[region] == pytest.approx(whole[region], abs=1e-12)

@@ -9,11 +9,14 @@ import torch
 from torch import nn
 
 import tiny_model
+from gliodistill.distillation import Distiller
 from gliodistill.errors import CacheError, LabelError, PackageError, RecipeError
 from gliodistill.evaluation.evaluate import evaluate
 from gliodistill.evaluation.scores import Scores
+from gliodistill.inference.ensemble import Ensemble
 from gliodistill.inference.postprocessing import Known, clean, parse_steps
 from gliodistill.inference.predictor import Predictor
+from gliodistill.inference.pseudo_labels import write_pseudo_labels
 from gliodistill.models import ModelPackage, OutputChannels
 from gliodistill.networks import Network, register
 from gliodistill.phantom.cohort import make_phantom, write_cohort
@@ -21,8 +24,11 @@ from gliodistill.preparation import Cache, Preparation, build_cache
 from gliodistill.preparation.prepared import unpack_regions
 from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.cohort import open_cohort
+from gliodistill.studies.labels import BRATS2021
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.tasks import find_task, shipped_tasks
+from gliodistill.teachers import parse_teacher
+from gliodistill.training.foreign import Given, StoredOutputs
 from gliodistill.training.packaging import export
 from gliodistill.training.resolve import resolve
 from gliodistill.training.run import train
@@ -167,12 +173,52 @@ def test_what_a_task_cannot_do_is_said(treated, tmp_path):
         Predictor(package).segment(study, labels="brats2023")
     with pytest.raises(RecipeError, match="outputs: regions, and other losses"):
         resolve(recipe("glioma-post", outputs="classes"))
-    with pytest.raises(RecipeError, match="an earlier run of the recipe"):
-        resolve(recipe("glioma-post", pseudo={"share": 0.5}))
+    with pytest.raises(RecipeError, match="a task that shares a region"):
+        resolve(recipe("meningioma-rt", pseudo={"share": 0.5}))
     with pytest.raises(PackageError, match=r"clean-up rule for a region .*task meningioma-rt"):
         from gliodistill.inference.postprocessing import check_steps
 
         check_steps(parse_steps(["drop_small_et=33"]), find_task("meningioma-rt"))
+
+
+def test_a_teacher_of_gliomas_teaches_treated_ones_what_both_have(tmp_path):
+    model = str(tiny_model.export(tmp_path / "glioma", formats=("openvino",)).folder)
+    write_cohort(tmp_path / "treated", 1, seed=6, spacing=6.0, jobs=1, task="glioma-post")
+    write_cohort(tmp_path / "others", 1, seed=7, spacing=6.0, jobs=1, labelled=False)
+    others = open_cohort(tmp_path / "others").studies
+    ensemble = Ensemble([Predictor(model)])
+    write_pseudo_labels(
+        others, ensemble, tmp_path / "pseudo", labels=BRATS2021, soft=True, exclude={}
+    )
+    given = recipe("glioma-post").model_dump(mode="json", exclude_unset=True)
+    given["data"]["validation"] = 0
+    net = given["runs"].pop("net")
+    net["augmentation"]["transplant"] = {"p": 0.0}
+    method = {"name": "compression", "options": {"teacher": {"model": model}}}
+    given["runs"]["distilled"] = {**net, "method": method}
+    pseudo = {"share": 0.5, "labels": "soft"}
+    given["runs"]["omni"] = {**net, "method": {"name": "omni"}, "pseudo": pseudo}
+    done = train(
+        Recipe.model_validate(given), tmp_path / "treated", tmp_path / "run",
+        labels="brats2024", jobs=1, pseudo=tmp_path / "pseudo",
+    )  # fmt: skip
+    assert all(done.is_finished(name) for name in ("distilled", "omni"))
+    (pool,) = Cache.open(tmp_path / "run" / "cache-pseudo", task=find_task("glioma-post"))
+    assert pool.known_regions == ("WT", "TC", "ET")
+    soft = pool.soft()
+    assert soft[0].any() and not soft[3].any()
+
+
+def test_a_teacher_says_nothing_of_a_region_that_it_lacks():
+    files = parse_teacher({"files": "predicted"}, "teacher")
+    student = torch.zeros(1, 4, 2, 2, 2, requires_grad=True)
+    teacher = StoredOutputs(0, "regions", find_task("glioma-post"), files)
+    assert teacher.teaches == (0, 1, 2)
+    distiller = Distiller(WithCavity(), teacher, "regions", {"soft_target": {}})
+    targets = teacher(Given(torch.ones(1, 3, 2, 2, 2)))[0]
+    sum(distiller.terms(student, targets, torch.zeros(1, 4, 2, 2, 2)).values()).backward()
+    assert (student.grad[:, :3] != 0).all() and not student.grad[:, 3].any()
+    assert StoredOutputs(0, "regions", find_task("metastases"), files).teaches is None
 
 
 def test_partial_labels_of_another_convention_teach_what_they_tell(tmp_path):

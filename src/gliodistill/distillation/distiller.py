@@ -131,7 +131,7 @@ class Distiller:
     def terms(
         self,
         student: Float[Tensor, "B K X Y Z"],
-        teacher: Float[Tensor, "B K X Y Z"],
+        teacher: Float[Tensor, "B _ X Y Z"],
         regions: Float[Tensor, "B R X Y Z"],
         known: Bool[Tensor, "B R _ _ _"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
@@ -139,12 +139,14 @@ class Distiller:
 
         Args:
             student: logits on the input's grid.
-            teacher: logits on the same grid.
+            teacher: logits on the same grid, of the regions that it teaches.
             regions: reference, for losses that need it.
             known: where it is known; None = everywhere. Losses between two networks need no labels
                 and use every voxel.
         """
         terms = {}
+        if self.teacher.teaches is not None:
+            student = student[:, list(self.teacher.teaches)]
         for name, term in self._terms.items():
             given = {"outputs": self.outputs, "regions": regions, "known": known}
             options = {

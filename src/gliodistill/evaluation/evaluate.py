@@ -159,9 +159,8 @@ def _score(pair: Pair, rules: Rules) -> tuple[StudyScores, dict[str, Reliability
     regions = list(rules.tissues.values())
     predicted = region_masks(prediction.data[box], pair.prediction_labels, regions)
     true = region_masks(truth.data[box], pair.truth_labels, regions)
-    beyond = truth.data.size - true[0].size
     scores = score_study(
-        predicted, true, truth.spacing, rules, voxel_ml=truth.voxel_ml, beyond=beyond
+        predicted, true, truth.spacing, rules, voxel_ml=truth.voxel_ml, image=truth.data.shape
     )
     counts: dict[str, Reliability] = {}
     if pair.probabilities is not None:

@@ -38,7 +38,7 @@ def score_study(
     rules: Rules | str = "plain",
     *,
     voxel_ml: float | None = None,
-    beyond: int = 0,
+    image: tuple[int, ...] | None = None,
 ) -> StudyScores:
     """Score one study.
 
@@ -49,7 +49,8 @@ def score_study(
         rules: a rule set or its name.
         voxel_ml: volume of one voxel in ml, if the axes are not at right angles; default: the
             product of ``spacing``.
-        beyond: how many voxels of the image were cropped away; all lie outside every mask.
+        image: voxels of the whole image along X, Y, Z, of which the masks are the part that holds
+            every label; default: they are the whole.
 
     Returns:
         every metric of ``rules``; ``ece`` and ``brier`` are None (there are no probabilities here).
@@ -75,7 +76,7 @@ def score_study(
     size = math.prod(spacing) / 1000.0 if voxel_ml is None else voxel_ml
     regions = {
         name: Region(
-            predicted.astype(bool, copy=False), true.astype(bool, copy=False), spacing, size, beyond
+            predicted.astype(bool, copy=False), true.astype(bool, copy=False), spacing, size, image
         )
         for name, predicted, true in zip(rules.regions, prediction, truth, strict=True)
     }

@@ -25,6 +25,8 @@ class Network(nn.Module):
             forward pass in training mode; None in evaluation mode and for most networks.
         outputs_only: for a teacher without stages to read, what it is, for errors; None for
             networks.
+        teaches: of a teacher that knows some of its student's regions: their places among the
+            student's outputs, in its own order; None: all of them.
         unopened: whether it stands in for a network whose stages are known only once its files are
             opened.
     """
@@ -32,6 +34,7 @@ class Network(nn.Module):
     divisor: int = 1
     outputs_only: str | None = None
     unopened: bool = False
+    teaches: tuple[int, ...] | None = None
     penalty: Float[Tensor, ""] | None = None
 
     @property

@@ -14,6 +14,7 @@ from gliodistill.recipes.schema import Recipe
 from gliodistill.reports.page.tables import duration
 from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import Study
+from gliodistill.tasks.catalogue import glioma
 from gliodistill.teachers import Teacher
 from gliodistill.training.foreign import Given, LiveTeacher
 from gliodistill.training.teachers import reading_of
@@ -153,7 +154,7 @@ def _step(opened: Teacher, recipe: Recipe) -> float | None:
     except RecipeError:
         return None
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = LiveTeacher(0, "regions", live, reading).to(device)
+    network = LiveTeacher(0, "regions", glioma(), live, reading).to(device)
     shape = (recipe.sampling.batch, len(opened.sequences), *reading.sides)
     patches = Given(torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device))
     times = []

@@ -43,8 +43,8 @@ from gliodistill.tasks.catalogue import glioma
 from gliodistill.tasks.task import Task
 
 SoftFiles = Callable[[str], tuple[Path, ...]]
-"""Id of a study → files of its soft labels: probabilities · 255 of the task's regions, on the grid
-of its images.
+"""Id of a study → files of its soft labels: probabilities · 255 of WT, TC and ET, on the grid of
+its images.
 """
 
 
@@ -204,7 +204,7 @@ class _Preparing:
             if prepared.truth is not None:
                 np.save(temporary / "truth.npy", prepared.truth)
             if maps:
-                np.save(temporary / "soft.npy", _soft(maps, prepared))
+                np.save(temporary / "soft.npy", _soft(maps, prepared, self.task))
             meta = {
                 "key": key,
                 "patient": prepared.patient,
@@ -218,8 +218,10 @@ class _Preparing:
             (temporary / STUDY).write_text(json.dumps(meta, indent=1))
 
 
-def _soft(files: tuple[Path, ...], prepared: Prepared) -> NDArray[np.uint8]:
-    """Soft labels (uint8 R X Y Z) resampled as the images are."""
+def _soft(files: tuple[Path, ...], prepared: Prepared, task: Task) -> NDArray[np.uint8]:
+    """Soft labels (uint8 R X Y Z) of WT, TC, ET as the regions of the task, resampled as the images
+    are; 0 where they tell nothing.
+    """
     maps = [read_labels(file) for file in files]
     for file, volume in zip(files, maps, strict=True):
         if not volume.same_grid(prepared.native):
@@ -229,9 +231,11 @@ def _soft(files: tuple[Path, ...], prepared: Prepared) -> NDArray[np.uint8]:
                 got=volume.difference(prepared.native),
                 expected="the grid of the images",
             )
-    return np.rint(prepared.from_native(np.stack([volume.data for volume in maps]))).astype(
-        np.uint8
-    )
+    found = np.rint(prepared.from_native(np.stack([volume.data for volume in maps])))
+    soft = np.zeros((len(task.regions), *found.shape[1:]), np.uint8)
+    for own, at in task.shared(glioma()):
+        soft[own] = found[at]
+    return soft
 
 
 def _meta(folder: Path) -> dict[str, Any]:

@@ -18,9 +18,12 @@ from gliodistill.serve.reading import open_dicom
 from gliodistill.serve.settings import WorkSettings
 from gliodistill.serve.uploads import NIFTI
 from gliodistill.studies.cohort import resolve_convention
-from gliodistill.studies.labels import REGIONS, LabelConvention, find_convention
+from gliodistill.studies.labels import LabelConvention, find_convention
 from gliodistill.studies.layouts import Found
 from gliodistill.studies.records import ImageFile, StudyRecord
+from gliodistill.tasks.catalogue import glioma
+from gliodistill.tasks.description import task_of
+from gliodistill.tasks.task import Task
 
 REFERENCE = "reference"
 
@@ -33,6 +36,7 @@ class Correction:
         parent: the job that made the result.
         before, labels: codes before and after.
         convention: of both.
+        task: whose regions they are.
         settings: of the worker.
     """
 
@@ -40,6 +44,7 @@ class Correction:
     before: Volume
     labels: Volume
     convention: LabelConvention
+    task: Task
     settings: WorkSettings
 
     @classmethod
@@ -57,7 +62,7 @@ class Correction:
             LabelError: it has codes that the convention does not know.
             StudyError: there is not exactly one file.
         """
-        before, convention = _result(parent, folder)
+        before, convention, task = _result(parent, folder)
         labels = read_labels(_only_file(upload))
         if not labels.same_grid(before):
             raise ImageError(
@@ -66,7 +71,7 @@ class Correction:
                 expected="the grid of the result's label map",
             )
         convention.check(labels.data)
-        return cls(parent, before, before.with_data(labels.data), convention, settings)
+        return cls(parent, before, before.with_data(labels.data), convention, task, settings)
 
     def write(self, folder: Path, upload: Path | None) -> dict[str, Any]:
         """Write the label map, a summary and, of DICOM, SEG and SR.
@@ -78,17 +83,18 @@ class Correction:
         told = self.parent.result or {}
         name = f"{told['study']}_corrected"
         write_nifti(self.labels, folder / f"{name}.nii.gz")
-        regions = self.convention.to_regions(self.labels.data)
+        regions = self.task.regions_of(self.labels.data, self.convention)
         summary: dict[str, Any] = {
             "id": told["study"],
             "corrected_by_hand": True,
             "voxels_changed": int(np.count_nonzero(self.labels.data != self.before.data)),
             "volumes_ml": {
                 region: round(float(np.count_nonzero(mask)) * self.labels.voxel_ml, 4)
-                for region, mask in zip(REGIONS, regions, strict=True)
+                for region, mask in zip(self.task.names, regions, strict=True)
             },
             "from": told["summary"]["model"],
             "labels": told["summary"]["labels"],
+            **({} if self.task == glioma() else {"task": self.task.name}),
             "notice": "Research use, not a medical device.",
         }
         files = {f"{name}.nii.gz": f"{name}.nii.gz", f"{name}.json": f"{name}.json"}
@@ -97,6 +103,7 @@ class Correction:
         write_text(folder / f"{name}.json", json.dumps(summary, indent=1) + "\n")
         return {
             "study": told["study"],
+            **({"task": told["task"]} if "task" in told else {}),
             "summary": summary,
             "files": files,
             "labels": f"{name}.nii.gz",
@@ -137,6 +144,7 @@ class Correction:
                 provenance,
                 name=name,
                 deidentify=self.settings.deidentify,
+                task=None if self.task == glioma() else self.task,
             )
         return list(files.values())
 
@@ -144,7 +152,7 @@ class Correction:
 def score(
     result: tuple[Job, Path], other: tuple[Job, Path] | Path, labels: str | None = None
 ) -> dict[str, Any]:
-    """Dice of WT, TC and ET.
+    """Dice of each region; of results of two tasks, of the regions that both have.
 
     Args:
         result: a job and its folder.
@@ -153,43 +161,56 @@ def score(
 
     Raises:
         ImageError: another grid.
-        LabelError: the convention of the reference cannot be determined.
+        LabelError: the convention of the reference cannot be determined, or no region is in both.
     """
-    mine, convention = _result(*result)
+    mine, convention, task = _result(*result)
+    their_task = task
     if isinstance(other, Path):
         file = _only_file(other)
         theirs = read_labels(file)
-        record = StudyRecord(REFERENCE, REFERENCE, {}, ImageFile(file))
-        found = resolve_convention([record], Found(REFERENCE, (record,)), labels)
-        if found is None:
-            raise LabelError("no labels in the reference", field="labels", expected="some")
-        their_convention = found
+        their_convention = _convention_of(file, task, labels)
     else:
-        theirs, their_convention = _result(*other)
+        theirs, their_convention, their_task = _result(*other)
     if not mine.same_grid(theirs):
         raise ImageError(
             "label maps on different grids",
             got=theirs.difference(mine),
             expected="the grid of the result's label map",
         )
-    pairs = zip(
-        REGIONS,
-        convention.to_regions(mine.data),
-        their_convention.to_regions(theirs.data),
-        strict=True,
-    )
-    values = {region: dice(one, two) for region, one, two in pairs}
+    shared = task.shared(their_task)
+    if not shared:
+        raise LabelError(
+            "results of tasks without a common region", got=their_task, expected=str(task)
+        )
+    one = task.regions_of(mine.data, convention)
+    two = their_task.regions_of(theirs.data, their_convention)
+    values = {task.names[own]: dice(one[own], two[their]) for own, their in shared}
     return {
         "dice": {r: None if value is None else round(value, 4) for r, value in values.items()},
         "convention": their_convention.name,
     }
 
 
-def _result(job: Job, folder: Path) -> tuple[Volume, LabelConvention]:
+def _convention_of(file: Path, task: Task, labels: str | None) -> LabelConvention:
+    """That of a reference: declared, the only one that the task has, or detected."""
+    own = {each.name: each for each in task.conventions}
+    if labels in own or (labels is None and len(own) == 1):
+        return own[labels or task.conventions[0].name]
+    record = StudyRecord(REFERENCE, REFERENCE, {}, ImageFile(file))
+    found = resolve_convention([record], Found(REFERENCE, (record,)), labels)
+    if found is None:
+        raise LabelError("no labels in the reference", field="labels", expected="some")
+    return found
+
+
+def _result(job: Job, folder: Path) -> tuple[Volume, LabelConvention, Task]:
     if job.result is None or "labels" not in job.result:
         raise StudyError("no result to compare", got=f"a job that is {job.state}")
-    convention = find_convention(job.result["summary"]["labels"]["convention"])
-    return read_labels(folder / job.result["labels"]), convention
+    task = task_of(job.result["task"]) if "task" in job.result else glioma()
+    name = job.result["summary"]["labels"]["convention"]
+    own = {each.name: each for each in task.conventions}
+    convention = own.get(name) or find_convention(name)
+    return read_labels(folder / job.result["labels"]), convention, task
 
 
 def _only_file(upload: Path) -> Path:

@@ -25,6 +25,8 @@ from gliodistill.serve.reading import look_into, open_case
 from gliodistill.serve.roles import NETWORK, ROLES
 from gliodistill.serve.settings import WorkSettings
 from gliodistill.serve.viewing import VIEW, ViewWriter, images_in, keep_prepared
+from gliodistill.tasks.catalogue import glioma
+from gliodistill.tasks.description import description_of
 
 OUT = "out"
 """Folder of the results, in that of the job."""
@@ -98,8 +100,10 @@ class Work:
             if isinstance(case, NiftiCase) and not (folder / VIEW).is_dir():
                 keep_prepared(case, folder / VIEW)
             labels, summary, probabilities = result_files(folder / OUT, case.id)
+        task = predictor.package.spec.task
         return {
             "study": case.id,
+            **({} if task == glioma() else {"task": description_of(task)}),
             "summary": dict(read_summary(summary).values),
             "series": _chosen(folder_of(folder / OUT, case.id)),
             "files": _files(folder, case.id),

@@ -147,6 +147,12 @@ class Task:
                 f"task {self.name} does not fit together", field=key, got=got, expected=expected
             )
 
+    def shared(self, other: "Task") -> tuple[tuple[int, int], ...]:
+        """Regions of the same name and tissues in both: their places here and in ``other``."""
+        theirs = {(region.name, region.tissues): at for at, region in enumerate(other.regions)}
+        places = (theirs.get((region.name, region.tissues)) for region in self.regions)
+        return tuple((own, at) for own, at in enumerate(places) if at is not None)
+
     def __repr__(self) -> str:
         return f"<Task {self.name}: {self.nesting}>"
 

@@ -13,6 +13,8 @@ from torch.nn import functional
 from gliodistill.errors import RecipeError
 from gliodistill.methods.segmentation import Outputs, regions_to_classes
 from gliodistill.networks import Network
+from gliodistill.tasks.catalogue import glioma
+from gliodistill.tasks.task import Task
 from gliodistill.teachers import TEACHERS, ForeignTeacher
 from gliodistill.teachers.base import Live
 from gliodistill.teachers.levels import LIMIT
@@ -38,18 +40,26 @@ class ForeignNetwork(Network):
     Args:
         place: of its patches in ``Batch.given``.
         outputs: of the student: what is returned.
+        task: of the student. Of a task that is not that of gliomas only the regions that both have
+            are returned.
     """
 
-    def __init__(self, place: int, outputs: Outputs) -> None:
+    def __init__(self, place: int, outputs: Outputs, task: Task) -> None:
         super().__init__()
         self.place, self.outputs = place, outputs
+        shared = task.shared(glioma())
+        if shared != tuple((at, at) for at in range(len(task.regions))):
+            self.teaches = tuple(own for own, _ in shared)
+        self._given = [at for _, at in shared]
 
     def input_of(self, batch: Any) -> Given:
         """Its part of the batch."""
         return Given(batch.given[self.place])
 
     def forward(self, x: Given | Tensor) -> tuple[Tensor, ...]:
-        """Logits of WT, TC, ET, or of the classes with the same probabilities."""
+        """Logits of those of WT, TC, ET that the student has, or of the classes with the same
+        probabilities.
+        """
         if not isinstance(x, Given):
             raise RecipeError(
                 "the method gives a teacher of another tool the student's images",
@@ -58,7 +68,7 @@ class ForeignNetwork(Network):
             )
         logits = self.regions(x.patches)
         if self.outputs == "regions":
-            return (logits,)
+            return (logits if self.teaches is None else logits[:, self._given],)
         nested = torch.cummin(logits.float().sigmoid(), dim=1).values
         return (regions_to_classes(nested).clamp_min(LEAST).log(),)
 
@@ -70,8 +80,8 @@ class ForeignNetwork(Network):
 class Unopened(ForeignNetwork):
     """Stands in for a teacher whose files are not read: to check a recipe, or to export."""
 
-    def __init__(self, place: int, outputs: Outputs, teacher: ForeignTeacher) -> None:
-        super().__init__(place, outputs)
+    def __init__(self, place: int, outputs: Outputs, task: Task, teacher: ForeignTeacher) -> None:
+        super().__init__(place, outputs, task)
         if teacher.live is False:
             self.outputs_only = f"{teacher} with live: false"
         elif teacher.kind in TEACHERS and not TEACHERS[teacher.kind].has_stages:
@@ -82,8 +92,8 @@ class Unopened(ForeignNetwork):
 class StoredOutputs(ForeignNetwork):
     """Returns the outputs that were predicted before training and cut with the patch."""
 
-    def __init__(self, place: int, outputs: Outputs, teacher: ForeignTeacher) -> None:
-        super().__init__(place, outputs)
+    def __init__(self, place: int, outputs: Outputs, task: Task, teacher: ForeignTeacher) -> None:
+        super().__init__(place, outputs, task)
         self.outputs_only = f"{teacher}, which gives outputs only"
 
     def regions(self, patches: Tensor) -> Float[Tensor, "B 3 X Y Z"]:
@@ -125,12 +135,15 @@ class LiveTeacher(ForeignNetwork):
     Args:
         place: of its patches in ``Batch.given``: its images, Reading.sides along X, Y, Z.
         outputs: of the student: what is returned.
+        task: of the student.
         live: the network, and what its channels are.
         reading: how its patches lie about the student's.
     """
 
-    def __init__(self, place: int, outputs: Outputs, live: Live, reading: Reading) -> None:
-        super().__init__(place, outputs)
+    def __init__(
+        self, place: int, outputs: Outputs, task: Task, live: Live, reading: Reading
+    ) -> None:
+        super().__init__(place, outputs, task)
         self.network, self.channels, self.shares = live.network, live.outputs, live.shares
         self.reading, self.outputs_only = reading, live.network.outputs_only
 

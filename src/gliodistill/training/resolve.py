@@ -25,6 +25,7 @@ from gliodistill.recipes.schema import PRETRAINED, NetworkPart, Recipe, RunPart,
 from gliodistill.registry import Registry, nearest
 from gliodistill.studies.labels import REGIONS
 from gliodistill.studies.sequence import MRSequence
+from gliodistill.tasks.catalogue import glioma
 from gliodistill.teachers import TEACHERS, ForeignTeacher, parse_teacher
 from gliodistill.teachers.registry import stored_teacher
 from gliodistill.training.foreign import ForeignNetwork
@@ -294,12 +295,19 @@ def _check_task(run: ResolvedRun, place: str) -> None:
             f" task {task.name}: {task.nesting}",
             expected="outputs: regions, and other losses",
         )
-    if task.names != REGIONS and (run.foreign or run.part.pseudo.share):
+    if not task.shared(glioma()) and (run.foreign or run.part.pseudo.share):
         raise RecipeError(
             f"teachers that are no run, and pseudo-labels, give {', '.join(REGIONS)}",
             field=f"{place}.{'method.options' if run.foreign else 'pseudo.share'}",
             got=f"the task {task.name}: {', '.join(task.names)}",
-            expected="a teacher that is an earlier run of the recipe",
+            expected="a task that shares a region, or a teacher that is an earlier run",
+        )
+    if run.foreign and run.part.outputs == "classes" and task.parts != glioma().parts:
+        raise RecipeError(
+            f"classes of a teacher that is no run are those of {', '.join(REGIONS)}",
+            field=f"{place}.outputs",
+            got=f"classes, with the task {task.name}",
+            expected="outputs: regions",
         )
 
 

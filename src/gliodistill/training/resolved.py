@@ -104,7 +104,7 @@ class ResolvedRun:
                     loaded.append(self._seeing(network, teacher.channels, "complete"))
                 else:
                     loaded.append(
-                        Unopened(place, self.part.outputs, teacher)
+                        Unopened(place, self.part.outputs, self.task, teacher)
                         if foreign is None
                         else foreign(place, teacher)
                     )

@@ -14,6 +14,7 @@ from gliodistill.preparation.cache import Cache
 from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.cohort import Cohort
 from gliodistill.studies.records import StudyRecord
+from gliodistill.tasks.task import Task
 from gliodistill.teachers import ForeignTeacher, Teacher
 from gliodistill.teachers.base import Live
 from gliodistill.training.data.teacher_outputs import (
@@ -50,17 +51,19 @@ class Opened:
         """Its key in the recipe."""
         return f"runs.{self.runs[0].name}.method.options"
 
-    def network(self, place: int, outputs: Outputs, answers: Answers | None) -> ForeignNetwork:
+    def network(
+        self, place: int, outputs: Outputs, task: Task, answers: Answers | None
+    ) -> ForeignNetwork:
         """Its network for a run; without ``answers`` one on the meta device, to check shapes."""
         if self.live is None:
-            return StoredOutputs(place, outputs, self.named)
+            return StoredOutputs(place, outputs, task, self.named)
         live, reading = self.live
         if isinstance(answers, TeacherViews):
-            return LiveTeacher(place, outputs, live, answers.reading)
+            return LiveTeacher(place, outputs, task, live, answers.reading)
         if any(True for _ in live.network.parameters()):
             network = copy.deepcopy(live.network).to("meta")
             live = Live(network, live.outputs, live.shares)
-        return LiveTeacher(place, outputs, live, reading)
+        return LiveTeacher(place, outputs, task, live, reading)
 
     def ask(self, asked: Asked) -> Answers:
         """Its outputs for studies, or the studies as it sees them."""
@@ -134,7 +137,7 @@ class Teachers:
     ) -> ForeignNetwork:
         """The network of a run's teacher; without ``answers`` for it one to check shapes."""
         found = answers.get(_key(named, run.live[place]))
-        return self._of(run, place, named).network(place, run.part.outputs, found)
+        return self._of(run, place, named).network(place, run.part.outputs, run.task, found)
 
     def check(self, source: Cohort | Cache, training: Iterable[str]) -> None:
         """Check that each can predict the training studies."""

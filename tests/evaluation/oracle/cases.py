@@ -28,6 +28,9 @@ REGIONS: dict[str, dict[str, tuple[int, ...]]] = {
 ``gli``.
 """
 
+MASK_CODES = {"men-rt": (1, "GTV"), "ped": (1, "ET")}
+"""Task → the code of a mask and the region that it is, where that is not code 3 and ET."""
+
 TOLERANCES_MM = (1.0, 2.0)
 """Of the surface Dice."""
 
@@ -76,6 +79,13 @@ def known_to(task: str, labels: Labels) -> Labels:
         if task in ("gli-post", "ped", "met")
         else np.where(labels == 4, 0, labels).astype(np.uint8)
     )
+
+
+def as_mask(case: Case, task: str) -> tuple[Case, str]:
+    """A case of one region in the code that the task has for it, and the region."""
+    code, name = MASK_CODES.get(task, (3, "ET"))
+    pair = (np.where(labels == 3, code, 0) for labels in (case.prediction, case.truth))
+    return Case(case.name, *(labels.astype(np.uint8) for labels in pair), case.spacing), name
 
 
 SHAPE = (36, 34, 30)

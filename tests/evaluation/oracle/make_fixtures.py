@@ -8,6 +8,10 @@
     --checkout BraTS-2023-Metrics pip install surface-distance==0.1
     # in the same python tests/evaluation/oracle/make_fixtures.py surface_distance
 
+    git clone https://github.com/rachitsaluja/BraTS-2024-Metrics            # and what its
+    requirements.txt pins, with surface-distance==0.1, in another
+    python tests/evaluation/oracle/make_fixtures.py brats2025 --checkout BraTS-2024-Metrics
+
 Nothing of ours is imported but the cases. Every number is what the package's own entry point prints
 for label maps read from NIfTI files. With ``--data ../shared/data`` also real truths (BraTS layout,
 codes 0/1/2/4), each with a prediction derived from it; on file goes a hash of the two arrays,
@@ -16,7 +20,9 @@ was stopped goes on.
 """
 
 import argparse
+import contextlib
 import csv
+import importlib
 import json
 import math
 import platform
@@ -36,13 +42,14 @@ import numpy as np
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from cases import TOLERANCES_MM, Case, known_to, maps, masks, real  # noqa: E402
+from cases import TOLERANCES_MM, Case, as_mask, known_to, maps, masks, real  # noqa: E402
 
 PACKAGES = (
     "BraTS-evaluation",
     "panoptica",
     "surface-distance",
     "connected-components-3d",
+    "MedPy",
     "numpy",
     "scipy",
     "nibabel",
@@ -93,6 +100,52 @@ class BraTS2023:
         return {
             region: {name: number(value) for name, value in row.items()}
             for region, row in table.iterrows()
+        }
+
+
+class BraTS2025:
+    """The lesion-wise scripts of BraTS 2024 and 2025, one a challenge.
+
+    Args:
+        checkout: the repository BraTS-2024-Metrics.
+    """
+
+    scripts: Mapping[str, str] = {
+        "gli-post": "GLI",
+        "ped": "PED",
+        "men": "MEN",
+        "met": "MET",
+        "ssa": "SSA",
+        "men-rt": "MEN_RT",
+    }
+    tasks = tuple(scripts)
+    mask_tasks = tuple(scripts)
+
+    def __init__(self, checkout: Path) -> None:
+        import surface_distance
+
+        sys.path.insert(0, str(checkout.resolve()))
+        # The scripts hand numbers to their own older copy; the package asks for bools.
+        measure = surface_distance.compute_surface_distances
+        surface_distance.compute_surface_distances = lambda truth, prediction, spacing: measure(
+            truth > 0, prediction > 0, spacing
+        )
+        self._modules = {
+            task: importlib.import_module(f"metrics_{name}") for task, name in self.scripts.items()
+        }
+
+    def ask(self, prediction: str, truth: str, task: str) -> dict[str, dict[str, Number]]:
+        """Region → the lesion-wise part of the script's table; it writes into the work folder."""
+        name = f"BraTS-{self.scripts[task].replace('_', '-')}"
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            table, _ = self._modules[task].get_LesionWiseResults(prediction, truth, name)
+        return {
+            region: {
+                name: number(value)
+                for name, value in row.items()
+                if name.startswith(("LesionWise", "Num"))
+            }
+            for region, row in table.set_index("Labels").iterrows()
         }
 
 
@@ -180,7 +233,12 @@ package with (Sage-Bionetworks-Challenges/brats-infra, evaluation/segmentation/s
 defaults are 20 and 0.1.
 """
 
-ORACLES = {"brats2023": BraTS2023, "brats2026": BraTS2026, "surface_distance": SurfaceDistance}
+ORACLES = {
+    "brats2023": BraTS2023,
+    "brats2025": BraTS2025,
+    "brats2026": BraTS2026,
+    "surface_distance": SurfaceDistance,
+}
 
 
 def with_lists(scores: dict[str, Any]) -> dict[str, Any]:
@@ -220,7 +278,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("oracle", choices=ORACLES)
-    parser.add_argument("--checkout", type=Path, metavar="FOLDER", help="of BraTS-2023-Metrics")
+    parser.add_argument("--checkout", type=Path, metavar="FOLDER", help="of the scripts")
     parser.add_argument(
         "--data", type=Path, metavar="FOLDER", help="real patients, instead of the synthetic cases"
     )
@@ -234,11 +292,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    oracle: Oracle = (
-        BraTS2023(arguments.checkout)
-        if arguments.oracle == "brats2023"
-        else ORACLES[arguments.oracle]()
-    )
+    of_scripts = arguments.oracle in ("brats2023", "brats2025")
+    oracle: Oracle = ORACLES[arguments.oracle](*([arguments.checkout] if of_scripts else []))
     file = HERE / f"{arguments.oracle}.json"
     content: dict[str, Any] = (
         json.loads(file.read_text()) if file.exists() else {"cases": {}, "real": {}}
@@ -264,15 +319,18 @@ def main() -> None:
         content["cases"] = {}
         for case in masks():
             if known.get(case.name, {}).get("digest") != case.digest:
-                found = answer(oracle, case, oracle.mask_tasks)
-                known[case.name] = {"digest": case.digest} | {
-                    task: {"ET": regions["ET"]} for task, regions in found.items()
-                }
+                known[case.name] = {"digest": case.digest}
+                for task in oracle.mask_tasks:
+                    mask, name = as_mask(case, task)
+                    found = answer(oracle, mask, [task])[task]
+                    known[case.name][task] = {name: found[name]}
             content["cases"][case.name] = known[case.name]
+            write(file, content | {"cases": known | content["cases"]})
         for case in maps() if oracle.tasks else ():
             if known.get(case.name, {}).get("digest") != case.digest:
                 known[case.name] = {"digest": case.digest} | answer(oracle, case, oracle.tasks)
             content["cases"][case.name] = known[case.name]
+            write(file, content | {"cases": known | content["cases"]})
         write(file, content)
 
 

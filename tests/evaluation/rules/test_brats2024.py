@@ -2,6 +2,8 @@
 one after the other, with SciPy.
 """
 
+import math
+
 import cc3d
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ TASKS = {  # dilations, small, penalty, false lesions count
     "ped": (5, 10, 374, True),
     "met": (1, 2, 374, True),
     "ssa": (3, 50, 374, True),
-    "men-rt": (1, 50, 374, False),
+    "men-rt": (1, 50, math.hypot(26, 24, 22), False),
 }
 JOINED = {
     "gli-post": {
@@ -38,14 +40,14 @@ def settings(task, region):
     return times, small, penalty, counted
 
 
-def merged(mask, times, small=None):
+def merged(mask, times, small=None, voxel=1.0):
     around = cc3d.connected_components(
         ndimage.binary_dilation(mask, STRUCTURE, iterations=times), connectivity=26
     )
     labels = around.astype(int) * mask
     if small is not None:
         numbers, counts = np.unique(labels, return_counts=True)
-        labels[np.isin(labels, numbers[counts <= small])] = 0
+        labels[np.isin(labels, numbers[counts * voxel <= small])] = 0
     return labels
 
 
@@ -72,7 +74,8 @@ def plain_reading(task, regions, spacing):
     labels = {}
     for name, (predicted, true) in with_core.items():
         times, small, *_ = settings(task, name)
-        labels[name] = merged(predicted, times, small), merged(true, times)
+        voxel = np.prod(spacing) if task == "men-rt" else 1.0
+        labels[name] = merged(predicted, times, small, voxel), merged(true, times)
     for name in regions:
         times, small, penalty, counted = settings(task, name)
         predicted, true = labels[name]
@@ -168,6 +171,7 @@ def test_both_empty_one_empty_and_no_such_challenge():
     assert (false["dice"], false["lesion_fp"]) == (1, 1)  # false lesions do not count
     with pytest.raises(EvaluationError, match=r"no challenge of BraTS 2024 .*got gli, .*brats2023"):
         get_rules("brats2024", "gli")
-    with pytest.raises(EvaluationError, match=r"panoptica.*brats2026"):
-        get_rules("brats2025", "met")
-    assert "not compared with its output" in rules.text
+    for task, instead in (("met", r"panoptica.*brats2026"), ("goat", "its own cohort")):
+        with pytest.raises(EvaluationError, match=instead):
+            get_rules("brats2025", task)
+    assert get_rules("brats2025", "men").metrics[-1] == "lesion_nsd_10"

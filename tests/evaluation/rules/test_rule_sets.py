@@ -24,11 +24,11 @@ def values(
     prediction: np.ndarray,
     truth: np.ndarray,
     spacing: tuple[float, ...],
-    beyond: int = 0,
+    image: tuple[int, ...] | None = None,
     task: str = "met",
 ) -> dict:
     found = get_rules(name, task).score_region(
-        Region(prediction, truth, spacing, float(np.prod(spacing)) / 1000, beyond)
+        Region(prediction, truth, spacing, float(np.prod(spacing)) / 1000, image)
     )
     return {metric: value for metric, value in found.items() if metric not in UNSETTLED}
 
@@ -65,8 +65,7 @@ def test_background_around_both_masks_changes_nothing(
     name, prediction, truth, spacing, widths
 ) -> None:
     padded = [np.pad(mask, np.reshape(widths, (3, 2)).tolist()) for mask in (prediction, truth)]
-    beyond = padded[0].size - prediction.size
-    assert values(name, prediction, truth, spacing, beyond) == pytest.approx(
+    assert values(name, prediction, truth, spacing, padded[0].shape) == pytest.approx(
         values(name, *padded, spacing), abs=1e-9
     )
 

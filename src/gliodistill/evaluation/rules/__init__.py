@@ -3,7 +3,8 @@
 from gliodistill.errors import EvaluationError
 from gliodistill.evaluation.rules.base import METRICS, Region, Rules
 from gliodistill.evaluation.rules.brats2023 import Brats2023
-from gliodistill.evaluation.rules.brats2024 import Brats2024, Brats2025
+from gliodistill.evaluation.rules.brats2024 import Brats2024
+from gliodistill.evaluation.rules.brats2025 import Brats2025
 from gliodistill.evaluation.rules.brats2026 import Brats2026
 from gliodistill.evaluation.rules.plain import Plain
 from gliodistill.evaluation.tasks import bring, challenges, scored_task

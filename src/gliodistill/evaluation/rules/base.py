@@ -55,14 +55,20 @@ class Region:
         truth: bool on X Y Z, the same grid.
         spacing: voxel size along X, Y, Z in mm.
         voxel_ml: volume of one voxel in ml.
-        beyond: how many voxels of the image were cropped away; all lie outside both masks.
+        image: voxels of the whole image along X, Y, Z, of which the masks are the part that holds
+            every label; None: they are the whole.
     """
 
     prediction: Mask
     truth: Mask
     spacing: Sequence[float]
     voxel_ml: float
-    beyond: int = 0
+    image: tuple[int, ...] | None = None
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Voxels of the whole image along X, Y, Z."""
+        return self.truth.shape if self.image is None else self.image
 
     @cached_property
     def prediction_voxels(self) -> int:
@@ -87,7 +93,7 @@ class Region:
 
     def counted(self) -> Values:
         """The values that need only voxel counts: sensitivity, specificity, volumes."""
-        negatives = self.truth.size + self.beyond - self.truth_voxels
+        negatives = math.prod(self.image_shape) - self.truth_voxels
         predicted, true = self.prediction_voxels * self.voxel_ml, self.truth_voxels * self.voxel_ml
         return {
             "sensitivity": self.shared_voxels / self.truth_voxels if self.truth_voxels else None,

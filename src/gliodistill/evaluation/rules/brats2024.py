@@ -1,12 +1,13 @@
-"""``brats2024`` and ``brats2025``: lesion by lesion, as the organisers' scripts of those years
-(rachitsaluja/BraTS-2024-Metrics) are read.
+"""``brats2024``: lesion by lesion, as the organisers' scripts of that year do it
+(rachitsaluja/BraTS-2024-Metrics). ``brats2025`` differs in :mod:`.brats2025`.
 
 Against 2023, lesions of the prediction are merged by dilation too and small ones of them removed,
-and lesions of one tissue are joined where they touch one lesion of another. Written from the
-scripts' text; tests compare with a plain reading of it, not with numbers that the scripts printed.
+and lesions of one tissue are joined where they touch one lesion of another. The values equal those
+of the scripts (``tests/evaluation/oracle``).
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -20,8 +21,6 @@ from gliodistill.evaluation.surfaces import Surface, SurfaceDistances
 
 Labels = NDArray[np.int64]
 """Lesions on X Y Z by number, 0 outside."""
-NSD_MM = (0.5, 1.0)
-"""Tolerances of the surface Dice of lesions, 2025."""
 
 
 @dataclass(frozen=True)
@@ -32,19 +31,24 @@ class Parameters:
         dilations: by which lesions are merged, and predictions found near them.
         small: lesions up to this size do not count: of the reference in mm³, of the prediction in
             voxels.
-        penalty_mm: HD95 of a missed or false lesion.
+        penalty_mm: HD95 of a missed or false lesion; None: the diagonal of the image in voxels.
         joined: region → tissues through which its lesions are joined, in turn.
         own_dilations, own_small: region → where it differs.
         false_lesions: whether false lesions enter the means.
+        small_in_mm3: whether small lesions of the prediction are measured in mm³ as well.
+        merged_prediction: whether lesions of the prediction are merged, and small ones removed; in
+            2023 they were not.
     """
 
     dilations: int
     small: float
-    penalty_mm: float = 374.0
+    penalty_mm: float | None = 374.0
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     own_dilations: Mapping[str, int] = field(default_factory=dict)
     own_small: Mapping[str, float] = field(default_factory=dict)
     false_lesions: bool = True
+    small_in_mm3: bool = False
+    merged_prediction: bool = True
 
 
 _THROUGH_CORE = {"ET": ("NETC",)}
@@ -66,7 +70,8 @@ PARAMETERS: dict[str, Parameters] = {
     "ped": Parameters(5, 10.0),
     "met": Parameters(1, 2.0, joined=_THROUGH_CORE),
     "ssa": Parameters(3, 50.0, joined=_THROUGH_CORE),
-    "men-rt": Parameters(1, 50.0, false_lesions=False),
+    "men-rt": Parameters(1, 50.0, None, false_lesions=False, small_in_mm3=True),
+    "men": Parameters(1, 50.0, merged_prediction=False),
 }
 """Challenge → its parameters. Gliomas before treatment were no challenge of these years."""
 
@@ -77,17 +82,22 @@ class Brats2024(Rules):
 
     name = "brats2024"
     year: ClassVar[int] = 2024
+    challenges: ClassVar[tuple[str, ...]] = ("gli-post", "ped", "met", "ssa", "men-rt")
+    """Scored by lesions in that year."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.challenge not in PARAMETERS:
+        if self.challenge not in self.challenges:
             raise EvaluationError(
                 f"no challenge of BraTS {self.year} by lesions",
                 field="task",
                 got=self.task,
-                expected=", ".join(PARAMETERS),
-                hint="take --rules brats2023, or brats2026",
+                expected=", ".join(self.challenges),
+                hint=self._instead(),
             )
+
+    def _instead(self) -> str:
+        return "take --rules brats2023, or brats2026"
 
     @property
     def parameters(self) -> Parameters:
@@ -102,16 +112,27 @@ class Brats2024(Rules):
     @property
     def own_text(self) -> str:
         """The text specific to these rules."""
-        parts, penalty = self.parameters, f"{self.parameters.penalty_mm:g} mm"
+        parts = self.parameters
+        small = _told(parts.small, parts.own_small)
+        penalty = "the image's diagonal in voxels, taken as mm,"
+        if parts.penalty_mm is not None:
+            penalty = f"{parts.penalty_mm:g} mm"
+        merged = (
+            "Reference and prediction are dilated"
+            if parts.merged_prediction
+            else "The reference is dilated"
+        )
+        removed = ""
+        if parts.merged_prediction:
+            unit = "mm³" if parts.small_in_mm3 else "voxels"
+            removed = f" Lesions of the prediction of at most {small} {unit} are removed."
         dilations = _told(parts.dilations, parts.own_dilations)
         joined = "; ".join(f"{one} through {', '.join(by)}" for one, by in parts.joined.items())
         return (
             f"BraTS {self.year}, lesion by lesion, task {self.task}, regions"
-            f" {', '.join(self.regions)}; read from the organisers' script, not compared with its"
-            f" output. Reference and prediction are dilated (times: {dilations}; 18 neighbours);"
-            " what lies in one 26-connected component of that is one lesion. Lesions of the"
-            f" prediction of at most {_told(parts.small, parts.own_small)} voxels are removed,"
-            " those of the reference of at most as many mm³ are left out."
+            f" {', '.join(self.regions)}. {merged} (times: {dilations}; 18 neighbours); what lies"
+            f" in one 26-connected component of that is one lesion.{removed} Lesions of the"
+            f" reference of at most {small} mm³ are left out."
             + (f" Lesions that touch one lesion of another tissue are joined ({joined})." if joined
                else "")
             + " Every lesion of the prediction that touches a dilated lesion belongs to it. Per"
@@ -134,8 +155,11 @@ class Brats2024(Rules):
 
     def score_regions(self, regions: Mapping[str, Region]) -> dict[str, Values]:
         """All regions of a study, whose lesions depend on each other."""
+        spacing = next(iter(regions.values())).spacing
         maps = [
-            self._lesions({name: getattr(region, side) for name, region in regions.items()}, side)
+            self._lesions(
+                {name: getattr(region, side) for name, region in regions.items()}, side, spacing
+            )
             for side in ("prediction", "truth")
         ]
         return {
@@ -147,16 +171,18 @@ class Brats2024(Rules):
         """One region by itself: nothing is joined."""
         name = self.regions[0]
         lesions = [
-            self._merged(name, mask, side)
+            self._merged(name, mask, side, region.spacing)
             for mask, side in ((region.prediction, "prediction"), (region.truth, "truth"))
         ]
         return self._score(name, region, *lesions)
 
-    def _lesions(self, masks: dict[str, Mask], side: str) -> dict[str, Labels]:
+    def _lesions(
+        self, masks: dict[str, Mask], side: str, spacing: Sequence[float]
+    ) -> dict[str, Labels]:
         """Region → the labels of its lesions on X Y Z."""
         if {"TC", "ET"} <= masks.keys() and "NETC" not in masks:
             masks = {**masks, "NETC": masks["TC"] & ~masks["ET"]}
-        merged = {name: self._merged(name, mask, side) for name, mask in masks.items()}
+        merged = {name: self._merged(name, mask, side, spacing) for name, mask in masks.items()}
         joined = {}
         for name, labels in merged.items():
             for other in self.parameters.joined.get(name, ()):
@@ -165,12 +191,15 @@ class Brats2024(Rules):
             joined[name] = labels
         return joined
 
-    def _merged(self, name: str, mask: Mask, side: str) -> Labels:
+    def _merged(self, name: str, mask: Mask, side: str, spacing: Sequence[float]) -> Labels:
         parts = self.parameters
+        if side == "prediction" and not parts.merged_prediction:
+            return components(mask)[0].astype(np.int64)
         around, _ = components(dilate(mask, parts.own_dilations.get(name, parts.dilations)))
         labels: Labels = (around * mask).astype(np.int64)
         if side == "prediction":
-            sizes = np.bincount(labels.ravel())
+            voxel = math.prod(spacing) if parts.small_in_mm3 else 1.0
+            sizes = np.bincount(labels.ravel()) * voxel
             small = np.flatnonzero(sizes <= parts.own_small.get(name, parts.small))
             labels[np.isin(labels, small)] = 0
         return labels
@@ -178,7 +207,7 @@ class Brats2024(Rules):
     def _score(self, name: str, region: Region, predicted: Labels, true: Labels) -> Values:
         parts = self.parameters
         times = parts.own_dilations.get(name, parts.dilations)
-        distances = _Distances(predicted, true, region)
+        distances = Distances(predicted, true, region, parts.penalty_mm)
         least = parts.own_small.get(name, parts.small)
         claimed: set[int] = set()
         pairs: list[Values] = []
@@ -193,7 +222,7 @@ class Brats2024(Rules):
             pairs.append(self._pair(mask, np.isin(predicted, near), distances, lesion, near))
         false = len(set(np.unique(predicted[predicted > 0]).tolist()) - claimed)
         if parts.false_lesions:
-            pairs += [self._nothing()] * false
+            pairs += [self._nothing(distances.penalty_mm)] * false
         means: Values = {
             metric: float(np.mean([float(pair[metric] or 0.0) for pair in pairs]))
             if pairs
@@ -214,74 +243,34 @@ class Brats2024(Rules):
         """Value of each mean where there is no lesion."""
         return {"dice": 1.0, "hd95_mm": 0.0}
 
-    def _nothing(self) -> Values:
+    def _nothing(self, penalty: float) -> Values:
         """Scores of a missed or a false lesion."""
-        return {"dice": 0.0, "hd95_mm": self.parameters.penalty_mm}
+        return {"dice": 0.0, "hd95_mm": penalty}
 
     def _pair(
-        self, mask: Mask, near: Mask, distances: "_Distances", lesion: int, belong: NDArray[Any]
+        self, mask: Mask, near: Mask, distances: "Distances", lesion: int, belong: NDArray[Any]
     ) -> Values:
         if not len(belong):
-            return self._nothing()
+            return self._nothing(distances.penalty_mm)
         shared = 2.0 * np.count_nonzero(mask & near)
         dice = shared / (np.count_nonzero(mask) + np.count_nonzero(near))
         return {"dice": float(dice), "hd95_mm": distances.hd95(lesion, belong)}
 
 
-@dataclass(frozen=True)
-class Brats2025(Brats2024):
-    """As 2024, with the surface Dice of lesions at 0.5 and 1 mm."""
+class Distances:
+    """Measured once between the whole surfaces; a lesion's are a part of them.
 
-    name = "brats2025"
-    year: ClassVar[int] = 2025
+    Args:
+        predicted, true: lesions on X Y Z by number.
+        region: that they are of.
+        penalty_mm: of a missed or false lesion; None: the diagonal of the image in voxels.
+    """
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.challenge == "met":
-            raise EvaluationError(
-                "metastases of BraTS 2025 were scored by panoptica",
-                field="task",
-                got=self.task,
-                expected=", ".join(name for name in PARAMETERS if name != "met"),
-                hint="take --rules brats2026, which has panoptica's instances",
-            )
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Lesion-wise values, and the surface Dice of lesions."""
-        return (*METRICS, "lesion_nsd_05", "lesion_nsd_10")
-
-    @property
-    def _surface_text(self) -> str:
-        return (
-            f"{super()._surface_text} lesion_nsd_05, lesion_nsd_10: of lesions, the mean of both"
-            " surfaces' share of voxels within 0.5 and 1 mm."
-        )
-
-    def _best(self) -> dict[str, float]:
-        return {**super()._best(), "lesion_nsd_05": 1.0, "lesion_nsd_10": 1.0}
-
-    def _nothing(self) -> Values:
-        return {**super()._nothing(), "lesion_nsd_05": 0.0, "lesion_nsd_10": 0.0}
-
-    def _pair(
-        self, mask: Mask, near: Mask, distances: "_Distances", lesion: int, belong: NDArray[Any]
-    ) -> Values:
-        values = super()._pair(mask, near, distances, lesion, belong)
-        if not len(belong):
-            return values
-        surfaces = SurfaceDistances.of(
-            Surface.voxels(near), Surface.voxels(mask), distances.spacing
-        )
-        shares = (surfaces.surface_dice_of_directions(tolerance) for tolerance in NSD_MM)
-        return {**values, **dict(zip(("lesion_nsd_05", "lesion_nsd_10"), shares, strict=True))}
-
-
-class _Distances:
-    """Measured once between the whole surfaces; a lesion's are a part of them."""
-
-    def __init__(self, predicted: Labels, true: Labels, region: Region) -> None:
+    def __init__(
+        self, predicted: Labels, true: Labels, region: Region, penalty_mm: float | None
+    ) -> None:
         self.spacing = region.spacing
+        self.penalty_mm = math.hypot(*region.image_shape) if penalty_mm is None else penalty_mm
         masks = predicted > 0, true > 0
         self.empty = not (masks[0].any() or masks[1].any())
         self.whole: SurfaceDistances | None = None
@@ -291,11 +280,13 @@ class _Distances:
             self.predicted, self.true = first.labels(predicted), second.labels(true)
 
     def hd95(self, lesion: int, near: NDArray[Any]) -> float:
+        """Between a lesion of the reference and those of the prediction near it, in mm."""
         assert self.whole is not None
         chosen = np.isin(self.predicted, near), self.true == lesion
         return self.whole.between(*chosen).hd95_by_area()
 
     def surface_dice(self, tolerance: float) -> float:
+        """Of the whole region, within ``tolerance`` mm; 1 if both masks are empty."""
         return self.whole.surface_dice(tolerance) if self.whole is not None else float(self.empty)
 
 

@@ -10,7 +10,7 @@ export function facts(job, result, jobs, actions) {
   return make("aside", { class: "facts", "aria-label": "Facts" },
     make("h2", {}, "Volumes"),
     make("ul", {}, Object.entries(told.volumes_ml).map(([region, value]) => make("li", {},
-      make("strong", {}, `${region} ${ml(value)}`), ` ${REGIONS[region]}`,
+      make("strong", {}, `${region} ${ml(value)}`), ` ${REGIONS[region] ?? ""}`,
       result === job && make("div", { class: "quiet" },
         `predicted Dice ${diceWords(dice[region])}`)))),
     result !== job && make("p", {}, `Corrected by hand: ${told.voxels_changed} voxels changed.`),

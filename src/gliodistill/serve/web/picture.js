@@ -1,6 +1,6 @@
 // The images of one result in NiiVue: sequences, label map, probabilities, drawing.
 import { imageOf } from "./api.js";
-import { COLOURS, tissueWords } from "./words.js";
+import { COLOURS, regionsOf, tissueWords } from "./words.js";
 
 const { Niivue, SLICE_TYPE, DRAG_MODE, SHOW_RENDER } = globalThis.niivue;
 
@@ -12,7 +12,6 @@ const TYPES = {
   three: SLICE_TYPE.MULTIPLANAR, axial: SLICE_TYPE.AXIAL, coronal: SLICE_TYPE.CORONAL,
   sagittal: SLICE_TYPE.SAGITTAL, solid: SLICE_TYPE.RENDER,
 };
-const CHANNELS = { WT: 0, TC: 1, ET: 2 };
 
 // Code → tissue as NiiVue wants its colours.
 function colours(codes) {
@@ -107,10 +106,11 @@ export class Picture {
       this.map = null;
     }
     if (!region) return;
+    const channel = regionsOf(job).indexOf(region);
     this.map = await this.view.addVolumeFromUrl({ url: imageOf(job, "probabilities"),
       name: "probability.nii.gz", colormap: "inferno", opacity, cal_min: 0.05, cal_max: 1,
-      frame4D: CHANNELS[region] });
-    this.view.setFrame4D(this.map.id, CHANNELS[region]);
+      frame4D: channel });
+    this.view.setFrame4D(this.map.id, channel);
     this.view.updateGLVolume();
   }
 

@@ -3,7 +3,7 @@ import { call, sendAlone } from "./api.js";
 import { byId, make, say, select, slider } from "./dom.js";
 import { facts, finished } from "./facts.js";
 import { LAYOUTS, Picture } from "./picture.js";
-import { tissueWords } from "./words.js";
+import { regionsOf, tissueWords } from "./words.js";
 
 const KEYS = [["1–4", "sequence"], ["V", "layout"], ["O", "outlines"], ["[ ]", "opacity"],
   ["C M B", "crosshair, measure, brush"], ["U", "undo"], ["← → ↑ ↓ PgUp PgDn", "move"]];
@@ -124,8 +124,8 @@ function drawTools(state, jobs) {
         main.fill(value);
       }, { id: "opacity" }),
       make("label", { class: "field" }, hide, "outlines"),
-      job.result.probabilities && select("Probability", [["", "none"], ["WT", "WT"], ["TC", "TC"],
-        ["ET", "ET"]], "", (region) => main.probability(job, region), { id: "probability" })),
+      job.result.probabilities && select("Probability", [["", "none"],
+        ...regionsOf(job).map((region) => [region, region])], "", (region) => main.probability(job, region), { id: "probability" })),
     make("fieldset", {}, make("legend", {}, "Tool"),
       radio("tool", [["crosshair", "Crosshair"], ["measure", "Measure"], ["brush", "Brush"]],
         "crosshair", async (name) => {

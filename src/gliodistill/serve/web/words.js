@@ -5,10 +5,15 @@ export const REGIONS = {
   WT: "whole tumour: oedema, core and all within",
   TC: "tumour core: necrosis and enhancing tumour",
   ET: "enhancing tumour",
+  RC: "resection cavity",
+  CC: "cyst",
+  GTV: "gross tumour volume",
 };
+// Of a result, in the order of its probabilities.
+export const regionsOf = (job) => Object.keys(job.result.summary.volumes_ml);
 const TISSUES = {
   NCR: "necrotic core", ED: "oedema", ET: "enhancing tumour", NET: "non-enhancing tumour",
-  RC: "resection cavity", CC: "cyst",
+  RC: "resection cavity", CC: "cyst", GTV: "gross tumour volume",
 };
 export const tissueWords = (name) => TISSUES[name] ?? name;
 export const COLOURS = {

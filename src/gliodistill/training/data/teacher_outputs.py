@@ -223,10 +223,10 @@ def records_for(
 def _dice(levels: NDArray[np.uint8], study: CachedStudy) -> dict[str, float]:
     """Dice of the teacher's regions on the prepared grid, as in validation."""
     truth = unpack_regions(study.truth(), len(study.regions))
-    regions = zip(study.regions, levels > 127, truth, strict=True)
+    known = dict(zip(study.regions, truth, strict=True))
     return {
-        region: 1.0 if (score := dice(drawn, truth)) is None else round(score, 4)
-        for region, drawn, truth in regions
+        region: 1.0 if (score := dice(drawn, known[region])) is None else round(score, 4)
+        for region, drawn in zip(REGIONS, levels > 127, strict=True)
         if region in study.known_regions
     }
 
