@@ -16,7 +16,6 @@ from gliodistill.tasks import find_task
 from gliodistill.tasks.catalogue import glioma
 from gliodistill.tasks.description import description_of, task_of
 
-
 LOOK = {"words": "cavity", "colour": "#cc79a7", "code": ["SCT", "52988006", "Lesion"]}
 
 

@@ -20,7 +20,7 @@ from tiny_cohort import STUDENT, values
 
 DRIVER = Path(__file__).with_name("kill_driver.py")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-STEPS = {"teacher": 15, "student": 150}
+STEPS = {"teacher": 7, "student": 150}
 
 
 @pytest.fixture(scope="module")
