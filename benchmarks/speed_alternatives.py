@@ -217,7 +217,7 @@ def table(result: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="phantoms are made here once")
-    parser.add_argument("-o", "--out", type=Path, help="folder of alternatives.json and .md")
+    parser.add_argument("-o", "--out", type=Path, help="folder of speed_alternatives.json and .md")
     options = parser.parse_args()
     from gliodistill.images.nifti import read_nifti
 
@@ -246,7 +246,7 @@ def main() -> None:
     }
     print(table(result))
     if options.out:
-        write_results(options.out / "alternatives.json", result, table(result))
+        write_results(options.out / "speed_alternatives.json", result, table(result))
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ def table(result: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-o", "--out", type=Path, help="folder of profile.json and profile.md")
+    parser.add_argument("-o", "--out", type=Path, help="folder of training_profile.json and .md")
     parser.add_argument("--patch", type=int, default=96)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
@@ -185,7 +185,7 @@ def main() -> None:
     text = table(result)
     print(text)
     if options.out:
-        write_results(options.out / "profile.json", result, text)
+        write_results(options.out / "training_profile.json", result, text)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ One window is timed and multiplied by their number, unless ``--all-windows``.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.peers.stopwatch import Stopwatch, images
@@ -18,10 +19,25 @@ from monai.data.utils import dense_patch_slices  # noqa: E402
 from monai.inferers import SlidingWindowInferer  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
+from gliodistill.inference.runtimes import open_runtime  # noqa: E402
 from gliodistill.models.package import ModelPackage  # noqa: E402
 from gliodistill.networks import build  # noqa: E402
+from gliodistill.preparation.quantise import quantise  # noqa: E402
 
 SIDE, OVERLAP = 128, 0.5
+
+
+def network_of(package: ModelPackage, threads: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The package's weights in torch, or its OpenVINO graph if it holds no weights for torch."""
+    weights = package.folder / "model.safetensors"
+    if not weights.exists():
+        graph = open_runtime("openvino", package, threads, "f32")
+        return lambda patch: torch.from_numpy(graph(quantise(patch.numpy(), patch.numpy() != 0)))
+    network = build(package.spec.network.name, **package.spec.network.options)
+    network.strip()
+    network.load_state_dict(load_file(weights))
+    network.eval()
+    return lambda patch: network(patch)[0]  # type: ignore[no-any-return]
 
 
 def main() -> None:
@@ -35,10 +51,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     watch.lap("import")
     package = ModelPackage.open(options.model)
-    network = build(package.spec.network.name, **package.spec.network.options)
-    network.strip()
-    network.load_state_dict(load_file(options.model / "model.safetensors"))
-    network.eval()
+    network = network_of(package, options.threads)
     watch.lap("build")
     image = mt.LoadImage(image_only=True, ensure_channel_first=True)(images(options.study))
     watch.lap("read")
@@ -52,9 +65,9 @@ def main() -> None:
     windows = len(dense_patch_slices(padded, (SIDE,) * 3, (int(SIDE * (1 - OVERLAP)),) * 3))
     with torch.inference_mode():
         if options.all_windows:
-            logits = SlidingWindowInferer((SIDE,) * 3, 1, OVERLAP, mode="gaussian")(
-                data, lambda patch: network(patch)[0]
-            )[0]
+            logits = SlidingWindowInferer((SIDE,) * 3, 1, OVERLAP, mode="gaussian")(data, network)[
+                0
+            ]
             watch.lap("network")
         else:
             patch = torch.nn.functional.pad(

@@ -1,9 +1,9 @@
 """How glibc keeps memory that was freed, for processes that work on one image after another.
 
 By default it maps every array of more than a few megabytes anew, so that the kernel fills each with
-zeros again, and gives every thread an arena of its own that keeps what the thread freed. One arena
-that keeps arrays of usual size makes a segmented study a tenth cheaper and its peak memory a third
-smaller (``benchmarks/results/speed/allocator.json``).
+zeros again, and gives every thread an arena of its own that keeps what the thread freed. With one
+arena that keeps arrays of usual size, a segmented study has a fifth of the page faults and two
+thirds of the peak memory (``benchmarks/results/speed/speed_alternatives.md``).
 """
 
 import ctypes
