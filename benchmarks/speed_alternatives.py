@@ -81,7 +81,7 @@ def resampling(image: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
         found = SimpleITK.Resample(
             scan, sides, identity, SimpleITK.sitkLinear, [0.25] * 3, [1.5] * 3, straight
         )
-        return SimpleITK.GetArrayViewFromImage(found).T
+        return SimpleITK.GetArrayFromImage(found).T
 
     ways: dict[str, Callable[[], np.ndarray[Any, Any]]] = {
         "sums of neighbours (ours)": lambda: resample_by(image, taps),
