@@ -170,7 +170,6 @@ def main() -> None:
     at_start = load()
     result = {
         "what": "a training step of the fast student, by what its operations are for",
-        "command": "python -m benchmarks.training_profile",
         "patch": options.patch,
         "threads": options.threads,
         "variants": {name: run(options, name) for name in VARIANTS},

@@ -2,8 +2,8 @@
 
 By default it maps every array of more than a few megabytes anew, so that the kernel fills each with
 zeros again, and gives every thread an arena of its own that keeps what the thread freed. With one
-arena that keeps arrays of usual size, a segmented study has a fifth of the page faults and two
-thirds of the peak memory (``benchmarks/results/speed/speed_alternatives.md``).
+arena that keeps arrays of usual size, a segmented study has a fifth of the page faults and seven
+tenths of the peak memory (``benchmarks/results/speed/speed_alternatives.md``).
 """
 
 import ctypes
