@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.teachers.remedies OUT --seeds 0 --only soft_at_1 light`` adds runs to the
 experiments that :mod:`benchmarks.teachers.table` made in OUT, and writes what all of them reach on
-the validation studies to ``benchmarks/results/teachers/remedies.json`` and ``.md``. No test study
-is read.
+the validation studies to ``benchmarks/results/teachers/nnunet_remedies.json`` and ``.md``. No test
+study is read.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.labels import REGIONS
 from gliodistill.training.run import train
 
-RESULTS = Path(__file__).parents[1] / "results" / "teachers" / "remedies"
+RESULTS = Path(__file__).parents[1] / "results" / "teachers" / "nnunet_remedies"
 STAGES = [
     ["encoder0", "encoder.stages.0"],
     ["encoder1", "encoder.stages.1"],
