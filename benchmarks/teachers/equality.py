@@ -4,7 +4,7 @@ Runs in an environment of its own (``pip install nnunetv2 -e .``), with one thre
 
 ``python -m benchmarks.teachers.equality OUT --test STUDIES`` asks both, study by study in turn,
 what the nnU-Net that :mod:`benchmarks.teachers.trained` wrote to OUT says of STUDIES. It writes
-``benchmarks/results/teachers/equality.json`` and ``.md``.
+``benchmarks/results/teachers/nnunet_equality.json`` and ``.md``.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from benchmarks.provenance import processor, versions, write_results
 from benchmarks.teachers.nnunet import CHANNELS, environment, predictor
 from benchmarks.teachers.trained import NAME, on_grid
 
-RESULTS = Path(__file__).parents[1] / "results" / "teachers" / "equality"
+RESULTS = Path(__file__).parents[1] / "results" / "teachers" / "nnunet_equality"
 LIMIT, LEAST = 1e-3, 0.999
 
 

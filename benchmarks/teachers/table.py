@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--test", type=Path, required=True, help="labelled studies")
-    parser.add_argument("--name", default="phantoms")
+    parser.add_argument("--name", default="nnunet_teacher")
     parser.add_argument("--data", default="synthetic studies", help="in words, for the table")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budget", nargs="+", default=["params<=11%"])
