@@ -21,7 +21,7 @@ export function facts(job, result, jobs, actions) {
     make("ul", {}, Object.entries(main.labels.codes).map(([code, tissue]) => make("li", {},
       swatch(tissue), `${code}: ${tissueWords(tissue)}`))),
     make("h2", {}, "Images"),
-    make("p", {}, `${main.preprocessing.form}; ${main.preprocessing.done}.`),
+    make("p", {}, `Given: ${main.preprocessing.form}. Preprocessing: ${main.preprocessing.done}.`),
     make("ul", {}, Object.entries(main.sequences.used).map(([sequence, file]) => make("li", {},
       `${sequence}: ${file ?? "in memory"}`)),
     main.sequences.absent.map((name) => make("li", {}, `${name}: absent`))),
