@@ -160,9 +160,13 @@ def train(
     With --folds, RUN gets a training for every fold and seed. A run whose process dies goes on from
     its last checkpoint; gliodistill cross-validate scores the patients.
 
+    Several processes train together under [bold]torchrun --nproc-per-node 2 -m gliodistill
+    train …[/bold], each on its part of every batch.
+
     Example: [cyan]gliodistill train compression --data patients/ -o runs/first --set
     training.steps=500[/cyan]
     """
+    from gliodistill import ranks
     from gliodistill.cross_validation.plan import CrossValidation
     from gliodistill.recipes.catalogue import find_recipe
     from gliodistill.recipes.reading import new_run_name
@@ -176,9 +180,12 @@ def train(
     parsed = Recipe.open(file, settings or [])
     resolve(parsed, file)
     if folds is not None:
-        if only:
+        if only or ranks.started():
             raise RecipeError(
-                "options that exclude each other", field="--only", expected="without --folds"
+                "cannot be combined",
+                field="--folds",
+                got="--only" if only else "torchrun",
+                expected="without: it trains whole recipes, each run in a process of its own",
             )
         plan = CrossValidation(
             out, parsed, folds, _numbers(seeds or "0"), data.resolve(), layout, labels
@@ -206,6 +213,19 @@ def train(
                 expected=", ".join(parsed.runs),
                 hint=new_run_name(name, parsed.runs),
             )
+    if not ranks.leads():
+        train_recipe(
+            parsed,
+            data,
+            out,
+            resume=resume,
+            layout=layout,
+            labels=labels,
+            only=tuple(only or ()),
+            pseudo=pseudo,
+            pretrained=pretrained,
+        )
+        return  # the first rank reports
     unused = _unused(data, layout)
     issue(unused)
     with watcher(parsed) as watch:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from string import ascii_lowercase
-from typing import Self
+from typing import Any, Self
 
 from gliodistill.dicom.frames import DIRECTORY, FileFacts, facts_of
 from gliodistill.dicom.geometry import Part, parts_of
@@ -119,6 +119,13 @@ class Scan:
             self._open.close()
             raise
         self.notes: tuple[str, ...] = (*notes, *passed)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For work on one study in another process: without the others."""
+        return {**self.__dict__, "patients": (), "_open": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _open=ExitStack())
 
     def __enter__(self) -> Self:
         return self

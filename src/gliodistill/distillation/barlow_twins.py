@@ -1,16 +1,15 @@
 """Barlow Twins: matched and decorrelated latents of two networks."""
 
-import math
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from gliodistill.distillation.pairing import FLOOR, check_widths, on_one_grid, paired
 from gliodistill.distillation.registry import register_loss
 from gliodistill.errors import RecipeError
+from gliodistill.ranks import count, over_ranks
 
 
 @register_loss("barlow_twins", compares="features", same_width=True)
@@ -62,7 +61,7 @@ def barlow_twins(
 def _redundancy(student: Tensor, teacher: Tensor, off_diagonal: float) -> Tensor:
     check_widths(student, teacher, "Barlow Twins")
     a, b = (_standard(x) for x in on_one_grid(student, teacher))
-    correlation = a.T @ b / len(a)
+    correlation = over_ranks(a.T @ b) / (len(a) * count())
     on_diagonal = correlation.diagonal()
     invariance = (1 - on_diagonal).square().sum()
     return invariance + off_diagonal * (correlation.square().sum() - on_diagonal.square().sum())
@@ -78,5 +77,7 @@ def _standard(latent: Tensor) -> Tensor:
             got=f"{len(rows)} row",
             expected="two or more, preferably hundreds",
         )
-    scale = math.sqrt(len(rows))
-    return functional.normalize(rows - rows.mean(0), dim=0, eps=FLOOR * scale) * scale
+    number = len(rows) * count()
+    centred = rows - over_ranks(rows.sum(0)) / number
+    variance = over_ranks(centred.square().sum(0)) / number
+    return centred * variance.clamp_min(FLOOR**2).rsqrt()

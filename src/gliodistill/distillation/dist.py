@@ -5,10 +5,10 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from gliodistill.distillation.pairing import FLOOR, wide
 from gliodistill.distillation.registry import register_loss
+from gliodistill.ranks import count, over_ranks
 
 
 @register_loss("dist", compares="logits")
@@ -53,7 +53,7 @@ def dist(
     """
     with torch.autocast(student.device.type, enabled=False):
         q, p = (_probabilities(x, outputs, temperature) for x in (student, teacher.detach()))
-        loss = gamma * _unlikeness(q.transpose(0, 1).flatten(1), p.transpose(0, 1).flatten(1))
+        loss = gamma * _unlikeness(q.transpose(0, 1).flatten(1), p.transpose(0, 1).flatten(1), True)
         return loss + beta * _unlikeness(q, p) if outputs == "classes" else loss
 
 
@@ -62,7 +62,15 @@ def _probabilities(logits: Tensor, outputs: str, temperature: float) -> Tensor:
     return soft.softmax(1) if outputs == "classes" else soft.sigmoid()
 
 
-def _unlikeness(q: Tensor, p: Tensor) -> Tensor:
-    """1 − ρ over dimension 1, mean over the others."""
-    a, b = (functional.normalize(x - x.mean(1, keepdim=True), dim=1, eps=FLOOR) for x in (q, p))
-    return (a - b).square().sum(1).mean() / 2
+def _unlikeness(q: Tensor, p: Tensor, joint: bool = False) -> Tensor:
+    """1 − ρ over dimension 1 (``joint``: of all ranks), mean over the others."""
+
+    def total(x: Tensor) -> Tensor:
+        summed = x.sum(1, keepdim=True)
+        return over_ranks(summed) if joint else summed
+
+    def unit(x: Tensor) -> Tensor:
+        centred = x - total(x) / (x.shape[1] * (count() if joint else 1))
+        return centred * total(centred.square()).clamp_min(FLOOR**2).rsqrt()
+
+    return total((unit(q) - unit(p)).square()).mean() / 2

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from gliodistill.distillation.pairing import FLOOR, paired, wide
 from gliodistill.distillation.registry import register_loss
+from gliodistill.ranks import over_ranks
 
 
 @register_loss("region_affinity", compares="features")
@@ -57,8 +58,8 @@ def region_affinity(
             (_affinity(s, tissues) - _affinity(t.detach(), tissues)).square() for s, t in pairs
         ]
         return torch.stack(
-            [(counts * difference).sum() for difference in differences]
-        ).sum() / counts.sum().clamp(min=1)
+            [over_ranks((counts * difference).sum()) for difference in differences]
+        ).sum() / over_ranks(counts.sum()).clamp(min=1)
 
 
 def _tissues(regions: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from gliodistill.methods.base import Batch, Method, Needs
 from gliodistill.methods.registry import register_method
 from gliodistill.methods.segmentation import Outputs
 from gliodistill.networks import Network
+from gliodistill.ranks import count
 
 
 @register_method("omni", needs=Needs(pseudo_labels=True))
@@ -51,6 +52,14 @@ class Omni(Method):
         heads = self.student(batch.image)
         if self.pseudo_weight == 1:  # Dice joint over all patches, as in the baseline
             return {"segmentation": self.segmentation(heads, batch)}
+        if count() > 1:
+            raise RecipeError(
+                "pseudo_weight on several ranks",
+                field="options.pseudo_weight",
+                got=self.pseudo_weight,
+                expected="1: kinds of patches lie on different ranks",
+                hint="train without torchrun",
+            )
         kinds = {"segmentation": (~batch.pseudo, 1.0), "pseudo": (batch.pseudo, self.pseudo_weight)}
         weights = {name: weight * int(chosen.sum()) for name, (chosen, weight) in kinds.items()}
         return {

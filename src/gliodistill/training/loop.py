@@ -10,6 +10,7 @@ and results are equivalent but not bit-identical.
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,12 +18,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from gliodistill import ranks
 from gliodistill.documents import Fields, Refusal
 from gliodistill.errors import CheckpointError, GliodistillError
 from gliodistill.files import make_folder, remove_leftovers
 from gliodistill.methods import Batch, Method
 from gliodistill.methods.segmentation import Outputs
 from gliodistill.networks import Network, default_precision, mixed_precision
+from gliodistill.networks.layers.synced_norm import synchronise
 from gliodistill.preparation.cache import CachedStudy
 from gliodistill.recipes.schema import TrainingPart
 from gliodistill.training.batch_norm import recalibrated
@@ -93,9 +96,12 @@ class Setup:
     @property
     def device(self) -> torch.device:
         """The device of the training."""
-        if self.schedule.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.schedule.device)
+        named = self.schedule.device
+        if named == "auto":
+            named = "cuda" if torch.cuda.is_available() else "cpu"
+        return (
+            ranks.local_device() if named == "cuda" and ranks.count() > 1 else torch.device(named)
+        )
 
     @property
     def precision(self) -> torch.dtype:
@@ -106,12 +112,13 @@ class Setup:
         return default_precision(self.device) if named == "auto" else getattr(torch, named)
 
 
+@ranks.together()
 def train_run(setup: Setup) -> dict[str, Any]:
     """Train the method's networks, from the last checkpoint if there is one.
 
     Returns:
         the summary: steps, seconds, best validation Dice and its step, hash of the exported weights
-            after the last step.
+        after the last step. Of ranks other than the first, nothing.
 
     Raises:
         GliodistillError: the loss or its gradient is not finite; the last checkpoint is kept.
@@ -126,9 +133,12 @@ def train_run(setup: Setup) -> dict[str, Any]:
     optimiser = build_optimiser(schedule, networks)
     ema = EMA(networks, schedule.ema)
 
-    make_folder(folder)
-    remove_leftovers(folder)
+    if ranks.leads():
+        make_folder(folder)
+        remove_leftovers(folder)
+    synchronise(networks)
     progress = _resume(folder / LAST, networks, ema, optimiser, schedule.steps)
+    ranks.same_everywhere(networks)
     if schedule.compile:
         for network in setup.method.trainable.values():
             network.compile()
@@ -136,9 +146,13 @@ def train_run(setup: Setup) -> dict[str, Any]:
     exported: dict[str, Tensor] | None = None
     micro = schedule.accumulate
     batches = setup.sampler.batches(
-        progress.step * micro, schedule.steps * micro, schedule.prefetch
+        progress.step * micro,
+        schedule.steps * micro,
+        schedule.prefetch,
+        (ranks.rank(), ranks.count()),
     )
-    with Log(folder, progress.step, schedule.tensorboard) as log:
+    leads = ranks.leads()
+    with Log(folder, progress.step, schedule.tensorboard) if leads else nullcontext() as log:
         clock = time.perf_counter()
         while progress.step < schedule.steps:
             rate = learning_rate(schedule, progress.step)
@@ -149,6 +163,8 @@ def train_run(setup: Setup) -> dict[str, Any]:
                 backward(setup.method, next(batches).to(device), dtype, 1 / micro)
                 for _ in range(micro)
             ]
+            for network in setup.method.trainable.values():
+                ranks.average_gradients(network.parameters())
             # Each network separately: a jointly trained teacher must not shorten the student's
             # step.
             norms = [
@@ -160,6 +176,8 @@ def train_run(setup: Setup) -> dict[str, Any]:
             progress.step += 1
             progress.loss = sum(losses.values())
             ema.update(progress.step)
+            if log is None:  # the first rank validates and writes; the next step waits for it
+                continue
 
             line: dict[str, Any] = {
                 "step": progress.step,
@@ -171,7 +189,7 @@ def train_run(setup: Setup) -> dict[str, Any]:
             exported = None
             if setup.validation and (last or progress.step % schedule.validate_every == 0):
                 exported = _exported(setup, ema)
-                with wearing(student, exported):
+                with ranks.alone(), wearing(student, exported):
                     scores = validate(
                         student, setup.validation, setup.outputs, dtype, setup.channels
                     )
@@ -190,6 +208,9 @@ def train_run(setup: Setup) -> dict[str, Any]:
                 facts = {"step": progress.step, "best": progress.best, "seconds": progress.seconds}
                 write_checkpoint(folder / LAST, networks, ema.weights, optimiser, facts)
             setup.watch(progress)
+    ranks.wait()
+    if not leads:
+        return {}
     _, best = read_tensors(folder / BEST)
     return {
         "steps": progress.step,
@@ -279,7 +300,8 @@ def _exported(setup: Setup, ema: EMA) -> dict[str, Tensor]:
         return weights
     count = setup.schedule.batch_norm_recalibration
     batches = setup.recalibration.batches(0, count, 0)
-    return recalibrated(setup.method.student, weights, batches, setup.precision)
+    with ranks.alone():
+        return recalibrated(setup.method.student, weights, batches, setup.precision)
 
 
 def _to_host(
@@ -292,7 +314,7 @@ def _to_host(
     """
     names = list(passes[0])
     rows = [torch.stack([terms[name].float() for name in names]) for terms in passes]
-    mean = rows[0] if len(rows) == 1 else torch.stack(rows).mean(0)
+    mean = ranks.mean_over_ranks(rows[0] if len(rows) == 1 else torch.stack(rows).mean(0))
     values = torch.cat([mean, torch.stack(norms).float()]).tolist()
     losses, gradients = dict(zip(names, values, strict=False)), values[len(names) :]
     for what, found in (("loss", losses.values()), ("gradient", gradients)):

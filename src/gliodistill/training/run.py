@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from gliodistill.errors import CheckpointError, note
+from gliodistill import ranks
+from gliodistill.errors import CheckpointError, RecipeError, note
 from gliodistill.files import check_writable, make_folder, remove_leftovers, write_text
 from gliodistill.inference.pseudo_cohort import PseudoLabels
 from gliodistill.locks import lock_folder
@@ -37,6 +38,7 @@ from gliodistill.training.teachers import Answers, Key, Teachers, answers_for, r
 Watch = Callable[[str, int, Progress], None]
 
 
+@ranks.joined()
 def train(
     recipe: Recipe,
     data: str | os.PathLike[str],
@@ -55,6 +57,9 @@ def train(
 
     Finished runs are skipped; resuming a finished experiment reads no data. All checks are made
     before anything is written.
+
+    Processes that ``torchrun`` starts train together, each on its part of every batch
+    (:mod:`gliodistill.ranks`); the first prepares and writes for all.
 
     Args:
         recipe: complete.
@@ -84,15 +89,21 @@ def train(
         StudyError: no labelled study, none with a tumour, or a split with an empty side.
         GliodistillError: any other error of the data or the training.
     """
-    root = Path(out)
+    root, leads = Path(out), ranks.leads()
+    if not leads:
+        ranks.wait()  # until the first rank has prepared everything
+        resume = True
     runs = resolve(recipe)
     there = claim(root, recipe, resume)
     wanted = _wanted(runs, only, there)
     check_machine(wanted)
+    _check_ranks(recipe)
     for folder in (root, *(root / run.name for run in runs)):
         if folder.is_dir():
             remove_leftovers(folder)
     if there is not None and not wanted and there.recipe == recipe:
+        if leads:
+            ranks.wait()
         return there
     begun = there if there is not None and there.is_begun() else None
 
@@ -125,7 +136,8 @@ def train(
     if begun is not None:
         _check_same_split(begun, experiment)
 
-    _write_plan(experiment, there, begun)
+    if leads:
+        _write_plan(experiment, there, begun)
     with lock_folder(root, shared=True):
         cache = (
             source
@@ -150,9 +162,21 @@ def train(
             for text in (*_first(cache.notes), *notes_on(recipe, cache, split)):
                 note(text)
         answers = teachers.ask(_asked(experiment, source, cache, pseudo_labels, pool))
+        if leads:
+            ranks.wait()
         for run in wanted:
             _train(experiment, run, cache, pool, teachers, answers, watch)
     return experiment
+
+
+def _check_ranks(recipe: Recipe) -> None:
+    if recipe.sampling.batch % ranks.world():
+        raise RecipeError(
+            "batch cannot be shared equally by the ranks",
+            field="sampling.batch",
+            got=recipe.sampling.batch,
+            expected=f"a multiple of {ranks.world()}",
+        )
 
 
 def _asked(
@@ -306,6 +330,9 @@ def _train(
         ),
         watch=lambda progress: watch(run.name, part.training.steps, progress),
     )
+    if not ranks.leads():
+        train_run(setup)
+        return
     with lock_folder(folder):
         summary = train_run(setup) | _costs(method.student, run, recipe)
     if run.plugins:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gliodistill.methods.segmentation.outputs import Outputs, region_logits, regions_to_classes
 from gliodistill.methods.segmentation.registry import register
+from gliodistill.ranks import over_ranks
 
 
 def soft_dice(
@@ -30,8 +31,8 @@ def soft_dice(
     axes = (0, 2, 3, 4)
     if known is not None:
         probability, target = probability * known, target * known
-    overlap = (probability * target).sum(axes)
-    size = probability.sum(axes) + target.sum(axes)
+    overlap = over_ranks((probability * target).sum(axes))
+    size = over_ranks(probability.sum(axes) + target.sum(axes))
     return 1 - ((2 * overlap + smooth) / (size + smooth)).mean()
 
 
@@ -78,5 +79,6 @@ def _partial_loss(
 ) -> Float[Tensor, ""]:
     axes = (0, 2, 3, 4)
     entropy = F.binary_cross_entropy_with_logits(logits, regions, known, reduction="none")
-    entropy = (entropy.sum(axes) / known.sum(axes).clamp_min(1e-3)).mean()
+    voxels = over_ranks(known.sum(axes)).clamp_min(1e-3)
+    entropy = (over_ranks(entropy.sum(axes)) / voxels).mean()
     return soft_dice(logits.sigmoid(), regions, known=known) + entropy if dice else entropy

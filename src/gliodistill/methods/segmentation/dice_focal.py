@@ -15,6 +15,7 @@ from gliodistill.errors import RecipeError
 from gliodistill.methods.segmentation.dice_cross_entropy import soft_dice
 from gliodistill.methods.segmentation.outputs import Outputs, region_logits, regions_to_classes
 from gliodistill.methods.segmentation.registry import register
+from gliodistill.ranks import over_ranks
 
 
 @register("dice_focal")
@@ -56,5 +57,5 @@ def dice_focal(
     if known is None:
         return soft_dice(probability, regions) + focal.mean()
     axes = (0, 2, 3, 4)
-    mean = (focal * known).sum(axes) / known.sum(axes).clamp_min(1e-3)
+    mean = over_ranks((focal * known).sum(axes)) / over_ranks(known.sum(axes)).clamp_min(1e-3)
     return soft_dice(probability, regions, known=known) + mean.mean()

@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from gliodistill.errors import RecipeError
 from gliodistill.networks.layers.instance_norm import EPSILON
+from gliodistill.networks.layers.synced_norm import standardised
+from gliodistill.ranks import count, over_ranks
 
 SEQUENCES = 4
 """Most input channels that :class:`SubsetNorm` distinguishes."""
@@ -113,24 +115,30 @@ class SubsetNorm(nn.Module):
         return x * factor[:, :, None, None, None] + summand[:, :, None, None, None]
 
     def _by_batch(self, x: Tensor, subset: Tensor) -> Tensor:
-        mean, variance = (
-            torch.empty_like(self.running_mean[0]),
-            torch.empty_like(self.running_var[0]),
-        )
-        # With a momentum of 1 the running statistics are those of the batch.
-        result = functional.batch_norm(
-            x,
-            mean.zero_(),
-            variance.zero_(),
-            self.weight,
-            self.bias,
-            training=True,
-            momentum=1.0,
-            eps=EPSILON,
-        )
+        if count() > 1:
+            result, mean, variance = standardised(x, EPSILON)
+            weight, bias = (each[:, None, None, None] for each in (self.weight, self.bias))
+            result = (result * weight + bias).to(x.dtype)
+        else:
+            mean, variance = (
+                torch.empty_like(self.running_mean[0]),
+                torch.empty_like(self.running_var[0]),
+            )
+            # With a momentum of 1 the running statistics are those of the batch.
+            result = functional.batch_norm(
+                x,
+                mean.zero_(),
+                variance.zero_(),
+                self.weight,
+                self.bias,
+                training=True,
+                momentum=1.0,
+                eps=EPSILON,
+            )
         with torch.no_grad():
-            met = torch.zeros_like(self.batches_seen, dtype=torch.bool)
-            met[subset] = True
+            seen = torch.zeros_like(self.batches_seen, dtype=torch.float32)
+            seen[subset] = 1.0
+            met = over_ranks(seen) > 0
             self.batches_seen += met
             # Unseen rows follow every batch; their first own batch replaces the statistics.
             share = 1 / torch.where(

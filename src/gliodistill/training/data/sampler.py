@@ -38,6 +38,8 @@ from gliodistill.training.transforms.intensities import Draws
 from gliodistill.training.transforms.spatial import SpatialDraw
 from gliodistill.training.transforms.transplant import Donor
 
+WHOLE = (0, 1)
+"""The only part of a batch."""
 _PSEUDO = 2
 """Their random stream; 1 is that of the order of labelled studies."""
 _ALIKE = 4
@@ -217,8 +219,12 @@ class PatchSampler:
         sequence = np.random.SeedSequence([self.seed, *stream])
         return np.random.Generator(np.random.PCG64(sequence))
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int, part: tuple[int, int] = WHOLE) -> Batch:
         """Batch ``step`` (0 is the first), on the CPU.
+
+        Args:
+            step: its number.
+            part: which of how many equal parts of its patches.
 
         Raises:
             CacheError: a study's file is damaged.
@@ -226,7 +232,9 @@ class PatchSampler:
         images, completes, truths, keeps, given = [], [], [], [], []
         studies: list[int] = []
         voxels: list[Tensor | None] = []
-        for draw in self.draw(step):
+        drawn = self.draw(step)
+        first, last = (len(drawn) * number // part[1] for number in (part[0], part[0] + 1))
+        for draw in drawn[first:last]:
             centre = np.asarray(draw.centre)
             levels, mask = read_patch(
                 self._images[draw.study],
@@ -286,8 +294,14 @@ class PatchSampler:
             and self.channels == tuple(range(complete.shape[1]))
         )
         image = complete if whole else torch.stack(images)
-        pseudo = torch.arange(self.sampling.batch) >= self.sampling.batch - self._pseudo
-        known = _known(self._tells[studies], voxels, self.sampling.patch)
+        pseudo = torch.arange(first, last) >= self.sampling.batch - self._pseudo
+        every = [draw.study for draw in drawn]
+        partial = any(self.studies[study].partial for study in every)
+        known = (
+            _known(self._tells[studies], voxels, self.sampling.patch)
+            if partial or not bool(self._tells[every].all())
+            else None
+        )
         return Batch(
             image,
             complete,
@@ -298,22 +312,24 @@ class PatchSampler:
             tuple(torch.stack(each) for each in zip(*given, strict=True)),
         )
 
-    def batches(self, first: int, last: int, prefetch: int) -> Iterator[Batch]:
-        """Batches ``first`` … ``last`` − 1, cut by ``prefetch`` threads ahead of the loop (NumPy
-        and torch release the GIL).
+    def batches(
+        self, first: int, last: int, prefetch: int, part: tuple[int, int] = WHOLE
+    ) -> Iterator[Batch]:
+        """Batches ``first`` … ``last`` − 1, or a part of each, cut by ``prefetch`` threads ahead of
+        the loop (NumPy and torch release the GIL).
         """
         if prefetch == 0:
-            yield from (self.batch(step) for step in range(first, last))
+            yield from (self.batch(step, part) for step in range(first, last))
             return
         with ThreadPoolExecutor(prefetch) as pool:
             waiting = [
-                pool.submit(self.batch, step)
+                pool.submit(self.batch, step, part)
                 for step in range(first, min(first + prefetch + 1, last))
             ]
             for step in range(first, last):
                 done = waiting.pop(0)
                 if step + prefetch + 1 < last:
-                    waiting.append(pool.submit(self.batch, step + prefetch + 1))
+                    waiting.append(pool.submit(self.batch, step + prefetch + 1, part))
                 yield done.result()
 
     def _donors(self, host: int) -> list[int]:
@@ -351,7 +367,7 @@ class PatchSampler:
 
 def _known(
     tells: Bool[Tensor, "B R"], voxels: list[Tensor | None], patch: tuple[int, int, int]
-) -> Bool[Tensor, "B R _ _ _"] | None:
+) -> Bool[Tensor, "B R _ _ _"]:
     """:attr:`Batch.known` of patches: the known regions of each, and its known voxels if not all
     are.
     """
@@ -359,4 +375,4 @@ def _known(
     if any(known is not None for known in voxels):
         every = torch.ones(patch, dtype=torch.bool)
         return regions & torch.stack([every if k is None else k for k in voxels])[:, None]
-    return None if bool(tells.all()) else regions
+    return regions
