@@ -195,11 +195,7 @@ def test_there_is_one_door():
     }
     assert found == {
         # What was just written, and what comes with the package.
-        (
-            "cli/evaluate.py",
-            "emit(as_json, json.loads(scores.to_json()), lambda screen: _show(screen, scores,"
-            " out))",
-        ),
+        ("cli/evaluate.py", "emit(as_json, json.loads(scores.to_json()), show)"),
         ("phantom/atlas.py", "with np.load(ATLAS_FILE) as stored:"),
         (
             "models/shipped/__init__.py",

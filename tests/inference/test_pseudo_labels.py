@@ -268,6 +268,7 @@ import gliodistill.files, gliodistill.images.nifti
 from gliodistill.inference.ensemble import Ensemble
 from gliodistill.inference.predictor import load_model
 from gliodistill.inference import pseudo_files, pseudo_labels
+from gliodistill.pool import Threads
 from gliodistill.studies.cohort import find_cohort
 from gliodistill.studies.labels import CONVENTIONS
 
@@ -280,7 +281,8 @@ def dying(volume, path, really=pseudo_files.write_nifti):
 pseudo_files.write_nifti = dying
 data, model, out = sys.argv[1:]
 pseudo_labels.write_pseudo_labels(
-    find_cohort(Path(data))[0].studies, Ensemble([load_model(model, threads=1)]), out, labels=CONVENTIONS["brats2021"])
+    find_cohort(Path(data))[0].studies, Ensemble([load_model(model, threads=1)]), out, labels=CONVENTIONS["brats2021"],
+    executor=Threads(1))  # one study after the other
 """
 
 

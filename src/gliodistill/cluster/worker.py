@@ -1,6 +1,5 @@
 """The worker: a process on a machine of the cluster that works on items as they are sent."""
 
-import shutil
 import socket
 import sys
 import tempfile
@@ -73,7 +72,10 @@ class Remote:
                 self._shares = path.read_text() == content
             except OSError:
                 self._shares = False
-        self._scratch = Path(tempfile.mkdtemp(prefix="gliodistill-"))
+        self._temporary = tempfile.TemporaryDirectory(
+            prefix="gliodistill-", ignore_cleanup_errors=True
+        )
+        self._scratch = Path(self._temporary.name)
         self._sent: set[str] = set()
         if order.work.missing():
             self._keep(order.files)
@@ -102,7 +104,7 @@ class Remote:
 
     def close(self) -> None:
         """Remove what was sent."""
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._temporary.cleanup()
 
     def _keep(self, files: Files) -> None:
         for path, content in files.items():
