@@ -1,5 +1,6 @@
 """The command that trains the runs of a recipe: train."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -213,34 +214,25 @@ def train(
                 expected=", ".join(parsed.runs),
                 hint=new_run_name(name, parsed.runs),
             )
+    begin = partial(
+        train_recipe,
+        parsed,
+        data,
+        out,
+        resume=resume,
+        layout=layout,
+        labels=labels,
+        only=tuple(only or ()),
+        pseudo=pseudo,
+        pretrained=pretrained,
+    )
     if not ranks.leads():
-        train_recipe(
-            parsed,
-            data,
-            out,
-            resume=resume,
-            layout=layout,
-            labels=labels,
-            only=tuple(only or ()),
-            pseudo=pseudo,
-            pretrained=pretrained,
-        )
+        begin()
         return  # the first rank reports
     unused = _unused(data, layout)
     issue(unused)
     with watcher(parsed) as watch:
-        experiment = train_recipe(
-            parsed,
-            data,
-            out,
-            resume=resume,
-            layout=layout,
-            labels=labels,
-            only=tuple(only or ()),
-            pseudo=pseudo,
-            pretrained=pretrained,
-            watch=watch,
-        )
+        experiment = begin(watch=watch)
     finished = {
         name: experiment.summary(name) for name in parsed.runs if experiment.is_finished(name)
     }

@@ -28,7 +28,7 @@ from gliodistill.pool.worker import DEATHS, Reply, killed, outcome_of
 from gliodistill.registry import loaded_plugins
 
 POLL_S = 1.0
-"""Seconds between two looks at the cluster's machines."""
+"""Seconds between two requests for the list of machines."""
 BATCH_S, BATCH = 0.2, 16
 """Items that are shorter are sent together: seconds of a batch, and most items in it."""
 STARTS = 5
