@@ -34,7 +34,10 @@ def files(study: Path) -> dict[str, bytes]:
 def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     for module in ("fastapi", "uvicorn"):
         pytest.importorskip(module, reason="pip install 'gliodistill[serve]'")
-    served = Served(tmp_path_factory.mktemp("served"), "-m", str(model), "-m", "glioma")
+    # One level down: what escapes the server's folder lands in a folder nobody else writes to.
+    root = tmp_path_factory.mktemp("served") / "root"
+    root.mkdir()
+    served = Served(root, "-m", str(model), "-m", "glioma")
     yield served
     assert served.stop() == 0
     assert (served.root / "log").read_text() == ""
