@@ -42,6 +42,8 @@ class OpenVINORuntime:
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": self.precision,
+            # Pinned threads of several processes would all be pinned to the first cores.
+            "ENABLE_CPU_PINNING": False,
         }
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
