@@ -3,7 +3,8 @@
 ``python -m benchmarks.teachers.table OUT --test STUDIES`` distils fold 0 of the nnU-Net that
 :mod:`benchmarks.teachers.trained` wrote to OUT, as ``gliodistill distil`` does, once a seed. All
 three segment the labelled test STUDIES. It writes ``benchmarks/results/teachers/NAME.json`` and
-``.md``. A stopped one goes on with the same command.
+``.md``. A stopped one goes on with the same command. ``--remedy`` distils as one of
+:mod:`benchmarks.teachers.remedies` does.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import numpy as np
 
 from benchmarks.provenance import load, processor, versions, write_results
 from benchmarks.teachers.crossed import Crossed, crossed
+from benchmarks.teachers.remedies import REMEDIES
 from benchmarks.teachers.trained import NAME, SETTINGS
 from gliodistill.distil import distil
 from gliodistill.evaluation.evaluate import evaluate
@@ -49,11 +51,16 @@ def main() -> None:
     parser.add_argument("--set", dest="settings", nargs="+", default=[])
     parser.add_argument("--seconds", type=float, default=1.0, help="of the planner")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--remedy", choices=list(REMEDIES))
     options = parser.parse_args()
-    results = options.out / "nnUNet_results" / NAME
-    teacher = ForeignTeacher("nnunet", str(results), {"folds": [0]}, live=False)
+    remedy = REMEDIES.get(options.remedy, {})
+    if remedy:
+        losses = json.dumps(remedy["losses"])
+        options.settings.append(f"runs.distilled.method.options.losses={losses}")
+    results, live = options.out / "nnUNet_results" / NAME, remedy.get("live", False)
+    teacher = ForeignTeacher("nnunet", str(results), {"folds": [0]}, live=live)
     runs = {seed: run(options, teacher, seed) for seed in options.seeds}
-    asked = by_teacher(teacher.open(), options.test, options.out / "test")
+    asked = by_teacher(teacher.open(), options.test, options.out / options.test.name)
     students = {
         seed: {name: by_student(folder, name, options.test, options.threads) for name in STUDENTS}
         for seed, folder in runs.items()
@@ -118,7 +125,8 @@ def by_teacher(teacher: Teacher, truth: Path, out: Path) -> dict[str, Any]:
 
 def by_student(folder: Path, name: str, truth: Path, threads: int) -> dict[str, Any]:
     """Dice of a package, and its costs: as ``gliodistill segment`` runs it."""
-    model, out, test = folder / "models" / name, folder / "test", open_cohort(truth).labelled()
+    model, out = folder / "models" / name, folder / truth.name
+    test = open_cohort(truth).labelled()
     if not (out / f"{name}.json").is_file():
         predictor = Predictor(model, threads=threads)
         began, busy = time.perf_counter(), time.process_time()
