@@ -1,6 +1,8 @@
 """Work on many items: outcomes, order, and workers that die."""
 
 import os
+import subprocess
+import sys
 from collections import deque
 from pathlib import Path
 
@@ -43,6 +45,30 @@ def test_a_worker_that_dies_is_replaced_and_an_item_that_kills_two_has_failed(
     assert all(outcomes[item].error is None for item in (0, 2, 4))
     assert outcomes[0].value != os.getpid()
     assert "died twice" in str(outcomes[-1].error)
+
+
+def test_a_caller_that_imports_libraries_has_children_with_the_threads_asked_for(
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / "caller.py"
+    script.write_text(
+        "import os\n"
+        "import numpy\n"
+        "from gliodistill.pool import Processes\n"
+        "AT_IMPORT = os.environ.get('OMP_NUM_THREADS')\n"
+        "def work(item):\n"
+        "    return AT_IMPORT\n"
+        "if __name__ == '__main__':\n"
+        "    (outcome,) = Processes(1, threads=3).outcomes(work, [0])\n"
+        "    print(outcome.value, AT_IMPORT, os.environ.get('OMP_NUM_THREADS'))\n"
+    )
+    environment = {
+        **os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["3", "2", "2"]
 
 
 def test_items_wait_for_those_they_need_and_fail_with_them() -> None:

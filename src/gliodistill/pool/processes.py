@@ -24,6 +24,8 @@ Content = tuple[tuple[Path, ...], bytes]
 """What a child is started with: plug-ins, and the pickled work."""
 _INTERRUPTED = 130
 """Exit code of a child after Ctrl-C."""
+_starting = threading.Lock()
+"""Held while the environment is a child's."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,10 @@ class _Child:
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process: BaseProcess = context.Process(
-            target=_serve, args=(theirs, self._content, self._threads), daemon=True
+            target=_serve, args=(theirs, self._content), daemon=True
         )
-        self._process.start()
+        with _environment_of(self._threads):
+            self._process.start()
         theirs.close()
 
     def call(self, item: Any) -> Reply | None:
@@ -112,13 +115,11 @@ class _Child:
         self._process.join()
 
 
-def _serve(pipe: "connection.Connection[Any, Any]", content: Content, threads: int | None) -> None:
+def _serve(pipe: "connection.Connection[Any, Any]", content: Content) -> None:
     """The life of a child. Ctrl-C interrupts the item being worked on, and idle children ignore it,
     so that they print no traceback.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if threads is not None:  # before the work imports the libraries
-        os.environ |= {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
     threading.Thread(target=_end_with_parent, daemon=True).start()
     plugins, work = content
     worker = Worker(plugins, partial(pickle.loads, work))
@@ -143,6 +144,28 @@ def _end_with_parent() -> None:
     if parent is not None:
         connection.wait([parent.sentinel])
         os._exit(1)
+
+
+@contextmanager
+def _environment_of(threads: int | None) -> Iterator[None]:
+    """The environment that processes started here get. A child cannot set it itself: by then it has
+    imported its caller's main module, which may have imported the libraries.
+    """
+    if threads is None:
+        yield
+        return
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    with _starting:
+        before = {name: os.environ.get(name) for name in names}
+        os.environ |= dict.fromkeys(names, str(threads))
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 @contextmanager
