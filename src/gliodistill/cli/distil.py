@@ -99,6 +99,10 @@ def distil(
     compares all three on the patients that the teacher's fold has not seen. A run that was stopped
     goes on with the same command.
 
+    The distillation loss is soft targets only: no loss has shown a gain with an nnU-Net so far, and
+    this one needs no stages of the teacher. Choose others with --set
+    runs.distilled.method.options.losses=...
+
     Example: [cyan]gliodistill distil --teacher nnunet:nnUNet_results/Dataset137 --data
     nnUNet_raw/Dataset137 --budget "size<=8MB" -o distilled[/cyan]
     """
