@@ -27,7 +27,9 @@ from gliodistill.phantom.cohort import write_cohort
 from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.cohort import open_cohort
 from gliodistill.tasks.catalogue import find_task
+from gliodistill.training.experiment import Experiment
 from gliodistill.training.packaging import export
+from gliodistill.training.resuming import bound, differences
 from gliodistill.training.run import train
 
 RECIPE = Path(__file__).with_suffix(".yaml")
@@ -50,8 +52,11 @@ def main() -> None:
     given = parser.parse_args()
     for name in given.tasks.split(","):
         one_task(name, given.work / name, given.seeds)
-        kept = {each: given.work / each / "result.json" for each in TASKS}
-        found = {each: json.loads(file.read_text()) for each, file in kept.items() if file.exists()}
+        found = {
+            each: json.loads(file.read_text()) | trained(given.work / each)
+            for each in TASKS
+            if (file := given.work / each / "result.json").exists()
+        }
         facts = {
             "what": "Dice of test phantoms; difference = distilled - baseline, seeds averaged"
             " within each study, 95 % bootstrap over studies",
@@ -74,8 +79,12 @@ def one_task(name: str, work: Path, seeds: int) -> None:
     """
     file = work / "result.json"
     runs = ["teacher", *(f"{kind}-{seed}" for seed in range(seeds) for kind in STUDENTS)]
-    if file.exists() and set(runs) <= json.loads(file.read_text())["dice"].keys():
-        return
+    if (
+        file.exists()
+        and set(runs) <= json.loads(file.read_text())["dice"].keys()
+        and not bound(differences(Experiment.open(work / "run").recipe, recipe_of(name)))
+    ):
+        return  # else a folder of another recipe is refused by `train`
     began, task = time.process_time(), find_task(name)
     labels = task.conventions[0].name
     spacing = Recipe.open(RECIPE).data.spacing
@@ -117,6 +126,17 @@ def one_task(name: str, work: Path, seeds: int) -> None:
     write_text(file, json.dumps(found))
 
 
+def trained(work: Path) -> dict[str, Any]:
+    """How the networks of a task were trained: by the recipe in their folder, which may be an
+    earlier version of `trainings.yaml`.
+    """
+    training = Experiment.open(work / "run").recipe.runs["teacher"].training
+    return {
+        "steps": training.steps,
+        "batch_norm_recalibration": training.batch_norm_recalibration,
+    }
+
+
 def recipe_of(name: str) -> Recipe:
     """`trainings.yaml` for one task."""
     values = yaml.safe_load(RECIPE.read_text())
@@ -129,8 +149,9 @@ def recipe_of(name: str) -> Recipe:
 def table(found: dict[str, Any]) -> str:
     """Mean Dice in points, a row a region."""
     lines = [
-        "| task | seeds | region | teacher | baseline | distilled | distilled − baseline [95 %] |",
-        "|---|---|---|---|---|---|---|",
+        "| task | steps | seeds | region | teacher | baseline | distilled"
+        " | distilled − baseline [95 %] |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, facts in found.items():
         dice: Dice = facts["dice"]
@@ -147,7 +168,8 @@ def table(found: dict[str, Any]) -> str:
             means = " | ".join(f"{100 * value.mean():.1f}" for value in values.values())
             points = [f"{100 * value:+.1f}" for value in gain[:3]]
             lines.append(
-                f"| `{name}` | {len(runs_of(dice, 'baseline'))} | {region} | {means} | {points[0]} [{points[1]}, {points[2]}] |"
+                f"| `{name}` | {facts['steps']} | {len(runs_of(dice, 'baseline'))} | {region}"
+                f" | {means} | {points[0]} [{points[1]}, {points[2]}] |"
             )
     return "\n".join([*lines, ""])
 
