@@ -89,16 +89,21 @@ def extract_brain(
     return BrainMask(mask, ml, (*flags, *_doubts(volume, mask, ml)))
 
 
-def is_stripped(volume: Volume, *, threads: int | None = None) -> bool:
+def is_stripped(
+    volume: Volume, *, foreground: NDArray[np.bool_] | None = None, threads: int | None = None
+) -> bool:
     """Whether a scan is skull-stripped: a constant around the brain, and hardly anything but brain.
 
     Args:
         volume: as for :func:`extract_brain`.
+        foreground: bool on X Y Z, what is not background, where that is known; None = found here.
         threads: processor threads; None = all cores.
     """
-    volume = _thinned(volume)
-    foreground = _foreground(volume)
-    if foreground is None:  # without the network
+    some = _every_so_many(volume)
+    steps = [side.step for side in some]
+    volume = Volume(volume.data[some], volume.affine @ np.diag([*steps, 1]))
+    foreground = _foreground(volume) if foreground is None else foreground[some]
+    if foreground is None or not _fits(volume, foreground):  # without the network
         return False
     small = _coarse(volume, foreground)
     logits = _logits(small, threads)
@@ -128,18 +133,20 @@ def _logits(
     return logits
 
 
-def _thinned(volume: Volume) -> Volume:
+def _every_so_many(volume: Volume) -> tuple[slice, ...]:
     """Every so many voxels, where they are smaller than 1 mm: time and memory of a verdict do not
     grow with them.
     """
-    steps = [max(1, int(1 / spacing)) for spacing in volume.spacing]
-    some = tuple(slice(None, None, step) for step in steps)
-    return Volume(volume.data[some], volume.affine @ np.diag([*steps, 1]))
+    return tuple(slice(None, None, max(1, int(1 / spacing))) for spacing in volume.spacing)
 
 
-def load_network() -> None:
-    """Begin to load the network that ships; what needs it waits for it."""
-    _network(GRAPH, None)
+def load_network(threads: int | None = None) -> None:
+    """Begin to load the network that ships; what needs it waits for it.
+
+    Args:
+        threads: as for :func:`extract_brain`; the network is loaded for each number of threads.
+    """
+    _network(GRAPH, threads)
 
 
 @cache
@@ -197,7 +204,12 @@ def _foreground(volume: Volume) -> NDArray[np.bool_] | None:
     if background.doubt or not background.values or not background.filled:
         return None
     foreground = ~background.of(data)
-    return foreground if foreground.sum() * volume.voxel_ml <= VOLUME_ML[1] else None
+    return foreground if _fits(volume, foreground) else None
+
+
+def _fits(volume: Volume, foreground: NDArray[np.bool_]) -> bool:
+    """Whether the foreground is no larger than a brain."""
+    return bool(np.count_nonzero(foreground) * volume.voxel_ml <= VOLUME_ML[1])
 
 
 def _grown(mask: NDArray[np.bool_], voxels: int) -> NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ from numpy.typing import NDArray
 from gliodistill.brain import is_stripped, load_network
 from gliodistill.errors import GliodistillError, ImageError, StudyError
 from gliodistill.images.background import HEAD_ML, LEAST_HEAD_ML
-from gliodistill.images.volume import Volume
 from gliodistill.inference.cases.base import SCANNED_NIFTI, Ready
 from gliodistill.inference.cases.scanned import align_scans
 from gliodistill.progress import stage
-from gliodistill.studies.image_checks import BackgroundError, brain_volume, usable
+from gliodistill.studies.image_checks import BackgroundError, usable
 from gliodistill.studies.records import StudyRecord
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.studies.study import GridError, Study, brain_of, read_images
 
 AUTO, AS_PREPARED, AS_SCANNED = FORMS = "auto", "prepared", "scanned"
@@ -76,7 +77,7 @@ class NiftiCase:
         began = time.perf_counter()
         stage("read")
         if self.form == AUTO:
-            load_network()
+            load_network(threads)
         stored = dict(read_images(self.record))
         prepared = False
         why: GliodistillError | None = None
@@ -88,7 +89,7 @@ class NiftiCase:
                     raise
                 why = error.with_traceback(None)  # which holds the images
             else:
-                if self.form == AS_PREPARED or study.normalised or not _shows_head(study):
+                if self.form == AS_PREPARED or study.normalised or not _shows_head(study, threads):
                     return Ready(study)
                 prepared = True
                 del study  # all of its images in memory once more
@@ -113,22 +114,25 @@ class NiftiCase:
         return ready
 
 
-def _shows_head(study: Study) -> bool:
-    """Whether there is more than a brain in some image of a study on one grid."""
-    volume = brain_volume(study)
+def _shows_head(study: Study, threads: int | None) -> bool:
+    """Whether there is more than a brain in some image of a usable study."""
+    masks = {sequence: image.data != 0 for sequence, image in study.images.items()}
+    volume = np.count_nonzero(reduce(np.logical_or, masks.values())) * study.grid.voxel_ml
     if not LEAST_HEAD_ML <= volume <= HEAD_ML:
-        return volume > HEAD_ML
-    return not all(is_stripped(image) for image in _of_different_masks(study))
+        return bool(volume > HEAD_ML)
+    return not all(
+        is_stripped(study.images[sequence], foreground=masks[sequence], threads=threads)
+        for sequence in _different(masks)
+    )
 
 
-def _of_different_masks(study: Study) -> list[Volume]:
-    """Images of which no two have the same foreground, but for :data:`ALIKE` of its voxels: what
+def _different(masks: Mapping[MRSequence, NDArray[np.bool_]]) -> list[MRSequence]:
+    """Sequences of which no two have the same foreground, but for :data:`ALIKE` of its voxels: what
     is 0 within a brain differs between sequences, a brain mask does not.
     """
-    chosen: list[tuple[Volume, NDArray[np.bool_]]] = []
-    for image in study.images.values():
-        mask = image.data != 0
-        size = np.count_nonzero(mask)
-        if all(np.count_nonzero(mask != other) > ALIKE * size for _, other in chosen):
-            chosen.append((image, mask))
-    return [image for image, _ in chosen]
+    chosen: list[MRSequence] = []
+    for sequence, mask in masks.items():
+        most = ALIKE * np.count_nonzero(mask)
+        if all(np.count_nonzero(mask != masks[other]) > most for other in chosen):
+            chosen.append(sequence)
+    return chosen
