@@ -22,7 +22,7 @@ from gliodistill.phantom.cohort import write_cohort
 from gliodistill.recipes.schema import Recipe
 
 FOLDS, SEEDS, SPACING = 5, (0, 1), 6.0
-RANKS, LARGE = (1, 2, 4), 48
+RANKS, LARGE, FINE_SPACING = (1, 2, 4), 48, 3.0
 
 
 def tiny_recipe(work: Path, side: int = 16, **training: Any) -> Recipe:
@@ -85,8 +85,10 @@ def ranks(work: Path) -> dict[str, Any]:
                 "optimiser": {"name": "sgd", "rate": 0.02}}  # fmt: skip
     tiny_recipe(work, steps=40, **schedule)
     found = {count: on_ranks(work, cohort, count) for count in RANKS}
+    finer = work / "finer"
+    write_cohort(finer, 4, seed=33, spacing=FINE_SPACING, jobs=2)
     tiny_recipe(work, LARGE, steps=12, **schedule)
-    large = {count: on_ranks(work, cohort, count) for count in RANKS}
+    large = {count: on_ranks(work, finer, count) for count in RANKS}
     one, mine = found[1]
     rows = []
     for count, (lines, weights) in found.items():

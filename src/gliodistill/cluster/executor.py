@@ -7,6 +7,7 @@ into the queue.
 """
 
 import os
+import re
 import secrets
 import time
 from collections import deque
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from gliodistill import __version__
 from gliodistill.cluster.packing import Files, Packed, deliver, pack
 from gliodistill.cluster.worker import Answer, Order, Remote
 from gliodistill.errors import GliodistillError, note
@@ -166,7 +168,14 @@ class Cluster:
         with self._probe() as probe:
             packed = pack(work, self._output, folders=True)
             order = Order(packed, packed.files(), loaded_plugins(), self._output, probe)
-            state = _State(self._ray.put(order))
+            try:
+                state = _State(self._ray.put(order))
+            except ImportError as error:  # with ray://, the cluster unpacks it
+                raise GliodistillError(
+                    "the cluster has no gliodistill, or another version", field="--cluster",
+                    got=error, expected=f"gliodistill {__version__} on every machine",
+                    hint="install it there, and start Ray from that environment",
+                ) from error  # fmt: skip
             try:
                 while todo or state.again or state.suspects or state.calls:
                     self._staff(state, len(todo) + len(state.again) + len(state.suspects))
@@ -252,7 +261,7 @@ class Cluster:
         except self._ray.exceptions.RayError as error:
             state.failed_starts[slot.node] = state.failed_starts.get(slot.node, 0) + 1
             if state.failed_starts[slot.node] >= STARTS:
-                state.refused[slot.node] = str(error)
+                state.refused[slot.node] = _last_line(error)
         else:
             slot.ships = not slot.shares
             state.slots.append(slot)
@@ -353,6 +362,12 @@ def _connect(ray: ModuleType, address: str) -> None:
             expected="a cluster that runs",
             hint="start one with: ray start --head --disable-usage-stats",
         ) from error
+
+
+def _last_line(error: Exception) -> str:
+    """What happened, without Ray's frames and colours."""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), type(error).__name__)
 
 
 def _told(error: Any) -> Exception:
