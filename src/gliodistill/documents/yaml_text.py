@@ -25,9 +25,10 @@ from gliodistill.documents.reading import (
 )
 from gliodistill.errors import brief
 
-MOST_BYTES = 128 << 10
-"""Largest YAML file; a recipe has three thousand bytes."""
-MOST_VALUES = 10_000
+MOST_BYTES = 512 << 10
+"""Largest YAML file. A recipe has three thousand bytes; with every default, as a training stores it,
+two thousand for each run, and a study has a hundred runs."""
+MOST_VALUES = 50_000
 """Values of a document, those behind aliases counted each time."""
 _LONGEST_NUMBER = 100
 _TAG = "tag:yaml.org,2002:"
