@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch import nn
 
+from gliodistill.errors import RecipeError
 from gliodistill.methods import Batch
 from gliodistill.networks import build
 from gliodistill.networks.layers.subset_norm import SubsetNorm
 from gliodistill.training.batch_norm import UNCHANGED, recalibrate
 from gliodistill.training.checkpoint import read_tensors
 from gliodistill.training.data.sampler import PatchSampler
-from gliodistill.training.loop import BEST
+from gliodistill.training.loop import BEST, LAST
 from gliodistill.training.run import train
 from tiny_cohort import recipe
 
@@ -170,3 +171,37 @@ def test_a_run_exports_them_and_trains_the_same_weights(prepared, tmp_path, vali
     # A finished run is left alone: its weights are those it says it has.
     again = train(experiment.recipe, prepared.folder, tmp_path / "4", resume=True)
     assert again.summary("baseline") == experiment.summary("baseline")
+
+
+def test_frozen_norms_keep_what_the_run_began_with(prepared, tmp_path):
+    """Statistics stay, weights do not, before and after a validation; without a run to begin with,
+    or with recalibration, it is refused.
+    """
+    steps = {"steps": 4, "validate_every": 2}
+    runs = {
+        "first": {"network": BATCH_NORM},
+        "second": {
+            "network": BATCH_NORM,
+            "init_from": "first",
+            "training": steps | {"frozen_norms": True},
+        },
+    }
+    made = recipe(runs, data={"validation": 1}, training=steps)
+    folder = train(made, prepared.folder, tmp_path / "run").folder
+    first, _ = read_tensors(folder / "first" / BEST)
+    second, _ = read_tensors(folder / "second" / LAST)
+    kept = statistics({n: t for n, t in second.items() if n.startswith("network/")})
+    assert kept
+    for name, tensor in kept.items():
+        assert torch.equal(tensor, first[name.removeprefix("network/")]), name
+    assert any(
+        not torch.equal(tensor, first[name.removeprefix("network/")])
+        for name, tensor in second.items()
+        if name.startswith("network/") and "running" not in name and "num_batches" not in name
+    )
+    alone = {"first": {"network": BATCH_NORM, "training": {"frozen_norms": True}}}
+    with pytest.raises(RecipeError, match="no statistics to keep"):
+        train(recipe(alone), prepared.folder, tmp_path / "alone")
+    both = runs | {"second": runs["second"] | {"training": {"frozen_norms": True}}}
+    with pytest.raises(RecipeError, match="not both"):
+        recipe(both, training={"batch_norm_recalibration": 2})

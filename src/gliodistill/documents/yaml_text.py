@@ -26,8 +26,9 @@ from gliodistill.documents.reading import (
 from gliodistill.errors import brief
 
 MOST_BYTES = 512 << 10
-"""Largest YAML file. A recipe has three thousand bytes; with every default, as a training stores it,
-two thousand for each run, and a study has a hundred runs."""
+"""Largest YAML file. A recipe has three thousand bytes; as a training stores it, with every
+default, two thousand for each run, and a study may have a hundred runs.
+"""
 MOST_VALUES = 50_000
 """Values of a document, those behind aliases counted each time."""
 _LONGEST_NUMBER = 100

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -245,6 +245,11 @@ class TrainingPart(_Part):
     the sequences take those of a subset from every patch that has it. 0 keeps the running mean of
     training.
     """
+    frozen_norms: bool = False
+    """Whether batch norms use, in training too, the statistics that the run's ``init_from`` has:
+    for fine-tuning. Else a patch is normalised with the others of its batch, and the network learns
+    to rely on what it does not have at inference.
+    """
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """``auto`` takes bfloat16 where the processor has it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -259,6 +264,12 @@ class TrainingPart(_Part):
     """Steps between checkpoints."""
     tensorboard: bool = False
     """Whether a TensorBoard log is written too (``pip install 'gliodistill[tensorboard]'``)."""
+
+    @model_validator(mode="after")
+    def _one_kind_of_statistics(self) -> Self:
+        if self.frozen_norms and self.batch_norm_recalibration:
+            raise ValueError("frozen_norms, or batch_norm_recalibration above 0, not both")
+        return self
 
 
 class PseudoPart(_Part):

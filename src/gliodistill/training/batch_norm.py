@@ -44,6 +44,18 @@ def studies_to_recalibrate_on(
     return training.select(chosen) if chosen else training
 
 
+def freeze(network: nn.Module) -> None:
+    """Let batch norms use the statistics that they have, while the rest of the network trains."""
+    for norm in _norms(network):
+        norm.eval()
+
+
+def _norms(network: nn.Module) -> list[nn.BatchNorm3d | SubsetNorm]:
+    return [
+        module for module in network.modules() if isinstance(module, nn.BatchNorm3d | SubsetNorm)
+    ]
+
+
 @torch.no_grad()
 def recalibrate(
     network: Network, batches: Iterable[Batch], dtype: torch.dtype = torch.float32
@@ -55,9 +67,7 @@ def recalibrate(
     Norms with statistics for each subset of the channels get those of a subset from every patch
     that has its channels, with the others set to 0.
     """
-    norms = [
-        module for module in network.modules() if isinstance(module, nn.BatchNorm3d | SubsetNorm)
-    ]
+    norms = _norms(network)
     if not norms:
         return
     was_training, momenta = network.training, [norm.momentum for norm in norms]

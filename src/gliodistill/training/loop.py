@@ -28,7 +28,7 @@ from gliodistill.networks import Network, default_precision, mixed_precision
 from gliodistill.networks.layers.synced_norm import synchronise
 from gliodistill.preparation.cache import CachedStudy
 from gliodistill.recipes.schema import TrainingPart
-from gliodistill.training.batch_norm import recalibrated
+from gliodistill.training.batch_norm import freeze, recalibrated
 from gliodistill.training.checkpoint import (
     read_checkpoint,
     read_tensors,
@@ -159,6 +159,8 @@ def train_run(setup: Setup) -> dict[str, Any]:
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.zero_grad(set_to_none=True)
+            if schedule.frozen_norms:
+                freeze(networks)
             terms = [
                 backward(setup.method, next(batches).to(device), dtype, 1 / micro)
                 for _ in range(micro)

@@ -100,6 +100,13 @@ def _name(
     given = dict(part.method.options)
     if part.init_from not in (None, PRETRAINED):
         _earlier(f"{place}.init_from", part.init_from, earlier)
+    if part.training.frozen_norms and part.init_from is None:
+        raise RecipeError(
+            "no statistics to keep for batch norms",
+            field=f"{place}.training.frozen_norms",
+            got="a run without init_from",
+            expected="one that begins with the weights of another",
+        )
     for other in part.weight_averaging:
         if other != PRETRAINED:
             _earlier(f"{place}.weight_averaging", other, earlier)
