@@ -120,6 +120,17 @@ def test_workers_that_die_are_replaced(two_machines: Any, tmp_path: Path) -> Non
     assert "done" in cluster.summary()[0]
 
 
+def test_workers_that_do_not_start_are_given_up(
+    two_machines: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gliodistill.cluster import Cluster, executor
+
+    monkeypatch.setattr(executor, "START_S", -1.0)
+    cluster = Cluster("auto", tmp_path)
+    with pytest.raises(GliodistillError, match="no machine .* no worker has started within"):
+        list(cluster.outcomes(Deadly(tmp_path), [0, 2]))
+
+
 def test_segmentations_are_those_of_one_machine(
     two_machines: Any, cohort: Path, package: ModelPackage, tmp_path: Path
 ) -> None:

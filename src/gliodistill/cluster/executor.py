@@ -33,8 +33,10 @@ POLL_S = 1.0
 """Seconds between two requests for the list of machines."""
 BATCH_S, BATCH = 0.2, 16
 """Items that are shorter are sent together: seconds of a batch, and most items in it."""
-STARTS = 5
-"""Workers that may die at their start on a machine before it is left out."""
+STARTS, START_S = 5, 300.0
+"""Workers that may die at their start on a machine before it is left out, and seconds after which
+one that has not started is given up.
+"""
 
 
 @dataclass
@@ -77,6 +79,7 @@ class _Slot:
         ships: whether items are sent with their files.
         calls: that it is working on.
         alone: whether it works on an item that a worker has died of.
+        since: when it was asked to start (monotonic).
     """
 
     node: str
@@ -86,6 +89,7 @@ class _Slot:
     ships: bool = False
     calls: int = 0
     alone: bool = False
+    since: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -178,6 +182,7 @@ class Cluster:
                 ) from error  # fmt: skip
             try:
                 while todo or state.again or state.suspects or state.calls:
+                    self._give_up(state)
                     self._staff(state, len(todo) + len(state.again) + len(state.suspects))
                     self._assign(state, todo)
                     waited = [*state.calls, *state.starting]
@@ -247,6 +252,16 @@ class Cluster:
             scheduling_strategy=strategies.NodeAffinitySchedulingStrategy(node, soft=False),
         )
         return made.remote()
+
+    def _give_up(self, state: _State) -> None:
+        """End workers that do not start, and leave out their machines."""
+        late = time.monotonic() - START_S
+        for call, slot in list(state.starting.items()):
+            if slot.since < late:
+                del state.starting[call]
+                state.refused[slot.node] = f"no worker has started within {START_S:g} s"
+                with suppress(Exception):
+                    self._ray.kill(slot.actor)
 
     def _started(self, state: _State, call: Any) -> None:
         slot = state.starting.pop(call)
