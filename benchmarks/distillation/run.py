@@ -4,9 +4,12 @@ same patches.
     python -m benchmarks.distillation.run synthetic --work runs/distillation
     python -m benchmarks.distillation.run patients  --work runs/distillation --data PATIENTS [--pool
     UNLABELLED]
+    python -m benchmarks.distillation.run evidence  --work runs/distillation --data COHORT --pool
+    UNLABELLED [--points 5,10,20,all] [--rotations 1]
 
-The protocols are `synthetic.yaml` and `patients.yaml` beside this file: cohorts, seeds, the recipe
-of every run and the rows of every table. Each stage goes on where it was stopped. Results:
+The protocols are `synthetic.yaml`, `patients.yaml` and `evidence.yaml` beside this file: cohorts,
+seeds, the recipe of every run and the rows of every table; EVIDENCE.md is the plan of the last,
+whose COHORT is a folder of benchmarks/shipped/cohort.py. Each stage goes on where it was stopped. Results:
 `benchmarks/results/distillation/`: `<protocol>.json`, and a table and a picture each; the docs get
 the tables. No patient's id or image is among them.
 """
@@ -23,6 +26,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks.distillation import evidence
 from benchmarks.distillation.latency import measure
 from benchmarks.distillation.schedule import expand, train, write_recipe
 from benchmarks.distillation.score import SUBSETS, model_of, score_run, scores_of, subset_name
@@ -53,12 +57,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("protocol", choices=("synthetic", "patients"))
+    parser.add_argument("protocol", choices=("synthetic", "patients", "evidence"))
     parser.add_argument(
         "--work", type=Path, required=True, help="folder for cohorts, runs and models; kept"
     )
     parser.add_argument("--data", type=Path, help="labelled patients, for the protocol patients")
     parser.add_argument("--pool", type=Path, help="unlabelled patients, for the protocol patients")
+    parser.add_argument("--points", default="5,10,20,all", help="of evidence: patients that teach")
+    parser.add_argument("--rotations", default="1", help="of evidence, e.g. 1,2,3")
     parser.add_argument(
         "--cores",
         default=",".join(map(str, sorted(os.sched_getaffinity(0)))),
@@ -74,52 +80,68 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     protocol = yaml.safe_load((HERE / f"{arguments.protocol}.yaml").read_text())
-    work, cores, stages = (
-        arguments.work / arguments.protocol,
-        [int(c) for c in arguments.cores.split(",")],
-        arguments.stages.split(","),
-    )
-    chosen = arguments.tables.split(",") if arguments.tables else list(protocol["tables"])
-
+    work = arguments.work / arguments.protocol
+    tables = arguments.tables.split(",") if arguments.tables else list(protocol["tables"])
+    if arguments.protocol == "evidence":
+        protocol = evidence.completed(protocol)
+        for point in arguments.points.split(","):
+            folds = evidence.folds(
+                protocol, work, arguments.data, arguments.pool, arguments.rotations, point
+            )
+            asked = [name for name in evidence.tables_at(protocol, point) if name in tables]
+            carry_out(protocol, f"evidence-{point}", folds, asked, arguments, work)
+        return
     if arguments.protocol == "synthetic":
-        folds = synthetic(protocol, work, cores)
+        folds = synthetic(protocol, work, len(arguments.cores.split(",")))
     else:
         folds = patients(protocol, work, arguments.data, arguments.pool)
+    carry_out(protocol, arguments.protocol, folds, tables, arguments, work)
+
+
+def carry_out(
+    protocol: dict[str, Any],
+    name: str,
+    folds: list[dict[str, Any]],
+    tables: list[str],
+    arguments: argparse.Namespace,
+    work: Path,
+) -> None:
+    """The stages of a protocol on its folds."""
+    cores = [int(core) for core in arguments.cores.split(",")]
+    stages = arguments.stages.split(",")
     for fold in folds:
         recipe = write_recipe(recipe_of(protocol, fold), fold["work"] / "recipe.yaml")
         wanted = list(
             dict.fromkeys(
-                name for table in chosen for name in recipe.runs if belongs(protocol, name, table)
+                run for table in tables for run in recipe.runs if belongs(protocol, run, table)
             )
         )
-        wanted = [name for name in wanted if name not in protocol.get("same", {})]
-        plain = [name for name in wanted if not takes_pseudo(recipe, name)]
-        told = [name for name in wanted if takes_pseudo(recipe, name) and fold["pool"] is not None]
+        wanted = [run for run in wanted if run not in protocol.get("same", {})]
+        plain = [run for run in wanted if not takes_pseudo(recipe, run)]
+        told = [run for run in wanted if takes_pseudo(recipe, run) and fold["pool"] is not None]
         if told:
             plain = list(dict.fromkeys([*plain, *protocol["pseudo"]["teachers"]]))
-        out, log = fold["work"] / "runs", fold["work"] / "train.log"
+        file, out, log = (
+            fold["work"] / "recipe.yaml",
+            fold["work"] / "runs",
+            fold["work"] / "train.log",
+        )
         if "train" in stages:
-            train(fold["work"] / "recipe.yaml", fold["data"], out, plain, cores, [], log)
+            if "starts" in fold:
+                evidence.lend(protocol, recipe, plain, fold["starts"], fold["data"], out, cores)
+            train(file, fold["data"], out, plain, cores, [], log)
             if told:
                 pseudo = pseudo_labels(protocol, fold, out, "pool", fold["work"] / "pseudo")
-                train(
-                    fold["work"] / "recipe.yaml",
-                    fold["data"],
-                    out,
-                    told,
-                    cores,
-                    ["--pseudo", str(pseudo)],
-                    log,
-                )
+                train(file, fold["data"], out, told, cores, ["--pseudo", str(pseudo)], log)
         if "score" in stages:
             score(protocol, fold, Experiment.open(out), wanted, len(cores))
     if "latency" in stages:
         measure(protocol, folds[0], work / "latency.json")
     if "report" in stages:
-        report(protocol, arguments.protocol, folds, work, arguments.output)
+        report(protocol, name, folds, tables, work, arguments.output)
 
 
-def synthetic(protocol: dict[str, Any], work: Path, cores: list[int]) -> list[dict[str, Any]]:
+def synthetic(protocol: dict[str, Any], work: Path, jobs: int) -> list[dict[str, Any]]:
     """One fold: phantoms to learn from, a pool without labels, phantoms to test on."""
     cohorts = {}
     for name, part in protocol["cohorts"].items():
@@ -132,7 +154,7 @@ def synthetic(protocol: dict[str, Any], work: Path, cores: list[int]) -> list[di
                 part["seed"],
                 spacing=spacing,
                 difficulty=difficulty,
-                jobs=len(cores),
+                jobs=jobs,
             )
             (folder / "complete").touch()
     return [
@@ -172,7 +194,8 @@ def recipe_of(protocol: dict[str, Any], fold: dict[str, Any]) -> dict[str, Any]:
     values = dict(protocol["recipe"])
     if fold["validation"]:
         values["data"] = {**values["data"], "validation": fold["validation"]}
-    if dedicated := protocol["subsets"].get("dedicated"):
+    dedicated = protocol["subsets"].get("dedicated", {})
+    if "as" in dedicated:
         base = {
             key: value
             for key, value in values["runs"][dedicated["as"]].items()
@@ -252,7 +275,7 @@ def score(
     """The test studies by every run that is trained, ``jobs`` runs at a time."""
     apart = fold["test"] != fold["cohort"]
     ids = None if apart else experiment.split["validation"]
-    few = ids or first_studies(fold["test"], protocol["subsets"]["studies"])
+    few = fold.get("few") or ids or first_studies(fold["test"], protocol["subsets"]["studies"])
     dedicated = protocol["subsets"].get("dedicated", {}).get("name")
     if "pseudo" in protocol and apart:
         score_ensemble(protocol, fold, experiment)
@@ -300,9 +323,14 @@ def score_ensemble(protocol: dict[str, Any], fold: dict[str, Any], experiment: E
 
 
 def report(
-    protocol: dict[str, Any], name: str, folds: list[dict[str, Any]], work: Path, out: Path
+    protocol: dict[str, Any],
+    name: str,
+    folds: list[dict[str, Any]],
+    asked: list[str],
+    work: Path,
+    out: Path,
 ) -> None:
-    """Scores of all folds joined, tables and picture."""
+    """Scores of all folds joined, tables and pictures."""
     runs: dict[str, Any] = {}
     for fold in folds:
         for file in sorted((fold["work"] / "scores").glob("*.json")):
@@ -328,7 +356,8 @@ def report(
         json.loads((work / "latency.json").read_text()) if (work / "latency.json").exists() else {}
     )
     tables, every = {}, {}
-    for table, part in protocol["tables"].items():
+    for table in asked:
+        part = protocol["tables"][table]
         text, differences = row_table(runs, part["rows"], latency.get("ms", {}))
         missing = ", ".join(row["row"] for row in part["rows"] if not seeds_of(runs, row["row"]))
         if differences:
@@ -346,7 +375,7 @@ def report(
         for row, others in rows.items()
         if any(run["subsets"] for run in seeds_of(runs, row).values())
     }
-    if columns:
+    if columns and "any_subset" in asked:
         dedicated = protocol["subsets"].get("dedicated", {}).get("name")
         text, differences = subset_table(
             runs, columns, [subset_name(subset) for subset in SUBSETS], dedicated
@@ -368,8 +397,9 @@ def report(
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False
     ).stdout.strip()
-    data = "" if folds[0]["validation"] is None else " --data PATIENTS --pool UNLABELLED"
-    command = f"python -m benchmarks.distillation.run {name} --work WORK{data}"
+    kind = name.partition("-")[0]
+    data = "" if kind == "synthetic" else " --data PATIENTS --pool UNLABELLED"
+    command = f"python -m benchmarks.distillation.run {kind} --work WORK{data}"
     machine = {
         "processor": latency.get("processor", platform.machine()),
         "cores": os.cpu_count(),
@@ -387,7 +417,7 @@ def report(
         " every run: "
     )
     note += (
-        f"`benchmarks/distillation/{name}.yaml`; scores of every study:"
+        f"`benchmarks/distillation/{kind}.yaml`; scores of every study:"
         f" `benchmarks/results/distillation/{name}.json`."
     )
     result = {
@@ -397,6 +427,7 @@ def report(
         "versions": {"gliodistill": __version__},
         "machine": machine,
         "latency": latency,
+        "strata": [stratum for fold in folds for stratum in fold.get("strata", [])],
         "differences": every,
         "runs": runs,
     }
