@@ -15,8 +15,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from benchmarks.distillation.schedule import train
-from benchmarks.distillation.score import SUBSETS, subset_name
+from benchmarks.distillation.schedule import train, write_recipe
+from benchmarks.distillation.score import subset_name, subsets_of
 from benchmarks.distillation.tables import slug
 from benchmarks.shipped.held_out import LABELS
 from gliodistill.files import write_text
@@ -25,6 +25,7 @@ from gliodistill.preparation.cache import Cache, is_cache
 from gliodistill.preparation.cache_building import build_cache
 from gliodistill.recipes.schema import Recipe
 from gliodistill.studies.cohort import open_cohort
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.training.data.source import split_of
 from gliodistill.training.experiment import Experiment
 
@@ -39,9 +40,10 @@ def completed(protocol: dict[str, Any]) -> dict[str, Any]:
     made = copy.deepcopy(protocol)
     part, runs, rows = made["dedicated"], made["recipe"]["runs"], []
     network = runs[part["network"]]["network"]
-    for subset in SUBSETS:
+    for subset in subsets_of(map(MRSequence, made["recipe"]["data"]["sequences"])):
         name = subset_name(subset)
-        start, own = f"{START}{slug(name)}", {"sequences": [str(s) for s in subset]}
+        start = f"{START}{slug(name)}"
+        own: Row = {"sequences": [str(s) for s in subset]}
         runs[start] = {**own, "network": network}
         student = {**own, "network": network, "init_from": start}
         runs[f"dedicated-{slug(name)}"] = student
@@ -91,7 +93,8 @@ def folds(
     cohort = cohort.resolve()
     rows = json.loads((cohort / "manifest.json").read_text())["studies"]
     facts = json.loads((cohort / "folds.json").read_text())
-    rows = [_placed(row, cohort) for row in rows]
+    wanted = [kind.lower() for kind in protocol["recipe"]["data"]["sequences"]]
+    rows = [_placed(row, cohort) for row in rows if all(kind in row for kind in wanted)]
     whole = [row for row in rows if row.get("group") in (None, "lgg")]
     masks = [row for row in rows if row.get("group") == "masks"]
     made = []
@@ -102,7 +105,7 @@ def folds(
         learn = _ordered([row for row in whole if fold[row["id"]] not in tested], number)
         count = len(learn) if point == "all" else int(point)
         forbidden = {row["patient"] for row in test}
-        others = [*learn[count:], *masks, *_unlabelled(unlabelled)]
+        others = [*learn[count:], *masks, *_unlabelled(unlabelled, wanted)]
         pool = [_hidden(row) for row in others if row["patient"] not in forbidden]
         place = work / f"rotation{number}"
         parts = {
@@ -110,14 +113,13 @@ def folds(
             "pool": _write(place / str(point) / "pool", pool),
             "test": _write(place / "test", test),
         }
-        full = [row["id"] for row in test if all(kind in row for kind in KINDS)]
         strata = [facts[row["patient"]]["stratum"] for row in sorted(test, key=lambda r: r["id"])]
         made.append(
             {
                 **parts,
                 "work": place / str(point),
                 "validation": None,
-                "few": sorted(full),
+                "few": sorted(row["id"] for row in test),
                 "strata": strata,
                 "starts": work / "starts",
             }
@@ -135,11 +137,13 @@ def lend(
     cores: list[int],
 ) -> None:
     """Put the runs on synthetic studies that the ``wanted`` ones start from into a training: they
-    are trained once, in ``starts``, by the same recipe, and not once a rotation and point.
+    are trained once, in ``starts``, by the same recipe, and not once a rotation and point. The
+    studies lie beside it.
     """
     names = dict.fromkeys(str(start) for run in wanted if (start := recipe.runs[run].init_from))
     needed = [name for name in names if name.startswith(START)]
-    studies, part = starts / "studies", protocol["synthetic"]
+    synthetic, part = starts.parent / "synthetic", protocol["synthetic"]
+    studies = synthetic / "studies"
     if not (studies / "complete").exists():
         write_cohort(
             studies,
@@ -150,13 +154,14 @@ def lend(
             jobs=len(cores),
         )
         (studies / "complete").touch()
-    if not is_cache(starts / "cache"):
+    if not is_cache(synthetic / "cache"):
         cohort = open_cohort(studies).labelled()
-        build_cache(cohort, recipe.data.preparation(), starts / "cache")
-    if not (starts / "recipe.yaml").exists():
-        shutil.copy(out.parent / "recipe.yaml", starts / "recipe.yaml")
+        build_cache(cohort, recipe.data.preparation(), synthetic / "cache")
+    values = recipe.model_dump(mode="json")
+    values["data"]["validation"] = 0
+    write_recipe(values, starts / "recipe.yaml")
     given, log = starts / "runs", starts / "train.log"
-    train(starts / "recipe.yaml", starts / "cache", given, needed, cores, [], log)
+    train(starts / "recipe.yaml", synthetic / "cache", given, needed, cores, [], log)
     if not (out / "recipe.yaml").exists():
         out.mkdir(parents=True, exist_ok=True)
         cache = Cache.open(data)
@@ -194,12 +199,13 @@ def _hidden(row: Row) -> Row:
     return {key: row[key] for key in ("id", "patient", *KINDS) if key in row}
 
 
-def _unlabelled(folder: Path) -> list[Row]:
+def _unlabelled(folder: Path, wanted: list[str]) -> list[Row]:
     found = []
     for case in sorted(path for path in folder.iterdir() if path.is_dir()):
         files = {kind: next(case.glob(f"*_{kind}.nii*"), None) for kind in KINDS}
         images = {kind: str(file) for kind, file in files.items() if file is not None}
-        found.append({"id": case.name, "patient": case.name, **images})
+        if all(kind in images for kind in wanted):
+            found.append({"id": case.name, "patient": case.name, **images})
     return found
 
 

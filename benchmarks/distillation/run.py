@@ -29,7 +29,14 @@ import yaml
 from benchmarks.distillation import evidence
 from benchmarks.distillation.latency import measure
 from benchmarks.distillation.schedule import expand, train, write_recipe
-from benchmarks.distillation.score import SUBSETS, model_of, score_run, scores_of, subset_name
+from benchmarks.distillation.score import (
+    SUBSETS,
+    model_of,
+    score_run,
+    scores_of,
+    subset_name,
+    subsets_of,
+)
 from benchmarks.distillation.tables import (
     difference_lines,
     forest,
@@ -48,6 +55,7 @@ from gliodistill.phantom import write_cohort
 from gliodistill.preparation.cache import is_cache
 from gliodistill.preparation.cache_building import build_cache
 from gliodistill.studies.cohort import open_cohort
+from gliodistill.studies.sequence import MRSequence
 from gliodistill.training.experiment import Experiment
 
 HERE = Path(__file__).parent
@@ -377,8 +385,9 @@ def report(
     }
     if columns and "any_subset" in asked:
         dedicated = protocol["subsets"].get("dedicated", {}).get("name")
+        sequences = map(MRSequence, protocol["recipe"]["data"].get("sequences", tuple(MRSequence)))
         text, differences = subset_table(
-            runs, columns, [subset_name(subset) for subset in SUBSETS], dedicated
+            runs, columns, [subset_name(s) for s in subsets_of(sequences)], dedicated
         )
         few = {
             len(scores["dice"])
@@ -388,7 +397,7 @@ def report(
         }
         title = (
             f"**{protocol['subsets']['title']}**, {max(few)} of the test studies; differences of"
-            " the means of the 15:"
+            " their means:"
         )
         tables["any_subset"] = "\n\n".join(
             [*filter(None, [tables.get("any_subset")]), title, text, difference_lines(differences)]

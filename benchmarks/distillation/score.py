@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import sys
+from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +25,12 @@ from gliodistill.training.packaging import export
 METRICS = (("dice", 4), ("hd95_mm", 2))
 SUBSETS = [subset for size in (1, 2, 3, 4) for subset in combinations(MRSequence, size)]
 """All 15 subsets of the four sequences."""
+
+
+def subsets_of(sequences: Iterable[MRSequence]) -> list[tuple[MRSequence, ...]]:
+    """The non-empty subsets of some sequences."""
+    among = set(sequences)
+    return [subset for subset in SUBSETS if among.issuperset(subset)]
 
 
 def subset_name(subset: tuple[MRSequence, ...]) -> str:
@@ -67,7 +74,9 @@ def score_run(
         tuple(experiment.recipe.runs[run].sequences or experiment.recipe.data.sequences)
     )
     todo = [("scores", own, ids)] + [
-        ("subsets", subset_name(subset), few) for subset in SUBSETS if few is not None
+        ("subsets", subset_name(subset), few)
+        for subset in subsets_of(experiment.recipe.data.sequences)
+        if few is not None
     ]
     todo = [task for task in todo if task[1] not in found[task[0]]]
     if not todo:

@@ -9,8 +9,8 @@ stopped:
 * `pretrain`: `recipes/shipped/phantoms.yaml` on them at 2 mm, then `finer.yaml` at 1.5 mm, then
   `subsets.yaml` there; a finished pretraining can be given instead (`--pretrained`);
 * `prepare`: the cohort's cache;
-* `train`: the recipes, one after the other, with each of five folds left out (`WORK/fold1/patients`
-  and `WORK/fold1/whole` …), or with nobody left out (`final`: its student ships), as `--parts` says;
+* `train`: the recipes, one after the other, with each of five folds left out (`WORK/fold1/patients`,
+  `WORK/fold1/whole`, `WORK/fold1/frozen` …), or with nobody left out (`final`: its student ships), as `--parts` says;
 * `score`: every held-out study with each subset of the sequences that it has, by its fold's
   network. `--trained` names folds trained elsewhere, e.g. by pilots.py; a network that has seen a
   patient of its fold is refused;
@@ -270,7 +270,7 @@ class Run:
             remove_folder(made, DESCRIPTION)
         words = [
             "export",
-            str(self.arguments.final or self.work / FINAL / "whole"),
+            str(self.arguments.final or self.work / FINAL / "frozen"),
             "-o",
             str(made),
         ]
@@ -320,7 +320,7 @@ def main() -> None:
         "--recipe",
         type=Path,
         nargs="+",
-        default=[RECIPES / "patients.yaml", RECIPES / "whole.yaml"],
+        default=[RECIPES / f"{name}.yaml" for name in ("patients", "whole", "frozen")],
         help="each goes on from the student of the one before",
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
@@ -329,10 +329,10 @@ def main() -> None:
     parser.add_argument("--synthetic", type=Path, help="cache; default: WORK/synthetic/cache")
     parser.add_argument("--shapes", type=Path, help="label maps of other patients, for phantoms")
     parser.add_argument(
-        "--trained", default="{work}/fold{fold}/whole", help="folder of a fold's training or run"
+        "--trained", default="{work}/fold{fold}/frozen", help="folder of a fold's training or run"
     )
     parser.add_argument(
-        "--final", type=Path, help="training of what ships; default: WORK/final/whole"
+        "--final", type=Path, help="training of what ships; default: WORK/final/frozen"
     )
     parser.add_argument(
         "--seen", default="labelled", help="folder of the patients that glioma@1 was trained on"
