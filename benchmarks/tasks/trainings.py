@@ -37,7 +37,8 @@ RESULT = Path(__file__).parents[1] / "results" / "tasks" / "trainings"
 TASKS = ["glioma-post", "metastases", "paediatric", "meningioma", "meningioma-rt", "goat"]
 TRAINING, TESTING = 16, 12
 DIFFICULTY = 0.5
-STUDENTS = ("baseline", "distilled")
+DISTILLED = ("distilled", "channelwise")
+STUDENTS = ("baseline", *DISTILLED)
 Dice = dict[str, dict[str, list[float]]]
 """Run → region → Dice of the test studies, in the order of their ids."""
 
@@ -149,9 +150,9 @@ def recipe_of(name: str) -> Recipe:
 def table(found: dict[str, Any]) -> str:
     """Mean Dice in points, a row a region."""
     lines = [
-        "| task | steps | seeds | region | teacher | baseline | distilled"
-        " | distilled − baseline [95 %] |",
-        "|---|---|---|---|---|---|---|---|",
+        "| task | steps | seeds | region | teacher | baseline | soft targets | channel-wise"
+        " | soft targets − baseline [95 %] | channel-wise − baseline [95 %] |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, facts in found.items():
         dice: Dice = facts["dice"]
@@ -162,15 +163,20 @@ def table(found: dict[str, Any]) -> str:
                 kind: np.mean(
                     [dice[run][one] for run in runs_of(dice, kind) for one in among], axis=0
                 )
-                for kind in ("teacher", "baseline", "distilled")
+                for kind in ("teacher", *STUDENTS)
+                if runs_of(dice, kind)
             }
-            gain = paired_difference(values["distilled"], values["baseline"])
-            means = " | ".join(f"{100 * value.mean():.1f}" for value in values.values())
-            points = [f"{100 * value:+.1f}" for value in gain[:3]]
-            lines.append(
-                f"| `{name}` | {facts['steps']} | {len(runs_of(dice, 'baseline'))} | {region}"
-                f" | {means} | {points[0]} [{points[1]}, {points[2]}] |"
-            )
+            cells = [f"`{name}`", facts["steps"], len(runs_of(dice, "baseline")), region]
+            for kind in ("teacher", *STUDENTS):
+                cells.append(f"{100 * values[kind].mean():.1f}" if kind in values else "–")
+            for kind in DISTILLED:
+                if kind not in values:
+                    cells.append("–")
+                    continue
+                gain = paired_difference(values[kind], values["baseline"])
+                points = [f"{100 * value:+.1f}" for value in gain[:3]]
+                cells.append(f"{points[0]} [{points[1]}, {points[2]}]")
+            lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join([*lines, ""])
 
 
