@@ -2,9 +2,11 @@
 of the sequences that it has.
 
 What is found of a study is kept in `FOLDER/ID.json` (Dice, features, flags, clean-up) and
-`FOLDER/ID.npz` (counts for calibration), so that a stopped stage goes on with the next study.
+`FOLDER/ID.npz` (counts for calibration), so that a stopped stage goes on with the next study,
+and one of another network begins anew.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -24,6 +26,8 @@ from gliodistill.files import make_folder, write_text
 from gliodistill.images.bounds import Box
 from gliodistill.inference.postprocessing import Known, clean, parse_steps
 from gliodistill.inference.predictor import Predictor
+from gliodistill.models.package import ModelPackage
+from gliodistill.models.shipped import find_model
 from gliodistill.preparation.prepared import unpack_regions
 from gliodistill.progress import track
 from gliodistill.studies.cohort import Cohort, open_cohort
@@ -124,11 +128,13 @@ def score(
         study → subset → `dice`, `features`, `flags`, and with `rules` `cleaned`.
     """
     make_folder(out)
+    folds = list(folds)
+    digests = {fold.name: _digest(fold, subsets, calibration, rules) for fold in folds}
     jobs = [
-        (fold, id, manifest, out, tuple(subsets), calibration, rules)
+        (fold, id, manifest, out, tuple(subsets), calibration, rules, digests[fold.name])
         for fold in folds
         for id in fold.ids
-        if not (out / f"{id}.json").exists()
+        if _made_of(out / f"{id}.json") != digests[fold.name]
     ]
     if processes == 1:
         for job in track(jobs, "held-out studies"):
@@ -137,7 +143,24 @@ def score(
         with ProcessPoolExecutor(processes) as pool:
             list(track(pool.map(_study, *zip(*jobs, strict=True)) if jobs else [], "scoring"))
     ids = [id for fold in folds for id in fold.ids]
-    return {id: json.loads((out / f"{id}.json").read_text()) for id in sorted(ids)}
+    return {id: json.loads((out / f"{id}.json").read_text())["subsets"] for id in sorted(ids)}
+
+
+def _digest(
+    fold: Fold, subsets: Sequence[Subset], calibration: Calibration | None, rules: bool
+) -> str:
+    """Of what a study's scores are made of: network, calibration, subsets, rules."""
+    parts = [
+        ModelPackage.open(find_model(fold.model)).fingerprint,
+        None if calibration is None else calibration.to_dict(),
+        sorted(map(subset_name, subsets)),
+        RULES if rules else None,
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _made_of(file: Path) -> str | None:
+    return json.loads(file.read_text()).get("made_of") if file.exists() else None
 
 
 def counts(out: Path, ids: Iterable[str]) -> list[CalibrationRow]:
@@ -163,6 +186,7 @@ def _study(
     subsets: tuple[Subset, ...],
     calibration: Calibration | None,
     rules: bool,
+    digest: str,
 ) -> None:
     """Score one study, and keep what is found."""
     if fold.model not in _OPEN:
@@ -184,7 +208,7 @@ def _study(
             name = subset_name(subset)
             found[name], kept[name] = _answer(predictor, _with(study, subset), truth, subset, rules)
     np.savez_compressed(out / f"{id}.npz", **kept)
-    write_text(out / f"{id}.json", json.dumps(found))
+    write_text(out / f"{id}.json", json.dumps({"made_of": digest, "subsets": found}))
 
 
 def _answer(
