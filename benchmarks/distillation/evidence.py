@@ -105,7 +105,9 @@ def folds(
         learn = _ordered([row for row in whole if fold[row["id"]] not in tested], number)
         count = len(learn) if point == "all" else int(point)
         forbidden = {row["patient"] for row in test}
-        others = [*learn[count:], *masks, *_unlabelled(unlabelled, wanted)]
+        others = [*learn[count:], *masks]
+        known = {row["id"] for row in rows} | {row["patient"] for row in rows}
+        others += [row for row in _unlabelled(unlabelled, wanted) if row["patient"] not in known]
         pool = [_hidden(row) for row in others if row["patient"] not in forbidden]
         place = work / f"rotation{number}"
         parts = {
@@ -205,7 +207,9 @@ def _unlabelled(folder: Path, wanted: list[str]) -> list[Row]:
         files = {kind: next(case.glob(f"*_{kind}.nii*"), None) for kind in KINDS}
         images = {kind: str(file) for kind, file in files.items() if file is not None}
         if all(kind in images for kind in wanted):
-            found.append({"id": case.name, "patient": case.name, **images})
+            # TCGA patients are spelt with dashes or with underscores.
+            patient = case.name.replace("-", "_") if case.name.startswith("TCGA") else case.name
+            found.append({"id": case.name, "patient": patient, **images})
     return found
 
 
