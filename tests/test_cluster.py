@@ -127,7 +127,7 @@ def test_workers_that_do_not_start_are_given_up(
 
     monkeypatch.setattr(executor, "START_S", -1.0)
     cluster = Cluster("auto", tmp_path)
-    with pytest.raises(GliodistillError, match="no machine .* no worker has started within"):
+    with pytest.raises(GliodistillError, match=r"no machine .* no worker has started within"):
         list(cluster.outcomes(Deadly(tmp_path), [0, 2]))
 
 
