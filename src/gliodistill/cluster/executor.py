@@ -182,8 +182,8 @@ class Cluster:
                 ) from error  # fmt: skip
             try:
                 while todo or state.again or state.suspects or state.calls:
-                    self._give_up(state)
                     self._staff(state, len(todo) + len(state.again) + len(state.suspects))
+                    self._give_up(state)
                     self._assign(state, todo)
                     waited = [*state.calls, *state.starting]
                     if not waited:
