@@ -15,6 +15,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from benchmarks.distillation.schedule import train, write_recipe
 from benchmarks.distillation.score import subset_name, subsets_of
 from benchmarks.distillation.tables import slug
@@ -159,7 +161,7 @@ def lend(
     if not is_cache(synthetic / "cache"):
         cohort = open_cohort(studies).labelled()
         build_cache(cohort, recipe.data.preparation(), synthetic / "cache")
-    values = recipe.model_dump(mode="json")
+    values = yaml.safe_load((out.parent / "recipe.yaml").read_text())
     values["data"]["validation"] = 0
     write_recipe(values, starts / "recipe.yaml")
     given, log = starts / "runs", starts / "train.log"

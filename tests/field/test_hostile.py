@@ -78,8 +78,8 @@ recipe("a number as a key", "{1: 2}", "field key in line 1, got '1', expected te
 recipe("a list as a key", "{[a]: 2}", "field key in line 1, got sequence")
 recipe("two documents", "a: 1\n---\nb: 2\n", "field YAML", "line 2")
 recipe("a character that is none", "a\x01b", "field YAML")
-recipe("60 000 values", "[" + "a," * 60_000 + "a]", "field values", "at most 50000")
-recipe("600 kB", "x" * 600_000, "field size", "expected at most 524288")
+recipe("20 000 values", "[" + "a," * 20_000 + "a]", "field values", "at most 10000")
+recipe("200 kB", "x" * 200_000, "field size", "expected at most 131072")
 
 
 @bad("recipe: bytes that are no text", "tiny.yaml", "field text", "got 0xff", "expected UTF-8")
@@ -569,7 +569,7 @@ def _(b, program):
 test_hostile = table.test()
 
 
-@pytest.mark.parametrize("text", [BOMB, f"a: {DEEP}\n", f"a: [{'x, ' * 200_000}x]\n"])
+@pytest.mark.parametrize("text", [BOMB, f"a: {DEEP}\n", f"a: [{'x, ' * 40_000}x]\n"])
 def test_hostile_yaml_is_refused_at_once(bench, program, text):
     """Less than a tenth of what the aliases took; processor time, not the clock's."""
     file = bench.copy("recipe")

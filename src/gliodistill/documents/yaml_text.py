@@ -25,11 +25,9 @@ from gliodistill.documents.reading import (
 )
 from gliodistill.errors import brief
 
-MOST_BYTES = 512 << 10
-"""Largest YAML file. A recipe has three thousand bytes; as a training stores it, with every
-default, two thousand for each run, and a study may have a hundred runs.
-"""
-MOST_VALUES = 50_000
+MOST_BYTES = 128 << 10
+"""Largest YAML file; a recipe has three thousand bytes."""
+MOST_VALUES = 10_000
 """Values of a document, those behind aliases counted each time."""
 _LONGEST_NUMBER = 100
 _TAG = "tag:yaml.org,2002:"
@@ -37,7 +35,10 @@ _MERGE = _TAG + "merge"
 
 
 def read_yaml(
-    path: str | os.PathLike[str], refusal: Refusal, expect: type | tuple[type, ...] = dict
+    path: str | os.PathLike[str],
+    refusal: Refusal,
+    expect: type | tuple[type, ...] = dict,
+    times: int = 1,
 ) -> Any:
     """Read a YAML file as plain data.
 
@@ -45,22 +46,27 @@ def read_yaml(
         path: the file.
         refusal: the wording of errors.
         expect: what it must hold: ``dict``, ``list`` or both.
+        times: how much larger than usual it may be.
 
     Raises:
         GliodistillError: it cannot be read, is no YAML, repeats a key, has a tag, is beyond the
             bounds, or holds something else than what is expected.
     """
-    return parse_yaml(read_document(path, refusal, MOST_BYTES), refusal.of(path), expect)
+    text = read_document(path, refusal, times * MOST_BYTES)
+    return parse_yaml(text, refusal.of(path), expect, times)
 
 
 def parse_yaml(
-    text: str, refusal: Refusal, expect: type | tuple[type, ...] = (dict, object)
+    text: str,
+    refusal: Refusal,
+    expect: type | tuple[type, ...] = (dict, object),
+    times: int = 1,
 ) -> Any:
     """Parse YAML text (of any type by default); see :func:`read_yaml`."""
     try:
-        if len(text) > MOST_BYTES:
-            raise BadDocument("size", f"{len(text)} characters", f"at most {MOST_BYTES}")
-        values = _Plain().value(_Tree(text).get_single_node(), 1)
+        if len(text) > times * MOST_BYTES:
+            raise BadDocument("size", f"{len(text)} characters", f"at most {times * MOST_BYTES}")
+        values = _Plain(times).value(_Tree(text, times).get_single_node(), 1)
         check_plain(values)
     except BadDocument as bad:
         raise refusal(bad.field, bad.got, bad.expected) from None
@@ -80,13 +86,14 @@ def _words(error: yaml.YAMLError) -> str:
 class _Tree(Reader, Scanner, Parser, Composer, Resolver):
     """The nodes of a document, of bounded depth."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, times: int = 1) -> None:
         Reader.__init__(self, text)
         Scanner.__init__(self)
         Parser.__init__(self)
         Composer.__init__(self)
         Resolver.__init__(self)
-        self.depth, self.left = 0, MOST_VALUES
+        self.depth, self.most = 0, times * MOST_VALUES
+        self.left = self.most
 
     def fetch_flow_collection_start(self, TokenClass: Any) -> None:
         """Fetch a token as the scanner does, with bounded depth: its look-ahead costs the square of
@@ -102,7 +109,7 @@ class _Tree(Reader, Scanner, Parser, Composer, Resolver):
             raise BadDocument("nesting", "deeper", f"at most {MOST_DEPTH} levels")
         self.depth, self.left = self.depth + 1, self.left - 1
         if self.left < 0:
-            raise _too_many()
+            raise _too_many(self.most)
         try:
             node: Node | None = super().compose_node(parent, index)
             return node
@@ -113,15 +120,15 @@ class _Tree(Reader, Scanner, Parser, Composer, Resolver):
 class _Plain:
     """Nodes to plain data; every visit of a value counts."""
 
-    def __init__(self) -> None:
-        self.left = MOST_VALUES
+    def __init__(self, times: int = 1) -> None:
+        self.most = self.left = times * MOST_VALUES
         self.scalars = SafeConstructor()
 
     def value(self, node: Node | None, depth: int) -> Any:
         """The value of a node."""
         self.left -= 1
         if self.left < 0:
-            raise _too_many()
+            raise _too_many(self.most)
         if depth > MOST_DEPTH + 1:
             raise BadDocument("nesting", "deeper", f"at most {MOST_DEPTH} levels")
         if node is None:
@@ -173,8 +180,8 @@ class _Plain:
         return value if not isinstance(value, float) or math.isfinite(value) else Unreal(text)
 
 
-def _too_many() -> BadDocument:
-    return BadDocument("values", "more", f"at most {MOST_VALUES}, aliases expanded")
+def _too_many(most: int) -> BadDocument:
+    return BadDocument("values", "more", f"at most {most}, aliases expanded")
 
 
 def _line(node: Node, what: str) -> str:

@@ -46,13 +46,27 @@ def new_run_name(old: str, runs: Container[str]) -> str | None:
     return f"{old} is called {new} since gliodistill 0.2" if new in runs else None
 
 
-def read_values(path: str | os.PathLike[str], settings: Sequence[str] = ()) -> dict[str, Any]:
+STORED = 5
+"""A recipe that a training has stored may be so many times larger than what a person writes: it has
+every default, two thousand bytes a run, and a study may have a hundred runs.
+"""
+
+
+def read_values(
+    path: str | os.PathLike[str], settings: Sequence[str] = (), times: int = 1
+) -> dict[str, Any]:
     """Read a recipe's YAML and apply ``a.b=c`` settings; nothing is validated yet.
+
+    Args:
+        path: the file.
+        settings: to apply.
+        times: how much larger than usual the file may be.
 
     Raises:
         RecipeError: not YAML, or a setting that is none.
     """
-    values: dict[str, Any] = read_yaml(Path(path), Refusal(RecipeError, "cannot read the recipe"))
+    refusal = Refusal(RecipeError, "cannot read the recipe")
+    values: dict[str, Any] = read_yaml(Path(path), refusal, times=times)
     return apply_settings(values, settings)
 
 

@@ -14,7 +14,7 @@ from gliodistill.documents import Fields, Refusal, read_json
 from gliodistill.errors import CheckpointError, RecipeError
 from gliodistill.files import write_text
 from gliodistill.networks import Network
-from gliodistill.recipes.reading import read_values
+from gliodistill.recipes.reading import STORED, read_values
 from gliodistill.recipes.schema import PRETRAINED, Recipe
 from gliodistill.studies.labels import CONVENTIONS, LabelConvention, find_convention
 from gliodistill.training.checkpoint import load_weights, read_tensors
@@ -215,7 +215,7 @@ class Experiment:
 def _stored_recipe(file: Path, data: Fields) -> Recipe:
     """The recipe of a training, which another version may have written."""
     try:
-        return Recipe.of(read_values(file), file)
+        return Recipe.of(read_values(file, times=STORED), file)
     except RecipeError as error:
         version = data.text("version") if "version" in data else "of an early version"
         raise CheckpointError(
